@@ -1,0 +1,46 @@
+/* What a manifest, or a command line, comes down to: a list of jobs and how to run them.
+ *
+ * manifest.c and options.c make it, run.c runs it, report.c tells of it.  All strings are owned by
+ * the run. */
+#ifndef QB_BATCH_JOB_H
+#define QB_BATCH_JOB_H
+
+#include "qbatch.h"
+
+enum qb_on_error { QB_ON_ERROR_CONTINUE, QB_ON_ERROR_STOP };
+enum qb_on_locked { QB_ON_LOCKED_SKIP, QB_ON_LOCKED_FAIL, QB_ON_LOCKED_WAIT };
+
+/* `policy:` of the manifest.  on_dirty, allow_shrink, drop_bitmaps and verify stand in each job's
+ * request. */
+struct qb_policy {
+    enum qb_on_error on_error;
+    enum qb_on_locked on_locked;
+    double lock_timeout_seconds; /* with wait; default 60 */
+};
+
+/* `limits:` of the manifest; 0 is "auto" or "none". */
+struct qb_limits {
+    unsigned jobs;
+    unsigned jobs_per_filesystem;
+    uint64_t memory_bytes;
+    double timeout_seconds; /* for each image */
+};
+
+struct qb_job {
+    char *path;                /* as it will be opened; absolute, or relative to the current folder */
+    unsigned line;             /* of the manifest, 0 on the command line */
+    struct qb_request request; /* its strings are owned by the job */
+};
+
+struct qb_batch {
+    char *name;          /* for the report */
+    char *manifest_path; /* NULL on the command line */
+    struct qb_policy policy;
+    struct qb_limits limits;
+    struct qb_job *jobs;
+    size_t n_jobs;
+};
+
+void qb_batch_free(struct qb_batch *batch); /* everything in it; not the struct itself */
+
+#endif

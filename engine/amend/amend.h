@@ -1,0 +1,67 @@
+/* One amend, phase by phase, so that a wave of many can share its barriers:
+ *
+ *     open -> plan -> append -> [barrier] -> flip -> [barrier] -> settle -> verify -> close
+ *
+ * Planning never writes and makes every refusal; from append on nothing is decided any more.  The
+ * object belongs to one thread at a time.  Each call returns 0, or -1 with qb_amend_result()->err
+ * filled and status set to failed; after -1 the only legal calls are qb_amend_result and
+ * qb_amend_close.  Every call keeps the result's `io` and its own seconds up to date. */
+#ifndef QB_AMEND_AMEND_H
+#define QB_AMEND_AMEND_H
+
+#include "io/io.h"
+
+struct qb_amend;
+
+/* A new, empty amend of the image at `path`; NULL when memory is short. */
+struct qb_amend *qb_amend_new(const char *path);
+void qb_amend_close(struct qb_amend *a); /* closes the file, drops its locks, frees; NULL is fine */
+
+/* Opens and locks the image (read-only for a dry run, with the locks all the same) and decodes its
+ * header.  `file` (may be NULL) is taken over instead of opening the path: for tests. */
+int qb_amend_open(struct qb_amend *a, struct qb_io *io, bool dry_run, struct qb_file *file);
+
+/* Reads what the request needs and compiles the plan.  The request must outlive the amend.  On
+ * success status is unchanged (the image is as wanted; nothing is left to do but close) or
+ * would_change (there is a plan). */
+int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request *request);
+
+/* Whether the plan appends anything, i.e. needs the barrier before the flip. */
+bool qb_amend_appends(const struct qb_amend *a);
+
+/* E1.  A failure has already cut the tail off again: the image is as it was. */
+int qb_amend_append(struct qb_amend *a, struct qb_io *io);
+
+/* To be called when the barrier behind append failed for this file: cuts the tail, sets the error. */
+void qb_amend_append_lost(struct qb_amend *a, struct qb_io *io, int errnum);
+
+/* Gives up before the flip (interruption, deadline): cuts the tail, sets status interrupted. */
+void qb_amend_cancel(struct qb_amend *a, struct qb_io *io, enum qb_code why);
+
+/* E2.  Checks that the file is still the one at its path and sector 0 still what was read, then
+ * writes sector 0.  Not durable, and so not done, before the barrier that follows. */
+int qb_amend_flip(struct qb_amend *a, struct qb_io *io);
+
+/* To be called after the barrier behind the flip with its result for this file (0 or an errno).
+ * Sets status changed, or failed with QB_E_DURABILITY. */
+int qb_amend_flipped(struct qb_amend *a, int errnum);
+
+/* E3: gives replaced clusters back to the file system.  Its failures cost space, not data, and are
+ * not reported as such. */
+void qb_amend_settle(struct qb_amend *a, struct qb_io *io);
+
+/* Reads the metadata back and counts once more, as the request's `verify` says. */
+int qb_amend_verify(struct qb_amend *a, struct qb_io *io);
+
+/* The open file, for barriers. */
+struct qb_file *qb_amend_file(struct qb_amend *a);
+
+struct qb_result *qb_amend_result(struct qb_amend *a);
+
+/* Estimate of the bytes of memory the plan holds now, for sizing waves. */
+size_t qb_amend_memory(const struct qb_amend *a);
+
+/* The plan in words, a line a step, for --dry-run -v and for tests.  Calls `line` for each. */
+void qb_amend_describe(const struct qb_amend *a, void (*line)(void *arg, const char *text), void *arg);
+
+#endif

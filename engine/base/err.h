@@ -1,0 +1,21 @@
+/* A failure is a value.  Every function that can fail takes a `struct qb_err *` last, fills it on
+ * failure and leaves it alone on success.  The struct and the codes are public: see qbatch.h. */
+#ifndef QB_BASE_ERR_H
+#define QB_BASE_ERR_H
+
+#include "qbatch.h"
+
+/* Fills *err (which may be NULL) and returns -1.  `offset` is a byte of the image file, or
+ * QB_NOWHERE. */
+int qb_fail(struct qb_err *err, enum qb_code code, uint64_t offset, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* The same for a failed system call: the code follows from errnum, and the system's own words are
+ * put behind the text. */
+int qb_fail_sys(struct qb_err *err, int errnum, uint64_t offset, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* malloc and friends said no. */
+int qb_fail_memory(struct qb_err *err);
+
+#endif

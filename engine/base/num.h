@@ -1,0 +1,48 @@
+/* Arithmetic that cannot wrap unnoticed.  Ranges are half-open everywhere: [first, end). */
+#ifndef QB_BASE_NUM_H
+#define QB_BASE_NUM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A half-open range of bytes of a file. */
+struct qb_range {
+    uint64_t first;
+    uint64_t end;
+};
+
+/* ceil(n / unit) for any n; unit > 0. */
+static inline uint64_t qb_div_up(uint64_t n, uint64_t unit)
+{
+    return n / unit + (n % unit != 0);
+}
+
+/* n rounded up to a multiple of unit; saturates instead of wrapping. */
+static inline uint64_t qb_round_up(uint64_t n, uint64_t unit)
+{
+    uint64_t r;
+    return __builtin_mul_overflow(qb_div_up(n, unit), unit, &r) ? UINT64_MAX - UINT64_MAX % unit : r;
+}
+
+/* Whether [at, at + count * each) is computable and ends at or before `limit`. */
+static inline bool qb_range_ok(uint64_t at, uint64_t count, uint64_t each, uint64_t limit)
+{
+    uint64_t bytes, end;
+    return !__builtin_mul_overflow(count, each, &bytes) && !__builtin_add_overflow(at, bytes, &end) &&
+           end <= limit;
+}
+
+/* Whether the two half-open ranges share a byte. */
+static inline bool qb_ranges_touch(uint64_t a, uint64_t a_end, uint64_t b, uint64_t b_end)
+{
+    return a < b_end && b < a_end;
+}
+
+/* Whether all n bytes are zero. */
+bool qb_all_zero(const void *bytes, size_t n);
+
+#define QB_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define QB_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+#endif

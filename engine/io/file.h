@@ -1,0 +1,73 @@
+/* One open image file or block device, what may be written to it, and what was.
+ *
+ * A file is owned by one job.  Its write guard is checked for every request that would change it,
+ * before any system call, in every build: no bug elsewhere and no malicious image can get past it. */
+#ifndef QB_IO_FILE_H
+#define QB_IO_FILE_H
+
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/num.h"
+
+/* The phases of an amend as the guard sees them.
+ *
+ * READ    nothing may be written.
+ * APPEND  writes and zeroing inside `allowed`, sizes of at least `min_size`.
+ * FLIP    one thing: a write of exactly the bytes [0, 512).
+ * SETTLE  punches inside `allowed`, sizes of at least `min_size`. */
+enum qb_phase { QB_PHASE_READ, QB_PHASE_APPEND, QB_PHASE_FLIP, QB_PHASE_SETTLE };
+
+struct qb_guard {
+    enum qb_phase phase;
+    const struct qb_range *allowed; /* sorted, disjoint; owned by the plan */
+    size_t n_allowed;
+    uint64_t min_size; /* bytes */
+};
+
+struct qb_mem_disk; /* the memory back end's file, see mem.h */
+
+struct qb_file {
+    int fd;                  /* -1 for a memory file */
+    char *path;              /* owned */
+    uint64_t size;           /* bytes; kept up to date by QB_OP_SET_SIZE and writes past the end */
+    bool is_block_device;    /* cannot grow or shrink */
+    bool writable;
+    dev_t dev;               /* of the file system, or the device's own number */
+    ino_t ino;
+    struct qb_guard guard;
+    struct qb_io_stats stats;
+    struct qb_range hole_cache; /* last answer of qb_file_is_hole, see file.c */
+    bool hole_cached;
+    bool hole_cache_is_hole;
+    struct qb_mem_disk *mem;
+};
+
+/* Opens a regular file or block device; anything else (directory, FIFO, socket) is refused without
+ * being opened for I/O or waited for.  The file starts in QB_PHASE_READ with no locks. */
+int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err);
+
+/* Closes (and so unlocks) the file; harmless on an empty struct. */
+void qb_file_close(struct qb_file *file);
+
+/* Whether the path still leads to the very file that is open (same device and inode). */
+bool qb_file_still_there(const struct qb_file *file);
+
+/* Whether all of [offset, offset + len) is known to be a hole.  Asks with SEEK_DATA and remembers
+ * the last extent, so that a walk in host order costs one call an extent, not one a table.  false
+ * when unknown. */
+bool qb_file_is_hole(struct qb_file *file, uint64_t offset, uint64_t len);
+
+/* Bytes that the file occupies on disk (st_blocks). */
+uint64_t qb_file_allocated(const struct qb_file *file);
+
+/* QEMU's byte-range locks (OFD, never waiting): see lock.c.  `for_amend` takes what `qemu-img amend`
+ * takes on the image it changes, otherwise what QEMU takes on a backing file that it only reads.
+ * QB_E_LOCKED names the permission in conflict.  A file system without locks is no failure. */
+int qb_file_lock(struct qb_file *file, bool for_amend, struct qb_err *err);
+
+/* Whether the guard lets this change happen: 0, or QB_EGUARD. */
+enum qb_op;
+int qb_guard_check(const struct qb_file *file, int op, uint64_t offset, uint64_t len);
+
+#endif

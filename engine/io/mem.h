@@ -1,0 +1,43 @@
+/* The memory back end: files that live in memory, with a log of every change and barrier, for tests
+ * of crash states and faults.  Compiled into the library's tests only, never into the program. */
+#ifndef QB_IO_MEM_H
+#define QB_IO_MEM_H
+
+#include "io/io.h"
+
+struct qb_mem_event {
+    enum qb_op op;           /* WRITE, ZERO, PUNCH, SET_SIZE, or SYNC (a barrier over all files) */
+    unsigned disk;           /* which file, in order of creation */
+    uint64_t offset, len;
+    unsigned char *bytes;    /* WRITE: what was written, owned by the log */
+};
+
+struct qb_mem_log; /* the log of one simulated machine; owns the disks */
+
+struct qb_mem_log *qb_mem_log_new(void);
+void qb_mem_log_free(struct qb_mem_log *log);
+
+/* A new file with this content (copied), opened.  The log keeps the content as of now as the
+ * starting point for replays.  qb_file_close on it keeps the disk. */
+int qb_mem_file(struct qb_mem_log *log, const void *content, uint64_t size, struct qb_file *out);
+
+/* An I/O object on these files. */
+struct qb_io *qb_io_open_mem(struct qb_mem_log *log);
+
+/* From now on the request number `nth` (0 = the next one), counted over reads, writes, size changes
+ * and barriers, fails with errnum; `onwards` makes all later ones fail too.  errnum 0: none. */
+void qb_mem_fail(struct qb_mem_log *log, uint64_t nth, int errnum, bool onwards);
+
+size_t qb_mem_events(const struct qb_mem_log *log, const struct qb_mem_event **events);
+
+/* The present content of a file: owned by the log, valid until the next change. */
+const unsigned char *qb_mem_content(const struct qb_mem_log *log, unsigned disk, uint64_t *size);
+
+/* What the disk may hold after a power cut: starts from the content at creation, applies all events
+ * before `sure`, and of the events [sure, upto) those whose bit in `lottery` is set, where a WRITE
+ * is decided for each of its 512-byte sectors apart (the bits are drawn in order from a generator
+ * seeded with `seed`; seed 0 keeps everything).  *out is malloc'ed, *size its length. */
+int qb_mem_replay(const struct qb_mem_log *log, unsigned disk, size_t sure, size_t upto,
+                  uint64_t seed, unsigned char **out, uint64_t *size);
+
+#endif

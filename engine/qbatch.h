@@ -1,0 +1,222 @@
+/* libqbatch: amends qcow2 images in place without ever losing a guest's byte.
+ *
+ * The library does not print, does not exit and has no global state; calls on different images may
+ * run in different threads.  Sizes and offsets are bytes unless a name says otherwise; strings are
+ * NUL-terminated UTF-8.  The terms are those of the qcow2 specification (QEMU, docs/interop). */
+#ifndef QBATCH_H
+#define QBATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define QB_API __attribute__((visibility("default")))
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+enum qb_code {
+    QB_E_NONE = 0,
+    QB_E_NOT_FOUND,
+    QB_E_PERMISSION,
+    QB_E_NOT_QCOW2,
+    QB_E_UNSUPPORTED,
+    QB_E_LOCKED,
+    QB_E_DIRTY,
+    QB_E_CORRUPT,
+    QB_E_REFUSED,
+    QB_E_NO_SPACE,
+    QB_E_IO,
+    QB_E_BACKING_MISSING,
+    QB_E_BACKING_LOOP,
+    QB_E_HEADER_FULL,
+    QB_E_CHANGED,
+    QB_E_DURABILITY,
+    QB_E_VERIFY,
+    QB_E_TIMEOUT,
+    QB_E_CANCELLED,
+    QB_E_MEMORY,
+    QB_E_INTERNAL,
+    QB_E_COUNT
+};
+
+#define QB_NOWHERE UINT64_MAX /* an error that is not about one place of the file */
+
+struct qb_err {
+    enum qb_code code;
+    int sys_errno;    /* 0 when no system call was involved */
+    uint64_t offset;  /* byte of the image file, or QB_NOWHERE */
+    char text[400];   /* one sentence without the path and without a full stop */
+};
+
+QB_API const char *qb_code_name(enum qb_code code);   /* "no_space": permanent, for programs */
+QB_API const char *qb_code_hint(enum qb_code code);   /* what a person can do about it */
+QB_API bool qb_code_retryable(enum qb_code code);     /* the same request may succeed later */
+
+/* ---- what is asked --------------------------------------------------------------------------- */
+
+/* The amend keys, as bits of qb_request.set.  A key that is not set is not touched. */
+enum qb_key {
+    QB_KEY_COMPAT = 1 << 0,
+    QB_KEY_SIZE = 1 << 1,
+    QB_KEY_BACKING_FILE = 1 << 2,
+    QB_KEY_BACKING_FMT = 1 << 3,
+    QB_KEY_LAZY_REFCOUNTS = 1 << 4,
+    QB_KEY_REFCOUNT_BITS = 1 << 5,
+    /* Known to qemu-img, and refused with the reason when they would change something. */
+    QB_KEY_PREALLOCATION = 1 << 6,
+    QB_KEY_ENCRYPTION = 1 << 7,
+    QB_KEY_CLUSTER_SIZE = 1 << 8,
+    QB_KEY_COMPRESSION_TYPE = 1 << 9,
+    QB_KEY_EXTENDED_L2 = 1 << 10,
+    QB_KEY_DATA_FILE = 1 << 11,
+    QB_KEY_DATA_FILE_RAW = 1 << 12,
+};
+
+/* What a zero cluster becomes where version 2 has no word for it and a backing file would show. */
+enum qb_zero_clusters {
+    QB_ZERO_ALLOCATE, /* a cluster of its own (a hole at the end of the file) */
+    QB_ZERO_SHARE,    /* many entries name one cluster; the file barely grows */
+    QB_ZERO_DEFER,    /* unallocated where the whole backing chain reads zero, else its own cluster */
+};
+
+/* How new clusters of zeros come to be in the file. */
+enum qb_zero_method {
+    QB_ZEROED_AUTO,  /* a hole where the file system has holes, else what works */
+    QB_ZEROED_HOLE,  /* the file is just longer */
+    QB_ZEROED_FALLOC, /* fallocate: the space is reserved */
+    QB_ZEROED_WRITE, /* real zeros are written */
+};
+
+enum qb_verify {
+    QB_VERIFY_NONE,
+    QB_VERIFY_METADATA, /* the metadata is read back from disk and counted once more */
+};
+
+struct qb_request {
+    unsigned set;              /* bits of enum qb_key */
+    unsigned compat;           /* 2 (0.10) or 3 (1.1) */
+    uint64_t size;             /* new virtual size, or what is added to it */
+    bool size_is_delta;        /* `size` is added to the present virtual size */
+    const char *backing_file;  /* NULL or "": none */
+    const char *backing_fmt;   /* NULL or "": none */
+    bool lazy_refcounts;
+    uint64_t refcount_bits;    /* 1, 2, 4 ... 64 */
+    const char *preallocation; /* these are compared with what the image has */
+    bool encryption;
+    uint64_t cluster_size;
+    const char *compression_type;
+    bool extended_l2;
+    const char *data_file;
+    bool data_file_raw;
+
+    enum qb_zero_clusters zero_clusters;
+    enum qb_zero_method zero_method;
+    bool allow_shrink;
+    bool drop_bitmaps;         /* a downgrade may drop persistent bitmaps */
+    bool fail_if_dirty;        /* refuse a dirty image instead of repairing it */
+    enum qb_verify verify;
+    uint64_t memory_limit;     /* bytes that planning one image may use; 0: 512 MiB */
+};
+
+/* ---- what is found --------------------------------------------------------------------------- */
+
+/* The facts of `qemu-img info`, under its names. */
+struct qb_info {
+    bool valid; /* false: the image was not read that far */
+    unsigned version;       /* 2 is compat 0.10, 3 is compat 1.1 */
+    uint64_t virtual_size;
+    uint64_t cluster_size;
+    unsigned refcount_bits;
+    unsigned nb_snapshots;
+    unsigned nb_bitmaps;
+    unsigned crypt_method;  /* 0 none, 1 AES-CBC, 2 LUKS */
+    bool lazy_refcounts;
+    bool dirty;
+    bool corrupt;
+    bool extended_l2;
+    bool zstd;
+    bool external_data_file;
+    bool data_file_raw;
+    bool has_backing_file;
+    char backing_file[1024];
+    char backing_fmt[64];   /* "" when the header names none */
+};
+
+enum qb_status {
+    QB_STATUS_CHANGED,
+    QB_STATUS_UNCHANGED,
+    QB_STATUS_WOULD_CHANGE, /* dry run */
+    QB_STATUS_SKIPPED,      /* for a reason that the policy names, e.g. locked */
+    QB_STATUS_FAILED,
+    QB_STATUS_INTERRUPTED,
+};
+
+/* Counted while the image's tables were read, and by the plan.  All in clusters. */
+struct qb_clusters {
+    bool valid; /* false: the amend did not need to read the tables */
+    uint64_t total;          /* guest clusters of the active layer */
+    uint64_t allocated;      /* entries with data of their own, every distinct L2 table once */
+    uint64_t zero_plain;
+    uint64_t zero_allocated;
+    uint64_t compressed;
+    uint64_t expanded;       /* zero entries that got a cluster */
+    uint64_t deallocated;    /* host clusters that nothing refers to any more */
+};
+
+struct qb_io_stats {
+    uint64_t read_bytes, write_bytes, zeroed_bytes;
+    uint64_t read_ops, write_ops, barriers;
+};
+
+struct qb_result {
+    enum qb_status status;
+    struct qb_err err;            /* code QB_E_NONE unless skipped, failed or interrupted */
+    struct qb_info before, after; /* after: as planned, and as it is once status says changed */
+    struct qb_clusters clusters;
+    struct qb_io_stats io;
+    double open_seconds, read_seconds, plan_seconds, write_seconds, verify_seconds;
+    uint64_t file_size_before, file_size_after;
+    int64_t allocated_delta;      /* bytes of disk, from st_blocks */
+    bool repaired;                /* refcounts were rebuilt or leaks given back */
+    bool backing_unchecked;       /* the backing file was changed as `rebase -u` does: metadata only */
+    bool bitmaps_dropped;
+    bool verified;
+};
+
+/* ---- one image ------------------------------------------------------------------------------- */
+
+enum qb_io_kind { QB_IO_AUTO, QB_IO_URING, QB_IO_POSIX };
+
+/* Amends one image: opens, locks, plans, and unless `dry_run` writes and waits until the disk has
+ * it.  Returns 0 when *result says changed, unchanged or would_change, else -1.  Either way the
+ * image is its old self or fully amended; it is byte for byte its old self whenever the request was
+ * refused. */
+QB_API int qb_amend_image(const char *path, const struct qb_request *request, enum qb_io_kind io,
+                          bool dry_run, struct qb_result *result);
+
+struct qb_check_result {
+    struct qb_info info;
+    struct qb_clusters clusters;
+    uint64_t corruptions; /* refcounts too low, flags wrong, entries that point nowhere good */
+    uint64_t leaks;       /* clusters counted more often than they are referred to */
+    uint64_t end_offset;  /* first byte behind the last cluster in use */
+    struct qb_io_stats io;
+};
+
+/* Called for each finding, in no particular order of importance; `text` lives only for the call. */
+typedef void qb_finding_fn(void *arg, bool is_leak, uint64_t offset, const char *text);
+
+/* Counts every reference of one image and compares; never writes.  Returns 0 when the count could
+ * be made (also when it found damage), -1 with *err when it could not. */
+QB_API int qb_check_image(const char *path, enum qb_io_kind io, qb_finding_fn *found, void *arg,
+                          struct qb_check_result *result, struct qb_err *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
