@@ -47,14 +47,14 @@ enum qb_code {
 
 struct qb_err {
     enum qb_code code;
-    int sys_errno;    /* 0 when no system call was involved */
-    uint64_t offset;  /* byte of the image file, or QB_NOWHERE */
-    char text[400];   /* one sentence without the path and without a full stop */
+    int sys_errno;   /* 0 when no system call was involved */
+    uint64_t offset; /* byte of the image file, or QB_NOWHERE */
+    char text[400];  /* one sentence without the path and without a full stop */
 };
 
-QB_API const char *qb_code_name(enum qb_code code);   /* "no_space": permanent, for programs */
-QB_API const char *qb_code_hint(enum qb_code code);   /* what a person can do about it */
-QB_API bool qb_code_retryable(enum qb_code code);     /* the same request may succeed later */
+QB_API const char *qb_code_name(enum qb_code code); /* "no_space": permanent, for programs */
+QB_API const char *qb_code_hint(enum qb_code code); /* what a person can do about it */
+QB_API bool qb_code_retryable(enum qb_code code);   /* the same request may succeed later */
 
 /* ---- what is asked --------------------------------------------------------------------------- */
 
@@ -80,15 +80,15 @@ enum qb_key {
 enum qb_zero_clusters {
     QB_ZERO_ALLOCATE, /* a cluster of its own (a hole at the end of the file) */
     QB_ZERO_SHARE,    /* many entries name one cluster; the file barely grows */
-    QB_ZERO_DEFER,    /* unallocated where the whole backing chain reads zero, else its own cluster */
+    QB_ZERO_DEFER, /* unallocated where the whole backing chain reads zero, else its own cluster */
 };
 
 /* How new clusters of zeros come to be in the file. */
 enum qb_zero_method {
-    QB_ZEROED_AUTO,  /* a hole where the file system has holes, else what works */
-    QB_ZEROED_HOLE,  /* the file is just longer */
+    QB_ZEROED_AUTO,   /* a hole where the file system has holes, else what works */
+    QB_ZEROED_HOLE,   /* the file is just longer */
     QB_ZEROED_FALLOC, /* fallocate: the space is reserved */
-    QB_ZEROED_WRITE, /* real zeros are written */
+    QB_ZEROED_WRITE,  /* real zeros are written */
 };
 
 enum qb_verify {
@@ -97,12 +97,12 @@ enum qb_verify {
 };
 
 struct qb_request {
-    unsigned set;              /* bits of enum qb_key */
-    unsigned compat;           /* 2 (0.10) or 3 (1.1) */
-    uint64_t size;             /* new virtual size, or what is added to it */
-    bool size_is_delta;        /* `size` is added to the present virtual size */
-    const char *backing_file;  /* NULL or "": none */
-    const char *backing_fmt;   /* NULL or "": none */
+    unsigned set;             /* bits of enum qb_key */
+    unsigned compat;          /* 2 (0.10) or 3 (1.1) */
+    uint64_t size;            /* new virtual size, or what is added to it */
+    bool size_is_delta;       /* `size` is added to the present virtual size */
+    const char *backing_file; /* NULL or "": none */
+    const char *backing_fmt;  /* NULL or "": none */
     bool lazy_refcounts;
     uint64_t refcount_bits;    /* 1, 2, 4 ... 64 */
     const char *preallocation; /* these are compared with what the image has */
@@ -116,24 +116,24 @@ struct qb_request {
     enum qb_zero_clusters zero_clusters;
     enum qb_zero_method zero_method;
     bool allow_shrink;
-    bool drop_bitmaps;         /* a downgrade may drop persistent bitmaps */
-    bool fail_if_dirty;        /* refuse a dirty image instead of repairing it */
+    bool drop_bitmaps;  /* a downgrade may drop persistent bitmaps */
+    bool fail_if_dirty; /* refuse a dirty image instead of repairing it */
     enum qb_verify verify;
-    uint64_t memory_limit;     /* bytes that planning one image may use; 0: 512 MiB */
+    uint64_t memory_limit; /* bytes that planning one image may use; 0: 512 MiB */
 };
 
 /* ---- what is found --------------------------------------------------------------------------- */
 
 /* The facts of `qemu-img info`, under its names. */
 struct qb_info {
-    bool valid; /* false: the image was not read that far */
-    unsigned version;       /* 2 is compat 0.10, 3 is compat 1.1 */
+    bool valid;       /* false: the image was not read that far */
+    unsigned version; /* 2 is compat 0.10, 3 is compat 1.1 */
     uint64_t virtual_size;
     uint64_t cluster_size;
     unsigned refcount_bits;
     unsigned nb_snapshots;
     unsigned nb_bitmaps;
-    unsigned crypt_method;  /* 0 none, 1 AES-CBC, 2 LUKS */
+    unsigned crypt_method; /* 0 none, 1 AES-CBC, 2 LUKS */
     bool lazy_refcounts;
     bool dirty;
     bool corrupt;
@@ -143,7 +143,7 @@ struct qb_info {
     bool data_file_raw;
     bool has_backing_file;
     char backing_file[1024];
-    char backing_fmt[64];   /* "" when the header names none */
+    char backing_fmt[64]; /* "" when the header names none */
 };
 
 enum qb_status {
@@ -157,14 +157,14 @@ enum qb_status {
 
 /* Counted while the image's tables were read, and by the plan.  All in clusters. */
 struct qb_clusters {
-    bool valid; /* false: the amend did not need to read the tables */
-    uint64_t total;          /* guest clusters of the active layer */
-    uint64_t allocated;      /* entries with data of their own, every distinct L2 table once */
+    bool valid;         /* false: the amend did not need to read the tables */
+    uint64_t total;     /* guest clusters of the active layer */
+    uint64_t allocated; /* entries with data of their own, every distinct L2 table once */
     uint64_t zero_plain;
     uint64_t zero_allocated;
     uint64_t compressed;
-    uint64_t expanded;       /* zero entries that got a cluster */
-    uint64_t deallocated;    /* host clusters that nothing refers to any more */
+    uint64_t expanded;    /* zero entries that got a cluster */
+    uint64_t deallocated; /* host clusters that nothing refers to any more */
 };
 
 struct qb_io_stats {
@@ -180,9 +180,9 @@ struct qb_result {
     struct qb_io_stats io;
     double open_seconds, read_seconds, plan_seconds, write_seconds, verify_seconds;
     uint64_t file_size_before, file_size_after;
-    int64_t allocated_delta;      /* bytes of disk, from st_blocks */
-    bool repaired;                /* refcounts were rebuilt or leaks given back */
-    bool backing_unchecked;       /* the backing file was changed as `rebase -u` does: metadata only */
+    int64_t allocated_delta; /* bytes of disk, from st_blocks */
+    bool repaired;           /* refcounts were rebuilt or leaks given back */
+    bool backing_unchecked;  /* the backing file was changed as `rebase -u` does: metadata only */
     bool bitmaps_dropped;
     bool verified;
 };

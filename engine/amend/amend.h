@@ -32,7 +32,8 @@ bool qb_amend_appends(const struct qb_amend *a);
 /* E1.  A failure has already cut the tail off again: the image is as it was. */
 int qb_amend_append(struct qb_amend *a, struct qb_io *io);
 
-/* To be called when the barrier behind append failed for this file: cuts the tail, sets the error. */
+/* To be called when the barrier behind append failed for this file: cuts the tail, sets the error.
+ */
 void qb_amend_append_lost(struct qb_amend *a, struct qb_io *io, int errnum);
 
 /* Gives up before the flip (interruption, deadline): cuts the tail, sets status interrupted. */
@@ -62,6 +63,7 @@ struct qb_result *qb_amend_result(struct qb_amend *a);
 size_t qb_amend_memory(const struct qb_amend *a);
 
 /* The plan in words, a line a step, for --dry-run -v and for tests.  Calls `line` for each. */
-void qb_amend_describe(const struct qb_amend *a, void (*line)(void *arg, const char *text), void *arg);
+void qb_amend_describe(const struct qb_amend *a, void (*line)(void *arg, const char *text),
+                       void *arg);
 
 #endif

@@ -31,7 +31,8 @@ bool qb_code_retryable(enum qb_code code)
     return codes[code].retryable;
 }
 
-static void fill(struct qb_err *err, enum qb_code code, uint64_t offset, const char *fmt, va_list ap)
+static void fill(struct qb_err *err, enum qb_code code, uint64_t offset, const char *fmt,
+                 va_list ap)
 {
     memset(err, 0, sizeof(*err));
     err->code = code;

@@ -22,15 +22,16 @@ static inline uint64_t qb_div_up(uint64_t n, uint64_t unit)
 static inline uint64_t qb_round_up(uint64_t n, uint64_t unit)
 {
     uint64_t r;
-    return __builtin_mul_overflow(qb_div_up(n, unit), unit, &r) ? UINT64_MAX - UINT64_MAX % unit : r;
+    return __builtin_mul_overflow(qb_div_up(n, unit), unit, &r) ? UINT64_MAX - UINT64_MAX % unit
+                                                                : r;
 }
 
 /* Whether [at, at + count * each) is computable and ends at or before `limit`. */
 static inline bool qb_range_ok(uint64_t at, uint64_t count, uint64_t each, uint64_t limit)
 {
     uint64_t bytes, end;
-    return !__builtin_mul_overflow(count, each, &bytes) && !__builtin_add_overflow(at, bytes, &end) &&
-           end <= limit;
+    return !__builtin_mul_overflow(count, each, &bytes) &&
+           !__builtin_add_overflow(at, bytes, &end) && end <= limit;
 }
 
 /* Whether the two half-open ranges share a byte. */

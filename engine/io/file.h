@@ -1,7 +1,8 @@
 /* One open image file or block device, what may be written to it, and what was.
  *
  * A file is owned by one job.  Its write guard is checked for every request that would change it,
- * before any system call, in every build: no bug elsewhere and no malicious image can get past it. */
+ * before any system call, in every build: no bug elsewhere and no malicious image can get past it.
+ */
 #ifndef QB_IO_FILE_H
 #define QB_IO_FILE_H
 
@@ -28,12 +29,12 @@ struct qb_guard {
 struct qb_mem_disk; /* the memory back end's file, see mem.h */
 
 struct qb_file {
-    int fd;                  /* -1 for a memory file */
-    char *path;              /* owned */
-    uint64_t size;           /* bytes; kept up to date by QB_OP_SET_SIZE and writes past the end */
-    bool is_block_device;    /* cannot grow or shrink */
+    int fd;               /* -1 for a memory file */
+    char *path;           /* owned */
+    uint64_t size;        /* bytes; kept up to date by QB_OP_SET_SIZE and writes past the end */
+    bool is_block_device; /* cannot grow or shrink */
     bool writable;
-    dev_t dev;               /* of the file system, or the device's own number */
+    dev_t dev; /* st_dev and st_ino of what the path led to, device nodes included */
     ino_t ino;
     struct qb_guard guard;
     struct qb_io_stats stats;
@@ -61,13 +62,13 @@ bool qb_file_is_hole(struct qb_file *file, uint64_t offset, uint64_t len);
 /* Bytes that the file occupies on disk (st_blocks). */
 uint64_t qb_file_allocated(const struct qb_file *file);
 
-/* QEMU's byte-range locks (OFD, never waiting): see lock.c.  `for_amend` takes what `qemu-img amend`
- * takes on the image it changes, otherwise what QEMU takes on a backing file that it only reads.
- * QB_E_LOCKED names the permission in conflict.  A file system without locks is no failure. */
+/* QEMU's byte-range locks (OFD, never waiting): see lock.c.  `for_amend` takes what `qemu-img
+ * amend` takes on the image it changes and keeps readers out as well, otherwise what QEMU takes on
+ * a backing file that it only reads.  QB_E_LOCKED names the permission in conflict, and nothing is
+ * held then.  A file system without locks is no failure.  Read the header (again) after this. */
 int qb_file_lock(struct qb_file *file, bool for_amend, struct qb_err *err);
 
-/* Whether the guard lets this change happen: 0, or QB_EGUARD. */
-enum qb_op;
+/* Whether the guard lets this change (an enum qb_op, see io.h) happen: 0, or QB_EGUARD. */
 int qb_guard_check(const struct qb_file *file, int op, uint64_t offset, uint64_t len);
 
 #endif

@@ -30,9 +30,10 @@ struct qb_req {
 
 struct qb_io; /* opaque; the back ends are ring.c, posix.c and mem.c */
 
-/* QB_IO_AUTO takes io_uring where the host allows it, else posix; *fell_back (may be NULL) says why,
- * or is set to NULL.  QB_IO_URING fails where the host refuses. */
-int qb_io_open(enum qb_io_kind kind, struct qb_io **out, const char **fell_back, struct qb_err *err);
+/* QB_IO_AUTO takes io_uring where the host allows it, else posix; *fell_back (may be NULL) says
+ * why, or is set to NULL.  QB_IO_URING fails where the host refuses. */
+int qb_io_open(enum qb_io_kind kind, struct qb_io **out, const char **fell_back,
+               struct qb_err *err);
 void qb_io_close(struct qb_io *io);
 const char *qb_io_name(const struct qb_io *io); /* "uring", "posix", "mem" */
 

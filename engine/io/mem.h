@@ -6,10 +6,10 @@
 #include "io/io.h"
 
 struct qb_mem_event {
-    enum qb_op op;           /* WRITE, ZERO, PUNCH, SET_SIZE, or SYNC (a barrier over all files) */
-    unsigned disk;           /* which file, in order of creation */
+    enum qb_op op; /* WRITE, ZERO, PUNCH, SET_SIZE, or SYNC (a barrier over all files) */
+    unsigned disk; /* which file, in order of creation */
     uint64_t offset, len;
-    unsigned char *bytes;    /* WRITE: what was written, owned by the log */
+    unsigned char *bytes; /* WRITE: what was written, owned by the log */
 };
 
 struct qb_mem_log; /* the log of one simulated machine; owns the disks */
@@ -20,6 +20,9 @@ void qb_mem_log_free(struct qb_mem_log *log);
 /* A new file with this content (copied), opened.  The log keeps the content as of now as the
  * starting point for replays.  qb_file_close on it keeps the disk. */
 int qb_mem_file(struct qb_mem_log *log, const void *content, uint64_t size, struct qb_file *out);
+
+/* Opens the file number `disk` of the log once more, as a second run of the program would. */
+int qb_mem_reopen(struct qb_mem_log *log, unsigned disk, struct qb_file *out);
 
 /* An I/O object on these files. */
 struct qb_io *qb_io_open_mem(struct qb_mem_log *log);
@@ -34,9 +37,11 @@ size_t qb_mem_events(const struct qb_mem_log *log, const struct qb_mem_event **e
 const unsigned char *qb_mem_content(const struct qb_mem_log *log, unsigned disk, uint64_t *size);
 
 /* What the disk may hold after a power cut: starts from the content at creation, applies all events
- * before `sure`, and of the events [sure, upto) those whose bit in `lottery` is set, where a WRITE
- * is decided for each of its 512-byte sectors apart (the bits are drawn in order from a generator
- * seeded with `seed`; seed 0 keeps everything).  *out is malloc'ed, *size its length. */
+ * before `sure`, and of the events [sure, upto) those that a lottery keeps, where a WRITE is
+ * decided for each of its 512-byte sectors apart.  The lots are drawn in order from a generator
+ * seeded with `seed`, for the events of all disks, so that one seed is one state of the whole
+ * machine; seed 0 keeps everything.  *out is malloc'ed (NULL when empty), *size its length; -1 when
+ * memory is short. */
 int qb_mem_replay(const struct qb_mem_log *log, unsigned disk, size_t sure, size_t upto,
                   uint64_t seed, unsigned char **out, uint64_t *size);
 

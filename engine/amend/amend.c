@@ -1,0 +1,372 @@
+#include "amend/amend.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "amend/plan.h"
+
+struct qb_amend {
+    char *path;
+    struct qb_file file;
+    struct qb_image img;
+    bool have_image;
+    struct qb_plan plan;
+    bool have_plan;
+    const struct qb_request *rq;
+    struct qb_result result;
+    uint64_t allocated_before;
+    bool flipped;
+};
+
+static double now_seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+struct qb_amend *qb_amend_new(const char *path)
+{
+    struct qb_amend *a = calloc(1, sizeof(*a));
+
+    if (!a)
+        return NULL;
+    a->file.fd = -1;
+    a->path = strdup(path);
+    if (!a->path) {
+        free(a);
+        return NULL;
+    }
+    return a;
+}
+
+void qb_amend_close(struct qb_amend *a)
+{
+    if (!a)
+        return;
+    if (a->have_plan)
+        qb_plan_free(&a->plan);
+    if (a->have_image)
+        qb_image_close(&a->img);
+    qb_file_close(&a->file);
+    free(a->path);
+    free(a);
+}
+
+struct qb_file *qb_amend_file(struct qb_amend *a)
+{
+    return &a->file;
+}
+
+struct qb_result *qb_amend_result(struct qb_amend *a)
+{
+    a->result.io = a->file.stats;
+    return &a->result;
+}
+
+static int failed(struct qb_amend *a)
+{
+    a->result.status = QB_STATUS_FAILED;
+    a->result.after.valid = false;
+    return -1;
+}
+
+static int open_image(struct qb_amend *a, struct qb_io *io, bool dry_run)
+{
+    struct qb_err *err = &a->result.err;
+
+    if (a->file.fd < 0 && !a->file.mem && qb_file_open(a->path, !dry_run, &a->file, err) < 0)
+        return -1;
+    a->result.file_size_before = a->result.file_size_after = a->file.size;
+    a->allocated_before = qb_file_allocated(&a->file);
+    /* The header counts only once the locks are held. */
+    if (qb_file_lock(&a->file, true, err) < 0 || qb_image_open(io, &a->file, &a->img, err) < 0)
+        return -1;
+    a->have_image = true;
+    qb_image_info(&a->img, &a->result.before);
+    return 0;
+}
+
+int qb_amend_open(struct qb_amend *a, struct qb_io *io, bool dry_run, struct qb_file *file)
+{
+    double start = now_seconds();
+    int r;
+
+    if (file) {
+        a->file = *file;
+        memset(file, 0, sizeof(*file));
+        file->fd = -1;
+    }
+    r = open_image(a, io, dry_run);
+    a->result.open_seconds += now_seconds() - start;
+    return r < 0 ? failed(a) : 0;
+}
+
+int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request *request)
+{
+    double start = now_seconds();
+    struct qb_err *err = &a->result.err;
+    struct qb_target target;
+    int r;
+
+    a->rq = request;
+    r = qb_target_resolve(&a->img, request, &target, err);
+    a->result.status = QB_STATUS_UNCHANGED;
+    a->result.after = a->result.before;
+    /* The snapshot table is small, and most plans look at it. */
+    if (r == 0 && target.any)
+        r = qb_image_read_snapshots(io, &a->img, err);
+    if (r == 0 && target.any) {
+        a->have_plan = true;
+        r = qb_plan_make(io, &a->img, request, &target, &a->plan, &a->result.clusters, err);
+    }
+    a->result.plan_seconds += now_seconds() - start;
+    if (r < 0)
+        return failed(a);
+    if (!target.any)
+        return 0;
+    qb_target_info(&a->img, &a->plan.target, &a->result.after);
+    a->result.status = QB_STATUS_WOULD_CHANGE;
+    a->result.repaired = target.repair || (a->plan.rewrites && a->plan.census.n_leaks);
+    a->result.backing_unchecked = target.name_changes;
+    a->result.bitmaps_dropped = target.drop_bitmaps;
+    a->result.file_size_after = a->plan.new_size;
+    return 0;
+}
+
+bool qb_amend_appends(const struct qb_amend *a)
+{
+    return a->plan.appends;
+}
+
+/* Puts the length back to what it was.  What the append wrote lies behind the old image's end. */
+static void cut_tail(struct qb_amend *a, struct qb_io *io)
+{
+    struct qb_req req = {.file = &a->file, .op = QB_OP_SET_SIZE, .offset = a->plan.old_size};
+
+    if (!a->file.is_block_device && a->file.size != a->plan.old_size)
+        qb_io_run(io, &req, 1);
+    a->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};
+    a->result.file_size_after = a->file.size;
+}
+
+int qb_amend_append(struct qb_amend *a, struct qb_io *io)
+{
+    double start = now_seconds();
+    struct qb_plan *p = &a->plan;
+    int r = 0;
+
+    a->file.guard = (struct qb_guard){
+        .phase = QB_PHASE_APPEND,
+        .allowed = p->append_ranges,
+        .n_allowed = p->n_append_ranges,
+        .min_size = QB_MIN(p->old_size, p->cut_size),
+    };
+    if (p->appends)
+        r = qb_plan_append(io, p, &a->file, &a->result.err);
+    a->result.write_seconds += now_seconds() - start;
+    if (r < 0) {
+        cut_tail(a, io);
+        return failed(a);
+    }
+    return 0;
+}
+
+void qb_amend_append_lost(struct qb_amend *a, struct qb_io *io, int errnum)
+{
+    qb_fail_sys(&a->result.err, errnum, QB_NOWHERE, "the appended metadata did not reach the disk");
+    cut_tail(a, io);
+    failed(a);
+}
+
+void qb_amend_cancel(struct qb_amend *a, struct qb_io *io, enum qb_code why)
+{
+    if (a->have_plan && a->file.guard.phase == QB_PHASE_APPEND)
+        cut_tail(a, io);
+    qb_fail(&a->result.err, why, QB_NOWHERE,
+            why == QB_E_TIMEOUT ? "the time limit ran out before the image was changed"
+                                : "interrupted before the image was changed");
+    failed(a);
+    a->result.status = QB_STATUS_INTERRUPTED;
+}
+
+/* The path still leads here, and nobody wrote the header in between. */
+static int still_ours(struct qb_amend *a, struct qb_io *io)
+{
+    struct qb_err *err = &a->result.err;
+    uint8_t sector[QB_SECTOR];
+
+    if (!qb_file_still_there(&a->file))
+        return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "another file took the image's place");
+    if (qb_io_read(io, &a->file, 0, sector, QB_SECTOR, "the header", err) < 0)
+        return -1;
+    if (memcmp(sector, a->plan.old_sector, QB_SECTOR) != 0)
+        return qb_fail(err, QB_E_CHANGED, 0, "something else wrote the image's header");
+    return 0;
+}
+
+int qb_amend_flip(struct qb_amend *a, struct qb_io *io)
+{
+    double start = now_seconds();
+    struct qb_req req = {.file = &a->file,
+                         .op = QB_OP_WRITE,
+                         .offset = 0,
+                         .len = QB_SECTOR,
+                         .buf = a->plan.sector.bytes};
+
+    if (still_ours(a, io) < 0) {
+        cut_tail(a, io);
+        return failed(a);
+    }
+    a->file.guard = (struct qb_guard){.phase = QB_PHASE_FLIP};
+    a->flipped = true;
+    if (qb_io_run(io, &req, 1)) {
+        qb_io_fail(&req, "the header", &a->result.err);
+        a->file.guard.phase = QB_PHASE_READ;
+        return failed(a);
+    }
+    a->result.write_seconds += now_seconds() - start;
+    return 0;
+}
+
+int qb_amend_flipped(struct qb_amend *a, int errnum)
+{
+    a->file.guard.phase = QB_PHASE_READ;
+    if (errnum) {
+        qb_fail_sys(&a->result.err, errnum, QB_NOWHERE,
+                    "the amend was written, but whether the disk has it is unknown");
+        a->result.err.code = QB_E_DURABILITY;
+        return failed(a);
+    }
+    a->result.status = QB_STATUS_CHANGED;
+    qb_plan_free_append(&a->plan);
+    return 0;
+}
+
+#define PUNCHES_AT_ONCE 64u
+
+void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
+{
+    struct qb_plan *p = &a->plan;
+    struct qb_req reqs[PUNCHES_AT_ONCE];
+
+    a->file.guard = (struct qb_guard){
+        .phase = QB_PHASE_SETTLE,
+        .allowed = p->punches.items,
+        .n_allowed = p->punches.n,
+        .min_size = p->new_size,
+    };
+    for (size_t i = 0; i < p->punches.n && !a->file.is_block_device;) {
+        size_t n = 0;
+
+        for (; n < PUNCHES_AT_ONCE && i < p->punches.n; n++, i++)
+            reqs[n] = (struct qb_req){.file = &a->file,
+                                      .op = QB_OP_PUNCH,
+                                      .offset = p->punches.items[i].first,
+                                      .len = p->punches.items[i].end - p->punches.items[i].first};
+        if (qb_io_run(io, reqs, n))
+            break; /* a file system without holes: the clusters are free for QEMU all the same */
+    }
+    a->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};
+    a->result.file_size_after = a->file.size;
+    a->result.allocated_delta = (int64_t)qb_file_allocated(&a->file) - (int64_t)a->allocated_before;
+}
+
+static int verify_census(struct qb_amend *a, struct qb_io *io, struct qb_image *now)
+{
+    struct qb_err *err = &a->result.err;
+    struct qb_census c;
+    int r = qb_image_read_snapshots(io, now, err);
+
+    if (r == 0) {
+        r = qb_census_take(io, now, a->rq->memory_limit, NULL, NULL, &c, err);
+        if (r == 0 && (qb_census_corruptions(&c) || c.n_leaks))
+            r = qb_fail(err, QB_E_VERIFY, c.first.offset,
+                        "the amended image has %" PRIu64 " errors and %" PRIu64 " leaks: %s",
+                        qb_census_corruptions(&c), c.n_leaks, c.first.text);
+        qb_census_free(&c);
+    }
+    return r;
+}
+
+static int verify_now(struct qb_amend *a, struct qb_io *io)
+{
+    struct qb_err *err = &a->result.err;
+    struct qb_image now = {0};
+    struct qb_info info;
+    int r;
+
+    if (qb_image_open(io, &a->file, &now, err) < 0)
+        return -1;
+    qb_image_info(&now, &info);
+    if (memcmp(now.head, a->plan.sector.bytes, QB_SECTOR) != 0 ||
+        info.virtual_size != a->result.after.virtual_size ||
+        strcmp(info.backing_file, a->result.after.backing_file) != 0)
+        r = qb_fail(err, QB_E_VERIFY, 0, "the header on disk is not the one that was written");
+    else
+        r = a->plan.rewrites ? verify_census(a, io, &now) : 0;
+    qb_image_close(&now);
+    return r;
+}
+
+int qb_amend_verify(struct qb_amend *a, struct qb_io *io)
+{
+    double start = now_seconds();
+    int r;
+
+    if (a->rq->verify == QB_VERIFY_NONE)
+        return 0;
+    r = verify_now(a, io);
+    a->result.verify_seconds += now_seconds() - start;
+    a->result.verified = r == 0;
+    return r < 0 ? failed(a) : 0;
+}
+
+size_t qb_amend_memory(const struct qb_amend *a)
+{
+    const struct qb_plan *p = &a->plan;
+    size_t n = sizeof(*a) + a->img.head_len + p->census.counts.memory;
+
+    n += p->outs.cap * sizeof(*p->outs.items) + p->steps.cap * sizeof(*p->steps.items);
+    n += p->census.tables.n * (sizeof(struct qb_table) + sizeof(struct qb_table_note) + 8);
+    return n + p->punches.cap * sizeof(*p->punches.items) + a->img.snapshots.len;
+}
+
+void qb_amend_describe(const struct qb_amend *a, void (*line)(void *arg, const char *text),
+                       void *arg)
+{
+    const struct qb_plan *p = &a->plan;
+    char text[200];
+
+    if (!a->have_plan)
+        return;
+    if (p->sector.name_at) {
+        snprintf(text, sizeof(text), "append: backing file name at 0x%" PRIx64, p->sector.name_at);
+        line(arg, text);
+    }
+    if (p->new_size != p->old_size) {
+        snprintf(text, sizeof(text), "append: file length %" PRIu64 " -> %" PRIu64, p->old_size,
+                 p->new_size);
+        line(arg, text);
+    }
+    for (size_t i = 0; i < p->steps.n; i++) {
+        snprintf(text, sizeof(text), "append: %s %zu at 0x%" PRIx64, p->steps.items[i].what,
+                 p->steps.items[i].index, p->steps.items[i].offset);
+        line(arg, text);
+    }
+    if (p->zero_len) {
+        snprintf(text, sizeof(text), "append: %" PRIu64 " bytes of zeros at 0x%" PRIx64,
+                 p->zero_len, p->zero_base);
+        line(arg, text);
+    }
+    line(arg, "flip: sector 0");
+    for (size_t i = 0; i < p->punches.n; i++) {
+        snprintf(text, sizeof(text), "settle: punch 0x%" PRIx64 "-0x%" PRIx64,
+                 p->punches.items[i].first, p->punches.items[i].end);
+        line(arg, text);
+    }
+}

@@ -1,0 +1,262 @@
+/* The append epoch: the stretch behind the old image is written from front to back, a window at a
+ * time.  Sources are read again and changed as the plan says; nothing is decided here. */
+#include <errno.h>
+#include <string.h>
+
+#include "amend/plan.h"
+
+#define WINDOW_BYTES    (2u << 20)
+#define ZEROS_BYTES     (1u << 20)
+#define ZEROS_IN_FLIGHT 16u
+
+/* A buffer that fills from `base` on and goes to the file when it is full. */
+struct writer {
+    struct qb_io *io;
+    struct qb_file *file;
+    uint8_t *buf;
+    uint64_t base, used, size; /* bytes */
+};
+
+static int writer_flush(struct writer *w, struct qb_err *err)
+{
+    struct qb_req req = {
+        .file = w->file, .op = QB_OP_WRITE, .offset = w->base, .len = w->used, .buf = w->buf};
+
+    if (w->used == 0)
+        return 0;
+    if (qb_io_run(w->io, &req, 1))
+        return qb_io_fail(&req, "new metadata", err);
+    w->base += w->used;
+    w->used = 0;
+    return 0;
+}
+
+/* Room for the next `len` bytes (at most a cluster); NULL after a failure. */
+static uint8_t *writer_slot(struct writer *w, uint64_t len, struct qb_err *err)
+{
+    uint8_t *slot;
+
+    if (w->used + len > w->size && writer_flush(w, err) < 0)
+        return NULL;
+    slot = w->buf + w->used;
+    w->used += len;
+    return slot;
+}
+
+/* Bytes of any length, padded with zeros to whole clusters. */
+static int writer_put(struct writer *w, const uint8_t *bytes, uint64_t len, uint64_t cluster,
+                      struct qb_err *err)
+{
+    while (len) {
+        uint64_t n = QB_MIN(len, cluster);
+        uint8_t *slot = writer_slot(w, cluster, err);
+
+        if (!slot)
+            return -1;
+        memcpy(slot, bytes, n);
+        memset(slot + n, 0, cluster - n);
+        bytes += n;
+        len -= n;
+    }
+    return 0;
+}
+
+struct tables_run {
+    struct qb_plan *plan;
+    struct writer *w;
+    size_t first_step;
+};
+
+static int fill_table(void *arg, size_t index, const uint8_t *source, struct qb_err *err)
+{
+    struct tables_run *run = arg;
+    struct qb_plan *plan = run->plan;
+    const struct qb_step *step = &plan->steps.items[run->first_step + index];
+    uint8_t *slot = writer_slot(run->w, step->len, err);
+
+    if (!slot)
+        return -1;
+    qb_out_fill(plan, &plan->outs.items[step->index], source, slot);
+    return 0;
+}
+
+/* The steps [first, end) are L2 tables: their sources are read ahead. */
+static int write_tables(struct writer *w, struct qb_plan *plan, size_t first, size_t end,
+                        struct qb_err *err)
+{
+    struct tables_run run = {plan, w, first};
+    QB_AUTO(qb_buf) struct qb_table *list = calloc(end - first, sizeof(*list));
+    struct qb_tables tables = {list, end - first};
+
+    if (!list)
+        return qb_fail_memory(err);
+    for (size_t i = first; i < end; i++) {
+        size_t source = plan->outs.items[plan->steps.items[i].index].source;
+
+        if (source != QB_NO_TABLE)
+            list[i - first].offset = plan->census.tables.items[source].offset;
+    }
+    return qb_tables_scan(w->io, plan->img, &tables, 0, tables.n, fill_table, &run, err);
+}
+
+static int write_l1(struct writer *w, struct qb_plan *plan, unsigned layer, struct qb_err *err)
+{
+    struct qb_layer l = qb_image_layer(plan->img, layer);
+    uint32_t entries = layer == 0 ? plan->edge.l1_size : l.l1_size;
+    QB_AUTO(qb_buf) uint64_t *old = NULL;
+    QB_AUTO(qb_buf) be64 *now = calloc((size_t)entries + 1, sizeof(*now));
+
+    if (!now)
+        return qb_fail_memory(err);
+    if (qb_image_read_l1(w->io, plan->img, l.l1_offset, l.l1_size, &old, err) < 0)
+        return -1;
+    for (uint32_t i = 0; i < entries; i++)
+        now[i] = be64_of(qb_out_l1_entry(plan, layer, i, i < l.l1_size ? old[i] : 0));
+    return writer_put(w, (uint8_t *)now, 8ull * entries, plan->img->geom.cluster_size, err);
+}
+
+static int write_block(struct writer *w, struct qb_plan *plan, size_t index, struct qb_err *err)
+{
+    unsigned order = plan->target.header.refcount_order;
+    uint64_t n = qb_geom_block_entries(&plan->img->geom, order);
+    uint8_t *slot = writer_slot(w, plan->img->geom.cluster_size, err);
+
+    if (!slot)
+        return -1;
+    qb_counts_render(&plan->census.counts, index * n, n, order, slot);
+    return 0;
+}
+
+static int write_reftable(struct writer *w, struct qb_plan *plan, struct qb_err *err)
+{
+    QB_AUTO(qb_buf) be64 *table = calloc(plan->reftable_n, sizeof(*table));
+
+    if (!table)
+        return qb_fail_memory(err);
+    for (size_t i = 0; i < plan->reftable_n; i++)
+        table[i] = be64_of(plan->reftable[i]);
+    return writer_put(w, (uint8_t *)table, 8 * plan->reftable_n, plan->img->geom.cluster_size, err);
+}
+
+static int write_steps(struct writer *w, struct qb_plan *plan, struct qb_err *err)
+{
+    size_t i = 0;
+    int r = 0;
+
+    while (r == 0 && i < plan->steps.n) {
+        const struct qb_step *s = &plan->steps.items[i];
+        size_t end = i + 1;
+
+        switch (s->kind) {
+        case QB_STEP_TABLE:
+            while (end < plan->steps.n && plan->steps.items[end].kind == QB_STEP_TABLE)
+                end++;
+            r = write_tables(w, plan, i, end, err);
+            break;
+        case QB_STEP_L1:
+            r = write_l1(w, plan, (unsigned)s->index, err);
+            break;
+        case QB_STEP_BYTES:
+            r = writer_put(w, s->bytes, s->bytes_len, plan->img->geom.cluster_size, err);
+            break;
+        case QB_STEP_BLOCK:
+            r = write_block(w, plan, s->index, err);
+            break;
+        case QB_STEP_REFTABLE:
+            r = write_reftable(w, plan, err);
+            break;
+        }
+        i = end;
+    }
+    return r < 0 ? -1 : writer_flush(w, err);
+}
+
+static int set_size(struct qb_io *io, struct qb_file *file, uint64_t size, struct qb_err *err)
+{
+    struct qb_req req = {.file = file, .op = QB_OP_SET_SIZE, .offset = size};
+
+    if (file->is_block_device || file->size == size || qb_io_run(io, &req, 1) == 0)
+        return 0;
+    return qb_io_fail(&req, "the new file size", err);
+}
+
+static int write_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+                       struct qb_err *err)
+{
+    struct qb_req reqs[ZEROS_IN_FLIGHT];
+    uint64_t at = plan->zero_base, end = at + plan->zero_len;
+    QB_AUTO(qb_buf) void *zeros = calloc(1, ZEROS_BYTES);
+
+    if (!zeros)
+        return qb_fail_memory(err);
+    while (at < end) {
+        size_t n = 0;
+
+        for (; n < ZEROS_IN_FLIGHT && at < end; n++) {
+            uint64_t len = QB_MIN(end - at, ZEROS_BYTES);
+
+            reqs[n] = (struct qb_req){
+                .file = file, .op = QB_OP_WRITE, .offset = at, .len = len, .buf = zeros};
+            at += len;
+        }
+        if (qb_io_run(io, reqs, n) == 0)
+            continue;
+        for (size_t i = 0; i < n; i++)
+            if (reqs[i].error)
+                return qb_io_fail(&reqs[i], "zeros", err);
+    }
+    return 0;
+}
+
+/* The new clusters of zeros.  A longer file is all it takes where the file system has holes. */
+static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+                      struct qb_err *err)
+{
+    struct qb_req req = {
+        .file = file, .op = QB_OP_ZERO, .offset = plan->zero_base, .len = plan->zero_len};
+    enum qb_zero_method how = plan->rq->zero_method;
+
+    if (plan->zero_len == 0 || (!file->is_block_device && how <= QB_ZEROED_HOLE))
+        return 0;
+    if (how == QB_ZEROED_WRITE)
+        return write_zeros(io, plan, file, err);
+    if (qb_io_run(io, &req, 1) == 0)
+        return 0;
+    if (req.error == EOPNOTSUPP || req.error == ENOSYS || req.error == EINVAL)
+        return write_zeros(io, plan, file, err);
+    return qb_io_fail(&req, "zeros", err);
+}
+
+static int write_name(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+                      struct qb_err *err)
+{
+    struct qb_req req = {.file = file,
+                         .op = QB_OP_WRITE,
+                         .offset = plan->sector.name_at,
+                         .len = plan->sector.name_len,
+                         .buf = (void *)(uintptr_t)plan->target.backing_name};
+
+    if (!plan->sector.name_at || qb_io_run(io, &req, 1) == 0)
+        return 0;
+    return qb_io_fail(&req, "the backing file name", err);
+}
+
+int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file, struct qb_err *err)
+{
+    uint64_t cs = plan->img->geom.cluster_size;
+    struct writer w = {.io = io, .file = file, .base = plan->base};
+    int r;
+
+    /* First the length: what was behind the image's end goes, what comes behind it reads zero, and
+     * a file that cannot be so long fails before anything is written. */
+    if (set_size(io, file, plan->cut_size, err) < 0 ||
+        set_size(io, file, plan->new_size, err) < 0 || write_name(io, plan, file, err) < 0)
+        return -1;
+    if (!plan->rewrites)
+        return 0;
+    w.size = QB_MAX(QB_MIN(WINDOW_BYTES, plan->zero_base - plan->base), cs);
+    w.buf = malloc(w.size);
+    r = w.buf ? write_steps(&w, plan, err) : qb_fail_memory(err);
+    free(w.buf);
+    return r < 0 ? -1 : make_zeros(io, plan, file, err);
+}

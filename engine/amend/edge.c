@@ -1,0 +1,180 @@
+#include "amend/edge.h"
+
+#include <string.h>
+
+#include "qcow2/l2.h"
+
+struct probe {
+    struct qb_io *io;
+    const struct qb_image *img;
+    const struct qb_target *t;
+    struct qb_chain *chain;
+    uint64_t old_size, new_size, kept; /* bytes; kept is the smaller */
+};
+
+void qb_edge_free(struct qb_edge *e)
+{
+    free(e->copy_bytes);
+    e->copy_bytes = NULL;
+}
+
+/* Active L1 entries behind the part of the disk that stays. */
+static int probe_l1(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+{
+    const struct qb_header *h = &p->img->header;
+    QB_AUTO(qb_buf) uint64_t *l1 = NULL;
+
+    if (qb_image_read_l1(p->io, p->img, h->l1_offset, h->l1_size, &l1, err) < 0)
+        return -1;
+    e->l1_keep = qb_geom_l1_needed(&p->img->geom, p->kept);
+    for (uint64_t i = e->l1_keep; i < h->l1_size; i++)
+        e->drops_tables |= l1[i] != 0;
+    return 0;
+}
+
+/* Whether the L1 table can have `entries` entries where it is: its last cluster has room, and what
+ * stands there is zero. */
+static int l1_has_room(const struct probe *p, uint64_t entries, bool *room, struct qb_err *err)
+{
+    const struct qb_header *h = &p->img->header;
+    uint64_t from = h->l1_offset + 8ull * h->l1_size, len = 8 * (entries - h->l1_size);
+    QB_AUTO(qb_buf) uint8_t *bytes = NULL;
+
+    *room = qb_geom_clusters(&p->img->geom, 8 * entries) ==
+                qb_geom_clusters(&p->img->geom, 8ull * h->l1_size) &&
+            qb_range_ok(from, len, 1, p->img->file->size);
+    if (!*room)
+        return 0;
+    bytes = malloc(len);
+    if (!bytes)
+        return qb_fail_memory(err);
+    if (qb_io_read(p->io, p->img->file, from, bytes, len, "the L1 table's cluster", err) < 0)
+        return -1;
+    *room = qb_all_zero(bytes, len);
+    return 0;
+}
+
+static int size_l1(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+{
+    const struct qb_geom *g = &p->img->geom;
+    const struct qb_header *h = &p->img->header;
+    uint64_t needed = qb_geom_l1_needed(g, p->new_size);
+    bool room = true;
+
+    e->l1_size = (uint32_t)(p->new_size < p->old_size ? needed : QB_MAX(needed, h->l1_size));
+    if (e->l1_size < h->l1_size)
+        room = qb_geom_clusters(g, 8ull * e->l1_size) == qb_geom_clusters(g, 8ull * h->l1_size);
+    else if (e->l1_size > h->l1_size && l1_has_room(p, e->l1_size, &room, err) < 0)
+        return -1;
+    e->moves_l1 = !room;
+    return 0;
+}
+
+/* Entries of the boundary's table that lie behind the part of the disk that stays. */
+static int probe_cut(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+{
+    const struct qb_geom *g = &p->img->geom;
+    uint64_t inside = p->kept % g->l1_span, entry, at, place;
+    QB_AUTO(qb_buf) uint8_t *table = NULL;
+
+    e->cut_l1 = (uint32_t)(p->kept / g->l1_span);
+    e->cut_entry = qb_div_up(inside, g->cluster_size);
+    if (inside == 0 || e->cut_entry == g->l2_entries)
+        return 0;
+    if (qb_image_lookup(p->io, p->img, p->kept - inside, &entry, &at, err) < 0)
+        return -1;
+    if (at == 0)
+        return 0;
+    table = malloc(g->cluster_size);
+    if (!table)
+        return qb_fail_memory(err);
+    if (qb_io_read(p->io, p->img->file, at, table, g->cluster_size, "an L2 table", err) < 0)
+        return -1;
+    place = e->cut_entry * g->l2_entry_size;
+    e->cuts_table = !qb_all_zero(table + place, g->cluster_size - place);
+    return 0;
+}
+
+/* The content of the cluster at guest byte `start`, as the guest reads it. */
+static int read_last(const struct probe *p, uint64_t start, uint64_t entry, enum qb_kind kind,
+                     uint8_t *buf, struct qb_err *err)
+{
+    uint64_t cs = p->img->geom.cluster_size;
+
+    if (kind != QB_UNALLOCATED)
+        return qb_image_read_cluster(p->io, p->img, entry, buf, err);
+    if (p->img->header.crypt_method || p->img->geom.l2_entry_size != 8)
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                       "the new size needs a copy of the last cluster of an image with %s",
+                       p->img->header.crypt_method ? "encryption" : "extended L2 entries");
+    return qb_chain_read(p->io, p->chain, start, cs, buf, err);
+}
+
+/* The last cluster of what stays, if it is there in part only: behind the end it must read zero,
+ * now and when the disk grows again. */
+static int probe_tail(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+{
+    const struct qb_geom *g = &p->img->geom;
+    uint64_t used = p->kept % g->cluster_size, start = p->kept - used, entry, at;
+    QB_AUTO(qb_buf) uint8_t *buf = NULL;
+    enum qb_kind kind;
+
+    if (used == 0)
+        return 0;
+    if (qb_image_lookup(p->io, p->img, start, &entry, &at, err) < 0)
+        return -1;
+    kind = qb_l2_kind(g, entry);
+    if (kind == QB_ZERO_PLAIN || kind == QB_ZERO_ALLOCATED)
+        return 0;
+    /* Unallocated: when growing, nothing of a backing file may show that did not show before. */
+    if (kind == QB_UNALLOCATED && (!p->chain || qb_chain_size(p->chain) <= p->kept))
+        return 0;
+    buf = malloc(g->cluster_size);
+    if (!buf)
+        return qb_fail_memory(err);
+    if (read_last(p, start, entry, kind, buf, err) < 0)
+        return -1;
+    if (qb_all_zero(buf + used, g->cluster_size - used))
+        return 0;
+    memset(buf + used, 0, g->cluster_size - used);
+    e->copy_cluster = start / g->cluster_size;
+    e->copy_bytes = qb_take(&buf);
+    return 0;
+}
+
+/* Growing over a longer backing file: from the old end to the backing file's end, no further. */
+static void probe_zero(const struct probe *p, struct qb_edge *e)
+{
+    uint64_t cs = p->img->geom.cluster_size, below = p->chain ? qb_chain_size(p->chain) : 0;
+    uint64_t end = QB_MIN(p->new_size, below);
+
+    if (end <= p->old_size)
+        return;
+    e->zero_first = qb_div_up(p->old_size, cs);
+    e->zero_end = QB_MAX(qb_div_up(end, cs), e->zero_first);
+}
+
+static int probe_all(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+{
+    if (probe_l1(p, e, err) < 0 || size_l1(p, e, err) < 0 || probe_cut(p, e, err) < 0 ||
+        probe_tail(p, e, err) < 0)
+        return -1;
+    if (p->new_size > p->old_size)
+        probe_zero(p, e);
+    return 0;
+}
+
+int qb_edge_probe(struct qb_io *io, const struct qb_image *img, const struct qb_target *t,
+                  struct qb_chain *chain, struct qb_edge *out, struct qb_err *err)
+{
+    struct probe p = {io, img, t, chain, img->header.size, t->header.size, 0};
+    struct qb_edge e = {.l1_keep = img->header.l1_size, .l1_size = img->header.l1_size};
+
+    p.kept = QB_MIN(p.old_size, p.new_size);
+    if (t->resize && probe_all(&p, &e, err) < 0) {
+        qb_edge_free(&e);
+        return -1;
+    }
+    *out = e;
+    return 0;
+}

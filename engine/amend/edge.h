@@ -1,0 +1,38 @@
+/* What a new virtual size means for the active layer: entries that fall away, a last cluster whose
+ * tail must read zero, and the stretch of a longer backing file that must not show.
+ *
+ * Facts of the format behind it: VM state lies in the L1 entries behind the disk, so growing would
+ * turn it into disk; bytes behind the end of an unaligned disk are not zero by any rule. */
+#ifndef QB_AMEND_EDGE_H
+#define QB_AMEND_EDGE_H
+
+#include "amend/target.h"
+#include "qcow2/chain.h"
+
+struct qb_edge {
+    uint64_t l1_keep;  /* active L1 entries from here on lose their tables ... */
+    bool drops_tables; /* ... and there are some */
+    uint32_t cut_l1;   /* the L1 entry whose table keeps only entries [0, cut_entry) */
+    uint64_t cut_entry;
+    bool cuts_table;               /* some entries fall away there */
+    uint64_t copy_cluster;         /* guest cluster number of the last cluster, ... */
+    uint8_t *copy_bytes;           /* ... if it must be copied: its new content, owned */
+    uint64_t zero_first, zero_end; /* guest clusters that must read zero from now on */
+    uint32_t l1_size;              /* entries of the active L1 table afterwards */
+    bool moves_l1;                 /* they do not fit where it is, or clusters of it become free */
+};
+
+void qb_edge_free(struct qb_edge *e);
+
+/* Whether nothing but the header's size and L1 size changes. */
+static inline bool qb_edge_is_header_only(const struct qb_edge *e)
+{
+    return !e->drops_tables && !e->cuts_table && !e->copy_bytes && e->zero_first == e->zero_end &&
+           !e->moves_l1;
+}
+
+/* Reads what it takes to know.  `chain` is the target's backing chain, NULL when there is none. */
+int qb_edge_probe(struct qb_io *io, const struct qb_image *img, const struct qb_target *t,
+                  struct qb_chain *chain, struct qb_edge *out, struct qb_err *err);
+
+#endif

@@ -1,0 +1,394 @@
+/* Gives everything that a plan appends its place, and computes the refcount blocks and table that
+ * describe the final image.
+ *
+ * The stretch is [L2 tables][L1 tables][snapshot table][copied cluster][refcount blocks][refcount
+ * table][zero clusters].  Refcount blocks that change are written anew, which frees their old
+ * clusters, which changes the blocks that describe those: the set grows until it stands still. */
+#include <string.h>
+
+#include "amend/plan.h"
+
+struct layout {
+    struct qb_io *io;
+    struct qb_plan *plan;
+    uint64_t at;            /* next free byte of the stretch */
+    uint64_t block_entries; /* in a block of the target's width */
+    uint64_t base_cluster;
+    uint8_t *freed; /* old blocks that were given back already */
+    uint64_t n_blocks, reftable_clusters;
+};
+
+static uint64_t cluster_size(const struct layout *l)
+{
+    return l->plan->img->geom.cluster_size;
+}
+
+/* Appends a step of `len` bytes (rounded up to clusters) whose clusters are counted `refs` times.
+ */
+static int add_step(struct layout *l, struct qb_step step, uint64_t len, uint64_t refs,
+                    struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    uint64_t cs = cluster_size(l);
+
+    step.offset = l->at;
+    step.len = qb_round_up(len, cs);
+    if (!qb_vec_push(&plan->steps, step)) {
+        free(step.bytes);
+        return qb_fail_memory(err);
+    }
+    l->at += step.len;
+    return qb_counts_append(&plan->census.counts, step.offset / cs, step.len / cs, refs, err);
+}
+
+static int place_tables(struct layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+
+    for (size_t i = 0; i < plan->outs.n; i++) {
+        struct qb_out_table *out = &plan->outs.items[i];
+        struct qb_step step = {.kind = QB_STEP_TABLE, .index = i, .what = "L2 table"};
+
+        if (out->empty)
+            continue;
+        out->offset = l->at;
+        if (add_step(l, step, cluster_size(l), out->refs, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int place_l1(struct layout *l, unsigned layer, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    struct qb_layer lay = qb_image_layer(plan->img, layer);
+    uint32_t entries = layer == 0 ? plan->edge.l1_size : lay.l1_size;
+    struct qb_step step = {.kind = QB_STEP_L1, .index = layer, .what = "L1 table"};
+    QB_AUTO(qb_buf) uint64_t *l1 = NULL;
+    bool differs = layer == 0 && plan->edge.moves_l1;
+
+    if (qb_image_read_l1(l->io, plan->img, lay.l1_offset, lay.l1_size, &l1, err) < 0)
+        return -1;
+    for (uint32_t i = 0; !differs && i < QB_MAX(entries, lay.l1_size); i++) {
+        uint64_t old = i < lay.l1_size ? l1[i] : 0;
+
+        differs = qb_out_l1_entry(plan, layer, i, old) != old;
+    }
+    if (!differs)
+        return 0;
+    if (entries)
+        plan->l1_moved[layer] = l->at;
+    if (qb_plan_unref(plan, lay.l1_offset, 8ull * lay.l1_size, 1, err) < 0)
+        return -1;
+    if (layer == 0)
+        plan->target.header.l1_offset = entries ? l->at : 0;
+    return entries ? add_step(l, step, 8ull * entries, 1, err) : 0;
+}
+
+static bool snapshots_change(const struct qb_plan *plan)
+{
+    bool fill = plan->target.header.version == 3 && (plan->target.upgrade || plan->target.resize);
+
+    for (size_t i = 0; i < plan->img->snapshots.list.n; i++)
+        if (plan->l1_moved[i + 1] || (fill && !plan->img->snapshots.list.items[i].has_disk_size))
+            return true;
+    return false;
+}
+
+static int place_snapshots(struct layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    const struct qb_snapshot_table *old = &plan->img->snapshots;
+    struct qb_snapshot_table now = {.bytes = old->bytes, .len = old->len};
+    struct qb_step step = {.kind = QB_STEP_BYTES, .what = "snapshot table"};
+    int r = 0;
+
+    if (!snapshots_change(plan))
+        return 0;
+    for (size_t i = 0; r == 0 && i < old->list.n; i++) {
+        struct qb_snapshot s = old->list.items[i];
+
+        if (plan->l1_moved[i + 1])
+            s.l1_offset = plan->l1_moved[i + 1];
+        r = qb_vec_push(&now.list, s) ? 0 : qb_fail_memory(err);
+    }
+    if (r == 0)
+        r = qb_snapshot_encode(&now, plan->target.header.version == 3, &step.bytes, &step.bytes_len,
+                               err);
+    qb_vec_free(&now.list);
+    if (r < 0 || qb_plan_unref(plan, plan->img->header.snapshots_offset, old->len, 1, err) < 0) {
+        free(step.bytes);
+        return -1;
+    }
+    plan->target.header.snapshots_offset = l->at;
+    return add_step(l, step, step.bytes_len, 1, err);
+}
+
+static int place_copy(struct layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    struct qb_step step = {.kind = QB_STEP_BYTES,
+                           .what = "the last cluster, zero behind the disk's end",
+                           .bytes = qb_take(&plan->edge.copy_bytes),
+                           .bytes_len = cluster_size(l)};
+
+    if (!step.bytes)
+        return 0;
+    plan->copy_offset = l->at;
+    return add_step(l, step, cluster_size(l), 1, err);
+}
+
+/* ---- refcount blocks
+ * -------------------------------------------------------------------------------- */
+
+static uint64_t old_block(const struct layout *l, uint64_t index)
+{
+    const struct qb_census *c = &l->plan->census;
+
+    return index < c->reftable_n ? c->reftable[index] & QB_REFTABLE_OFFSET : 0;
+}
+
+/* Gives an old block's cluster back, once. */
+static int free_block(struct layout *l, uint64_t index, struct qb_err *err)
+{
+    uint64_t offset = old_block(l, index);
+
+    if (!offset || l->freed[index])
+        return 0;
+    l->freed[index] = 1;
+    return qb_plan_unref(l->plan, offset, cluster_size(l), 1, err);
+}
+
+/* Old blocks whose counts change are given back, until that changes no further block. */
+static int cascade(struct layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    bool again = true;
+
+    while (again) {
+        again = false;
+        for (uint64_t i = 0; i < plan->census.reftable_n && i < plan->touched_n; i++) {
+            if (!plan->touched[i] || !old_block(l, i) || l->freed[i])
+                continue;
+            if (free_block(l, i, err) < 0)
+                return -1;
+            again = true;
+        }
+    }
+    return 0;
+}
+
+static bool block_in_use(struct layout *l, uint64_t index, uint64_t end_cluster)
+{
+    uint64_t first = index * l->block_entries, end = first + l->block_entries;
+
+    return qb_ranges_touch(first, end, l->base_cluster, end_cluster) ||
+           qb_counts_any(&l->plan->census.counts, first, QB_MIN(end, l->base_cluster));
+}
+
+static uint64_t stretch_end(const struct layout *l)
+{
+    return l->at / cluster_size(l) + l->n_blocks + l->reftable_clusters + l->plan->n_new_clusters;
+}
+
+/* One round: which blocks does a stretch of the present length touch, and how long does that make
+ * it?  *stable when nothing moved. */
+static int settle_round(struct layout *l, bool *stable, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    uint64_t end = stretch_end(l), blocks = 0, last = 0, clusters;
+
+    for (uint64_t i = l->base_cluster / l->block_entries; i * l->block_entries < end; i++)
+        if (qb_plan_touch(plan, i, err) < 0)
+            return -1;
+    if (!plan->target.new_width && cascade(l, err) < 0)
+        return -1;
+    for (uint64_t i = 0; i < QB_MAX(plan->touched_n, plan->census.reftable_n); i++) {
+        bool touched = i < plan->touched_n && plan->touched[i];
+
+        if (touched ? block_in_use(l, i, end) : !plan->target.new_width && old_block(l, i)) {
+            blocks += touched;
+            last = i;
+        }
+    }
+    clusters = qb_geom_clusters(&plan->img->geom, 8 * (last + 1));
+    *stable = blocks == l->n_blocks && clusters == l->reftable_clusters;
+    l->n_blocks = blocks;
+    l->reftable_clusters = clusters;
+    if (clusters * cluster_size(l) > QB_MAX_REFTABLE_BYTES)
+        return qb_fail(
+            err, QB_E_REFUSED, QB_NOWHERE,
+            "the refcount table would be larger than 8 MiB: too many clusters for refcounts "
+            "of %u bits",
+            1u << plan->target.header.refcount_order);
+    return 0;
+}
+
+/* A change of width writes every block anew; so all that count something are touched. */
+static int touch_all(struct layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    uint64_t end = qb_counts_end(&plan->census.counts);
+
+    for (uint64_t i = 0; i < plan->census.reftable_n; i++)
+        if (free_block(l, i, err) < 0)
+            return -1;
+    for (uint64_t i = 0; i * l->block_entries < end; i++)
+        if (qb_plan_touch(plan, i, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int touch_differing(struct layout *l, struct qb_err *err)
+{
+    for (uint64_t i = 0; i < l->plan->census.reftable_n; i++)
+        if (l->plan->census.block_differs[i] && qb_plan_touch(l->plan, i, err) < 0)
+            return -1;
+    return 0;
+}
+
+/* Clusters in use that no block of the image describes (only in a repair). */
+static int touch_beyond(struct layout *l, struct qb_err *err)
+{
+    uint64_t end = qb_counts_end(&l->plan->census.counts);
+
+    for (uint64_t i = 0; l->plan->target.repair && i * l->block_entries < end; i++)
+        if (!old_block(l, i) &&
+            qb_counts_any(&l->plan->census.counts, i * l->block_entries,
+                          QB_MIN((i + 1) * l->block_entries, end)) &&
+            qb_plan_touch(l->plan, i, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int find_blocks(struct layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    const struct qb_header *h = &plan->img->header;
+    bool stable = false;
+
+    l->freed = calloc(plan->census.reftable_n ? plan->census.reftable_n : 1, 1);
+    if (!l->freed)
+        return qb_fail_memory(err);
+    if (qb_plan_unref(plan, h->reftable_offset, h->reftable_clusters * cluster_size(l), 1, err) < 0)
+        return -1;
+    if (plan->target.new_width ? touch_all(l, err) < 0
+                               : touch_differing(l, err) < 0 || touch_beyond(l, err) < 0)
+        return -1;
+    for (unsigned round = 0; !stable; round++) {
+        if (round == 1000)
+            return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE, "the refcount blocks find no place");
+        if (settle_round(l, &stable, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int place_blocks(struct layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    uint64_t end = stretch_end(l), cs = cluster_size(l);
+    struct qb_step table = {.kind = QB_STEP_REFTABLE, .what = "refcount table"};
+
+    plan->reftable_n = l->reftable_clusters * cs / 8;
+    plan->reftable = calloc(plan->reftable_n, sizeof(*plan->reftable));
+    if (!plan->reftable)
+        return qb_fail_memory(err);
+    for (uint64_t i = 0; i < plan->reftable_n; i++) {
+        struct qb_step step = {.kind = QB_STEP_BLOCK, .index = i, .what = "refcount block"};
+        bool touched = i < plan->touched_n && plan->touched[i];
+
+        if (!touched) {
+            plan->reftable[i] = plan->target.new_width ? 0 : old_block(l, i);
+        } else if (block_in_use(l, i, end)) {
+            plan->reftable[i] = l->at;
+            if (add_step(l, step, cs, 1, err) < 0)
+                return -1;
+        }
+    }
+    plan->target.header.reftable_offset = l->at;
+    plan->target.header.reftable_clusters = (uint32_t)l->reftable_clusters;
+    return add_step(l, table, plan->reftable_n * 8, 1, err);
+}
+
+static int place_zeros(struct layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    struct qb_counts *counts = &plan->census.counts;
+    uint64_t cs = cluster_size(l), first = l->at / cs;
+
+    plan->zero_base = l->at;
+    plan->zero_len = plan->n_new_clusters * cs;
+    for (size_t i = 0; i < plan->shared.n; i++)
+        if (qb_counts_append(counts, first + i, 1, plan->shared.items[i], err) < 0)
+            return -1;
+    for (size_t i = 0; plan->shared.n == 0 && i < plan->outs.n; i++) {
+        const struct qb_out_table *out = &plan->outs.items[i];
+
+        if (qb_counts_append(counts, first + out->new_first, out->n_new, out->refs, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int check_width(struct layout *l, struct qb_err *err)
+{
+    uint64_t cluster = 0, max = qb_counts_max(&l->plan->census.counts, &cluster);
+    unsigned order = l->plan->target.header.refcount_order;
+
+    if (max > qb_refcount_max(order))
+        return qb_fail(err, QB_E_REFUSED, cluster * cluster_size(l),
+                       "a cluster is referenced %llu times, too often for refcounts of %u bits",
+                       (unsigned long long)max, 1u << order);
+    return 0;
+}
+
+static bool nothing_to_place(const struct layout *l)
+{
+    const struct qb_plan *plan = l->plan;
+
+    if (l->at != plan->base || plan->n_new_clusters || plan->target.new_width)
+        return false;
+    for (size_t i = 0; i < plan->touched_n; i++)
+        if (plan->touched[i])
+            return false;
+    for (size_t i = 0; i < plan->census.reftable_n; i++)
+        if (plan->census.block_differs[i])
+            return false;
+    return plan->census.n_low == 0;
+}
+
+static int place_all(struct layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+
+    if (place_tables(l, err) < 0)
+        return -1;
+    for (unsigned i = 0; i < qb_image_layers(plan->img); i++)
+        if (place_l1(l, i, err) < 0)
+            return -1;
+    if (place_snapshots(l, err) < 0 || place_copy(l, err) < 0)
+        return -1;
+    plan->rewrites = !nothing_to_place(l);
+    plan->zero_base = plan->base;
+    if (!plan->rewrites)
+        return 0;
+    if (find_blocks(l, err) < 0 || place_blocks(l, err) < 0 || place_zeros(l, err) < 0)
+        return -1;
+    return check_width(l, err);
+}
+
+int qb_layout_make(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
+{
+    struct layout l = {.io = io, .plan = plan};
+    int r;
+
+    plan->base = qb_round_up(plan->census.end, plan->img->geom.cluster_size);
+    l.at = plan->base;
+    l.base_cluster = plan->base / plan->img->geom.cluster_size;
+    l.block_entries = qb_geom_block_entries(&plan->img->geom, plan->target.header.refcount_order);
+    plan->l1_moved = calloc(qb_image_layers(plan->img), sizeof(*plan->l1_moved));
+    r = plan->l1_moved ? place_all(&l, err) : qb_fail_memory(err);
+    free(l.freed);
+    return r;
+}

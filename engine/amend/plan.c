@@ -1,0 +1,255 @@
+#include "amend/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define SHARE_CAP 60000u /* leaves room below 65,535 for snapshots to come */
+
+void qb_plan_free_append(struct qb_plan *plan)
+{
+    for (size_t i = 0; i < plan->steps.n; i++)
+        free(plan->steps.items[i].bytes);
+    for (size_t i = 0; i < plan->outs.n; i++)
+        free(plan->outs.items[i].deferred);
+    qb_vec_free(&plan->steps);
+    qb_vec_free(&plan->outs);
+    qb_vec_free(&plan->shared);
+    qb_census_free(&plan->census);
+    qb_edge_free(&plan->edge);
+    qb_chain_close(&plan->chain);
+    free(plan->out_of);
+    free(plan->gone);
+    free(plan->split_of);
+    free(plan->l1_moved);
+    free(plan->reftable);
+    free(plan->touched);
+    memset(&plan->census, 0, sizeof(plan->census));
+    plan->out_of = plan->split_of = NULL;
+    plan->gone = plan->touched = NULL;
+    plan->l1_moved = plan->reftable = NULL;
+}
+
+void qb_plan_free(struct qb_plan *plan)
+{
+    qb_plan_free_append(plan);
+    qb_vec_free(&plan->punches);
+}
+
+/* Opens the target's backing chain, once: all of it where its content may be needed, else only the
+ * nearest file, for its size. */
+static int open_chain(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_target *t = &plan->target;
+    bool whole = plan->rq->zero_clusters == QB_ZERO_DEFER ||
+                 (t->resize && plan->img->header.size % plan->img->geom.cluster_size);
+
+    if (!t->backing_name[0] || plan->chain.n)
+        return 0;
+    if (qb_chain_open(io, plan->img->file->path, plan->img->file, t->backing_name, t->backing_fmt,
+                      whole, &plan->chain, err) < 0)
+        return -1;
+    plan->backing_size = qb_chain_size(&plan->chain);
+    return 0;
+}
+
+static bool snapshots_lack_size(const struct qb_image *img)
+{
+    for (size_t i = 0; i < img->snapshots.list.n; i++)
+        if (!img->snapshots.list.items[i].has_disk_size)
+            return true;
+    return false;
+}
+
+/* Whether the request changes more than the header's sector and the backing name. */
+static bool needs_census(const struct qb_plan *plan)
+{
+    const struct qb_target *t = &plan->target;
+
+    if (t->repair || t->downgrade || t->new_width)
+        return true;
+    if (t->resize && !qb_edge_is_header_only(&plan->edge))
+        return true;
+    return (t->upgrade || t->resize) && t->header.version == 3 && snapshots_lack_size(plan->img);
+}
+
+/* Only a count that agrees with the image's own tables is built upon; a dirty image's refcounts may
+ * be anything, but its tables must be sound all the same. */
+static int trust_census(const struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_census *c = &plan->census;
+    bool ok = plan->target.repair ? !qb_census_is_broken(c) : qb_census_corruptions(c) == 0;
+
+    if (!ok && plan->target.repair && !c->first.code)
+        return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "the image's tables are damaged");
+    if (!ok) {
+        *err = c->first;
+        return -1;
+    }
+    for (size_t i = 0; i < c->tables.n; i++)
+        if (c->tables.items[i].crossed)
+            return qb_fail(err, QB_E_CORRUPT, c->tables.items[i].offset,
+                           "an L2 table is used for two different parts of the disk");
+    if (plan->img->header.version == 2 && c->clusters.zero_plain + c->clusters.zero_allocated)
+        return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "a version 2 image has zero clusters");
+    return 0;
+}
+
+static int check_downgrade(const struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_image *img = plan->img;
+
+    if (!plan->target.downgrade)
+        return 0;
+    if (img->header.compression_type && plan->census.clusters.compressed)
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                       "compat=0.10 knows no zstd clusters, and the image has %llu",
+                       (unsigned long long)plan->census.clusters.compressed);
+    return qb_target_check_snapshots(img, &plan->target, err);
+}
+
+static int unref_range(void *arg, uint64_t offset, uint64_t len, const char *what,
+                       struct qb_err *err)
+{
+    (void)what;
+    return qb_plan_unref(arg, offset, len, 1, err);
+}
+
+static int by_first(const void *a, const void *b)
+{
+    const struct qb_range *x = a, *y = b;
+
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+/* What can be given back afterwards, sorted, joined, and inside the old file. */
+static int finish_punches(struct qb_plan *plan, struct qb_err *err)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < plan->census.leaks.n; i++)
+        if (!qb_vec_push(&plan->punches, plan->census.leaks.items[i]))
+            return qb_fail_memory(err);
+    if (plan->punches.n)
+        qsort(plan->punches.items, plan->punches.n, sizeof(*plan->punches.items), by_first);
+    for (size_t i = 0; i < plan->punches.n; i++) {
+        struct qb_range r = plan->punches.items[i];
+
+        r.end = QB_MIN(r.end, plan->base);
+        if (r.first >= r.end)
+            continue;
+        if (n && plan->punches.items[n - 1].end >= r.first)
+            plan->punches.items[n - 1].end = QB_MAX(plan->punches.items[n - 1].end, r.end);
+        else
+            plan->punches.items[n++] = r;
+    }
+    plan->punches.n = n;
+    return 0;
+}
+
+static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_clusters *clusters,
+                       struct qb_err *err)
+{
+    uint64_t zeros;
+
+    if (qb_census_take(io, plan->img, plan->rq->memory_limit, NULL, NULL, &plan->census, err) < 0 ||
+        trust_census(plan, err) < 0 || check_downgrade(plan, err) < 0)
+        return -1;
+    *clusters = plan->census.clusters;
+    zeros = clusters->zero_plain + clusters->zero_allocated;
+    if (plan->target.downgrade && zeros && open_chain(io, plan, err) < 0)
+        return -1;
+    if (qb_outs_plan(io, plan, err) < 0)
+        return -1;
+    if (plan->target.drop_bitmaps &&
+        qb_bitmaps_walk(io, plan->img, unref_range, NULL, plan, err) < 0)
+        return -1;
+    if (qb_layout_make(io, plan, err) < 0 || finish_punches(plan, err) < 0)
+        return -1;
+    for (size_t i = 0; i < plan->outs.n; i++)
+        clusters->expanded += plan->outs.items[i].n_new;
+    for (size_t i = 0; i < plan->punches.n; i++)
+        clusters->deallocated += (plan->punches.items[i].end - plan->punches.items[i].first) /
+                                 plan->img->geom.cluster_size;
+    return 0;
+}
+
+/* A disk that is known to be too full is refused before anything is written. */
+static int check_space(const struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_file *file = plan->img->file;
+    bool real =
+        plan->rq->zero_method == QB_ZEROED_FALLOC || plan->rq->zero_method == QB_ZEROED_WRITE;
+    uint64_t need = plan->zero_base - plan->base + (real ? plan->zero_len : 0), have;
+    struct statvfs fs;
+
+    if (file->is_block_device && plan->new_size > file->size)
+        return qb_fail(err, QB_E_NO_SPACE, QB_NOWHERE,
+                       "the device has %llu bytes, and the amended image needs %llu",
+                       (unsigned long long)file->size, (unsigned long long)plan->new_size);
+    if (file->is_block_device || file->fd < 0 || fstatvfs(file->fd, &fs) < 0)
+        return 0;
+    have = (uint64_t)fs.f_frsize * (geteuid() == 0 ? fs.f_bfree : fs.f_bavail);
+    if (need > have)
+        return qb_fail(err, QB_E_NO_SPACE, QB_NOWHERE,
+                       "the file system has %llu bytes free, and the amend needs %llu",
+                       (unsigned long long)have, (unsigned long long)need);
+    return 0;
+}
+
+static void plan_sizes(struct qb_plan *plan)
+{
+    uint64_t cs = plan->img->geom.cluster_size;
+
+    plan->old_size = plan->cut_size = plan->new_size = plan->img->file->size;
+    plan->appends = plan->rewrites || plan->sector.name_at;
+    if (plan->rewrites) {
+        plan->cut_size = plan->base;
+        plan->new_size = plan->zero_base + plan->zero_len;
+        plan->append_ranges[plan->n_append_ranges++] =
+            (struct qb_range){plan->base, plan->new_size};
+    } else if (plan->old_size % QB_SECTOR && !plan->img->file->is_block_device) {
+        /* Other tools want whole clusters, and read a file only so. */
+        plan->new_size = plan->cut_size = qb_round_up(plan->old_size, cs);
+        plan->appends = true;
+    }
+}
+
+static int plan_sector(struct qb_plan *plan, struct qb_err *err)
+{
+    struct qb_target *t = &plan->target;
+
+    memcpy(plan->old_sector, plan->img->head, QB_SECTOR);
+    if (t->resize)
+        t->header.l1_size = plan->edge.l1_size;
+    if (qb_sector_compose(plan->img, t, plan->rewrites, &plan->sector, err) < 0)
+        return -1;
+    if (plan->sector.name_at)
+        plan->append_ranges[plan->n_append_ranges++] =
+            (struct qb_range){plan->sector.name_at, plan->sector.name_at + plan->sector.name_len};
+    plan_sizes(plan);
+    return check_space(plan, err);
+}
+
+int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,
+                 const struct qb_target *target, struct qb_plan *plan, struct qb_clusters *clusters,
+                 struct qb_err *err)
+{
+    const struct qb_target *t = &plan->target;
+
+    *plan = (struct qb_plan){.img = img, .rq = rq, .target = *target};
+    plan->share_cap = SHARE_CAP;
+    plan->edge.l1_keep = plan->edge.l1_size = img->header.l1_size;
+    if (t->name_changes && t->backing_name[0] &&
+        qb_chain_names(img->file->path, t->backing_name, img->file))
+        return qb_fail(err, QB_E_BACKING_LOOP, QB_NOWHERE,
+                       "the backing file %s is the image itself", t->backing_name);
+    if (t->resize && t->header.size > img->header.size && open_chain(io, plan, err) < 0)
+        return -1;
+    if (qb_edge_probe(io, img, t, plan->chain.n ? &plan->chain : NULL, &plan->edge, err) < 0)
+        return -1;
+    if (needs_census(plan) && plan_tables(io, plan, clusters, err) < 0)
+        return -1;
+    return plan_sector(plan, err);
+}

@@ -1,0 +1,133 @@
+/* An amend as data: everything that will be written, decided before anything is.
+ *
+ * A plan has three epochs.  *Append* puts new metadata where the old image has nothing: one stretch
+ * of the file from `base` on, in the order of the steps, with the new clusters of zeros as its
+ * tail. *Flip* is one write of sector 0.  *Settle* gives back what the amended image no longer
+ * refers to. Making a plan (qb_plan_make) never writes; carrying it out (append.c) never decides.
+ */
+#ifndef QB_AMEND_PLAN_H
+#define QB_AMEND_PLAN_H
+
+#include "amend/edge.h"
+#include "amend/sector.h"
+#include "check/census.h"
+#include "qcow2/refcount.h"
+
+#define QB_NO_TABLE SIZE_MAX
+#define QB_NO_ENTRY UINT64_MAX
+
+/* One L2 table that is written anew.  Its content is described, not held: the entries of the source
+ * table below keep_end, zeros in [zero_first, zero_end), one copied cluster, and then the rules of
+ * the target version on top. */
+struct qb_out_table {
+    size_t source;   /* index of the census's tables, or QB_NO_TABLE */
+    uint64_t offset; /* where it goes, bytes; set by the layout */
+    uint32_t refs;   /* L1 entries that will name it */
+    uint32_t l1_index;
+    bool active;
+    bool split; /* made for the active layer alone: its source stays for snapshots */
+    bool empty; /* nothing is left in it: the L1 entries become 0, nothing is written */
+    uint64_t keep_end;
+    uint64_t zero_first, zero_end;
+    uint64_t copy_entry; /* entry that gets the edge's copied cluster, or QB_NO_ENTRY */
+    uint64_t new_first;  /* its first new cluster of zeros, counted from the zero run's start */
+    uint64_t new_used;   /* zero_clusters=share: references that cluster had before this table */
+    uint64_t n_new;      /* entries that get a cluster */
+    uint8_t *deferred; /* zero_clusters=defer: one bit an entry that the chain proves zero; owned */
+};
+
+enum qb_step_kind {
+    QB_STEP_TABLE,    /* L2 table number `index` of `outs` */
+    QB_STEP_L1,       /* the L1 table of layer `index` */
+    QB_STEP_BYTES,    /* `bytes` */
+    QB_STEP_BLOCK,    /* refcount block `index` */
+    QB_STEP_REFTABLE, /* the refcount table */
+};
+
+struct qb_step {
+    enum qb_step_kind kind;
+    size_t index;
+    uint64_t offset, len; /* in the file; whole clusters */
+    uint8_t *bytes;       /* QB_STEP_BYTES: shorter than or as long as len; owned */
+    uint64_t bytes_len;
+    const char *what; /* for people */
+};
+
+struct qb_plan {
+    const struct qb_image *img;
+    const struct qb_request *rq;
+    struct qb_target target;
+    struct qb_sector sector;
+    uint8_t old_sector[QB_SECTOR];
+    bool appends;      /* the append epoch has something to do */
+    bool rewrites;     /* ... more than the backing name: a census was taken, space is used */
+    uint64_t old_size; /* file length before, bytes */
+    uint64_t cut_size; /* file length to cut or grow to first, so that what is behind is new */
+    uint64_t new_size; /* file length once appended */
+    uint64_t base;     /* first byte of the appended stretch */
+    uint64_t zero_base, zero_len; /* the clusters of zeros at its end, bytes */
+    QB_VEC(struct qb_step) steps; /* ascending, gapless, from base to zero_base */
+    QB_VEC(struct qb_range) punches;
+    struct qb_range append_ranges[2]; /* what the write guard lets through */
+    size_t n_append_ranges;
+
+    /* what the steps refer to */
+    struct qb_census census;
+    struct qb_edge edge;
+    struct qb_chain chain; /* the target's backing chain; n = 0 when not needed */
+    uint64_t backing_size; /* bytes that the target's backing file covers; 0 without one */
+    QB_VEC(struct qb_out_table) outs; /* in host order of their sources */
+    uint32_t *out_of;        /* one a census table: 1 + index of the out that replaces it */
+    uint8_t *gone;           /* one a census table: nothing names it any more */
+    uint32_t *split_of;      /* one an active L1 entry: 1 + index of its split out; NULL: none */
+    uint64_t n_new_clusters; /* clusters of zeros */
+    uint64_t share_cap;      /* references that one shared cluster may get */
+    QB_VEC(uint64_t) shared; /* zero_clusters=share: references of each shared cluster */
+    uint64_t copy_offset;    /* where the edge's copied cluster goes; set by the layout */
+    uint64_t *l1_moved;      /* one a layer: where its L1 table goes, 0 = stays; owned */
+    uint64_t *reftable;      /* the new refcount table; owned */
+    size_t reftable_n;
+    uint8_t *touched; /* one a refcount block: counts that it describes change */
+    size_t touched_n;
+    bool recheck_copied; /* some cluster became singly referenced */
+};
+
+/* Compiles the plan.  Every refusal is here; nothing is written.  `clusters` is filled when the
+ * tables were read.  Free the plan in every case. */
+int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,
+                 const struct qb_target *target, struct qb_plan *plan, struct qb_clusters *clusters,
+                 struct qb_err *err);
+void qb_plan_free(struct qb_plan *plan);
+
+/* Drops everything that only the append epoch needs. */
+void qb_plan_free_append(struct qb_plan *plan);
+
+/* Carries out the append epoch. */
+int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+                   struct qb_err *err);
+
+/* ---- the parts of planning ---------------------------------------------------------------------
+ */
+
+/* outs.c: which L2 tables are written anew and what becomes of each entry. */
+int qb_outs_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
+
+/* The table `out` as it shall be, from its source's bytes (zeros without a source). */
+void qb_out_fill(struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
+                 uint8_t *table);
+
+/* What L1 entry `index` of `layer`, now `old`, shall be.  Before the layout only whether it differs
+ * is meaningful. */
+uint64_t qb_out_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old);
+
+/* Takes n references off each cluster of [offset, offset + len). */
+int qb_plan_unref(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t n,
+                  struct qb_err *err);
+
+/* Notes that counts in refcount block `index` (of the target's width) change. */
+int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err);
+
+/* layout.c: gives everything its place, and computes the refcount blocks and table. */
+int qb_layout_make(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
+
+#endif

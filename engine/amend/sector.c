@@ -1,0 +1,192 @@
+#include "amend/sector.h"
+
+#include <string.h>
+
+/* How much of the optional parts is kept, best first. */
+struct layout {
+    uint32_t header_length;
+    bool feature_names;
+    bool name_inside; /* the backing name lies in the sector too */
+};
+
+struct composer {
+    const struct qb_image *img;
+    struct qb_target *t;
+    bool drop_bitmaps;
+    bool name_stays; /* it lies at or behind byte 512 already, and does not change */
+};
+
+static bool keeps(const struct composer *c, const struct layout *l, const struct qb_ext *e)
+{
+    switch (e->type) {
+    case QB_EXT_END:
+    case QB_EXT_BACKING_FORMAT: /* written first, apart */
+        return false;
+    case QB_EXT_FEATURE_NAMES:
+        return l->feature_names && c->t->header.version == 3;
+    case QB_EXT_BITMAPS:
+        return !c->drop_bitmaps;
+    default:
+        return true;
+    }
+}
+
+static uint64_t ext_space(const struct composer *c, const struct layout *l)
+{
+    uint64_t n = sizeof(struct qb_disk_ext); /* the end marker */
+
+    if (c->t->backing_fmt[0])
+        n += qb_ext_space((uint32_t)strlen(c->t->backing_fmt));
+    for (size_t i = 0; i < c->img->exts.n; i++)
+        if (keeps(c, l, &c->img->exts.items[i]))
+            n += qb_ext_space(c->img->exts.items[i].len);
+    return n;
+}
+
+static void put_exts(const struct composer *c, const struct layout *l, uint8_t *at)
+{
+    size_t fmt_len = strlen(c->t->backing_fmt);
+
+    /* The backing format goes first: older libvirt finds only the first extension. */
+    if (fmt_len) {
+        qb_ext_put(at, QB_EXT_BACKING_FORMAT, c->t->backing_fmt, (uint32_t)fmt_len);
+        at += qb_ext_space((uint32_t)fmt_len);
+    }
+    for (size_t i = 0; i < c->img->exts.n; i++) {
+        const struct qb_ext *e = &c->img->exts.items[i];
+
+        if (keeps(c, l, e)) {
+            qb_ext_put(at, e->type, e->data, e->len);
+            at += qb_ext_space(e->len);
+        }
+    }
+    qb_ext_put(at, QB_EXT_END, NULL, 0);
+}
+
+/* Where in the header cluster, behind sector 0, the old image has nothing for `len` bytes; 0 if
+ * nowhere. */
+static uint64_t free_behind(const struct qb_image *img, uint64_t len)
+{
+    const struct qb_header *h = &img->header;
+    uint64_t used = QB_MAX(img->ext_end, QB_SECTOR);
+
+    if (h->backing_offset)
+        used = QB_MAX(used, h->backing_offset + h->backing_len);
+    for (size_t i = 0; i < img->exts.n; i++)
+        used =
+            QB_MAX(used, (uint64_t)(img->exts.items[i].data - img->head) + img->exts.items[i].len);
+    used = qb_round_up(used, 8);
+    return qb_range_ok(used, len, 1, img->geom.cluster_size) ? used : 0;
+}
+
+/* Places the backing name for an extension area that ends at `ext_end`: false when it cannot. */
+static bool place_name(const struct composer *c, uint64_t ext_end, bool inside,
+                       struct qb_sector *out)
+{
+    struct qb_header *h = &c->t->header;
+    uint64_t len = strlen(c->t->backing_name);
+
+    h->backing_len = (uint32_t)len;
+    h->backing_offset = 0;
+    out->name_at = 0;
+    if (len == 0)
+        return inside;
+    if (inside && ext_end + len > QB_SECTOR)
+        return false;
+    if (inside) {
+        h->backing_offset = ext_end;
+        memcpy(out->bytes + ext_end, c->t->backing_name, len);
+        return true;
+    }
+    if (c->name_stays) {
+        h->backing_offset = c->img->header.backing_offset;
+        return true;
+    }
+    out->name_at = h->backing_offset = free_behind(c->img, len);
+    out->name_len = len;
+    return out->name_at != 0;
+}
+
+static bool try_layout(const struct composer *c, const struct layout *l, struct qb_sector *out)
+{
+    uint64_t end = l->header_length + ext_space(c, l);
+
+    if (end > QB_SECTOR)
+        return false;
+    memset(out->bytes, 0, QB_SECTOR);
+    if (c->t->header.version == 3 && c->img->header.version == 3)
+        memcpy(out->bytes, c->img->head, QB_MIN(l->header_length, c->img->header.header_length));
+    if (!place_name(c, end, l->name_inside, out))
+        return false;
+    c->t->header.header_length = l->header_length;
+    put_exts(c, l, out->bytes + l->header_length);
+    qb_header_encode(&c->t->header, out->bytes);
+    return true;
+}
+
+/* The sector as it is, with other fields: nothing in the extension area or the name changes. */
+static void patch(const struct composer *c, struct qb_sector *out)
+{
+    memcpy(out->bytes, c->img->head, QB_SECTOR);
+    out->name_at = 0;
+    qb_header_encode(&c->t->header, out->bytes);
+}
+
+/* Only the name changes, and the extensions end in an end marker inside the sector or behind it. */
+static bool rename_only(const struct composer *c, struct qb_sector *out)
+{
+    uint64_t end = c->img->ext_end, len = strlen(c->t->backing_name);
+
+    memcpy(out->bytes, c->img->head, QB_SECTOR);
+    if (end == 0)
+        return false;
+    if (end <= QB_SECTOR && end + len <= QB_SECTOR)
+        memset(out->bytes + end, 0, QB_SECTOR - end);
+    if (!place_name(c, end, len == 0 || end + len <= QB_SECTOR, out))
+        return false;
+    qb_header_encode(&c->t->header, out->bytes);
+    return true;
+}
+
+static int rebuild(struct composer *c, struct qb_sector *out, struct qb_err *err)
+{
+    const struct qb_header *old = &c->img->header;
+    uint32_t full = c->t->header.version == 2 ? QB_V2_HEADER_LENGTH
+                    : old->version == 2       ? QB_V3_HEADER_LENGTH
+                    : old->header_length % 8  ? QB_V3_HEADER_LENGTH
+                                              : old->header_length;
+    uint32_t least =
+        old->version == 2 && c->t->header.version == 3 ? QB_V3_HEADER_LENGTH_MIN : full;
+    const struct layout layouts[] = {
+        {full, true, true},   {full, false, true},  {full, true, false},
+        {full, false, false}, {least, false, true}, {least, false, false},
+    };
+
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(*layouts); i++)
+        if (try_layout(c, &layouts[i], out))
+            return 0;
+    return qb_fail(err, QB_E_HEADER_FULL, QB_SECTOR,
+                   "the header's first sector has no room for the extensions and names");
+}
+
+int qb_sector_compose(const struct qb_image *img, struct qb_target *t, bool drop_stale_bitmaps,
+                      struct qb_sector *out, struct qb_err *err)
+{
+    const struct qb_ext *bitmaps = qb_ext_find(&img->exts, QB_EXT_BITMAPS);
+    bool stale = bitmaps && !(img->header.autoclear & QB_AUTOCLEAR_BITMAPS) && drop_stale_bitmaps;
+    struct composer c = {
+        .img = img,
+        .t = t,
+        .drop_bitmaps = t->drop_bitmaps || stale,
+        .name_stays = !t->name_changes && img->header.backing_offset >= QB_SECTOR,
+    };
+
+    *out = (struct qb_sector){.name_at = 0};
+    if (t->upgrade || t->downgrade || t->fmt_changes || c.drop_bitmaps)
+        return rebuild(&c, out, err);
+    if (t->name_changes && !rename_only(&c, out))
+        return rebuild(&c, out, err);
+    if (!t->name_changes)
+        patch(&c, out);
+    return 0;
+}

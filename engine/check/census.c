@@ -1,0 +1,139 @@
+#include "check/census.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+void qb_census_note(struct qb_census *c, uint64_t *counter, bool is_leak, uint64_t offset,
+                    const char *fmt, ...)
+{
+    char text[240];
+    va_list ap;
+
+    ++*counter;
+    if (!c->found && (is_leak || c->first.code))
+        return;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (!is_leak && c->first.code == QB_E_NONE)
+        qb_fail(&c->first, QB_E_CORRUPT, offset, "%s", text);
+    if (c->found)
+        c->found(c->found_arg, is_leak, offset, text);
+}
+
+int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const char *what,
+                   struct qb_err *err)
+{
+    unsigned bits = c->img->geom.cluster_bits;
+    uint64_t cluster = offset >> bits, end;
+
+    if (len == 0)
+        return 0;
+    if (!qb_range_ok(offset, len, 1, c->img->file->size)) {
+        qb_census_note(c, &c->n_bad, false, offset, "%s ends past the end of the file", what);
+        return 0;
+    }
+    end = (offset + len - 1) / c->img->geom.cluster_size + 1;
+    for (; cluster < end; cluster++) {
+        unsigned mark = QB_MARK_META;
+
+        if (qb_counts_get(&c->counts, cluster))
+            mark |= QB_MARK_OVERLAP;
+        if (qb_counts_add(&c->counts, cluster, 1, mark, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int count_refblocks(struct qb_census *c, struct qb_err *err)
+{
+    uint64_t cs = c->img->geom.cluster_size;
+
+    for (size_t i = 0; i < c->reftable_n; i++) {
+        uint64_t offset = c->reftable[i] & QB_REFTABLE_OFFSET;
+
+        if (c->reftable[i] & QB_REFTABLE_RESERVED)
+            qb_census_note(c, &c->n_bad, false, c->img->header.reftable_offset + i * 8,
+                           "refcount table entry %zu has reserved bits set", i);
+        if (offset == 0)
+            continue;
+        if (offset % cs) {
+            qb_census_note(c, &c->n_bad, false, c->img->header.reftable_offset + i * 8,
+                           "refcount block %zu is not cluster aligned", i);
+            c->reftable[i] = 0;
+        } else if (!qb_range_ok(offset, cs, 1, c->img->file->size)) {
+            qb_census_note(c, &c->n_bad, false, c->img->header.reftable_offset + i * 8,
+                           "refcount block %zu ends past the end of the file", i);
+            c->reftable[i] = 0;
+        } else if (qb_census_meta(c, offset, cs, "a refcount block", err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int count_luks(struct qb_census *c, struct qb_err *err)
+{
+    const struct qb_ext *e = qb_ext_find(&c->img->exts, QB_EXT_LUKS);
+    struct qb_disk_luks_ext luks;
+
+    if (!e || e->len < sizeof(luks))
+        return 0;
+    memcpy(&luks, e->data, sizeof(luks));
+    return qb_census_meta(c, be64_get(luks.offset), be64_get(luks.length), "the LUKS header", err);
+}
+
+/* All metadata but the L2 tables: what the header leads to. */
+static int count_fixed(struct qb_io *io, struct qb_census *c, struct qb_err *err)
+{
+    const struct qb_image *img = c->img;
+    const struct qb_header *h = &img->header;
+
+    if (qb_census_meta(c, 0, QB_MIN(img->geom.cluster_size, img->file->size), "the header", err) <
+        0)
+        return -1;
+    for (unsigned i = 0; i < qb_image_layers(img); i++) {
+        struct qb_layer l = qb_image_layer(img, i);
+
+        if (qb_census_meta(c, l.l1_offset, 8ull * l.l1_size, "an L1 table", err) < 0)
+            return -1;
+    }
+    if (h->nb_snapshots &&
+        qb_census_meta(c, h->snapshots_offset, img->snapshots.len, "the snapshot table", err) < 0)
+        return -1;
+    if (count_luks(c, err) < 0 || qb_census_bitmaps(io, c, err) < 0)
+        return -1;
+    if (qb_census_meta(c, h->reftable_offset, h->reftable_clusters * img->geom.cluster_size,
+                       "the refcount table", err) < 0)
+        return -1;
+    return count_refblocks(c, err);
+}
+
+int qb_census_take(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                   qb_finding_fn *found, void *arg, struct qb_census *out, struct qb_err *err)
+{
+    *out = (struct qb_census){.img = img, .found = found, .found_arg = arg};
+    memory_limit = memory_limit ? memory_limit : QB_CENSUS_MEMORY;
+    out->counts.memory_limit = memory_limit;
+    out->clusters.valid = true;
+    out->clusters.total = qb_geom_clusters(&img->geom, img->header.size);
+    if (qb_image_read_reftable(io, img, &out->reftable, &out->reftable_n, err) < 0)
+        return -1;
+    out->block_differs = calloc(out->reftable_n ? out->reftable_n : 1, 1);
+    if (!out->block_differs)
+        return qb_fail_memory(err);
+    if (count_fixed(io, out, err) < 0 || qb_census_references(io, out, memory_limit, err) < 0)
+        return -1;
+    return qb_census_compare(io, out, err);
+}
+
+void qb_census_free(struct qb_census *c)
+{
+    qb_tables_free(&c->tables);
+    free(c->notes);
+    qb_counts_free(&c->counts);
+    free(c->reftable);
+    free(c->block_differs);
+    qb_vec_free(&c->leaks);
+}

@@ -1,0 +1,277 @@
+#include "check/counts.h"
+
+#include <string.h>
+
+#include "qcow2/refcount.h"
+
+void qb_counts_free(struct qb_counts *c)
+{
+    for (size_t i = 0; i < c->n_slots; i++)
+        if (c->slots[i]) {
+            free(c->slots[i]->wide);
+            free(c->slots[i]);
+        }
+    free(c->slots);
+    qb_vec_free(&c->runs);
+    *c = (struct qb_counts){0};
+}
+
+static size_t slot_of(const struct qb_counts *c, uint64_t number)
+{
+    size_t i = (size_t)(number * 0x9e3779b97f4a7c15ull >> 24) & (c->n_slots - 1);
+
+    while (c->slots[i] && c->slots[i]->number != number)
+        i = (i + 1) & (c->n_slots - 1);
+    return i;
+}
+
+static int take_memory(struct qb_counts *c, uint64_t bytes, struct qb_err *err)
+{
+    if (c->memory_limit && c->memory + bytes > c->memory_limit)
+        return qb_fail(err, QB_E_MEMORY, QB_NOWHERE,
+                       "counting this image's clusters takes more than %llu MiB",
+                       (unsigned long long)(c->memory_limit >> 20));
+    c->memory += bytes;
+    return 0;
+}
+
+static int grow_slots(struct qb_counts *c, struct qb_err *err)
+{
+    struct qb_counts old = *c;
+    size_t want = c->n_slots ? c->n_slots * 2 : 64;
+
+    if (take_memory(c, want * sizeof(*c->slots), err) < 0)
+        return -1;
+    c->slots = calloc(want, sizeof(*c->slots));
+    if (!c->slots) {
+        c->slots = old.slots;
+        return qb_fail_memory(err);
+    }
+    c->n_slots = want;
+    for (size_t i = 0; i < old.n_slots; i++)
+        if (old.slots[i])
+            c->slots[slot_of(c, old.slots[i]->number)] = old.slots[i];
+    free(old.slots);
+    return 0;
+}
+
+struct qb_count_page *qb_counts_page(struct qb_counts *c, uint64_t cluster)
+{
+    uint64_t number = cluster / QB_PAGE_COUNTS;
+    struct qb_count_page *p;
+
+    if (c->last && c->last->number == number)
+        return c->last;
+    if (c->n_slots == 0)
+        return NULL;
+    p = c->slots[slot_of(c, number)];
+    if (p)
+        c->last = p;
+    return p;
+}
+
+static struct qb_count_page *page_make(struct qb_counts *c, uint64_t cluster, struct qb_err *err)
+{
+    struct qb_count_page *p = qb_counts_page(c, cluster);
+
+    if (p)
+        return p;
+    if (c->n_pages >= c->n_slots / 2 && grow_slots(c, err) < 0)
+        return NULL;
+    if (take_memory(c, sizeof(*p), err) < 0)
+        return NULL;
+    p = calloc(1, sizeof(*p));
+    if (!p) {
+        qb_fail_memory(err);
+        return NULL;
+    }
+    p->number = cluster / QB_PAGE_COUNTS;
+    c->slots[slot_of(c, p->number)] = p;
+    c->n_pages++;
+    c->last = p;
+    return p;
+}
+
+static int widen(struct qb_counts *c, struct qb_count_page *p, struct qb_err *err)
+{
+    if (take_memory(c, QB_PAGE_COUNTS * sizeof(*p->wide), err) < 0)
+        return -1;
+    p->wide = calloc(QB_PAGE_COUNTS, sizeof(*p->wide));
+    if (!p->wide)
+        return qb_fail_memory(err);
+    for (unsigned i = 0; i < QB_PAGE_COUNTS; i++)
+        p->wide[i] = p->small[i];
+    return 0;
+}
+
+int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned marks,
+                  struct qb_err *err)
+{
+    unsigned i = cluster % QB_PAGE_COUNTS;
+    struct qb_count_page *p = page_make(c, cluster, err);
+
+    if (!p)
+        return -1;
+    if (!p->wide && p->small[i] + n > UINT8_MAX && widen(c, p, err) < 0)
+        return -1;
+    if (p->wide)
+        p->wide[i] += n;
+    else
+        p->small[i] = (uint8_t)(p->small[i] + n);
+    p->marks[i] = (uint8_t)(p->marks[i] | marks);
+    return 0;
+}
+
+uint64_t qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n)
+{
+    unsigned i = cluster % QB_PAGE_COUNTS;
+    struct qb_count_page *p = qb_counts_page(c, cluster);
+    uint64_t left;
+
+    if (!p)
+        return 0;
+    left = qb_page_count(p, i);
+    left -= QB_MIN(n, left);
+    if (p->wide)
+        p->wide[i] = left;
+    else
+        p->small[i] = (uint8_t)left;
+    return left;
+}
+
+int qb_counts_append(struct qb_counts *c, uint64_t first, uint64_t n, uint64_t count,
+                     struct qb_err *err)
+{
+    struct qb_count_run *last = c->runs.n ? &c->runs.items[c->runs.n - 1] : NULL;
+    struct qb_count_run run = {first, first + n, count};
+
+    if (n == 0)
+        return 0;
+    if (last && last->end == first && last->count == count)
+        last->end += n;
+    else if (!qb_vec_push(&c->runs, run))
+        return qb_fail_memory(err);
+    return 0;
+}
+
+/* The first run that ends behind `cluster`; runs.n when none does. */
+static size_t run_at(const struct qb_counts *c, uint64_t cluster)
+{
+    size_t lo = 0, hi = c->runs.n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (c->runs.items[mid].end > cluster)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return lo;
+}
+
+uint64_t qb_counts_get(struct qb_counts *c, uint64_t cluster)
+{
+    struct qb_count_page *p;
+
+    if (c->runs.n && cluster >= c->runs.items[0].first) {
+        size_t i = run_at(c, cluster);
+
+        return i < c->runs.n && c->runs.items[i].first <= cluster ? c->runs.items[i].count : 0;
+    }
+    p = qb_counts_page(c, cluster);
+    return p ? qb_page_count(p, cluster % QB_PAGE_COUNTS) : 0;
+}
+
+unsigned qb_counts_marks(struct qb_counts *c, uint64_t cluster)
+{
+    struct qb_count_page *p = qb_counts_page(c, cluster);
+
+    return p ? p->marks[cluster % QB_PAGE_COUNTS] : 0;
+}
+
+/* Calls for each page with a share in [first, end): *i is the first cluster, the page's own end or
+ * `end` the last.  Returns the page or NULL where there is none; *stop is where it ends. */
+static struct qb_count_page *page_span(struct qb_counts *c, uint64_t at, uint64_t end,
+                                       uint64_t *stop)
+{
+    *stop = QB_MIN((at / QB_PAGE_COUNTS + 1) * QB_PAGE_COUNTS, end);
+    return qb_counts_page(c, at);
+}
+
+bool qb_counts_any(struct qb_counts *c, uint64_t first, uint64_t end)
+{
+    size_t r = run_at(c, first);
+    uint64_t stop;
+
+    if (r < c->runs.n && c->runs.items[r].first < end)
+        return true;
+    for (uint64_t at = first; at < end; at = stop) {
+        struct qb_count_page *p = page_span(c, at, end, &stop);
+
+        for (uint64_t i = at; p && i < stop; i++)
+            if (qb_page_count(p, i % QB_PAGE_COUNTS))
+                return true;
+    }
+    return false;
+}
+
+static void render_runs(struct qb_counts *c, uint64_t first, uint64_t end, unsigned order,
+                        uint8_t *block)
+{
+    for (size_t r = run_at(c, first); r < c->runs.n && c->runs.items[r].first < end; r++) {
+        const struct qb_count_run *run = &c->runs.items[r];
+        uint64_t from = QB_MAX(run->first, first), to = QB_MIN(run->end, end);
+
+        for (uint64_t i = from; i < to; i++)
+            qb_refcount_put(block, i - first, order, run->count);
+    }
+}
+
+void qb_counts_render(struct qb_counts *c, uint64_t first, uint64_t n, unsigned order,
+                      uint8_t *block)
+{
+    uint64_t stop;
+
+    memset(block, 0, (n << order) / 8);
+    for (uint64_t at = first; at < first + n; at = stop) {
+        struct qb_count_page *p = page_span(c, at, first + n, &stop);
+
+        for (uint64_t i = at; p && i < stop; i++) {
+            uint64_t count = qb_page_count(p, i % QB_PAGE_COUNTS);
+
+            if (count)
+                qb_refcount_put(block, i - first, order, count);
+        }
+    }
+    render_runs(c, first, first + n, order, block);
+}
+
+uint64_t qb_counts_max(const struct qb_counts *c, uint64_t *cluster)
+{
+    uint64_t max = 0;
+
+    for (size_t s = 0; s < c->n_slots; s++)
+        for (unsigned i = 0; c->slots[s] && i < QB_PAGE_COUNTS; i++)
+            if (qb_page_count(c->slots[s], i) > max) {
+                max = qb_page_count(c->slots[s], i);
+                *cluster = c->slots[s]->number * QB_PAGE_COUNTS + i;
+            }
+    for (size_t r = 0; r < c->runs.n; r++)
+        if (c->runs.items[r].count > max) {
+            max = c->runs.items[r].count;
+            *cluster = c->runs.items[r].first;
+        }
+    return max;
+}
+
+uint64_t qb_counts_end(const struct qb_counts *c)
+{
+    uint64_t end = c->runs.n ? c->runs.items[c->runs.n - 1].end : 0;
+
+    for (size_t s = 0; s < c->n_slots; s++)
+        for (unsigned i = 0; c->slots[s] && i < QB_PAGE_COUNTS; i++)
+            if (qb_page_count(c->slots[s], i))
+                end = QB_MAX(end, c->slots[s]->number * QB_PAGE_COUNTS + i + 1);
+    return end;
+}

@@ -1,0 +1,80 @@
+/* How often each host cluster is referred to.  Pages of 512 clusters exist only where something is
+ * counted; a count takes a byte until it passes 255.  What a plan appends behind the image comes as
+ * runs, so a trillion new clusters cost a few bytes.  The same object answers "what should the
+ * refcount be" for the check and "what will it be" for the plan. */
+#ifndef QB_CHECK_COUNTS_H
+#define QB_CHECK_COUNTS_H
+
+#include "base/err.h"
+#include "base/num.h"
+#include "base/vec.h"
+
+#define QB_PAGE_COUNTS 512u
+
+/* Marks of a cluster, beside its count. */
+enum qb_mark {
+    QB_MARK_META = 1,    /* holds metadata, L2 tables included */
+    QB_MARK_COPIED = 2,  /* an active entry names it with COPIED set */
+    QB_MARK_PLAIN = 4,   /* an active entry names it without */
+    QB_MARK_OVERLAP = 8, /* metadata that something else claims too */
+};
+
+struct qb_count_page {
+    uint64_t number; /* covers clusters [number * 512, number * 512 + 512) */
+    uint64_t *wide;  /* all counts, once one passed 255; else NULL */
+    uint8_t small[QB_PAGE_COUNTS];
+    uint8_t marks[QB_PAGE_COUNTS];
+};
+
+struct qb_count_run {
+    uint64_t first, end; /* clusters */
+    uint64_t count;
+};
+
+struct qb_counts {
+    struct qb_count_page **slots; /* open addressing by page number */
+    size_t n_slots, n_pages;
+    struct qb_count_page *last;       /* the page touched last */
+    QB_VEC(struct qb_count_run) runs; /* ascending; behind every page's clusters */
+    uint64_t memory, memory_limit;    /* bytes */
+};
+
+void qb_counts_free(struct qb_counts *c);
+
+/* Adds n references to a cluster and sets marks; QB_E_MEMORY at the limit. */
+int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned marks,
+                  struct qb_err *err);
+
+/* Takes n references away; returns what is left (never below 0). */
+uint64_t qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n);
+
+/* Appends a run of clusters behind all that was counted before; joins it to the last where it can.
+ */
+int qb_counts_append(struct qb_counts *c, uint64_t first, uint64_t n, uint64_t count,
+                     struct qb_err *err);
+
+uint64_t qb_counts_get(struct qb_counts *c, uint64_t cluster);
+unsigned qb_counts_marks(struct qb_counts *c, uint64_t cluster);
+
+/* The page that covers a cluster, or NULL where nothing is counted. */
+struct qb_count_page *qb_counts_page(struct qb_counts *c, uint64_t cluster);
+static inline uint64_t qb_page_count(const struct qb_count_page *p, unsigned i)
+{
+    return p->wide ? p->wide[i] : p->small[i];
+}
+
+/* Whether any of the clusters [first, end) is counted. */
+bool qb_counts_any(struct qb_counts *c, uint64_t first, uint64_t end);
+
+/* Fills a refcount block: the counts of the clusters from `first` on, `n` of them, `order` wide.
+ * The largest count must fit: see qb_counts_max. */
+void qb_counts_render(struct qb_counts *c, uint64_t first, uint64_t n, unsigned order,
+                      uint8_t *block);
+
+/* The largest count, and in *cluster one that has it. */
+uint64_t qb_counts_max(const struct qb_counts *c, uint64_t *cluster);
+
+/* One behind the last cluster that is counted. */
+uint64_t qb_counts_end(const struct qb_counts *c);
+
+#endif

@@ -1,0 +1,175 @@
+/* Counting what L1 and L2 entries refer to. */
+#include "check/census.h"
+
+static void note_l1_oddity(void *arg, enum qb_l1_oddity what, unsigned layer, uint64_t at,
+                           uint64_t entry)
+{
+    static const char *const words[] = {"has reserved bits set", "is not cluster aligned",
+                                        "points past the end of the file"};
+    struct qb_census *c = arg;
+
+    qb_census_note(c, &c->n_bad, false, at, "L1 entry 0x%llx of %s %u %s",
+                   (unsigned long long)entry, layer ? "snapshot" : "the active layer, table", layer,
+                   words[what]);
+}
+
+/* L2 tables are counted as often as L1 entries name them. */
+static int count_tables(struct qb_census *c, struct qb_err *err)
+{
+    for (size_t i = 0; i < c->tables.n; i++) {
+        const struct qb_table *t = &c->tables.items[i];
+        uint64_t cluster = t->offset >> c->img->geom.cluster_bits;
+        unsigned marks = QB_MARK_META;
+
+        if (qb_counts_get(&c->counts, cluster))
+            marks |= QB_MARK_OVERLAP;
+        if (qb_counts_add(&c->counts, cluster, t->refs, marks, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The COPIED flags of the active L1 table's entries, for the comparison with the counts. */
+static int mark_l1_copied(struct qb_io *io, struct qb_census *c, struct qb_err *err)
+{
+    const struct qb_header *h = &c->img->header;
+    QB_AUTO(qb_buf) uint64_t *l1 = NULL;
+
+    if (qb_image_read_l1(io, c->img, h->l1_offset, h->l1_size, &l1, err) < 0)
+        return -1;
+    for (uint32_t i = 0; i < h->l1_size; i++) {
+        uint64_t offset = l1[i] & QB_ENTRY_OFFSET;
+
+        if (offset && qb_tables_find(&c->tables, offset) &&
+            qb_counts_add(&c->counts, offset >> c->img->geom.cluster_bits, 0,
+                          l1[i] & QB_ENTRY_COPIED ? QB_MARK_COPIED : QB_MARK_PLAIN, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int count_compressed(struct qb_census *c, const struct qb_table *t, uint64_t at,
+                            uint64_t entry, struct qb_err *err)
+{
+    const struct qb_geom *g = &c->img->geom;
+    struct qb_compressed z = qb_l2_compressed(g, entry);
+    uint64_t first = z.offset >> g->cluster_bits;
+    uint64_t last = ((z.offset & ~(uint64_t)(QB_SECTOR - 1)) +
+                     (z.available + (z.offset & (QB_SECTOR - 1))) - 1) >>
+                    g->cluster_bits;
+
+    if (entry & QB_ENTRY_COPIED)
+        qb_census_note(c, &c->n_bad, false, at, "compressed entry 0x%llx has COPIED set",
+                       (unsigned long long)entry);
+    if (g->external_data) {
+        qb_census_note(c, &c->n_bad, false, at,
+                       "compressed entry 0x%llx in an image with a data file",
+                       (unsigned long long)entry);
+        return 0;
+    }
+    if (z.offset >= c->img->file->size || last > qb_div_up(c->img->file->size, g->cluster_size)) {
+        qb_census_note(c, &c->n_bad, false, at,
+                       "compressed entry 0x%llx points past the end of the file",
+                       (unsigned long long)entry);
+        return 0;
+    }
+    for (uint64_t cluster = first; cluster <= last; cluster++) {
+        unsigned marks = qb_counts_marks(&c->counts, cluster) & QB_MARK_META ? QB_MARK_OVERLAP : 0;
+
+        if (qb_counts_add(&c->counts, cluster, t->refs, marks, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* A data cluster, or the preallocated cluster of a zero entry. */
+static int count_data(struct qb_census *c, const struct qb_table *t, uint64_t at, uint64_t entry,
+                      struct qb_err *err)
+{
+    const struct qb_geom *g = &c->img->geom;
+    uint64_t offset = entry & QB_ENTRY_OFFSET;
+    unsigned marks = 0;
+
+    if (offset % g->cluster_size) {
+        qb_census_note(c, &c->n_bad, false, at, "L2 entry 0x%llx is not cluster aligned",
+                       (unsigned long long)entry);
+        return 0;
+    }
+    if (g->external_data)
+        return 0;
+    /* The last cluster of the file may be there in part only. */
+    if (offset >= c->img->file->size) {
+        qb_census_note(c, &c->n_bad, false, at, "L2 entry 0x%llx points past the end of the file",
+                       (unsigned long long)entry);
+        return 0;
+    }
+    if (t->active)
+        marks = entry & QB_ENTRY_COPIED ? QB_MARK_COPIED : QB_MARK_PLAIN;
+    if (qb_counts_marks(&c->counts, offset >> g->cluster_bits) & QB_MARK_META)
+        marks |= QB_MARK_OVERLAP;
+    return qb_counts_add(&c->counts, offset >> g->cluster_bits, t->refs, marks, err);
+}
+
+static void check_bits(struct qb_census *c, const uint8_t *table, uint64_t i, uint64_t at,
+                       uint64_t entry, enum qb_kind kind)
+{
+    const struct qb_geom *g = &c->img->geom;
+    uint64_t reserved = QB_L2_RESERVED | (g->l2_entry_size == 16 ? QB_ENTRY_ZERO : 0);
+    uint64_t bitmap = g->l2_entry_size == 16 ? qb_l2_get(g, table, i, 1) : 0;
+
+    if (kind != QB_COMPRESSED && (entry & reserved))
+        qb_census_note(c, &c->n_bad, false, at, "L2 entry 0x%llx has reserved bits set",
+                       (unsigned long long)entry);
+    if ((kind == QB_COMPRESSED && bitmap) || (kind == QB_UNALLOCATED && (uint32_t)bitmap) ||
+        ((uint32_t)bitmap & bitmap >> 32))
+        qb_census_note(c, &c->n_bad, false, at,
+                       "L2 entry 0x%llx has an impossible subcluster bitmap 0x%llx",
+                       (unsigned long long)entry, (unsigned long long)bitmap);
+}
+
+static int count_entries(void *arg, size_t index, const uint8_t *table, struct qb_err *err)
+{
+    struct qb_census *c = arg;
+    const struct qb_geom *g = &c->img->geom;
+    const struct qb_table *t = &c->tables.items[index];
+    struct qb_table_note *note = &c->notes[index];
+    int r = 0;
+
+    for (uint64_t i = 0; r == 0 && i < g->l2_entries; i++) {
+        uint64_t entry = qb_l2_get(g, table, i, 0);
+        uint64_t at = t->offset + i * g->l2_entry_size;
+        enum qb_kind kind;
+
+        if (entry == 0 && g->l2_entry_size == 8)
+            continue;
+        kind = qb_l2_kind(g, entry);
+        check_bits(c, table, i, at, entry, kind);
+        if (kind == QB_COMPRESSED) {
+            note->compressed++;
+            r = count_compressed(c, t, at, entry, err);
+        } else if (kind == QB_DATA || kind == QB_ZERO_ALLOCATED) {
+            ++*(kind == QB_DATA ? &note->data : &note->zero_allocated);
+            r = count_data(c, t, at, entry, err);
+        } else if (kind == QB_ZERO_PLAIN) {
+            note->zero_plain++;
+        }
+    }
+    c->clusters.allocated += note->data;
+    c->clusters.compressed += note->compressed;
+    c->clusters.zero_plain += note->zero_plain;
+    c->clusters.zero_allocated += note->zero_allocated;
+    return r;
+}
+
+int qb_census_references(struct qb_io *io, struct qb_census *c, uint64_t memory_limit,
+                         struct qb_err *err)
+{
+    if (qb_tables_gather(io, c->img, memory_limit, note_l1_oddity, c, &c->tables, err) < 0)
+        return -1;
+    c->notes = calloc(c->tables.n ? c->tables.n : 1, sizeof(*c->notes));
+    if (!c->notes)
+        return qb_fail_memory(err);
+    if (count_tables(c, err) < 0 || mark_l1_copied(io, c, err) < 0)
+        return -1;
+    return qb_tables_scan(io, c->img, &c->tables, 0, c->tables.n, count_entries, c, err);
+}

@@ -1,0 +1,52 @@
+/* What the back ends (ring.c, posix.c, mem.c) owe to io.c; nothing outside this folder sees it. */
+#ifndef QB_IO_BACKEND_H
+#define QB_IO_BACKEND_H
+
+#include <errno.h>
+
+#include "io/io.h"
+
+struct qb_io_ops {
+    const char *name;
+
+    /* Carries out every request that is not void (below) and sets its `error`.  The guard has been
+     * asked, offset + len fits an off_t, and a size is never set on a block device. */
+    void (*run)(struct qb_io *io, struct qb_req *reqs, size_t n);
+
+    /* One barrier over all that this back end holds: 0 or an errno that stands for every file.
+     * NULL: barrier.c does it with system calls. */
+    int (*barrier)(struct qb_io *io);
+
+    void (*close)(struct qb_io *io);
+};
+
+/* The first member of every back end's own struct. */
+struct qb_io {
+    const struct qb_io_ops *ops;
+};
+
+/* Both return 0 or an errno. */
+int qb_ring_open(struct qb_io **out);
+int qb_posix_open(struct qb_io **out);
+
+/* Carries out one request with plain system calls, its first `done` bytes having been transferred
+ * already: 0 or an errno. */
+int qb_posix_do(const struct qb_req *req, uint64_t done);
+
+/* A request that was refused before it began, or that asks for nothing. */
+static inline bool qb_req_is_void(const struct qb_req *req)
+{
+    return req->error != 0 || (req->len == 0 && req->op != QB_OP_SET_SIZE && req->op != QB_OP_SYNC);
+}
+
+/* The errno to report for one that the kernel gave.  A medium error may come as ENODATA, which here
+ * is the word for a file that ends too early. */
+static inline int qb_kernel_errno(int errnum)
+{
+    return errnum == ENODATA ? EIO : errnum;
+}
+
+/* One system call never carries more than this: the kernel stops below 2 GiB anyway. */
+#define QB_TRANSFER_MAX ((uint64_t)1 << 30)
+
+#endif

@@ -1,0 +1,142 @@
+/* Barriers: what was written to these files before is on disk afterwards.
+ *
+ * Few files are synced one by one, many in flight.  Many files of one local file system are cheaper
+ * as one syncfs, whose result then holds for each of them; a kernel that keeps write errors from
+ * syncfs (before 5.17, in part or whole) is not trusted with it.
+ *
+ * The fd that syncfs is called on reports what failed since it was opened, so all files of a
+ * barrier must have been opened before the first of them was written: a wave's phases see to it. */
+#include <linux/magic.h>
+#include <stdio.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "io/backend.h"
+
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
+
+#define MANY_FILES    8
+#define SYNCS_AT_ONCE 128
+#define TO_DO         (-1)
+
+static bool syncfs_tells_errors(void)
+{
+    struct utsname u;
+    int major = 0, minor = 0;
+
+    if (uname(&u) < 0 || sscanf(u.release, "%d.%d", &major, &minor) != 2)
+        return false;
+    return major > 5 || (major == 5 && minor >= 17);
+}
+
+static bool is_local_fs(const struct qb_file *file)
+{
+    struct statfs fs;
+
+    if (fstatfs(file->fd, &fs) < 0)
+        return false;
+    switch ((unsigned long)fs.f_type) {
+    case EXT4_SUPER_MAGIC: /* ext2 and ext3 too */
+    case XFS_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case TMPFS_MAGIC:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* A sync of the file system need not flush the disk's own cache when the journal happened to be
+ * clean; the fdatasync of any one file always does. */
+static int sync_fs(const struct qb_file *file)
+{
+    struct qb_req one = {.file = (struct qb_file *)file, .op = QB_OP_SYNC};
+
+    while (syncfs(file->fd) < 0) {
+        if (errno != EINTR)
+            return errno;
+    }
+    return qb_posix_do(&one, 0);
+}
+
+static bool in_group(const struct qb_file *file, const struct qb_file *leader)
+{
+    return file->dev == leader->dev && !file->is_block_device;
+}
+
+static bool worth_syncfs(struct qb_file *const *files, size_t n, size_t leader, enum qb_sync how)
+{
+    size_t i, group = 0;
+
+    if (how == QB_SYNC_FILE || files[leader]->is_block_device || !syncfs_tells_errors())
+        return false;
+    if (how == QB_SYNC_FS)
+        return true;
+    for (i = leader; i < n && group < MANY_FILES; i++)
+        group += in_group(files[i], files[leader]);
+    return group >= MANY_FILES && is_local_fs(files[leader]);
+}
+
+/* Syncs whole file systems where that pays, and leaves TO_DO with the files it did not cover. */
+static void sync_groups(struct qb_file *const *files, size_t n, enum qb_sync how, int *errors)
+{
+    for (size_t i = 0; i < n; i++)
+        errors[i] = TO_DO;
+    for (size_t i = 0; i < n; i++) {
+        int errnum;
+
+        if (errors[i] != TO_DO || !worth_syncfs(files, n, i, how))
+            continue;
+        errnum = sync_fs(files[i]);
+        for (size_t j = i; j < n; j++) {
+            if (in_group(files[j], files[i]))
+                errors[j] = errnum;
+        }
+    }
+}
+
+/* Syncs the files still TO_DO, many in flight. */
+static void sync_files(struct qb_io *io, struct qb_file *const *files, size_t n, int *errors)
+{
+    struct qb_req reqs[SYNCS_AT_ONCE];
+    size_t whose[SYNCS_AT_ONCE];
+    size_t i = 0;
+
+    while (i < n) {
+        size_t k = 0;
+
+        for (; i < n && k < SYNCS_AT_ONCE; i++) {
+            if (errors[i] != TO_DO)
+                continue;
+            reqs[k] = (struct qb_req){.file = files[i], .op = QB_OP_SYNC};
+            whose[k++] = i;
+        }
+        qb_io_run(io, reqs, k);
+        while (k--)
+            errors[whose[k]] = reqs[k].error;
+    }
+}
+
+size_t qb_io_barrier(struct qb_io *io, struct qb_file *const *files, size_t n, enum qb_sync how,
+                     int *errors)
+{
+    size_t i, failed = 0;
+
+    if (io->ops->barrier) {
+        int errnum = n ? io->ops->barrier(io) : 0;
+
+        for (i = 0; i < n; i++)
+            errors[i] = errnum;
+    } else {
+        sync_groups(files, n, how, errors);
+        sync_files(io, files, n, errors);
+    }
+    for (i = 0; i < n; i++) {
+        files[i]->stats.barriers++;
+        failed += errors[i] != 0;
+    }
+    return failed;
+}

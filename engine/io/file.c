@@ -1,0 +1,156 @@
+/* Opening, identity and layout of one image file.
+ *
+ * The kind of file is looked at before it is opened, because opening some devices has effects, and
+ * again afterwards, because the path may have changed its meaning in between.  O_NONBLOCK keeps
+ * that second case from waiting for the other end of a FIFO.
+ *
+ * `dev` and `ino` are always those of the inode that was opened, for block devices too: of the node
+ * in /dev, that is, not of the disk behind it. */
+#include "io/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int refuse_kind(mode_t mode, struct qb_err *err)
+{
+    const char *kind = "is no regular file";
+
+    if (S_ISREG(mode) || S_ISBLK(mode))
+        return 0;
+    if (S_ISDIR(mode))
+        kind = "is a directory";
+    else if (S_ISFIFO(mode))
+        kind = "is a FIFO";
+    else if (S_ISSOCK(mode))
+        kind = "is a socket";
+    else if (S_ISCHR(mode))
+        kind = "is a character device";
+    return qb_fail(err, QB_E_NOT_QCOW2, QB_NOWHERE, "%s", kind);
+}
+
+/* The open file's kind, size and identity. */
+static int describe(struct qb_file *file, struct qb_err *err)
+{
+    struct stat st;
+
+    if (fstat(file->fd, &st) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot stat the file");
+    if (refuse_kind(st.st_mode, err) < 0)
+        return -1;
+    file->dev = st.st_dev;
+    file->ino = st.st_ino;
+    file->is_block_device = S_ISBLK(st.st_mode);
+    file->size = (uint64_t)st.st_size;
+    if (file->is_block_device && ioctl(file->fd, BLKGETSIZE64, &file->size) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot get the size of the block device");
+    return 0;
+}
+
+/* O_NONBLOCK has done its work; left on, io_uring would report EAGAIN for bytes not yet cached. */
+static int make_blocking(int fd, struct qb_err *err)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot set the mode of the open file");
+    return 0;
+}
+
+int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err)
+{
+    int flags = (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    struct qb_file file = {.fd = -1, .writable = writable};
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file");
+    if (refuse_kind(st.st_mode, err) < 0)
+        return -1;
+    file.path = strdup(path);
+    if (!file.path)
+        return qb_fail_memory(err);
+    file.fd = open(path, flags);
+    if (file.fd < 0) {
+        qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file%s",
+                    writable ? " for writing" : "");
+        qb_file_close(&file);
+        return -1;
+    }
+    if (describe(&file, err) < 0 || make_blocking(file.fd, err) < 0) {
+        qb_file_close(&file);
+        return -1;
+    }
+    *out = file;
+    return 0;
+}
+
+void qb_file_close(struct qb_file *file)
+{
+    /* The path tells an open file from an empty struct, whose fd reads 0: standard input. */
+    if (file->path && file->fd >= 0)
+        close(file->fd);
+    free(file->path);
+    memset(file, 0, sizeof(*file));
+    file->fd = -1;
+}
+
+bool qb_file_still_there(const struct qb_file *file)
+{
+    struct stat st;
+
+    if (file->mem)
+        return true;
+    return stat(file->path, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino;
+}
+
+static void remember(struct qb_file *file, uint64_t first, uint64_t end, bool is_hole)
+{
+    file->hole_cache = (struct qb_range){first, end};
+    file->hole_cache_is_hole = is_hole;
+    file->hole_cached = true;
+}
+
+/* Puts the extent that begins at or covers `offset` < size into the cache. */
+static void find_extent(struct qb_file *file, uint64_t offset)
+{
+    off_t at = lseek(file->fd, (off_t)offset, SEEK_DATA);
+
+    if (at < 0 && errno == ENXIO) {
+        remember(file, offset, file->size, true);
+        return;
+    }
+    if (at > (off_t)offset) {
+        remember(file, offset, (uint64_t)at, true);
+        return;
+    }
+    if (at == (off_t)offset)
+        at = lseek(file->fd, (off_t)offset, SEEK_HOLE);
+    /* Where the file system has no answer, all of it counts as data, and is not asked again. */
+    remember(file, offset, at > (off_t)offset ? (uint64_t)at : UINT64_MAX, false);
+}
+
+bool qb_file_is_hole(struct qb_file *file, uint64_t offset, uint64_t len)
+{
+    if (file->mem || file->is_block_device || !qb_range_ok(offset, len, 1, file->size))
+        return false;
+    if (len == 0)
+        return true;
+    if (!file->hole_cached || offset < file->hole_cache.first || offset >= file->hole_cache.end)
+        find_extent(file, offset);
+    return file->hole_cache_is_hole && offset + len <= file->hole_cache.end;
+}
+
+uint64_t qb_file_allocated(const struct qb_file *file)
+{
+    struct stat st;
+
+    if (file->mem || file->is_block_device || fstat(file->fd, &st) < 0)
+        return file->size;
+    return (uint64_t)st.st_blocks * 512;
+}

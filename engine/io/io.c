@@ -1,0 +1,168 @@
+/* The way every request takes: guard, back end, accounts. */
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "io/backend.h"
+
+static const char *why_no_ring(int errnum)
+{
+    switch (errnum) {
+    case EPERM:
+    case EACCES:
+        return "io_uring is forbidden here (by sysctl, seccomp or the container)";
+    case ENOSYS:
+        return "this kernel has no io_uring";
+    case EOPNOTSUPP:
+        return "this kernel's io_uring lacks operations that are needed";
+    case ENOMEM:
+        return "no memory may be locked for io_uring (ulimit -l)";
+    case EMFILE:
+    case ENFILE:
+        return "too many files are open";
+    default:
+        return "io_uring could not be started";
+    }
+}
+
+static int fail_no_ring(int errnum, struct qb_err *err)
+{
+    qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "%s", why_no_ring(errnum));
+    if (err)
+        err->sys_errno = errnum;
+    return -1;
+}
+
+int qb_io_open(enum qb_io_kind kind, struct qb_io **out, const char **fell_back, struct qb_err *err)
+{
+    const char *why = NULL;
+    int errnum;
+
+    if (kind != QB_IO_POSIX) {
+        errnum = qb_ring_open(out);
+        if (errnum && kind == QB_IO_URING)
+            return fail_no_ring(errnum, err);
+        if (errnum)
+            why = why_no_ring(errnum);
+    }
+    if (kind == QB_IO_POSIX || why) {
+        if (qb_posix_open(out))
+            return qb_fail_memory(err);
+    }
+    if (fell_back)
+        *fell_back = why;
+    return 0;
+}
+
+void qb_io_close(struct qb_io *io)
+{
+    if (io)
+        io->ops->close(io);
+}
+
+const char *qb_io_name(const struct qb_io *io)
+{
+    return io->ops->name;
+}
+
+/* What can be said of a request without asking the kernel: 0, or why it will not be tried. */
+static int refusal(const struct qb_req *req)
+{
+    uint64_t end;
+    int rc = qb_guard_check(req->file, req->op, req->offset, req->len);
+
+    if (rc)
+        return rc;
+    if (req->op == QB_OP_SYNC)
+        return 0;
+    if (req->op == QB_OP_SET_SIZE) {
+        if (req->offset > INT64_MAX)
+            return EFBIG;
+        return req->file->is_block_device && req->offset != req->file->size ? EINVAL : 0;
+    }
+    if (__builtin_add_overflow(req->offset, req->len, &end) || end > INT64_MAX)
+        return req->op == QB_OP_READ ? ENODATA : EFBIG;
+    return 0;
+}
+
+/* A write that failed may still have made the file longer. */
+static void ask_size(struct qb_file *file)
+{
+    struct stat st;
+
+    if (!file->is_block_device && file->fd >= 0 && fstat(file->fd, &st) == 0)
+        file->size = (uint64_t)st.st_size;
+}
+
+static void count_change(struct qb_file *file, const struct qb_req *req)
+{
+    file->stats.write_ops++;
+    if (req->op == QB_OP_WRITE)
+        file->stats.write_bytes += req->len;
+    else if (req->op == QB_OP_ZERO)
+        file->stats.zeroed_bytes += req->len;
+
+    if (req->op == QB_OP_SET_SIZE)
+        file->size = req->offset;
+    else if (req->op != QB_OP_PUNCH && req->len && !file->is_block_device)
+        file->size = QB_MAX(file->size, req->offset + req->len);
+}
+
+static void account(const struct qb_req *req)
+{
+    struct qb_file *file = req->file;
+
+    if (req->op == QB_OP_SYNC || req->error == QB_EGUARD)
+        return;
+    if (req->op == QB_OP_READ) {
+        file->stats.read_ops += !req->error;
+        file->stats.read_bytes += req->error ? 0 : req->len;
+        return;
+    }
+    file->hole_cached = false;
+    if (req->error)
+        ask_size(file);
+    else
+        count_change(file, req);
+}
+
+size_t qb_io_run(struct qb_io *io, struct qb_req *reqs, size_t n)
+{
+    size_t i, failed = 0;
+
+    for (i = 0; i < n; i++)
+        reqs[i].error = refusal(&reqs[i]);
+    io->ops->run(io, reqs, n);
+    for (i = 0; i < n; i++) {
+        account(&reqs[i]);
+        failed += reqs[i].error != 0;
+    }
+    return failed;
+}
+
+int qb_io_read(struct qb_io *io, struct qb_file *file, uint64_t offset, void *buf, uint64_t len,
+               const char *what, struct qb_err *err)
+{
+    struct qb_req req = {.file = file, .op = QB_OP_READ, .offset = offset, .len = len, .buf = buf};
+
+    return qb_io_run(io, &req, 1) ? qb_io_fail(&req, what, err) : 0;
+}
+
+int qb_io_fail(const struct qb_req *req, const char *what, struct qb_err *err)
+{
+    static const char *const verbs[] = {
+        [QB_OP_READ] = "read",
+        [QB_OP_WRITE] = "write",
+        [QB_OP_ZERO] = "zero",
+        [QB_OP_PUNCH] = "give back the space of",
+        [QB_OP_SET_SIZE] = "change the length of",
+        [QB_OP_SYNC] = "make durable",
+    };
+    uint64_t offset = req->op == QB_OP_SYNC ? QB_NOWHERE : req->offset;
+
+    if (req->error == QB_EGUARD)
+        return qb_fail(err, QB_E_INTERNAL, offset,
+                       "write guard: the plan does not let this phase %s %s", verbs[req->op], what);
+    if (req->op == QB_OP_READ && req->error == ENODATA)
+        return qb_fail(err, QB_E_CORRUPT, offset, "%s ends past the end of the file", what);
+    return qb_fail_sys(err, req->error, offset, "cannot %s %s", verbs[req->op], what);
+}

@@ -1,0 +1,107 @@
+/* Byte-range locks as QEMU understands them.
+ *
+ * Byte 100 + p, read-locked, says "I use permission p"; byte 200 + p says "I share permission p
+ * with nobody".  One sets one's own bytes first and looks for those of others afterwards, so that
+ * of two who come at the same time at least one sees the other.  The locks belong to the open file,
+ * not to the process: two opens inside one process exclude each other too.
+ *
+ * An amend holds more than `qemu-img amend` does: byte 200 as well, which keeps readers out, since
+ * what they cached of the tables would be wrong after the flip.  It does not look at byte 100: all
+ * readers hold it, and those who came with `-U` asked for it; the others show on 201 and 203. */
+#include "io/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#define USES       100
+#define SHARES_NOT 200
+
+struct lock_rule {
+    short held[8]; /* bytes, ended by 0 */
+    short probed[8];
+};
+
+static const struct lock_rule amend_rule = {
+    .held = {100, 101, 103, 200, 201, 203},
+    .probed = {200, 201, 203, 101, 103},
+};
+
+static const struct lock_rule reader_rule = {
+    .held = {100, 201, 203},
+    .probed = {200, 101, 103},
+};
+
+static const char *const permissions[] = {"consistent read", "write", "write unchanged", "resize"};
+
+static int lock_call(const struct qb_file *file, int cmd, short type, off_t first, off_t len,
+                     struct flock *fl)
+{
+    *fl = (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = first, .l_len = len};
+    return fcntl(file->fd, cmd, fl) < 0 ? errno : 0;
+}
+
+static bool no_locks_here(int errnum)
+{
+    return errnum == ENOLCK || errnum == EINVAL || errnum == EOPNOTSUPP || errnum == ENOSYS;
+}
+
+static int conflict(short byte, struct qb_err *err)
+{
+    const char *how = byte >= SHARES_NOT ? "does not share" : "uses";
+    const char *what = permissions[byte % 100];
+
+    return qb_fail(err, QB_E_LOCKED, QB_NOWHERE,
+                   "image is locked: another process %s \"%s\" (is a virtual machine or another "
+                   "tool using it?)",
+                   how, what);
+}
+
+/* 0, an errno, or -1 with *err filled. */
+static int hold(const struct qb_file *file, const short *bytes, struct qb_err *err)
+{
+    struct flock fl;
+    int errnum;
+
+    for (; *bytes; bytes++) {
+        errnum = lock_call(file, F_OFD_SETLK, F_RDLCK, *bytes, 1, &fl);
+        if (errnum == EAGAIN || errnum == EACCES)
+            return conflict(*bytes, err);
+        if (errnum)
+            return errnum;
+    }
+    return 0;
+}
+
+static int probe(const struct qb_file *file, const short *bytes, struct qb_err *err)
+{
+    struct flock fl;
+    int errnum;
+
+    for (; *bytes; bytes++) {
+        errnum = lock_call(file, F_OFD_GETLK, F_WRLCK, *bytes, 1, &fl);
+        if (errnum)
+            return errnum;
+        if (fl.l_type != F_UNLCK)
+            return conflict(*bytes, err);
+    }
+    return 0;
+}
+
+int qb_file_lock(struct qb_file *file, bool for_amend, struct qb_err *err)
+{
+    const struct lock_rule *rule = for_amend ? &amend_rule : &reader_rule;
+    struct flock fl;
+    int rc;
+
+    if (file->mem)
+        return 0;
+    rc = hold(file, rule->held, err);
+    if (rc == 0)
+        rc = probe(file, rule->probed, err);
+    if (rc == 0)
+        return 0;
+    lock_call(file, F_OFD_SETLK, F_UNLCK, USES, SHARES_NOT - USES + 100, &fl);
+    if (rc > 0 && !no_locks_here(rc))
+        return qb_fail_sys(err, rc, QB_NOWHERE, "cannot lock the image");
+    return rc < 0 ? -1 : 0;
+}

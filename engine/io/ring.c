@@ -1,0 +1,274 @@
+/* The io_uring back end; the only file that knows liburing.
+ *
+ * A ring of DEPTH slots.  A request takes a slot, is queued as an SQE, belongs to the kernel once
+ * submitted, and frees the slot when its last byte is there; a short read is queued again with the
+ * rest.  The run ends when all slots are free again, so no buffer of the caller is in the kernel's
+ * hands afterwards, not even when the ring fails: then the queued requests are done with plain
+ * calls, the submitted ones waited for, and the ring is not used any more. */
+#include <fcntl.h>
+#include <liburing.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "io/backend.h"
+
+#define DEPTH    128
+#define PATIENCE 1000 /* how often the kernel may say "later" with nothing under way */
+
+struct slot {
+    struct qb_req *req;
+    uint64_t done; /* bytes */
+};
+
+struct ring {
+    struct qb_io io;
+    struct io_uring uring;
+    bool broken;
+    unsigned stalls;
+    struct slot slots[DEPTH];
+    unsigned char free[DEPTH]; /* a stack of slot numbers */
+    unsigned n_free;
+    unsigned char queued[DEPTH]; /* slots whose SQE is not submitted yet, oldest at `first` */
+    unsigned first, n_queued;
+};
+
+static unsigned in_kernel(const struct ring *r)
+{
+    return DEPTH - r->n_free - r->n_queued;
+}
+
+static void finish(struct ring *r, unsigned s, int errnum)
+{
+    r->slots[s].req->error = errnum;
+    r->free[r->n_free++] = (unsigned char)s;
+}
+
+static void prepare(struct io_uring_sqe *sqe, const struct slot *slot)
+{
+    const struct qb_req *req = slot->req;
+    int fd = req->file->fd;
+    unsigned some = (unsigned)QB_MIN(req->len - slot->done, QB_TRANSFER_MAX);
+
+    switch (req->op) {
+    case QB_OP_READ:
+        io_uring_prep_read(sqe, fd, (char *)req->buf + slot->done, some, req->offset + slot->done);
+        break;
+    case QB_OP_ZERO:
+        io_uring_prep_fallocate(sqe, fd, FALLOC_FL_ZERO_RANGE, (off_t)req->offset, (off_t)req->len);
+        break;
+    case QB_OP_PUNCH:
+        io_uring_prep_fallocate(sqe, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                (off_t)req->offset, (off_t)req->len);
+        break;
+    default:
+        io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+        break;
+    }
+}
+
+/* Queues the slot's request, or what is left of it. */
+static void queue(struct ring *r, unsigned s)
+{
+    struct io_uring_sqe *sqe = r->broken ? NULL : io_uring_get_sqe(&r->uring);
+
+    if (!sqe) {
+        finish(r, s, qb_posix_do(r->slots[s].req, r->slots[s].done));
+        return;
+    }
+    prepare(sqe, &r->slots[s]);
+    io_uring_sqe_set_data64(sqe, s);
+    r->queued[(r->first + r->n_queued++) % DEPTH] = (unsigned char)s;
+}
+
+static unsigned dequeue(struct ring *r)
+{
+    unsigned s = r->queued[r->first];
+
+    r->first = (r->first + 1) % DEPTH;
+    r->n_queued--;
+    return s;
+}
+
+static void have_read(struct ring *r, unsigned s, unsigned bytes)
+{
+    struct slot *slot = &r->slots[s];
+
+    slot->done += bytes;
+    if (slot->done >= slot->req->len)
+        finish(r, s, 0);
+    else if (bytes == 0)
+        finish(r, s, ENODATA);
+    else
+        queue(r, s);
+}
+
+/* What the kernel says about slot s. */
+static void complete(struct ring *r, unsigned s, int res)
+{
+    const struct slot *slot = &r->slots[s];
+
+    if (res == -EINTR)
+        queue(r, s);
+    else if (res == -EAGAIN) /* a plain call waits for whatever the kernel is short of */
+        finish(r, s, qb_posix_do(slot->req, slot->done));
+    else if (res < 0)
+        finish(r, s, qb_kernel_errno(-res));
+    else if (slot->req->op == QB_OP_READ)
+        have_read(r, s, (unsigned)res);
+    else
+        finish(r, s, 0);
+}
+
+static void reap(struct ring *r)
+{
+    struct io_uring_cqe *cqe;
+
+    while (io_uring_peek_cqe(&r->uring, &cqe) == 0) {
+        unsigned s = (unsigned)io_uring_cqe_get_data64(cqe);
+        int res = cqe->res;
+
+        io_uring_cqe_seen(&r->uring, cqe);
+        complete(r, s, res);
+    }
+}
+
+/* Gives the ring up without leaving a buffer to the kernel. */
+static void abandon(struct ring *r)
+{
+    struct io_uring_cqe *cqe;
+
+    r->broken = true;
+    while (r->n_queued) {
+        unsigned s = dequeue(r);
+
+        finish(r, s, qb_posix_do(r->slots[s].req, r->slots[s].done));
+    }
+    while (in_kernel(r)) {
+        /* Completions arrive in shared memory even where the kernel will not let us wait. */
+        if (io_uring_wait_cqe(&r->uring, &cqe) < 0)
+            usleep(100);
+        reap(r);
+    }
+}
+
+/* The kernel did not take what was queued. */
+static void stalled(struct ring *r, int errnum)
+{
+    struct io_uring_cqe *cqe;
+
+    if (errnum == EINTR)
+        return;
+    if (errnum != EAGAIN && errnum != EBUSY) {
+        abandon(r);
+    } else if (in_kernel(r)) {
+        io_uring_wait_cqe(&r->uring, &cqe); /* memory comes back with each completion */
+    } else if (++r->stalls > PATIENCE) {
+        abandon(r);
+    } else {
+        sched_yield();
+    }
+}
+
+static void submit(struct ring *r)
+{
+    int taken = io_uring_submit_and_wait(&r->uring, 1);
+
+    if (taken < 0)
+        stalled(r, -taken);
+    for (; taken > 0 && r->n_queued; taken--)
+        dequeue(r);
+    reap(r);
+}
+
+/* A write is a copy into the page cache, which the ring would hand to another thread of the kernel
+ * where the file system cannot promise not to wait (ext4: half the speed).  A ring cannot resize.
+ */
+static bool is_better_called(const struct qb_req *req)
+{
+    return req->op == QB_OP_WRITE || req->op == QB_OP_SET_SIZE;
+}
+
+/* Starts as many requests as there are slots for; returns how many of the batch are behind us. */
+static size_t feed(struct ring *r, struct qb_req *reqs, size_t next, size_t n)
+{
+    for (; next < n && r->n_free; next++) {
+        struct qb_req *req = &reqs[next];
+        unsigned s;
+
+        if (qb_req_is_void(req))
+            continue;
+        if (is_better_called(req)) {
+            req->error = qb_posix_do(req, 0);
+            continue;
+        }
+        s = r->free[--r->n_free];
+        r->slots[s] = (struct slot){.req = req};
+        queue(r, s);
+    }
+    return next;
+}
+
+static void ring_run(struct qb_io *io, struct qb_req *reqs, size_t n)
+{
+    struct ring *r = (struct ring *)io;
+    size_t next = 0;
+
+    /* One request has nothing to overlap with, and a plain call is the shorter way. */
+    if (n == 1) {
+        if (!qb_req_is_void(reqs))
+            reqs->error = qb_posix_do(reqs, 0);
+        return;
+    }
+    r->stalls = 0;
+    do {
+        next = feed(r, reqs, next, n);
+        if (r->n_free < DEPTH)
+            submit(r);
+    } while (next < n || r->n_free < DEPTH);
+}
+
+static void ring_close(struct qb_io *io)
+{
+    struct ring *r = (struct ring *)io;
+
+    io_uring_queue_exit(&r->uring);
+    free(r);
+}
+
+static const struct qb_io_ops ring_ops = {.name = "uring", .run = ring_run, .close = ring_close};
+
+static bool has_operations(struct io_uring *uring)
+{
+    struct io_uring_probe *probe = io_uring_get_probe_ring(uring);
+    bool all = probe && io_uring_opcode_supported(probe, IORING_OP_READ) &&
+               io_uring_opcode_supported(probe, IORING_OP_FALLOCATE) &&
+               io_uring_opcode_supported(probe, IORING_OP_FSYNC);
+
+    io_uring_free_probe(probe);
+    return all;
+}
+
+int qb_ring_open(struct qb_io **out)
+{
+    struct ring *r = calloc(1, sizeof(*r));
+    int rc;
+
+    if (!r)
+        return ENOMEM;
+    rc = io_uring_queue_init(DEPTH, &r->uring, 0);
+    if (rc < 0) {
+        free(r);
+        return -rc;
+    }
+    if (!has_operations(&r->uring)) {
+        io_uring_queue_exit(&r->uring);
+        free(r);
+        return EOPNOTSUPP;
+    }
+    r->io.ops = &ring_ops;
+    for (unsigned s = 0; s < DEPTH; s++)
+        r->free[r->n_free++] = (unsigned char)s;
+    *out = &r->io;
+    return 0;
+}

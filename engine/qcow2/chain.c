@@ -1,0 +1,327 @@
+#include "qcow2/chain.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "qcow2/deflate.h"
+#include "qcow2/l2.h"
+
+#define MAX_DEPTH 200u
+
+struct qb_link {
+    struct qb_file file;
+    bool is_qcow2;
+    struct qb_image img; /* qcow2 only */
+    uint64_t size;       /* virtual, bytes */
+};
+
+static void link_close(struct qb_link *l)
+{
+    if (l->is_qcow2)
+        qb_image_close(&l->img);
+    qb_file_close(&l->file);
+}
+
+void qb_chain_close(struct qb_chain *chain)
+{
+    for (size_t i = 0; i < chain->n; i++)
+        link_close(&chain->links[i]);
+    free(chain->links);
+    *chain = (struct qb_chain){0};
+}
+
+uint64_t qb_chain_size(const struct qb_chain *chain)
+{
+    return chain->links[0].size;
+}
+
+/* A backing name is a path relative to the folder of the image that names it, or absolute. */
+static int resolve(const char *image_path, const char *name, char **out, struct qb_err *err)
+{
+    const char *slash = strrchr(image_path, '/');
+    const char *colon = strchr(name, ':');
+    int r;
+
+    if (strncmp(name, "file:", 5) == 0)
+        name += 5;
+    else if (colon && (!strchr(name, '/') || colon < strchr(name, '/')))
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "the backing file %s is not a local path",
+                       name);
+    if (name[0] == '/' || !slash)
+        r = asprintf(out, "%s", name);
+    else
+        r = asprintf(out, "%.*s/%s", (int)(slash - image_path), image_path, name);
+    if (r < 0) {
+        *out = NULL;
+        return qb_fail_memory(err);
+    }
+    return 0;
+}
+
+bool qb_chain_names(const char *image_path, const char *name, const struct qb_file *self)
+{
+    QB_AUTO(qb_buf) char *path = NULL;
+    struct stat st;
+
+    return self->fd >= 0 && resolve(image_path, name, &path, NULL) == 0 && stat(path, &st) == 0 &&
+           st.st_dev == self->dev && st.st_ino == self->ino;
+}
+
+static int link_format(struct qb_io *io, struct qb_link *l, const char *fmt, struct qb_err *err)
+{
+    uint8_t magic[4] = {0};
+
+    if (strcmp(fmt, "qcow2") == 0)
+        l->is_qcow2 = true;
+    else if (fmt[0] && strcmp(fmt, "raw") != 0)
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "the backing file %s has format %s",
+                       l->file.path, fmt);
+    else if (!fmt[0] && l->file.size >= sizeof(magic)) {
+        if (qb_io_read(io, &l->file, 0, magic, sizeof(magic), "the backing file", err) < 0)
+            return -1;
+        l->is_qcow2 = be32_get((be32){{magic[0], magic[1], magic[2], magic[3]}}) == QB_MAGIC;
+    }
+    return 0;
+}
+
+static int link_open(struct qb_io *io, const char *path, const char *fmt, struct qb_link *l,
+                     struct qb_err *err)
+{
+    struct qb_err why;
+
+    if (qb_file_open(path, false, &l->file, &why) < 0)
+        return qb_fail(err, QB_E_BACKING_MISSING, QB_NOWHERE,
+                       "the backing file %s cannot be read: %s", path, why.text);
+    if (qb_file_lock(&l->file, false, err) < 0 || link_format(io, l, fmt, err) < 0)
+        return -1;
+    if (!l->is_qcow2) {
+        l->size = qb_round_up(l->file.size, QB_SECTOR);
+        return 0;
+    }
+    l->is_qcow2 = false; /* nothing to close yet */
+    if (qb_image_open(io, &l->file, &l->img, &why) < 0)
+        return qb_fail(err, QB_E_BACKING_MISSING, why.offset, "the backing file %s: %s", path,
+                       why.text);
+    l->is_qcow2 = true;
+    l->size = l->img.header.size;
+    return 0;
+}
+
+static bool same_file(const struct qb_file *a, const struct qb_file *b)
+{
+    return a->fd >= 0 && b->fd >= 0 && a->dev == b->dev && a->ino == b->ino;
+}
+
+static int check_loop(const struct qb_chain *chain, const struct qb_file *self, struct qb_err *err)
+{
+    const struct qb_link *fresh = &chain->links[chain->n - 1];
+    bool loop = same_file(&fresh->file, self);
+
+    for (size_t i = 0; i + 1 < chain->n; i++)
+        loop |= same_file(&fresh->file, &chain->links[i].file);
+    if (loop)
+        return qb_fail(err, QB_E_BACKING_LOOP, QB_NOWHERE, "the backing chain comes back to %s",
+                       fresh->file.path);
+    if (chain->n > MAX_DEPTH)
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "the backing chain is deeper than %u",
+                       MAX_DEPTH);
+    return 0;
+}
+
+static int push_link(struct qb_io *io, struct qb_chain *chain, const char *path, const char *fmt,
+                     struct qb_err *err)
+{
+    if (!qb_vec_room(&chain->links, chain->n, &chain->cap, sizeof(*chain->links)))
+        return qb_fail_memory(err);
+    memset(&chain->links[chain->n], 0, sizeof(*chain->links));
+    chain->links[chain->n].file.fd = -1;
+    if (link_open(io, path, fmt, &chain->links[chain->n], err) < 0) {
+        link_close(&chain->links[chain->n]);
+        return -1;
+    }
+    /* The image points at its file, and growing the array moved them all. */
+    chain->n++;
+    for (size_t i = 0; i < chain->n; i++)
+        chain->links[i].img.file = &chain->links[i].file;
+    return 0;
+}
+
+int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file *self,
+                  const char *name, const char *fmt, bool whole, struct qb_chain *out,
+                  struct qb_err *err)
+{
+    struct qb_chain chain = {0};
+    int r = 0;
+
+    while (r == 0 && name[0]) {
+        QB_AUTO(qb_buf) char *path = NULL;
+
+        r = resolve(image_path, name, &path, err);
+        if (r == 0)
+            r = push_link(io, &chain, path, fmt, err);
+        if (r == 0)
+            r = check_loop(&chain, self, err);
+        if (r == 0) {
+            const struct qb_link *l = &chain.links[chain.n - 1];
+
+            image_path = l->file.path;
+            name = l->is_qcow2 && whole ? l->img.backing_name : "";
+            fmt = l->is_qcow2 ? l->img.backing_fmt : "";
+        }
+    }
+    if (r < 0) {
+        qb_chain_close(&chain);
+        return -1;
+    }
+    *out = chain;
+    return 0;
+}
+
+int qb_image_lookup(struct qb_io *io, const struct qb_image *img, uint64_t offset, uint64_t *entry,
+                    uint64_t *at, struct qb_err *err)
+{
+    const struct qb_geom *g = &img->geom;
+    uint64_t l1_index = offset / g->l1_span, l2_index = offset % g->l1_span / g->cluster_size;
+    be64 raw;
+    uint64_t l1, place;
+
+    *entry = *at = 0;
+    if (l1_index >= img->header.l1_size)
+        return 0;
+    if (qb_io_read(io, img->file, img->header.l1_offset + 8 * l1_index, &raw, 8, "an L1 entry",
+                   err) < 0)
+        return -1;
+    l1 = be64_get(raw) & QB_ENTRY_OFFSET;
+    if (l1 == 0)
+        return 0;
+    if (l1 % g->cluster_size || !qb_range_ok(l1, g->cluster_size, 1, img->file->size))
+        return qb_fail(err, QB_E_CORRUPT, img->header.l1_offset + 8 * l1_index,
+                       "L1 entry %llu points to no L2 table", (unsigned long long)l1_index);
+    place = l1 + l2_index * g->l2_entry_size;
+    if (qb_io_read(io, img->file, place, &raw, 8, "an L2 entry", err) < 0)
+        return -1;
+    *at = place;
+    *entry = be64_get(raw);
+    return 0;
+}
+
+static int read_compressed(struct qb_io *io, const struct qb_image *img, uint64_t entry, void *buf,
+                           struct qb_err *err)
+{
+    struct qb_compressed z = qb_l2_compressed(&img->geom, entry);
+    QB_AUTO(qb_buf) void *in = NULL;
+
+    if (img->header.compression_type != 0)
+        return qb_fail(err, QB_E_UNSUPPORTED, z.offset, "this needs to read a zstd cluster");
+    if (z.offset >= img->file->size)
+        return qb_fail(err, QB_E_CORRUPT, z.offset,
+                       "a compressed cluster lies behind the end of the file");
+    z.available = QB_MIN(z.available, img->file->size - z.offset);
+    in = malloc(z.available);
+    if (!in)
+        return qb_fail_memory(err);
+    if (qb_io_read(io, img->file, z.offset, in, z.available, "a compressed cluster", err) < 0)
+        return -1;
+    return qb_inflate(in, z.available, buf, img->geom.cluster_size, err);
+}
+
+int qb_image_read_cluster(struct qb_io *io, const struct qb_image *img, uint64_t entry, void *buf,
+                          struct qb_err *err)
+{
+    const struct qb_geom *g = &img->geom;
+    uint64_t offset = entry & QB_ENTRY_OFFSET, have;
+
+    if (img->header.crypt_method || g->external_data || g->l2_entry_size != 8)
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                       "this needs to read guest data of an image with %s",
+                       img->header.crypt_method ? "encryption"
+                       : g->external_data       ? "an external data file"
+                                                : "extended L2 entries");
+    if (entry & QB_ENTRY_COMPRESSED)
+        return read_compressed(io, img, entry, buf, err);
+    if (offset % g->cluster_size || offset >= img->file->size)
+        return qb_fail(err, QB_E_CORRUPT, offset, "a data cluster is misplaced");
+    have = QB_MIN(g->cluster_size, img->file->size - offset);
+    memset((uint8_t *)buf + have, 0, g->cluster_size - have);
+    return qb_io_read(io, img->file, offset, buf, have, "a data cluster", err);
+}
+
+static int read_raw(struct qb_io *io, struct qb_link *l, uint64_t offset, uint64_t len,
+                    uint8_t *buf, struct qb_err *err)
+{
+    uint64_t have = offset < l->file.size ? QB_MIN(len, l->file.size - offset) : 0;
+
+    memset(buf + have, 0, len - have);
+    if (have == 0)
+        return 0;
+    if (qb_file_is_hole(&l->file, offset, have)) {
+        memset(buf, 0, have);
+        return 0;
+    }
+    return qb_io_read(io, &l->file, offset, buf, have, "the backing file", err);
+}
+
+static int read_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
+                     uint64_t len, uint8_t *buf, struct qb_err *err);
+
+/* A piece that lies within one cluster of a qcow2 link. */
+static int read_piece(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
+                      uint64_t len, uint8_t *buf, struct qb_err *err)
+{
+    struct qb_image *img = &chain->links[depth].img;
+    const struct qb_geom *g = &img->geom;
+    QB_AUTO(qb_buf) uint8_t *cluster = NULL;
+    uint64_t entry, at;
+
+    if (g->l2_entry_size != 8)
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "this needs to read extended L2 entries");
+    if (qb_image_lookup(io, img, offset, &entry, &at, err) < 0)
+        return -1;
+    switch (qb_l2_kind(g, entry)) {
+    case QB_UNALLOCATED:
+        return read_from(io, chain, depth + 1, offset, len, buf, err);
+    case QB_ZERO_PLAIN:
+    case QB_ZERO_ALLOCATED:
+        memset(buf, 0, len);
+        return 0;
+    case QB_DATA:
+    case QB_COMPRESSED:
+        break;
+    }
+    cluster = malloc(g->cluster_size);
+    if (!cluster)
+        return qb_fail_memory(err);
+    if (qb_image_read_cluster(io, img, entry, cluster, err) < 0)
+        return -1;
+    memcpy(buf, cluster + offset % g->cluster_size, len);
+    return 0;
+}
+
+static int read_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
+                     uint64_t len, uint8_t *buf, struct qb_err *err)
+{
+    struct qb_link *l = depth < chain->n ? &chain->links[depth] : NULL;
+    uint64_t have = l && offset < l->size ? QB_MIN(len, l->size - offset) : 0;
+
+    memset(buf + have, 0, len - have);
+    if (have && !l->is_qcow2)
+        return read_raw(io, l, offset, have, buf, err);
+    while (have) {
+        uint64_t cs = l->img.geom.cluster_size;
+        uint64_t piece = QB_MIN(have, cs - offset % cs);
+
+        if (read_piece(io, chain, depth, offset, piece, buf, err) < 0)
+            return -1;
+        offset += piece;
+        buf += piece;
+        have -= piece;
+    }
+    return 0;
+}
+
+int qb_chain_read(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t len,
+                  void *buf, struct qb_err *err)
+{
+    return read_from(io, chain, 0, offset, len, buf, err);
+}

@@ -1,0 +1,50 @@
+/* What lies below an image: its backing files, for the few requests that need their size or
+ * content. Header-only amends open none of them. */
+#ifndef QB_QCOW2_CHAIN_H
+#define QB_QCOW2_CHAIN_H
+
+#include "qcow2/image.h"
+
+struct qb_link; /* one backing file, see chain.c */
+
+struct qb_chain {
+    struct qb_link *links; /* the nearest first */
+    size_t n, cap;
+};
+
+/* Opens the backing file `name` of the image at `image_path`, of format `fmt` ("" = found out from
+ * its first bytes, qcow2 or raw), and all that stands below it, read-only and with a reader's
+ * locks. `self` is the image itself: naming it again is QB_E_BACKING_LOOP.  QB_E_BACKING_MISSING
+ * when a file cannot be opened, QB_E_UNSUPPORTED for formats and protocols other than local qcow2
+ * and raw. `whole` false: only the nearest file is opened, which is enough for qb_chain_size. */
+int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file *self,
+                  const char *name, const char *fmt, bool whole, struct qb_chain *out,
+                  struct qb_err *err);
+void qb_chain_close(struct qb_chain *chain);
+
+/* Whether the name `name`, in the image at `image_path`, leads to the open file `self`. */
+bool qb_chain_names(const char *image_path, const char *name, const struct qb_file *self);
+
+/* Virtual size of the nearest backing file, bytes. */
+uint64_t qb_chain_size(const struct qb_chain *chain);
+
+/* Guest bytes [offset, offset + len) as the chain reads them; zeros behind its end.  The range lies
+ * in one cluster-aligned piece of at most 2 MiB.  QB_E_UNSUPPORTED where that needs what this build
+ * cannot read (encryption, zstd, extended L2, external data). */
+int qb_chain_read(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t len,
+                  void *buf, struct qb_err *err);
+
+/* ---- one image's own clusters ------------------------------------------------------------------
+ */
+
+/* The L2 entry for guest byte `offset` of the active layer; 0 where no L2 table is.  *at is the
+ * entry's own place in the file, 0 without a table.  Bounds are checked: QB_E_CORRUPT. */
+int qb_image_lookup(struct qb_io *io, const struct qb_image *img, uint64_t offset, uint64_t *entry,
+                    uint64_t *at, struct qb_err *err);
+
+/* The bytes of the cluster behind an entry of kind QB_DATA or QB_COMPRESSED, decompressed.  `buf`
+ * is one cluster long.  QB_E_UNSUPPORTED as above. */
+int qb_image_read_cluster(struct qb_io *io, const struct qb_image *img, uint64_t entry, void *buf,
+                          struct qb_err *err);
+
+#endif

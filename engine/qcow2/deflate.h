@@ -1,0 +1,12 @@
+/* zlib, and the only file that uses it: compressed clusters are raw deflate, window of 12 bits. */
+#ifndef QB_QCOW2_DEFLATE_H
+#define QB_QCOW2_DEFLATE_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+/* Inflates `in` into exactly `out_len` bytes; trailing input is allowed (sectors are padded). */
+int qb_inflate(const void *in, size_t in_len, void *out, size_t out_len, struct qb_err *err);
+
+#endif

@@ -1,0 +1,36 @@
+/* Header extensions: a list between the header and the backing file name ("Header extensions"). */
+#ifndef QB_QCOW2_EXT_H
+#define QB_QCOW2_EXT_H
+
+#include "base/err.h"
+#include "base/vec.h"
+#include "qcow2/disk.h"
+
+struct qb_ext {
+    uint32_t type;
+    uint32_t len;        /* bytes of data, without the padding */
+    const uint8_t *data; /* points into the buffer that was parsed */
+};
+
+typedef QB_VEC(struct qb_ext) qb_ext_list;
+
+/* Parses the list from cluster[first, end).  Returns 0; 1 when the list goes on at or behind
+ * `have`, the number of bytes that `cluster` really holds (read more and call again); -1 with
+ * QB_E_CORRUPT.  *out is emptied first and filled on 0; free it with qb_vec_free.  *list_end is the
+ * first byte behind the end marker, or 0 where the list just stops at `end`. */
+int qb_ext_parse(const uint8_t *cluster, uint64_t have, uint64_t first, uint64_t end,
+                 qb_ext_list *out, uint64_t *list_end, struct qb_err *err);
+
+/* The extension of this type (the last one, as QEMU reads them), or NULL. */
+const struct qb_ext *qb_ext_find(const qb_ext_list *list, uint32_t type);
+
+/* Bytes that an extension takes on disk. */
+static inline uint64_t qb_ext_space(uint32_t len)
+{
+    return sizeof(struct qb_disk_ext) + ((uint64_t)len + 7) / 8 * 8;
+}
+
+/* Writes one extension at `at` (padding zeroed); the caller made sure of the room. */
+void qb_ext_put(uint8_t *at, uint32_t type, const void *data, uint32_t len);
+
+#endif

@@ -1,0 +1,47 @@
+/* The header: cluster 0 up to the extensions, decoded once.  After decoding every value is in the
+ * range that the comments give. */
+#ifndef QB_QCOW2_HEADER_H
+#define QB_QCOW2_HEADER_H
+
+#include "base/err.h"
+#include "qcow2/disk.h"
+#include "qcow2/geom.h"
+
+struct qb_header {
+    unsigned version;        /* 2 or 3 */
+    uint64_t backing_offset; /* 0 = no backing file; the name lies within the first cluster */
+    uint32_t backing_len;    /* 1..1023 when there is one */
+    unsigned cluster_bits;
+    uint64_t size; /* virtual size; any number of bytes */
+    uint32_t crypt_method;
+    uint32_t l1_size; /* entries; enough for `size` */
+    uint64_t l1_offset;
+    uint64_t reftable_offset;
+    uint32_t reftable_clusters; /* >= 1 */
+    uint32_t nb_snapshots;
+    uint64_t snapshots_offset;
+    uint64_t incompatible, compatible, autoclear;
+    unsigned refcount_order;
+    uint32_t header_length; /* where the extensions start: 72, or >= 104 */
+    uint8_t compression_type;
+};
+
+/* Decodes the fixed part from the first `len` bytes of an image (104 are enough for any but the
+ * compression type).  No I/O.  QB_E_NOT_QCOW2 without the magic, QB_E_UNSUPPORTED for another
+ * version or limits that QEMU has too, QB_E_CORRUPT for values that cannot be; err->offset is the
+ * field. */
+int qb_header_decode(const void *buf, size_t len, struct qb_header *h, struct qb_err *err);
+
+/* Refuses unknown incompatible features by the names that the feature name table gives them.
+ * `names` may be NULL. */
+int qb_header_check_features(const struct qb_header *h, const void *names, size_t names_len,
+                             struct qb_err *err);
+
+/* Writes the fixed fields into `sector` (512 bytes), as version h->version has them; leaves what
+ * lies behind them alone.  Version 3 fields beyond byte 104 are written as far as header_length
+ * goes. */
+void qb_header_encode(const struct qb_header *h, uint8_t *sector);
+
+void qb_header_geom(const struct qb_header *h, struct qb_geom *g);
+
+#endif

@@ -1,0 +1,218 @@
+#include "qcow2/image.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FIRST_READ 4096u /* bytes: holds all that QEMU puts before the name, and the name mostly   \
+                          */
+
+static int read_head(struct qb_io *io, struct qb_image *img, uint64_t len, struct qb_err *err)
+{
+    uint8_t *grown = realloc(img->head, len);
+
+    if (!grown)
+        return qb_fail_memory(err);
+    img->head = grown;
+    img->head_len = len;
+    return qb_io_read(io, img->file, 0, grown, len, "the header", err);
+}
+
+static int copy_name(struct qb_image *img, struct qb_err *err)
+{
+    const struct qb_header *h = &img->header;
+
+    if (h->backing_offset == 0)
+        return 0;
+    memcpy(img->backing_name, img->head + h->backing_offset, h->backing_len);
+    img->backing_name[h->backing_len] = 0;
+    if (strlen(img->backing_name) != h->backing_len)
+        return qb_fail(err, QB_E_CORRUPT, h->backing_offset,
+                       "the backing file name has a NUL inside");
+    return 0;
+}
+
+static int copy_format(struct qb_image *img, struct qb_err *err)
+{
+    const struct qb_ext *e = qb_ext_find(&img->exts, QB_EXT_BACKING_FORMAT);
+
+    if (!e)
+        return 0;
+    if (e->len >= sizeof(img->backing_fmt))
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                       "the backing format has a name of %u bytes", e->len);
+    memcpy(img->backing_fmt, e->data, e->len);
+    img->backing_fmt[e->len] = 0;
+    return 0;
+}
+
+/* 1: the head must be longer. */
+static int parse_head(struct qb_image *img, struct qb_err *err)
+{
+    const struct qb_header *h = &img->header;
+    uint64_t end = h->backing_offset ? h->backing_offset : img->geom.cluster_size;
+    const struct qb_ext *names;
+    int r = qb_ext_parse(img->head, img->head_len, h->header_length, end, &img->exts, &img->ext_end,
+                         err);
+
+    if (r)
+        return r;
+    if (h->backing_offset && h->backing_offset + h->backing_len > img->head_len)
+        return 1;
+    names = qb_ext_find(&img->exts, QB_EXT_FEATURE_NAMES);
+    if (qb_header_check_features(h, names ? names->data : NULL, names ? names->len : 0, err) < 0 ||
+        copy_name(img, err) < 0)
+        return -1;
+    return copy_format(img, err);
+}
+
+static int decode_all(struct qb_io *io, struct qb_image *img, struct qb_err *err)
+{
+    uint64_t whole;
+    int r;
+
+    if (read_head(io, img, QB_MIN(img->file->size, FIRST_READ), err) < 0 ||
+        qb_header_decode(img->head, img->head_len, &img->header, err) < 0)
+        return -1;
+    qb_header_geom(&img->header, &img->geom);
+    if (img->head_len < QB_SECTOR)
+        return qb_fail(err, QB_E_CORRUPT, img->head_len,
+                       "the file ends inside the header's sector");
+    r = parse_head(img, err);
+    if (r <= 0)
+        return r;
+    whole = QB_MIN(img->geom.cluster_size, img->file->size);
+    if (whole > img->head_len && read_head(io, img, whole, err) < 0)
+        return -1;
+    r = parse_head(img, err);
+    if (r > 0)
+        return qb_fail(err, QB_E_CORRUPT, img->head_len, "the file ends inside the header");
+    return r;
+}
+
+int qb_image_open(struct qb_io *io, struct qb_file *file, struct qb_image *out, struct qb_err *err)
+{
+    struct qb_image img = {.file = file};
+
+    if (decode_all(io, &img, err) < 0) {
+        qb_image_close(&img);
+        return -1;
+    }
+    *out = img;
+    return 0;
+}
+
+void qb_image_close(struct qb_image *img)
+{
+    qb_vec_free(&img->exts);
+    qb_snapshot_table_free(&img->snapshots);
+    free(img->head);
+    img->head = NULL;
+}
+
+int qb_image_read_snapshots(struct qb_io *io, struct qb_image *img, struct qb_err *err)
+{
+    const struct qb_header *h = &img->header;
+    struct qb_snapshot_table *t = &img->snapshots;
+    uint64_t limit = QB_MIN(img->file->size, h->snapshots_offset + QB_MAX_SNAPSHOT_TABLE);
+    uint64_t len = 64ull * h->nb_snapshots + 4096;
+    int r = h->nb_snapshots ? 1 : 0;
+
+    while (r > 0) {
+        uint8_t *grown;
+
+        if (h->snapshots_offset >= limit)
+            return qb_fail(err, QB_E_CORRUPT, h->snapshots_offset,
+                           "the snapshot table lies behind the end of the file");
+        len = QB_MIN(len, limit - h->snapshots_offset);
+        grown = realloc(t->bytes, len);
+        if (!grown)
+            return qb_fail_memory(err);
+        t->bytes = grown;
+        if (qb_io_read(io, img->file, h->snapshots_offset, t->bytes, len, "the snapshot table",
+                       err) < 0)
+            return -1;
+        r = qb_snapshot_decode(t->bytes, len, h->nb_snapshots, h->size, t, err);
+        if (r > 0 && len == limit - h->snapshots_offset)
+            return qb_fail(err, QB_E_CORRUPT, h->snapshots_offset,
+                           "the snapshot table ends past the end of the file");
+        len *= 4;
+    }
+    if (r < 0 && err->offset != QB_NOWHERE)
+        err->offset += h->snapshots_offset;
+    return r;
+}
+
+/* n big-endian words at `offset`, in this machine's order. */
+static int read_words(struct qb_io *io, struct qb_file *file, uint64_t offset, uint64_t n,
+                      const char *what, uint64_t **out, struct qb_err *err)
+{
+    QB_AUTO(qb_buf) uint64_t *words = NULL;
+
+    if (!qb_range_ok(offset, n, 8, file->size))
+        return qb_fail(err, QB_E_CORRUPT, offset,
+                       "%s of %llu entries ends past the end of the file", what,
+                       (unsigned long long)n);
+    words = calloc(n ? n : 1, 8);
+    if (!words)
+        return qb_fail_memory(err);
+    if (n && !qb_file_is_hole(file, offset, n * 8)) {
+        if (qb_io_read(io, file, offset, words, n * 8, what, err) < 0)
+            return -1;
+        for (uint64_t i = 0; i < n; i++)
+            words[i] = be64_get(((be64 *)words)[i]);
+    }
+    *out = qb_take(&words);
+    return 0;
+}
+
+int qb_image_read_l1(struct qb_io *io, const struct qb_image *img, uint64_t offset,
+                     uint32_t entries, uint64_t **out, struct qb_err *err)
+{
+    return read_words(io, img->file, offset, entries, "an L1 table", out, err);
+}
+
+int qb_image_read_reftable(struct qb_io *io, const struct qb_image *img, uint64_t **out, size_t *n,
+                           struct qb_err *err)
+{
+    *n = (uint64_t)img->header.reftable_clusters * img->geom.cluster_size / 8;
+    return read_words(io, img->file, img->header.reftable_offset, *n, "the refcount table", out,
+                      err);
+}
+
+bool qb_image_has_bitmaps(const struct qb_image *img, struct qb_disk_bitmaps_ext *ext)
+{
+    const struct qb_ext *e = qb_ext_find(&img->exts, QB_EXT_BITMAPS);
+
+    if (!e || e->len < sizeof(*ext) || !(img->header.autoclear & QB_AUTOCLEAR_BITMAPS))
+        return false;
+    memcpy(ext, e->data, sizeof(*ext));
+    return true;
+}
+
+void qb_image_info(const struct qb_image *img, struct qb_info *info)
+{
+    const struct qb_header *h = &img->header;
+    struct qb_disk_bitmaps_ext bitmaps;
+
+    *info = (struct qb_info){
+        .valid = true,
+        .version = h->version,
+        .virtual_size = h->size,
+        .cluster_size = img->geom.cluster_size,
+        .refcount_bits = 1u << h->refcount_order,
+        .nb_snapshots = h->nb_snapshots,
+        .crypt_method = h->crypt_method,
+        .lazy_refcounts = h->compatible & QB_COMPAT_LAZY_REFCOUNTS,
+        .dirty = h->incompatible & QB_INCOMPAT_DIRTY,
+        .corrupt = h->incompatible & QB_INCOMPAT_CORRUPT,
+        .extended_l2 = h->incompatible & QB_INCOMPAT_EXTENDED_L2,
+        .zstd = h->compression_type == 1,
+        .external_data_file = h->incompatible & QB_INCOMPAT_DATA_FILE,
+        .data_file_raw = h->autoclear & QB_AUTOCLEAR_DATA_FILE_RAW,
+        .has_backing_file = h->backing_offset != 0,
+    };
+    if (qb_image_has_bitmaps(img, &bitmaps))
+        info->nb_bitmaps = be32_get(bitmaps.nb_bitmaps);
+    memcpy(info->backing_file, img->backing_name, sizeof(info->backing_file));
+    memcpy(info->backing_fmt, img->backing_fmt, sizeof(info->backing_fmt));
+}

@@ -1,0 +1,46 @@
+/* An open image: its header, extensions and names, and on demand its snapshot table and L1 tables.
+ * Nothing here changes the file. */
+#ifndef QB_QCOW2_IMAGE_H
+#define QB_QCOW2_IMAGE_H
+
+#include "base/own.h"
+#include "io/io.h"
+#include "qcow2/ext.h"
+#include "qcow2/header.h"
+#include "qcow2/snapshot.h"
+
+struct qb_image {
+    struct qb_file *file; /* not owned */
+    struct qb_header header;
+    struct qb_geom geom;
+    uint8_t *head;     /* owned: the first head_len bytes of the file */
+    uint64_t head_len; /* at least 512, and all that extensions and backing name take */
+    uint64_t ext_end;  /* first byte behind the extensions' end marker; 0: they have none */
+    qb_ext_list exts;  /* owned */
+    char backing_name[QB_MAX_BACKING_NAME + 1]; /* "" when there is none */
+    char backing_fmt[64];                       /* "" when the header names none */
+    struct qb_snapshot_table snapshots;         /* empty until qb_image_read_snapshots */
+};
+
+/* Reads and decodes the header of `file`.  Refuses unknown incompatible features.  An image with
+ * the corrupt bit opens: what to do about it is the caller's decision. */
+int qb_image_open(struct qb_io *io, struct qb_file *file, struct qb_image *out, struct qb_err *err);
+void qb_image_close(struct qb_image *img); /* frees; the file stays open */
+
+int qb_image_read_snapshots(struct qb_io *io, struct qb_image *img, struct qb_err *err);
+
+/* Reads `entries` L1 entries at `offset`, byte order already this machine's.  *out is malloc'ed. */
+int qb_image_read_l1(struct qb_io *io, const struct qb_image *img, uint64_t offset,
+                     uint32_t entries, uint64_t **out, struct qb_err *err);
+
+/* Reads the refcount table likewise: one entry a refcount block. */
+int qb_image_read_reftable(struct qb_io *io, const struct qb_image *img, uint64_t **out, size_t *n,
+                           struct qb_err *err);
+
+/* The facts of `qemu-img info`. */
+void qb_image_info(const struct qb_image *img, struct qb_info *info);
+
+/* Persistent bitmaps count only while the autoclear bit says that they are valid. */
+bool qb_image_has_bitmaps(const struct qb_image *img, struct qb_disk_bitmaps_ext *ext);
+
+#endif

@@ -1,0 +1,83 @@
+/* Reading L2 tables ahead, in host order: neighbours become one request, a window's requests are in
+ * flight together, and memory stays at one window whatever the image. */
+#include <string.h>
+
+#include "qcow2/tables.h"
+
+#define WINDOW_BYTES  (4u << 20)
+#define REQUEST_BYTES (1u << 20)
+
+struct window {
+    uint8_t *bytes;
+    struct qb_req *reqs;
+    size_t n_tables; /* that fit */
+    size_t n_reqs;
+};
+
+static int window_open(struct window *w, uint64_t cluster_size, size_t tables, struct qb_err *err)
+{
+    w->n_tables = QB_MAX(WINDOW_BYTES / cluster_size, 1);
+    w->n_tables = QB_MIN(w->n_tables, tables);
+    w->bytes = malloc(w->n_tables * cluster_size);
+    w->reqs = calloc(w->n_tables, sizeof(*w->reqs));
+    return w->bytes && w->reqs ? 0 : qb_fail_memory(err);
+}
+
+static void window_close(struct window *w)
+{
+    free(w->bytes);
+    free(w->reqs);
+}
+
+/* Adds one table's read, joined to the one before where both disk and memory adjoin. */
+static void want(struct window *w, struct qb_file *file, uint64_t offset, uint8_t *to, uint64_t len)
+{
+    struct qb_req *last = w->n_reqs ? &w->reqs[w->n_reqs - 1] : NULL;
+
+    if (last && last->offset + last->len == offset && (uint8_t *)last->buf + last->len == to &&
+        last->len + len <= REQUEST_BYTES) {
+        last->len += len;
+        return;
+    }
+    w->reqs[w->n_reqs++] =
+        (struct qb_req){.file = file, .op = QB_OP_READ, .offset = offset, .len = len, .buf = to};
+}
+
+static int fill(struct qb_io *io, const struct qb_image *img, struct window *w,
+                const struct qb_table *tables, size_t n, struct qb_err *err)
+{
+    uint64_t cs = img->geom.cluster_size;
+
+    w->n_reqs = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!tables[i].offset || qb_file_is_hole(img->file, tables[i].offset, cs))
+            memset(w->bytes + i * cs, 0, cs);
+        else
+            want(w, img->file, tables[i].offset, w->bytes + i * cs, cs);
+    }
+    if (qb_io_run(io, w->reqs, w->n_reqs) == 0)
+        return 0;
+    for (size_t i = 0; i < w->n_reqs; i++)
+        if (w->reqs[i].error)
+            return qb_io_fail(&w->reqs[i], "an L2 table", err);
+    return 0;
+}
+
+int qb_tables_scan(struct qb_io *io, const struct qb_image *img, const struct qb_tables *tables,
+                   size_t first, size_t end, qb_table_fn *fn, void *arg, struct qb_err *err)
+{
+    uint64_t cs = img->geom.cluster_size;
+    struct window w = {0};
+    int r = first < end ? window_open(&w, cs, end - first, err) : 0;
+
+    while (r == 0 && first < end) {
+        size_t n = QB_MIN(w.n_tables, end - first);
+
+        r = fill(io, img, &w, tables->items + first, n, err);
+        for (size_t i = 0; r == 0 && i < n; i++)
+            r = fn(arg, first + i, w.bytes + i * cs, err);
+        first += n;
+    }
+    window_close(&w);
+    return r;
+}

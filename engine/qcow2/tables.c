@@ -1,0 +1,175 @@
+#include "qcow2/tables.h"
+
+#include <string.h>
+
+/* Open addressing from the table's offset to its place in the list (+ 1; 0 is empty). */
+struct gather {
+    const struct qb_image *img;
+    QB_VEC(struct qb_table) list;
+    uint32_t *slots;
+    size_t n_slots; /* a power of two */
+    uint64_t memory_limit;
+    qb_l1_odd_fn *odd;
+    void *arg;
+};
+
+static size_t slot_of(const struct gather *g, uint64_t offset)
+{
+    size_t i = (size_t)((offset >> 9) * 0x9e3779b97f4a7c15ull >> 20) & (g->n_slots - 1);
+
+    while (g->slots[i] && g->list.items[g->slots[i] - 1].offset != offset)
+        i = (i + 1) & (g->n_slots - 1);
+    return i;
+}
+
+static int grow_slots(struct gather *g, struct qb_err *err)
+{
+    size_t want = g->n_slots ? g->n_slots * 2 : 256;
+    uint32_t *fresh;
+
+    if (want * (sizeof(*fresh) + sizeof(struct qb_table)) > g->memory_limit)
+        return qb_fail(err, QB_E_MEMORY, QB_NOWHERE,
+                       "more than %zu L2 tables: limits.memory is too low", g->list.n);
+    fresh = calloc(want, sizeof(*fresh));
+    if (!fresh)
+        return qb_fail_memory(err);
+    free(g->slots);
+    g->slots = fresh;
+    g->n_slots = want;
+    for (size_t i = 0; i < g->list.n; i++)
+        g->slots[slot_of(g, g->list.items[i].offset)] = (uint32_t)i + 1;
+    return 0;
+}
+
+static int add_table(struct gather *g, unsigned layer, uint32_t l1_index, uint64_t offset,
+                     struct qb_err *err)
+{
+    struct qb_table *t;
+    size_t slot;
+
+    if (g->list.n >= g->n_slots / 2 && grow_slots(g, err) < 0)
+        return -1;
+    slot = slot_of(g, offset);
+    if (g->slots[slot] == 0) {
+        struct qb_table fresh = {.offset = offset, .l1_index = l1_index};
+
+        if (!qb_vec_push(&g->list, fresh))
+            return qb_fail_memory(err);
+        g->slots[slot] = (uint32_t)g->list.n;
+    }
+    t = &g->list.items[g->slots[slot] - 1];
+    t->refs++;
+    t->active |= layer == 0;
+    t->crossed |= t->l1_index != l1_index;
+    return 0;
+}
+
+static int gather_l1(struct qb_io *io, struct gather *g, unsigned layer, struct qb_err *err)
+{
+    struct qb_layer l = qb_image_layer(g->img, layer);
+    const struct qb_geom *geom = &g->img->geom;
+    QB_AUTO(qb_buf) uint64_t *l1 = NULL;
+
+    if (qb_image_read_l1(io, g->img, l.l1_offset, l.l1_size, &l1, err) < 0)
+        return -1;
+    for (uint32_t i = 0; i < l.l1_size; i++) {
+        uint64_t at = l.l1_offset + 8ull * i, offset = l1[i] & QB_ENTRY_OFFSET;
+
+        if (l1[i] & QB_L1_RESERVED)
+            g->odd(g->arg, QB_L1_RESERVED_BITS, layer, at, l1[i]);
+        if (offset == 0)
+            continue;
+        if (offset % geom->cluster_size)
+            g->odd(g->arg, QB_L1_UNALIGNED, layer, at, l1[i]);
+        else if (!qb_range_ok(offset, geom->cluster_size, 1, g->img->file->size))
+            g->odd(g->arg, QB_L1_OUTSIDE, layer, at, l1[i]);
+        else if (add_table(g, layer, i, offset, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int by_first(const void *a, const void *b)
+{
+    const struct qb_range *x = a, *y = b;
+
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+/* L1 tables that share bytes make a walk's work grow beyond what the file holds. */
+static int check_l1_overlap(const struct qb_image *img, struct qb_err *err)
+{
+    unsigned n = qb_image_layers(img), used = 0;
+    QB_AUTO(qb_buf) struct qb_range *spans = calloc(n, sizeof(*spans));
+
+    if (!spans)
+        return qb_fail_memory(err);
+    for (unsigned i = 0; i < n; i++) {
+        struct qb_layer l = qb_image_layer(img, i);
+
+        if (l.l1_size > QB_MAX_L1_BYTES / 8)
+            return qb_fail(err, QB_E_CORRUPT, l.l1_offset, "an L1 table of %u entries is too large",
+                           l.l1_size);
+        if (l.l1_size && l.l1_offset % img->geom.cluster_size)
+            return qb_fail(err, QB_E_CORRUPT, l.l1_offset,
+                           "snapshot %u: its L1 table is not cluster aligned", i);
+        if (l.l1_size)
+            spans[used++] = (struct qb_range){l.l1_offset, l.l1_offset + 8ull * l.l1_size};
+    }
+    qsort(spans, used, sizeof(*spans), by_first);
+    for (unsigned i = 1; i < used; i++)
+        if (spans[i].first < spans[i - 1].end)
+            return qb_fail(err, QB_E_CORRUPT, spans[i].first, "two L1 tables overlap");
+    return 0;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const struct qb_table *x = a, *y = b;
+
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+struct qb_layer qb_image_layer(const struct qb_image *img, unsigned layer)
+{
+    const struct qb_snapshot *s;
+
+    if (layer == 0)
+        return (struct qb_layer){img->header.l1_offset, img->header.l1_size, img->header.size};
+    s = &img->snapshots.list.items[layer - 1];
+    return (struct qb_layer){s->l1_offset, s->l1_size, s->disk_size};
+}
+
+int qb_tables_gather(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                     qb_l1_odd_fn *odd, void *arg, struct qb_tables *out, struct qb_err *err)
+{
+    struct gather g = {.img = img, .memory_limit = memory_limit, .odd = odd, .arg = arg};
+    int r = check_l1_overlap(img, err);
+
+    for (unsigned i = 0; r == 0 && i < qb_image_layers(img); i++)
+        r = gather_l1(io, &g, i, err);
+    free(g.slots);
+    if (r < 0) {
+        qb_vec_free(&g.list);
+        return -1;
+    }
+    if (g.list.n)
+        qsort(g.list.items, g.list.n, sizeof(*g.list.items), by_offset);
+    *out = (struct qb_tables){g.list.items, g.list.n};
+    return 0;
+}
+
+void qb_tables_free(struct qb_tables *t)
+{
+    free(t->items);
+    *t = (struct qb_tables){0};
+}
+
+struct qb_table *qb_tables_find(const struct qb_tables *t, uint64_t offset)
+{
+    struct qb_table key = {.offset = offset};
+
+    if (t->n == 0)
+        return NULL;
+    return bsearch(&key, t->items, t->n, sizeof(key), by_offset);
+}

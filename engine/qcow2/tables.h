@@ -1,0 +1,62 @@
+/* The reference walker: every L1 table of an image (the active one and each snapshot's) comes down
+ * to one list of distinct L2 tables, so that a table that a thousand snapshots share is read once.
+ * All that counts, checks or amends goes over this list. */
+#ifndef QB_QCOW2_TABLES_H
+#define QB_QCOW2_TABLES_H
+
+#include "qcow2/image.h"
+#include "qcow2/l2.h"
+
+/* One L1 table.  Layer 0 is the active one, layer i + 1 that of snapshot i. */
+struct qb_layer {
+    uint64_t l1_offset;
+    uint32_t l1_size;   /* entries */
+    uint64_t disk_size; /* bytes of the disk that it maps; VM state lies behind */
+};
+
+/* One L2 table, however many L1 entries name it. */
+struct qb_table {
+    uint64_t offset;   /* in the file, bytes */
+    uint32_t refs;     /* L1 entries that name it */
+    uint32_t l1_index; /* where: the same in every L1, see `crossed` */
+    bool active;       /* the active L1 names it */
+    bool crossed;      /* named at two different L1 indices: no tool makes that */
+};
+
+struct qb_tables {
+    struct qb_table *items; /* sorted by offset */
+    size_t n;
+};
+
+/* What is odd in an L1 entry, told to whoever wants to know (the check); planning refuses. */
+enum qb_l1_oddity { QB_L1_RESERVED_BITS, QB_L1_UNALIGNED, QB_L1_OUTSIDE };
+typedef void qb_l1_odd_fn(void *arg, enum qb_l1_oddity what, unsigned layer, uint64_t at,
+                          uint64_t entry);
+
+/* The layer's L1 table; needs the snapshot table in memory. */
+struct qb_layer qb_image_layer(const struct qb_image *img, unsigned layer);
+static inline unsigned qb_image_layers(const struct qb_image *img)
+{
+    return 1 + img->header.nb_snapshots;
+}
+
+/* Reads all L1 tables (holes are not read) and gathers their L2 tables.  Entries that are odd are
+ * reported and left out.  L1 tables that overlap each other are QB_E_CORRUPT at once: no walk over
+ * them would end in bounded time. */
+int qb_tables_gather(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                     qb_l1_odd_fn *odd, void *arg, struct qb_tables *out, struct qb_err *err);
+void qb_tables_free(struct qb_tables *t);
+
+/* The table at this offset; NULL when no L1 entry names it. */
+struct qb_table *qb_tables_find(const struct qb_tables *t, uint64_t offset);
+
+/* Called for one L2 table, as it stands on disk, `index` in the list.  0 to go on. */
+typedef int qb_table_fn(void *arg, size_t index, const uint8_t *table, struct qb_err *err);
+
+/* Reads the tables [first, end) of the list in host order, neighbours merged, in a bounded window,
+ * and calls `fn` for each.  A table that lies in a hole,
+ * or has offset 0, is not read: fn gets zeros. */
+int qb_tables_scan(struct qb_io *io, const struct qb_image *img, const struct qb_tables *tables,
+                   size_t first, size_t end, qb_table_fn *fn, void *arg, struct qb_err *err);
+
+#endif

@@ -1,0 +1,55 @@
+/* A suite of unit tests: a table of functions whose names are sentences.
+ *
+ *     int main(void)
+ *     {
+ *         static const struct unit_test tests[] = {
+ *             UNIT(header_complains_about_each_spoiled_field),
+ *         };
+ *
+ *         return unit_main("header", tests, UNIT_COUNT(tests));
+ *     } */
+#ifndef QB_TESTS_UNIT_H
+#define QB_TESTS_UNIT_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include <CUnit/Basic.h>
+
+struct unit_test {
+    const char *name;
+    void (*run)(void);
+};
+
+#define UNIT(fn)                                                                                   \
+    {                                                                                              \
+#fn, fn                                                                                    \
+    }
+#define UNIT_COUNT(tests) (sizeof(tests) / sizeof((tests)[0]))
+
+/* Runs the tests in their order and prints CUnit's summary; non-zero when an assertion failed. */
+static inline int unit_main(const char *suite_name, const struct unit_test *tests, size_t n)
+{
+    CU_pSuite suite;
+    unsigned failures;
+
+    if (CU_initialize_registry() != CUE_SUCCESS)
+        return 2;
+    suite = CU_add_suite(suite_name, NULL, NULL);
+    for (size_t i = 0; suite && i < n; i++) {
+        if (!CU_add_test(suite, tests[i].name, tests[i].run))
+            suite = NULL;
+    }
+    if (!suite || CU_basic_run_tests() != CUE_SUCCESS) {
+        fprintf(stderr, "%s: %s\n", suite_name, CU_get_error_msg());
+        CU_cleanup_registry();
+        return 2;
+    }
+    if (CU_get_number_of_failures()) /* CUnit prints which only when asked to be verbose */
+        CU_basic_show_failures(CU_get_failure_list());
+    failures = CU_get_number_of_failures();
+    CU_cleanup_registry();
+    return failures ? 1 : 0;
+}
+
+#endif
