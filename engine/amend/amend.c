@@ -134,7 +134,7 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
     a->result.repaired = target.repair || (a->plan.rewrites && a->plan.census.n_leaks);
     a->result.backing_unchecked = target.name_changes;
     a->result.bitmaps_dropped = target.drop_bitmaps;
-    a->result.file_size_after = a->plan.new_size;
+    a->result.file_size_after = a->plan.final_size;
     return 0;
 }
 
@@ -253,6 +253,7 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
 {
     struct qb_plan *p = &a->plan;
     struct qb_req reqs[PUNCHES_AT_ONCE];
+    struct qb_req size = {.file = &a->file, .op = QB_OP_SET_SIZE, .offset = p->final_size};
 
     a->file.guard = (struct qb_guard){
         .phase = QB_PHASE_SETTLE,
@@ -260,6 +261,8 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
         .n_allowed = p->punches.n,
         .min_size = p->new_size,
     };
+    if (p->final_size != a->file.size)
+        qb_io_run(io, &size, 1);
     for (size_t i = 0; i < p->punches.n && !a->file.is_block_device;) {
         size_t n = 0;
 

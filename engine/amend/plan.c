@@ -207,13 +207,12 @@ static void plan_sizes(struct qb_plan *plan)
     if (plan->rewrites) {
         plan->cut_size = plan->base;
         plan->new_size = plan->zero_base + plan->zero_len;
-        plan->append_ranges[plan->n_append_ranges++] =
-            (struct qb_range){plan->base, plan->new_size};
-    } else if (plan->old_size % QB_SECTOR && !plan->img->file->is_block_device) {
-        /* Other tools want whole clusters, and read a file only so. */
-        plan->new_size = plan->cut_size = qb_round_up(plan->old_size, cs);
-        plan->appends = true;
+        plan->append_ranges[plan->n_append_ranges++] = (struct qb_range){plan->base, plan->new_size};
     }
+    /* Other tools want whole sectors: an odd length is rounded up once the image is amended. */
+    plan->final_size = plan->new_size;
+    if (plan->final_size % QB_SECTOR && !plan->img->file->is_block_device)
+        plan->final_size = qb_round_up(plan->new_size, cs);
 }
 
 static int plan_sector(struct qb_plan *plan, struct qb_err *err)

@@ -64,6 +64,7 @@ struct qb_plan {
     uint64_t old_size; /* file length before, bytes */
     uint64_t cut_size; /* file length to cut or grow to first, so that what is behind is new */
     uint64_t new_size; /* file length once appended */
+    uint64_t final_size; /* file length once settled */
     uint64_t base;     /* first byte of the appended stretch */
     uint64_t zero_base, zero_len; /* the clusters of zeros at its end, bytes */
     QB_VEC(struct qb_step) steps; /* ascending, gapless, from base to zero_base */
