@@ -109,6 +109,21 @@ static int check_downgrade(const struct qb_plan *plan, struct qb_err *err)
     return qb_target_check_snapshots(img, &plan->target, err);
 }
 
+/* Bitmaps that the amend does not drop must stay as valid as they are. */
+static int check_bitmaps(struct qb_io *io, const struct qb_plan *plan, struct qb_err *err)
+{
+    bool fit = true;
+
+    if (!plan->target.resize || plan->target.drop_bitmaps)
+        return 0;
+    if (qb_bitmaps_fit(io, plan->img, plan->target.header.size, &fit, err) < 0)
+        return -1;
+    if (!fit)
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                       "the persistent bitmaps would have to grow with the disk, which is not supported yet");
+    return 0;
+}
+
 static int unref_range(void *arg, uint64_t offset, uint64_t len, const char *what,
                        struct qb_err *err)
 {
@@ -246,7 +261,8 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
                        "the backing file %s is the image itself", t->backing_name);
     if (t->resize && t->header.size > img->header.size && open_chain(io, plan, err) < 0)
         return -1;
-    if (qb_edge_probe(io, img, t, plan->chain.n ? &plan->chain : NULL, &plan->edge, err) < 0)
+    if (check_bitmaps(io, plan, err) < 0 ||
+        qb_edge_probe(io, img, t, plan->chain.n ? &plan->chain : NULL, &plan->edge, err) < 0)
         return -1;
     if (needs_census(plan) && plan_tables(io, plan, clusters, err) < 0)
         return -1;

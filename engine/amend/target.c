@@ -120,19 +120,11 @@ static int resolve_refcounts(const struct qb_request *rq, struct qb_target *t, s
     return 0;
 }
 
-static int check_bitmaps_cover(const struct qb_image *img, struct qb_err *err)
-{
-    struct qb_disk_bitmaps_ext ext;
-
-    if (qb_image_has_bitmaps(img, &ext))
-        return CANNOT("resizing an image with persistent bitmaps is not supported yet");
-    return 0;
-}
-
 static int check_resize(const struct qb_image *img, const struct qb_request *rq,
                         const struct qb_target *t, struct qb_err *err)
 {
     const struct qb_header *old = &img->header, *h = &t->header;
+    struct qb_disk_bitmaps_ext bitmaps;
 
     if (h->size % QB_SECTOR)
         return REFUSE("the new size %llu is no multiple of 512", (unsigned long long)h->size);
@@ -148,7 +140,9 @@ static int check_resize(const struct qb_image *img, const struct qb_request *rq,
         return REFUSE("version 2 cannot resize an image that has snapshots");
     if (img->geom.external_data)
         return CANNOT("resizing an image with an external data file is not supported yet");
-    return check_bitmaps_cover(img, err);
+    if (h->size < old->size && qb_image_has_bitmaps(img, &bitmaps))
+        return CANNOT("shrinking an image with persistent bitmaps is not supported yet");
+    return 0;
 }
 
 static int resolve_size(const struct qb_image *img, const struct qb_request *rq,

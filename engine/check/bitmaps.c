@@ -12,10 +12,57 @@ struct walk {
     uint64_t budget; /* bytes of tables still to be believed: no more than the file has */
 };
 
+/* The bitmap directory, in memory. */
+struct directory {
+    uint8_t *bytes; /* owned */
+    uint64_t offset, size, at;
+    uint32_t left; /* entries not yet taken */
+};
+
 static void odd(const struct walk *w, uint64_t at, const char *text)
 {
     if (w->odd)
         w->odd(w->arg, at, text);
+}
+
+/* Reads the directory; left = 0 where there is none, or none that can be. */
+static int directory_read(const struct walk *w, struct directory *d, struct qb_err *err)
+{
+    struct qb_disk_bitmaps_ext ext;
+
+    *d = (struct directory){0};
+    if (!qb_image_has_bitmaps(w->img, &ext))
+        return 0;
+    d->offset = be64_get(ext.directory_offset);
+    d->size = be64_get(ext.directory_size);
+    if (d->offset == 0 || d->offset % w->img->geom.cluster_size || d->size > QB_MAX_BITMAP_DIRECTORY ||
+        be32_get(ext.nb_bitmaps) > QB_MAX_BITMAPS ||
+        !qb_range_ok(d->offset, d->size, 1, w->img->file->size)) {
+        odd(w, d->offset, "the bitmap directory cannot be where the header says");
+        return 0;
+    }
+    d->bytes = malloc(d->size ? d->size : 1);
+    if (!d->bytes)
+        return qb_fail_memory(err);
+    d->left = be32_get(ext.nb_bitmaps);
+    return qb_io_read(w->io, w->img->file, d->offset, d->bytes, d->size, "the bitmap directory", err);
+}
+
+/* Takes the next entry; false behind the last. */
+static bool directory_next(const struct walk *w, struct directory *d, struct qb_disk_bitmap *out)
+{
+    if (d->left == 0)
+        return false;
+    d->left--;
+    if (!qb_range_ok(d->at, 1, sizeof(*out), d->size)) {
+        odd(w, d->offset + d->at, "the bitmap directory is too short");
+        d->left = 0;
+        return false;
+    }
+    memcpy(out, d->bytes + d->at, sizeof(*out));
+    d->at = qb_round_up(
+        d->at + sizeof(*out) + be32_get(out->extra_data_size) + be16_get(out->name_size), 8);
+    return true;
 }
 
 static int walk_table(struct walk *w, uint64_t offset, uint32_t entries, struct qb_err *err)
@@ -27,8 +74,7 @@ static int walk_table(struct walk *w, uint64_t offset, uint32_t entries, struct 
         return 0;
     if (offset % g->cluster_size || !qb_range_ok(offset, entries, 8, w->img->file->size) ||
         8ull * entries > w->budget) {
-        odd(w, offset,
-            "a bitmap table is not cluster aligned, overlaps, or ends past the end of the file");
+        odd(w, offset, "a bitmap table is not cluster aligned, overlaps, or ends past the end of the file");
         return 0;
     }
     w->budget -= 8ull * entries;
@@ -52,52 +98,40 @@ static int walk_table(struct walk *w, uint64_t offset, uint32_t entries, struct 
     return 0;
 }
 
-static int walk_directory(struct walk *w, uint32_t n, uint64_t offset, uint64_t size,
-                          struct qb_err *err)
-{
-    QB_AUTO(qb_buf) uint8_t *dir = malloc(size ? size : 1);
-    uint64_t at = 0;
-
-    if (!dir)
-        return qb_fail_memory(err);
-    if (qb_io_read(w->io, w->img->file, offset, dir, size, "the bitmap directory", err) < 0)
-        return -1;
-    for (uint32_t i = 0; i < n; i++) {
-        struct qb_disk_bitmap d;
-
-        if (!qb_range_ok(at, 1, sizeof(d), size)) {
-            odd(w, offset + at, "the bitmap directory is too short");
-            return 0;
-        }
-        memcpy(&d, dir + at, sizeof(d));
-        if (walk_table(w, be64_get(d.table_offset), be32_get(d.table_size), err) < 0)
-            return -1;
-        at = qb_round_up(at + sizeof(d) + be32_get(d.extra_data_size) + be16_get(d.name_size), 8);
-    }
-    return 0;
-}
-
 int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *fn,
                     void (*odd_fn)(void *arg, uint64_t at, const char *text), void *arg,
                     struct qb_err *err)
 {
     struct walk w = {io, img, fn, odd_fn, arg, img->file->size};
-    struct qb_disk_bitmaps_ext ext;
-    uint64_t offset, size;
+    struct qb_disk_bitmap bitmap;
+    struct directory d;
+    int r = directory_read(&w, &d, err);
 
-    if (!qb_image_has_bitmaps(img, &ext))
-        return 0;
-    offset = be64_get(ext.directory_offset);
-    size = be64_get(ext.directory_size);
-    if (offset == 0 || offset % img->geom.cluster_size || size > QB_MAX_BITMAP_DIRECTORY ||
-        be32_get(ext.nb_bitmaps) > QB_MAX_BITMAPS ||
-        !qb_range_ok(offset, size, 1, img->file->size)) {
-        odd(&w, offset, "the bitmap directory cannot be where the header says");
-        return 0;
+    if (r == 0 && d.bytes)
+        r = fn(arg, d.offset, d.size, "the bitmap directory", err);
+    while (r == 0 && directory_next(&w, &d, &bitmap))
+        r = walk_table(&w, be64_get(bitmap.table_offset), be32_get(bitmap.table_size), err);
+    free(d.bytes);
+    return r;
+}
+
+int qb_bitmaps_fit(struct qb_io *io, const struct qb_image *img, uint64_t size, bool *fit,
+                   struct qb_err *err)
+{
+    struct walk w = {.io = io, .img = img};
+    struct qb_disk_bitmap bitmap;
+    struct directory d;
+    int r = directory_read(&w, &d, err);
+
+    *fit = true;
+    while (r == 0 && directory_next(&w, &d, &bitmap)) {
+        unsigned bits = bitmap.granularity_bits;
+        uint64_t bytes = bits < 64 ? qb_div_up(qb_div_up(size, 1ull << bits), 8) : 1;
+
+        *fit &= qb_geom_clusters(&img->geom, bytes) == be32_get(bitmap.table_size);
     }
-    if (fn(arg, offset, size, "the bitmap directory", err) < 0)
-        return -1;
-    return walk_directory(&w, be32_get(ext.nb_bitmaps), offset, size, err);
+    free(d.bytes);
+    return r;
 }
 
 static int count_range(void *arg, uint64_t offset, uint64_t len, const char *what,

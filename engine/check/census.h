@@ -79,4 +79,9 @@ int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *f
                     void (*odd)(void *arg, uint64_t at, const char *text), void *arg,
                     struct qb_err *err);
 
+/* Whether every persistent bitmap stays valid when the disk has `size` bytes: its table must have
+ * exactly the entries that the size asks for (QEMU loads it only then). */
+int qb_bitmaps_fit(struct qb_io *io, const struct qb_image *img, uint64_t size, bool *fit,
+                   struct qb_err *err);
+
 #endif
