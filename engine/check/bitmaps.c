@@ -35,8 +35,8 @@ static int directory_read(const struct walk *w, struct directory *d, struct qb_e
         return 0;
     d->offset = be64_get(ext.directory_offset);
     d->size = be64_get(ext.directory_size);
-    if (d->offset == 0 || d->offset % w->img->geom.cluster_size || d->size > QB_MAX_BITMAP_DIRECTORY ||
-        be32_get(ext.nb_bitmaps) > QB_MAX_BITMAPS ||
+    if (d->offset == 0 || d->offset % w->img->geom.cluster_size ||
+        d->size > QB_MAX_BITMAP_DIRECTORY || be32_get(ext.nb_bitmaps) > QB_MAX_BITMAPS ||
         !qb_range_ok(d->offset, d->size, 1, w->img->file->size)) {
         odd(w, d->offset, "the bitmap directory cannot be where the header says");
         return 0;
@@ -45,7 +45,8 @@ static int directory_read(const struct walk *w, struct directory *d, struct qb_e
     if (!d->bytes)
         return qb_fail_memory(err);
     d->left = be32_get(ext.nb_bitmaps);
-    return qb_io_read(w->io, w->img->file, d->offset, d->bytes, d->size, "the bitmap directory", err);
+    return qb_io_read(w->io, w->img->file, d->offset, d->bytes, d->size, "the bitmap directory",
+                      err);
 }
 
 /* Takes the next entry; false behind the last. */
@@ -74,7 +75,8 @@ static int walk_table(struct walk *w, uint64_t offset, uint32_t entries, struct 
         return 0;
     if (offset % g->cluster_size || !qb_range_ok(offset, entries, 8, w->img->file->size) ||
         8ull * entries > w->budget) {
-        odd(w, offset, "a bitmap table is not cluster aligned, overlaps, or ends past the end of the file");
+        odd(w, offset,
+            "a bitmap table is not cluster aligned, overlaps, or ends past the end of the file");
         return 0;
     }
     w->budget -= 8ull * entries;

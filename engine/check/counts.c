@@ -122,6 +122,34 @@ int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned ma
     return 0;
 }
 
+int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
+                       unsigned marks, struct qb_err *err)
+{
+    uint64_t end = first + clusters;
+
+    while (first < end) {
+        uint64_t stop = QB_MIN((first / QB_PAGE_COUNTS + 1) * QB_PAGE_COUNTS, end);
+        struct qb_count_page *p = page_make(c, first, err);
+
+        if (!p)
+            return -1;
+        for (; first < stop; first++) {
+            unsigned i = first % QB_PAGE_COUNTS;
+
+            if (!p->wide && p->small[i] + n > UINT8_MAX && widen(c, p, err) < 0)
+                return -1;
+            if (p->wide)
+                p->wide[i] += n;
+            else
+                p->small[i] = (uint8_t)(p->small[i] + n);
+            if (p->marks[i] & QB_MARK_META)
+                p->marks[i] |= QB_MARK_OVERLAP;
+            p->marks[i] = (uint8_t)(p->marks[i] | marks);
+        }
+    }
+    return 0;
+}
+
 uint64_t qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n)
 {
     unsigned i = cluster % QB_PAGE_COUNTS;

@@ -45,6 +45,11 @@ void qb_counts_free(struct qb_counts *c);
 int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned marks,
                   struct qb_err *err);
 
+/* Adds n references to each of `clusters` clusters from `first` on, none of which is metadata:
+ * where one is counted as that already, QB_MARK_OVERLAP is set. */
+int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
+                       unsigned marks, struct qb_err *err);
+
 /* Takes n references away; returns what is left (never below 0). */
 uint64_t qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n);
 

@@ -73,18 +73,12 @@ static int count_compressed(struct qb_census *c, const struct qb_table *t, uint6
                        (unsigned long long)entry);
         return 0;
     }
-    for (uint64_t cluster = first; cluster <= last; cluster++) {
-        unsigned marks = qb_counts_marks(&c->counts, cluster) & QB_MARK_META ? QB_MARK_OVERLAP : 0;
-
-        if (qb_counts_add(&c->counts, cluster, t->refs, marks, err) < 0)
-            return -1;
-    }
-    return 0;
+    return qb_counts_add_data(&c->counts, first, last - first + 1, t->refs, 0, err);
 }
 
-/* A data cluster, or the preallocated cluster of a zero entry. */
+/* `n` entries whose host clusters follow each other: data, or what zero entries keep. */
 static int count_data(struct qb_census *c, const struct qb_table *t, uint64_t at, uint64_t entry,
-                      struct qb_err *err)
+                      uint64_t n, struct qb_err *err)
 {
     const struct qb_geom *g = &c->img->geom;
     uint64_t offset = entry & QB_ENTRY_OFFSET;
@@ -105,9 +99,22 @@ static int count_data(struct qb_census *c, const struct qb_table *t, uint64_t at
     }
     if (t->active)
         marks = entry & QB_ENTRY_COPIED ? QB_MARK_COPIED : QB_MARK_PLAIN;
-    if (qb_counts_marks(&c->counts, offset >> g->cluster_bits) & QB_MARK_META)
-        marks |= QB_MARK_OVERLAP;
-    return qb_counts_add(&c->counts, offset >> g->cluster_bits, t->refs, marks, err);
+    return qb_counts_add_data(&c->counts, offset >> g->cluster_bits, n, t->refs, marks, err);
+}
+
+/* How many entries from `i` on name one cluster after the other, inside the file. */
+static uint64_t run_length(const struct qb_census *c, const uint8_t *table, uint64_t i,
+                           uint64_t entry)
+{
+    const struct qb_geom *g = &c->img->geom;
+    uint64_t n = 1;
+
+    if (g->l2_entry_size != 8)
+        return 1;
+    while (i + n < g->l2_entries && qb_l2_get(g, table, i + n, 0) == entry + n * g->cluster_size &&
+           (entry & QB_ENTRY_OFFSET) + n * g->cluster_size < c->img->file->size)
+        n++;
+    return n;
 }
 
 static void check_bits(struct qb_census *c, const uint8_t *table, uint64_t i, uint64_t at,
@@ -133,23 +140,28 @@ static int count_entries(void *arg, size_t index, const uint8_t *table, struct q
     const struct qb_geom *g = &c->img->geom;
     const struct qb_table *t = &c->tables.items[index];
     struct qb_table_note *note = &c->notes[index];
+    uint64_t n = 1;
     int r = 0;
 
-    for (uint64_t i = 0; r == 0 && i < g->l2_entries; i++) {
+    for (uint64_t i = 0; r == 0 && i < g->l2_entries; i += n) {
         uint64_t entry = qb_l2_get(g, table, i, 0);
         uint64_t at = t->offset + i * g->l2_entry_size;
         enum qb_kind kind;
 
-        if (entry == 0 && g->l2_entry_size == 8)
+        n = 1;
+        if (entry <= QB_ENTRY_ZERO && g->l2_entry_size == 8) {
+            note->zero_plain += (uint32_t)entry; /* 0 or the zero flag alone */
             continue;
+        }
         kind = qb_l2_kind(g, entry);
         check_bits(c, table, i, at, entry, kind);
         if (kind == QB_COMPRESSED) {
             note->compressed++;
             r = count_compressed(c, t, at, entry, err);
         } else if (kind == QB_DATA || kind == QB_ZERO_ALLOCATED) {
-            ++*(kind == QB_DATA ? &note->data : &note->zero_allocated);
-            r = count_data(c, t, at, entry, err);
+            n = run_length(c, table, i, entry);
+            *(kind == QB_DATA ? &note->data : &note->zero_allocated) += (uint32_t)n;
+            r = count_data(c, t, at, entry, n, err);
         } else if (kind == QB_ZERO_PLAIN) {
             note->zero_plain++;
         }
