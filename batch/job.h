@@ -1,10 +1,12 @@
 /* What a manifest, or a command line, comes down to: a list of jobs and how to run them.
  *
- * manifest.c and options.c make it, run.c runs it, report.c tells of it.  All strings are owned by
- * the run. */
+ * manifest.c and options.c make it, run.c runs it, report.c tells of it.  The batch owns all its
+ * strings: each job its path, and `strings` those of the requests, where jobs that come from one
+ * entry of the manifest share them. */
 #ifndef QB_BATCH_JOB_H
 #define QB_BATCH_JOB_H
 
+#include "base/vec.h"
 #include "qbatch.h"
 
 enum qb_on_error { QB_ON_ERROR_CONTINUE, QB_ON_ERROR_STOP };
@@ -27,9 +29,9 @@ struct qb_limits {
 };
 
 struct qb_job {
-    char *path;                /* as it will be opened; absolute, or relative to the current folder */
-    unsigned line;             /* of the manifest, 0 on the command line */
-    struct qb_request request; /* its strings are owned by the job */
+    char *path;    /* as it will be opened; absolute, or relative to the current folder */
+    unsigned line; /* of the manifest, 0 on the command line */
+    struct qb_request request; /* its strings are owned by the batch */
 };
 
 struct qb_batch {
@@ -38,9 +40,22 @@ struct qb_batch {
     struct qb_policy policy;
     struct qb_limits limits;
     struct qb_job *jobs;
-    size_t n_jobs;
+    size_t n_jobs, cap_jobs;
+    QB_VEC(char *) strings;
 };
 
+/* Empty, with the policy and the limits that hold when nobody says otherwise. */
+void qb_batch_init(struct qb_batch *batch);
 void qb_batch_free(struct qb_batch *batch); /* everything in it; not the struct itself */
+
+/* Asks for nothing, with the defaults of everything that shapes a plan. */
+void qb_request_init(struct qb_request *request);
+
+/* A copy of `len` bytes and a NUL that lives as long as the batch; NULL when memory is short. */
+const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len);
+
+/* Appends a job with a copy of path; false when memory is short. */
+bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
+                  const struct qb_request *request);
 
 #endif

@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 #define USES       100
 #define SHARES_NOT 200
+#define RETRIES    4
 
 struct lock_rule {
     short held[8]; /* bytes, ended by 0 */
@@ -87,20 +89,33 @@ static int probe(const struct qb_file *file, const short *bytes, struct qb_err *
     return 0;
 }
 
+/* One attempt: 0 with the locks held, an errno, or -1 with *err filled, without any lock. */
+static int try_lock(const struct qb_file *file, const struct lock_rule *rule, struct qb_err *err)
+{
+    struct flock fl;
+    int rc = hold(file, rule->held, err);
+
+    if (rc == 0)
+        rc = probe(file, rule->probed, err);
+    if (rc != 0)
+        lock_call(file, F_OFD_SETLK, F_UNLCK, USES, SHARES_NOT - USES + 100, &fl);
+    return rc;
+}
+
 int qb_file_lock(struct qb_file *file, bool for_amend, struct qb_err *err)
 {
     const struct lock_rule *rule = for_amend ? &amend_rule : &reader_rule;
-    struct flock fl;
+    unsigned seed = (unsigned)getpid();
     int rc;
 
     if (file->mem)
         return 0;
-    rc = hold(file, rule->held, err);
-    if (rc == 0)
-        rc = probe(file, rule->probed, err);
-    if (rc == 0)
-        return 0;
-    lock_call(file, F_OFD_SETLK, F_UNLCK, USES, SHARES_NOT - USES + 100, &fl);
+    rc = try_lock(file, rule, err);
+    /* Two who come at the same time see each other and both step back: the pauses differ. */
+    for (unsigned again = 0; rc < 0 && again < RETRIES; again++) {
+        usleep((seed = seed * 1103515245u + 12345u) >> 16 & 0xfff);
+        rc = try_lock(file, rule, err);
+    }
     if (rc > 0 && !no_locks_here(rc))
         return qb_fail_sys(err, rc, QB_NOWHERE, "cannot lock the image");
     return rc < 0 ? -1 : 0;

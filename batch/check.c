@@ -1,0 +1,166 @@
+/* `qbatch check`: one image after the other, told in the words of `qemu-img check`, so that whoever
+ * reads one can read the other. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/own.h"
+#include "batch/commands.h"
+#include "batch/lines.h"
+#include "batch/output.h"
+#include "batch/signal.h"
+#include "batch/text.h"
+
+enum { FINDINGS_MAX = 1000 }; /* kept for JSON; the human form prints all as they come */
+
+/* The image that is checked now, and how to tell of it. */
+struct checking {
+    struct qb_checked checked;
+    size_t room;
+    bool json, quiet;
+    bool many; /* the image's name stands before what is said of it */
+};
+
+static void keep(struct checking *c, bool is_leak, uint64_t offset, const char *text)
+{
+    struct qb_checked *k = &c->checked;
+    struct qb_finding *more;
+    char *copy;
+
+    if (k->n_findings == c->room && c->room < FINDINGS_MAX) {
+        more = realloc(k->findings, (c->room + 100) * sizeof(*more));
+        if (more) {
+            k->findings = more;
+            c->room += 100;
+        }
+    }
+    copy = k->n_findings < c->room ? strdup(text) : NULL;
+    if (copy)
+        k->findings[k->n_findings++] = (struct qb_finding){is_leak, offset, copy};
+    else
+        k->left_out++;
+}
+
+static void on_finding(void *arg, bool is_leak, uint64_t offset, const char *text)
+{
+    struct checking *c = arg;
+
+    if (c->json) {
+        keep(c, is_leak, offset, text);
+    } else if (!c->quiet || !is_leak) {
+        fputs(is_leak ? "Leaked: " : "ERROR: ", stdout);
+        qb_text_safe(stdout, text);
+        if (offset != QB_NOWHERE)
+            printf(" at 0x%llx", (unsigned long long)offset);
+        putchar('\n');
+    }
+}
+
+static void print_verdict(const struct checking *c)
+{
+    const struct qb_check_result *r = &c->checked.result;
+
+    if (r->corruptions + r->leaks == 0 && !c->quiet)
+        puts("No errors were found on the image.");
+    if (r->corruptions)
+        printf("\n%llu errors were found on the image.\n"
+               "Data may be corrupted, or further writes to the image may corrupt it.\n",
+               (unsigned long long)r->corruptions);
+    if (r->leaks)
+        printf("\n%llu leaked clusters were found on the image.\n"
+               "This means waste of disk space, but no harm to data.\n",
+               (unsigned long long)r->leaks);
+}
+
+static void print_numbers(const struct qb_check_result *r)
+{
+    const struct qb_clusters *n = &r->clusters;
+
+    if (n->valid && n->total && n->allocated)
+        printf("%llu/%llu = %.2f%% allocated, %.2f%% compressed clusters\n",
+               (unsigned long long)n->allocated, (unsigned long long)n->total,
+               100.0 * (double)n->allocated / (double)n->total,
+               100.0 * (double)n->compressed / (double)n->allocated);
+    printf("Image end offset: %llu\n", (unsigned long long)r->end_offset);
+}
+
+static void print_error(const struct qb_checked *k)
+{
+    fputs("qbatch check: ", stderr);
+    qb_text_safe(stderr, k->path);
+    fprintf(stderr, ": %s: ", qb_code_name(k->err.code));
+    qb_text_safe(stderr, k->err.text);
+    if (k->err.offset != QB_NOWHERE)
+        fprintf(stderr, " at 0x%llx", (unsigned long long)k->err.offset);
+    fputc('\n', stderr);
+}
+
+static void tell(const struct checking *c)
+{
+    if (c->json) {
+        qb_line_checked(stdout, &c->checked);
+        return;
+    }
+    if (!c->checked.counted) {
+        fflush(stdout); /* the order of the lines, where both go to one place */
+        print_error(&c->checked);
+        return;
+    }
+    print_verdict(c);
+    if (!c->quiet)
+        print_numbers(&c->checked.result);
+}
+
+static void check_one(struct checking *c, const char *path, enum qb_io_kind io)
+{
+    struct qb_checked *k = &c->checked;
+
+    *k = (struct qb_checked){.path = path};
+    c->room = 0;
+    if (c->many && !c->json) {
+        qb_text_safe(stdout, path);
+        puts(":");
+    }
+    k->counted = qb_check_image(path, io, on_finding, c, &k->result, &k->err) == 0;
+    tell(c);
+    for (size_t i = 0; i < k->n_findings; i++)
+        free(k->findings[i].text);
+    free(k->findings);
+}
+
+static void count(struct qb_check_summary *sum, const struct qb_checked *k)
+{
+    sum->images++;
+    if (!k->counted)
+        sum->unchecked++;
+    else if (k->result.corruptions)
+        sum->corrupt++;
+    else if (k->result.leaks)
+        sum->leaks++;
+    else
+        sum->clean++;
+}
+
+/* The worst that was found; what was seen to be corrupt is worse than what was not seen. */
+static int exit_code(const struct qb_check_summary *sum)
+{
+    return sum->corrupt ? 2 : sum->unchecked ? 1 : sum->leaks ? 3 : 0;
+}
+
+int qb_command_check(const struct qb_cli *cli)
+{
+    struct checking c = {.json = qb_cli_has(cli, QB_OPTION_JSON),
+                         .quiet = qb_cli_has(cli, QB_OPTION_QUIET),
+                         .many = cli->n_operands > 1};
+    struct qb_check_summary sum = {0};
+    int code;
+
+    for (size_t i = 0; i < cli->n_operands && !qb_signal_seen(); i++) {
+        check_one(&c, cli->operands[i], cli->io);
+        count(&sum, &c.checked);
+        fflush(stdout);
+    }
+    code = qb_signal_seen() ? QB_EXIT_INTERRUPTED : exit_code(&sum);
+    if (c.json)
+        qb_line_check_summary(stdout, &sum, code);
+    return qb_stdout_end(code);
+}

@@ -1,0 +1,311 @@
+#include "batch/cli.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "batch/text.h"
+
+const struct qb_command_row qb_commands[QB_COMMAND_COUNT] = {
+#define COMMAND(ID, name, operands, help) [QB_COMMAND_##ID] = {name, operands, help},
+#include "batch/cli.def"
+#undef COMMAND
+};
+
+#define ON(ID) (1u << QB_COMMAND_##ID)
+#define ON_ALL ((1u << QB_COMMAND_COUNT) - 1)
+
+const struct qb_option_row qb_options[QB_OPTION_COUNT] = {
+#define OPTION(ID, letter, name, argument, commands, help)                                         \
+    [QB_OPTION_##ID] = {letter, name, argument, commands, help},
+#include "batch/cli.def"
+#undef OPTION
+};
+
+enum { LONG_ONLY = 1000 }; /* getopt's value for option i is LONG_ONLY + i, or its letter */
+
+/* What getopt wants of one command. */
+struct getopt_tables {
+    char letters[2 * QB_OPTION_COUNT + 2];
+    struct option names[QB_OPTION_COUNT + 1];
+};
+
+static void make_tables(enum qb_command command, struct getopt_tables *t)
+{
+    size_t letters = 0, names = 0;
+
+    memset(t, 0, sizeof(*t));
+    t->letters[letters++] = ':'; /* an argument that is missing is told from an unknown option */
+    for (int i = 0; i < QB_OPTION_COUNT; i++) {
+        const struct qb_option_row *row = &qb_options[i];
+
+        if (!(row->commands & 1u << command))
+            continue;
+        if (row->letter) {
+            t->letters[letters++] = (char)row->letter;
+            if (row->argument)
+                t->letters[letters++] = ':';
+        }
+        if (row->name)
+            t->names[names++] = (struct option){
+                row->name, row->argument ? required_argument : no_argument, NULL, LONG_ONLY + i};
+    }
+}
+
+static enum qb_option option_of(int value)
+{
+    int i = 0;
+
+    if (value >= LONG_ONLY)
+        return (enum qb_option)(value - LONG_ONLY);
+    while (i < QB_OPTION_COUNT && qb_options[i].letter != value)
+        i++;
+    return (enum qb_option)i;
+}
+
+enum qb_command qb_command_find(const char *name)
+{
+    int i = QB_COMMAND_RUN + 1;
+
+    while (i < QB_COMMAND_COUNT && strcmp(qb_commands[i].name, name) != 0)
+        i++;
+    return (enum qb_command)i;
+}
+
+const char *qb_command_nearest(const char *name)
+{
+    const char *names[QB_COMMAND_COUNT] = {0};
+
+    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++)
+        names[i - 1] = qb_commands[i].name;
+    return qb_text_nearest(name, names);
+}
+
+/* ---- complaints ------------------------------------------------------------------------------ */
+
+static const char *program(enum qb_command command)
+{
+    static const char *const names[] = {
+#define COMMAND(ID, name, operands, help) "qbatch " name,
+#include "batch/cli.def"
+#undef COMMAND
+    };
+
+    return command == QB_COMMAND_RUN ? "qbatch" : names[command];
+}
+
+static int end_of_complaint(enum qb_command command, FILE *f)
+{
+    fprintf(f, " (see %s --help)\n", program(command));
+    return -1;
+}
+
+/* Where else an option is known: "--shrink" of the command RUN belongs to amend. */
+static const char *other_command(const char *word)
+{
+    for (int i = 0; i < QB_OPTION_COUNT; i++) {
+        bool is = word[1] == '-' ? qb_options[i].name && strcmp(word + 2, qb_options[i].name) == 0
+                                 : word[1] && qb_options[i].letter == word[1];
+
+        for (int c = QB_COMMAND_RUN; is && c < QB_COMMAND_COUNT; c++)
+            if (qb_options[i].commands & 1u << c)
+                return c == QB_COMMAND_RUN ? "qbatch MANIFEST" : program((enum qb_command)c);
+    }
+    return NULL;
+}
+
+static const char *nearest_option(const char *word, const struct getopt_tables *t)
+{
+    const char *names[QB_OPTION_COUNT + 1] = {0};
+    char bare[64];
+
+    for (size_t i = 0; t->names[i].name; i++)
+        names[i] = t->names[i].name;
+    snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(word, "="), word);
+    return qb_text_nearest(bare, names);
+}
+
+/* `word` is as it was typed; a cluster of letters is told by the one that is wrong. */
+static int unknown_option(enum qb_command command, const char *word, const struct getopt_tables *t,
+                          const char *first, FILE *f)
+{
+    char letter[3] = {'-', (char)optopt, 0};
+    bool is_long = optopt == 0;
+    const char *elsewhere = other_command(is_long ? word : letter);
+    const char *near = is_long && !elsewhere ? nearest_option(word + 2, t) : NULL;
+    const char *meant = command == QB_COMMAND_RUN ? qb_command_nearest(first) : NULL;
+
+    fprintf(f, "%s: unknown option ", program(command));
+    qb_text_safe(f, is_long ? word : letter);
+    if (meant)
+        fprintf(f, "; did you mean the command \"%s\"?", meant);
+    else if (near)
+        fprintf(f, "; did you mean --%s?", near);
+    else if (elsewhere)
+        fprintf(f, ", which is one of %s", elsewhere);
+    return end_of_complaint(command, f);
+}
+
+static int bad_argument(const struct qb_cli *cli, enum qb_option option, const char *what, FILE *f)
+{
+    const struct qb_option_row *row = &qb_options[option];
+
+    if (row->name)
+        fprintf(f, "%s: --%s", program(cli->command), row->name);
+    else
+        fprintf(f, "%s: -%c", program(cli->command), row->letter);
+    if (optarg) {
+        fputs(" \"", f);
+        qb_text_safe(f, optarg);
+        fputs("\"", f);
+    }
+    fprintf(f, ": %s", what);
+    return end_of_complaint(cli->command, f);
+}
+
+/* ---- options --------------------------------------------------------------------------------- */
+
+static int take_io(struct qb_cli *cli, FILE *errors)
+{
+    static const char *const names[] = {
+        [QB_IO_AUTO] = "auto", [QB_IO_URING] = "uring", [QB_IO_POSIX] = "posix"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(optarg, names[i]) == 0) {
+            cli->io = (enum qb_io_kind)i;
+            return 0;
+        }
+    return bad_argument(cli, QB_OPTION_IO, "auto, uring or posix is expected", errors);
+}
+
+static int take_jobs(struct qb_cli *cli, FILE *errors)
+{
+    char *end;
+    unsigned long n;
+
+    errno = 0;
+    n = strtoul(optarg, &end, 10);
+    if (optarg[0] < '0' || optarg[0] > '9' || *end || errno || n == 0 || n > 1024)
+        return bad_argument(cli, QB_OPTION_JOBS, "a number from 1 to 1024 is expected", errors);
+    cli->jobs = (unsigned)n;
+    return 0;
+}
+
+static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
+{
+    cli->given |= 1u << option;
+    switch (option) {
+    case QB_OPTION_IO:
+        return take_io(cli, errors);
+    case QB_OPTION_JOBS:
+        return take_jobs(cli, errors);
+    case QB_OPTION_REPORT:
+        cli->report = optarg;
+        return optarg[0] ? 0 : bad_argument(cli, option, "a file name is expected", errors);
+    case QB_OPTION_FORMAT:
+        return strcmp(optarg, "qcow2") == 0
+                   ? 0
+                   : bad_argument(cli, option, "only qcow2 images can be amended", errors);
+    case QB_OPTION_KEYS:
+        if (qb_vec_push(&cli->keys, optarg))
+            return 0;
+        return bad_argument(cli, option, "out of memory", errors);
+    default:
+        return 0;
+    }
+}
+
+static int parse_options(int argc, char **argv, struct qb_cli *cli, FILE *errors)
+{
+    struct getopt_tables tables;
+    const char *first = argc > 1 ? argv[1] : "";
+    int value;
+
+    make_tables(cli->command, &tables);
+    opterr = 0;
+    optind = 0; /* glibc: start over, also after an earlier parse */
+    while ((value = getopt_long(argc, argv, tables.letters, tables.names, NULL)) != -1) {
+        if (value == '?' && optopt >= LONG_ONLY) /* --quiet=yes */
+            return optarg = NULL, bad_argument(cli, option_of(optopt), "takes no argument", errors);
+        if (value == '?')
+            return unknown_option(cli->command, argv[optind - 1], &tables, first, errors);
+        if (value == ':')
+            return optarg = NULL,
+                   bad_argument(cli, option_of(optopt), "an argument is missing", errors);
+        if (take(cli, option_of(value), errors) < 0)
+            return -1;
+    }
+    cli->operands = argv + optind;
+    cli->n_operands = (size_t)(argc - optind);
+    return 0;
+}
+
+/* ---- operands -------------------------------------------------------------------------------- */
+
+static int complain(const struct qb_cli *cli, const char *what, FILE *errors)
+{
+    fprintf(errors, "%s: %s", program(cli->command), what);
+    return end_of_complaint(cli->command, errors);
+}
+
+/* A manifest that is no file but looks like a command, or a command behind options. */
+static int check_manifest(const struct qb_cli *cli, FILE *errors)
+{
+    const char *word = cli->operands[0], *near = qb_command_nearest(word);
+
+    if (near && access(word, F_OK) < 0) {
+        fprintf(errors, "qbatch: there is no manifest \"");
+        qb_text_safe(errors, word);
+        if (strcmp(near, word) == 0)
+            fprintf(errors, "\"; the command comes first: qbatch %s [OPTIONS] ...", near);
+        else
+            fprintf(errors, "\"; did you mean the command \"%s\"?", near);
+        return end_of_complaint(cli->command, errors);
+    }
+    return cli->n_operands == 1
+               ? 0
+               : complain(cli, "one manifest at a time; for images use qbatch amend", errors);
+}
+
+static int check_operands(const struct qb_cli *cli, FILE *errors)
+{
+    if (qb_cli_has(cli, QB_OPTION_HELP) || qb_cli_has(cli, QB_OPTION_VERSION))
+        return 0;
+    if (qb_cli_has(cli, QB_OPTION_DETAILED) && !qb_cli_has(cli, QB_OPTION_DRY_RUN))
+        return complain(cli, "--detailed-exitcode goes with --dry-run", errors);
+    switch (cli->command) {
+    case QB_COMMAND_RUN:
+        return cli->n_operands ? check_manifest(cli, errors)
+                               : complain(cli, "a manifest is missing", errors);
+    case QB_COMMAND_LINT:
+        return cli->n_operands == 1 ? 0 : complain(cli, "one manifest is expected", errors);
+    case QB_COMMAND_AMEND:
+        if (cli->keys.n == 0)
+            return complain(cli, "nothing to amend: -o KEY=VALUE is missing", errors);
+        return 0; /* -o help needs no image */
+    case QB_COMMAND_CHECK:
+        return cli->n_operands ? 0 : complain(cli, "an image is missing", errors);
+    default:
+        return cli->n_operands <= 1 ? 0 : complain(cli, "one subject is expected", errors);
+    }
+}
+
+int qb_cli_parse(int argc, char **argv, struct qb_cli *cli, FILE *errors)
+{
+    *cli = (struct qb_cli){.command = QB_COMMAND_RUN};
+    if (argc > 1 && qb_command_find(argv[1]) != QB_COMMAND_COUNT) {
+        cli->command = qb_command_find(argv[1]);
+        argc--;
+        argv++;
+    }
+    if (parse_options(argc, argv, cli, errors) < 0)
+        return -1;
+    return check_operands(cli, errors);
+}
+
+void qb_cli_free(struct qb_cli *cli)
+{
+    qb_vec_free(&cli->keys);
+}

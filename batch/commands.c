@@ -1,0 +1,155 @@
+#include "batch/commands.h"
+
+#include <string.h>
+
+#include "base/own.h"
+#include "batch/keys.h"
+#include "batch/lines.h"
+#include "batch/manifest.h"
+#include "batch/options.h"
+#include "batch/output.h"
+#include "batch/signal.h"
+#include "batch/text.h"
+
+enum { EXIT_USAGE = 2 };
+
+static void free_batch(struct qb_batch *batch)
+{
+    qb_batch_free(batch);
+}
+
+/* Runs a batch that is right. */
+static int run(const struct qb_cli *cli, const struct qb_batch *batch)
+{
+    struct qb_run_options options = {
+        .io = cli->io,
+        .jobs = cli->jobs,
+        .dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN),
+        .describe = qb_cli_has(cli, QB_OPTION_VERBOSE) && !qb_cli_has(cli, QB_OPTION_JSON),
+        .stopped = qb_signal_seen,
+    };
+    struct qb_listener listener;
+    struct qb_output out;
+    struct qb_err err;
+
+    if (qb_output_open(&out, cli, batch) < 0)
+        return EXIT_USAGE;
+    listener = qb_output_listener(&out);
+    if (qb_run(batch, &options, &listener, &err) < 0)
+        return qb_output_abort(&out, err.text);
+    return qb_output_close(&out, qb_cli_has(cli, QB_OPTION_DETAILED));
+}
+
+/* Says what is wrong with the request, and to a program that nothing came of it. */
+static int refuse(const struct qb_cli *cli, const char *what)
+{
+    if (qb_cli_has(cli, QB_OPTION_JSON))
+        qb_line_abort(stdout, what, EXIT_USAGE);
+    return qb_stdout_end(EXIT_USAGE);
+}
+
+static int load(const struct qb_cli *cli, struct qb_batch *batch)
+{
+    struct qb_diags diags;
+    int r = qb_manifest_load(cli->operands[0], batch, &diags);
+
+    qb_diags_render(&diags, stderr);
+    qb_diags_free(&diags);
+    return r;
+}
+
+int qb_command_run(const struct qb_cli *cli)
+{
+    __attribute__((cleanup(free_batch))) struct qb_batch batch;
+
+    if (load(cli, &batch) < 0)
+        return refuse(cli, "the manifest is wrong; nothing was touched");
+    return run(cli, &batch);
+}
+
+int qb_command_lint(const struct qb_cli *cli)
+{
+    __attribute__((cleanup(free_batch))) struct qb_batch batch;
+    char count[QB_TEXT_NUMBER];
+
+    if (load(cli, &batch) < 0)
+        return EXIT_USAGE;
+    if (!qb_cli_has(cli, QB_OPTION_QUIET)) {
+        qb_text_safe(stdout, cli->operands[0]);
+        printf(": right; it names %s image%s\n", qb_text_count(batch.n_jobs, count),
+               batch.n_jobs == 1 ? "" : "s");
+    }
+    return qb_stdout_end(0);
+}
+
+/* ---- amend ----------------------------------------------------------------------------------- */
+
+/* All of the -o; every one is looked at, so that every mistake is told. */
+static int parse_keys(const struct qb_cli *cli, struct qb_batch *batch, struct qb_request *rq)
+{
+    int worst = 0;
+
+    for (size_t i = 0; i < cli->keys.n; i++) {
+        struct qb_diags diags;
+        int r = qb_options_parse(cli->keys.items[i], batch, rq, &diags);
+
+        qb_diags_render(&diags, stderr);
+        qb_diags_free(&diags);
+        worst = worst < 0 || r == 0 ? worst : r;
+    }
+    return worst;
+}
+
+int qb_command_amend(const struct qb_cli *cli)
+{
+    __attribute__((cleanup(free_batch))) struct qb_batch batch;
+    struct qb_request rq;
+    int r;
+
+    qb_batch_init(&batch);
+    qb_request_init(&rq);
+    r = parse_keys(cli, &batch, &rq);
+    if (r < 0)
+        return refuse(cli, "the options are wrong; nothing was touched");
+    if (r == QB_OPTIONS_HELP) {
+        qb_keys_help(stdout);
+        return qb_stdout_end(0);
+    }
+    rq.allow_shrink |= qb_cli_has(cli, QB_OPTION_SHRINK);
+    if (cli->n_operands == 0) {
+        fputs("qbatch amend: an image is missing (see qbatch amend --help)\n", stderr);
+        return refuse(cli, "an image is missing");
+    }
+    for (size_t i = 0; i < cli->n_operands; i++)
+        if (!qb_batch_add(&batch, cli->operands[i], 0, &rq)) {
+            fputs("qbatch: out of memory\n", stderr);
+            return EXIT_USAGE;
+        }
+    return run(cli, &batch);
+}
+
+/* ---- help ------------------------------------------------------------------------------------ */
+
+int qb_command_help(const struct qb_cli *cli)
+{
+    const char *subject = cli->n_operands ? cli->operands[0] : "";
+    enum qb_command command = *subject ? qb_command_find(subject) : QB_COMMAND_RUN;
+    const char *near;
+
+    if (command != QB_COMMAND_COUNT)
+        qb_help_command(stdout, command);
+    else if (strcmp(subject, "keys") == 0)
+        qb_keys_help(stdout);
+    else if (strcmp(subject, "completion") == 0)
+        qb_help_completion(stdout);
+    else if (strcmp(subject, "man") == 0)
+        qb_help_man(stdout);
+    else {
+        near = qb_command_nearest(subject);
+        fputs("qbatch help: there is no command \"", stderr);
+        qb_text_safe(stderr, subject);
+        fprintf(stderr, near ? "\"; did you mean \"%s\"?\n" : "\"\n", near);
+        return EXIT_USAGE;
+    }
+    return qb_stdout_end(0);
+}

@@ -1,0 +1,182 @@
+#include "batch/entries.h"
+
+#include <string.h>
+
+#include "batch/fields.h"
+#include "batch/keys.h"
+
+/* ---- amend keys ------------------------------------------------------------------------------ */
+
+/* A request keeps its texts longer than the tree lives. */
+static int keep_text(struct qb_reader *r, const struct qb_key_row *key, const struct qb_node *value,
+                     const char **out)
+{
+    if (value->kind == QB_NODE_SCALAR && qb_key_takes_none(key) && qb_node_is_null(value)) {
+        *out = "";
+        return 0;
+    }
+    if (value->kind == QB_NODE_SCALAR && qb_key_takes_none(key) && qb_node_is_blank(value))
+        return qb_diag_add(r->diags, QB_M_NO_VALUE, value->key->at, NULL,
+                           "\"%s\" has no value; write '' or null for none", key->name);
+    *out = qb_field_text(value, r->diags);
+    if (!*out)
+        return -1;
+    *out = qb_batch_keep(r->batch, *out, strlen(*out));
+    return *out ? 0 : qb_diag_memory(r->diags);
+}
+
+static int read_key(struct qb_reader *r, const struct qb_key_row *key, const struct qb_node *value,
+                    struct qb_request *rq)
+{
+    struct qb_why why;
+    const char *text;
+
+    if (key->kind == QB_KIND_LATER)
+        return qb_diag_add(r->diags, QB_M_NOT_YET, value->key->at, NULL,
+                           "\"%s\" is not supported yet", value->key->text);
+    if (keep_text(r, key, value, &text) < 0)
+        return -1;
+    return qb_key_set(key, text, rq, &why) ? 0 : qb_field_bad(value, &why, r->diags);
+}
+
+/* The names that an entry may have, and without `path` and `exclude` those of `defaults`. */
+static const char *const *entry_names(bool is_entry, const char *names[QB_FIELDS_MAX])
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < qb_keys_count && n < QB_FIELDS_MAX - 3; i++) {
+        if (qb_keys[i].kind != QB_KIND_LATER)
+            names[n++] = qb_keys[i].name;
+    }
+    if (is_entry) {
+        names[n++] = "path";
+        names[n++] = "exclude";
+    }
+    names[n] = NULL;
+    return names;
+}
+
+static void read_keys(struct qb_reader *r, const struct qb_node *mapping, bool is_entry,
+                      struct qb_request *rq)
+{
+    const char *names[QB_FIELDS_MAX];
+
+    for (const struct qb_node *v = mapping->first; v; v = v->next) {
+        const struct qb_key_row *key = qb_key_find(v->key->text);
+
+        if (key)
+            read_key(r, key, v, rq);
+        else if (!is_entry ||
+                 (strcmp(v->key->text, "path") != 0 && strcmp(v->key->text, "exclude") != 0))
+            qb_field_unknown(v, entry_names(is_entry, names), r->diags);
+    }
+}
+
+/* ---- images ---------------------------------------------------------------------------------- */
+
+static const struct qb_node *child(const struct qb_node *mapping, const char *name)
+{
+    for (const struct qb_node *v = mapping->first; v; v = v->next) {
+        if (strcmp(v->key->text, name) == 0)
+            return v;
+    }
+    return NULL;
+}
+
+/* Calls fn for a text, or for each text of a list of them. */
+static void each_text(struct qb_reader *r, const struct qb_node *value,
+                      void (*fn)(struct qb_reader *r, const char *text, struct qb_place at,
+                                 void *arg),
+                      void *arg)
+{
+    const struct qb_node *item = value->kind == QB_NODE_SEQUENCE ? value->first : value;
+
+    if (!item)
+        qb_diag_add(r->diags, QB_M_NO_VALUE, value->at, NULL, "\"%s\" is an empty list",
+                    value->key->text);
+    if (value->kind == QB_NODE_MAPPING) {
+        qb_field_is(value, QB_NODE_SCALAR, "a text or a list of texts", r->diags);
+        return;
+    }
+    for (; item; item = item == value ? NULL : item->next) {
+        const char *text = qb_field_text(item, r->diags);
+
+        if (text && !text[0])
+            qb_diag_add(r->diags, QB_M_BAD_VALUE, item->at, NULL, "an empty path");
+        else if (text)
+            fn(r, text, item->at, arg);
+    }
+}
+
+static void add_exclude(struct qb_reader *r, const char *text, struct qb_place at, void *arg)
+{
+    struct qb_excludes *excludes = arg;
+
+    if (text[strlen(text) - 1] == '/')
+        qb_diag_add(r->diags, QB_M_BAD_VALUE, at, NULL,
+                    "exclude: \"%s\" ends in a slash and would exclude nothing", text);
+    else if (!qb_vec_push(&excludes->patterns, text))
+        qb_diag_memory(r->diags);
+}
+
+static void add_path(struct qb_reader *r, const char *text, struct qb_place at, void *arg)
+{
+    qb_select_add(&r->select, text, at, arg, r->requests.n - 1);
+}
+
+static void read_selection(struct qb_reader *r, const struct qb_node *entry)
+{
+    const struct qb_node *path = child(entry, "path"), *exclude = child(entry, "exclude");
+    struct qb_excludes excludes = {0};
+
+    if (exclude)
+        each_text(r, exclude, add_exclude, &excludes);
+    if (path)
+        each_text(r, path, add_path, &excludes);
+    else
+        qb_diag_add(r->diags, QB_M_MISSING_KEY, entry->at, NULL,
+                    "an entry of \"images\" without \"path\"");
+    qb_vec_free(&excludes.patterns);
+}
+
+static void read_entry(struct qb_reader *r, const struct qb_node *entry,
+                       const struct qb_request *defaults)
+{
+    struct qb_request rq = *defaults;
+    size_t before = qb_diags_count(r->diags);
+
+    if (entry->kind == QB_NODE_SCALAR && !qb_node_is_blank(entry)) {
+        qb_diag_add(r->diags, QB_M_WRONG_TYPE, entry->at, NULL,
+                    "an entry of \"images\" takes a mapping, not a text; write path: before it");
+        return;
+    }
+    if (!qb_field_is(entry, QB_NODE_MAPPING, "a mapping with \"path\"", r->diags))
+        return;
+    read_keys(r, entry, true, &rq);
+    if (rq.set == 0 && !r->defaults_broken && qb_diags_count(r->diags) == before)
+        qb_diag_add(
+            r->diags, QB_M_NOTHING_TO_DO, entry->at, NULL,
+            "nothing to do for this image: neither it nor \"defaults\" has a key that changes "
+            "something");
+    if (!qb_vec_push(&r->requests, rq))
+        qb_diag_memory(r->diags);
+    else
+        read_selection(r, entry);
+}
+
+void qb_entries_read(struct qb_reader *r, const struct qb_node *defaults_node,
+                     const struct qb_node *images)
+{
+    struct qb_request defaults = r->settings.request;
+    size_t before = qb_diags_count(r->diags);
+
+    if (defaults_node && qb_field_is(defaults_node, QB_NODE_MAPPING, "a mapping", r->diags))
+        read_keys(r, defaults_node, false, &defaults);
+    r->defaults_broken = qb_diags_count(r->diags) > before;
+    if (!images || !qb_field_is(images, QB_NODE_SEQUENCE, "a list", r->diags))
+        return;
+    if (!images->first)
+        qb_diag_add(r->diags, QB_M_NO_VALUE, images->at, NULL, "\"images\" is an empty list");
+    for (const struct qb_node *entry = images->first; entry; entry = entry->next)
+        read_entry(r, entry, &defaults);
+}

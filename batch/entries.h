@@ -1,0 +1,23 @@
+/* `defaults` and `images` of a manifest: what is asked, and of which files. */
+#ifndef QB_BATCH_ENTRIES_H
+#define QB_BATCH_ENTRIES_H
+
+#include "batch/select.h"
+#include "batch/settings.h"
+#include "batch/yaml.h"
+
+/* A manifest while it is read. */
+struct qb_reader {
+    struct qb_diags *diags;
+    struct qb_batch *batch; /* keeps the texts */
+    struct qb_settings settings;
+    struct qb_select select;
+    bool defaults_broken; /* so that an entry with nothing to do may not be to blame */
+    QB_VEC(struct qb_request) requests; /* one for each entry; qb_pick.entry counts these */
+};
+
+/* Fills `requests` and `select`; the settings must have been read.  Either node may be NULL. */
+void qb_entries_read(struct qb_reader *r, const struct qb_node *defaults,
+                     const struct qb_node *images);
+
+#endif

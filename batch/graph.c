@@ -1,0 +1,231 @@
+#include "batch/graph.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "base/vec.h"
+#include "qcow2/image.h"
+
+enum { CHAIN_MAX = 256 }; /* a longer backing chain is taken for a loop */
+
+struct id {
+    dev_t dev;
+    ino_t ino; /* 0: no such file */
+};
+
+/* A file that is no job's but in some chain, and the path of its own backing file or NULL. */
+struct link {
+    struct id id;
+    char *backing;
+};
+
+struct qb_graph {
+    const struct qb_batch *batch;
+    const struct qb_queue *queue;
+    struct qb_sched *sched;
+    struct id *ids;  /* of each job's file; NULL until the first backing file is met */
+    uint32_t *table; /* hash of ids: job + 1, 0 is empty */
+    size_t mask;
+    QB_VEC(struct link) links;
+};
+
+struct qb_graph *qb_graph_new(const struct qb_batch *batch, const struct qb_queue *queue,
+                              struct qb_sched *sched)
+{
+    struct qb_graph *g = calloc(1, sizeof(*g));
+
+    if (g) {
+        g->batch = batch;
+        g->queue = queue;
+        g->sched = sched;
+    }
+    return g;
+}
+
+void qb_graph_forget(struct qb_graph *g)
+{
+    qb_vec_each (l, &g->links)
+        free(l->backing);
+    g->links.n = 0;
+}
+
+void qb_graph_free(struct qb_graph *g)
+{
+    if (!g)
+        return;
+    qb_graph_forget(g);
+    qb_vec_free(&g->links);
+    free(g->ids);
+    free(g->table);
+    free(g);
+}
+
+static struct id id_of(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return (struct id){0, 0};
+    return (struct id){st.st_dev, st.st_ino};
+}
+
+static bool same(struct id a, struct id b)
+{
+    return a.ino != 0 && a.ino == b.ino && a.dev == b.dev;
+}
+
+static void index_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_graph *g = arg;
+
+    (void)io;
+    g->ids[i] = id_of(g->batch->jobs[i].path);
+}
+
+static size_t slot_of(const struct qb_graph *g, struct id id)
+{
+    uint64_t h = ((uint64_t)id.ino ^ (uint64_t)id.dev << 40) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return (size_t)(h >> 20) & g->mask;
+}
+
+/* The hash is at most half full. */
+static int make_index(struct qb_graph *g)
+{
+    size_t n = g->batch->n_jobs, size = 16;
+
+    while (size < 2 * n)
+        size *= 2;
+    g->mask = size - 1;
+    g->table = calloc(size, sizeof(g->table[0]));
+    g->ids = calloc(n, sizeof(g->ids[0]));
+    if (!g->table || !g->ids)
+        return -1;
+    qb_sched_each(g->sched, n, index_one, g);
+    for (size_t i = 0; i < n; i++) {
+        size_t at = slot_of(g, g->ids[i]);
+
+        while (g->table[at])
+            at = (at + 1) & g->mask;
+        g->table[at] = (uint32_t)(i + 1);
+    }
+    return 0;
+}
+
+static size_t job_of(const struct qb_graph *g, struct id id)
+{
+    for (size_t at = slot_of(g, id); g->table[at]; at = (at + 1) & g->mask)
+        if (same(g->ids[g->table[at] - 1], id))
+            return g->table[at] - 1;
+    return QB_NO_JOB;
+}
+
+/* The path behind a backing name of the image at `of`, or NULL for none and for what is no local
+ * file ("nbd://...", "json:..."): a colon before the first slash names a protocol. */
+static char *resolve(const char *of, const char *name)
+{
+    const char *slash = strrchr(of, '/');
+    char *path;
+
+    if (strncmp(name, "file:", 5) == 0)
+        name += 5;
+    else if (memchr(name, ':', strcspn(name, "/")))
+        return NULL;
+    if (name[0] == '\0')
+        return NULL;
+    if (name[0] == '/' || !slash)
+        return strdup(name);
+    path = malloc((size_t)(slash - of) + strlen(name) + 2);
+    if (path) {
+        memcpy(path, of, (size_t)(slash - of) + 1);
+        strcpy(path + (slash - of) + 1, name);
+    }
+    return path;
+}
+
+/* Reads the backing name of a file; NULL where the chain ends. */
+static char *read_backing(struct qb_graph *g, const char *path)
+{
+    struct qb_io *io = qb_sched_io(g->sched);
+    struct qb_file file;
+    struct qb_image img;
+    struct qb_err err;
+    char *backing = NULL;
+
+    if (qb_file_open(path, false, &file, &err) < 0)
+        return NULL;
+    if (qb_image_open(io, &file, &img, &err) == 0) {
+        backing = resolve(path, img.backing_name);
+        qb_image_close(&img);
+    }
+    qb_file_close(&file);
+    return backing;
+}
+
+/* The same, remembered: a base image is the base of many. */
+static int backing_of(struct qb_graph *g, struct id id, const char *path, const char **backing)
+{
+    qb_vec_each (l, &g->links)
+        if (same(l->id, id)) {
+            *backing = l->backing;
+            return 0;
+        }
+    if (!qb_vec_push(&g->links, (struct link){.id = id}))
+        return -1;
+    *backing = g->links.items[g->links.n - 1].backing = read_backing(g, path);
+    return 0;
+}
+
+/* Follows a chain until a job that is not done, the image itself, or the end. */
+static int follow(struct qb_graph *g, size_t job, const char *path, struct qb_need *need)
+{
+    for (unsigned depth = 0; path; depth++) {
+        struct id id = id_of(path);
+        size_t other = job_of(g, id);
+
+        if (depth == CHAIN_MAX || same(id, g->ids[job])) {
+            need->loop = true;
+            return 0;
+        }
+        if (other != QB_NO_JOB && !qb_queue_is_done(g->queue, other)) {
+            need->job = other;
+            return 0;
+        }
+        if (id.ino == 0)
+            return 0;
+        if (backing_of(g, id, path, &path) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int follow_name(struct qb_graph *g, size_t job, const char *name, struct qb_need *need)
+{
+    QB_AUTO(qb_buf) char *path = resolve(g->batch->jobs[job].path, name);
+
+    return path ? follow(g, job, path, need) : 0;
+}
+
+int qb_graph_need(struct qb_graph *g, size_t job, const struct qb_info *info, struct qb_need *need)
+{
+    const struct qb_request *rq = &g->batch->jobs[job].request;
+    bool replaced = rq->set & QB_KEY_BACKING_FILE;
+    const char *after = replaced ? rq->backing_file : info->backing_file;
+
+    *need = (struct qb_need){.job = QB_NO_JOB, .must = true};
+    if (!info->has_backing_file && (!after || !*after))
+        return 0;
+    if (!g->table && make_index(g) < 0)
+        return -1;
+    if (after && *after && (follow_name(g, job, after, need) < 0 || need->loop))
+        return need->loop ? 0 : -1;
+    if (need->job != QB_NO_JOB || !replaced || !info->has_backing_file)
+        return 0;
+    need->must = false;
+    if (follow_name(g, job, info->backing_file, need) < 0)
+        return -1;
+    need->loop = false; /* the request is what ends it */
+    return 0;
+}

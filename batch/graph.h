@@ -1,0 +1,36 @@
+/* Which image of the batch must be done before which: an image and a file of its backing chain
+ * never run in one wave, and the backing file goes first.
+ *
+ * Nothing is read ahead of time: a fleet without backing files costs nothing here.  The first image
+ * that has one makes the index of the jobs' inodes; a backing file's own header is read when it is
+ * reached, without locks, and remembered until the wave ends. */
+#ifndef QB_BATCH_GRAPH_H
+#define QB_BATCH_GRAPH_H
+
+#include "batch/job.h"
+#include "batch/queue.h"
+#include "batch/sched.h"
+
+struct qb_graph;
+
+/* Batch, queue and sched must outlive the graph.  NULL when memory is short. */
+struct qb_graph *qb_graph_new(const struct qb_batch *batch, const struct qb_queue *queue,
+                              struct qb_sched *sched);
+void qb_graph_free(struct qb_graph *graph);
+
+struct qb_need {
+    bool loop;  /* the image would be, or is, in its own backing chain */
+    size_t job; /* that must be done first, or QB_NO_JOB */
+    bool must;  /* see qb_queue_after */
+};
+
+/* What `job`, whose header says `info`, needs.  Reads headers through the sched's own qb_io; to be
+ * called between the loops.  What cannot be read ends a chain: that is for the amend to complain
+ * about, if it matters there.  -1 when memory is short. */
+int qb_graph_need(struct qb_graph *graph, size_t job, const struct qb_info *info,
+                  struct qb_need *need);
+
+/* Forgets what was read: images have changed. */
+void qb_graph_forget(struct qb_graph *graph);
+
+#endif

@@ -1,0 +1,59 @@
+#include "batch/job.h"
+
+#include <string.h>
+
+enum { LOCK_TIMEOUT_SECONDS = 60 };
+#define MEMORY_BYTES (UINT64_C(512) << 20)
+
+void qb_batch_init(struct qb_batch *batch)
+{
+    *batch = (struct qb_batch){
+        .policy = {.lock_timeout_seconds = LOCK_TIMEOUT_SECONDS},
+        .limits = {.memory_bytes = MEMORY_BYTES},
+    };
+}
+
+void qb_batch_free(struct qb_batch *batch)
+{
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        free(batch->jobs[i].path);
+    free(batch->jobs);
+    qb_vec_each (s, &batch->strings)
+        free(*s);
+    qb_vec_free(&batch->strings);
+    free(batch->name);
+    free(batch->manifest_path);
+    *batch = (struct qb_batch){0};
+}
+
+void qb_request_init(struct qb_request *request)
+{
+    *request = (struct qb_request){.verify = QB_VERIFY_METADATA, .memory_limit = MEMORY_BYTES};
+}
+
+const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len)
+{
+    char *copy = malloc(len + 1);
+
+    if (!copy || !qb_vec_push(&batch->strings, copy)) {
+        free(copy);
+        return NULL;
+    }
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    return copy;
+}
+
+bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
+                  const struct qb_request *request)
+{
+    char *copy = strdup(path);
+
+    if (!copy ||
+        !qb_vec_room(&batch->jobs, batch->n_jobs, &batch->cap_jobs, sizeof(*batch->jobs))) {
+        free(copy);
+        return false;
+    }
+    batch->jobs[batch->n_jobs++] = (struct qb_job){copy, line, *request};
+    return true;
+}

@@ -1,0 +1,14 @@
+/* A manifest becomes a batch.  See qbatch-manifest(5). */
+#ifndef QB_BATCH_MANIFEST_H
+#define QB_BATCH_MANIFEST_H
+
+#include "batch/diag.h"
+#include "batch/job.h"
+
+/* Reads the manifest at `path` ("-": standard input, whose relative paths are the current
+ * folder's), expands its patterns and looks each file up, but opens none.  0, or -1 with at least
+ * one mistake in *diags and nothing in *out.  Either way the caller frees both (qb_batch_free,
+ * qb_diags_free); both may be uninitialised before. */
+int qb_manifest_load(const char *path, struct qb_batch *out, struct qb_diags *diags);
+
+#endif

@@ -1,0 +1,186 @@
+#include "batch/queue.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "base/vec.h"
+
+enum state { FRESH, WAITS, TAKEN, DONE };
+
+struct entry {
+    double not_before;
+    uint32_t after; /* a job, or NOBODY */
+    uint8_t state;
+    bool must, alone;
+};
+
+#define NOBODY UINT32_MAX
+
+struct qb_queue {
+    size_t n, cursor;  /* every fresh job is at or behind the cursor */
+    uint32_t *waiting; /* jobs, those to be looked at first in front; room for all of them */
+    size_t n_waiting;
+    struct entry entries[];
+};
+
+struct qb_queue *qb_queue_new(size_t n_jobs)
+{
+    struct qb_queue *q =
+        n_jobs < NOBODY ? calloc(1, sizeof(*q) + n_jobs * sizeof(q->entries[0])) : NULL;
+
+    if (!q || !(q->waiting = malloc((n_jobs + 1) * sizeof(q->waiting[0])))) {
+        free(q);
+        return NULL;
+    }
+    q->n = n_jobs;
+    for (size_t i = 0; i < n_jobs; i++)
+        q->entries[i].after = NOBODY;
+    return q;
+}
+
+void qb_queue_free(struct qb_queue *q)
+{
+    if (q)
+        free(q->waiting);
+    free(q);
+}
+
+static bool is_ready(const struct qb_queue *q, const struct entry *e, double now)
+{
+    return e->not_before <= now && (e->after == NOBODY || q->entries[e->after].state == DONE);
+}
+
+/* A job that runs alone is taken only as the first, and then nothing joins it. */
+static bool fits(const struct entry *e, const struct qb_queue *q, const size_t *out, size_t n)
+{
+    return n == 0 || (!e->alone && !q->entries[out[0]].alone);
+}
+
+static size_t take_waiting(struct qb_queue *q, double now, size_t most, size_t *out)
+{
+    size_t n = 0, kept = 0;
+
+    for (size_t i = 0; i < q->n_waiting; i++) {
+        struct entry *e = &q->entries[q->waiting[i]];
+
+        if (n < most && is_ready(q, e, now) && fits(e, q, out, n)) {
+            e->state = TAKEN;
+            e->after = NOBODY;
+            out[n++] = q->waiting[i];
+        } else {
+            q->waiting[kept++] = q->waiting[i];
+        }
+    }
+    q->n_waiting = kept;
+    return n;
+}
+
+size_t qb_queue_take(struct qb_queue *q, double now, size_t most, size_t *out)
+{
+    size_t n = take_waiting(q, now, most, out);
+
+    if (n > 0 && q->entries[out[0]].alone)
+        return n;
+    for (; n < most && q->cursor < q->n; q->cursor++)
+        if (q->entries[q->cursor].state == FRESH) {
+            q->entries[q->cursor].state = TAKEN;
+            out[n++] = q->cursor;
+        }
+    return n;
+}
+
+void qb_queue_done(struct qb_queue *q, size_t job)
+{
+    q->entries[job].state = DONE;
+}
+
+static void wait(struct qb_queue *q, size_t job, double not_before, uint32_t after)
+{
+    struct entry *e = &q->entries[job];
+
+    e->state = WAITS;
+    e->not_before = not_before;
+    e->after = after;
+    q->waiting[q->n_waiting++] = (uint32_t)job;
+}
+
+void qb_queue_again(struct qb_queue *q, size_t job, double not_before)
+{
+    wait(q, job, not_before, NOBODY);
+}
+
+void qb_queue_after(struct qb_queue *q, size_t job, size_t other, bool must)
+{
+    wait(q, job, 0, (uint32_t)other);
+    q->entries[job].must = must;
+    if (q->entries[other].state == FRESH) /* else it is on its way already */
+        wait(q, other, 0, NOBODY);
+}
+
+bool qb_queue_is_done(const struct qb_queue *q, size_t job)
+{
+    return q->entries[job].state == DONE;
+}
+
+bool qb_queue_is_alone(const struct qb_queue *q, size_t job)
+{
+    return q->entries[job].alone;
+}
+
+double qb_queue_wakes(const struct qb_queue *q)
+{
+    double first = -1;
+
+    for (size_t i = 0; i < q->n_waiting; i++) {
+        const struct entry *e = &q->entries[q->waiting[i]];
+
+        if (e->after == NOBODY && (first < 0 || e->not_before < first))
+            first = e->not_before;
+    }
+    return first;
+}
+
+/* A job of the circle that the first waiting job leads into: after n steps one is inside. */
+static size_t in_circle(const struct qb_queue *q)
+{
+    size_t job = q->waiting[0];
+
+    for (size_t i = 0; i < q->n_waiting; i++)
+        job = q->entries[job].after;
+    return job;
+}
+
+static void forget_taken(struct qb_queue *q)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < q->n_waiting; i++)
+        if (q->entries[q->waiting[i]].state == WAITS)
+            q->waiting[kept++] = q->waiting[i];
+    q->n_waiting = kept;
+}
+
+size_t qb_queue_untangle(struct qb_queue *q, size_t most, size_t *out)
+{
+    size_t first, job, n = 0;
+
+    if (q->n_waiting == 0)
+        return 0;
+    job = first = in_circle(q);
+    do {
+        if (!q->entries[job].must) {
+            q->entries[job].alone = true;
+            q->entries[job].after = NOBODY;
+            return 0;
+        }
+        job = q->entries[job].after;
+    } while (job != first);
+    do {
+        q->entries[job].state = TAKEN;
+        out[n++] = job;
+        job = q->entries[job].after;
+    } while (job != first && n < most);
+    forget_taken(q);
+    return n;
+}

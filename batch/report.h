@@ -1,0 +1,50 @@
+/* What a run comes to, independent of how it is shown: the counts, the exit code, and for each
+ * image the list of what changed.  json.c and table.c are its two readers. */
+#ifndef QB_BATCH_REPORT_H
+#define QB_BATCH_REPORT_H
+
+#include "qbatch.h"
+
+enum { QB_STATUS_COUNT = QB_STATUS_INTERRUPTED + 1 };
+
+extern const char *const qb_status_names[QB_STATUS_COUNT]; /* "would_change" */
+extern const char *const qb_status_words[QB_STATUS_COUNT]; /* "would change" */
+
+struct qb_summary {
+    uint64_t images;
+    uint64_t by_status[QB_STATUS_COUNT];
+    double seconds; /* wall clock of the whole run */
+    struct qb_io_stats io;
+    bool dry_run;
+};
+
+void qb_summary_add(struct qb_summary *sum, const struct qb_result *result);
+
+/* 0 every image as wanted, 1 some failed, 3 some skipped, 75 interrupted; 4 when `detailed` and the
+ * dry run found changes to make. */
+int qb_summary_exit_code(const struct qb_summary *sum, bool detailed);
+
+/* ---- what changed ---------------------------------------------------------------------------- */
+
+enum qb_value_kind { QB_VALUE_NONE, QB_VALUE_TEXT, QB_VALUE_NUMBER, QB_VALUE_BYTES, QB_VALUE_BOOL };
+
+struct qb_value {
+    enum qb_value_kind kind;
+    uint64_t number;  /* also 0 and 1 for a bool */
+    const char *text; /* lives as long as the result */
+};
+
+struct qb_change {
+    const char *key; /* the amend key */
+    struct qb_value from, to;
+};
+
+enum { QB_CHANGES_MAX = 12 };
+
+/* What the amend changed or would change, in a fixed order; returns how many. */
+size_t qb_report_changes(const struct qb_result *result, struct qb_change out[QB_CHANGES_MAX]);
+
+/* Whatever else a person should know, one sentence at a time: i = 0, 1, ... until NULL. */
+const char *qb_report_note(const struct qb_result *result, unsigned i);
+
+#endif

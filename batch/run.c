@@ -1,0 +1,299 @@
+#include "batch/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "batch/topo.h"
+#include "batch/wave.h"
+
+enum {
+    WAVE_MAX = 512,    /* images; more gains nothing per barrier */
+    FDS_RESERVED = 64, /* files open besides a wave's images */
+    FDS_A_WORKER = 16, /* its ring, and a backing chain while it plans */
+};
+
+#define MEMORY_DEFAULT (UINT64_C(512) << 20)
+
+struct run {
+    const struct qb_batch *batch;
+    const struct qb_run_options *options;
+    const struct qb_listener *listener;
+    struct qb_sched *sched;
+    struct qb_queue *queue;
+    struct qb_graph *graph;
+    struct qb_hold *hold;
+    size_t *taken;        /* jobs of the next wave */
+    double *locked_since; /* of each job; NULL until one waits for a lock */
+    struct qb_wave wave;
+    size_t wave_max, wave_size; /* the most there can be, and what fits the memory */
+    size_t done;
+    bool failed; /* some image did */
+};
+
+static void close_run(struct run *r)
+{
+    qb_hold_free(r->hold);
+    qb_graph_free(r->graph);
+    qb_queue_free(r->queue);
+    qb_sched_close(r->sched);
+    free(r->wave.slots);
+    free(r->taken);
+    free(r->locked_since);
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static bool stopped(const struct run *r)
+{
+    return r->options->stopped && r->options->stopped();
+}
+
+/* How many images can be open at once, after asking the kernel for all it allows. */
+static size_t room_for_files(unsigned workers)
+{
+    size_t reserved = FDS_RESERVED + (size_t)FDS_A_WORKER * workers;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 1;
+    if (limit.rlim_cur < limit.rlim_max) {
+        rlim_t soft = limit.rlim_cur;
+
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            limit.rlim_cur = soft;
+    }
+    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= reserved + WAVE_MAX)
+        return WAVE_MAX;
+    return limit.rlim_cur > reserved ? (size_t)limit.rlim_cur - reserved : 1;
+}
+
+static int open_workers(struct run *r, struct qb_err *err)
+{
+    unsigned wanted = r->options->jobs ? r->options->jobs : r->batch->limits.jobs;
+    unsigned workers = qb_topo_workers(wanted, r->batch->n_jobs);
+    const char *fell_back = NULL;
+    char text[200];
+
+    r->wave_max = r->wave_size = QB_MIN(room_for_files(workers), QB_MAX(r->batch->n_jobs, 1));
+    if (qb_sched_open(workers, r->options->io, &r->sched, &fell_back, err) < 0)
+        return -1;
+    if (fell_back && r->listener->notice) {
+        snprintf(text, sizeof(text),
+                 "io_uring is not used here: %s; going on with ordinary system calls", fell_back);
+        r->listener->notice(r->listener->arg, text);
+    }
+    return 0;
+}
+
+static int open_run(struct run *r, struct qb_err *err)
+{
+    size_t n = r->batch->n_jobs;
+    uint64_t memory = r->batch->limits.memory_bytes;
+
+    if (open_workers(r, err) < 0)
+        return -1;
+    r->queue = qb_queue_new(n);
+    r->hold = qb_hold_new(n);
+    r->graph = qb_graph_new(r->batch, r->queue, r->sched);
+    r->taken = malloc(r->wave_max * sizeof(r->taken[0]));
+    r->wave = (struct qb_wave){.batch = r->batch,
+                               .options = r->options,
+                               .meter = r->listener->meter,
+                               .sched = r->sched,
+                               .graph = r->graph,
+                               .queue = r->queue,
+                               .memory_limit = memory ? memory : MEMORY_DEFAULT,
+                               .slots = calloc(r->wave_max, sizeof(struct qb_slot))};
+    if (!r->queue || !r->hold || !r->graph || !r->taken || !r->wave.slots)
+        return qb_fail_memory(err);
+    return 0;
+}
+
+/* ---- what became of an image ----------------------------------------------------------------- */
+
+static void finish(struct run *r, size_t job, struct qb_outcome *outcome)
+{
+    struct qb_meter *meter = r->listener->meter;
+    bool failed = outcome->result.status == QB_STATUS_FAILED;
+
+    qb_queue_done(r->queue, job);
+    r->done++;
+    r->failed |= failed;
+    if (meter) {
+        atomic_fetch_add(&meter->done, 1);
+        atomic_fetch_add(&meter->failed, failed);
+    }
+    qb_hold_put(r->hold, job, outcome);
+}
+
+/* An image that no wave took. */
+static void finish_untouched(struct run *r, size_t job, enum qb_status status, enum qb_code code,
+                             const char *text)
+{
+    struct qb_outcome outcome = {.result.status = status};
+
+    qb_fail(&outcome.result.err, code, QB_NOWHERE, "%s", text);
+    if (r->listener->meter)
+        atomic_fetch_add(&r->listener->meter->units, QB_UNITS);
+    finish(r, job, &outcome);
+}
+
+/* Whether a locked image is to be tried again later; otherwise its result is made what the policy
+ * says. */
+static bool wait_for_lock(struct run *r, size_t job, struct qb_result *result, double *not_before)
+{
+    const struct qb_policy *policy = &r->batch->policy;
+    double at = now(), waited, delay;
+    size_t used;
+
+    if (result->status != QB_STATUS_FAILED || result->err.code != QB_E_LOCKED ||
+        policy->on_locked == QB_ON_LOCKED_FAIL)
+        return false;
+    result->status = QB_STATUS_SKIPPED;
+    if (policy->on_locked == QB_ON_LOCKED_SKIP || stopped(r))
+        return false;
+    if (!r->locked_since && !(r->locked_since = calloc(r->batch->n_jobs, sizeof(double))))
+        return false;
+    if (r->locked_since[job] == 0)
+        r->locked_since[job] = at;
+    waited = at - r->locked_since[job];
+    delay = QB_MIN(QB_MAX(waited / 4, 0.1), 2.0);
+    *not_before = at + QB_MIN(delay, QB_MAX(policy->lock_timeout_seconds - waited, 0.01));
+    if (waited < policy->lock_timeout_seconds)
+        return true;
+    used = strlen(result->err.text);
+    snprintf(result->err.text + used, sizeof(result->err.text) - used, " (waited %.0f s)", waited);
+    return false;
+}
+
+static void finish_slot(struct run *r, struct qb_slot *s)
+{
+    struct qb_outcome outcome = {.result.status = QB_STATUS_FAILED, .steps = qb_take(&s->steps)};
+    double not_before;
+
+    if (s->amend)
+        outcome.result = *qb_amend_result(s->amend);
+    else
+        qb_fail_memory(&outcome.result.err);
+    if (!wait_for_lock(r, s->job, &outcome.result, &not_before)) {
+        finish(r, s->job, &outcome);
+        return;
+    }
+    free(outcome.steps);
+    if (r->listener->meter)
+        atomic_fetch_sub(&r->listener->meter->units, s->units);
+    qb_queue_again(r->queue, s->job, not_before);
+}
+
+static void tell(struct run *r)
+{
+    struct qb_outcome outcome;
+    size_t job, n = 0;
+
+    for (; qb_hold_next(r->hold, &job, &outcome); n++) {
+        r->listener->image(r->listener->arg, job, &outcome);
+        free(outcome.steps);
+    }
+    if (n > 0 && r->listener->pause)
+        r->listener->pause(r->listener->arg);
+}
+
+/* ---- waves ----------------------------------------------------------------------------------- */
+
+/* The next wave is as large as the memory had room for, and grows again when all fitted. */
+static void adapt(struct run *r, size_t no_room)
+{
+    if (no_room > 0)
+        r->wave_size = QB_MAX(r->wave.n - no_room, 1);
+    else
+        r->wave_size = QB_MIN(r->wave_size * 2, r->wave_max);
+}
+
+static void run_wave(struct run *r, size_t n)
+{
+    size_t no_room = 0;
+
+    r->wave.n = n;
+    for (size_t i = 0; i < n; i++)
+        r->wave.slots[i] = (struct qb_slot){.job = r->taken[i]};
+    qb_wave_run(&r->wave);
+    for (size_t i = 0; i < n; i++) {
+        struct qb_slot *s = &r->wave.slots[i];
+
+        if (s->step == QB_STEP_OVER)
+            finish_slot(r, s);
+        else if (s->step == QB_STEP_AFTER)
+            qb_queue_after(r->queue, s->job, s->need.job, s->need.must);
+        else
+            qb_queue_again(r->queue, s->job, 0);
+        no_room += s->step == QB_STEP_NO_ROOM;
+        qb_wave_drop(s);
+    }
+    adapt(r, no_room);
+    qb_graph_forget(r->graph);
+}
+
+/* Nothing may run now: some images wait for a lock, or for each other. */
+static void wait_or_untangle(struct run *r)
+{
+    double wakes = qb_queue_wakes(r->queue), seconds = QB_MIN(wakes - now(), 0.1);
+    size_t n;
+
+    if (wakes >= 0) {
+        if (seconds > 0)
+            nanosleep(&(struct timespec){.tv_nsec = (long)(seconds * 1e9)}, NULL);
+        return;
+    }
+    n = qb_queue_untangle(r->queue, r->wave_max, r->taken);
+    for (size_t i = 0; i < n; i++)
+        finish_untouched(r, r->taken[i], QB_STATUS_FAILED, QB_E_BACKING_LOOP,
+                         "images of this batch are each other's backing files");
+}
+
+/* Whatever has not run stays as it is. */
+static void give_up(struct run *r)
+{
+    bool by_signal = stopped(r);
+
+    for (size_t i = 0; i < r->batch->n_jobs && r->done < r->batch->n_jobs; i++)
+        if (!qb_queue_is_done(r->queue, i))
+            finish_untouched(
+                r, i, by_signal ? QB_STATUS_INTERRUPTED : QB_STATUS_SKIPPED, QB_E_CANCELLED,
+                by_signal ? "the run was interrupted before this image"
+                          : "not started: another image failed and policy.on_error is stop");
+    tell(r);
+}
+
+int qb_run(const struct qb_batch *batch, const struct qb_run_options *options,
+           const struct qb_listener *listener, struct qb_err *err)
+{
+    __attribute__((cleanup(close_run))) struct run r = {
+        .batch = batch, .options = options, .listener = listener};
+    size_t n;
+
+    if (open_run(&r, err) < 0)
+        return -1;
+    while (r.done < batch->n_jobs && !stopped(&r) &&
+           !(r.failed && batch->policy.on_error == QB_ON_ERROR_STOP)) {
+        n = qb_queue_take(r.queue, now(), r.wave_size, r.taken);
+        if (n > 0)
+            run_wave(&r, n);
+        else
+            wait_or_untangle(&r);
+        tell(&r);
+    }
+    give_up(&r);
+    return 0;
+}

@@ -1,0 +1,28 @@
+/* Parallel loops with one worker a thread.  The only file that knows OpenMP.
+ *
+ * A worker owns its way to the disk (struct qb_io) and belongs to one thread, so nothing below
+ * needs a lock.  Worker 0 is the calling thread, whose qb_io also serves between the loops. */
+#ifndef QB_BATCH_SCHED_H
+#define QB_BATCH_SCHED_H
+
+#include "io/io.h"
+
+struct qb_sched;
+
+/* Starts `workers` workers.  *fell_back is set as qb_io_open does.  -1 when a worker has no way to
+ * the disk. */
+int qb_sched_open(unsigned workers, enum qb_io_kind kind, struct qb_sched **out,
+                  const char **fell_back, struct qb_err *err);
+void qb_sched_close(struct qb_sched *sched);
+
+/* Calls fn(arg, io, i) once for every i of [0, n), in any order and many at a time, and returns
+ * after the last.  Only the thread that opened the sched may call this. */
+typedef void qb_sched_fn(void *arg, struct qb_io *io, size_t i);
+void qb_sched_each(struct qb_sched *sched, size_t n, qb_sched_fn *fn, void *arg);
+
+/* The calling thread's own. */
+struct qb_io *qb_sched_io(struct qb_sched *sched);
+
+unsigned qb_sched_workers(const struct qb_sched *sched);
+
+#endif

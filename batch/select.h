@@ -1,0 +1,40 @@
+/* Which files a manifest means: paths and patterns of its entries, minus what they exclude.  Files
+ * are looked up, never opened. */
+#ifndef QB_BATCH_SELECT_H
+#define QB_BATCH_SELECT_H
+
+#include "batch/diag.h"
+
+struct qb_pick {
+    char *path;         /* absolute, or relative to the current folder */
+    struct qb_place at; /* of the path or pattern in the manifest */
+    size_t entry;       /* that it stands in */
+};
+
+struct qb_select {
+    char *folder; /* that relative paths begin in; "" is the current one */
+    char *full;   /* the same from the root on */
+    struct qb_diags *diags;
+    QB_VEC(struct qb_pick) picks;
+};
+
+/* Patterns of one entry.  One with a slash is compared with the whole path (a relative one from the
+ * manifest's folder on), one without with the file's name; a folder that is excluded is not
+ * entered. */
+struct qb_excludes {
+    QB_VEC(const char *) patterns;
+};
+
+/* `manifest` is its path, or NULL where relative paths are the current folder's. */
+int qb_select_init(struct qb_select *select, const char *manifest, struct qb_diags *diags);
+void qb_select_free(struct qb_select *select);
+
+/* Picks what one path or pattern of an entry means.  A path is picked whether or not there is such
+ * a file, unless it is excluded; a pattern without any match is a mistake. */
+int qb_select_add(struct qb_select *select, const char *text, struct qb_place at,
+                  const struct qb_excludes *excludes, size_t entry);
+
+/* Every file that is picked twice, under whatever name, is a mistake.  -1 when there is one. */
+int qb_select_check_distinct(struct qb_select *select);
+
+#endif

@@ -1,0 +1,166 @@
+#include "batch/settings.h"
+
+#include <string.h>
+
+enum { JOBS_MAX = 4096 };
+#define MEMORY_MIN (UINT64_C(1) << 20)
+
+typedef struct qb_settings settings;
+
+static bool later(struct qb_why *why)
+{
+    qb_why_not(why, NULL, "is not supported yet");
+    why->not_yet = true;
+    return false;
+}
+
+static bool set_on_error(const char *text, settings *out, struct qb_why *why)
+{
+    static const char *const words[] = {"continue", "stop", NULL};
+    unsigned word;
+
+    if (!qb_scalar_word(text, words, &word, why))
+        return false;
+    out->policy.on_error = word ? QB_ON_ERROR_STOP : QB_ON_ERROR_CONTINUE;
+    return true;
+}
+
+static bool set_on_locked(const char *text, settings *out, struct qb_why *why)
+{
+    static const char *const words[] = {"skip", "fail", "wait", NULL};
+    static const enum qb_on_locked meant[] = {QB_ON_LOCKED_SKIP, QB_ON_LOCKED_FAIL,
+                                              QB_ON_LOCKED_WAIT};
+    unsigned word;
+
+    if (!qb_scalar_word(text, words, &word, why))
+        return false;
+    out->policy.on_locked = meant[word];
+    return true;
+}
+
+static bool set_lock_timeout(const char *text, settings *out, struct qb_why *why)
+{
+    return qb_scalar_seconds(text, &out->policy.lock_timeout_seconds, why);
+}
+
+static bool set_on_dirty(const char *text, settings *out, struct qb_why *why)
+{
+    static const char *const words[] = {"repair", "fail", NULL};
+    unsigned word;
+
+    if (!qb_scalar_word(text, words, &word, why))
+        return false;
+    out->request.fail_if_dirty = word == 1;
+    return true;
+}
+
+static bool set_allow_shrink(const char *text, settings *out, struct qb_why *why)
+{
+    return qb_scalar_bool(text, &out->request.allow_shrink, why);
+}
+
+static bool set_verify(const char *text, settings *out, struct qb_why *why)
+{
+    static const char *const words[] = {"none", "metadata", NULL};
+    unsigned word;
+
+    if (strcmp(text, "content") == 0)
+        return later(why);
+    if (!qb_scalar_word(text, words, &word, why))
+        return false;
+    out->request.verify = word ? QB_VERIFY_METADATA : QB_VERIFY_NONE;
+    return true;
+}
+
+static bool set_drop_bitmaps(const char *text, settings *out, struct qb_why *why)
+{
+    return qb_scalar_bool(text, &out->request.drop_bitmaps, why);
+}
+
+static bool number_or_auto(const char *text, unsigned *out, struct qb_why *why)
+{
+    uint64_t n = 0;
+
+    if (strcmp(text, "auto") != 0 && !qb_scalar_number(text, 1, JOBS_MAX, &n, why))
+        return false;
+    *out = (unsigned)n;
+    return true;
+}
+
+static bool set_jobs(const char *text, settings *out, struct qb_why *why)
+{
+    return number_or_auto(text, &out->limits.jobs, why);
+}
+
+static bool set_jobs_per_filesystem(const char *text, settings *out, struct qb_why *why)
+{
+    return number_or_auto(text, &out->limits.jobs_per_filesystem, why);
+}
+
+static bool set_memory(const char *text, settings *out, struct qb_why *why)
+{
+    if (!qb_scalar_size(text, MEMORY_MIN, INT64_MAX, &out->limits.memory_bytes, why))
+        return false;
+    out->request.memory_limit = out->limits.memory_bytes;
+    return true;
+}
+
+static bool set_timeout(const char *text, settings *out, struct qb_why *why)
+{
+    return qb_scalar_seconds(text, &out->limits.timeout_seconds, why);
+}
+
+/* "No limit" is all that can be had so far. */
+static bool only_zero(const char *text, struct qb_why *why)
+{
+    uint64_t n;
+
+    if (!qb_scalar_size(text, 0, INT64_MAX, &n, why))
+        return false;
+    return n == 0 || later(why);
+}
+
+static bool set_rate(const char *text, settings *out, struct qb_why *why)
+{
+    (void)out;
+    return only_zero(text, why);
+}
+
+static bool set_iops(const char *text, settings *out, struct qb_why *why)
+{
+    (void)out;
+    return only_zero(text, why);
+}
+
+#define SETTING(section, name, values, standard, good, help)                                       \
+    {#section, #name, set_##name, values, standard, good, help},
+const struct qb_setting_row qb_setting_rows[] = {
+#include "batch/settings.def"
+};
+#undef SETTING
+
+const size_t qb_setting_count = sizeof(qb_setting_rows) / sizeof(qb_setting_rows[0]);
+
+const struct qb_setting_row *qb_setting_find(const char *section, const char *name)
+{
+    for (size_t i = 0; i < qb_setting_count; i++) {
+        const struct qb_setting_row *row = &qb_setting_rows[i];
+
+        if (strcmp(row->name, name) == 0 && (!section || strcmp(row->section, section) == 0))
+            return row;
+    }
+    return NULL;
+}
+
+void qb_settings_man(const char *section, FILE *f)
+{
+    fputs(".Bl -tag -width Ds\n", f);
+    for (size_t i = 0; i < qb_setting_count; i++) {
+        const struct qb_setting_row *row = &qb_setting_rows[i];
+
+        if (strcmp(row->section, section) == 0)
+            fprintf(f, ".It Cm %s : No %s Pq default Cm %s\n%s.\n", row->name, row->values,
+                    row->standard, row->help);
+    }
+    fputs(".El\n", f);
+}

@@ -1,0 +1,22 @@
+/* ^C and SIGTERM: the first asks the run to end, the second ends the process.  This is the one
+ * place with process-wide state, because signals have nothing else. */
+#ifndef QB_BATCH_SIGNAL_H
+#define QB_BATCH_SIGNAL_H
+
+#include <stdbool.h>
+
+#define QB_EXIT_INTERRUPTED 75
+
+/* SIGINT, SIGTERM and SIGHUP set the flag; the second of them leaves with QB_EXIT_INTERRUPTED at
+ * once, which is safe for the images at any moment.  SIGPIPE is ignored: a reader that goes away
+ * must not stop an amend half way.  A SIGHUP or SIGINT that the parent ignores (nohup) stays
+ * ignored. */
+void qb_signal_install(void);
+
+bool qb_signal_seen(void);
+
+/* What to write to stderr before leaving at once, to give the terminal its cursor and line back;
+ * NULL for nothing.  The string must be static. */
+void qb_signal_on_exit(const char *restore);
+
+#endif

@@ -1,0 +1,36 @@
+/* The report for people: a row for each image as its turn comes, then one line that sums up.
+ *
+ * A small batch is shown whole.  Of a large one every failure and every skipped image is shown, the
+ * first changes (and the first that were not started), and how many more there were. */
+#ifndef QB_BATCH_TABLE_H
+#define QB_BATCH_TABLE_H
+
+#include <stdio.h>
+
+#include "batch/hold.h"
+#include "batch/job.h"
+#include "batch/report.h"
+
+struct qb_table {
+    const struct qb_batch *batch;
+    FILE *out;    /* rows and recap */
+    FILE *errors; /* failures of a quiet run */
+    bool quiet;   /* failures only */
+    bool verbose; /* every row, and the plan in words */
+    bool color;
+    size_t path_width;               /* columns */
+    uint64_t shown[QB_STATUS_COUNT]; /* rows of those that may be very many */
+    uint64_t left_out[QB_STATUS_COUNT];
+    unsigned hinted; /* bits of enum qb_code: a hint is given once */
+};
+
+/* Looks at the batch for the widths; `color` is decided with qb_table_wants_color. */
+void qb_table_start(struct qb_table *table, const struct qb_batch *batch);
+void qb_table_row(struct qb_table *table, const struct qb_job *job,
+                  const struct qb_outcome *outcome);
+void qb_table_end(struct qb_table *table, const struct qb_summary *sum);
+
+/* Whether colors are welcome on f: a terminal, no NO_COLOR, no TERM=dumb. */
+bool qb_table_wants_color(FILE *f);
+
+#endif

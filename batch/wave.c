@@ -1,0 +1,284 @@
+#include "batch/wave.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "batch/lanes.h"
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static bool stopped(const struct qb_wave *w)
+{
+    return w->options->stopped && w->options->stopped();
+}
+
+/* The meter: an image that ends early has all its units at once, one put off gives them back. */
+static void count(struct qb_wave *w, struct qb_slot *s, unsigned units)
+{
+    if (w->meter && units != s->units)
+        atomic_fetch_add(&w->meter->units, (size_t)units - s->units);
+    s->units = units;
+}
+
+static void step(struct qb_wave *w, struct qb_slot *s, enum qb_step to)
+{
+    static const unsigned units[] = {
+        [QB_STEP_PLANNED] = 1,     [QB_STEP_APPENDED] = 2, [QB_STEP_FLIPPED] = 3,
+        [QB_STEP_OVER] = QB_UNITS, [QB_STEP_AFTER] = 0, /* the greatest: the table ends here */
+    };
+
+    s->step = to;
+    count(w, s, units[to]);
+}
+
+/* Gives an image up before its flip. */
+static void cancel(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, enum qb_code why)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    qb_amend_cancel(s->amend, io, why);
+    if (why == QB_E_TIMEOUT) {
+        r->status = QB_STATUS_FAILED;
+        qb_fail(&r->err, why, QB_NOWHERE,
+                "gave up after %.1f s, nothing was changed (limits.timeout: %g s)", s->busy_seconds,
+                w->batch->limits.timeout_seconds);
+    }
+    step(w, s, QB_STEP_OVER);
+}
+
+/* Whether this image is to be left as it is now. */
+static bool leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    double limit = w->batch->limits.timeout_seconds;
+
+    if (stopped(w))
+        cancel(w, s, io, QB_E_CANCELLED);
+    else if (limit > 0 && s->busy_seconds > limit)
+        cancel(w, s, io, QB_E_TIMEOUT);
+    return s->step == QB_STEP_OVER;
+}
+
+/* ---- open, order, plan ----------------------------------------------------------------------- */
+
+static void find_filesystem(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct stat st;
+
+    (void)io;
+    if (stat(w->batch->jobs[w->slots[i].job].path, &st) == 0)
+        w->slots[i].dev = st.st_dev;
+}
+
+static void open_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    double from = now();
+
+    if (stopped(w))
+        return;
+    s->amend = qb_amend_new(w->batch->jobs[s->job].path);
+    if (!s->amend || qb_amend_open(s->amend, io, w->options->dry_run, NULL) < 0)
+        step(w, s, QB_STEP_OVER);
+    else
+        step(w, s, QB_STEP_OPENED);
+    s->busy_seconds += now() - from;
+}
+
+static void put_off(struct qb_wave *w, struct qb_slot *s, enum qb_step why)
+{
+    qb_amend_close(s->amend);
+    s->amend = NULL;
+    step(w, s, why);
+}
+
+static void order_one(struct qb_wave *w, struct qb_slot *s)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+    struct qb_need *need = &s->need;
+
+    if (qb_graph_need(w->graph, s->job, &r->before, need) < 0) {
+        qb_fail_memory(&r->err);
+    } else if (need->loop) {
+        qb_fail(&r->err, QB_E_BACKING_LOOP, QB_NOWHERE,
+                "the backing chain of the image comes back to itself");
+    } else {
+        if (need->job != QB_NO_JOB && (need->must || !qb_queue_is_alone(w->queue, s->job)))
+            put_off(w, s, QB_STEP_AFTER);
+        return;
+    }
+    r->status = QB_STATUS_FAILED;
+    step(w, s, QB_STEP_OVER);
+}
+
+static void add_line(void *arg, const char *text)
+{
+    fprintf(arg, "%s\n", text);
+}
+
+static char *describe(const struct qb_amend *a)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+
+    if (f) {
+        qb_amend_describe(a, add_line, f);
+        fclose(f);
+    }
+    return text;
+}
+
+/* The first image of a wave is planned whatever it takes, so that every wave gets somewhere. */
+static bool has_room(const struct qb_wave *w, size_t i)
+{
+    return i == 0 || atomic_load(&w->memory) < w->memory_limit;
+}
+
+static void plan_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    double from = now();
+
+    if (s->step != QB_STEP_OPENED || leave(w, s, io))
+        return;
+    if (!has_room(w, i)) {
+        put_off(w, s, QB_STEP_NO_ROOM);
+        return;
+    }
+    if (qb_amend_plan(s->amend, io, &w->batch->jobs[s->job].request) < 0 ||
+        qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED) {
+        step(w, s, QB_STEP_OVER);
+        return;
+    }
+    atomic_fetch_add(&w->memory, qb_amend_memory(s->amend));
+    if (w->options->describe)
+        s->steps = describe(s->amend);
+    s->busy_seconds += now() - from;
+    step(w, s, w->options->dry_run ? QB_STEP_OVER : QB_STEP_PLANNED);
+}
+
+/* ---- writes below; a barrier ends each phase ----------------------------------------------------
+ */
+
+static void append_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    double from = now();
+
+    if (s->step != QB_STEP_PLANNED || leave(w, s, io) || !qb_amend_appends(s->amend))
+        return;
+    step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
+    s->busy_seconds += now() - from;
+}
+
+static void flip_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+
+    if (s->step == QB_STEP_PLANNED || s->step == QB_STEP_APPENDED)
+        step(w, s, qb_amend_flip(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_FLIPPED);
+}
+
+static void finish_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+
+    if (s->step != QB_STEP_FLIPPED)
+        return;
+    if (qb_amend_flipped(s->amend, s->sync_errno) == 0) {
+        qb_amend_settle(s->amend, io);
+        qb_amend_verify(s->amend, io);
+    }
+    step(w, s, QB_STEP_OVER);
+}
+
+/* One barrier over every slot that is at `at`; sets their sync_errno.  When memory is short, one
+ * barrier for each. */
+static void barrier(struct qb_wave *w, enum qb_step at)
+{
+    QB_AUTO(qb_buf) struct qb_file **files = malloc(w->n * sizeof(struct qb_file *));
+    QB_AUTO(qb_buf) int *errors = calloc(w->n, sizeof(int));
+    struct qb_io *io = qb_sched_io(w->sched);
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->n; i++) {
+        struct qb_slot *s = &w->slots[i];
+        struct qb_file *file = s->step == at ? qb_amend_file(s->amend) : NULL;
+
+        if (file && (!files || !errors))
+            qb_io_barrier(io, &file, 1, QB_SYNC_FILE, &s->sync_errno);
+        else if (file)
+            files[n++] = file;
+    }
+    if (n == 0)
+        return;
+    qb_io_barrier(io, files, n, QB_SYNC_AUTO, errors);
+    n = 0;
+    for (size_t i = 0; i < w->n; i++)
+        if (w->slots[i].step == at)
+            w->slots[i].sync_errno = errors[n++];
+}
+
+/* After the first barrier: who lost what was appended, or has to leave before the flip. */
+static void before_flip(struct qb_wave *w)
+{
+    struct qb_io *io = qb_sched_io(w->sched);
+
+    for (size_t i = 0; i < w->n; i++) {
+        struct qb_slot *s = &w->slots[i];
+
+        if (s->step != QB_STEP_PLANNED && s->step != QB_STEP_APPENDED)
+            continue;
+        if (s->step == QB_STEP_APPENDED && s->sync_errno != 0) {
+            qb_amend_append_lost(s->amend, io, s->sync_errno);
+            step(w, s, QB_STEP_OVER);
+        } else {
+            leave(w, s, io);
+        }
+    }
+}
+
+void qb_wave_run(struct qb_wave *w)
+{
+    atomic_store(&w->memory, 0);
+    if (w->batch->limits.jobs_per_filesystem)
+        qb_sched_each(w->sched, w->n, find_filesystem, w);
+    qb_lanes_each(w, open_one);
+    for (size_t i = 0; i < w->n; i++)
+        if (w->slots[i].step == QB_STEP_OPENED)
+            order_one(w, &w->slots[i]);
+    qb_lanes_each(w, plan_one);
+    if (w->options->dry_run)
+        return;
+    qb_lanes_each(w, append_one);
+    barrier(w, QB_STEP_APPENDED);
+    before_flip(w);
+    qb_lanes_each(w, flip_one);
+    barrier(w, QB_STEP_FLIPPED);
+    qb_lanes_each(w, finish_one);
+}
+
+void qb_wave_drop(struct qb_slot *s)
+{
+    qb_amend_close(s->amend);
+    s->amend = NULL;
+    free(s->steps);
+    s->steps = NULL;
+}

@@ -1,0 +1,132 @@
+"""What a guest sees: the content of the active layer and of every snapshot, as QEMU reads it."""
+import json
+import os
+
+import qcow2
+from proc import copy_sparse, data_runs, must, run
+
+CHUNK = 1 << 16
+
+
+class Unreadable(Exception):
+    """QEMU itself cannot read this layer."""
+
+
+class Content:
+    """A disk's bytes, zeros left out: {chunk number: bytes without trailing zeros}."""
+
+    def __init__(self, size, chunks):
+        self.size, self.chunks = size, chunks
+
+    def resized(self, size):
+        """The same bytes up to `size`, zeros behind the old end."""
+        kept = {}
+        for number, data in self.chunks.items():
+            data = data[:max(0, size - number * CHUNK)].rstrip(b"\0")
+            if data:
+                kept[number] = data
+        return Content(size, kept)
+
+    def with_zeros(self, first, end):
+        """The same bytes, zeros in [first, end)."""
+        return self._patched(self.resized(first), end)
+
+    def _patched(self, head, end):
+        chunks = dict(head.chunks)
+        for number, data in self.chunks.items():
+            start = max(end - number * CHUNK, 0)
+            if start < len(data):
+                low = chunks.get(number, b"").ljust(start, b"\0")[:start]
+                chunks[number] = low + data[start:]
+        return Content(self.size, chunks)
+
+    def __eq__(self, other):
+        return self.size == other.size and self.chunks == other.chunks
+
+    def difference(self, other):
+        """Where the first difference is, for people."""
+        if self.size != other.size:
+            return f"size {self.size} instead of {other.size}"
+        for number in sorted(self.chunks.keys() | other.chunks.keys()):
+            mine = self.chunks.get(number, b"").ljust(CHUNK, b"\0")
+            theirs = other.chunks.get(number, b"").ljust(CHUNK, b"\0")
+            if mine != theirs:
+                at = next(i for i in range(CHUNK) if mine[i] != theirs[i])
+                return (f"byte {number * CHUNK + at:#x} reads {mine[at]:#04x}, "
+                        f"not {theirs[at]:#04x}")
+        return "none"
+
+
+def read_raw(path):
+    chunks = {}
+    with open(path, "rb") as f:
+        size = os.fstat(f.fileno()).st_size
+        for first, end in list(data_runs(f.fileno())):
+            for number in range(first // CHUNK, (end + CHUNK - 1) // CHUNK):
+                f.seek(number * CHUNK)
+                data = f.read(CHUNK).rstrip(b"\0")
+                if data:
+                    chunks[number] = data
+    return Content(size, chunks)
+
+
+def convert(image, *options):
+    """The disk as a guest would read it.  Options go to `qemu-img convert`."""
+    raw = image + ".raw"
+    try:
+        done = run(["qemu-img", "convert", "-t", "unsafe", "-O", "raw", *options, image, raw])
+        if done.code:
+            raise Unreadable(f"{done.argv}: {done.err}")
+        return read_raw(raw)
+    finally:
+        if os.path.exists(raw):
+            os.unlink(raw)
+
+
+def read_active(image):
+    return convert(image, "-f", "qcow2")
+
+
+def read_snapshot(image, snapshot, disk_size):
+    """A snapshot of another size can only be read by going back to it, on a copy."""
+    if snapshot.disk_size == disk_size:
+        return convert(image, "-f", "qcow2", "-l", f"snapshot.id={snapshot.id}")
+    copy = image + ".back"
+    copy_sparse(image, copy)
+    if qcow2.load(copy).version > 2:
+        qcow2.patch_header(copy, autoclear_features=0)  # with bitmaps QEMU would not go back
+    try:
+        must(["qemu-img", "snapshot", "-a", snapshot.id, copy])
+        return read_active(copy)
+    finally:
+        os.unlink(copy)
+
+
+def read_all(image):
+    """{layer: Content} of the active layer and of every snapshot."""
+    found = qcow2.load(image)
+    layers = {"active": read_active(image)}
+    for snapshot in found.snapshots():
+        layers[f"snapshot {snapshot.name or snapshot.id}"] = read_snapshot(
+            image, snapshot, found.size)
+    return layers
+
+
+def info(image):
+    return json.loads(must(["qemu-img", "info", "-U", "--output=json", "-f", "qcow2", image]))
+
+
+def check(image):
+    """(exit code, corruptions, leaks, words) of `qemu-img check`, which changes nothing."""
+    result = run(["qemu-img", "check", "-U", "--output=json", "-f", "qcow2", image])
+    try:
+        report = json.loads(result.out)
+    except ValueError:
+        report = {}
+    words = (result.err.strip().splitlines() or [""])[0]
+    return result.code, report.get("corruptions", 0), report.get("leaks", 0), words
+
+
+def data_extents(image):
+    """`qemu-img map` of the image alone: what each range is made of."""
+    return json.loads(must(["qemu-img", "map", "-U", "--output=json", "-f", "qcow2", image]))

@@ -1,0 +1,65 @@
+"""Running qbatch: by command line or manifest, the answer decoded."""
+import json
+import os
+
+from proc import run
+
+TOOL = os.environ.get("QBATCH", os.path.join(os.path.dirname(__file__), "../../build/qbatch"))
+
+
+class Answer:
+    """What one run said: exit code, a record per image, the summary."""
+
+    def __init__(self, result):
+        self.result, self.code = result, result.code
+        self.records, self.summary, self.noise = [], None, []
+        for line in result.out.splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                self.noise.append(line)
+                continue
+            if record.get("type") == "image":
+                self.records.append(record)
+            elif record.get("type") == "summary":
+                self.summary = record
+
+    @property
+    def crashed(self):
+        return self.result.crashed
+
+    @property
+    def first(self):
+        return self.records[0] if self.records else {}
+
+    @property
+    def status(self):
+        return self.first.get("status")
+
+    @property
+    def error(self):
+        return (self.first.get("error") or {}).get("code")
+
+    def __str__(self):
+        return (f"{' '.join(self.result.argv)}\nexit {self.code}\n{self.result.out}"
+                f"{self.result.err}")
+
+
+def absolute(tool):
+    return os.path.abspath(tool) if os.sep in tool else tool
+
+
+def qbatch(*argv, tool=None, **kwargs):
+    return Answer(run([absolute(tool or TOOL), *argv], **kwargs))
+
+
+def option_string(options):
+    """-o syntax: a comma inside a value is doubled."""
+    return ",".join(f"{k}={str(v).replace(',', ',,')}" for k, v in options.items())
+
+
+def amend(image, shrink=False, flags=(), tool=None, cwd=None, **options):
+    """`qbatch amend` on one image or a list of them."""
+    images = [image] if isinstance(image, (str, os.PathLike)) else list(image)
+    argv = ["amend", "--json", *flags, "-o", option_string(options)]
+    return qbatch(*argv, *(["--shrink"] if shrink else []), *images, tool=tool, cwd=cwd)

@@ -1,0 +1,208 @@
+"""One seed: makes the image, has it amended, and looks for anything that is not as it must be."""
+import os
+import random
+import shlex
+from dataclasses import dataclass, field
+
+import guest
+import model
+import proc
+import qcow2
+import recipe as recipes
+import request as requests
+from recipe import IMAGE
+
+
+@dataclass
+class Report:
+    seed: int
+    commands: list = field(default_factory=list)  # what made the image, then the request
+    outcome: str = ""
+    refusal: str = ""
+    violations: list = field(default_factory=list)  # (kind, words)
+
+    def complain(self, kind, words):
+        self.violations.append((kind, words))
+
+    def text(self):
+        lines = [f"seed {self.seed}: {self.outcome}"]
+        lines += ["    " + shlex.join(c) for c in self.commands]
+        lines += [f"    VIOLATION {kind}: {words}" for kind, words in self.violations]
+        return "\n".join(lines)
+
+
+@dataclass
+class Before:
+    """What is known of the image before the request."""
+
+    path: str
+    image: qcow2.Image
+    info: dict
+    layers: dict  # as they are to read afterwards, but for a new size
+    sha: str
+    file_size: int
+    corruptions: int
+    leaks: int
+
+
+def build(folder, recipe, report):
+    """Runs the recipe.  A signal (sigraise) and a failure of some commands are part of it."""
+    for command in [recipes.noise_command(recipe)] + recipe.commands:
+        done = proc.run(command, cwd=folder)
+        report.commands.append(command)
+        if done.code != 0 and command[1] == "create":
+            raise RuntimeError(f"{shlex.join(command)}: {done.err}")
+
+
+def look(folder, request):
+    path = os.path.join(folder, IMAGE)
+    _, corruptions, leaks, _ = guest.check(path)
+    return Before(path, qcow2.load(path), guest.info(path), expected_layers(path, request),
+                  proc.sha256(path), os.path.getsize(path), corruptions, leaks)
+
+
+def expected_layers(path, request):
+    """With a new backing file the content is what `qemu-img rebase -u` would make it.  Of a size that
+    is no multiple of 512 QEMU shows the whole sectors only: the bytes behind them count too."""
+    size = qcow2.load(path).size
+    copy = path + ".expected"
+    proc.copy_sparse(path, copy)
+    qcow2.patch_header(copy, size=(size + 511) // 512 * 512)
+    if request.backing_file is not None:
+        fmt = ["-F", request.backing_fmt] if request.backing_fmt else []
+        proc.must(["qemu-img", "rebase", "-u", "-f", "qcow2", "-b", request.backing_file, *fmt,
+                   copy])
+    try:
+        layers = guest.read_all(copy)
+    finally:
+        os.unlink(copy)
+    layers["active"] = layers["active"].resized(size)
+    return layers
+
+
+def check_refused(report, before, outcome, verdict, tool):
+    report.refusal = verdict.why
+    if proc.sha256(before.path) != before.sha:
+        report.complain("refusal changed the image", outcome.words)
+    if verdict.outcome == "amend" and tool.promises_everything:
+        report.complain("needless refusal", outcome.words)
+
+
+def check_content(report, before, request):
+    after = guest.read_all(before.path)
+    if after.keys() != before.layers.keys():
+        report.complain("wrong content", f"layers {list(after)} instead of {list(before.layers)}")
+    for name, content in after.items():
+        wanted = before.layers.get(name, content)
+        if name == "active":
+            wanted = wanted.resized(before.image.size if request.size is None else request.size)
+            wanted = wanted.resized(content.size)  # check_info judges the size
+        if content != wanted:
+            report.complain("wrong content", f"{name}: {content.difference(wanted)}")
+
+
+def check_metadata(report, before, tool):
+    code, corruptions, leaks, words = guest.check(before.path)
+    if corruptions > before.corruptions or not (code in (0, 3) or before.corruptions):
+        report.complain("broken metadata", f"{corruptions} corruptions (exit {code}): {words}")
+    elif leaks > before.leaks:
+        report.complain("leaked clusters", f"{leaks} leaks, {before.leaks} before")
+    size = os.path.getsize(before.path)
+    if tool.promises_everything and size % 512 and size != before.file_size:
+        report.complain("odd file length", f"{size} bytes")
+
+
+def check_info(report, before, request):
+    shown, image = guest.info(before.path), qcow2.load(before.path)
+    data = shown["format-specific"]["data"]
+    version = {None: before.image.version, "0.10": 2, "1.1": 3}[request.compat]
+    lazy = bool(before.image.compatible_features & 1) and version == 3
+    lazy = lazy if request.lazy_refcounts is None else request.lazy_refcounts
+    wanted = {
+        "compat": ({2: "0.10", 3: "1.1"}[version], data["compat"]),
+        "size": (before.image.size if request.size is None else request.size, image.size),
+        "lazy_refcounts": (lazy, data.get("lazy-refcounts", False)),
+        "refcount_bits": (request.refcount_bits or before.image.refcount_bits,
+                          data["refcount-bits"]),
+        "dirty": (False, shown.get("dirty-flag", False)),
+        "snapshots": ([s["name"] for s in before.info.get("snapshots", [])],
+                      [s["name"] for s in shown.get("snapshots", [])]),
+        "bitmaps": (bitmap_names(before.info), bitmap_names(shown)),
+    }
+    name, fmt = before.image.backing_file, before.info.get("backing-filename-format")
+    if request.backing_file is not None:
+        name, fmt = request.backing_file, request.backing_fmt
+    wanted["backing_file"] = (name, image.backing_file)
+    wanted["backing_fmt"] = (fmt if name else None, shown.get("backing-filename-format"))
+    for key, (want, have) in wanted.items():
+        if want != have:
+            report.complain("not as asked", f"{key} is {have}, not {want}")
+
+
+def bitmap_names(info):
+    return [b["name"] for b in info["format-specific"]["data"].get("bitmaps", [])]
+
+
+def check_next_write(report, before):
+    """A guest that writes everything must not reach into a snapshot."""
+    image = qcow2.load(before.path)
+    if not image.snapshots() or not image.size or report.violations:
+        return
+    copy = before.path + ".written"
+    proc.copy_sparse(before.path, copy)
+    length = min(image.size // 512 * 512, 1 << 20)
+    proc.run(recipes.qemu_io(copy, "qcow2", [f"write -q -P 238 0 {length}"]))
+    for name, content in guest.read_all(copy).items():
+        if name != "active" and content != before.layers[name]:
+            report.complain("next write hits a snapshot", name)
+    os.unlink(copy)
+
+
+def check_second_run(report, before, request, tool, folder):
+    sha = proc.sha256(before.path)
+    again = tool.amend(folder, request, report.seed)
+    if again.status != "unchanged":
+        report.complain("second run does not say unchanged", again.words)
+    if proc.sha256(before.path) != sha:
+        report.complain("second run wrote", again.words)
+
+
+def check_amended(report, before, request, outcome, verdict, tool, folder):
+    if verdict.outcome == "refuse" and tool.promises_everything:
+        report.complain("not refused", f"although {verdict.why}")
+        return
+    if tool.promises_everything and verdict.outcome == "amend":
+        if verdict.unchanged != (outcome.status == "unchanged"):
+            report.complain("needless change" if verdict.unchanged else "left undone", outcome.words)
+    if outcome.status == "unchanged" and proc.sha256(before.path) != before.sha:
+        report.complain("unchanged, but written", outcome.words)
+    check_metadata(report, before, tool)
+    check_info(report, before, request)
+    check_content(report, before, request)
+    check_next_write(report, before)
+    if tool.promises_everything:
+        check_second_run(report, before, request, tool, folder)
+
+
+def one_seed(seed, tool, folder):
+    rng = random.Random(seed)
+    report = Report(seed)
+    recipe = recipes.make(rng)
+    request = requests.make(rng, recipe)
+    build(folder, recipe, report)
+    try:
+        before = look(folder, request)
+    except guest.Unreadable:  # QEMU's kill -9 has cost content already
+        report.outcome = "unreadable"
+        return report
+    verdict = model.judge(before.image, before.info, request, before.corruptions)
+    outcome = tool.amend(folder, request, seed)
+    report.commands += outcome.commands
+    report.outcome = outcome.status
+    if outcome.status in ("changed", "unchanged"):
+        check_amended(report, before, request, outcome, verdict, tool, folder)
+    elif outcome.status == "refused":
+        check_refused(report, before, outcome, verdict, tool)
+    elif outcome.status != "timeout" or tool.promises_everything:
+        report.complain(outcome.status, outcome.words)
+    return report

@@ -1,0 +1,88 @@
+"""The programs that can be put to the test, each behind the same call.
+
+`amend(folder, request, number)` changes IMAGE and says what became of it.
+"""
+import os
+from dataclasses import dataclass
+
+import proc
+import qbatch
+from recipe import IMAGE
+
+
+@dataclass
+class Outcome:
+    status: str  # "changed", "unchanged", "refused", "crashed", "timeout"
+    words: str = ""
+    commands: list = None
+
+
+class Qbatch:
+    """By command line or by manifest, with either I/O back end: the seed decides."""
+
+    promises_everything = True
+
+    def __init__(self, path):
+        self.path = path
+
+    def amend(self, folder, request, number):
+        io = ["auto", "auto", "posix"][number % 3]
+        if number % 2:
+            answer = self.by_manifest(folder, request, io)
+        else:
+            answer = qbatch.amend(IMAGE, shrink=request.shrink, flags=["--io", io], tool=self.path,
+                                  cwd=folder, **request.options())
+        return Outcome(self.status(answer), str(answer), [answer.result.argv])
+
+    def by_manifest(self, folder, request, io):
+        lines = ["version: 1"]
+        if request.shrink:
+            lines.append("policy: {allow_shrink: true}")
+        lines += ["images:", f"  - path: {IMAGE}"]
+        lines += [f'    {key}: "{value}"' for key, value in request.options().items()]
+        with open(os.path.join(folder, "manifest.yaml"), "w", encoding="utf-8") as f:
+            f.write("\n".join(lines) + "\n")
+        return qbatch.qbatch("--json", "--io", io, "manifest.yaml", tool=self.path, cwd=folder)
+
+    @staticmethod
+    def status(answer):
+        if answer.result.timed_out:
+            return "timeout"
+        if answer.crashed:
+            return "crashed"
+        expected = {"changed": 0, "unchanged": 0, "failed": 1}
+        if answer.noise or not answer.summary or expected.get(answer.status) != answer.code:
+            return "unclear"
+        return "refused" if answer.status == "failed" else answer.status
+
+
+class QemuImg:
+    """`qemu-img amend`, and `qemu-img rebase -u` for the backing file, which amend cannot change."""
+
+    promises_everything = False  # it does not say `unchanged`, and has other reasons to refuse
+    patience_seconds = 20        # refcount_bits on an image of 2 MiB clusters takes minutes
+
+    def __init__(self, path):
+        self.path = path
+
+    def amend(self, folder, request, _number):
+        options = {k: v for k, v in request.options().items()
+                   if k not in ("backing_file", "backing_fmt", "zero_clusters")}
+        commands = []
+        if options:
+            commands.append([self.path, "amend", "-q", "-f", "qcow2", "-o",
+                             qbatch.option_string(options), IMAGE])
+        if request.backing_file is not None:
+            fmt = ["-F", request.backing_fmt] if request.backing_fmt else []
+            commands.append([self.path, "rebase", "-u", "-f", "qcow2", "-b", request.backing_file,
+                             *fmt, IMAGE])
+        for command in commands:
+            done = proc.run(command, cwd=folder, timeout=self.patience_seconds)
+            if done.code != 0:
+                status = "timeout" if done.timed_out else "crashed" if done.crashed else "refused"
+                return Outcome(status, done.err.strip(), commands)
+        return Outcome("changed", "", commands)
+
+
+def find(path):
+    return QemuImg(path) if os.path.basename(path) == "qemu-img" else Qbatch(qbatch.absolute(path))

@@ -1,0 +1,132 @@
+"""Files that are no images to write to: one clear line each, and the others go on."""
+import os
+
+import context  # noqa: F401
+import proc
+import qbatch
+from fixture import ImageTest, main
+
+
+class Files(ImageTest):
+    def fails(self, path, *codes, **kwargs):
+        answer = qbatch.amend(path, lazy_refcounts="on", cwd=self.folder, **kwargs)
+        self.assertFalse(answer.crashed or answer.result.timed_out, str(answer))
+        self.assertEqual((answer.code, answer.status), (1, "failed"), str(answer))
+        self.assertIn(answer.error, codes, str(answer))
+        return answer.first
+
+    def test_a_missing_file(self):
+        self.fails(self.path("none.qcow2"), "not_found")
+
+    def test_a_folder(self):
+        self.fails(self.folder, "not_qcow2", "unsupported", "io", "permission", "refused")
+
+    def test_a_fifo_is_not_waited_for(self):
+        os.mkfifo(self.path("fifo"))
+        self.fails(self.path("fifo"), "not_qcow2", "unsupported", "refused")
+
+    def test_a_character_device(self):
+        self.fails("/dev/null", "not_qcow2", "unsupported", "refused")
+
+    def test_a_raw_file_and_an_empty_one(self):
+        self.fails(self.raw("disk.raw", "1M"), "not_qcow2")
+        open(self.path("empty"), "w").close()
+        self.fails(self.path("empty"), "not_qcow2")
+
+    def test_other_formats(self):
+        for fmt in ("qed", "vmdk", "vdi", "vhdx", "vpc", "qcow"):
+            path = self.path(f"a.{fmt}")
+            if proc.run(["qemu-img", "create", "-q", "-f", fmt, path, "1M"]).code == 0:
+                with self.subTest(format=fmt):
+                    self.fails(path, "not_qcow2", "unsupported")
+
+    def test_a_link_that_leads_nowhere_and_one_that_leads_to_itself(self):
+        os.symlink("none", self.path("dangling"))
+        self.fails(self.path("dangling"), "not_found")
+        os.symlink("loop", self.path("loop"))
+        self.fails(self.path("loop"), "not_found", "io", "refused", "permission")
+
+    def test_a_read_only_file(self):
+        image = self.create()
+        os.chmod(image, 0o444)
+        sha = proc.sha256(image)
+        if os.geteuid() == 0:  # root may write anything: ask as nobody
+            os.chmod(self.folder, 0o755)
+            done = qbatch.qbatch("amend", "--json", "-o", "lazy_refcounts=on", image,
+                                 preexec=become_nobody)
+        else:
+            done = qbatch.amend(image, lazy_refcounts="on")
+        if done.code in (126, 127):
+            self.skipTest("nobody may not run the program here")
+        self.assertEqual((done.code, done.error), (1, "permission"), str(done))
+        self.assertEqual(proc.sha256(image), sha)
+
+    def test_the_others_go_on(self):
+        good = [self.create(f"{i}.qcow2") for i in range(3)]
+        images = [good[0], self.path("missing"), good[1], self.raw("x.raw", "1M"), good[2]]
+        answer = qbatch.amend(images, lazy_refcounts="on")
+        self.assertEqual(answer.code, 1)
+        self.assertEqual([r["status"] for r in answer.records],
+                         ["changed", "failed", "changed", "failed", "changed"], str(answer))
+        self.assertEqual([r["path"] for r in answer.records], images)
+
+    def test_after_an_error_policy_stop_starts_nothing_more(self):
+        images = [self.create(f"{i}.qcow2") for i in range(3)]
+        before = proc.sha256(images[2])
+        answer = self.run_manifest("""
+            version: 1
+            policy: {on_error: stop}
+            limits: {jobs: 1}
+            defaults: {lazy_refcounts: on}
+            images: [{path: 0.qcow2}, {path: missing.qcow2}, {path: 1.qcow2}, {path: 2.qcow2}]
+            """)
+        self.assertIn(answer.code, (1, 2), str(answer))
+        self.assertIsNotNone(before)
+        self.assertFalse(answer.crashed, str(answer))
+
+
+def become_nobody():
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+
+class OneFileTwice(ImageTest):
+    def setUp(self):
+        super().setUp()
+        self.image = self.create()
+        self.sha = proc.sha256(self.image)
+
+    def refused_as_duplicate(self, other):
+        answer = self.run_manifest(f"""
+            version: 1
+            defaults: {{lazy_refcounts: on}}
+            images: [{{path: a.qcow2}}, {{path: {other}}}]
+            """)
+        self.assertEqual(answer.code, 2, str(answer))
+        self.assertIn("fleet.yaml:3", answer.result.err)
+        self.assertEqual(proc.sha256(self.image), self.sha)
+
+    def test_by_its_own_name(self):
+        self.refused_as_duplicate("a.qcow2")
+
+    def test_by_another_spelling(self):
+        self.refused_as_duplicate("./a.qcow2")
+
+    def test_by_a_symbolic_link(self):
+        os.symlink("a.qcow2", self.path("link.qcow2"))
+        self.refused_as_duplicate("link.qcow2")
+
+    def test_by_a_hard_link(self):
+        os.link(self.image, self.path("hard.qcow2"))
+        self.refused_as_duplicate("hard.qcow2")
+
+    def test_on_the_command_line(self):
+        answer = qbatch.amend([self.image, self.image], lazy_refcounts="on")
+        self.assertIn(answer.code, (1, 2), str(answer))
+        self.assertFalse(answer.crashed)
+        self.assert_sound(self.image)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+"""Damaged and hostile images: a clear error, no crash, bounded work, and never a changed byte."""
+import os
+import random
+import resource
+
+import context  # noqa: F401
+import guest
+import proc
+import qbatch
+import qcow2
+from fixture import MIB, ImageTest, main
+
+REQUESTS = ({"compat": "0.10"}, {"refcount_bits": 64}, {"lazy_refcounts": "on"},
+            {"size": 1 << 34})
+PATIENCE_SECONDS = 60
+UGLY = (1, 0x1FF, 1 << 20, 1 << 40, 1 << 55, (1 << 56) - 512, (1 << 63) - 1, (1 << 64) - 1)
+
+
+def bounded_memory():
+    """A hostile header must not make the tool ask for the machine's memory.  (ASan needs its own.)"""
+    if not os.environ.get("QBATCH_SANITIZED"):
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+
+
+class Hostile(ImageTest):
+    def victim(self, **options):
+        self.raw("base.raw", "1M", "write -q -P 9 0 1M")
+        image = self.create(cluster_size=4096, backing="base.raw", backing_fmt="raw", **options)
+        self.io(image, "write -q -P 1 0 256k", "write -q -c -P 2 512k 4k", "write -q -z 0 64k",
+                "write -q -z -u 600k 64k")
+        self.snapshot(image, "s")
+        self.io(image, "write -q -P 3 0 32k")
+        return image
+
+    def withstands(self, image, request):
+        """Amended or refused; refused means untouched, amended means sound.  The status."""
+        sha = proc.sha256(image)
+        argv = ["amend", "--json", "-o", qbatch.option_string(request), image]
+        answer = qbatch.qbatch(*argv, timeout=PATIENCE_SECONDS, preexec=bounded_memory)
+        self.assertFalse(answer.crashed or answer.result.timed_out, str(answer))
+        self.assertIn(answer.code, (0, 1), str(answer))
+        if answer.status == "failed":
+            self.assertEqual(proc.sha256(image), sha, str(answer))
+            self.assertNotIn(answer.error, ("internal", "verify", "memory"), str(answer))
+            self.assertTrue(answer.first["error"]["message"])
+        return answer
+
+    def check_withstands(self, image):
+        sha = proc.sha256(image)
+        answer = qbatch.qbatch("check", image, timeout=PATIENCE_SECONDS, preexec=bounded_memory)
+        self.assertFalse(answer.crashed or answer.result.timed_out, str(answer))
+        self.assertEqual(proc.sha256(image), sha)
+
+    def spoil(self, image, offset, data):
+        """One copy with these bytes spoiled meets a request (in turn) and a check."""
+        one = self.copy(image, "spoiled.qcow2")
+        qcow2.patch(one, offset, data)
+        self.turn = getattr(self, "turn", -1) + 1
+        self.check_withstands(one)
+        return self.withstands(one, REQUESTS[self.turn % len(REQUESTS)])
+
+    def test_each_field_of_the_header(self):
+        image = self.victim()
+        for name, (offset, code) in qcow2.HEADER_FIELDS.items():
+            width = 4 if code == "I" else 8
+            for value in UGLY:
+                with self.subTest(field=name, value=hex(value)):
+                    self.spoil(image, offset, (value % (1 << 8 * width)).to_bytes(width, "big"))
+
+    def test_header_fields_that_only_shift_a_table_by_a_cluster(self):
+        image = self.victim()
+        found = qcow2.load(image)
+        for name in ("l1_table_offset", "refcount_table_offset", "snapshots_offset"):
+            for target in (0, 4096, found.l1_table_offset, found.refcount_table_offset,
+                           found.l1()[0] & qcow2.L1_OFFSET):
+                if target != found.header[name]:
+                    with self.subTest(field=name, target=hex(target)):
+                        answer = self.spoil(image, qcow2.HEADER_FIELDS[name][0],
+                                            target.to_bytes(8, "big"))
+                        self.assertIn(answer.status, ("failed", "changed"))
+
+    def test_each_extension(self):
+        image = self.victim()
+        for extension in qcow2.load(image).extensions():
+            for value in (0, 7, 0x7FFFFFFF, 0xFFFFFFF8, 0xFFFFFFFF, 4096):
+                with self.subTest(extension=hex(extension.type), length=hex(value)):
+                    self.spoil(image, extension.offset - 4, value.to_bytes(4, "big"))
+
+    def test_l1_entries(self):
+        image = self.victim()
+        found = qcow2.load(image)
+        for value in (*UGLY, found.l1_table_offset, found.refcount_table_offset, 4096, 4097):
+            for flag in (0, qcow2.COPIED):
+                with self.subTest(entry=hex(value | flag)):
+                    self.spoil(image, found.l1_table_offset, (value | flag).to_bytes(8, "big"))
+
+    def test_l2_entries_of_every_layer(self):
+        image = self.victim()
+        found = qcow2.load(image)
+        for l1, _ in found.l1s():
+            place = found.l2_entry_offset(0, l1)
+            for value in (*UGLY, 1 << 62, qcow2.COMPRESSED | 0xFFFFFFFFFFFF, 4096 | 1, 512):
+                with self.subTest(layer=hex(l1), entry=hex(value)):
+                    self.spoil(image, place, (value % (1 << 64)).to_bytes(8, "big"))
+
+    def test_refcount_table_and_blocks(self):
+        image = self.victim()
+        found = qcow2.load(image)
+        block = found.u64(found.refcount_table_offset)
+        for place in (found.refcount_table_offset, found.refcount_table_offset + 8, block,
+                      block + 64):
+            for value in (0, *UGLY, found.l1_table_offset):
+                with self.subTest(place=hex(place), value=hex(value)):
+                    self.spoil(image, place, value.to_bytes(8, "big"))
+
+    def test_the_snapshot_table(self):
+        image = self.victim()
+        at = qcow2.load(image).snapshots_offset
+        for offset, width in ((0, 8), (8, 4), (12, 2), (14, 2), (32, 4), (36, 4), (40, 8), (48, 8)):
+            for value in UGLY:
+                with self.subTest(offset=offset, value=hex(value)):
+                    self.spoil(image, at + offset,
+                               (value % (1 << 8 * width)).to_bytes(width, "big"))
+
+    def test_truncated_files(self):
+        image = self.victim()
+        size = os.path.getsize(image)
+        for length in (0, 1, 3, 4, 71, 72, 103, 104, 511, 512, 4095, 4096, 8192, 12288, size // 2,
+                       size - 4096, size - 512, size - 1):
+            with self.subTest(length=length):
+                one = self.copy(image, "cut.qcow2")
+                os.truncate(one, length)
+                self.check_withstands(one)
+                for request in REQUESTS[:2]:
+                    answer = self.withstands(one, request)
+                    if length < size - 8192:
+                        self.assertEqual(answer.status, "failed", str(answer))
+
+    def test_random_bytes_in_the_metadata(self):
+        image = self.victim()
+        rng = random.Random(7)
+        found = qcow2.load(image)
+        tables = [0, found.l1_table_offset, found.refcount_table_offset, found.snapshots_offset,
+                  found.u64(found.refcount_table_offset)]
+        tables += [e & qcow2.L1_OFFSET for e in found.l1() if e]
+        for number in range(60):
+            with self.subTest(number=number):
+                self.spoil(image, rng.choice(tables) + rng.randrange(256), rng.randbytes(8))
+
+
+class ManyReferences(ImageTest):
+    def one_l2_named_by_every_l1_entry(self, entries):
+        image = self.create(size=entries * 512 * 64, cluster_size=512, compat="1.1")
+        self.io(image, "write -q -P 1 0 512", "write -q -z -u 512 4k")
+        found = qcow2.load(image)
+        table = found.l1()[0].to_bytes(8, "big")
+        qcow2.patch(image, found.l1_table_offset, table * entries)
+        return image
+
+    def test_one_l2_table_named_by_thousands_of_l1_entries_does_not_make_work_grow(self):
+        for entries in (1000, 100000):
+            image = self.one_l2_named_by_every_l1_entry(entries)
+            sha = proc.sha256(image)
+            answer = qbatch.amend(image, compat="0.10")
+            self.assertEqual(answer.code, 1, str(answer))
+            self.assertEqual(proc.sha256(image), sha)
+            read = answer.first.get("io", {}).get("read_bytes", 0)
+            self.assertLess(read, 4 * os.path.getsize(image) + MIB)
+
+    def test_one_l1_named_by_thousands_of_snapshots_does_not_either(self):
+        image = self.create(size="64M", cluster_size=512)
+        self.io(image, "write -q -P 1 0 64k")
+        self.snapshot(image, "s")
+        many = 20000
+        found = qcow2.load(image)
+        first = found.snapshots()[0]
+        length = (40 + first.extra_size + len(first.id) + len(first.name) + 7) // 8 * 8
+        entry = found.data[first.offset:first.offset + length]
+        table = -(-os.path.getsize(image) // 512) * 512
+        qcow2.patch(image, table, (entry * many).ljust(-(-length * many // 512) * 512, b"\0"))
+        qcow2.patch_header(image, snapshots_offset=table, nb_snapshots=many)
+        answer = qbatch.amend(image, compat="0.10")
+        self.assertFalse(answer.crashed)
+        self.assertEqual(answer.code, 1, str(answer)[:2000])
+
+    def test_a_huge_sparse_disk_with_nothing_in_it_is_cheap(self):
+        image = self.create(size="60T")
+        record = self.amended(image, compat="0.10")
+        self.assert_sound(image)
+        self.assertLess(record["io"]["read_bytes"] + record["io"]["write_bytes"], 16 * MIB)
+
+
+class Check(ImageTest):
+    """`qbatch check` agrees with `qemu-img check`."""
+
+    def agree(self, image):
+        code, corruptions, leaks, _ = guest.check(image)
+        sha = proc.sha256(image)
+        answer = qbatch.qbatch("check", "--json", image)
+        self.assertFalse(answer.crashed, str(answer))
+        record = answer.first
+        self.assertEqual((record["corruptions"] > 0, record["leaks"]), (corruptions > 0, leaks),
+                         str(answer))
+        self.assertEqual(answer.code == 0, code == 0, str(answer))
+        self.assertEqual(proc.sha256(image), sha)
+
+    def test_on_sound_images(self):
+        for number, options in enumerate(({}, {"compat": "0.10"}, {"cluster_size": 512},
+                                          {"extended_l2": "on"}, {"compression_type": "zstd"},
+                                          {"refcount_bits": 1})):
+            image = self.create(f"{number}.qcow2", **options)
+            self.io(image, "write -q -P 1 0 100k", "write -q -c -P 2 512k 64k", "write -q -z 0 64k")
+            with self.subTest(**options):
+                self.agree(image)
+
+    def test_on_leaks(self):
+        image = self.create()
+        for _ in range(3):
+            qcow2.append_cluster(image, b"leak")
+        self.agree(image)
+
+    def test_on_refcounts_that_are_too_low(self):
+        image = self.create()
+        self.io(image, "write -q -P 1 0 256k")
+        _, entry = self.first_entry(image)
+        qcow2.set_refcount(image, (entry & qcow2.L2_OFFSET) >> 16, 0)
+        self.agree(image)
+
+    def test_on_wrong_copied_flags(self):
+        image = self.create()
+        self.io(image, "write -q -P 1 0 256k")
+        place, entry = self.first_entry(image)
+        qcow2.patch_u64(image, place, entry & ~qcow2.COPIED)
+        self.agree(image)
+
+    def test_on_dirty_images(self):
+        image = self.create(lazy_refcounts="on")
+        self.killed_io(image, "write -q -P 1 0 256k")
+        self.agree(image)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""^C, SIGTERM and kill -9 at any moment: each image is its old self or fully amended."""
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import context  # noqa: F401
+import guest
+import proc
+import qbatch
+from fixture import ImageTest, main
+
+FLEET = 12
+
+
+class Interrupted(ImageTest):
+    def setUp(self):
+        super().setUp()
+        self.raw("base.raw", "4M", "write -q -P 9 0 4M")
+        first = self.create("00.qcow2", size="4M", backing="base.raw", backing_fmt="raw",
+                            cluster_size=4096)
+        self.io(first, "write -q -P 1 0 1M", "write -q -z 256k 256k", "write -q -z -u 2M 1M")
+        self.snapshot(first, "s")
+        self.io(first, "write -q -P 2 0 128k")
+        self.images = [first] + [self.copy(first, f"{i:02}.qcow2") for i in range(1, FLEET)]
+        self.original = self.copy(first, "original")
+        self.layers = guest.read_all(first)
+        self.fleet = self.manifest("""
+            version: 1
+            limits: {jobs: 2}
+            images: [{path: "*.qcow2", compat: "0.10"}]
+            """)
+
+    def start(self):
+        return subprocess.Popen([qbatch.absolute(qbatch.TOOL), "--json", self.fleet], text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def how_long(self):
+        """Seconds that a whole run takes here: only to aim at its middle."""
+        began = time.monotonic()
+        self.start().communicate(timeout=120)
+        took = time.monotonic() - began
+        self.restore()
+        return took
+
+    def restore(self):
+        for image in self.images:
+            shutil.copyfile(self.original, image)
+
+    def assert_old_or_new(self):
+        for image in self.images:
+            self.assert_sound(image)
+            self.assert_same_layers(self.layers, guest.read_all(image))
+
+    def test_kill_9_at_any_moment_leaves_old_or_new_images_and_the_next_run_ends_the_work(self):
+        took, rng = self.how_long(), random.Random(9)
+        for _ in range(12):
+            run = self.start()
+            time.sleep(rng.random() * took)
+            run.kill()
+            run.communicate()
+            self.assert_old_or_new()
+            answer = qbatch.qbatch("--json", self.fleet)
+            self.assertEqual(answer.code, 0, str(answer))
+            self.assert_old_or_new()
+            self.restore()
+
+    def test_ctrl_c_and_sigterm_report_every_image_and_exit_75(self):
+        took, rng = self.how_long(), random.Random(10)
+        codes = set()
+        for number in range(10):
+            run = self.start()
+            time.sleep(rng.random() * took)
+            run.send_signal(signal.SIGINT if number % 2 else signal.SIGTERM)
+            out, _ = run.communicate(timeout=60)
+            answer = qbatch.Answer(proc.Result(["qbatch"], run.returncode, out, ""))
+            codes.add(answer.code)
+            if answer.code not in (0, -signal.SIGINT, -signal.SIGTERM):  # over, or not yet begun
+                self.assertEqual(answer.code, 75, out)
+                self.assertEqual(len(answer.records), FLEET, out)
+                self.assertIsNotNone(answer.summary)
+                self.assertLessEqual({r["status"] for r in answer.records},
+                                     {"changed", "interrupted", "unchanged"})
+            self.assert_old_or_new()
+            self.restore()
+        self.assertLessEqual(codes, {0, 75, -signal.SIGINT, -signal.SIGTERM})
+
+
+if __name__ == "__main__":
+    main()
