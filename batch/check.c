@@ -17,8 +17,19 @@ struct checking {
     struct qb_checked checked;
     size_t room;
     bool json, quiet;
-    bool many; /* the image's name stands before what is said of it */
+    bool many;  /* the image's name stands before what is said of it */
+    bool named; /* and has been printed */
+    FILE *out;  /* standard error for a quiet check, which says only what is wrong */
 };
+
+static void name_it(struct checking *c)
+{
+    if (c->many && !c->named) {
+        qb_text_safe(c->out, c->checked.path);
+        fputs(":\n", c->out);
+    }
+    c->named = true;
+}
 
 static void keep(struct checking *c, bool is_leak, uint64_t offset, const char *text)
 {
@@ -46,29 +57,35 @@ static void on_finding(void *arg, bool is_leak, uint64_t offset, const char *tex
 
     if (c->json) {
         keep(c, is_leak, offset, text);
-    } else if (!c->quiet || !is_leak) {
-        fputs(is_leak ? "Leaked: " : "ERROR: ", stdout);
-        qb_text_safe(stdout, text);
-        if (offset != QB_NOWHERE)
-            printf(" at 0x%llx", (unsigned long long)offset);
-        putchar('\n');
+        return;
     }
+    name_it(c);
+    fputs(is_leak ? "Leaked: " : "ERROR: ", c->out);
+    qb_text_safe(c->out, text);
+    if (offset != QB_NOWHERE)
+        fprintf(c->out, " at 0x%llx", (unsigned long long)offset);
+    fputc('\n', c->out);
 }
 
-static void print_verdict(const struct checking *c)
+static void print_verdict(struct checking *c)
 {
     const struct qb_check_result *r = &c->checked.result;
 
-    if (r->corruptions + r->leaks == 0 && !c->quiet)
-        puts("No errors were found on the image.");
+    if (c->quiet && r->corruptions + r->leaks == 0)
+        return;
+    name_it(c);
+    if (r->corruptions + r->leaks == 0)
+        fputs("No errors were found on the image.\n", c->out);
     if (r->corruptions)
-        printf("\n%llu errors were found on the image.\n"
-               "Data may be corrupted, or further writes to the image may corrupt it.\n",
-               (unsigned long long)r->corruptions);
+        fprintf(c->out,
+                "\n%llu errors were found on the image.\n"
+                "Data may be corrupted, or further writes to the image may corrupt it.\n",
+                (unsigned long long)r->corruptions);
     if (r->leaks)
-        printf("\n%llu leaked clusters were found on the image.\n"
-               "This means waste of disk space, but no harm to data.\n",
-               (unsigned long long)r->leaks);
+        fprintf(c->out,
+                "\n%llu leaked clusters were found on the image.\n"
+                "This means waste of disk space, but no harm to data.\n",
+                (unsigned long long)r->leaks);
 }
 
 static void print_numbers(const struct qb_check_result *r)
@@ -94,7 +111,7 @@ static void print_error(const struct qb_checked *k)
     fputc('\n', stderr);
 }
 
-static void tell(const struct checking *c)
+static void tell(struct checking *c)
 {
     if (c->json) {
         qb_line_checked(stdout, &c->checked);
@@ -116,10 +133,7 @@ static void check_one(struct checking *c, const char *path, enum qb_io_kind io)
 
     *k = (struct qb_checked){.path = path};
     c->room = 0;
-    if (c->many && !c->json) {
-        qb_text_safe(stdout, path);
-        puts(":");
-    }
+    c->named = false;
     k->counted = qb_check_image(path, io, on_finding, c, &k->result, &k->err) == 0;
     tell(c);
     for (size_t i = 0; i < k->n_findings; i++)
@@ -150,10 +164,13 @@ int qb_command_check(const struct qb_cli *cli)
 {
     struct checking c = {.json = qb_cli_has(cli, QB_OPTION_JSON),
                          .quiet = qb_cli_has(cli, QB_OPTION_QUIET),
-                         .many = cli->n_operands > 1};
+                         .many = cli->n_operands > 1,
+                         .out = stdout};
     struct qb_check_summary sum = {0};
     int code;
 
+    if (c.quiet)
+        c.out = stderr;
     for (size_t i = 0; i < cli->n_operands && !qb_signal_seen(); i++) {
         check_one(&c, cli->operands[i], cli->io);
         count(&sum, &c.checked);

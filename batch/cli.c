@@ -65,24 +65,6 @@ static enum qb_option option_of(int value)
     return (enum qb_option)i;
 }
 
-enum qb_command qb_command_find(const char *name)
-{
-    int i = QB_COMMAND_RUN + 1;
-
-    while (i < QB_COMMAND_COUNT && strcmp(qb_commands[i].name, name) != 0)
-        i++;
-    return (enum qb_command)i;
-}
-
-const char *qb_command_nearest(const char *name)
-{
-    const char *names[QB_COMMAND_COUNT] = {0};
-
-    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++)
-        names[i - 1] = qb_commands[i].name;
-    return qb_text_nearest(name, names);
-}
-
 /* ---- complaints ------------------------------------------------------------------------------ */
 
 static const char *program(enum qb_command command)

@@ -1,6 +1,8 @@
 #include "batch/commands.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/own.h"
 #include "batch/keys.h"
@@ -100,6 +102,57 @@ static int parse_keys(const struct qb_cli *cli, struct qb_batch *batch, struct q
     return worst;
 }
 
+struct named_file {
+    const char *path;
+    dev_t dev;
+    ino_t ino;
+};
+
+static int by_file(const void *a, const void *b)
+{
+    const struct named_file *x = a, *y = b;
+
+    if (x->dev != y->dev)
+        return x->dev < y->dev ? -1 : 1;
+    return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+/* One image under two names would be amended twice, and lock itself out.  A file that is not there
+ * is for the run to tell of. */
+static int check_distinct(const struct qb_batch *batch)
+{
+    QB_AUTO(qb_buf) struct named_file *files = calloc(batch->n_jobs, sizeof(*files));
+    struct stat st;
+    size_t n = 0;
+
+    for (size_t i = 0; files && i < batch->n_jobs; i++)
+        if (stat(batch->jobs[i].path, &st) == 0)
+            files[n++] = (struct named_file){batch->jobs[i].path, st.st_dev, st.st_ino};
+    if (!files)
+        return -1;
+    qsort(files, n, sizeof(*files), by_file);
+    for (size_t i = 1; i < n; i++)
+        if (by_file(&files[i - 1], &files[i]) == 0) {
+            fputs("qbatch amend: one file is named twice: ", stderr);
+            qb_text_safe(stderr, files[i - 1].path);
+            fputs(" and ", stderr);
+            qb_text_safe(stderr, files[i].path);
+            fputc('\n', stderr);
+            return -1;
+        }
+    return 0;
+}
+
+static int add_images(const struct qb_cli *cli, const struct qb_request *rq, struct qb_batch *batch)
+{
+    for (size_t i = 0; i < cli->n_operands; i++)
+        if (!qb_batch_add(batch, cli->operands[i], 0, rq)) {
+            fputs("qbatch: out of memory\n", stderr);
+            return -1;
+        }
+    return check_distinct(batch);
+}
+
 int qb_command_amend(const struct qb_cli *cli)
 {
     __attribute__((cleanup(free_batch))) struct qb_batch batch;
@@ -120,11 +173,8 @@ int qb_command_amend(const struct qb_cli *cli)
         fputs("qbatch amend: an image is missing (see qbatch amend --help)\n", stderr);
         return refuse(cli, "an image is missing");
     }
-    for (size_t i = 0; i < cli->n_operands; i++)
-        if (!qb_batch_add(&batch, cli->operands[i], 0, &rq)) {
-            fputs("qbatch: out of memory\n", stderr);
-            return EXIT_USAGE;
-        }
+    if (add_images(cli, &rq, &batch) < 0)
+        return refuse(cli, "the images cannot be amended together; nothing was touched");
     return run(cli, &batch);
 }
 

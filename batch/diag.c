@@ -74,16 +74,16 @@ static int by_place(const void *a, const void *b)
 void qb_diags_sort(struct qb_diags *diags)
 {
     size_t n = diags->list.n;
-    struct qb_diag *sorted = malloc((n + 1) * sizeof(*sorted));
-    struct qb_diag **order = malloc((n + 1) * sizeof(*order));
+    struct qb_diag *sorted = n ? malloc(n * sizeof(*sorted)) : NULL;
+    struct qb_diag **order = n ? malloc(n * sizeof(*order)) : NULL;
 
-    for (size_t i = 0; order && i < n; i++)
-        order[i] = diags->list.items + i;
     if (order && sorted) { /* without memory they stay in the order they were found in */
+        for (size_t i = 0; i < n; i++)
+            order[i] = diags->list.items + i;
         qsort(order, n, sizeof(*order), by_place);
         for (size_t i = 0; i < n; i++)
             sorted[i] = *order[i];
-        memcpy(diags->list.items ? diags->list.items : sorted, sorted, n * sizeof(*sorted));
+        memcpy(diags->list.items, sorted, n * sizeof(*sorted));
     }
     free(order);
     free(sorted);

@@ -65,7 +65,7 @@ static int complain(struct qb_select *select, const struct twice *t, size_t more
     char more_text[64] = "";
 
     if (more)
-        snprintf(more_text, sizeof(more_text), "; and %zu more files of this place", more);
+        snprintf(more_text, sizeof(more_text), "; and %zu more like it", more);
     if (same_path)
         return qb_diag_add(select->diags, QB_M_SAME_FILE, later->at, NULL,
                            "\"%s\" is reached twice, first in line %u%s", later->path,

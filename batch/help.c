@@ -1,14 +1,33 @@
 /* Everything that can be read off cli.def: the usage, --help, completion, and the options of the
- * manual page. */
+ * manual page; and the commands by name. */
 #include <ctype.h>
 #include <string.h>
 
 #include "batch/cli.h"
+#include "batch/text.h"
 
 enum {
     OPTION_WIDTH = 26, /* columns of the option itself */
     LINE_WIDTH = 92,
 };
+
+enum qb_command qb_command_find(const char *name)
+{
+    int i = QB_COMMAND_RUN + 1;
+
+    while (i < QB_COMMAND_COUNT && strcmp(qb_commands[i].name, name) != 0)
+        i++;
+    return (enum qb_command)i;
+}
+
+const char *qb_command_nearest(const char *name)
+{
+    const char *names[QB_COMMAND_COUNT] = {0};
+
+    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++)
+        names[i - 1] = qb_commands[i].name;
+    return qb_text_nearest(name, names);
+}
 
 static void print_synopsis(FILE *f, const char *before, enum qb_command command)
 {

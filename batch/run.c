@@ -90,8 +90,7 @@ static int open_workers(struct run *r, struct qb_err *err)
     if (qb_sched_open(workers, r->options->io, &r->sched, &fell_back, err) < 0)
         return -1;
     if (fell_back && r->listener->notice) {
-        snprintf(text, sizeof(text),
-                 "io_uring is not used here: %s; going on with ordinary system calls", fell_back);
+        snprintf(text, sizeof(text), "%s; going on with ordinary system calls", fell_back);
         r->listener->notice(r->listener->arg, text);
     }
     return 0;
@@ -276,24 +275,31 @@ static void give_up(struct run *r)
     tell(r);
 }
 
+static void run_waves(void *arg)
+{
+    struct run *r = arg;
+    size_t n;
+
+    while (r->done < r->batch->n_jobs && !stopped(r) &&
+           !(r->failed && r->batch->policy.on_error == QB_ON_ERROR_STOP)) {
+        n = qb_queue_take(r->queue, now(), r->wave_size, r->taken);
+        if (n > 0)
+            run_wave(r, n);
+        else
+            wait_or_untangle(r);
+        tell(r);
+    }
+    give_up(r);
+}
+
 int qb_run(const struct qb_batch *batch, const struct qb_run_options *options,
            const struct qb_listener *listener, struct qb_err *err)
 {
     __attribute__((cleanup(close_run))) struct run r = {
         .batch = batch, .options = options, .listener = listener};
-    size_t n;
 
     if (open_run(&r, err) < 0)
         return -1;
-    while (r.done < batch->n_jobs && !stopped(&r) &&
-           !(r.failed && batch->policy.on_error == QB_ON_ERROR_STOP)) {
-        n = qb_queue_take(r.queue, now(), r.wave_size, r.taken);
-        if (n > 0)
-            run_wave(&r, n);
-        else
-            wait_or_untangle(&r);
-        tell(&r);
-    }
-    give_up(&r);
+    qb_sched_run(r.sched, run_waves, &r);
     return 0;
 }

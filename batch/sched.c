@@ -1,6 +1,8 @@
 #include "batch/sched.h"
 
 #include <omp.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/own.h"
@@ -12,8 +14,23 @@ struct worker {
     struct qb_err err;
 };
 
+/* The loop that all workers are in, or wait for. */
+struct loop {
+    pthread_mutex_t mutex;
+    pthread_cond_t posted, left;
+    unsigned long number; /* of the loop; the workers wait for the next one */
+    unsigned inside;      /* workers but the first that have not left it yet */
+    bool over;            /* there will be no more */
+    size_t n;
+    atomic_size_t next;
+    qb_sched_fn *fn;
+    void *arg;
+};
+
 struct qb_sched {
-    unsigned n; /* never more threads than this in a loop */
+    unsigned n;   /* never more threads than this in a loop */
+    bool running; /* inside qb_sched_run */
+    struct loop loop;
     struct qb_topo *topo;
     struct worker workers[];
 };
@@ -74,16 +91,84 @@ void qb_sched_close(struct qb_sched *s)
     free(s);
 }
 
+static void take_part(struct qb_sched *s, unsigned me)
+{
+    struct loop *l = &s->loop;
+
+    for (size_t i; (i = atomic_fetch_add(&l->next, 1)) < l->n;)
+        l->fn(l->arg, s->workers[me].io, i);
+}
+
+/* What a worker but the first does: sleep, take part in a loop, sleep. */
+static void serve(struct qb_sched *s, unsigned me)
+{
+    struct loop *l = &s->loop;
+    unsigned long seen = 0;
+
+    pthread_mutex_lock(&l->mutex);
+    for (;;) {
+        while (l->number == seen && !l->over)
+            pthread_cond_wait(&l->posted, &l->mutex);
+        if (l->over)
+            break;
+        seen = l->number;
+        pthread_mutex_unlock(&l->mutex);
+        take_part(s, me);
+        pthread_mutex_lock(&l->mutex);
+        if (--l->inside == 0)
+            pthread_cond_signal(&l->left);
+    }
+    pthread_mutex_unlock(&l->mutex);
+}
+
+static void dismiss(struct qb_sched *s)
+{
+    pthread_mutex_lock(&s->loop.mutex);
+    s->loop.over = true;
+    pthread_cond_broadcast(&s->loop.posted);
+    pthread_mutex_unlock(&s->loop.mutex);
+}
+
+void qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg)
+{
+    s->loop = (struct loop){.mutex = PTHREAD_MUTEX_INITIALIZER,
+                            .posted = PTHREAD_COND_INITIALIZER,
+                            .left = PTHREAD_COND_INITIALIZER};
+#pragma omp parallel num_threads(s->n)
+    if (omp_get_thread_num() == 0) {
+        /* The runtime may have given fewer threads than last time. */
+        s->running = omp_get_num_threads() == (int)s->n;
+        body(arg);
+        s->running = false;
+        dismiss(s);
+    } else {
+        serve(s, (unsigned)omp_get_thread_num());
+    }
+}
+
 void qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg)
 {
-    if (s->n == 1 || n == 1) { /* not worth waking anybody */
+    struct loop *l = &s->loop;
+
+    if (!s->running || s->n == 1 || n == 1) { /* not worth waking anybody */
         for (size_t i = 0; i < n; i++)
             fn(arg, s->workers[0].io, i);
         return;
     }
-#pragma omp parallel for num_threads(s->n) schedule(dynamic)
-    for (size_t i = 0; i < n; i++)
-        fn(arg, s->workers[omp_get_thread_num()].io, i);
+    pthread_mutex_lock(&l->mutex);
+    l->n = n;
+    l->fn = fn;
+    l->arg = arg;
+    atomic_store(&l->next, 0);
+    l->inside = s->n - 1;
+    l->number++;
+    pthread_cond_broadcast(&l->posted);
+    pthread_mutex_unlock(&l->mutex);
+    take_part(s, 0);
+    pthread_mutex_lock(&l->mutex);
+    while (l->inside > 0)
+        pthread_cond_wait(&l->left, &l->mutex);
+    pthread_mutex_unlock(&l->mutex);
 }
 
 struct qb_io *qb_sched_io(struct qb_sched *s)

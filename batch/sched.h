@@ -15,8 +15,14 @@ int qb_sched_open(unsigned workers, enum qb_io_kind kind, struct qb_sched **out,
                   const char **fell_back, struct qb_err *err);
 void qb_sched_close(struct qb_sched *sched);
 
+/* Runs body(arg) on the calling thread, with the other workers at hand for its loops.  Between the
+ * loops they sleep: what a wave does alone (its barriers above all) takes long enough that spinning
+ * would cost more processor time than all the work. */
+void qb_sched_run(struct qb_sched *sched, void (*body)(void *arg), void *arg);
+
 /* Calls fn(arg, io, i) once for every i of [0, n), in any order and many at a time, and returns
- * after the last.  Only the thread that opened the sched may call this. */
+ * after the last.  Only the thread that opened the sched may call this; outside qb_sched_run it is
+ * an ordinary loop. */
 typedef void qb_sched_fn(void *arg, struct qb_io *io, size_t i);
 void qb_sched_each(struct qb_sched *sched, size_t n, qb_sched_fn *fn, void *arg);
 

@@ -220,8 +220,8 @@ static int take_event(struct parse *p, const yaml_event_t *e, bool *documents)
         return open_collection(p, QB_NODE_MAPPING, at);
     case YAML_ALIAS_EVENT:
         qb_diag_add(p->diags, QB_M_ALIAS, at, NULL,
-                    "aliases (*%.*s) are not supported; write the value out", QUOTED_MAX,
-                    (const char *)e->data.alias.anchor);
+                    "aliases (*%.*s) are not supported; a pattern that begins with * needs quotes",
+                    QUOTED_MAX, (const char *)e->data.alias.anchor);
         p->incomplete = true;
         return put_hole(p, at);
     case YAML_SEQUENCE_END_EVENT:
@@ -233,36 +233,46 @@ static int take_event(struct parse *p, const yaml_event_t *e, bool *documents)
     }
 }
 
-/* The text at the problem.  The mark counts characters, not bytes. */
-static const char *parser_at(const struct parse *p)
+/* The character at the problem.  The mark counts characters, not bytes. */
+static char problem_character(const struct parse *p)
 {
     const char *s = p->text;
 
     for (size_t i = p->parser.problem_mark.index; i > 0 && *s; i--)
         s += QB_MAX(qb_text_utf8(s), 1);
-    return s;
+    return *s;
 }
 
-/* libyaml's own words, with the usual causes named first. */
+/* libyaml's own words, or better ones for the usual causes. */
+static const char *problem_of(const struct parse *p)
+{
+    const char *problem = p->parser.problem ? p->parser.problem : "not YAML";
+
+    if (strstr(problem, "that cannot start any token"))
+        return problem_character(p) == '\t'
+                   ? "a tab cannot indent YAML; use spaces"
+                   : "this character cannot begin a text; put the text in quotes";
+    if (strstr(problem, "mapping values are not allowed"))
+        return "a key cannot stand here; look at the indent, and put a text that has \": \" in "
+               "quotes";
+    return problem;
+}
+
 static int syntax_mistake(struct parse *p)
 {
     const yaml_parser_t *y = &p->parser;
     struct qb_place at = place_of(&y->problem_mark, &y->problem_mark);
-    const char *problem = y->problem ? y->problem : "not YAML";
+    const char *context = y->context ? y->context : "";
 
     if (y->error == YAML_MEMORY_ERROR)
         return qb_diag_memory(p->diags);
-    if (strstr(problem, "that cannot start any token"))
-        problem = *parser_at(p) == '\t'
-                      ? "a tab cannot indent YAML; use spaces"
-                      : "this character cannot begin a text; put the text in quotes";
-    if (strstr(problem, "mapping values are not allowed"))
-        problem =
-            "a key cannot stand here; look at the indent, and put a text that has \": \" in quotes";
-    if (y->context && y->context_mark.line != y->problem_mark.line)
+    if (strcmp(context, "while scanning an alias") == 0)
+        return qb_diag_add(p->diags, QB_M_SYNTAX, place_of(&y->context_mark, &y->problem_mark),
+                           NULL, "a text that begins with * must be in quotes");
+    if (*context && y->context_mark.line != y->problem_mark.line)
         return qb_diag_add(p->diags, QB_M_SYNTAX, at, NULL, "%s (%s that begins in line %zu)",
-                           problem, y->context, y->context_mark.line + 1);
-    return qb_diag_add(p->diags, QB_M_SYNTAX, at, NULL, "%s", problem);
+                           problem_of(p), context, y->context_mark.line + 1);
+    return qb_diag_add(p->diags, QB_M_SYNTAX, at, NULL, "%s", problem_of(p));
 }
 
 static int read_events(struct parse *p)
@@ -311,21 +321,9 @@ int qb_yaml_parse(struct qb_yaml *yaml, struct qb_diags *diags)
     return p.incomplete ? -1 : rc;
 }
 
-/* ---- small questions ------------------------------------------------------------------------- */
-
 const char *qb_node_kind_name(const struct qb_node *node)
 {
     static const char *const names[] = {"a text", "a list", "a mapping"};
 
     return names[node->kind];
-}
-
-bool qb_node_is_null(const struct qb_node *node)
-{
-    return node->plain && (strcmp(node->text, "null") == 0 || strcmp(node->text, "~") == 0);
-}
-
-bool qb_node_is_blank(const struct qb_node *node)
-{
-    return node->plain && !node->text[0];
 }

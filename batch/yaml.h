@@ -7,6 +7,8 @@
 #ifndef QB_BATCH_YAML_H
 #define QB_BATCH_YAML_H
 
+#include <string.h>
+
 #include "batch/diag.h"
 
 enum {
@@ -43,9 +45,15 @@ void qb_yaml_free(struct qb_yaml *yaml);
 const char *qb_node_kind_name(const struct qb_node *node);
 
 /* Whether a scalar is YAML's null, written out: null or ~, without quotes. */
-bool qb_node_is_null(const struct qb_node *node);
+static inline bool qb_node_is_null(const struct qb_node *node)
+{
+    return node->plain && (strcmp(node->text, "null") == 0 || strcmp(node->text, "~") == 0);
+}
 
 /* Whether nothing at all is written where the scalar should be. */
-bool qb_node_is_blank(const struct qb_node *node);
+static inline bool qb_node_is_blank(const struct qb_node *node)
+{
+    return node->plain && !node->text[0];
+}
 
 #endif

@@ -203,7 +203,7 @@ static int check_space(const struct qb_plan *plan, struct qb_err *err)
         return qb_fail(err, QB_E_NO_SPACE, QB_NOWHERE,
                        "the device has %llu bytes, and the amended image needs %llu",
                        (unsigned long long)file->size, (unsigned long long)plan->new_size);
-    if (file->is_block_device || file->fd < 0 || fstatvfs(file->fd, &fs) < 0)
+    if (need == 0 || file->is_block_device || file->fd < 0 || fstatvfs(file->fd, &fs) < 0)
         return 0;
     have = (uint64_t)fs.f_frsize * (geteuid() == 0 ? fs.f_bfree : fs.f_bavail);
     if (need > have)

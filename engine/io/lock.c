@@ -5,9 +5,10 @@
  * of two who come at the same time at least one sees the other.  The locks belong to the open file,
  * not to the process: two opens inside one process exclude each other too.
  *
- * An amend holds more than `qemu-img amend` does: byte 200 as well, which keeps readers out, since
- * what they cached of the tables would be wrong after the flip.  It does not look at byte 100: all
- * readers hold it, and those who came with `-U` asked for it; the others show on 201 and 203. */
+ * An amend holds more than `qemu-img amend` does: all four permissions, used and not shared, in two
+ * calls.  Byte 200 keeps readers out, since what they cached of the tables would be wrong after the
+ * flip.  It does not look at byte 100: all readers hold it, and those who came with `-U` asked for
+ * it; the others show on 201 and 203. */
 #include "io/file.h"
 
 #include <errno.h>
@@ -18,19 +19,23 @@
 #define SHARES_NOT 200
 #define RETRIES    4
 
+struct bytes {
+    short first, end;
+};
+
 struct lock_rule {
-    short held[8]; /* bytes, ended by 0 */
-    short probed[8];
+    struct bytes held[4]; /* ended by an empty range */
+    struct bytes probed[4];
 };
 
 static const struct lock_rule amend_rule = {
-    .held = {100, 101, 103, 200, 201, 203},
-    .probed = {200, 201, 203, 101, 103},
+    .held = {{100, 104}, {200, 204}},
+    .probed = {{200, 204}, {101, 104}},
 };
 
 static const struct lock_rule reader_rule = {
-    .held = {100, 201, 203},
-    .probed = {200, 101, 103},
+    .held = {{100, 101}, {201, 202}, {203, 204}},
+    .probed = {{200, 201}, {101, 102}, {103, 104}},
 };
 
 static const char *const permissions[] = {"consistent read", "write", "write unchanged", "resize"};
@@ -47,10 +52,10 @@ static bool no_locks_here(int errnum)
     return errnum == ENOLCK || errnum == EINVAL || errnum == EOPNOTSUPP || errnum == ENOSYS;
 }
 
-static int conflict(short byte, struct qb_err *err)
+static int conflict(off_t byte, struct qb_err *err)
 {
     const char *how = byte >= SHARES_NOT ? "does not share" : "uses";
-    const char *what = permissions[byte % 100];
+    const char *what = permissions[byte % 100 % 4];
 
     return qb_fail(err, QB_E_LOCKED, QB_NOWHERE,
                    "image is locked: another process %s \"%s\" (is a virtual machine or another "
@@ -59,32 +64,32 @@ static int conflict(short byte, struct qb_err *err)
 }
 
 /* 0, an errno, or -1 with *err filled. */
-static int hold(const struct qb_file *file, const short *bytes, struct qb_err *err)
+static int hold(const struct qb_file *file, const struct bytes *b, struct qb_err *err)
 {
     struct flock fl;
     int errnum;
 
-    for (; *bytes; bytes++) {
-        errnum = lock_call(file, F_OFD_SETLK, F_RDLCK, *bytes, 1, &fl);
+    for (; b->end; b++) {
+        errnum = lock_call(file, F_OFD_SETLK, F_RDLCK, b->first, b->end - b->first, &fl);
         if (errnum == EAGAIN || errnum == EACCES)
-            return conflict(*bytes, err);
+            return conflict(b->first, err);
         if (errnum)
             return errnum;
     }
     return 0;
 }
 
-static int probe(const struct qb_file *file, const short *bytes, struct qb_err *err)
+static int probe(const struct qb_file *file, const struct bytes *b, struct qb_err *err)
 {
     struct flock fl;
     int errnum;
 
-    for (; *bytes; bytes++) {
-        errnum = lock_call(file, F_OFD_GETLK, F_WRLCK, *bytes, 1, &fl);
+    for (; b->end; b++) {
+        errnum = lock_call(file, F_OFD_GETLK, F_WRLCK, b->first, b->end - b->first, &fl);
         if (errnum)
             return errnum;
         if (fl.l_type != F_UNLCK)
-            return conflict(*bytes, err);
+            return conflict(fl.l_start < b->first ? b->first : fl.l_start, err);
     }
     return 0;
 }
@@ -105,13 +110,14 @@ static int try_lock(const struct qb_file *file, const struct lock_rule *rule, st
 int qb_file_lock(struct qb_file *file, bool for_amend, struct qb_err *err)
 {
     const struct lock_rule *rule = for_amend ? &amend_rule : &reader_rule;
-    unsigned seed = (unsigned)getpid();
+    unsigned seed;
     int rc;
 
     if (file->mem)
         return 0;
     rc = try_lock(file, rule, err);
     /* Two who come at the same time see each other and both step back: the pauses differ. */
+    seed = rc < 0 ? (unsigned)getpid() : 0;
     for (unsigned again = 0; rc < 0 && again < RETRIES; again++) {
         usleep((seed = seed * 1103515245u + 12345u) >> 16 & 0xfff);
         rc = try_lock(file, rule, err);

@@ -78,7 +78,8 @@ class ImageTest(unittest.TestCase):
         """Amends; the image is then sound and of whole clusters.  The record of the report."""
         answer = qbatch.amend(image, shrink, flags, cwd=self.folder, **options)
         self.assertEqual((answer.code, answer.status), (0, status), str(answer))
-        self.assertEqual(os.path.getsize(image) % 512, 0)
+        if status == "changed":
+            self.assertEqual(os.path.getsize(image) % 512, 0)
         return answer.first
 
     def amended_keeping_content(self, image, shrink=False, flags=(), **options):
@@ -108,6 +109,14 @@ class ImageTest(unittest.TestCase):
         self.assertIn(words, answer.first["error"]["message"])
         self.assert_untouched(image, sha, stat)
         return answer.first
+
+    def never_accepted(self, image, **options):
+        """Refused, or a usage error: in any case nothing is touched."""
+        sha, stat = proc.sha256(image), os.stat(image)
+        answer = qbatch.amend(image, shrink=True, cwd=self.folder, **options)
+        self.assertFalse(answer.crashed, str(answer))
+        self.assertIn(answer.code, (1, 2), str(answer))
+        self.assert_untouched(image, sha, stat)
 
     def assert_untouched(self, image, sha, stat):
         self.assertEqual(proc.sha256(image), sha, "the image was written")

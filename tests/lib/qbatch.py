@@ -19,7 +19,7 @@ class Answer:
             except ValueError:
                 self.noise.append(line)
                 continue
-            if record.get("type") == "image":
+            if record.get("type") in ("image", "check"):
                 self.records.append(record)
             elif record.get("type") == "summary":
                 self.summary = record

@@ -59,7 +59,7 @@ class Backing(ImageTest):
         image = self.create()
         self.amended(image, backing_file="n" * 1023, backing_fmt="raw")
         self.assertEqual(qcow2.load(image).backing_file, "n" * 1023)
-        self.refused(image, backing_file="n" * 1024, backing_fmt="raw")
+        self.never_accepted(image, backing_file="n" * 1024, backing_fmt="raw")
 
     def test_with_512_byte_clusters_a_name_that_does_not_fit_is_refused(self):
         image = self.create(cluster_size=512)

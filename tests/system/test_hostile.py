@@ -4,7 +4,6 @@ import random
 import resource
 
 import context  # noqa: F401
-import guest
 import proc
 import qbatch
 import qcow2
@@ -188,55 +187,6 @@ class ManyReferences(ImageTest):
         record = self.amended(image, compat="0.10")
         self.assert_sound(image)
         self.assertLess(record["io"]["read_bytes"] + record["io"]["write_bytes"], 16 * MIB)
-
-
-class Check(ImageTest):
-    """`qbatch check` agrees with `qemu-img check`."""
-
-    def agree(self, image):
-        code, corruptions, leaks, _ = guest.check(image)
-        sha = proc.sha256(image)
-        answer = qbatch.qbatch("check", "--json", image)
-        self.assertFalse(answer.crashed, str(answer))
-        record = answer.first
-        self.assertEqual((record["corruptions"] > 0, record["leaks"]), (corruptions > 0, leaks),
-                         str(answer))
-        self.assertEqual(answer.code == 0, code == 0, str(answer))
-        self.assertEqual(proc.sha256(image), sha)
-
-    def test_on_sound_images(self):
-        for number, options in enumerate(({}, {"compat": "0.10"}, {"cluster_size": 512},
-                                          {"extended_l2": "on"}, {"compression_type": "zstd"},
-                                          {"refcount_bits": 1})):
-            image = self.create(f"{number}.qcow2", **options)
-            self.io(image, "write -q -P 1 0 100k", "write -q -c -P 2 512k 64k", "write -q -z 0 64k")
-            with self.subTest(**options):
-                self.agree(image)
-
-    def test_on_leaks(self):
-        image = self.create()
-        for _ in range(3):
-            qcow2.append_cluster(image, b"leak")
-        self.agree(image)
-
-    def test_on_refcounts_that_are_too_low(self):
-        image = self.create()
-        self.io(image, "write -q -P 1 0 256k")
-        _, entry = self.first_entry(image)
-        qcow2.set_refcount(image, (entry & qcow2.L2_OFFSET) >> 16, 0)
-        self.agree(image)
-
-    def test_on_wrong_copied_flags(self):
-        image = self.create()
-        self.io(image, "write -q -P 1 0 256k")
-        place, entry = self.first_entry(image)
-        qcow2.patch_u64(image, place, entry & ~qcow2.COPIED)
-        self.agree(image)
-
-    def test_on_dirty_images(self):
-        image = self.create(lazy_refcounts="on")
-        self.killed_io(image, "write -q -P 1 0 256k")
-        self.agree(image)
 
 
 if __name__ == "__main__":

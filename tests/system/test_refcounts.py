@@ -16,8 +16,8 @@ class Widths(ImageTest):
             for second in WIDTHS:
                 with self.subTest(first=first, second=second):
                     one = self.copy(image, "one.qcow2")
-                    self.amended(one, refcount_bits=first,
-                                 status="unchanged" if first == 16 else "changed")
+                    if first != 16:
+                        self.amended(one, refcount_bits=first)
                     if first != second:
                         self.amended_keeping_content(one, refcount_bits=second)
 
@@ -34,11 +34,7 @@ class Widths(ImageTest):
         image = self.create()
         for bits in (0, 3, 63, 65, 128, -1, 4294967304, "8x", ""):
             with self.subTest(bits=bits):
-                sha = guest.read_active(image)
-                answer = qbatch.amend(image, refcount_bits=bits)
-                self.assertIn(answer.code, (1, 2), str(answer))
-                self.assertTrue(guest.read_active(image) == sha)
-                self.assertEqual(qcow2.load(image).refcount_bits, 16)
+                self.never_accepted(image, refcount_bits=bits)
 
     def test_an_empty_image_of_2_mib_clusters_costs_a_few_blocks(self):
         image = self.create(size="16G", cluster_size=2 * MIB)

@@ -4,7 +4,6 @@ import os
 import context  # noqa: F401
 import guest
 import proc
-import qbatch
 import qcow2
 from fixture import GIB, KIB, MIB, ImageTest, main
 
@@ -172,12 +171,9 @@ class OddSizes(ImageTest):
 
     def test_a_size_of_zero_or_nonsense_is_never_assumed(self):
         image = self.create()
-        sha = proc.sha256(image)
         for size in ("", "x", "1GB", "-1", "99999999999999999999", "1.5", "0x", "1M M", "+"):
             with self.subTest(size=size):
-                answer = qbatch.amend(image, shrink=True, size=size)
-                self.assertIn(answer.code, (1, 2), str(answer))
-                self.assertEqual(proc.sha256(image), sha)
+                self.never_accepted(image, size=size)
 
 
 if __name__ == "__main__":

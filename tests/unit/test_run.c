@@ -1,6 +1,7 @@
 /* Runs of whole batches on small real files: the order of waves and of what is told, policies,
  * interruption.  What an amend does inside an image is not the subject here. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -228,6 +229,7 @@ static void a_request_may_end_a_circle_but_not_make_one(void)
     make_image("y", "x");
     make_image("base", NULL);
     make_image("top", "base");
+    make_image("self", "self");
     qb_batch_init(&batch);
     add(&batch, "x", 3);
     add(&batch, "y", 2);
@@ -235,10 +237,13 @@ static void a_request_may_end_a_circle_but_not_make_one(void)
     batch.jobs[0].request.set |= QB_KEY_BACKING_FILE; /* x: none */
     batch.jobs[2].request.set |= QB_KEY_BACKING_FILE;
     batch.jobs[2].request.backing_file = "top";
+    add(&batch, "self", 3);
+    batch.jobs[3].request.set |= QB_KEY_BACKING_FILE;
     told = run(&batch);
     CU_ASSERT_EQUAL(told.status[0], QB_STATUS_CHANGED);
     CU_ASSERT_EQUAL(told.status[1], QB_STATUS_CHANGED);
     CU_ASSERT_EQUAL(told.code[2], QB_E_BACKING_LOOP);
+    CU_ASSERT_EQUAL(told.status[3], QB_STATUS_CHANGED);
     qb_batch_free(&batch);
 }
 
@@ -331,6 +336,32 @@ static void a_locked_image_is_skipped_or_fails_as_the_policy_says(void)
     qb_batch_free(&batch);
 }
 
+static void *let_go_soon(void *fd)
+{
+    usleep(250000);
+    close(*(int *)fd);
+    return NULL;
+}
+
+static void an_image_whose_lock_goes_in_time_is_amended_after_the_others(void)
+{
+    struct qb_batch batch;
+    struct told told;
+    pthread_t thread;
+    int fd;
+
+    make_fleet(&batch);
+    fd = hold("a");
+    batch.policy.on_locked = QB_ON_LOCKED_WAIT;
+    batch.policy.lock_timeout_seconds = 30;
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, let_go_soon, &fd), 0);
+    told = run(&batch);
+    pthread_join(thread, NULL);
+    for (size_t i = 0; i < N; i++)
+        CU_ASSERT_EQUAL(told.status[i], QB_STATUS_CHANGED);
+    qb_batch_free(&batch);
+}
+
 /* ---- interruption ---------------------------------------------------------------------------- */
 
 static atomic_uint calls_left;
@@ -417,6 +448,7 @@ int main(void)
         UNIT(after_a_failure_stop_starts_nothing_more),
         UNIT(timeout_fails_an_image_before_its_flip),
         UNIT(a_locked_image_is_skipped_or_fails_as_the_policy_says),
+        UNIT(an_image_whose_lock_goes_in_time_is_amended_after_the_others),
         UNIT(wherever_a_run_ends_the_backing_file_was_amended_first),
         UNIT(interrupted_at_any_moment_every_image_is_told_of_and_is_old_or_amended),
     };

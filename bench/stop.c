@@ -1,0 +1,61 @@
+#include "bench/stop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+
+static volatile sig_atomic_t asked;
+static volatile pid_t child;
+
+static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+enum { SIGNALS = sizeof(signals) / sizeof(signals[0]) };
+
+/* The first signal lets the child end its own way; the second does not. */
+static void on_signal(int number)
+{
+    int saved = errno;
+
+    (void)number;
+    if (child > 0)
+        kill(-child, asked ? SIGKILL : SIGTERM);
+    asked = 1;
+    errno = saved;
+}
+
+static void the_set(sigset_t *set)
+{
+    sigemptyset(set);
+    for (size_t i = 0; i < SIGNALS; i++)
+        sigaddset(set, signals[i]);
+}
+
+void bench_stop_install(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    the_set(&action.sa_mask);
+    for (size_t i = 0; i < SIGNALS; i++)
+        sigaction(signals[i], &action, NULL);
+}
+
+bool bench_stop_asked(void)
+{
+    return asked;
+}
+
+void bench_stop_hold(void)
+{
+    sigset_t set;
+
+    the_set(&set);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+void bench_stop_release(pid_t group)
+{
+    sigset_t set;
+
+    child = group;
+    the_set(&set);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}

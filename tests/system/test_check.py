@@ -1,0 +1,62 @@
+"""`qbatch check` counts what `qemu-img check` counts, and never writes."""
+import context  # noqa: F401
+import guest
+import proc
+import qbatch
+import qcow2
+from fixture import ImageTest, main
+
+
+class Check(ImageTest):
+    def agree(self, image):
+        code, corruptions, leaks, _ = guest.check(image)
+        sha = proc.sha256(image)
+        answer = qbatch.qbatch("check", "--json", image)
+        self.assertFalse(answer.crashed, str(answer))
+        found = answer.first
+        self.assertEqual((found["corruptions"], found["leaks"]), (corruptions, leaks), str(answer))
+        self.assertEqual(answer.code, code, str(answer))
+        self.assertEqual(proc.sha256(image), sha)
+
+    def test_on_sound_images(self):
+        for number, options in enumerate(({}, {"compat": "0.10"}, {"cluster_size": 512},
+                                          {"extended_l2": "on"}, {"compression_type": "zstd"},
+                                          {"refcount_bits": 1})):
+            image = self.create(f"{number}.qcow2", **options)
+            self.io(image, "write -q -P 1 0 100k", "write -q -c -P 2 512k 64k", "write -q -z 0 64k")
+            with self.subTest(**options):
+                self.agree(image)
+
+    def test_on_leaks(self):
+        image = self.create()
+        for _ in range(3):
+            qcow2.append_cluster(image, b"leak")
+        self.agree(image)
+
+    def test_on_refcounts_that_are_too_low(self):
+        image = self.create()
+        self.io(image, "write -q -P 1 0 256k")
+        _, entry = self.first_entry(image)
+        qcow2.set_refcount(image, (entry & qcow2.L2_OFFSET) >> 16, 0)
+        self.agree(image)
+
+    def test_on_wrong_copied_flags(self):
+        image = self.create()
+        self.io(image, "write -q -P 1 0 256k")
+        place, entry = self.first_entry(image)
+        qcow2.patch_u64(image, place, entry & ~qcow2.COPIED)
+        self.agree(image)
+
+    def test_on_dirty_images(self):
+        image = self.create(lazy_refcounts="on")
+        self.killed_io(image, "write -q -P 1 0 256k")
+        self.agree(image)
+
+    def test_people_are_told_in_words(self):
+        done = qbatch.qbatch("check", self.create())
+        self.assertEqual(done.code, 0, str(done))
+        self.assertIn("No errors", done.result.out)
+
+
+if __name__ == "__main__":
+    main()
