@@ -7,7 +7,8 @@
 
 /* ---- amend keys ------------------------------------------------------------------------------ */
 
-/* A request keeps its texts longer than the tree lives. */
+/* The text of a key's value; one that the request will point to is kept longer than the tree lives.
+ */
 static int keep_text(struct qb_reader *r, const struct qb_key_row *key, const struct qb_node *value,
                      const char **out)
 {
@@ -19,8 +20,8 @@ static int keep_text(struct qb_reader *r, const struct qb_key_row *key, const st
         return qb_diag_add(r->diags, QB_M_NO_VALUE, value->key->at, NULL,
                            "\"%s\" has no value; write '' or null for none", key->name);
     *out = qb_field_text(value, r->diags);
-    if (!*out)
-        return -1;
+    if (!*out || !qb_key_takes_none(key)) /* only such keys keep the pointer */
+        return *out ? 0 : -1;
     *out = qb_batch_keep(r->batch, *out, strlen(*out));
     return *out ? 0 : qb_diag_memory(r->diags);
 }

@@ -527,8 +527,7 @@ static int plan_all(struct visit *v, struct qb_err *err)
         return -1;
     if (count_outs(v, err) < 0)
         return -1;
-    if ((plan->recheck_copied || (plan->target.repair && plan->census.copied_wrong)) &&
-        plan_copied(v, err) < 0)
+    if ((plan->recheck_copied || plan->census.copied_wrong) && plan_copied(v, err) < 0)
         return -1;
     if (number_new_clusters(plan, err) < 0)
         return -1;

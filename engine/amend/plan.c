@@ -119,8 +119,9 @@ static int check_bitmaps(struct qb_io *io, const struct qb_plan *plan, struct qb
     if (qb_bitmaps_fit(io, plan->img, plan->target.header.size, &fit, err) < 0)
         return -1;
     if (!fit)
-        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                       "the persistent bitmaps would have to grow with the disk, which is not supported yet");
+        return qb_fail(
+            err, QB_E_UNSUPPORTED, QB_NOWHERE,
+            "the persistent bitmaps would have to grow with the disk, which is not supported yet");
     return 0;
 }
 
@@ -222,7 +223,8 @@ static void plan_sizes(struct qb_plan *plan)
     if (plan->rewrites) {
         plan->cut_size = plan->base;
         plan->new_size = plan->zero_base + plan->zero_len;
-        plan->append_ranges[plan->n_append_ranges++] = (struct qb_range){plan->base, plan->new_size};
+        plan->append_ranges[plan->n_append_ranges++] =
+            (struct qb_range){plan->base, plan->new_size};
     }
     /* Other tools want whole sectors: an odd length is rounded up once the image is amended. */
     plan->final_size = plan->new_size;

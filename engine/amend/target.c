@@ -221,15 +221,17 @@ int qb_target_check_snapshots(const struct qb_image *img, const struct qb_target
     for (size_t i = 0; i < img->snapshots.list.n; i++) {
         const struct qb_snapshot *s = &img->snapshots.list.items[i];
         const char *id = (const char *)s->raw + sizeof(struct qb_disk_snapshot) + s->extra_len;
+        const char *name = s->name_len ? id + s->id_len : id;
+        int len = s->name_len ? s->name_len : s->id_len;
 
         if (s->disk_size != img->header.size)
             return REFUSE(
-                "version 2 cannot describe snapshot %.*s: its disk has %llu bytes, not %llu",
-                s->id_len, id, (unsigned long long)s->disk_size,
-                (unsigned long long)img->header.size);
+                "version 2 cannot describe snapshot \"%.*s\": its disk has %llu bytes, not %llu",
+                len, name, (unsigned long long)s->disk_size, (unsigned long long)img->header.size);
         if (s->vm_state_size > UINT32_MAX)
-            return REFUSE("version 2 cannot describe snapshot %.*s: its VM state has %llu bytes",
-                          s->id_len, id, (unsigned long long)s->vm_state_size);
+            return REFUSE(
+                "version 2 cannot describe snapshot \"%.*s\": its VM state has %llu bytes", len,
+                name, (unsigned long long)s->vm_state_size);
     }
     return 0;
 }

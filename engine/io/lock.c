@@ -5,10 +5,9 @@
  * of two who come at the same time at least one sees the other.  The locks belong to the open file,
  * not to the process: two opens inside one process exclude each other too.
  *
- * An amend holds more than `qemu-img amend` does: all four permissions, used and not shared, in two
- * calls.  Byte 200 keeps readers out, since what they cached of the tables would be wrong after the
- * flip.  It does not look at byte 100: all readers hold it, and those who came with `-U` asked for
- * it; the others show on 201 and 203. */
+ * An amend holds more than `qemu-img amend` does: byte 200 keeps readers out, since what they
+ * cached of the tables would be wrong after the flip.  It does not look at byte 100: all readers
+ * hold it, and those who came with `-U` asked for it; the others show on 201 and 203. */
 #include "io/file.h"
 
 #include <errno.h>
@@ -24,13 +23,13 @@ struct bytes {
 };
 
 struct lock_rule {
-    struct bytes held[4]; /* ended by an empty range */
-    struct bytes probed[4];
+    struct bytes held[5]; /* ended by an empty range */
+    struct bytes probed[5];
 };
 
 static const struct lock_rule amend_rule = {
-    .held = {{100, 104}, {200, 204}},
-    .probed = {{200, 204}, {101, 104}},
+    .held = {{100, 102}, {103, 104}, {200, 202}, {203, 204}},
+    .probed = {{200, 202}, {203, 204}, {101, 102}, {103, 104}},
 };
 
 static const struct lock_rule reader_rule = {
@@ -55,7 +54,7 @@ static bool no_locks_here(int errnum)
 static int conflict(off_t byte, struct qb_err *err)
 {
     const char *how = byte >= SHARES_NOT ? "does not share" : "uses";
-    const char *what = permissions[byte % 100 % 4];
+    const char *what = permissions[byte % 100];
 
     return qb_fail(err, QB_E_LOCKED, QB_NOWHERE,
                    "image is locked: another process %s \"%s\" (is a virtual machine or another "

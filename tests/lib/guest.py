@@ -70,13 +70,17 @@ def read_raw(path):
     return Content(size, chunks)
 
 
+def qemu_img(*argv):
+    done = run(["qemu-img", *argv])
+    if done.code:
+        raise Unreadable(f"{done.argv}: {done.err}")
+
+
 def convert(image, *options):
     """The disk as a guest would read it.  Options go to `qemu-img convert`."""
     raw = image + ".raw"
     try:
-        done = run(["qemu-img", "convert", "-t", "unsafe", "-O", "raw", *options, image, raw])
-        if done.code:
-            raise Unreadable(f"{done.argv}: {done.err}")
+        qemu_img("convert", "-t", "unsafe", "-O", "raw", *options, image, raw)
         return read_raw(raw)
     finally:
         if os.path.exists(raw):
@@ -96,7 +100,7 @@ def read_snapshot(image, snapshot, disk_size):
     if qcow2.load(copy).version > 2:
         qcow2.patch_header(copy, autoclear_features=0)  # with bitmaps QEMU would not go back
     try:
-        must(["qemu-img", "snapshot", "-a", snapshot.id, copy])
+        qemu_img("snapshot", "-a", snapshot.id, copy)
         return read_active(copy)
     finally:
         os.unlink(copy)

@@ -38,7 +38,7 @@ class Before:
     path: str
     image: qcow2.Image
     info: dict
-    layers: dict  # as they are to read afterwards, but for a new size
+    layers: dict  # as they are to read afterwards, but for a new size; None: QEMU cannot tell
     sha: str
     file_size: int
     corruptions: int
@@ -57,7 +57,11 @@ def build(folder, recipe, report):
 def look(folder, request):
     path = os.path.join(folder, IMAGE)
     _, corruptions, leaks, _ = guest.check(path)
-    return Before(path, qcow2.load(path), guest.info(path), expected_layers(path, request),
+    try:
+        layers = expected_layers(path, request)
+    except guest.Unreadable:
+        layers = None
+    return Before(path, qcow2.load(path), guest.info(path), layers,
                   proc.sha256(path), os.path.getsize(path), corruptions, leaks)
 
 
@@ -70,12 +74,9 @@ def expected_layers(path, request):
     qcow2.patch_header(copy, size=(size + 511) // 512 * 512)
     if request.backing_file is not None:
         fmt = ["-F", request.backing_fmt] if request.backing_fmt else []
-        proc.must(["qemu-img", "rebase", "-u", "-f", "qcow2", "-b", request.backing_file, *fmt,
-                   copy])
-    try:
-        layers = guest.read_all(copy)
-    finally:
-        os.unlink(copy)
+        guest.qemu_img("rebase", "-u", "-f", "qcow2", "-b", request.backing_file, *fmt, copy)
+    layers = guest.read_all(copy)
+    os.unlink(copy)
     layers["active"] = layers["active"].resized(size)
     return layers
 
@@ -171,6 +172,9 @@ def check_amended(report, before, request, outcome, verdict, tool, folder):
     if verdict.outcome == "refuse" and tool.promises_everything:
         report.complain("not refused", f"although {verdict.why}")
         return
+    if before.layers is None:
+        report.outcome = "unreadable"
+        return
     if tool.promises_everything and verdict.outcome == "amend":
         if verdict.unchanged != (outcome.status == "unchanged"):
             report.complain("needless change" if verdict.unchanged else "left undone", outcome.words)
@@ -190,11 +194,7 @@ def one_seed(seed, tool, folder):
     recipe = recipes.make(rng)
     request = requests.make(rng, recipe)
     build(folder, recipe, report)
-    try:
-        before = look(folder, request)
-    except guest.Unreadable:  # QEMU's kill -9 has cost content already
-        report.outcome = "unreadable"
-        return report
+    before = look(folder, request)
     verdict = model.judge(before.image, before.info, request, before.corruptions)
     outcome = tool.amend(folder, request, seed)
     report.commands += outcome.commands

@@ -16,6 +16,8 @@ def refusals(image, request, version, size):
     snapshots = image.snapshots()
     bits = request.refcount_bits or image.refcount_bits
     down = image.version == 3 and version == 2
+    if image.incompatible_features & qcow2.INCOMPAT_CORRUPT:
+        yield "QEMU has marked the image corrupt"
     if request.lazy_refcounts and version == 2:
         yield "version 2 has no lazy refcounts"
     if version == 2 and bits != 16:

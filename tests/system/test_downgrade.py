@@ -56,6 +56,20 @@ class ZeroClustersAndSnapshots(ImageTest):
         self.assertEqual(len(set(tables[:3])), 1)
         self.assertEqual(found.refcount(tables[0] // found.cluster_size), 3)
 
+    def test_a_table_shared_by_many_snapshots_is_written_once(self):
+        self.raw("base.raw", "1M", "write -q -P 9 0 1M")
+        image = self.create(backing="base.raw", backing_fmt="raw", cluster_size=4096)
+        self.io(image, "write -q -z -u 0 64k")
+        few = self.copy(image, "few.qcow2")
+        for number in range(40):
+            self.snapshot(image, f"s{number}")
+        one = self.amended_keeping_content(few, compat="0.10")
+        many = self.amended_keeping_content(image, compat="0.10")
+        self.assertEqual(one["clusters"]["expanded"], many["clusters"]["expanded"])
+        l1_and_snapshot_tables = 42 * 4096
+        self.assertLess(many["io"]["write_bytes"],
+                        one["io"]["write_bytes"] + 2 * l1_and_snapshot_tables)
+
     def test_the_next_guest_write_does_not_land_in_the_snapshot(self):
         self.raw("base.raw", "1M", "write -q -P 9 0 1M")
         image = self.create(backing="base.raw", backing_fmt="raw")

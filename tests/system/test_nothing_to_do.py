@@ -80,6 +80,19 @@ class NothingToDo(ImageTest):
                 self.assertEqual(record["io"]["write_bytes"], 512)
 
 
+    def test_a_header_that_is_full_keeps_its_length_instead_of_failing(self):
+        image = self.create(cluster_size=512)
+        name = "f" * (512 - 128)
+        extensions = b"\xe2\x79\x2a\xca\0\0\0\x03raw".ljust(16, b"\0") + b"\0" * 8
+        qcow2.patch(image, 104, extensions + name.encode())
+        qcow2.patch_header(image, header_length=104, backing_file_offset=128,
+                           backing_file_size=len(name))
+        self.amended(image, lazy_refcounts="on")
+        found = qcow2.load(image)
+        self.assertEqual((found.header_length, found.backing_file), (104, name))
+        self.assertEqual(found.extension(qcow2.EXT_BACKING_FORMAT), b"raw")
+
+
 class HalfDoneWork(ImageTest):
     def test_a_request_whose_last_part_is_impossible_changes_nothing(self):
         image = self.create(size="4M")
