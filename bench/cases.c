@@ -61,8 +61,8 @@ static void expand_io(struct bench_scene *s)
 {
     const struct bench_layout *l = &s->image;
     bool own = s->has_base && V(ZERO_CLUSTERS) == BENCH_ZERO_ALLOCATE;
-    bool tables = l->zeros && (s->has_base ? V(ZERO_CLUSTERS) != BENCH_ZERO_DEFER || l->data
-                                           : l->data > 0);
+    bool tables =
+        l->zeros && (s->has_base ? V(ZERO_CLUSTERS) != BENCH_ZERO_DEFER || l->data : l->data > 0);
     uint64_t added = (tables ? l->tables : 0) + l->l1_clusters * (1 + l->shape.snapshots);
     uint64_t grown = own ? l->zeros : 0, blocks, table;
 
@@ -71,7 +71,8 @@ static void expand_io(struct bench_scene *s)
     read_tables(s);
     append_clusters(s, added + blocks + table);
     if (grown)
-        s->limit.grow_to = s->limit.append_at + s->limit.append_size + grown * l->shape.cluster_size;
+        s->limit.grow_to =
+            s->limit.append_at + s->limit.append_size + grown * l->shape.cluster_size;
     s->limit.zeros = V(ZERO_METHOD) == BENCH_ZERO_FALLOC  ? BENCH_LIMIT_FALLOC
                      : V(ZERO_METHOD) == BENCH_ZERO_WRITE ? BENCH_LIMIT_WRITE
                                                           : BENCH_LIMIT_HOLE;
@@ -88,8 +89,10 @@ static void downgrade(struct bench_scene *s)
         add_value_key(s, "zero_clusters", BENCH_ZERO_CLUSTERS);
     expand_io(s);
     s->clusters = s->image.guest_clusters;
-    if (s->has_base) /* qemu-img reserves what it expands */
-        s->disk_bytes += s->image.zeros * s->image.shape.cluster_size;
+    if (s->has_base && s->limit.zeros == BENCH_LIMIT_HOLE)
+        s->qemu_bytes = s->image.zeros * s->image.shape.cluster_size;
+    else if (s->has_base)
+        s->disk_bytes = s->image.zeros * s->image.shape.cluster_size;
 }
 
 static void small_work(struct bench_scene *s)
@@ -125,7 +128,6 @@ static int refcount_width(struct bench_scene *s, struct qb_err *err)
     read_blocks(s);
     append_clusters(s, blocks + table);
     s->clusters = s->image.end; /* of the file: each has a count */
-    s->disk_bytes += (blocks + table) * s->image.shape.cluster_size;
     return 0;
 }
 
@@ -138,7 +140,7 @@ static int shrink(struct bench_scene *s, struct qb_err *err)
     s->shrink = true;
     append_clusters(s, 3);
     s->clusters = s->image.guest_clusters;
-    s->disk_bytes += 1ull << 28; /* qemu-img allocates the L2 tables of the stretch that goes */
+    s->qemu_bytes = 1ull << 28; /* it allocates the L2 tables of the stretch that goes */
     return 0;
 }
 
@@ -189,8 +191,8 @@ static void make_shapes(const struct bench_scene *s, struct bench_shape *image,
         .refcount_bits = bits > 64 ? 0 : (unsigned)bits,
         .backing = s->has_base ? "../base.qcow2" : NULL,
     };
-    *base = (struct bench_shape){
-        .size = V(SIZE), .cluster_size = V(CLUSTER_SIZE), .refcount_bits = 16};
+    *base =
+        (struct bench_shape){.size = V(SIZE), .cluster_size = V(CLUSTER_SIZE), .refcount_bits = 16};
 }
 
 int bench_scene_plan(enum bench_case which, const struct bench_values *values,
@@ -216,6 +218,7 @@ int bench_scene_plan(enum bench_case which, const struct bench_values *values,
     s->guest_bytes = s->clusters * s->image.shape.cluster_size;
     s->disk_bytes += bench_layout_disk(&s->image) + s->limit.append_size;
     s->disk_bytes *= s->n_images;
+    s->qemu_bytes *= s->n_images;
     return 0;
 }
 

@@ -21,13 +21,13 @@ static void say(struct bench_command *c, const char *fmt, ...)
     c->n++;
 }
 
-static void say_keys(const struct bench_scene *s, struct bench_command *c, bool only_ours_too)
+static void say_keys(const struct bench_scene *s, struct bench_command *c, bool ours_too)
 {
     char text[256];
     size_t n = 0;
 
     for (size_t i = 0; i < s->n_keys; i++) {
-        if (!only_ours_too && !strncmp(s->keys[i].name, "zero_", 5))
+        if (!ours_too && !strncmp(s->keys[i].name, "zero_", 5))
             continue; /* qemu-img knows no choice there */
         n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s=%s", n ? "," : "", s->keys[i].name,
                               s->keys[i].text);
@@ -81,9 +81,9 @@ static void say_qbatch(const struct bench_scene *s, const struct bench_workdir *
 static void say_qemu_img(const struct bench_scene *s, const struct bench_workdir *dir,
                          const char *tool, struct bench_command *c)
 {
-    bool resize = s->shrink;
+    bool fleet = s->which == BENCH_CASE_FLEET;
 
-    if (s->which == BENCH_CASE_FLEET) {
+    if (fleet) {
         say(c, "xargs");
         say(c, "-0");
         say(c, "-a");
@@ -92,16 +92,12 @@ static void say_qemu_img(const struct bench_scene *s, const struct bench_workdir
         say(c, "-n1");
     }
     say(c, "%s", tool);
-    say(c, s->verb != BENCH_AMEND ? "check" : resize ? "resize" : "amend");
+    say(c, s->verb == BENCH_AMEND ? "amend" : "check"); /* it has no dry run; this reads as much */
     say(c, "-q");
-    if (s->verb == BENCH_AMEND && !resize)
+    if (s->verb == BENCH_AMEND)
         say_keys(s, c, false);
-    if (resize)
-        say(c, "--shrink");
-    if (s->which != BENCH_CASE_FLEET)
+    if (!fleet)
         say_image(dir, c);
-    if (resize)
-        say(c, "%s", s->keys[0].text);
 }
 
 /* ---- the limit ------------------------------------------------------------------------------- */
@@ -125,8 +121,8 @@ static void say_limit(const struct bench_scene *s, const struct bench_workdir *d
 /* ---------------------------------------------------------------------------------------------- */
 
 int bench_command_make(const struct bench_scene *s, const struct bench_workdir *dir,
-                       const struct bench_tools *tools, enum bench_who who,
-                       struct bench_command *c, struct qb_err *err)
+                       const struct bench_tools *tools, enum bench_who who, struct bench_command *c,
+                       struct qb_err *err)
 {
     memset(c, 0, sizeof(*c));
     if (who == BENCH_QEMU_IMG)

@@ -9,8 +9,8 @@ static unsigned log2_of(uint64_t n)
     return n ? 63u - (unsigned)__builtin_clzll(n) : 0;
 }
 
-void bench_refcounts_for(uint64_t cluster_size, unsigned order, uint64_t clusters,
-                         uint64_t *blocks, uint64_t *table)
+void bench_refcounts_for(uint64_t cluster_size, unsigned order, uint64_t clusters, uint64_t *blocks,
+                         uint64_t *table)
 {
     uint64_t entries = cluster_size * 8 >> order, was;
 
@@ -26,8 +26,10 @@ static int refuse_shape(const struct bench_shape *s, struct qb_err *err)
 {
     unsigned order = log2_of(s->refcount_bits);
 
-    if (s->cluster_size < 512 || s->cluster_size > 2 << 20 || s->cluster_size & (s->cluster_size - 1))
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "a cluster size is a power of two, 512 to 2M");
+    if (s->cluster_size < 512 || s->cluster_size > 2 << 20 ||
+        s->cluster_size & (s->cluster_size - 1))
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "a cluster size is a power of two, 512 to 2M");
     if (s->refcount_bits < 1 || s->refcount_bits > 64 || s->refcount_bits & (s->refcount_bits - 1))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                        "a refcount width is a power of two, 1 to 64 bits");

@@ -160,8 +160,7 @@ static size_t make_snapshot(const struct bench_layout *l, uint64_t i, uint8_t *a
     char id[24];
     size_t n = (size_t)snprintf(id, sizeof(id), "%lu", (unsigned long)i + 1);
     struct qb_disk_snapshot s = {
-        .l1_table_offset =
-            be64_of((l->snapshot_l1s + i * l->l1_clusters) * l->shape.cluster_size),
+        .l1_table_offset = be64_of((l->snapshot_l1s + i * l->l1_clusters) * l->shape.cluster_size),
         .l1_size = be32_of((uint32_t)l->l1_entries),
         .id_size = be16_of((uint16_t)n),
         .name_size = be16_of((uint16_t)(n + 1)),

@@ -16,8 +16,8 @@
 #include "qcow2/disk.h"
 
 enum {
-    PIECE = 4 << 20,   /* bytes of one large read or write */
-    DEEP = 32,         /* reads in flight of scattered tables */
+    PIECE = 4 << 20, /* bytes of one large read or write */
+    DEEP = 32,       /* reads in flight of scattered tables */
     THREADS_MAX = 256,
     ALIGNED = 4096,
 };
@@ -63,7 +63,8 @@ static int write_range(int fd, uint64_t at, uint64_t bytes, const void *buf)
     return 0;
 }
 
-/* ---- scattered tables: many reads in flight --------------------------------------------------- */
+/* ---- scattered tables: many reads in flight ---------------------------------------------------
+ */
 
 struct reader {
     const struct bench_limit *limit;
@@ -308,7 +309,7 @@ static int run_folder(struct work *w, const char *path)
     if (r == 0)
         r = all_files(w);
     close(w->dir);
-    qb_vec_each(each, &w->paths)
+    qb_vec_each (each, &w->paths)
         free(*each);
     qb_vec_free(&w->paths);
     return r;

@@ -131,7 +131,7 @@ int bench_grid_set(struct bench_grid *grid, enum bench_param param, const char *
         return qb_fail_memory(err);
     grid->lists[param].n = 0;
     while ((item = strsep(&at, ","))) {
-        uint64_t value;
+        uint64_t value = 0;
 
         if (read_value(param, item, &value, err) < 0)
             return -1;

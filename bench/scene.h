@@ -38,7 +38,8 @@ struct bench_scene {
     struct bench_limit limit;
 
     uint64_t clusters, guest_bytes; /* worked on in one run, over all images */
-    uint64_t disk_bytes;            /* that one run may occupy, whoever runs */
+    uint64_t disk_bytes;            /* that one run may occupy */
+    uint64_t qemu_bytes;            /* and with qemu-img, which reserves what it expands, as well */
 };
 
 /* Refuses combinations that make no sense. */

@@ -7,7 +7,9 @@
 
 #include "base/own.h"
 
-enum { EXACT_MAX = 20 }; /* above this the approximation is as good, and the counts outgrow a double */
+enum {
+    EXACT_MAX = 20
+}; /* above this the approximation is as good, and the counts outgrow a double */
 
 static int by_value(const void *a, const void *b)
 {

@@ -14,8 +14,8 @@ struct bench_timed {
 };
 
 struct bench_how {
-    const char *errors;   /* file that takes what it says on standard error */
-    uint64_t open_files;  /* its hard limit; 0: ours */
+    const char *errors;  /* file that takes what it says on standard error */
+    uint64_t open_files; /* its hard limit; 0: ours */
 };
 
 /* argv[0] is looked for in PATH.  Its standard output goes nowhere.  -1 when it could not be

@@ -150,6 +150,9 @@ class ImageTest(unittest.TestCase):
 
 
 def main():
+    if not shutil.which("qemu-img"):
+        print("skipped: qemu-img is not installed")
+        sys.exit(77)
     if not os.path.exists(qbatch.absolute(qbatch.TOOL)):
         sys.exit(f"{qbatch.TOOL} is not built; QBATCH names another one")
     unittest.main(verbosity=2)

@@ -92,15 +92,17 @@ def read_active(image):
 
 
 def read_snapshot(image, snapshot, disk_size):
-    """A snapshot of another size can only be read by going back to it, on a copy."""
+    """QEMU reads a snapshot only at the active disk's size.  One of another size is read from a copy
+    whose header calls the snapshot's tables the active ones."""
     if snapshot.disk_size == disk_size:
         return convert(image, "-f", "qcow2", "-l", f"snapshot.id={snapshot.id}")
     copy = image + ".back"
     copy_sparse(image, copy)
+    qcow2.patch_header(copy, size=snapshot.disk_size, l1_size=snapshot.l1_size,
+                       l1_table_offset=snapshot.l1_table_offset)
     if qcow2.load(copy).version > 2:
-        qcow2.patch_header(copy, autoclear_features=0)  # with bitmaps QEMU would not go back
+        qcow2.patch_header(copy, autoclear_features=0)  # bitmaps have the other size
     try:
-        qemu_img("snapshot", "-a", snapshot.id, copy)
         return read_active(copy)
     finally:
         os.unlink(copy)

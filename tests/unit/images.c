@@ -1,0 +1,625 @@
+#include "images.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#define MAX_SNAPSHOTS 12
+#define MAX_LEAKS     64
+#define COPIED        (1ull << 63)
+#define COMPRESSED    (1ull << 62)
+#define ZERO          1ull
+#define OFFSET        0x00fffffffffffe00ull
+#define FEATURE_BYTES 384u
+
+struct table {
+    unsigned refs; /* L1 tables that name it */
+    uint64_t host; /* bytes */
+    uint64_t entries[];
+};
+
+struct layer {
+    struct table **l1;
+    uint32_t l1_size;
+    uint64_t l1_host;
+    uint64_t disk_size, vm_state_size;
+};
+
+struct image {
+    const struct image_shape *shape;
+    uint64_t cs, l2_entries; /* bytes; entries */
+    uint8_t *file;
+    uint64_t clusters, room; /* host clusters in use and there */
+    uint64_t packed;         /* byte where the next compressed cluster goes; 0: in a new one */
+    uint64_t size;           /* virtual, bytes */
+    struct layer active, snapshots[MAX_SNAPSHOTS];
+    unsigned n_snapshots;
+    uint64_t vm_clusters; /* of VM state, written so far */
+    uint64_t leaks[MAX_LEAKS];
+    unsigned n_leaks;
+    uint64_t reftable_host, first_block, snapshots_host;
+    uint64_t *blocks; /* host offsets of the refcount blocks */
+    uint64_t n_blocks;
+    uint32_t *counts; /* one a host cluster */
+    unsigned written; /* clusters of data so far: makes each different */
+};
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+static void put16(uint8_t *at, uint64_t v)
+{
+    at[0] = (uint8_t)(v >> 8);
+    at[1] = (uint8_t)v;
+}
+
+static void put32(uint8_t *at, uint64_t v)
+{
+    put16(at, v >> 16);
+    put16(at + 2, v);
+}
+
+static void put64(uint8_t *at, uint64_t v)
+{
+    put32(at, v >> 32);
+    put32(at + 4, v);
+}
+
+static void *must(void *p)
+{
+    if (!p)
+        abort();
+    return p;
+}
+
+static void fail(const char *why)
+{
+    fprintf(stderr, "images.c: %s\n", why);
+    abort();
+}
+
+/* ---- host clusters --------------------------------------------------------------------------- */
+
+static uint64_t alloc(struct image *m, uint64_t n)
+{
+    uint64_t first = m->clusters;
+
+    m->clusters += n;
+    if (m->clusters > m->room) {
+        uint64_t old = m->room;
+
+        m->room = m->clusters + 16;
+        m->file = must(realloc(m->file, m->room * m->cs));
+        memset(m->file + old * m->cs, 0, (m->room - old) * m->cs);
+    }
+    return first * m->cs;
+}
+
+/* Bytes that no other cluster has; never all zero in any sector. */
+static void fill_data(struct image *m, uint8_t *at, bool dull)
+{
+    uint32_t x = ++m->written * 2654435761u | 1;
+
+    for (uint64_t i = 0; i < m->cs; i += 4) {
+        put32(at + i, x);
+        if (!dull || i % 256 == 252) {
+            x ^= x << 13;
+            x ^= x >> 17;
+            x ^= x << 5;
+        }
+    }
+}
+
+static uint64_t new_data(struct image *m)
+{
+    uint64_t at = alloc(m, 1);
+
+    fill_data(m, m->file + at, false);
+    return at;
+}
+
+/* Deflates a cluster of data next to the last one; returns its L2 entry. */
+static uint64_t new_compressed(struct image *m)
+{
+    unsigned x = 70 - m->shape->cluster_bits;
+    uint8_t *plain = must(malloc(m->cs)), *packed = must(malloc(m->cs * 2));
+    z_stream z = {.next_in = plain,
+                  .avail_in = (uInt)m->cs,
+                  .next_out = packed,
+                  .avail_out = (uInt)m->cs * 2};
+    uint64_t at, len, end;
+
+    fill_data(m, plain, true);
+    if (deflateInit2(&z, Z_BEST_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK ||
+        deflate(&z, Z_FINISH) != Z_STREAM_END)
+        fail("deflate");
+    len = z.total_out;
+    deflateEnd(&z);
+    if (len >= m->cs)
+        fail("a cluster that does not get smaller");
+    if (!m->packed || (m->packed % m->cs + len > m->cs && m->packed / m->cs + 1 != m->clusters))
+        m->packed = alloc(m, 1);
+    at = m->packed;
+    if (at + len > m->clusters * m->cs)
+        alloc(m, 1); /* the next cluster of the file: the data crosses into it */
+    memcpy(m->file + at, packed, len);
+    m->packed = (at + len) % m->cs ? at + len : 0;
+    free(plain);
+    free(packed);
+    end = (at + len - 1) / 512;
+    return COMPRESSED | (end - at / 512) << x | at;
+}
+
+/* ---- guest clusters -------------------------------------------------------------------------- */
+
+uint64_t image_l1_span(const struct image_shape *shape)
+{
+    return (1ull << shape->cluster_bits) * ((1ull << shape->cluster_bits) / 8);
+}
+
+static uint64_t l1_needed(const struct image *m, uint64_t size)
+{
+    uint64_t span = m->cs * m->l2_entries;
+
+    return size / span + (size % span != 0);
+}
+
+static void grow_l1(struct image *m, uint32_t entries)
+{
+    struct layer *a = &m->active;
+    uint64_t per_cluster = m->cs / 8;
+
+    if (entries <= a->l1_size)
+        return;
+    a->l1 = must(realloc(a->l1, entries * sizeof(*a->l1)));
+    memset(a->l1 + a->l1_size, 0, (entries - a->l1_size) * sizeof(*a->l1));
+    if (!a->l1_host ||
+        (entries + per_cluster - 1) / per_cluster > (a->l1_size + per_cluster - 1) / per_cluster)
+        a->l1_host = alloc(m, (entries + per_cluster - 1) / per_cluster);
+    a->l1_size = entries;
+}
+
+/* The active layer's own table for this L1 entry. */
+static struct table *own_table(struct image *m, uint64_t index)
+{
+    size_t bytes = sizeof(struct table) + m->l2_entries * 8;
+    struct table *old, *t;
+
+    grow_l1(m, (uint32_t)index + 1);
+    old = m->active.l1[index];
+    if (old && old->refs == 1)
+        return old;
+    t = must(calloc(1, bytes));
+    if (old) {
+        memcpy(t, old, bytes);
+        old->refs--;
+    }
+    t->refs = 1;
+    t->host = alloc(m, 1);
+    m->active.l1[index] = t;
+    return t;
+}
+
+static void set_cell(struct image *m, uint64_t cluster, char what)
+{
+    struct table *t = own_table(m, cluster / m->l2_entries);
+    uint64_t *e = &t->entries[cluster % m->l2_entries];
+    bool has_cluster = (*e & OFFSET) && !(*e & COMPRESSED);
+
+    switch (what) {
+    case 'd':
+        *e = new_data(m);
+        break;
+    case 'c':
+        *e = new_compressed(m);
+        break;
+    case 'z':
+        *e = ZERO;
+        break;
+    case 'Z':
+        *e = (has_cluster ? *e & OFFSET : new_data(m)) | ZERO;
+        break;
+    default:
+        *e = 0;
+    }
+}
+
+static void take_snapshot(struct image *m)
+{
+    struct layer *s = &m->snapshots[m->n_snapshots++], *a = &m->active;
+    uint64_t per_cluster = m->cs / 8;
+
+    if (m->n_snapshots > MAX_SNAPSHOTS)
+        fail("too many snapshots");
+    *s = *a;
+    s->disk_size = m->size;
+    s->vm_state_size = m->vm_clusters * m->cs;
+    s->l1 = must(malloc((a->l1_size ? a->l1_size : 1) * sizeof(*s->l1)));
+    if (a->l1_size)
+        memcpy(s->l1, a->l1, a->l1_size * sizeof(*s->l1));
+    for (uint32_t i = 0; i < s->l1_size; i++)
+        if (s->l1[i])
+            s->l1[i]->refs++;
+    s->l1_host = s->l1_size ? alloc(m, (s->l1_size + per_cluster - 1) / per_cluster) : 0;
+}
+
+/* ---- the script ------------------------------------------------------------------------------ */
+
+static void play(struct image *m, const char *script)
+{
+    uint64_t at = 0, vm = l1_needed(m, m->size) * m->l2_entries;
+
+    while (*script) {
+        char what = *script++;
+        char *end;
+        uint64_t n = strtoull(script, &end, 10);
+        bool plain = end == script;
+
+        script = end;
+        n = plain ? 1 : n;
+        switch (what) {
+        case ' ':
+            break;
+        case '@':
+            at = n;
+            break;
+        case 'V':
+            at = vm = l1_needed(m, m->size) * m->l2_entries;
+            m->vm_clusters = 0;
+            break;
+        case 'S':
+            take_snapshot(m);
+            break;
+        case 'R':
+            m->size = n;
+            grow_l1(m, (uint32_t)l1_needed(m, n));
+            vm = l1_needed(m, n) * m->l2_entries;
+            break;
+        case 'L':
+            for (; n; n--)
+                m->leaks[m->n_leaks++ % MAX_LEAKS] = alloc(m, 1) / m->cs;
+            break;
+        case 'H':
+            alloc(m, n);
+            break;
+        case 'd':
+        case 'c':
+        case 'z':
+        case 'Z':
+        case '.':
+            for (; n; n--, at++) {
+                set_cell(m, at, what);
+                if (at >= vm && what != '.')
+                    m->vm_clusters = at - vm + 1;
+            }
+            break;
+        default:
+            fail("a word that the script may not have");
+        }
+    }
+}
+
+/* ---- refcounts ------------------------------------------------------------------------------- */
+
+static void count(struct image *m, uint64_t offset, uint64_t len)
+{
+    for (uint64_t c = offset / m->cs; len && c <= (offset + len - 1) / m->cs; c++)
+        m->counts[c]++;
+}
+
+static void count_entry(struct image *m, uint64_t e)
+{
+    unsigned x = 70 - m->shape->cluster_bits;
+
+    if (e & COMPRESSED) {
+        uint64_t at = e & ((1ull << x) - 1), sectors = ((e & ~COMPRESSED) >> x) + 1;
+
+        count(m, at & ~511ull, sectors * 512);
+    } else if (e & OFFSET) {
+        count(m, e & OFFSET, m->cs);
+    }
+}
+
+static void count_layer(struct image *m, const struct layer *l)
+{
+    count(m, l->l1_host, 8ull * l->l1_size);
+    for (uint32_t i = 0; i < l->l1_size; i++) {
+        if (!l->l1[i])
+            continue;
+        count(m, l->l1[i]->host, m->cs);
+        for (uint64_t k = 0; k < m->l2_entries; k++)
+            count_entry(m, l->l1[i]->entries[k]);
+    }
+}
+
+static uint64_t snapshot_entry_len(const struct image *m, unsigned i)
+{
+    char name[32];
+
+    return 40 + m->shape->snapshot_extra + 1 +
+           (uint64_t)snprintf(name, sizeof(name), "snap number %u", i);
+}
+
+static uint64_t snapshot_table_len(const struct image *m)
+{
+    uint64_t len = 0;
+
+    for (unsigned i = 0; i < m->n_snapshots; i++)
+        len = (len + 7) / 8 * 8 + snapshot_entry_len(m, i);
+    return len;
+}
+
+/* Allocates what is still missing, and counts. */
+static void reckon(struct image *m)
+{
+    uint64_t per_block = m->cs * 8 >> m->shape->refcount_order;
+
+    if (m->n_snapshots)
+        m->snapshots_host = alloc(m, (snapshot_table_len(m) + m->cs - 1) / m->cs);
+    m->blocks = must(calloc(m->cs / 8, sizeof(*m->blocks)));
+    m->blocks[0] = m->first_block;
+    for (m->n_blocks = 1; m->n_blocks * per_block < m->clusters; m->n_blocks++) {
+        if (m->n_blocks == m->cs / 8)
+            fail("the refcount table is full");
+        m->blocks[m->n_blocks] = alloc(m, 1);
+    }
+    m->counts = must(calloc(m->clusters + 1, sizeof(*m->counts)));
+    count(m, 0, m->cs);
+    count(m, m->reftable_host, m->cs);
+    for (uint64_t i = 0; i < m->n_blocks; i++)
+        count(m, m->blocks[i], m->cs);
+    count(m, m->snapshots_host, snapshot_table_len(m));
+    count_layer(m, &m->active);
+    for (unsigned i = 0; i < m->n_snapshots; i++)
+        count_layer(m, &m->snapshots[i]);
+    for (unsigned i = 0; i < m->n_leaks; i++)
+        m->counts[m->leaks[i]]++;
+}
+
+static void put_count(const struct image *m, uint64_t cluster, uint64_t value)
+{
+    unsigned order = m->shape->refcount_order, width = 1u << order;
+    uint64_t per_block = m->cs * 8 >> order, i = cluster % per_block;
+    uint8_t *block = m->file + m->blocks[cluster / per_block];
+
+    if (width < 64 && value >> width)
+        fail("a count that does not fit its width");
+    if (width < 8) {
+        unsigned shift = (unsigned)(i * width % 8);
+
+        block[i * width / 8] = (uint8_t)((block[i * width / 8] & ~(((1u << width) - 1) << shift)) |
+                                         value << shift);
+        return;
+    }
+    for (unsigned byte = 0; byte < width / 8; byte++)
+        block[(i + 1) * (width / 8) - 1 - byte] = (uint8_t)(value >> (8 * byte));
+}
+
+static void write_refcounts(struct image *m)
+{
+    for (uint64_t i = 0; i < m->n_blocks; i++)
+        put64(m->file + m->reftable_host + 8 * i, m->blocks[i]);
+    for (uint64_t c = 0; c < m->clusters; c++)
+        put_count(m, c, m->counts[c]);
+}
+
+/* ---- tables and header ----------------------------------------------------------------------- */
+
+static void write_table(struct image *m, const struct table *t, bool active)
+{
+    for (uint64_t k = 0; k < m->l2_entries; k++) {
+        uint64_t e = t->entries[k];
+
+        if (active && !(e & COMPRESSED) && (e & OFFSET) && m->counts[(e & OFFSET) / m->cs] == 1)
+            e |= COPIED;
+        put64(m->file + t->host + 8 * k, e);
+    }
+}
+
+static void write_layer(struct image *m, const struct layer *l, bool active)
+{
+    for (uint32_t i = 0; i < l->l1_size; i++) {
+        const struct table *t = l->l1[i];
+
+        if (!t)
+            continue;
+        write_table(m, t, active);
+        put64(m->file + l->l1_host + 8ull * i, t->host | (active && t->refs == 1 ? COPIED : 0));
+    }
+}
+
+static void write_snapshots(struct image *m)
+{
+    uint64_t at = m->snapshots_host;
+
+    for (unsigned i = 0; i < m->n_snapshots; i++) {
+        const struct layer *s = &m->snapshots[i];
+        uint32_t extra = m->shape->snapshot_extra;
+        char name[32];
+        uint8_t *e;
+
+        at = (at + 7) / 8 * 8;
+        e = m->file + at;
+        put64(e, s->l1_host);
+        put32(e + 8, s->l1_size);
+        put16(e + 12, 1);
+        put32(e + 16, 1700000000 + i);
+        put32(e + 20, 123456789);
+        put64(e + 24, 987654321ull * (i + 1));
+        put32(e + 32, s->vm_state_size);
+        put32(e + 36, extra);
+        if (extra >= 8)
+            put64(e + 40, s->vm_state_size);
+        if (extra >= 16)
+            put64(e + 48, s->disk_size);
+        if (extra >= 24)
+            put64(e + 56, UINT64_MAX);
+        e[40 + extra] = (uint8_t)('1' + i);
+        put16(e + 14, (uint64_t)snprintf(name, sizeof(name), "snap number %u", i));
+        memcpy(e + 41 + extra, name, strlen(name));
+        at += snapshot_entry_len(m, i);
+    }
+}
+
+static uint64_t put_ext(uint8_t *cluster, uint64_t at, uint32_t type, const void *data,
+                        uint32_t len)
+{
+    put32(cluster + at, type);
+    put32(cluster + at + 4, len);
+    if (data)
+        memcpy(cluster + at + 8, data, len);
+    else
+        memset(cluster + at + 8, 0xa5, len);
+    return at + 8 + (len + 7) / 8 * 8;
+}
+
+static void feature_names(uint8_t *rows)
+{
+    static const struct {
+        uint8_t type, bit;
+        const char *name;
+    } names[] = {{0, 0, "dirty bit"},          {0, 1, "corrupt bit"},    {0, 2, "external data file"},
+                 {0, 3, "compression type"},   {0, 4, "extended L2 entries"},
+                 {1, 0, "lazy refcounts"},     {2, 0, "bitmaps"},        {2, 1, "raw external data"}};
+
+    memset(rows, 0, FEATURE_BYTES);
+    for (unsigned i = 0; i < 8; i++, rows += 48) {
+        rows[0] = names[i].type;
+        rows[1] = names[i].bit;
+        strcpy((char *)rows + 2, names[i].name);
+    }
+}
+
+static void write_header(struct image *m)
+{
+    const struct image_shape *s = m->shape;
+    uint8_t *h = m->file, rows[FEATURE_BYTES];
+    uint32_t length = s->version == 2 ? 72 : s->header_length ? s->header_length : 112;
+    uint64_t at = length;
+
+    memcpy(h, "QFI\xfb", 4);
+    put32(h + 4, s->version);
+    put32(h + 20, s->cluster_bits);
+    put64(h + 24, m->size);
+    put32(h + 36, m->active.l1_size);
+    put64(h + 40, m->active.l1_host);
+    put64(h + 48, m->reftable_host);
+    put32(h + 56, 1);
+    put32(h + 60, m->n_snapshots);
+    put64(h + 64, m->snapshots_host);
+    if (s->version == 3) {
+        put64(h + 72, s->dirty);
+        put64(h + 80, s->lazy_refcounts);
+        put32(h + 96, s->refcount_order);
+        put32(h + 100, length);
+    }
+    if (s->backing_fmt)
+        at = put_ext(h, at, 0xe2792aca, s->backing_fmt, (uint32_t)strlen(s->backing_fmt));
+    feature_names(rows);
+    if (s->feature_names)
+        at = put_ext(h, at, 0x6803f857, rows, FEATURE_BYTES);
+    if (s->unknown_ext)
+        at = put_ext(h, at, 0x12345678, NULL, s->unknown_ext);
+    at = put_ext(h, at, 0, "", 0);
+    if (!s->backing_file)
+        return;
+    if (at + strlen(s->backing_file) > m->cs)
+        fail("no room for the backing name");
+    memcpy(h + at, s->backing_file, strlen(s->backing_file));
+    put64(h + 8, at);
+    put32(h + 16, strlen(s->backing_file));
+}
+
+/* ---- damage ---------------------------------------------------------------------------------- */
+
+/* What a crash of a guest with lazy refcounts leaves: counts too low, counts too high, and COPIED
+ * flags as they were when the counts were still right. */
+static void make_dirty(struct image *m)
+{
+    uint64_t max = m->shape->refcount_order >= 5 ? UINT32_MAX
+                                                 : (1ull << (1u << m->shape->refcount_order)) - 1;
+
+    for (uint64_t c = 5; c < m->clusters; c++) {
+        if (c % 3 == 0)
+            put_count(m, c, 0);
+        else if (c % 5 == 0 && m->counts[c] < max)
+            put_count(m, c, m->counts[c] + 1u);
+    }
+    for (uint32_t i = 0; i < m->active.l1_size; i++) {
+        struct table *t = m->active.l1[i];
+
+        for (uint64_t k = 0; t && t->refs == 1 && k < m->l2_entries; k += 2)
+            if (t->entries[k] && !(t->entries[k] & COMPRESSED))
+                m->file[t->host + 8 * k] &= 0x7f;
+    }
+}
+
+static void count_behind(struct image *m)
+{
+    uint64_t per_block = m->cs * 8 >> m->shape->refcount_order;
+
+    for (uint64_t c = m->clusters + 1; c < m->n_blocks * per_block && c < m->clusters + 4; c++)
+        put_count(m, c, 1);
+}
+
+/* ---- all of it ------------------------------------------------------------------------------- */
+
+static void drop_layer(struct layer *l)
+{
+    for (uint32_t i = 0; i < l->l1_size; i++)
+        if (l->l1[i] && --l->l1[i]->refs == 0)
+            free(l->l1[i]);
+    free(l->l1);
+}
+
+static struct image_bytes finish(struct image *m)
+{
+    struct image_bytes out;
+    uint64_t last = m->clusters;
+
+    reckon(m);
+    for (unsigned i = 0; i < m->n_snapshots; i++)
+        write_layer(m, &m->snapshots[i], false);
+    write_layer(m, &m->active, true);
+    write_snapshots(m);
+    write_refcounts(m);
+    write_header(m);
+    if (m->shape->dirty)
+        make_dirty(m);
+    if (m->shape->counts_behind)
+        count_behind(m);
+    if (m->shape->cut_bytes && m->clusters != last)
+        fail("the last cluster is not data");
+    out.size = m->clusters * m->cs - m->shape->cut_bytes + m->shape->tail_bytes;
+    out.bytes = must(malloc(out.size));
+    memcpy(out.bytes, m->file, m->clusters * m->cs - m->shape->cut_bytes);
+    memset(out.bytes + out.size - m->shape->tail_bytes, 0x5a, m->shape->tail_bytes);
+    return out;
+}
+
+struct image_bytes image_make(const struct image_shape *shape, const char *script)
+{
+    struct image m = {.shape = shape, .cs = 1ull << shape->cluster_bits, .size = shape->size};
+    struct image_bytes out;
+
+    m.l2_entries = m.cs / 8;
+    alloc(&m, 1);
+    m.reftable_host = alloc(&m, 1);
+    m.first_block = alloc(&m, 1);
+    grow_l1(&m, (uint32_t)l1_needed(&m, m.size) + shape->l1_spare);
+    play(&m, script);
+    out = finish(&m);
+    for (unsigned i = 0; i < m.n_snapshots; i++)
+        drop_layer(&m.snapshots[i]);
+    drop_layer(&m.active);
+    free(m.file);
+    free(m.blocks);
+    free(m.counts);
+    return out;
+}
+
+void image_bytes_free(struct image_bytes *b)
+{
+    free(b->bytes);
+    b->bytes = NULL;
+}

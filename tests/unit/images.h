@@ -1,0 +1,53 @@
+/* Small qcow2 images, made in memory without QEMU, of every kind that an amend may meet.
+ *
+ * An image is a shape (the header's facts) and a script, which plays what a guest and its admin did
+ * to it.  Tables are copied on write and clusters are counted as QEMU does it; the refcounts are
+ * reckoned from what is there at the end.  The script's words, each `letter[number]`:
+ *
+ *     @n   go on at guest cluster n              V    ... at the first cluster of the VM state
+ *     d    data of its own, n clusters           c    compressed data
+ *     z    zero without a host cluster           Z    zero that keeps (or gets) its host cluster
+ *     .    unallocated                           S    a snapshot
+ *     Rn   the disk is n bytes from now on
+ *     L    n host clusters leak                  H    n host clusters stay free
+ */
+#ifndef QB_TESTS_IMAGES_H
+#define QB_TESTS_IMAGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct image_shape {
+    unsigned version; /* 2 or 3 */
+    unsigned cluster_bits;
+    unsigned refcount_order;
+    uint64_t size;            /* virtual, any number of bytes */
+    uint32_t l1_spare;        /* L1 entries beyond those the disk needs */
+    const char *backing_file; /* NULL: none */
+    const char *backing_fmt;
+    bool feature_names;      /* QEMU's table of 384 bytes: a backing name then lies behind byte 512 */
+    bool lazy_refcounts;     /* the flag */
+    uint32_t header_length;  /* 0: 112, as QEMU */
+    uint32_t unknown_ext;    /* bytes of an extension that nobody knows; 0: there is none */
+    uint32_t snapshot_extra; /* bytes of extra data in snapshot entries: 0, 8, 16 or 24 */
+
+    /* What goes wrong after the image was made. */
+    bool dirty;          /* the dirty bit, and refcounts and COPIED flags that are wrong */
+    uint32_t tail_bytes; /* rubbish behind the last cluster */
+    uint32_t cut_bytes;  /* the file's last cluster lacks so many bytes */
+    bool counts_behind;  /* refcounts for clusters behind the end of the file */
+};
+
+struct image_bytes {
+    uint8_t *bytes; /* owned */
+    uint64_t size;
+};
+
+/* Aborts on a script that makes no sense. */
+struct image_bytes image_make(const struct image_shape *shape, const char *script);
+void image_bytes_free(struct image_bytes *b);
+
+/* L1 entries that a disk of this size needs, and the guest bytes that one covers. */
+uint64_t image_l1_span(const struct image_shape *shape);
+
+#endif

@@ -1,0 +1,614 @@
+#include "reading.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+#define SECTOR       512u
+#define COPIED       (1ull << 63)
+#define COMPRESSED   (1ull << 62)
+#define ZERO         1ull
+#define OFFSET       0x00fffffffffffe00ull
+#define MAX_BACKINGS 16
+
+struct backing {
+    const char *name;
+    const uint8_t *bytes;   /* the content, or ... */
+    const uint64_t *prints; /* ... a fingerprint a sector */
+    uint64_t size;
+};
+
+static struct backing backings[MAX_BACKINGS];
+static unsigned n_backings;
+
+enum kind { FIXED = 1, L2_TABLE = 2, DATA = 4 };
+
+struct file {
+    const uint8_t *bytes;
+    uint64_t size, cs, l2_entries;
+    unsigned cluster_bits, order;
+    uint64_t l1_at, l1_size, reftable_at, reftable_clusters, n_snapshots, snapshots_at;
+    const char *backing;
+    struct reading *r;
+    uint32_t *counts; /* one a cluster of the file */
+    uint8_t *kinds;   /* one a cluster: what refers to it, bits of enum kind */
+    uint64_t n_clusters;
+};
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
+
+static uint64_t get(const struct file *f, uint64_t at, unsigned n)
+{
+    uint64_t v = 0;
+
+    for (unsigned i = 0; i < n; i++)
+        v = v << 8 | (at + i < f->size ? f->bytes[at + i] : 0);
+    return v;
+}
+
+static void *must(void *p)
+{
+    if (!p)
+        abort();
+    return p;
+}
+
+static bool wrong(struct file *f, const char *what, uint64_t at)
+{
+    snprintf(f->r->wrong, sizeof(f->r->wrong), "%s (0x%llx)", what, (unsigned long long)at);
+    return false;
+}
+
+static void damage(struct file *f, uint64_t *counter, const char *what, uint64_t at)
+{
+    if (!f->r->corruptions && (counter == &f->r->corruptions || !f->r->leaks))
+        snprintf(f->r->damage, sizeof(f->r->damage), "%s (0x%llx)", what, (unsigned long long)at);
+    ++*counter;
+}
+
+static void corrupt(struct file *f, const char *what, uint64_t at)
+{
+    damage(f, &f->r->corruptions, what, at);
+}
+
+uint64_t reading_print(const uint8_t *bytes, uint64_t n)
+{
+    uint64_t h = 0x9e3779b97f4a7c15ull ^ n, any = 0;
+
+    for (uint64_t i = 0; i < n; i += 8) {
+        uint64_t word = 0;
+
+        memcpy(&word, bytes + i, n - i < 8 ? n - i : 8);
+        any |= word;
+        h = (h ^ word) * 0xff51afd7ed558ccdull;
+        h ^= h >> 32;
+    }
+    return any ? h | 1 : 0;
+}
+
+/* ---- backing files --------------------------------------------------------------------------- */
+
+void reading_backing(const char *name, const uint8_t *bytes, uint64_t size)
+{
+    if (n_backings == MAX_BACKINGS)
+        abort();
+    backings[n_backings++] = (struct backing){.name = name, .bytes = bytes, .size = size};
+}
+
+void reading_backing_image(const char *name, const struct reading *r)
+{
+    reading_backing(name, NULL, r->size);
+    backings[n_backings - 1].prints = r->layers[0].disk;
+}
+
+void reading_forget_backings(void)
+{
+    n_backings = 0;
+}
+
+/* The fingerprint of guest sector `sector`, of which `len` bytes belong to the disk. */
+static uint64_t backing_sector(const struct file *f, uint64_t sector, uint64_t len)
+{
+    const struct backing *b = NULL;
+    uint8_t buf[SECTOR] = {0};
+    uint64_t at = sector * SECTOR;
+
+    if (!f->backing[0])
+        return 0;
+    for (unsigned i = 0; i < n_backings; i++)
+        if (strcmp(backings[i].name, f->backing) == 0)
+            b = &backings[i];
+    if (!b)
+        return (reading_print((const uint8_t *)f->backing, strlen(f->backing)) + sector) | 1;
+    if (at >= b->size)
+        return 0;
+    if (b->prints && len >= SECTOR)
+        return b->prints[sector];
+    if (b->prints)
+        abort(); /* a part of a sector has no fingerprint */
+    memcpy(buf, b->bytes + at, b->size - at < len ? b->size - at : len);
+    return reading_print(buf, SECTOR);
+}
+
+/* ---- guest content --------------------------------------------------------------------------- */
+
+/* Sectors of one cluster from its bytes: those behind `end` (guest bytes) read zero. */
+static void print_cluster(const struct file *f, const uint8_t *cluster, uint64_t guest,
+                          uint64_t end, uint64_t *out)
+{
+    uint8_t last[SECTOR] = {0};
+
+    for (uint64_t i = 0; i < f->cs && guest + i < end; i += SECTOR) {
+        if (end - guest - i >= SECTOR) {
+            out[i / SECTOR] = reading_print(cluster + i, SECTOR);
+            continue;
+        }
+        memcpy(last, cluster + i, end - guest - i);
+        out[i / SECTOR] = reading_print(last, SECTOR);
+    }
+}
+
+static bool inflate_cluster(struct file *f, uint64_t entry, uint8_t *cluster)
+{
+    unsigned x = 70 - f->cluster_bits;
+    uint64_t at = entry & ((1ull << x) - 1), n = ((entry & ~COMPRESSED) >> x) + 1, have;
+    z_stream z = {0};
+    int r;
+
+    if (at >= f->size)
+        return wrong(f, "compressed data outside the file", at);
+    have = n * SECTOR - at % SECTOR;
+    z.next_in = (Bytef *)(uintptr_t)(f->bytes + at);
+    z.avail_in = (uInt)(have < f->size - at ? have : f->size - at);
+    z.next_out = cluster;
+    z.avail_out = (uInt)f->cs;
+    if (inflateInit2(&z, -12) != Z_OK)
+        abort();
+    r = inflate(&z, Z_FINISH);
+    inflateEnd(&z);
+    return (r == Z_STREAM_END && !z.avail_out) || wrong(f, "compressed data is damaged", at);
+}
+
+static bool read_cluster(struct file *f, uint64_t entry, uint64_t guest, uint64_t end,
+                         uint64_t *out)
+{
+    uint64_t at = entry & OFFSET;
+    uint8_t *cluster;
+    bool ok = true;
+
+    if (entry & COMPRESSED) {
+        cluster = must(calloc(1, f->cs));
+        ok = inflate_cluster(f, entry, cluster);
+    } else if (f->r->version == 3 && (entry & ZERO)) {
+        return true;
+    } else if (at == 0) {
+        for (uint64_t i = 0; i < f->cs && guest + i < end; i += SECTOR)
+            out[i / SECTOR] = backing_sector(f, (guest + i) / SECTOR, end - guest - i);
+        return true;
+    } else if (at % f->cs || at >= f->size) {
+        return wrong(f, "a data cluster outside the file", at);
+    } else if (at + f->cs <= f->size) {
+        print_cluster(f, f->bytes + at, guest, end, out);
+        return true;
+    } else {
+        cluster = must(calloc(1, f->cs));
+        memcpy(cluster, f->bytes + at, f->size - at);
+    }
+    if (ok)
+        print_cluster(f, cluster, guest, end, out);
+    free(cluster);
+    return ok;
+}
+
+/* Guest bytes [first, end) of the L1 table at l1_at; *out gets a fingerprint a sector. */
+static bool read_range(struct file *f, uint64_t l1_at, uint64_t l1_size, uint64_t first,
+                       uint64_t end, uint64_t **out)
+{
+    uint64_t *prints = must(calloc((end - first) / SECTOR + 2, sizeof(*prints)));
+
+    *out = prints;
+    for (uint64_t guest = first; guest < end; guest += f->cs) {
+        uint64_t index = guest / f->cs / f->l2_entries, entry = 0, l2;
+
+        if (index >= l1_size)
+            return wrong(f, "the L1 table is too short", l1_at);
+        l2 = get(f, l1_at + 8 * index, 8) & OFFSET;
+        if (l2 % f->cs || (l2 && l2 + f->cs > f->size))
+            return wrong(f, "an L2 table outside the file", l2);
+        if (!l2 && !f->backing[0]) {
+            guest = (index + 1) * f->l2_entries * f->cs - f->cs;
+            continue;
+        }
+        if (l2)
+            entry = get(f, l2 + guest / f->cs % f->l2_entries * 8, 8);
+        if (!entry && !f->backing[0])
+            continue;
+        if (!read_cluster(f, entry, guest, end, prints + (guest - first) / SECTOR))
+            return false;
+    }
+    return true;
+}
+
+static bool read_layer(struct file *f, uint64_t l1_at, uint64_t l1_size, uint64_t disk_size,
+                       uint64_t vm_size)
+{
+    uint64_t span = f->cs * f->l2_entries, vm;
+    struct reading_layer *l = &f->r->layers[f->r->n_layers++];
+
+    if (f->r->n_layers > READING_LAYERS)
+        abort();
+    if (disk_size > 1ull << 32 || vm_size > 1ull << 28)
+        return wrong(f, "a disk larger than any test makes", disk_size);
+    if (l1_size && (l1_at == 0 || l1_at % f->cs || l1_at + 8 * l1_size > f->size))
+        return wrong(f, "an L1 table outside the file", l1_at);
+    l->disk_size = disk_size;
+    l->vm_size = vm_size;
+    vm = (disk_size + span - 1) / span * span;
+    return read_range(f, l1_at, l1_size, 0, disk_size, &l->disk) &&
+           read_range(f, l1_at, l1_size, vm, vm + vm_size, &l->vm);
+}
+
+/* ---- the count ------------------------------------------------------------------------------- */
+
+static void refer(struct file *f, uint64_t at, uint64_t len, enum kind kind, const char *what)
+{
+    if (len == 0)
+        return;
+    if (at + len > f->n_clusters * f->cs || (kind != DATA && at % f->cs)) {
+        corrupt(f, what, at);
+        return;
+    }
+    for (uint64_t c = at / f->cs; c <= (at + len - 1) / f->cs; c++) {
+        f->counts[c]++;
+        if ((f->kinds[c] | kind) != kind || (kind == FIXED && f->kinds[c]))
+            corrupt(f, "a cluster that is two things", c * f->cs);
+        f->kinds[c] |= (uint8_t)kind;
+    }
+}
+
+static void refer_entry(struct file *f, uint64_t e)
+{
+    unsigned x = 70 - f->cluster_bits;
+
+    if (e & COMPRESSED) {
+        uint64_t at = e & ((1ull << x) - 1), n = ((e & ~COMPRESSED) >> x) + 1;
+
+        refer(f, at & ~511ull, n * SECTOR, DATA, "compressed data outside the file");
+        if (e & COPIED)
+            corrupt(f, "COPIED on compressed data", at);
+        return;
+    }
+    if (e & (f->r->version == 3 ? 0x3f000000000001feull : 0x3f000000000001ffull))
+        corrupt(f, "reserved bits in an L2 entry", e);
+    if (e & OFFSET & (f->cs - 1))
+        corrupt(f, "a data cluster that is not aligned", e);
+    else if (e & OFFSET)
+        refer(f, e & OFFSET, f->cs, DATA, "a data cluster outside the file");
+}
+
+static void refer_layer(struct file *f, uint64_t l1_at, uint64_t l1_size)
+{
+    for (uint64_t i = 0; i < l1_size; i++) {
+        uint64_t e = get(f, l1_at + 8 * i, 8), l2 = e & OFFSET;
+
+        if (e & 0x7f000000000001ffull)
+            corrupt(f, "reserved bits in an L1 entry", l1_at + 8 * i);
+        if (!l2)
+            continue;
+        if (l2 % f->cs || l2 + f->cs > f->size) {
+            corrupt(f, "an L2 table outside the file", l2);
+            continue;
+        }
+        refer(f, l2, f->cs, L2_TABLE, "an L2 table");
+        for (uint64_t k = 0; k < f->l2_entries; k++)
+            if (get(f, l2 + 8 * k, 8))
+                refer_entry(f, get(f, l2 + 8 * k, 8));
+    }
+}
+
+static uint64_t refcount(const struct file *f, uint64_t cluster)
+{
+    uint64_t width = 1ull << f->order, per_block = f->cs * 8 / width, i = cluster % per_block;
+    uint64_t block = 0;
+
+    if (cluster / per_block < f->reftable_clusters * f->cs / 8)
+        block = get(f, f->reftable_at + cluster / per_block * 8, 8) & ~511ull;
+    if (!block)
+        return 0;
+    if (width >= 8)
+        return get(f, block + i * (width / 8), (unsigned)(width / 8));
+    return get(f, block + i * width / 8, 1) >> (i * width % 8) & ((1u << width) - 1);
+}
+
+static void check_copied(struct file *f, uint64_t entry, uint64_t at)
+{
+    uint64_t rc = refcount(f, (entry & OFFSET) / f->cs);
+
+    if ((entry & OFFSET) && (rc == 1) != !!(entry & COPIED))
+        corrupt(f, "COPIED does not fit the refcount", at);
+}
+
+static void check_active_flags(struct file *f)
+{
+    for (uint64_t i = 0; i < f->l1_size; i++) {
+        uint64_t e = get(f, f->l1_at + 8 * i, 8), l2 = e & OFFSET;
+
+        check_copied(f, e, f->l1_at + 8 * i);
+        for (uint64_t k = 0; l2 && k < f->l2_entries; k++) {
+            uint64_t entry = get(f, l2 + 8 * k, 8);
+
+            if (entry && !(entry & COMPRESSED))
+                check_copied(f, entry, l2 + 8 * k);
+        }
+    }
+}
+
+/* Refcounts for clusters behind the end of the file. */
+static void check_behind(struct file *f)
+{
+    uint64_t per_block = f->cs * 8 >> f->order;
+
+    for (uint64_t i = 0; i < f->reftable_clusters * f->cs / 8; i++) {
+        uint64_t block = get(f, f->reftable_at + 8 * i, 8) & ~511ull;
+        uint64_t first = i * per_block, c = first > f->n_clusters ? first : f->n_clusters;
+
+        for (; block && c < first + per_block; c++) {
+            uint64_t byte = ((c - first) << f->order) / 8;
+
+            if (byte % 8 == 0 && f->order < 6 && get(f, block + byte, 8) == 0)
+                c += (64u >> f->order) - 1;
+            else if (refcount(f, c))
+                damage(f, &f->r->leaks, "a refcount behind the file's end", c * f->cs);
+        }
+    }
+}
+
+static void compare_counts(struct file *f)
+{
+    for (uint64_t c = 0; c < f->n_clusters; c++) {
+        uint64_t rc = refcount(f, c);
+
+        if (rc < f->counts[c])
+            corrupt(f, "a refcount that is too low", c * f->cs);
+        if (rc > f->counts[c])
+            damage(f, &f->r->leaks, "a refcount that is too high", c * f->cs);
+        if (rc || f->counts[c])
+            f->r->end = (c + 1) * f->cs;
+    }
+    check_behind(f);
+    check_active_flags(f);
+}
+
+static void refer_fixed(struct file *f)
+{
+    refer(f, 0, f->cs, FIXED, "the header");
+    refer(f, f->reftable_at, f->reftable_clusters * f->cs, FIXED, "the refcount table");
+    for (uint64_t i = 0; i < f->reftable_clusters * f->cs / 8; i++) {
+        uint64_t block = get(f, f->reftable_at + 8 * i, 8);
+
+        if (block & 511)
+            corrupt(f, "reserved bits in the refcount table", f->reftable_at + 8 * i);
+        if (block)
+            refer(f, block & ~511ull, f->cs, FIXED, "a refcount block outside the file");
+    }
+    refer(f, f->l1_at, 8 * f->l1_size, FIXED, "the L1 table");
+}
+
+/* ---- header and snapshots -------------------------------------------------------------------- */
+
+static bool read_exts(struct file *f, uint64_t at, uint64_t end)
+{
+    struct reading *r = f->r;
+
+    while (at + 8 <= end) {
+        uint64_t type = get(f, at, 4), len = get(f, at + 4, 4);
+
+        if (type == 0)
+            return true;
+        if (len > end - at - 8 || at + 8 + len > f->size)
+            return wrong(f, "a header extension that is too long", at);
+        if (type == 0xe2792aca && len < sizeof(r->backing_fmt)) {
+            memset(r->backing_fmt, 0, sizeof(r->backing_fmt));
+            memcpy(r->backing_fmt, f->bytes + at + 8, len);
+        } else if (type != 0x6803f857) {
+            r->unknown_ext =
+                r->unknown_ext * 31 + type + reading_print(f->bytes + at + 8, len) + len;
+        }
+        at += 8 + (len + 7) / 8 * 8;
+    }
+    return true;
+}
+
+static bool read_names(struct file *f)
+{
+    struct reading *r = f->r;
+    uint64_t header = r->version == 2 ? 72 : get(f, 100, 4), at = get(f, 8, 8);
+    uint64_t len = get(f, 16, 4);
+
+    if (header < 72 || header > f->cs || (r->version == 3 && (header < 104 || header % 8)))
+        return wrong(f, "the header's length", header);
+    if (at && (at < header || len > 1023 || at + len > f->cs || at + len > f->size))
+        return wrong(f, "the backing name's place", at);
+    if (at)
+        memcpy(r->backing_file, f->bytes + at, len);
+    if (strlen(r->backing_file) != (at ? len : 0))
+        return wrong(f, "the backing name has a NUL", at);
+    return read_exts(f, header, at ? at : f->cs);
+}
+
+static bool read_header(struct file *f)
+{
+    struct reading *r = f->r;
+
+    if (f->size < 512 || memcmp(f->bytes, "QFI\xfb", 4) != 0)
+        return wrong(f, "no header", 0);
+    r->version = (unsigned)get(f, 4, 4);
+    f->cluster_bits = (unsigned)get(f, 20, 4);
+    if (r->version < 2 || r->version > 3 || f->cluster_bits < 9 || f->cluster_bits > 21)
+        return wrong(f, "version or cluster size", 4);
+    f->cs = r->cluster_size = 1ull << f->cluster_bits;
+    f->l2_entries = f->cs / 8;
+    r->size = get(f, 24, 8);
+    f->l1_size = get(f, 36, 4);
+    f->l1_at = get(f, 40, 8);
+    f->reftable_at = get(f, 48, 8);
+    f->reftable_clusters = get(f, 56, 4);
+    f->n_snapshots = get(f, 60, 4);
+    f->snapshots_at = get(f, 64, 8);
+    f->order = 4;
+    if (r->version == 3) {
+        r->incompatible = get(f, 72, 8);
+        r->compatible = get(f, 80, 8);
+        r->autoclear = get(f, 88, 8);
+        f->order = (unsigned)get(f, 96, 4);
+    }
+    r->refcount_bits = 1u << (f->order & 7);
+    if (f->order > 6 || r->incompatible > 1)
+        return wrong(f, "refcount order or features", r->incompatible);
+    if (f->reftable_at % f->cs || !f->reftable_at ||
+        f->reftable_at + f->reftable_clusters * f->cs > f->size)
+        return wrong(f, "the refcount table's place", f->reftable_at);
+    if (f->l1_size > 1 << 20 || f->n_snapshots >= READING_LAYERS)
+        return wrong(f, "an L1 or snapshot table larger than any test makes", 36);
+    return read_names(f);
+}
+
+static bool read_snapshots(struct file *f)
+{
+    uint64_t at = f->snapshots_at, i;
+
+    if (f->n_snapshots && (at == 0 || at % f->cs))
+        return wrong(f, "the snapshot table's place", at);
+    for (i = 0; i < f->n_snapshots; i++) {
+        uint64_t extra, names, disk = f->r->size, vm, l1_at, l1_size;
+        struct reading_layer *l = &f->r->layers[f->r->n_layers];
+
+        at = (at + 7) / 8 * 8;
+        l1_at = get(f, at, 8);
+        l1_size = get(f, at + 8, 4);
+        names = get(f, at + 12, 2) + get(f, at + 14, 2);
+        vm = get(f, at + 32, 4);
+        extra = get(f, at + 36, 4);
+        if (extra > 1024 || at + 40 + extra + names > f->size)
+            return wrong(f, "a snapshot outside the file", at);
+        if (extra >= 8)
+            vm = get(f, at + 40, 8);
+        if (extra >= 16)
+            disk = get(f, at + 48, 8);
+        l->label = reading_print(f->bytes + at + 12, 24) +
+                   reading_print(f->bytes + at + 40 + extra, names);
+        if (extra > 16)
+            l->label += reading_print(f->bytes + at + 56, extra - 16);
+        at += 40 + extra + names;
+        if (!read_layer(f, l1_at, l1_size, disk, vm))
+            return false;
+        refer(f, l1_at, 8 * l1_size, FIXED, "a snapshot's L1 table");
+    }
+    refer(f, f->snapshots_at, f->n_snapshots ? at - f->snapshots_at : 0, FIXED, "the snapshot table");
+    return true;
+}
+
+static void refer_layers(struct file *f)
+{
+    uint64_t at = f->snapshots_at;
+
+    refer_layer(f, f->l1_at, f->l1_size);
+    for (uint64_t i = 0; i < f->n_snapshots; i++) {
+        at = (at + 7) / 8 * 8;
+        refer_layer(f, get(f, at, 8), get(f, at + 8, 4));
+        at += 40 + get(f, at + 36, 4) + get(f, at + 12, 2) + get(f, at + 14, 2);
+    }
+}
+
+void reading_take(const uint8_t *bytes, uint64_t size, const char *backing, struct reading *out)
+{
+    struct file f = {.bytes = bytes, .size = size, .r = out};
+
+    memset(out, 0, sizeof(*out));
+    if (!read_header(&f))
+        return;
+    f.backing = backing ? backing : out->backing_file;
+    f.n_clusters = (size + f.cs - 1) / f.cs;
+    f.counts = must(calloc(f.n_clusters + 1, sizeof(*f.counts)));
+    f.kinds = must(calloc(f.n_clusters + 1, 1));
+    refer_fixed(&f);
+    if (read_layer(&f, f.l1_at, f.l1_size, out->size, 0) && read_snapshots(&f)) {
+        refer_layers(&f);
+        compare_counts(&f);
+    }
+    free(f.counts);
+    free(f.kinds);
+}
+
+void reading_free(struct reading *r)
+{
+    for (unsigned i = 0; i < r->n_layers; i++) {
+        free(r->layers[i].disk);
+        free(r->layers[i].vm);
+    }
+    r->n_layers = 0;
+}
+
+/* ---- comparing ------------------------------------------------------------------------------- */
+
+static uint64_t sectors(uint64_t bytes)
+{
+    return (bytes + SECTOR - 1) / SECTOR;
+}
+
+void reading_resize(struct reading *r, uint64_t size)
+{
+    struct reading_layer *l = &r->layers[0];
+    uint64_t old = sectors(l->disk_size), now = sectors(size);
+
+    l->disk = must(realloc(l->disk, (now + 2) * sizeof(*l->disk)));
+    if (now > old)
+        memset(l->disk + old, 0, (now - old) * sizeof(*l->disk));
+    l->disk_size = r->size = size;
+}
+
+static const char *layer_differs(const struct reading_layer *a, const struct reading_layer *b,
+                                 unsigned layer, char *text, size_t room)
+{
+    const char *what = "";
+    uint64_t at = 0;
+
+    if (a->disk_size != b->disk_size || a->vm_size != b->vm_size) {
+        what = "has other sizes";
+    } else if (a->label != b->label) {
+        what = "has another name or date";
+    } else {
+        for (at = 0; at < sectors(a->vm_size); at++)
+            if (a->vm[at] != b->vm[at]) {
+                what = "has another VM state";
+                break;
+            }
+        for (at = 0; !what[0] && at < sectors(a->disk_size); at++)
+            if (a->disk[at] != b->disk[at]) {
+                what = "reads differently";
+                break;
+            }
+    }
+    if (what[0])
+        snprintf(text, room, "layer %u %s, sector %llu", layer, what, (unsigned long long)at);
+    return what[0] ? text : "";
+}
+
+const char *reading_differs(const struct reading *a, const struct reading *b)
+{
+    static char text[120];
+
+    if (a->wrong[0] || b->wrong[0])
+        return a->wrong[0] ? a->wrong : b->wrong;
+    if (a->size != b->size || a->n_layers != b->n_layers)
+        return "another size or number of snapshots";
+    for (unsigned i = 0; i < a->n_layers; i++) {
+        const char *why =
+            layer_differs(&a->layers[i], &b->layers[i], i, text, sizeof(text));
+
+        if (why[0])
+            return why;
+    }
+    return "";
+}

@@ -1,0 +1,56 @@
+/* What an image holds, found out without any of the engine's code: the guest's bytes of the active
+ * layer and of every snapshot, sector by sector, and a count of every reference.  Written from the
+ * specification, slow and plain, so that the engine's ways of looking are not judged by
+ * themselves. */
+#ifndef QB_TESTS_READING_H
+#define QB_TESTS_READING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define READING_LAYERS 13
+
+struct reading_layer {
+    uint64_t disk_size, vm_size; /* bytes */
+    uint64_t *disk;              /* a fingerprint a 512-byte sector; 0: it reads zero */
+    uint64_t *vm;                /* likewise, the VM state (snapshots only) */
+    uint64_t label;              /* of the snapshot's name, dates and sizes */
+};
+
+struct reading {
+    char wrong[160]; /* why it cannot be read; "": it was */
+    unsigned version, refcount_bits, n_layers;
+    uint64_t size, cluster_size;
+    uint64_t incompatible, compatible, autoclear;
+    char backing_file[1024], backing_fmt[64];
+    uint64_t unknown_ext; /* a fingerprint of the extensions that nobody knows */
+    struct reading_layer layers[READING_LAYERS]; /* 0 is the active one */
+
+    /* The count. */
+    uint64_t corruptions; /* too low refcounts, wrong COPIED flags, overlaps, misplaced things */
+    uint64_t leaks;       /* too high refcounts, also of clusters behind the file's end */
+    uint64_t end;         /* first byte behind the last cluster referred to or counted */
+    char damage[160];     /* the first corruption or leak in words */
+};
+
+/* `backing` stands in for the name that the header gives (NULL: the header's own). */
+void reading_take(const uint8_t *bytes, uint64_t size, const char *backing, struct reading *out);
+void reading_free(struct reading *r);
+
+/* The active layer as it shall read once the disk has `size` bytes: cut, or zeros behind. */
+void reading_resize(struct reading *r, uint64_t size);
+
+/* "" when both hold the same for every guest, else what differs. */
+const char *reading_differs(const struct reading *a, const struct reading *b);
+
+/* From now on the backing file of this name reads so (and zeros behind).  The bytes must live as
+ * long as the readings.  A name that nobody announced reads as bytes that no other file has, without
+ * an end. */
+void reading_backing(const char *name, const uint8_t *bytes, uint64_t size);
+void reading_backing_image(const char *name, const struct reading *r); /* its active layer */
+void reading_forget_backings(void);
+
+/* A fingerprint of n bytes; 0 when all are zero. */
+uint64_t reading_print(const uint8_t *bytes, uint64_t n);
+
+#endif
