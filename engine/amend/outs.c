@@ -135,10 +135,12 @@ static int unref_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, str
     struct qb_counts *counts = &plan->census.counts;
     uint64_t cs = geom_of(plan)->cluster_size;
     uint64_t entries = qb_geom_block_entries(geom_of(plan), plan->target.header.refcount_order);
-    uint64_t left = qb_counts_sub(counts, cluster, n);
+    uint64_t left;
     struct qb_range r = {cluster * cs, (cluster + 1) * cs};
     struct qb_range *last = plan->punches.n ? &plan->punches.items[plan->punches.n - 1] : NULL;
 
+    if (qb_counts_sub(counts, cluster, n, &left, err) < 0)
+        return -1;
     if (left == 1 && (qb_counts_marks(counts, cluster) & QB_MARK_PLAIN))
         plan->recheck_copied = true;
     if (left == 0 && last && last->end == r.first)

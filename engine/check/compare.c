@@ -60,7 +60,7 @@ static int compare_span(struct compare *m, const uint8_t *block, size_t index, u
         unsigned at = cluster % QB_PAGE_COUNTS;
         uint64_t disk = qb_refcount_get(block, cluster - base, g->refcount_order);
         uint64_t count = p ? qb_page_count(p, at) : 0;
-        unsigned marks = p ? p->marks[at] : 0;
+        unsigned marks = p ? qb_page_marks(p, at) : 0;
         bool fits;
 
         if (disk == 0 && count == 0 && marks == 0)
@@ -117,7 +117,7 @@ static int compare_beyond(struct compare *m, struct qb_err *err)
             uint64_t cluster = p->number * QB_PAGE_COUNTS + i;
 
             if (cluster >= limit && qb_page_count(p, i) &&
-                compare_one(m, cluster, 0, qb_page_count(p, i), p->marks[i], err) < 0)
+                compare_one(m, cluster, 0, qb_page_count(p, i), qb_page_marks(p, i), err) < 0)
                 return -1;
         }
     }

@@ -9,6 +9,7 @@ void qb_counts_free(struct qb_counts *c)
     for (size_t i = 0; i < c->n_slots; i++)
         if (c->slots[i]) {
             free(c->slots[i]->wide);
+            free(c->slots[i]->cells);
             free(c->slots[i]);
         }
     free(c->slots);
@@ -92,6 +93,34 @@ static struct qb_count_page *page_make(struct qb_counts *c, uint64_t cluster, st
     return p;
 }
 
+/* Gives every cluster of the page its own count and marks. */
+static int unpack(struct qb_counts *c, struct qb_count_page *p, struct qb_err *err)
+{
+    if (p->cells)
+        return 0;
+    if (take_memory(c, 2 * QB_PAGE_COUNTS, err) < 0)
+        return -1;
+    p->cells = malloc(2 * QB_PAGE_COUNTS);
+    if (!p->cells)
+        return qb_fail_memory(err);
+    memset(p->cells, p->count, QB_PAGE_COUNTS);
+    memset(p->cells + QB_PAGE_COUNTS, p->marks, QB_PAGE_COUNTS);
+    return 0;
+}
+
+/* The opposite, where all clusters have become alike. */
+static void pack(struct qb_counts *c, struct qb_count_page *p)
+{
+    if (!p->cells || p->wide || memcmp(p->cells, p->cells + 1, QB_PAGE_COUNTS - 1) != 0 ||
+        memcmp(p->cells + QB_PAGE_COUNTS, p->cells + QB_PAGE_COUNTS + 1, QB_PAGE_COUNTS - 1) != 0)
+        return;
+    p->count = p->cells[0];
+    p->marks = p->cells[QB_PAGE_COUNTS];
+    free(p->cells);
+    p->cells = NULL;
+    c->memory -= 2 * QB_PAGE_COUNTS;
+}
+
 static int widen(struct qb_counts *c, struct qb_count_page *p, struct qb_err *err)
 {
     if (take_memory(c, QB_PAGE_COUNTS * sizeof(*p->wide), err) < 0)
@@ -100,71 +129,93 @@ static int widen(struct qb_counts *c, struct qb_count_page *p, struct qb_err *er
     if (!p->wide)
         return qb_fail_memory(err);
     for (unsigned i = 0; i < QB_PAGE_COUNTS; i++)
-        p->wide[i] = p->small[i];
+        p->wide[i] = p->cells[i];
+    return 0;
+}
+
+/* Adds to one cell of an unpacked page. */
+static int add_cell(struct qb_counts *c, struct qb_count_page *p, unsigned i, uint64_t n,
+                    unsigned marks, struct qb_err *err)
+{
+    if (!p->wide && p->cells[i] + n > UINT8_MAX && widen(c, p, err) < 0)
+        return -1;
+    if (p->wide)
+        p->wide[i] += n;
+    else
+        p->cells[i] = (uint8_t)(p->cells[i] + n);
+    p->cells[QB_PAGE_COUNTS + i] |= (uint8_t)marks;
     return 0;
 }
 
 int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned marks,
                   struct qb_err *err)
 {
-    unsigned i = cluster % QB_PAGE_COUNTS;
     struct qb_count_page *p = page_make(c, cluster, err);
 
-    if (!p)
+    if (!p || unpack(c, p, err) < 0)
         return -1;
-    if (!p->wide && p->small[i] + n > UINT8_MAX && widen(c, p, err) < 0)
+    return add_cell(c, p, cluster % QB_PAGE_COUNTS, n, marks, err);
+}
+
+/* A part of a page, [i, end). */
+static int add_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, unsigned end,
+                    uint64_t n, unsigned marks, struct qb_err *err)
+{
+    bool whole = end - i == QB_PAGE_COUNTS;
+
+    if (whole && !p->cells && p->count + n <= UINT8_MAX && !(p->marks & QB_MARK_META)) {
+        p->count = (uint8_t)(p->count + n);
+        p->marks |= (uint8_t)marks;
+        return 0;
+    }
+    if (unpack(c, p, err) < 0)
         return -1;
-    if (p->wide)
-        p->wide[i] += n;
-    else
-        p->small[i] = (uint8_t)(p->small[i] + n);
-    p->marks[i] = (uint8_t)(p->marks[i] | marks);
+    for (; i < end; i++) {
+        unsigned overlap = p->cells[QB_PAGE_COUNTS + i] & QB_MARK_META ? QB_MARK_OVERLAP : 0;
+
+        if (add_cell(c, p, i, n, marks | overlap, err) < 0)
+            return -1;
+    }
+    if (end == QB_PAGE_COUNTS)
+        pack(c, p);
     return 0;
 }
 
 int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
                        unsigned marks, struct qb_err *err)
 {
-    uint64_t end = first + clusters;
+    uint64_t end = first + clusters, stop;
 
-    while (first < end) {
-        uint64_t stop = QB_MIN((first / QB_PAGE_COUNTS + 1) * QB_PAGE_COUNTS, end);
+    for (; first < end; first = stop) {
+        uint64_t page = first / QB_PAGE_COUNTS * QB_PAGE_COUNTS;
         struct qb_count_page *p = page_make(c, first, err);
 
-        if (!p)
+        stop = QB_MIN(page + QB_PAGE_COUNTS, end);
+        if (!p ||
+            add_span(c, p, (unsigned)(first - page), (unsigned)(stop - page), n, marks, err) < 0)
             return -1;
-        for (; first < stop; first++) {
-            unsigned i = first % QB_PAGE_COUNTS;
-
-            if (!p->wide && p->small[i] + n > UINT8_MAX && widen(c, p, err) < 0)
-                return -1;
-            if (p->wide)
-                p->wide[i] += n;
-            else
-                p->small[i] = (uint8_t)(p->small[i] + n);
-            if (p->marks[i] & QB_MARK_META)
-                p->marks[i] |= QB_MARK_OVERLAP;
-            p->marks[i] = (uint8_t)(p->marks[i] | marks);
-        }
     }
     return 0;
 }
 
-uint64_t qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n)
+int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *left,
+                  struct qb_err *err)
 {
     unsigned i = cluster % QB_PAGE_COUNTS;
     struct qb_count_page *p = qb_counts_page(c, cluster);
-    uint64_t left;
 
+    *left = 0;
     if (!p)
         return 0;
-    left = qb_page_count(p, i);
-    left -= QB_MIN(n, left);
+    if (unpack(c, p, err) < 0)
+        return -1;
+    *left = qb_page_count(p, i);
+    *left -= QB_MIN(n, *left);
     if (p->wide)
-        p->wide[i] = left;
+        p->wide[i] = *left;
     else
-        p->small[i] = (uint8_t)left;
-    return left;
+        p->cells[i] = (uint8_t)*left;
+    return 0;
 }
 
 int qb_counts_append(struct qb_counts *c, uint64_t first, uint64_t n, uint64_t count,
@@ -215,7 +266,7 @@ unsigned qb_counts_marks(struct qb_counts *c, uint64_t cluster)
 {
     struct qb_count_page *p = qb_counts_page(c, cluster);
 
-    return p ? p->marks[cluster % QB_PAGE_COUNTS] : 0;
+    return p ? qb_page_marks(p, cluster % QB_PAGE_COUNTS) : 0;
 }
 
 /* Calls for each page with a share in [first, end): *i is the first cluster, the page's own end or

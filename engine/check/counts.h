@@ -1,6 +1,7 @@
 /* How often each host cluster is referred to.  Pages of 512 clusters exist only where something is
- * counted; a count takes a byte until it passes 255.  What a plan appends behind the image comes as
- * runs, so a trillion new clusters cost a few bytes.  The same object answers "what should the
+ * counted.  A page whose clusters are all alike (most of a large image) is a few words; otherwise a
+ * count takes a byte until it passes 255.  What a plan appends behind the image comes as runs, so a
+ * trillion new clusters cost a few bytes.  The same object answers "what should the
  * refcount be" for the check and "what will it be" for the plan. */
 #ifndef QB_CHECK_COUNTS_H
 #define QB_CHECK_COUNTS_H
@@ -20,10 +21,10 @@ enum qb_mark {
 };
 
 struct qb_count_page {
-    uint64_t number; /* covers clusters [number * 512, number * 512 + 512) */
-    uint64_t *wide;  /* all counts, once one passed 255; else NULL */
-    uint8_t small[QB_PAGE_COUNTS];
-    uint8_t marks[QB_PAGE_COUNTS];
+    uint64_t number;      /* covers clusters [number * 512, number * 512 + 512) */
+    uint8_t *cells;       /* 512 counts, then 512 marks; NULL: all are alike */
+    uint64_t *wide;       /* the counts, once one of them passed 255; else NULL */
+    uint8_t count, marks; /* of each cluster, while all are alike */
 };
 
 struct qb_count_run {
@@ -50,8 +51,9 @@ int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned ma
 int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
                        unsigned marks, struct qb_err *err);
 
-/* Takes n references away; returns what is left (never below 0). */
-uint64_t qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n);
+/* Takes n references away; *left is what is left (never below 0). */
+int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *left,
+                  struct qb_err *err);
 
 /* Appends a run of clusters behind all that was counted before; joins it to the last where it can.
  */
@@ -65,7 +67,11 @@ unsigned qb_counts_marks(struct qb_counts *c, uint64_t cluster);
 struct qb_count_page *qb_counts_page(struct qb_counts *c, uint64_t cluster);
 static inline uint64_t qb_page_count(const struct qb_count_page *p, unsigned i)
 {
-    return p->wide ? p->wide[i] : p->small[i];
+    return p->wide ? p->wide[i] : p->cells ? p->cells[i] : p->count;
+}
+static inline unsigned qb_page_marks(const struct qb_count_page *p, unsigned i)
+{
+    return p->cells ? p->cells[QB_PAGE_COUNTS + i] : p->marks;
 }
 
 /* Whether any of the clusters [first, end) is counted. */
