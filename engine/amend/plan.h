@@ -59,13 +59,13 @@ struct qb_plan {
     struct qb_target target;
     struct qb_sector sector;
     uint8_t old_sector[QB_SECTOR];
-    bool appends;      /* the append epoch has something to do */
-    bool rewrites;     /* ... more than the backing name: a census was taken, space is used */
-    uint64_t old_size; /* file length before, bytes */
-    uint64_t cut_size; /* file length to cut or grow to first, so that what is behind is new */
-    uint64_t new_size; /* file length once appended */
+    bool appends;        /* the append epoch has something to do */
+    bool rewrites;       /* ... more than the backing name: a census was taken, space is used */
+    uint64_t old_size;   /* file length before, bytes */
+    uint64_t cut_size;   /* file length to cut or grow to first, so that what is behind is new */
+    uint64_t new_size;   /* file length once appended */
     uint64_t final_size; /* file length once settled */
-    uint64_t base;     /* first byte of the appended stretch */
+    uint64_t base;       /* first byte of the appended stretch */
     uint64_t zero_base, zero_len; /* the clusters of zeros at its end, bytes */
     QB_VEC(struct qb_step) steps; /* ascending, gapless, from base to zero_base */
     QB_VEC(struct qb_range) punches;
@@ -121,9 +121,13 @@ void qb_out_fill(struct qb_plan *plan, const struct qb_out_table *out, const uin
  * is meaningful. */
 uint64_t qb_out_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old);
 
-/* Takes n references off each cluster of [offset, offset + len). */
+/* unref.c: takes n references off each cluster of [offset, offset + len), and notes what became
+ * free. */
 int qb_plan_unref(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t n,
                   struct qb_err *err);
+
+/* Takes n references off the clusters of one L2 entry. */
+int qb_plan_unref_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err);
 
 /* Notes that counts in refcount block `index` (of the target's width) change. */
 int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err);

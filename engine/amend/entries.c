@@ -1,0 +1,118 @@
+/* What becomes of each L1 and L2 entry.
+ *
+ * Guest content is sacred in the active layer and in every snapshot: an entry that reads zero goes
+ * on reading zero, and a preallocated host cluster is never written to, because a snapshot may own
+ * it: it loses this reference and is freed when that was the last. */
+#include <string.h>
+
+#include "amend/outs.h"
+
+bool qb_out_needs_cluster(const struct qb_plan *plan, const struct qb_out_table *out, uint64_t i)
+{
+    const struct qb_geom *g = &plan->img->geom;
+    uint64_t guest = out->l1_index * g->l1_span + i * g->cluster_size;
+
+    if (guest >= plan->backing_size)
+        return false;
+    /* VM state that only the active layer has is of no use to anyone behind the disk's end. */
+    if (out->active && out->refs == 1 && guest >= plan->target.header.size)
+        return false;
+    return !(out->deferred && out->deferred[i / 8] >> (i % 8) & 1);
+}
+
+uint64_t qb_out_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, uint64_t refs)
+{
+    if (plan->rq->zero_clusters != QB_ZERO_SHARE)
+        return c->cluster++;
+    if (c->used && c->used + refs > plan->share_cap) {
+        c->cluster++;
+        c->used = 0;
+    }
+    c->used += refs;
+    return c->cluster;
+}
+
+uint64_t qb_out_with_copied(struct qb_plan *plan, const struct qb_out_table *out, uint64_t entry)
+{
+    struct qb_counts *counts = &plan->census.counts;
+    uint64_t cluster = (entry & QB_ENTRY_OFFSET) >> plan->img->geom.cluster_bits;
+
+    if (!out->active || plan->img->geom.external_data)
+        return entry;
+    entry &= ~QB_ENTRY_COPIED;
+    return qb_counts_get(counts, cluster) == 1 ? entry | QB_ENTRY_COPIED : entry;
+}
+
+void qb_out_base(const struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
+                 uint8_t *table)
+{
+    const struct qb_geom *g = &plan->img->geom;
+    uint64_t kept = out->keep_end * g->l2_entry_size;
+    be64 all_zero_subclusters = be64_of(0xffffffff00000000ull);
+
+    memcpy(table, source, kept);
+    memset(table + kept, 0, g->cluster_size - kept);
+    for (uint64_t i = out->zero_first; i < out->zero_end; i++) {
+        if (g->l2_entry_size == 16)
+            memcpy(table + i * 16 + 8, &all_zero_subclusters, 8);
+        else
+            qb_l2_put(g, table, i, QB_ENTRY_ZERO);
+    }
+    if (out->copy_entry != QB_NO_ENTRY)
+        qb_l2_put(g, table, out->copy_entry, plan->copy_offset);
+}
+
+void qb_out_fill(struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
+                 uint8_t *table)
+{
+    const struct qb_geom *g = &plan->img->geom;
+    struct qb_cursor c = {out->new_first, out->new_used};
+
+    qb_out_base(plan, out, source, table);
+    for (uint64_t i = 0; i < g->l2_entries; i++) {
+        uint64_t entry = qb_l2_get(g, table, i, 0);
+        enum qb_kind kind = qb_l2_kind(g, entry);
+
+        if (qb_out_expands(plan) && (kind == QB_ZERO_PLAIN || kind == QB_ZERO_ALLOCATED)) {
+            entry = 0;
+            if (qb_out_needs_cluster(plan, out, i))
+                entry =
+                    plan->zero_base + qb_out_take_cluster(plan, &c, out->refs) * g->cluster_size;
+            if (entry)
+                entry = qb_out_with_copied(plan, out, entry);
+            qb_l2_put(g, table, i, entry);
+        } else if (kind == QB_DATA || kind == QB_ZERO_ALLOCATED) {
+            qb_l2_put(g, table, i, qb_out_with_copied(plan, out, entry));
+        }
+    }
+}
+
+/* ---- L1 entries ------------------------------------------------------------------------------ */
+
+static uint64_t entry_to(const struct qb_out_table *out, bool active)
+{
+    if (out->empty)
+        return 0;
+    return out->offset | (active && out->refs == 1 ? QB_ENTRY_COPIED : 0);
+}
+
+uint64_t qb_out_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old)
+{
+    const struct qb_table *t;
+    size_t i;
+
+    if (layer == 0 && plan->split_of && plan->split_of[index])
+        return entry_to(&plan->outs.items[plan->split_of[index] - 1], true);
+    if (layer == 0 && plan->target.resize && index >= plan->edge.l1_keep)
+        return 0;
+    t = old & QB_ENTRY_OFFSET ? qb_tables_find(&plan->census.tables, old & QB_ENTRY_OFFSET) : NULL;
+    if (!t)
+        return 0;
+    i = (size_t)(t - plan->census.tables.items);
+    if (plan->out_of[i])
+        return entry_to(&plan->outs.items[plan->out_of[i] - 1], layer == 0);
+    if (layer != 0)
+        return old;
+    old &= ~QB_ENTRY_COPIED;
+    return t->refs == 1 ? old | QB_ENTRY_COPIED : old;
+}

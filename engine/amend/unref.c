@@ -1,0 +1,67 @@
+/* References that go away: the counts, the refcount blocks that change with them, and the clusters
+ * that can be given back in the end. */
+#include <string.h>
+
+#include "amend/plan.h"
+
+int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err)
+{
+    if (index >= plan->touched_n) {
+        size_t want = QB_MAX(index + 1, plan->touched_n * 2);
+        uint8_t *grown = realloc(plan->touched, want);
+
+        if (!grown)
+            return qb_fail_memory(err);
+        memset(grown + plan->touched_n, 0, want - plan->touched_n);
+        plan->touched = grown;
+        plan->touched_n = want;
+    }
+    plan->touched[index] = 1;
+    return 0;
+}
+
+static int unref_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, struct qb_err *err)
+{
+    struct qb_counts *counts = &plan->census.counts;
+    uint64_t cs = plan->img->geom.cluster_size;
+    uint64_t entries = qb_geom_block_entries(&plan->img->geom, plan->target.header.refcount_order);
+    uint64_t left;
+    struct qb_range r = {cluster * cs, (cluster + 1) * cs};
+    struct qb_range *last = plan->punches.n ? &plan->punches.items[plan->punches.n - 1] : NULL;
+
+    if (qb_counts_sub(counts, cluster, n, &left, err) < 0)
+        return -1;
+    if (left == 1 && (qb_counts_marks(counts, cluster) & QB_MARK_PLAIN))
+        plan->recheck_copied = true;
+    if (left == 0 && last && last->end == r.first)
+        last->end = r.end;
+    else if (left == 0 && !qb_vec_push(&plan->punches, r))
+        return qb_fail_memory(err);
+    return qb_plan_touch(plan, cluster / entries, err);
+}
+
+int qb_plan_unref(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t n,
+                  struct qb_err *err)
+{
+    unsigned bits = plan->img->geom.cluster_bits;
+
+    for (uint64_t c = offset >> bits; len && c <= (offset + len - 1) >> bits; c++)
+        if (unref_cluster(plan, c, n, err) < 0)
+            return -1;
+    return 0;
+}
+
+int qb_plan_unref_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err)
+{
+    const struct qb_geom *g = &plan->img->geom;
+    enum qb_kind kind = qb_l2_kind(g, entry);
+
+    if (g->external_data || kind == QB_UNALLOCATED || kind == QB_ZERO_PLAIN)
+        return 0;
+    if (kind == QB_COMPRESSED) {
+        struct qb_compressed z = qb_l2_compressed(g, entry);
+
+        return qb_plan_unref(plan, z.offset, z.available, n, err);
+    }
+    return qb_plan_unref(plan, entry & QB_ENTRY_OFFSET, g->cluster_size, n, err);
+}
