@@ -7,7 +7,7 @@
 #define QB_BATCH_JOB_H
 
 #include "base/vec.h"
-#include "qbatch.h"
+#include "io/io.h"
 
 enum qb_on_error { QB_ON_ERROR_CONTINUE, QB_ON_ERROR_STOP };
 enum qb_on_locked { QB_ON_LOCKED_SKIP, QB_ON_LOCKED_FAIL, QB_ON_LOCKED_WAIT };
@@ -17,6 +17,7 @@ enum qb_on_locked { QB_ON_LOCKED_SKIP, QB_ON_LOCKED_FAIL, QB_ON_LOCKED_WAIT };
 struct qb_policy {
     enum qb_on_error on_error;
     enum qb_on_locked on_locked;
+    enum qb_sync sync;
     double lock_timeout_seconds; /* with wait; default 60 */
 };
 

@@ -77,6 +77,17 @@ static bool set_drop_bitmaps(const char *text, settings *out, struct qb_why *why
     return qb_scalar_bool(text, &out->request.drop_bitmaps, why);
 }
 
+static bool set_sync(const char *text, settings *out, struct qb_why *why)
+{
+    static const char *const words[] = {"auto", "file", "fs", NULL};
+    unsigned word;
+
+    if (!qb_scalar_word(text, words, &word, why))
+        return false;
+    out->policy.sync = (enum qb_sync[]){QB_SYNC_AUTO, QB_SYNC_FILE, QB_SYNC_FS}[word];
+    return true;
+}
+
 static bool number_or_auto(const char *text, unsigned *out, struct qb_why *why)
 {
     uint64_t n = 0;

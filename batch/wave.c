@@ -229,7 +229,7 @@ static void barrier(struct qb_wave *w, enum qb_step at)
     }
     if (n == 0)
         return;
-    qb_io_barrier(io, files, n, QB_SYNC_AUTO, errors);
+    qb_io_barrier(io, files, n, w->batch->policy.sync, errors);
     n = 0;
     for (size_t i = 0; i < w->n; i++)
         if (w->slots[i].step == at)

@@ -90,7 +90,11 @@ def check_refused(report, before, outcome, verdict, tool):
 
 
 def check_content(report, before, request):
-    after = guest.read_all(before.path)
+    try:
+        after = guest.read_all(before.path)
+    except guest.Unreadable as failure:
+        report.complain("wrong content", f"QEMU cannot read it any more: {failure}")
+        return
     if after.keys() != before.layers.keys():
         report.complain("wrong content", f"layers {list(after)} instead of {list(before.layers)}")
     for name, content in after.items():
@@ -195,7 +199,7 @@ def one_seed(seed, tool, folder):
     request = requests.make(rng, recipe)
     build(folder, recipe, report)
     before = look(folder, request)
-    verdict = model.judge(before.image, before.info, request, before.corruptions)
+    verdict = model.judge(before.image, before.info, request, before.corruptions, before.leaks)
     outcome = tool.amend(folder, request, seed)
     report.commands += outcome.commands
     report.outcome = outcome.status

@@ -65,17 +65,17 @@ def satisfied(image, info, request, version, size):
             and request.backing_fmt in (None, fmt))
 
 
-def judge(image, info, request, damaged):
-    """What has to happen.  `damaged`: qemu-img check finds errors in the image as it is."""
+def judge(image, info, request, corruptions, leaks):
+    """What has to happen.  Corruptions and leaks: those of the image as it is."""
     version = {None: image.version, "0.10": 2, "1.1": 3}[request.compat]
     size = image.size if request.size is None else request.size
     dirty = bool(image.incompatible_features & qcow2.INCOMPAT_DIRTY)
     for why in refusals(image, request, version, size):
         return Verdict("refuse", why)
-    if damaged and not dirty:
+    if corruptions and not dirty:
         return Verdict("either", "the image is corrupt to begin with")
     bits = request.refcount_bits or image.refcount_bits
-    simple = size == image.size and not dirty
+    simple = size == image.size and not dirty and not leaks  # the highest count is known
     if simple and image.max_refcount() > (1 << bits) - 1:
         return Verdict("refuse", "a refcount does not fit")
     for why in doubts(image, request, version, size):

@@ -384,7 +384,6 @@ static const struct mistake mistakes[] = {
     {HEAD ONE "  size: 1G\ndefaults: {path: x}\n", QB_M_MISPLACED_KEY, 5, 12, NULL},
     {HEAD ONE "  size: 1G\npolicy: {version: 1}\n", QB_M_MISPLACED_KEY, 5, 10, NULL},
     {HEAD ONE "  size: 1G\n  encrypt.format: luks\n", QB_M_NOT_YET, 5, 3, NULL},
-    {HEAD ONE "  size: 1G\nsync: file\n", QB_M_NOT_YET, 5, 1, NULL},
     {HEAD ONE "  size: 1G\n  when: {compat: v2}\n", QB_M_NOT_YET, 5, 3, NULL},
     {HEAD ONE "  size: 1G\nlimits: {rate: 10M}\n", QB_M_NOT_YET, 5, 16, NULL},
     {HEAD ONE "  size: 1G\nlimits: {iops: 100}\n", QB_M_NOT_YET, 5, 16, NULL},
@@ -488,10 +487,10 @@ static void all_mistakes_are_told_in_the_order_of_the_text(void)
 
 static void keys_of_later_issues_are_refused_wherever_they_stand(void)
 {
-    static const char *const names[] = {"from_file", "from_file0",    "chain",  "tags",
-                                        "when",      "expect",        "after",  "backing",
-                                        "graph",     "keep_undo",     "backup", "max_failed",
-                                        "min_free",  "check_content", "sync"};
+    static const char *const names[] = {"from_file", "from_file0",   "chain",  "tags",
+                                        "when",      "expect",       "after",  "backing",
+                                        "graph",     "keep_undo",    "backup", "max_failed",
+                                        "min_free",  "check_content"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char text[512];
