@@ -46,27 +46,38 @@ int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const cha
     return 0;
 }
 
+/* What is wrong with a refcount table entry, or NULL.  A block that something claimed before is
+ * left out too: else a table that names one block a million times would have it read a million
+ * times. */
+static const char *odd_refblock(struct qb_census *c, uint64_t offset)
+{
+    uint64_t cs = c->img->geom.cluster_size;
+
+    if (offset % cs)
+        return "is not cluster aligned";
+    if (!qb_range_ok(offset, cs, 1, c->img->file->size))
+        return "ends past the end of the file";
+    if (qb_counts_get(&c->counts, offset / cs))
+        return "lies where something else is";
+    return NULL;
+}
+
 static int count_refblocks(struct qb_census *c, struct qb_err *err)
 {
     uint64_t cs = c->img->geom.cluster_size;
 
     for (size_t i = 0; i < c->reftable_n; i++) {
         uint64_t offset = c->reftable[i] & QB_REFTABLE_OFFSET;
+        uint64_t at = c->img->header.reftable_offset + i * 8;
+        const char *odd = offset ? odd_refblock(c, offset) : NULL;
 
         if (c->reftable[i] & QB_REFTABLE_RESERVED)
-            qb_census_note(c, &c->n_bad, false, c->img->header.reftable_offset + i * 8,
+            qb_census_note(c, &c->n_bad, false, at,
                            "refcount table entry %zu has reserved bits set", i);
-        if (offset == 0)
-            continue;
-        if (offset % cs) {
-            qb_census_note(c, &c->n_bad, false, c->img->header.reftable_offset + i * 8,
-                           "refcount block %zu is not cluster aligned", i);
+        if (odd) {
+            qb_census_note(c, &c->n_bad, false, at, "refcount block %zu %s", i, odd);
             c->reftable[i] = 0;
-        } else if (!qb_range_ok(offset, cs, 1, c->img->file->size)) {
-            qb_census_note(c, &c->n_bad, false, c->img->header.reftable_offset + i * 8,
-                           "refcount block %zu ends past the end of the file", i);
-            c->reftable[i] = 0;
-        } else if (qb_census_meta(c, offset, cs, "a refcount block", err) < 0) {
+        } else if (offset && qb_census_meta(c, offset, cs, "a refcount block", err) < 0) {
             return -1;
         }
     }
