@@ -5,9 +5,7 @@
 
 #include "amend/plan.h"
 
-#define WINDOW_BYTES    (2u << 20)
-#define ZEROS_BYTES     (1u << 20)
-#define ZEROS_IN_FLIGHT 16u
+#define WINDOW_BYTES (2u << 20)
 
 /* A buffer that fills from `base` on and goes to the file when it is full. */
 struct writer {
@@ -180,50 +178,27 @@ static int set_size(struct qb_io *io, struct qb_file *file, uint64_t size, struc
     return qb_io_fail(&req, "the new file size", err);
 }
 
-static int write_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
-                       struct qb_err *err)
-{
-    struct qb_req reqs[ZEROS_IN_FLIGHT];
-    uint64_t at = plan->zero_base, end = at + plan->zero_len;
-    QB_AUTO(qb_buf) void *zeros = calloc(1, ZEROS_BYTES);
-
-    if (!zeros)
-        return qb_fail_memory(err);
-    while (at < end) {
-        size_t n = 0;
-
-        for (; n < ZEROS_IN_FLIGHT && at < end; n++) {
-            uint64_t len = QB_MIN(end - at, ZEROS_BYTES);
-
-            reqs[n] = (struct qb_req){
-                .file = file, .op = QB_OP_WRITE, .offset = at, .len = len, .buf = zeros};
-            at += len;
-        }
-        if (qb_io_run(io, reqs, n) == 0)
-            continue;
-        for (size_t i = 0; i < n; i++)
-            if (reqs[i].error)
-                return qb_io_fail(&reqs[i], "zeros", err);
-    }
-    return 0;
-}
-
 /* The new clusters of zeros.  A longer file is all it takes where the file system has holes. */
 static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                       struct qb_err *err)
 {
-    struct qb_req req = {
-        .file = file, .op = QB_OP_ZERO, .offset = plan->zero_base, .len = plan->zero_len};
     enum qb_zero_method how = plan->rq->zero_method;
+    struct qb_req req = {.file = file,
+                         .op = how == QB_ZEROED_WRITE ? QB_OP_FILL : QB_OP_ZERO,
+                         .offset = plan->zero_base,
+                         .len = plan->zero_len};
 
     if (plan->zero_len == 0 || (!file->is_block_device && how <= QB_ZEROED_HOLE))
         return 0;
-    if (how == QB_ZEROED_WRITE)
-        return write_zeros(io, plan, file, err);
     if (qb_io_run(io, &req, 1) == 0)
         return 0;
-    if (req.error == EOPNOTSUPP || req.error == ENOSYS || req.error == EINVAL)
-        return write_zeros(io, plan, file, err);
+    /* No ZERO_RANGE here: the slow way. */
+    if (req.op == QB_OP_ZERO &&
+        (req.error == EOPNOTSUPP || req.error == ENOSYS || req.error == EINVAL)) {
+        req.op = QB_OP_FILL;
+        if (qb_io_run(io, &req, 1) == 0)
+            return 0;
+    }
     return qb_io_fail(&req, "zeros", err);
 }
 

@@ -33,6 +33,21 @@ int qb_posix_open(struct qb_io **out);
  * already: 0 or an errno. */
 int qb_posix_do(const struct qb_req *req, uint64_t done);
 
+/* Some way to write zeros to the whole pages [left->first, left->end) through a descriptor for
+ * direct writes: 0 or an errno.  *left is shortened by what is surely written. */
+typedef int qb_fill_fn(void *arg, int fd, struct qb_range *left);
+
+/* Carries out a QB_OP_FILL, its long middle part in this way where the file takes direct writes:
+ * 0 or an errno. */
+int qb_fill(const struct qb_req *req, qb_fill_fn *how, void *arg);
+
+/* The way with plain system calls; needs no argument. */
+int qb_fill_direct(void *unused, int fd, struct qb_range *left);
+
+/* So many zeros, aligned to a page, for ever. */
+#define QB_ZEROS_BYTES (1u << 20)
+const void *qb_zeros(void);
+
 /* A request that was refused before it began, or that asks for nothing. */
 static inline bool qb_req_is_void(const struct qb_req *req)
 {

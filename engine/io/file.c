@@ -146,6 +146,13 @@ bool qb_file_is_hole(struct qb_file *file, uint64_t offset, uint64_t len)
     return file->hole_cache_is_hole && offset + len <= file->hole_cache.end;
 }
 
+uint64_t qb_file_next_data(struct qb_file *file, uint64_t offset)
+{
+    while (offset < file->size && qb_file_is_hole(file, offset, 1))
+        offset = file->hole_cache.end;
+    return QB_MIN(offset, file->size);
+}
+
 uint64_t qb_file_allocated(const struct qb_file *file)
 {
     struct stat st;

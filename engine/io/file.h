@@ -14,7 +14,7 @@
 /* The phases of an amend as the guard sees them.
  *
  * READ    nothing may be written.
- * APPEND  writes and zeroing inside `allowed`, sizes of at least `min_size`.
+ * APPEND  writes, fills and zeroing inside `allowed`, sizes of at least `min_size`.
  * FLIP    one thing: a write of exactly the bytes [0, 512).
  * SETTLE  punches inside `allowed`, sizes of at least `min_size`. */
 enum qb_phase { QB_PHASE_READ, QB_PHASE_APPEND, QB_PHASE_FLIP, QB_PHASE_SETTLE };
@@ -58,6 +58,10 @@ bool qb_file_still_there(const struct qb_file *file);
  * the last extent, so that a walk in host order costs one call an extent, not one a table.  false
  * when unknown. */
 bool qb_file_is_hole(struct qb_file *file, uint64_t offset, uint64_t len);
+
+/* The first byte at or behind `offset` that is not known to be in a hole; the file's size when there
+ * is none. */
+uint64_t qb_file_next_data(struct qb_file *file, uint64_t offset);
 
 /* Bytes that the file occupies on disk (st_blocks). */
 uint64_t qb_file_allocated(const struct qb_file *file);

@@ -46,7 +46,8 @@ static bool allows_append(const struct qb_guard *g, int op, uint64_t offset, uin
 {
     if (op == QB_OP_SET_SIZE)
         return offset >= g->min_size;
-    return (op == QB_OP_WRITE || op == QB_OP_ZERO) && is_allowed(g, offset, len);
+    return (op == QB_OP_WRITE || op == QB_OP_FILL || op == QB_OP_ZERO) &&
+           is_allowed(g, offset, len);
 }
 
 static bool allows_settle(const struct qb_guard *g, int op, uint64_t offset, uint64_t len)

@@ -98,7 +98,7 @@ static void count_change(struct qb_file *file, const struct qb_req *req)
     file->stats.write_ops++;
     if (req->op == QB_OP_WRITE)
         file->stats.write_bytes += req->len;
-    else if (req->op == QB_OP_ZERO)
+    else if (req->op == QB_OP_ZERO || req->op == QB_OP_FILL)
         file->stats.zeroed_bytes += req->len;
 
     if (req->op == QB_OP_SET_SIZE)
@@ -152,6 +152,7 @@ int qb_io_fail(const struct qb_req *req, const char *what, struct qb_err *err)
     static const char *const verbs[] = {
         [QB_OP_READ] = "read",
         [QB_OP_WRITE] = "write",
+        [QB_OP_FILL] = "write",
         [QB_OP_ZERO] = "zero",
         [QB_OP_PUNCH] = "give back the space of",
         [QB_OP_SET_SIZE] = "change the length of",

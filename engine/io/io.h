@@ -11,6 +11,7 @@
 enum qb_op {
     QB_OP_READ,     /* len bytes into buf; a file that ends earlier gives ENODATA */
     QB_OP_WRITE,    /* len bytes from buf */
+    QB_OP_FILL,     /* len bytes of real zeros are written; no buffer */
     QB_OP_ZERO,     /* the range reads zero and its space is reserved (fallocate) */
     QB_OP_PUNCH,    /* the range reads zero and its space is given back; size unchanged */
     QB_OP_SET_SIZE, /* the file becomes `offset` bytes long; what is new reads zero */

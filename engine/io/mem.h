@@ -6,7 +6,7 @@
 #include "io/io.h"
 
 struct qb_mem_event {
-    enum qb_op op; /* WRITE, ZERO, PUNCH, SET_SIZE, or SYNC (a barrier over all files) */
+    enum qb_op op; /* WRITE, FILL, ZERO, PUNCH, SET_SIZE, or SYNC (a barrier over all files) */
     unsigned disk; /* which file, in order of creation */
     uint64_t offset, len;
     unsigned char *bytes; /* WRITE: what was written, owned by the log */
@@ -37,8 +37,8 @@ size_t qb_mem_events(const struct qb_mem_log *log, const struct qb_mem_event **e
 const unsigned char *qb_mem_content(const struct qb_mem_log *log, unsigned disk, uint64_t *size);
 
 /* What the disk may hold after a power cut: starts from the content at creation, applies all events
- * before `sure`, and of the events [sure, upto) those that a lottery keeps, where a WRITE is
- * decided for each of its 512-byte sectors apart.  The lots are drawn in order from a generator
+ * before `sure`, and of the events [sure, upto) those that a lottery keeps, where a WRITE or FILL
+ * is decided for each of its 512-byte sectors apart.  The lots are drawn in order from a generator
  * seeded with `seed`, for the events of all disks, so that one seed is one state of the whole
  * machine; seed 0 keeps everything.  *out is malloc'ed (NULL when empty), *size its length; -1 when
  * memory is short. */

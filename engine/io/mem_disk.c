@@ -46,6 +46,7 @@ int qb_mem_bytes_apply(struct qb_mem_bytes *c, enum qb_op op, uint64_t offset, u
     switch (op) {
     case QB_OP_WRITE:
         return qb_mem_bytes_write(c, offset, bytes, len);
+    case QB_OP_FILL:
     case QB_OP_ZERO:
         return zero(c, offset, len, true);
     case QB_OP_PUNCH:

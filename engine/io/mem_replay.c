@@ -28,8 +28,9 @@ static int replay_torn(struct qb_mem_bytes *c, const struct qb_mem_event *e, uin
 
     while (at < end) {
         uint64_t next = QB_MIN(end, (at / SECTOR + 1) * SECTOR);
+        const unsigned char *bytes = e->bytes ? e->bytes + (at - e->offset) : NULL;
 
-        if (kept(state) && c && qb_mem_bytes_write(c, at, e->bytes + (at - e->offset), next - at))
+        if (kept(state) && c && qb_mem_bytes_apply(c, e->op, at, next - at, bytes))
             return ENOMEM;
         at = next;
     }
@@ -42,7 +43,7 @@ static int replay_event(struct qb_mem_bytes *c, const struct qb_mem_event *e, bo
 {
     if (e->op == QB_OP_SYNC)
         return 0;
-    if (!sure && e->op == QB_OP_WRITE)
+    if (!sure && (e->op == QB_OP_WRITE || e->op == QB_OP_FILL))
         return replay_torn(c, e, state);
     if ((!sure && !kept(state)) || !c)
         return 0;

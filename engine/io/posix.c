@@ -50,6 +50,8 @@ int qb_posix_do(const struct qb_req *req, uint64_t done)
 {
     if (req->op == QB_OP_READ || req->op == QB_OP_WRITE)
         return transfer(req, done);
+    if (req->op == QB_OP_FILL)
+        return qb_fill(req, qb_fill_direct, NULL);
     while (call(req) < 0) {
         /* An interrupted sync has told nothing yet, so this is no second try of a failed one. */
         if (errno != EINTR)

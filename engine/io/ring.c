@@ -4,7 +4,10 @@
  * submitted, and frees the slot when its last byte is there; a short read is queued again with the
  * rest.  The run ends when all slots are free again, so no buffer of the caller is in the kernel's
  * hands afterwards, not even when the ring fails: then the queued requests are done with plain
- * calls, the submitted ones waited for, and the ring is not used any more. */
+ * calls, the submitted ones waited for, and the ring is not used any more.
+ *
+ * A fill that comes alone has the ring to itself: it is cut into blocks of zeros, FILLS of them in
+ * the kernel's hands, each written from the same registered buffer. */
 #include <fcntl.h>
 #include <liburing.h>
 #include <sched.h>
@@ -15,6 +18,7 @@
 
 #define DEPTH    128
 #define PATIENCE 1000 /* how often the kernel may say "later" with nothing under way */
+#define FILLS    16   /* blocks of zeros under way */
 
 struct slot {
     struct qb_req *req;
@@ -25,6 +29,7 @@ struct ring {
     struct qb_io io;
     struct io_uring uring;
     bool broken;
+    bool zeros_asked, zeros_registered;
     unsigned stalls;
     struct slot slots[DEPTH];
     unsigned char free[DEPTH]; /* a stack of slot numbers */
@@ -186,7 +191,7 @@ static void submit(struct ring *r)
  */
 static bool is_better_called(const struct qb_req *req)
 {
-    return req->op == QB_OP_WRITE || req->op == QB_OP_SET_SIZE;
+    return req->op == QB_OP_WRITE || req->op == QB_OP_FILL || req->op == QB_OP_SET_SIZE;
 }
 
 /* Starts as many requests as there are slots for; returns how many of the batch are behind us. */
@@ -209,6 +214,127 @@ static size_t feed(struct ring *r, struct qb_req *reqs, size_t next, size_t n)
     return next;
 }
 
+struct fill {
+    int fd;
+    struct qb_range left; /* not queued yet */
+    unsigned queued, in_kernel;
+    int error;
+    bool lost; /* the ring failed, and nobody knows which blocks are written */
+};
+
+/* The buffer that every fill writes from, known to the kernel after the first time.  A host that
+ * lets nobody lock so much memory gets plain writes. */
+static bool zeros_are_registered(struct ring *r)
+{
+    struct iovec all = {(void *)(uintptr_t)qb_zeros(), QB_ZEROS_BYTES};
+
+    if (!r->zeros_asked)
+        r->zeros_registered = io_uring_register_buffers(&r->uring, &all, 1) == 0;
+    r->zeros_asked = true;
+    return r->zeros_registered;
+}
+
+static void fill_feed(struct ring *r, struct fill *f)
+{
+    while (!f->error && f->left.first < f->left.end && f->queued + f->in_kernel < FILLS) {
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&r->uring);
+        unsigned len = (unsigned)QB_MIN(f->left.end - f->left.first, QB_ZEROS_BYTES);
+
+        if (!sqe) {
+            f->lost = true;
+            return;
+        }
+        if (zeros_are_registered(r))
+            io_uring_prep_write_fixed(sqe, f->fd, qb_zeros(), len, f->left.first, 0);
+        else
+            io_uring_prep_write(sqe, f->fd, qb_zeros(), len, f->left.first);
+        io_uring_sqe_set_data64(sqe, f->left.first);
+        f->left.first += len;
+        f->queued++;
+    }
+}
+
+static void fill_reap(struct ring *r, struct fill *f)
+{
+    struct io_uring_cqe *cqe;
+
+    while (io_uring_peek_cqe(&r->uring, &cqe) == 0) {
+        uint64_t first = io_uring_cqe_get_data64(cqe);
+        struct qb_range block = {first, QB_MIN(first + QB_ZEROS_BYTES, f->left.end)};
+        int res = cqe->res;
+
+        io_uring_cqe_seen(&r->uring, cqe);
+        f->in_kernel--;
+        if (res < 0 && res != -EINTR && res != -EAGAIN) {
+            f->error = f->error ? f->error : qb_kernel_errno(-res);
+            continue;
+        }
+        block.first += (unsigned)QB_MAX(res, 0);
+        if (!f->error) /* what is left of a block that came short */
+            f->error = qb_fill_direct(NULL, f->fd, &block);
+    }
+}
+
+static void fill_submit(struct ring *r, struct fill *f)
+{
+    int taken = io_uring_submit_and_wait(&r->uring, 1);
+    struct io_uring_cqe *cqe;
+
+    if (taken > 0) {
+        f->queued -= (unsigned)taken;
+        f->in_kernel += (unsigned)taken;
+    } else if ((taken == -EAGAIN || taken == -EBUSY) && f->in_kernel) {
+        io_uring_wait_cqe(&r->uring, &cqe); /* memory comes back with each completion */
+    } else if (taken < 0 && taken != -EINTR) {
+        f->lost = true;
+    }
+    fill_reap(r, f);
+}
+
+/* Blocks may be left when none is under way: the kernel can be done with all at once. */
+static bool fill_goes_on(const struct fill *f)
+{
+    bool more = !f->error && f->left.first < f->left.end;
+
+    return !f->lost && (more || f->queued + f->in_kernel);
+}
+
+/* A qb_fill_fn. */
+static int ring_fill(void *arg, int fd, struct qb_range *left)
+{
+    struct ring *r = arg;
+    struct fill f = {.fd = fd, .left = *left};
+
+    while (fill_goes_on(&f)) {
+        fill_feed(r, &f);
+        if (!f.lost)
+            fill_submit(r, &f);
+    }
+    r->broken |= f.lost; /* what is queued stays so */
+    while (f.in_kernel) {
+        struct io_uring_cqe *cqe;
+
+        if (io_uring_wait_cqe(&r->uring, &cqe) < 0)
+            usleep(100);
+        fill_reap(r, &f);
+    }
+    if (f.lost)
+        return qb_fill_direct(NULL, fd, left);
+    if (!f.error)
+        left->first = f.left.first;
+    return f.error;
+}
+
+static void run_alone(struct ring *r, struct qb_req *req)
+{
+    if (qb_req_is_void(req))
+        return;
+    if (req->op == QB_OP_FILL && !r->broken)
+        req->error = qb_fill(req, ring_fill, r);
+    else
+        req->error = qb_posix_do(req, 0);
+}
+
 static void ring_run(struct qb_io *io, struct qb_req *reqs, size_t n)
 {
     struct ring *r = (struct ring *)io;
@@ -216,8 +342,7 @@ static void ring_run(struct qb_io *io, struct qb_req *reqs, size_t n)
 
     /* One request has nothing to overlap with, and a plain call is the shorter way. */
     if (n == 1) {
-        if (!qb_req_is_void(reqs))
-            reqs->error = qb_posix_do(reqs, 0);
+        run_alone(r, reqs);
         return;
     }
     r->stalls = 0;

@@ -1,8 +1,11 @@
 /* The io layer: files, guard, locks, the three back ends, barriers and the simulated power cut. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -125,9 +128,9 @@ static void guard_refuses_every_change_while_reading(void)
 
 static void guard_allows_a_write_inside_one_range(void)
 {
-    static const int ops[] = {QB_OP_WRITE, QB_OP_ZERO};
+    static const int ops[] = {QB_OP_WRITE, QB_OP_FILL, QB_OP_ZERO};
 
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, ops[i], 1000, 1), 0);
         CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, ops[i], 1999, 1), 0);
         CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, ops[i], 5000, 1000), 0);
@@ -144,6 +147,7 @@ static void guard_refuses_a_write_outside_the_plan(void)
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, bad[i][0], bad[i][1]), QB_EGUARD);
+        CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_FILL, bad[i][0], bad[i][1]), QB_EGUARD);
         CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_ZERO, bad[i][0], bad[i][1]), QB_EGUARD);
         CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_PUNCH, bad[i][0], bad[i][1]), QB_EGUARD);
     }
@@ -153,6 +157,7 @@ static void guard_allows_a_write_across_ranges_that_adjoin(void)
 {
     CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 1999, 2), 0);
     CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 1000, 2000), 0);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_FILL, 1000, 2000), 0);
     CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_PUNCH, 1000, 2000), 0);
 }
 
@@ -160,6 +165,7 @@ static void guard_is_not_fooled_by_lengths_that_wrap(void)
 {
     CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 1500, UINT64_MAX), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 1500, UINT64_MAX - 400), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_FILL, 1500, UINT64_MAX - 400), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_ZERO, UINT64_MAX, 1), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_PUNCH, 5500, UINT64_MAX - 100), QB_EGUARD);
 }
@@ -169,6 +175,7 @@ static void guard_keeps_the_phases_apart(void)
     CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_PUNCH, 1000, 10), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 0, 512), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_WRITE, 1000, 10), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_FILL, 1000, 10), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_ZERO, 1000, 10), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_WRITE, 0, 512), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(17, QB_OP_WRITE, 1000, 10), QB_EGUARD);
@@ -195,6 +202,7 @@ static void guard_lets_the_flip_write_sector_0_and_nothing_else(void)
     CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_WRITE, 0, 0), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_WRITE, 1, 512), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_WRITE, 1000, 512), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_FILL, 0, 512), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_ZERO, 0, 512), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_PUNCH, 0, 512), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_SET_SIZE, 1 << 20, 0), QB_EGUARD);
@@ -536,7 +544,7 @@ enum { ARENA = 1 << 20, BATCH = 500, BATCHES = 12 };
 static void make_batch(struct qb_req *reqs, struct qb_file *f, unsigned char *payload,
                        bool with_zero, uint64_t seed)
 {
-    static const enum qb_op append[] = {QB_OP_READ, QB_OP_WRITE, QB_OP_WRITE, QB_OP_ZERO};
+    static const enum qb_op append[] = {QB_OP_READ, QB_OP_WRITE, QB_OP_FILL, QB_OP_ZERO};
     static const enum qb_op settle[] = {QB_OP_READ, QB_OP_PUNCH};
     bool settles = seed % 3 == 0;
     uint64_t slice = ARENA / BATCH;
@@ -761,6 +769,204 @@ static void auto_falls_back_with_a_reason(void)
     setrlimit(RLIMIT_NOFILE, &old);
 }
 
+/* ---- fill ------------------------------------------------------------------------------------ */
+
+enum { FILL_FILE = 24 << 20 };
+
+/* Fills a part of a file of x and looks at all of the file afterwards. */
+static void fills(struct qb_io *io, const char *path, uint64_t at, uint64_t len)
+{
+    uint64_t end = QB_MAX(at + len, FILL_FILE);
+    unsigned char *old = memset(malloc(FILL_FILE), 'x', FILL_FILE), *got = malloc(end);
+    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+    struct qb_file f;
+
+    if (fd < 0 || write(fd, old, FILL_FILE) != FILL_FILE)
+        abort();
+    close(fd);
+    f = open_or_die(path, true);
+    unguard(&f);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_FILL, at, len, NULL), 0);
+    CU_ASSERT_EQUAL(f.size, end);
+    CU_ASSERT_EQUAL(f.stats.zeroed_bytes, len);
+    CU_ASSERT_EQUAL(f.stats.write_bytes, 0);
+    CU_ASSERT_EQUAL(f.stats.write_ops, 1);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_READ, 0, end, got), 0);
+    CU_ASSERT_TRUE(qb_all_zero(got + at, len));
+    CU_ASSERT_EQUAL(memcmp(got, old, at), 0);
+    if (at + len < end) {
+        CU_ASSERT_EQUAL(memcmp(got + at + len, old, end - at - len), 0);
+    }
+    CU_ASSERT_FALSE(qb_file_is_hole(&f, at, len));
+    qb_file_close(&f);
+    unlink(path);
+    free(old);
+    free(got);
+}
+
+/* Pages, sectors, single bytes; short, long, and past the end of the file. */
+static const uint64_t fill_parts[][2] = {{4096, 16 << 20},
+                                         {512, (20 << 20) + 512},
+                                         {4097, (5 << 20) + 4095},
+                                         {8 << 20, 20 << 20},
+                                         {4095, 2},
+                                         {1 << 20, 65536},
+                                         {1, (4 << 20) - 1},
+                                         {(23 << 20) + 7, 18 << 20}};
+
+static void fills_every_part(struct qb_io *io, const char *path)
+{
+    for (size_t i = 0; i < sizeof(fill_parts) / sizeof(fill_parts[0]); i++)
+        fills(io, path, fill_parts[i][0], fill_parts[i][1]);
+}
+
+static void a_fill_is_zeros_from_its_first_byte_to_its_last(void)
+{
+    static const enum qb_io_kind kinds[] = {QB_IO_URING, QB_IO_POSIX};
+
+    for (size_t k = 0; k < 2; k++) {
+        struct qb_io *io = open_kind(kinds[k]);
+        char shm[] = "/dev/shm/test_io.XXXXXX";
+        int fd = mkstemp(shm);
+
+        if (io)
+            fills_every_part(io, in_folder("filled"));
+        if (io && fd >= 0)
+            fills_every_part(io, shm);
+        if (fd >= 0)
+            close(fd);
+        unlink(shm);
+        qb_io_close(io);
+    }
+}
+
+/* With no descriptor to spare there is no second way into the file. */
+static void a_fill_works_where_direct_writes_do_not(void)
+{
+    static const enum qb_io_kind kinds[] = {QB_IO_URING, QB_IO_POSIX};
+    struct rlimit old, tight;
+
+    getrlimit(RLIMIT_NOFILE, &old);
+    for (size_t k = 0; k < 2; k++) {
+        struct qb_io *io = open_kind(kinds[k]);
+        int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+        close(next);
+        tight = old;
+        tight.rlim_cur = (rlim_t)next + 1; /* for the file itself */
+        setrlimit(RLIMIT_NOFILE, &tight);
+        if (io)
+            fills_every_part(io, in_folder("cached"));
+        setrlimit(RLIMIT_NOFILE, &old);
+        qb_io_close(io);
+    }
+}
+
+static void a_fill_on_a_broken_ring_is_complete(void)
+{
+    struct qb_io *io = open_kind(QB_IO_URING);
+
+    if (io && spoil_ring())
+        fills_every_part(io, in_folder("half-filled"));
+    qb_io_close(io);
+}
+
+static void a_fill_keeps_to_what_the_file_was_opened_for(void)
+{
+    static const enum qb_io_kind kinds[] = {QB_IO_URING, QB_IO_POSIX};
+
+    for (size_t k = 0; k < 2; k++) {
+        struct qb_file f = open_or_die(make_file("look-only", "abc", 3), false);
+        struct qb_range allowed = {0, 16 << 20};
+        struct qb_io *io = open_kind(kinds[k]);
+
+        if (io) {
+            unguard(&f);
+            CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_FILL, 0, 16 << 20, NULL), EBADF);
+            f.guard = (struct qb_guard){QB_PHASE_APPEND, &allowed, 1, 0};
+            CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_FILL, 0, (16 << 20) + 1, NULL), QB_EGUARD);
+            CU_ASSERT_EQUAL(f.size, 3);
+            CU_ASSERT_EQUAL(f.stats.write_ops, 0);
+            CU_ASSERT_EQUAL(f.stats.zeroed_bytes, 0);
+        }
+        qb_io_close(io);
+        qb_file_close(&f);
+    }
+}
+
+/* The fill opens the file once more and closes it again. */
+static void a_fill_keeps_the_locks(void)
+{
+    static const enum qb_io_kind kinds[] = {QB_IO_URING, QB_IO_POSIX};
+
+    for (size_t k = 0; k < 2; k++) {
+        const char *path = make_file("locked-fill", "x", 1);
+        struct qb_file f = open_or_die(path, true);
+        struct qb_io *io = open_kind(kinds[k]);
+
+        unguard(&f);
+        CU_ASSERT_EQUAL(qb_file_lock(&f, true, NULL), 0);
+        if (io) {
+            CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_FILL, 0, 16 << 20, NULL), 0);
+        }
+        CU_ASSERT_EQUAL(try_lock(path, true, NULL), -1);
+        CU_ASSERT_EQUAL(try_lock(path, false, NULL), -1);
+        qb_file_close(&f);
+        CU_ASSERT_EQUAL(try_lock(path, true, NULL), 0);
+        qb_io_close(io);
+    }
+}
+
+/* In a child, since all of this holds for the process: a limit on the length of files, or a disk of
+ * 8 MiB where the host lets us mount one. */
+static int fill_too_much(enum qb_io_kind kind, bool with_limit, bool direct)
+{
+    struct rlimit length = {6 << 20, 6 << 20}, files;
+    struct qb_io *io = open_kind(kind);
+    struct qb_file f;
+    int error;
+
+    if (!with_limit && (unshare(CLONE_NEWNS) < 0 || mount("", "/", "", MS_REC | MS_PRIVATE, "") ||
+                        mount("", folder, "tmpfs", 0, "size=8m") < 0))
+        return ENOSPC;
+    if (!io)
+        return with_limit ? EFBIG : ENOSPC;
+    f = open_or_die(make_file("too-small", "x", 1), true);
+    unguard(&f);
+    if (with_limit) {
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &length);
+    }
+    if (!direct) {
+        getrlimit(RLIMIT_NOFILE, &files);
+        files.rlim_cur = (rlim_t)f.fd + 1;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    error = run_one(io, &f, QB_OP_FILL, 1, 32 << 20, NULL);
+    if (f.size > 33 << 20 || f.stats.zeroed_bytes || f.stats.write_ops)
+        error = 0;
+    qb_io_close(io);
+    qb_file_close(&f);
+    return error;
+}
+
+static void a_fill_that_does_not_fit_says_so(void)
+{
+    static const enum qb_io_kind kinds[] = {QB_IO_URING, QB_IO_POSIX};
+
+    for (unsigned i = 0; i < 8; i++) {
+        bool with_limit = i & 4;
+        int status;
+        pid_t pid = fork();
+
+        if (pid == 0)
+            _exit(fill_too_much(kinds[i & 1], with_limit, i & 2));
+        waitpid(pid, &status, 0);
+        CU_ASSERT_TRUE(WIFEXITED(status));
+        CU_ASSERT_EQUAL(WEXITSTATUS(status), with_limit ? EFBIG : ENOSPC);
+    }
+}
+
 /* ---- barrier --------------------------------------------------------------------------------- */
 
 static void a_barrier_covers_files_in_every_way(void)
@@ -864,14 +1070,16 @@ static void the_log_holds_every_change_in_order(void)
     CU_ASSERT_EQUAL(qb_io_barrier(m.io, list, 2, QB_SYNC_AUTO, errors), 0);
     run_one(m.io, &m.f[0], QB_OP_PUNCH, 0, 512, NULL);
     run_one(m.io, &m.f[0], QB_OP_ZERO, 4096, 512, NULL);
+    run_one(m.io, &m.f[0], QB_OP_FILL, 4608, 1000, NULL);
 
-    CU_ASSERT_EQUAL_FATAL(qb_mem_events(m.log, &e), 5);
+    CU_ASSERT_EQUAL_FATAL(qb_mem_events(m.log, &e), 6);
     CU_ASSERT(e[0].op == QB_OP_SET_SIZE && e[0].offset == 4096 && e[0].disk == 0);
     CU_ASSERT(e[1].op == QB_OP_WRITE && e[1].disk == 1 && memcmp(e[1].bytes, "abc", 3) == 0);
     CU_ASSERT(e[2].op == QB_OP_SYNC);
     CU_ASSERT(e[3].op == QB_OP_PUNCH && e[3].len == 512);
     CU_ASSERT(e[4].op == QB_OP_ZERO);
-    CU_ASSERT_EQUAL(m.f[0].size, 4608);
+    CU_ASSERT(e[5].op == QB_OP_FILL && e[5].len == 1000 && !e[5].bytes);
+    CU_ASSERT_EQUAL(m.f[0].size, 5608);
     CU_ASSERT_EQUAL(m.f[1].stats.barriers, 1);
     machine_free(&m);
 }
@@ -926,7 +1134,7 @@ static void a_replay_of_everything_is_the_present(void)
 
     memset(noise, 'n', sizeof(noise));
     for (int i = 0; i < 200; i++) {
-        enum qb_op op = (enum qb_op)(QB_OP_WRITE + rnd(4));
+        enum qb_op op = (enum qb_op)(QB_OP_WRITE + rnd(5));
         uint64_t at = rnd(6000), len = 1 + rnd(sizeof(noise));
 
         run_one(m.io, &m.f[rnd(2)], op, at, len, noise);
@@ -987,6 +1195,28 @@ static void a_torn_write_shows_every_mix_of_whole_sectors(void)
         CU_ASSERT(pieces >= 0);
         seen |= 1u << pieces;
         CU_ASSERT(got[255] == 'o' && got[1280] == 'o' && size == 2048);
+        free(got);
+    }
+    CU_ASSERT_EQUAL(seen, 0xff);
+    machine_free(&m);
+}
+
+static void a_torn_fill_shows_every_mix_of_whole_sectors(void)
+{
+    struct machine m = machine_new();
+    unsigned seen = 0;
+
+    run_one(m.io, &m.f[0], QB_OP_FILL, 512, 1536, NULL);
+    for (uint64_t seed = 1; seed <= 200; seed++) {
+        unsigned char *got;
+        uint64_t size;
+
+        CU_ASSERT_EQUAL_FATAL(qb_mem_replay(m.log, 0, 0, 1, seed, &got, &size), 0);
+        CU_ASSERT_EQUAL_FATAL(size, 2048);
+        for (unsigned at = 0; at < 2048; at += 512)
+            CU_ASSERT(memcmp(got + at, got + at + 1, 511) == 0);
+        CU_ASSERT_EQUAL(got[0], 'o');
+        seen |= 1u << ((got[512] == 0) | (got[1024] == 0) << 1 | (got[1536] == 0) << 2);
         free(got);
     }
     CU_ASSERT_EQUAL(seen, 0xff);
@@ -1078,6 +1308,12 @@ int main(void)
         UNIT(the_wrong_kind_of_file_is_refused_by_the_kernel),
         UNIT(a_size_that_no_file_can_have_is_refused),
         UNIT(auto_falls_back_with_a_reason),
+        UNIT(a_fill_is_zeros_from_its_first_byte_to_its_last),
+        UNIT(a_fill_works_where_direct_writes_do_not),
+        UNIT(a_fill_on_a_broken_ring_is_complete),
+        UNIT(a_fill_keeps_to_what_the_file_was_opened_for),
+        UNIT(a_fill_keeps_the_locks),
+        UNIT(a_fill_that_does_not_fit_says_so),
         UNIT(a_barrier_covers_files_in_every_way),
         UNIT(a_barrier_fails_for_the_file_that_cannot_be_synced),
         UNIT(the_log_holds_every_change_in_order),
@@ -1085,6 +1321,7 @@ int main(void)
         UNIT(faults_come_when_ordered),
         UNIT(a_replay_of_everything_is_the_present),
         UNIT(a_torn_write_shows_every_mix_of_whole_sectors),
+        UNIT(a_torn_fill_shows_every_mix_of_whole_sectors),
         UNIT(a_lost_growth_and_a_lost_write_are_different_states),
         UNIT(one_seed_is_one_state_of_the_machine),
     };
