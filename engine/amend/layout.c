@@ -58,24 +58,45 @@ static int place_tables(struct layout *l, struct qb_err *err)
     return 0;
 }
 
+struct l1_look {
+    struct qb_plan *plan;
+    unsigned layer;
+};
+
+static int entry_changes(void *arg, uint32_t index, uint64_t old, struct qb_err *err)
+{
+    struct l1_look *look = arg;
+
+    (void)err;
+    return qb_out_l1_entry(look->plan, look->layer, index, old) != old;
+}
+
+/* Whether the layer's L1 table must be written anew: 1 or 0, -1 when it cannot be read. */
+static int l1_changes(struct layout *l, unsigned layer, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    struct qb_layer lay = qb_image_layer(plan->img, layer);
+    struct l1_look look = {plan, layer};
+
+    if (layer == 0 && plan->edge.moves_l1)
+        return 1;
+    for (uint32_t i = 0; layer == 0 && plan->split_of && i < plan->edge.l1_size; i++)
+        if (plan->split_of[i] && !plan->outs.items[plan->split_of[i] - 1].empty)
+            return 1;
+    return qb_image_scan_entries(l->io, plan->img, lay.l1_offset, lay.l1_size, "an L1 table",
+                                 entry_changes, &look, err);
+}
+
 static int place_l1(struct layout *l, unsigned layer, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
     struct qb_layer lay = qb_image_layer(plan->img, layer);
     uint32_t entries = layer == 0 ? plan->edge.l1_size : lay.l1_size;
     struct qb_step step = {.kind = QB_STEP_L1, .index = layer, .what = "L1 table"};
-    QB_AUTO(qb_buf) uint64_t *l1 = NULL;
-    bool differs = layer == 0 && plan->edge.moves_l1;
+    int changes = l1_changes(l, layer, err);
 
-    if (qb_image_read_l1(l->io, plan->img, lay.l1_offset, lay.l1_size, &l1, err) < 0)
-        return -1;
-    for (uint32_t i = 0; !differs && i < QB_MAX(entries, lay.l1_size); i++) {
-        uint64_t old = i < lay.l1_size ? l1[i] : 0;
-
-        differs = qb_out_l1_entry(plan, layer, i, old) != old;
-    }
-    if (!differs)
-        return 0;
+    if (changes <= 0)
+        return changes;
     if (entries)
         plan->l1_moved[layer] = l->at;
     if (qb_plan_unref(plan, lay.l1_offset, 8ull * lay.l1_size, 1, err) < 0)

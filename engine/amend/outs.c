@@ -116,7 +116,7 @@ static int plan_resize(struct qb_visit *v, struct qb_err *err)
     for (uint32_t i = 0; i < e->l1_size; i++)
         if (edge_touches(plan, i) && split_table(plan, i, active[i], err) < 0)
             return -1;
-    return qb_visit_scan(v, qb_visit_unref_table, err);
+    return qb_visit_scan(v, true, qb_visit_unref_table, err);
 }
 
 /* Version 2 has no word for zero clusters: every table with one is written anew. */
@@ -161,7 +161,7 @@ static int plan_copied(struct qb_visit *v, struct qb_err *err)
         if (plan->census.tables.items[i].active && !plan->out_of[i] && !plan->gone[i] &&
             !qb_vec_push(&v->tables, i))
             return qb_fail_memory(err);
-    return qb_visit_scan(v, find_wrong_copied, err);
+    return qb_visit_scan(v, true, find_wrong_copied, err);
 }
 
 /* Hands out the clusters of the zero run, table by table. */

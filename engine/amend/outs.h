@@ -46,8 +46,9 @@ struct qb_visit {
     uint8_t *scratch;      /* one cluster */
 };
 
-/* Reads v->tables in their order and calls fn(v, place in the list, table). */
-int qb_visit_scan(struct qb_visit *v, qb_table_fn *fn, struct qb_err *err);
+/* Reads v->tables in their order and calls fn(v, place in the list, table); with `held_only`, not
+ * for tables that have no byte on disk and so no entry. */
+int qb_visit_scan(struct qb_visit *v, bool held_only, qb_table_fn *fn, struct qb_err *err);
 
 /* A table that the active layer names no more: each entry loses one reference. */
 int qb_visit_unref_table(void *visit, size_t index, const uint8_t *table, struct qb_err *err);

@@ -3,7 +3,7 @@
 
 #include "amend/outs.h"
 
-int qb_visit_scan(struct qb_visit *v, qb_table_fn *fn, struct qb_err *err)
+int qb_visit_scan(struct qb_visit *v, bool held_only, qb_table_fn *fn, struct qb_err *err)
 {
     size_t n = v->tables.n;
     QB_AUTO(qb_buf) struct qb_table *list = calloc(n ? n : 1, sizeof(*list));
@@ -14,7 +14,8 @@ int qb_visit_scan(struct qb_visit *v, qb_table_fn *fn, struct qb_err *err)
     for (size_t i = 0; i < n; i++)
         if (v->tables.items[i] != QB_NO_TABLE)
             list[i].offset = v->plan->census.tables.items[v->tables.items[i]].offset;
-    return qb_tables_scan(v->io, v->plan->img, &tables, 0, n, fn, v, err);
+    return held_only ? qb_tables_scan_held(v->io, v->plan->img, &tables, 0, n, fn, v, err)
+                     : qb_tables_scan(v->io, v->plan->img, &tables, 0, n, fn, v, err);
 }
 
 int qb_visit_unref_table(void *arg, size_t index, const uint8_t *table, struct qb_err *err)
@@ -127,5 +128,5 @@ int qb_visit_count_outs(struct qb_visit *v, struct qb_err *err)
         if (!count_from_note(plan, &plan->outs.items[i]) &&
             (!qb_vec_push(&v->tables, plan->outs.items[i].source) || !qb_vec_push(&v->outs, i)))
             return qb_fail_memory(err);
-    return qb_visit_scan(v, count_out, err);
+    return qb_visit_scan(v, false, count_out, err);
 }

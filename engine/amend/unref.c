@@ -6,6 +6,12 @@
 
 int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err)
 {
+    if (index >= QB_MAX_REFTABLE_BYTES / 8)
+        return qb_fail(
+            err, QB_E_REFUSED, QB_NOWHERE,
+            "the refcount table would be larger than 8 MiB: too many clusters for refcounts "
+            "of %u bits",
+            1u << plan->target.header.refcount_order);
     if (index >= plan->touched_n) {
         size_t want = QB_MAX(index + 1, plan->touched_n * 2);
         uint8_t *grown = realloc(plan->touched, want);

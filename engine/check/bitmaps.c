@@ -10,6 +10,7 @@ struct walk {
     void (*odd)(void *arg, uint64_t at, const char *text);
     void *arg;
     uint64_t budget; /* bytes of tables still to be believed: no more than the file has */
+    uint64_t table;  /* the one that is read now, bytes */
 };
 
 /* The bitmap directory, in memory. */
@@ -66,10 +67,23 @@ static bool directory_next(const struct walk *w, struct directory *d, struct qb_
     return true;
 }
 
+static int walk_entry(void *arg, uint32_t index, uint64_t entry, struct qb_err *err)
+{
+    struct walk *w = arg;
+    uint64_t cs = w->img->geom.cluster_size, size = w->img->file->size;
+    uint64_t data = entry & QB_ENTRY_OFFSET;
+
+    if ((entry & QB_BITMAP_TABLE_RESERVED) || data % cs || (data && (entry & 1)) || data >= size)
+        odd(w, w->table + 8ull * index, "a bitmap table entry cannot be");
+    else if (data && w->fn(w->arg, data, QB_MIN(cs, size - data), "a bitmap's data", err) < 0)
+        return -1;
+    return 0;
+}
+
 static int walk_table(struct walk *w, uint64_t offset, uint32_t entries, struct qb_err *err)
 {
     const struct qb_geom *g = &w->img->geom;
-    QB_AUTO(qb_buf) be64 *table = NULL;
+    int r;
 
     if (entries == 0)
         return 0;
@@ -80,31 +94,19 @@ static int walk_table(struct walk *w, uint64_t offset, uint32_t entries, struct 
         return 0;
     }
     w->budget -= 8ull * entries;
-    if (w->fn(w->arg, offset, 8ull * entries, "a bitmap table", err) < 0)
-        return -1;
-    table = malloc(8ull * entries);
-    if (!table)
-        return qb_fail_memory(err);
-    if (qb_io_read(w->io, w->img->file, offset, table, 8ull * entries, "a bitmap table", err) < 0)
-        return -1;
-    for (uint32_t i = 0; i < entries; i++) {
-        uint64_t e = be64_get(table[i]), data = e & QB_ENTRY_OFFSET;
-
-        if ((e & QB_BITMAP_TABLE_RESERVED) || data % g->cluster_size || (data && (e & 1)) ||
-            data >= w->img->file->size)
-            odd(w, offset + 8ull * i, "a bitmap table entry cannot be");
-        else if (data && w->fn(w->arg, data, QB_MIN(g->cluster_size, w->img->file->size - data),
-                               "a bitmap's data", err) < 0)
-            return -1;
-    }
-    return 0;
+    r = w->fn(w->arg, offset, 8ull * entries, "a bitmap table", err);
+    if (r)
+        return QB_MIN(r, 0);
+    w->table = offset;
+    return qb_image_scan_entries(w->io, w->img, offset, entries, "a bitmap table", walk_entry, w,
+                                 err);
 }
 
 int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *fn,
                     void (*odd_fn)(void *arg, uint64_t at, const char *text), void *arg,
                     struct qb_err *err)
 {
-    struct walk w = {io, img, fn, odd_fn, arg, img->file->size};
+    struct walk w = {io, img, fn, odd_fn, arg, img->file->size, 0};
     struct qb_disk_bitmap bitmap;
     struct directory d;
     int r = directory_read(&w, &d, err);
@@ -114,7 +116,7 @@ int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *f
     while (r == 0 && directory_next(&w, &d, &bitmap))
         r = walk_table(&w, be64_get(bitmap.table_offset), be32_get(bitmap.table_size), err);
     free(d.bytes);
-    return r;
+    return QB_MIN(r, 0);
 }
 
 int qb_bitmaps_fit(struct qb_io *io, const struct qb_image *img, uint64_t size, bool *fit,

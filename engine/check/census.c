@@ -27,6 +27,7 @@ int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const cha
 {
     unsigned bits = c->img->geom.cluster_bits;
     uint64_t cluster = offset >> bits, end;
+    int overlaps = 0;
 
     if (len == 0)
         return 0;
@@ -38,12 +39,14 @@ int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const cha
     for (; cluster < end; cluster++) {
         unsigned mark = QB_MARK_META;
 
-        if (qb_counts_get(&c->counts, cluster))
+        if (qb_counts_get(&c->counts, cluster)) {
             mark |= QB_MARK_OVERLAP;
+            overlaps = 1;
+        }
         if (qb_counts_add(&c->counts, cluster, 1, mark, err) < 0)
             return -1;
     }
-    return 0;
+    return overlaps;
 }
 
 /* What is wrong with a refcount table entry, or NULL.  A block that something claimed before is

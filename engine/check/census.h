@@ -61,7 +61,8 @@ static inline uint64_t qb_census_corruptions(const struct qb_census *c)
 void qb_census_note(struct qb_census *c, uint64_t *counter, bool is_leak, uint64_t offset,
                     const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-/* Counts [offset, offset + len) as metadata, once; overlaps are marked. */
+/* Counts [offset, offset + len) as metadata, once; overlaps are marked.  1 when there is one: what
+ * stands there has been looked at, or will be, and need not be followed twice. */
 int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const char *what,
                    struct qb_err *err);
 
@@ -70,7 +71,8 @@ int qb_census_references(struct qb_io *io, struct qb_census *c, uint64_t memory_
 int qb_census_bitmaps(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 
-/* Calls fn for every range of host bytes that persistent bitmaps occupy (directory, tables, data).
+/* Calls fn for every range of host bytes that persistent bitmaps occupy (directory, tables, data);
+ * fn returns 0, or 1 for a directory or table that is not to be followed, or -1.
  * Odd entries are told to `odd` (may be NULL) and left out.  Used by the census, and by a plan that
  * drops the bitmaps. */
 typedef int qb_range_fn(void *arg, uint64_t offset, uint64_t len, const char *what,

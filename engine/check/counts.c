@@ -13,13 +13,14 @@ void qb_counts_free(struct qb_counts *c)
             free(c->slots[i]);
         }
     free(c->slots);
+    free(c->ordered);
     qb_vec_free(&c->runs);
     *c = (struct qb_counts){0};
 }
 
 static size_t slot_of(const struct qb_counts *c, uint64_t number)
 {
-    size_t i = (size_t)(number * 0x9e3779b97f4a7c15ull >> 24) & (c->n_slots - 1);
+    size_t i = (size_t)(number * c->multiplier >> (64 - __builtin_ctzll(c->n_slots)));
 
     while (c->slots[i] && c->slots[i]->number != number)
         i = (i + 1) & (c->n_slots - 1);
@@ -41,14 +42,22 @@ static int grow_slots(struct qb_counts *c, struct qb_err *err)
     struct qb_counts old = *c;
     size_t want = c->n_slots ? c->n_slots * 2 : 64;
 
-    if (take_memory(c, want * sizeof(*c->slots), err) < 0)
+    struct qb_count_page **ordered;
+
+    if (take_memory(c, (want + want / 2) * sizeof(*c->slots), err) < 0)
         return -1;
+    ordered = realloc(c->ordered, want / 2 * sizeof(*ordered)); /* at most half of the slots fill */
+    if (!ordered)
+        return qb_fail_memory(err);
+    c->ordered = ordered;
     c->slots = calloc(want, sizeof(*c->slots));
     if (!c->slots) {
         c->slots = old.slots;
         return qb_fail_memory(err);
     }
     c->n_slots = want;
+    if (!c->multiplier)
+        c->multiplier = qb_hash_multiplier();
     for (size_t i = 0; i < old.n_slots; i++)
         if (old.slots[i])
             c->slots[slot_of(c, old.slots[i]->number)] = old.slots[i];
@@ -278,17 +287,64 @@ static struct qb_count_page *page_span(struct qb_counts *c, uint64_t at, uint64_
     return qb_counts_page(c, at);
 }
 
+static int by_number(const void *a, const void *b)
+{
+    const struct qb_count_page *const *x = a, *const *y = b;
+
+    return ((*x)->number > (*y)->number) - ((*x)->number < (*y)->number);
+}
+
+struct qb_count_page *const *qb_counts_pages(struct qb_counts *c)
+{
+    size_t n = 0;
+
+    if (c->n_ordered == c->n_pages)
+        return c->ordered;
+    for (size_t i = 0; i < c->n_slots; i++)
+        if (c->slots[i])
+            c->ordered[n++] = c->slots[i];
+    qsort(c->ordered, n, sizeof(struct qb_count_page *), by_number);
+    c->n_ordered = n;
+    return c->ordered;
+}
+
+/* The place in the ordered pages of the first whose number is `number` or more. */
+static size_t page_from(struct qb_counts *c, uint64_t number)
+{
+    struct qb_count_page *const *pages = qb_counts_pages(c);
+    size_t lo = 0, hi = c->n_pages;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (pages[mid]->number >= number)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    return lo;
+}
+
+uint64_t qb_counts_next(struct qb_counts *c, uint64_t cluster)
+{
+    size_t i = page_from(c, cluster / QB_PAGE_COUNTS);
+
+    return i < c->n_pages ? QB_MAX(cluster, c->ordered[i]->number * QB_PAGE_COUNTS) : UINT64_MAX;
+}
+
 bool qb_counts_any(struct qb_counts *c, uint64_t first, uint64_t end)
 {
     size_t r = run_at(c, first);
-    uint64_t stop;
 
     if (r < c->runs.n && c->runs.items[r].first < end)
         return true;
-    for (uint64_t at = first; at < end; at = stop) {
-        struct qb_count_page *p = page_span(c, at, end, &stop);
+    for (size_t n = page_from(c, first / QB_PAGE_COUNTS); n < c->n_pages; n++) {
+        const struct qb_count_page *p = c->ordered[n];
+        uint64_t base = p->number * QB_PAGE_COUNTS;
 
-        for (uint64_t i = at; p && i < stop; i++)
+        if (base >= end)
+            break;
+        for (uint64_t i = QB_MAX(base, first); i < QB_MIN(base + QB_PAGE_COUNTS, end); i++)
             if (qb_page_count(p, i % QB_PAGE_COUNTS))
                 return true;
     }
@@ -326,15 +382,16 @@ void qb_counts_render(struct qb_counts *c, uint64_t first, uint64_t n, unsigned 
     render_runs(c, first, first + n, order, block);
 }
 
-uint64_t qb_counts_max(const struct qb_counts *c, uint64_t *cluster)
+uint64_t qb_counts_max(struct qb_counts *c, uint64_t *cluster)
 {
+    struct qb_count_page *const *pages = qb_counts_pages(c);
     uint64_t max = 0;
 
-    for (size_t s = 0; s < c->n_slots; s++)
-        for (unsigned i = 0; c->slots[s] && i < QB_PAGE_COUNTS; i++)
-            if (qb_page_count(c->slots[s], i) > max) {
-                max = qb_page_count(c->slots[s], i);
-                *cluster = c->slots[s]->number * QB_PAGE_COUNTS + i;
+    for (size_t n = 0; n < c->n_pages; n++)
+        for (unsigned i = 0; i < QB_PAGE_COUNTS; i++)
+            if (qb_page_count(pages[n], i) > max) {
+                max = qb_page_count(pages[n], i);
+                *cluster = pages[n]->number * QB_PAGE_COUNTS + i;
             }
     for (size_t r = 0; r < c->runs.n; r++)
         if (c->runs.items[r].count > max) {

@@ -35,6 +35,9 @@ struct qb_count_run {
 struct qb_counts {
     struct qb_count_page **slots; /* open addressing by page number */
     size_t n_slots, n_pages;
+    uint64_t multiplier;            /* of the hash */
+    struct qb_count_page **ordered; /* the pages by number: see qb_counts_pages */
+    size_t n_ordered;
     struct qb_count_page *last;       /* the page touched last */
     QB_VEC(struct qb_count_run) runs; /* ascending; behind every page's clusters */
     uint64_t memory, memory_limit;    /* bytes */
@@ -74,7 +77,14 @@ static inline unsigned qb_page_marks(const struct qb_count_page *p, unsigned i)
     return p->cells ? p->cells[QB_PAGE_COUNTS + i] : p->marks;
 }
 
-/* Whether any of the clusters [first, end) is counted. */
+/* All n_pages pages, in the order of their numbers.  Valid until the next page comes. */
+struct qb_count_page *const *qb_counts_pages(struct qb_counts *c);
+
+/* The first cluster at or behind this one that lies in a page; UINT64_MAX when there is none. */
+uint64_t qb_counts_next(struct qb_counts *c, uint64_t cluster);
+
+/* Whether any of the clusters [first, end) is counted.  The work depends on the pages that there
+ * are, not on the length of the range. */
 bool qb_counts_any(struct qb_counts *c, uint64_t first, uint64_t end);
 
 /* Fills a refcount block: the counts of the clusters from `first` on, `n` of them, `order` wide.
@@ -82,8 +92,8 @@ bool qb_counts_any(struct qb_counts *c, uint64_t first, uint64_t end);
 void qb_counts_render(struct qb_counts *c, uint64_t first, uint64_t n, unsigned order,
                       uint8_t *block);
 
-/* The largest count, and in *cluster one that has it. */
-uint64_t qb_counts_max(const struct qb_counts *c, uint64_t *cluster);
+/* The largest count, and in *cluster the first that has it. */
+uint64_t qb_counts_max(struct qb_counts *c, uint64_t *cluster);
 
 /* One behind the last cluster that is counted. */
 uint64_t qb_counts_end(const struct qb_counts *c);

@@ -30,22 +30,24 @@ static int count_tables(struct qb_census *c, struct qb_err *err)
 }
 
 /* The COPIED flags of the active L1 table's entries, for the comparison with the counts. */
+static int mark_copied(void *arg, uint32_t index, uint64_t entry, struct qb_err *err)
+{
+    struct qb_census *c = arg;
+    uint64_t offset = entry & QB_ENTRY_OFFSET;
+
+    (void)index;
+    if (!offset || !qb_tables_find(&c->tables, offset))
+        return 0;
+    return qb_counts_add(&c->counts, offset >> c->img->geom.cluster_bits, 0,
+                         entry & QB_ENTRY_COPIED ? QB_MARK_COPIED : QB_MARK_PLAIN, err);
+}
+
 static int mark_l1_copied(struct qb_io *io, struct qb_census *c, struct qb_err *err)
 {
     const struct qb_header *h = &c->img->header;
-    QB_AUTO(qb_buf) uint64_t *l1 = NULL;
 
-    if (qb_image_read_l1(io, c->img, h->l1_offset, h->l1_size, &l1, err) < 0)
-        return -1;
-    for (uint32_t i = 0; i < h->l1_size; i++) {
-        uint64_t offset = l1[i] & QB_ENTRY_OFFSET;
-
-        if (offset && qb_tables_find(&c->tables, offset) &&
-            qb_counts_add(&c->counts, offset >> c->img->geom.cluster_bits, 0,
-                          l1[i] & QB_ENTRY_COPIED ? QB_MARK_COPIED : QB_MARK_PLAIN, err) < 0)
-            return -1;
-    }
-    return 0;
+    return qb_image_scan_entries(io, c->img, h->l1_offset, h->l1_size, "an L1 table", mark_copied, c,
+                                 err);
 }
 
 static int count_compressed(struct qb_census *c, const struct qb_table *t, uint64_t at,
@@ -183,5 +185,5 @@ int qb_census_references(struct qb_io *io, struct qb_census *c, uint64_t memory_
         return qb_fail_memory(err);
     if (count_tables(c, err) < 0 || mark_l1_copied(io, c, err) < 0)
         return -1;
-    return qb_tables_scan(io, c->img, &c->tables, 0, c->tables.n, count_entries, c, err);
+    return qb_tables_scan_held(io, c->img, &c->tables, 0, c->tables.n, count_entries, c, err);
 }

@@ -171,6 +171,37 @@ int qb_image_read_l1(struct qb_io *io, const struct qb_image *img, uint64_t offs
     return read_words(io, img->file, offset, entries, "an L1 table", out, err);
 }
 
+#define SCAN_ENTRIES 8192u /* at once */
+
+int qb_image_scan_entries(struct qb_io *io, const struct qb_image *img, uint64_t offset,
+                          uint32_t entries, const char *what, qb_entry_fn *fn, void *arg,
+                          struct qb_err *err)
+{
+    uint64_t most = QB_MIN(entries, SCAN_ENTRIES), n;
+    QB_AUTO(qb_buf) be64 *window = malloc((most + 1) * sizeof(*window));
+    int r = 0;
+
+    if (!window)
+        return qb_fail_memory(err);
+    if (!qb_range_ok(offset, entries, 8, img->file->size))
+        return qb_fail(err, QB_E_CORRUPT, offset, "%s of %u entries ends past the end of the file",
+                       what, entries);
+    for (uint64_t i = 0; r == 0 && i < entries; i += n) {
+        uint64_t at = offset + 8 * i;
+
+        n = QB_MIN((qb_file_next_data(img->file, at) - at) / 8, entries - i);
+        if (n)
+            continue; /* a hole */
+        n = QB_MIN(most, entries - i);
+        if (qb_io_read(io, img->file, at, window, 8 * n, what, err) < 0)
+            return -1;
+        for (uint64_t k = 0; r == 0 && k < n; k++)
+            if (be64_get(window[k]))
+                r = fn(arg, (uint32_t)(i + k), be64_get(window[k]), err);
+    }
+    return r;
+}
+
 int qb_image_read_reftable(struct qb_io *io, const struct qb_image *img, uint64_t **out, size_t *n,
                            struct qb_err *err)
 {

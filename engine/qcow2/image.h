@@ -33,6 +33,15 @@ int qb_image_read_snapshots(struct qb_io *io, struct qb_image *img, struct qb_er
 int qb_image_read_l1(struct qb_io *io, const struct qb_image *img, uint64_t offset,
                      uint32_t entries, uint64_t **out, struct qb_err *err);
 
+/* Calls fn for each entry of a table of 64-bit entries (an L1 table, a bitmap table) that is not
+ * zero, in their order.  Holes are not read, and memory stays at one window, so that a table costs
+ * what the file really holds of it, not what it claims.  fn returns 0 to go on; anything else ends
+ * the scan and is returned.  `what` names the table. */
+typedef int qb_entry_fn(void *arg, uint32_t index, uint64_t entry, struct qb_err *err);
+int qb_image_scan_entries(struct qb_io *io, const struct qb_image *img, uint64_t offset,
+                          uint32_t entries, const char *what, qb_entry_fn *fn, void *arg,
+                          struct qb_err *err);
+
 /* Reads the refcount table likewise: one entry a refcount block. */
 int qb_image_read_reftable(struct qb_io *io, const struct qb_image *img, uint64_t **out, size_t *n,
                            struct qb_err *err);

@@ -10,6 +10,7 @@
 struct window {
     uint8_t *bytes;
     struct qb_req *reqs;
+    size_t *which;   /* the tables in it: places in the list */
     size_t n_tables; /* that fit */
     size_t n_reqs;
 };
@@ -20,13 +21,15 @@ static int window_open(struct window *w, uint64_t cluster_size, size_t tables, s
     w->n_tables = QB_MIN(w->n_tables, tables);
     w->bytes = malloc(w->n_tables * cluster_size);
     w->reqs = calloc(w->n_tables, sizeof(*w->reqs));
-    return w->bytes && w->reqs ? 0 : qb_fail_memory(err);
+    w->which = calloc(w->n_tables, sizeof(*w->which));
+    return w->bytes && w->reqs && w->which ? 0 : qb_fail_memory(err);
 }
 
 static void window_close(struct window *w)
 {
     free(w->bytes);
     free(w->reqs);
+    free(w->which);
 }
 
 /* Adds one table's read, joined to the one before where both disk and memory adjoin. */
@@ -43,41 +46,64 @@ static void want(struct window *w, struct qb_file *file, uint64_t offset, uint8_
         (struct qb_req){.file = file, .op = QB_OP_READ, .offset = offset, .len = len, .buf = to};
 }
 
-static int fill(struct qb_io *io, const struct qb_image *img, struct window *w,
-                const struct qb_table *tables, size_t n, struct qb_err *err)
+/* Fills the window from table *next on, and moves *next behind the last; the number of tables, or
+ * -1. */
+static ssize_t fill(struct qb_io *io, const struct qb_image *img, struct window *w,
+                    const struct qb_table *tables, size_t *next, size_t end, bool held_only,
+                    struct qb_err *err)
 {
     uint64_t cs = img->geom.cluster_size;
+    size_t n = 0;
 
     w->n_reqs = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (!tables[i].offset || qb_file_is_hole(img->file, tables[i].offset, cs))
-            memset(w->bytes + i * cs, 0, cs);
+    for (; n < w->n_tables && *next < end; ++*next) {
+        uint64_t offset = tables[*next].offset;
+        bool empty = !offset || qb_file_is_hole(img->file, offset, cs);
+
+        if (empty && held_only)
+            continue;
+        if (empty)
+            memset(w->bytes + n * cs, 0, cs);
         else
-            want(w, img->file, tables[i].offset, w->bytes + i * cs, cs);
+            want(w, img->file, offset, w->bytes + n * cs, cs);
+        w->which[n++] = *next;
     }
     if (qb_io_run(io, w->reqs, w->n_reqs) == 0)
-        return 0;
+        return (ssize_t)n;
     for (size_t i = 0; i < w->n_reqs; i++)
         if (w->reqs[i].error)
             return qb_io_fail(&w->reqs[i], "an L2 table", err);
-    return 0;
+    return (ssize_t)n;
 }
 
-int qb_tables_scan(struct qb_io *io, const struct qb_image *img, const struct qb_tables *tables,
-                   size_t first, size_t end, qb_table_fn *fn, void *arg, struct qb_err *err)
+static int scan(struct qb_io *io, const struct qb_image *img, const struct qb_tables *tables,
+                size_t first, size_t end, bool held_only, qb_table_fn *fn, void *arg,
+                struct qb_err *err)
 {
     uint64_t cs = img->geom.cluster_size;
     struct window w = {0};
     int r = first < end ? window_open(&w, cs, end - first, err) : 0;
 
     while (r == 0 && first < end) {
-        size_t n = QB_MIN(w.n_tables, end - first);
+        ssize_t n = fill(io, img, &w, tables->items, &first, end, held_only, err);
 
-        r = fill(io, img, &w, tables->items + first, n, err);
-        for (size_t i = 0; r == 0 && i < n; i++)
-            r = fn(arg, first + i, w.bytes + i * cs, err);
-        first += n;
+        r = n < 0 ? -1 : 0;
+        for (ssize_t i = 0; r == 0 && i < n; i++)
+            r = fn(arg, w.which[i], w.bytes + (size_t)i * cs, err);
     }
     window_close(&w);
     return r;
+}
+
+int qb_tables_scan(struct qb_io *io, const struct qb_image *img, const struct qb_tables *tables,
+                   size_t first, size_t end, qb_table_fn *fn, void *arg, struct qb_err *err)
+{
+    return scan(io, img, tables, first, end, false, fn, arg, err);
+}
+
+int qb_tables_scan_held(struct qb_io *io, const struct qb_image *img,
+                        const struct qb_tables *tables, size_t first, size_t end, qb_table_fn *fn,
+                        void *arg, struct qb_err *err)
+{
+    return scan(io, img, tables, first, end, true, fn, arg, err);
 }

@@ -7,15 +7,17 @@ struct gather {
     const struct qb_image *img;
     QB_VEC(struct qb_table) list;
     uint32_t *slots;
-    size_t n_slots; /* a power of two */
+    size_t n_slots;      /* a power of two */
+    uint64_t multiplier; /* of the hash */
     uint64_t memory_limit;
+    unsigned layer; /* whose L1 table is read */
     qb_l1_odd_fn *odd;
     void *arg;
 };
 
 static size_t slot_of(const struct gather *g, uint64_t offset)
 {
-    size_t i = (size_t)((offset >> 9) * 0x9e3779b97f4a7c15ull >> 20) & (g->n_slots - 1);
+    size_t i = (size_t)((offset >> 9) * g->multiplier >> (64 - __builtin_ctzll(g->n_slots)));
 
     while (g->slots[i] && g->list.items[g->slots[i] - 1].offset != offset)
         i = (i + 1) & (g->n_slots - 1);
@@ -41,8 +43,7 @@ static int grow_slots(struct gather *g, struct qb_err *err)
     return 0;
 }
 
-static int add_table(struct gather *g, unsigned layer, uint32_t l1_index, uint64_t offset,
-                     struct qb_err *err)
+static int add_table(struct gather *g, uint32_t l1_index, uint64_t offset, struct qb_err *err)
 {
     struct qb_table *t;
     size_t slot;
@@ -58,35 +59,39 @@ static int add_table(struct gather *g, unsigned layer, uint32_t l1_index, uint64
         g->slots[slot] = (uint32_t)g->list.n;
     }
     t = &g->list.items[g->slots[slot] - 1];
-    t->refs++;
-    t->active |= layer == 0;
+    t->refs += t->refs < UINT32_MAX;
+    t->active |= g->layer == 0;
     t->crossed |= t->l1_index != l1_index;
+    return 0;
+}
+
+static int gather_entry(void *arg, uint32_t index, uint64_t entry, struct qb_err *err)
+{
+    struct gather *g = arg;
+    const struct qb_geom *geom = &g->img->geom;
+    uint64_t at = qb_image_layer(g->img, g->layer).l1_offset + 8ull * index;
+    uint64_t offset = entry & QB_ENTRY_OFFSET;
+
+    if (entry & QB_L1_RESERVED)
+        g->odd(g->arg, QB_L1_RESERVED_BITS, g->layer, at, entry);
+    if (offset == 0)
+        return 0;
+    if (offset % geom->cluster_size)
+        g->odd(g->arg, QB_L1_UNALIGNED, g->layer, at, entry);
+    else if (!qb_range_ok(offset, geom->cluster_size, 1, g->img->file->size))
+        g->odd(g->arg, QB_L1_OUTSIDE, g->layer, at, entry);
+    else
+        return add_table(g, index, offset, err);
     return 0;
 }
 
 static int gather_l1(struct qb_io *io, struct gather *g, unsigned layer, struct qb_err *err)
 {
     struct qb_layer l = qb_image_layer(g->img, layer);
-    const struct qb_geom *geom = &g->img->geom;
-    QB_AUTO(qb_buf) uint64_t *l1 = NULL;
 
-    if (qb_image_read_l1(io, g->img, l.l1_offset, l.l1_size, &l1, err) < 0)
-        return -1;
-    for (uint32_t i = 0; i < l.l1_size; i++) {
-        uint64_t at = l.l1_offset + 8ull * i, offset = l1[i] & QB_ENTRY_OFFSET;
-
-        if (l1[i] & QB_L1_RESERVED)
-            g->odd(g->arg, QB_L1_RESERVED_BITS, layer, at, l1[i]);
-        if (offset == 0)
-            continue;
-        if (offset % geom->cluster_size)
-            g->odd(g->arg, QB_L1_UNALIGNED, layer, at, l1[i]);
-        else if (!qb_range_ok(offset, geom->cluster_size, 1, g->img->file->size))
-            g->odd(g->arg, QB_L1_OUTSIDE, layer, at, l1[i]);
-        else if (add_table(g, layer, i, offset, err) < 0)
-            return -1;
-    }
-    return 0;
+    g->layer = layer;
+    return qb_image_scan_entries(io, g->img, l.l1_offset, l.l1_size, "an L1 table", gather_entry, g,
+                                 err);
 }
 
 static int by_first(const void *a, const void *b)
@@ -143,7 +148,11 @@ struct qb_layer qb_image_layer(const struct qb_image *img, unsigned layer)
 int qb_tables_gather(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                      qb_l1_odd_fn *odd, void *arg, struct qb_tables *out, struct qb_err *err)
 {
-    struct gather g = {.img = img, .memory_limit = memory_limit, .odd = odd, .arg = arg};
+    struct gather g = {.img = img,
+                       .multiplier = qb_hash_multiplier(),
+                       .memory_limit = memory_limit,
+                       .odd = odd,
+                       .arg = arg};
     int r = check_l1_overlap(img, err);
 
     for (unsigned i = 0; r == 0 && i < qb_image_layers(img); i++)

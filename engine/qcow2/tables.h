@@ -59,4 +59,10 @@ typedef int qb_table_fn(void *arg, size_t index, const uint8_t *table, struct qb
 int qb_tables_scan(struct qb_io *io, const struct qb_image *img, const struct qb_tables *tables,
                    size_t first, size_t end, qb_table_fn *fn, void *arg, struct qb_err *err);
 
+/* The same, but tables without a byte on disk are left out: millions of them may be named by an L1
+ * table of a few megabytes. */
+int qb_tables_scan_held(struct qb_io *io, const struct qb_image *img,
+                        const struct qb_tables *tables, size_t first, size_t end, qb_table_fn *fn,
+                        void *arg, struct qb_err *err);
+
 #endif
