@@ -332,12 +332,18 @@ static void count_layer(struct image *m, const struct layer *l)
     }
 }
 
+static uint32_t snapshot_extra(const struct image *m)
+{
+    if (m->shape->snapshot_extra == IMAGE_NO_EXTRA)
+        return 0;
+    return m->shape->snapshot_extra || m->shape->version == 2 ? m->shape->snapshot_extra : 24;
+}
+
 static uint64_t snapshot_entry_len(const struct image *m, unsigned i)
 {
     char name[32];
 
-    return 40 + m->shape->snapshot_extra + 1 +
-           (uint64_t)snprintf(name, sizeof(name), "snap number %u", i);
+    return 40 + snapshot_extra(m) + 1 + (uint64_t)snprintf(name, sizeof(name), "snap number %u", i);
 }
 
 static uint64_t snapshot_table_len(const struct image *m)
@@ -387,8 +393,8 @@ static void put_count(const struct image *m, uint64_t cluster, uint64_t value)
     if (width < 8) {
         unsigned shift = (unsigned)(i * width % 8);
 
-        block[i * width / 8] = (uint8_t)((block[i * width / 8] & ~(((1u << width) - 1) << shift)) |
-                                         value << shift);
+        block[i * width / 8] =
+            (uint8_t)((block[i * width / 8] & ~(((1u << width) - 1) << shift)) | value << shift);
         return;
     }
     for (unsigned byte = 0; byte < width / 8; byte++)
@@ -434,7 +440,7 @@ static void write_snapshots(struct image *m)
 
     for (unsigned i = 0; i < m->n_snapshots; i++) {
         const struct layer *s = &m->snapshots[i];
-        uint32_t extra = m->shape->snapshot_extra;
+        uint32_t extra = snapshot_extra(m);
         char name[32];
         uint8_t *e;
 
@@ -478,9 +484,10 @@ static void feature_names(uint8_t *rows)
     static const struct {
         uint8_t type, bit;
         const char *name;
-    } names[] = {{0, 0, "dirty bit"},          {0, 1, "corrupt bit"},    {0, 2, "external data file"},
-                 {0, 3, "compression type"},   {0, 4, "extended L2 entries"},
-                 {1, 0, "lazy refcounts"},     {2, 0, "bitmaps"},        {2, 1, "raw external data"}};
+    } names[] = {
+        {0, 0, "dirty bit"},        {0, 1, "corrupt bit"},         {0, 2, "external data file"},
+        {0, 3, "compression type"}, {0, 4, "extended L2 entries"}, {1, 0, "lazy refcounts"},
+        {2, 0, "bitmaps"},          {2, 1, "raw external data"}};
 
     memset(rows, 0, FEATURE_BYTES);
     for (unsigned i = 0; i < 8; i++, rows += 48) {
@@ -536,8 +543,8 @@ static void write_header(struct image *m)
  * flags as they were when the counts were still right. */
 static void make_dirty(struct image *m)
 {
-    uint64_t max = m->shape->refcount_order >= 5 ? UINT32_MAX
-                                                 : (1ull << (1u << m->shape->refcount_order)) - 1;
+    uint64_t max =
+        m->shape->refcount_order >= 5 ? UINT32_MAX : (1ull << (1u << m->shape->refcount_order)) - 1;
 
     for (uint64_t c = 5; c < m->clusters; c++) {
         if (c % 3 == 0)

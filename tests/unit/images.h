@@ -17,6 +17,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define IMAGE_NO_EXTRA UINT32_MAX
+
 struct image_shape {
     unsigned version; /* 2 or 3 */
     unsigned cluster_bits;
@@ -25,11 +27,12 @@ struct image_shape {
     uint32_t l1_spare;        /* L1 entries beyond those the disk needs */
     const char *backing_file; /* NULL: none */
     const char *backing_fmt;
-    bool feature_names;      /* QEMU's table of 384 bytes: a backing name then lies behind byte 512 */
-    bool lazy_refcounts;     /* the flag */
+    bool feature_names;  /* QEMU's table of 384 bytes: a backing name then lies behind byte 512 */
+    bool lazy_refcounts; /* the flag */
     uint32_t header_length;  /* 0: 112, as QEMU */
     uint32_t unknown_ext;    /* bytes of an extension that nobody knows; 0: there is none */
-    uint32_t snapshot_extra; /* bytes of extra data in snapshot entries: 0, 8, 16 or 24 */
+    uint32_t snapshot_extra; /* bytes of extra data in snapshot entries: 8, 16 or 24, or
+                                IMAGE_NO_EXTRA; 0: what QEMU writes, 24 or (version 2) none */
 
     /* What goes wrong after the image was made. */
     bool dirty;          /* the dirty bit, and refcounts and COPIED flags that are wrong */

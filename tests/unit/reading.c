@@ -116,6 +116,7 @@ static uint64_t backing_sector(const struct file *f, uint64_t sector, uint64_t l
 
     if (!f->backing[0])
         return 0;
+    len = len < SECTOR ? len : SECTOR;
     for (unsigned i = 0; i < n_backings; i++)
         if (strcmp(backings[i].name, f->backing) == 0)
             b = &backings[i];
@@ -505,7 +506,8 @@ static bool read_snapshots(struct file *f)
             return false;
         refer(f, l1_at, 8 * l1_size, FIXED, "a snapshot's L1 table");
     }
-    refer(f, f->snapshots_at, f->n_snapshots ? at - f->snapshots_at : 0, FIXED, "the snapshot table");
+    refer(f, f->snapshots_at, f->n_snapshots ? at - f->snapshots_at : 0, FIXED,
+          "the snapshot table");
     return true;
 }
 
@@ -604,8 +606,7 @@ const char *reading_differs(const struct reading *a, const struct reading *b)
     if (a->size != b->size || a->n_layers != b->n_layers)
         return "another size or number of snapshots";
     for (unsigned i = 0; i < a->n_layers; i++) {
-        const char *why =
-            layer_differs(&a->layers[i], &b->layers[i], i, text, sizeof(text));
+        const char *why = layer_differs(&a->layers[i], &b->layers[i], i, text, sizeof(text));
 
         if (why[0])
             return why;

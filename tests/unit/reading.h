@@ -44,8 +44,8 @@ void reading_resize(struct reading *r, uint64_t size);
 const char *reading_differs(const struct reading *a, const struct reading *b);
 
 /* From now on the backing file of this name reads so (and zeros behind).  The bytes must live as
- * long as the readings.  A name that nobody announced reads as bytes that no other file has, without
- * an end. */
+ * long as the readings.  A name that nobody announced reads as bytes that no other file has,
+ * without an end. */
 void reading_backing(const char *name, const uint8_t *bytes, uint64_t size);
 void reading_backing_image(const char *name, const struct reading *r); /* its active layer */
 void reading_forget_backings(void);

@@ -1,0 +1,49 @@
+/* What the disk may hold after a crash or a fault: the old image or the amended one, whole. */
+#ifndef QB_TESTS_JUDGE_H
+#define QB_TESTS_JUDGE_H
+
+#include "amends.h"
+
+enum verdict { OLD = 1, AMENDED = 2, EITHER = 3 };
+
+struct judge {
+    const struct subject *s;
+    struct reading was, shall; /* what the old image holds, and the amended one */
+    struct image_bytes done;   /* the amended image */
+    struct run run;            /* how it came to be */
+    bool amends;               /* false: the wish was refused, or there was nothing to do */
+    uint64_t *seen;            /* fingerprints of the states tried */
+    size_t n_seen, room;
+    unsigned long states, violations;
+    char first[800]; /* the first violation */
+};
+
+/* Amends the subject once, in peace, and compares the outcome with what the request says.  *log
+ * (may be NULL) gets the machine's log. */
+void judge_begin(struct judge *j, const struct subject *s, struct qb_mem_log **log);
+void judge_end(struct judge *j);
+
+/* Notes a violation; `at` says when it was. */
+void judge_blame(struct judge *j, const char *at, const char *what);
+
+/* The state must be one of `allowed`, and the same amend must succeed on it. */
+void judge_state(struct judge *j, const uint8_t *bytes, uint64_t size, enum verdict allowed,
+                 const char *at);
+
+/* Whether this state is new to the judge. */
+bool judge_is_new(struct judge *j, const uint8_t *bytes, uint64_t size);
+
+/* What disk `disk` may hold when the power goes after `upto` events. */
+enum verdict judge_allows(const struct qb_mem_log *log, unsigned disk, size_t upto);
+
+/* Cuts the power after `upto` events: what was behind the last barrier is torn as `seed` says. */
+void judge_cut(struct judge *j, const struct qb_mem_log *log, unsigned disk, size_t upto,
+               uint64_t seed, enum verdict allowed);
+
+/* Cuts it at every event, with nothing torn and in `seeds` other ways. */
+void judge_cuts(struct judge *j, const struct qb_mem_log *log, unsigned disk, unsigned long seeds);
+
+/* Index of the flip in the log of disk `disk`, or the number of events. */
+size_t judge_flip(const struct qb_mem_log *log, unsigned disk);
+
+#endif
