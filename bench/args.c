@@ -1,34 +1,14 @@
 #include "bench/args.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/own.h"
+#include "bench/options.h"
 
-enum {
-    OPT_FIRST = 256,
-#define OPTION(ID, name, letter, argument, in_suite, help) OPT_##ID,
-#include "bench/options.def"
-#undef OPTION
-    OPT_END,
-    OPT_PARAM = 512, /* + enum bench_param */
-};
-
-struct option_row {
-    const char *name, *letter, *argument;
-    bool in_suite;
-    const char *help;
-};
-
-static const struct option_row rows[] = {
-#define OPTION(ID, name, letter, argument, in_suite, help) {name, letter, argument, in_suite, help},
-#include "bench/options.def"
-#undef OPTION
-};
-enum { ROWS = sizeof(rows) / sizeof(rows[0]), SUITE_WORDS = 64 };
+enum { SUITE_WORDS = 64 };
 
 static int wrong(struct qb_err *err, const char *what, const char *text)
 {
@@ -107,92 +87,56 @@ static int take_option(struct bench_args *args, struct bench_job *job, int optio
                        const char *value, struct qb_err *err)
 {
     switch (option) {
-    case OPT_WARMUP:
+    case BENCH_OPT_WARMUP:
         return take_count(value, 1000, &job->warmups, err);
-    case OPT_RUNS:
+    case BENCH_OPT_RUNS:
         return take_count(value, 10000, &job->runs, err);
-    case OPT_VS:
+    case BENCH_OPT_VS:
         return take_contender(args, value, &job->tools, err);
-    case OPT_FAIL_ON:
+    case BENCH_OPT_FAIL_ON:
         return take_share(value, &args->rule.share, err);
-    case OPT_CHANCE:
+    case BENCH_OPT_CHANCE:
         return take_share(value, &args->rule.chance, err);
-    case OPT_BY:
+    case BENCH_OPT_BY:
         return take_by(value, &args->rule.by, err);
-    case OPT_MAX_DISK:
+    case BENCH_OPT_MAX_DISK:
         return take_size(value, &args->max_disk, err);
-    case OPT_SUITE:
+    case BENCH_OPT_SUITE:
         args->suite = value;
         return 0;
-    case OPT_EXPORT_JSON:
+    case BENCH_OPT_EXPORT_JSON:
         args->export_json = value;
         return 0;
-    case OPT_COMPARE:
+    case BENCH_OPT_COMPARE:
         args->compare = value;
         return 0;
-    case OPT_WITH:
+    case BENCH_OPT_WITH:
         args->with = value;
         return 0;
-    case OPT_DIR:
+    case BENCH_OPT_DIR:
         args->dir = value;
         return 0;
-    case OPT_QBATCH:
+    case BENCH_OPT_QBATCH:
         args->known.path[BENCH_QBATCH] = job->tools.path[BENCH_QBATCH] = value;
         return 0;
-    case OPT_QEMU_IMG:
+    case BENCH_OPT_QEMU_IMG:
         args->known.path[BENCH_QEMU_IMG] = value;
         if (job->tools.path[BENCH_QEMU_IMG])
             job->tools.path[BENCH_QEMU_IMG] = value;
         return 0;
-    case OPT_KEEP:
+    case BENCH_OPT_KEEP:
         args->keep = true;
         return 0;
-    case OPT_QUIET:
+    case BENCH_OPT_QUIET:
         args->quiet = true;
         return 0;
-    case OPT_HELP:
+    case BENCH_OPT_HELP:
         args->help = true;
         return 0;
     default:
         args->version = true;
         return 0;
     }
-}
-
-/* getopt's tables, of all options or of those that a line of a suite may have. */
-struct tables {
-    struct option list[ROWS + BENCH_PARAM_COUNT + 1];
-    char letters[2 * ROWS + 2];
-};
-
-static void make_tables(struct tables *t, bool suite)
-{
-    size_t n = 0, at = 0;
-
-    memset(t, 0, sizeof(*t));
-    t->letters[at++] = ':';
-    for (size_t i = 0; i < ROWS; i++) {
-        if (suite && !rows[i].in_suite)
-            continue;
-        t->list[n++] =
-            (struct option){rows[i].name, rows[i].argument != NULL, NULL, OPT_FIRST + 1 + (int)i};
-        if (rows[i].letter[0]) {
-            t->letters[at++] = rows[i].letter[0];
-            if (rows[i].argument)
-                t->letters[at++] = ':';
-        }
-    }
-    for (int p = 0; p < BENCH_PARAM_COUNT; p++)
-        t->list[n++] = (struct option){bench_params[p].name, 1, NULL, OPT_PARAM + p};
-}
-
-static int of_letter(int c)
-{
-    for (size_t i = 0; c < OPT_FIRST && i < ROWS; i++) {
-        if (rows[i].letter[0] == c && c)
-            return OPT_FIRST + 1 + (int)i;
-    }
-    return c;
 }
 
 static int take_param(struct bench_job *job, enum bench_param param, const char *value,
@@ -210,24 +154,24 @@ static int take_param(struct bench_job *job, enum bench_param param, const char 
 static int parse_line(struct bench_args *args, struct bench_job *job, int argc, char **argv,
                       bool suite, struct qb_err *err)
 {
-    struct tables t;
+    struct bench_getopt t;
     int c;
 
-    make_tables(&t, suite);
+    bench_getopt_make(&t, suite);
     optind = 0;
     opterr = 0;
     while ((c = getopt_long(argc, argv, t.letters, t.list, NULL)) != -1) {
-        int option = of_letter(c), r;
+        int option = bench_option_of(c), r;
 
         if (c == '?' || c == ':')
             return wrong(err, c == '?' ? "unknown option" : "the option takes a value",
                          argv[optind - 1]);
-        if (option < OPT_PARAM)
+        if (option < BENCH_OPT_PARAM)
             r = take_option(args, job, option, optarg, err);
         else if (job->grid.which == BENCH_CASE_COUNT)
             r = wrong(err, "which case is this for", argv[optind - 1]);
         else
-            r = take_param(job, (enum bench_param)(option - OPT_PARAM), optarg, err);
+            r = take_param(job, (enum bench_param)(option - BENCH_OPT_PARAM), optarg, err);
         if (r < 0)
             return -1;
     }
@@ -350,49 +294,4 @@ void bench_args_free(struct bench_args *args)
         bench_grid_free(&job->grid);
     qb_vec_free(&args->jobs);
     free(args->text);
-}
-
-/* ---- help ------------------------------------------------------------------------------------ */
-
-static void help_params(FILE *f)
-{
-    for (enum bench_param p = 0; p < BENCH_PARAM_COUNT; p++) {
-        const struct bench_param_row *row = &bench_params[p];
-        char name[64];
-
-        snprintf(name, sizeof(name), "--%s %s", row->name,
-                 row->words                     ? row->words
-                 : row->kind == BENCH_KIND_SIZE ? "SIZE"
-                                                : "N");
-        fprintf(f, "  %-36s %s (%s; ", name, row->help, row->preset);
-        for (enum bench_case c = 0, some = 0; c < BENCH_CASE_COUNT; c++) {
-            if (bench_cases[c].params & 1u << p)
-                fprintf(f, "%s%s", some++ ? " " : "", bench_cases[c].name);
-        }
-        fprintf(f, ")\n");
-    }
-}
-
-void bench_args_help(FILE *f)
-{
-    fprintf(f, "usage: qbatch-bench CASE [OPTIONS]\n"
-               "       qbatch-bench --suite FILE [OPTIONS]\n"
-               "       qbatch-bench --compare OLD.json --with NEW.json\n\n"
-               "Measure what an amend costs, beside qemu-img and beside the bare I/O.\n\nCases:\n");
-    for (enum bench_case c = 0; c < BENCH_CASE_COUNT; c++)
-        fprintf(f, "  %-10s %s\n             (%s)\n", bench_cases[c].name, bench_cases[c].help,
-                bench_cases[c].preset[0] ? bench_cases[c].preset : "size=8G");
-    fprintf(f, "\nParameters (a list with commas measures each value):\n");
-    help_params(f);
-    fprintf(f, "\nOptions:\n");
-    for (size_t i = 0; i < ROWS; i++) {
-        char name[64];
-
-        snprintf(name, sizeof(name), "%s%s%s--%s %s", rows[i].letter[0] ? "-" : "", rows[i].letter,
-                 rows[i].letter[0] ? ", " : "    ", rows[i].name,
-                 rows[i].argument ? rows[i].argument : "");
-        fprintf(f, "  %-28s %s\n", name, rows[i].help);
-    }
-    fprintf(f, "\nExit codes: 0 measured; 1 a run failed; 2 the command line is wrong;\n"
-               "5 slower than --compare says; 75 interrupted.\n");
 }

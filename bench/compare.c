@@ -64,10 +64,11 @@ static void print_line(FILE *out, const char *title, const struct bench_compared
 }
 
 /* 1 when this one got slower, 0 when not, -1 when memory is short. */
-static int compare_one(const struct bench_records *old, const struct bench_records *fresh,
-                       const struct bench_record *ours, const struct bench_rule *rule, FILE *out)
+static int compare_one(const struct bench_records *old, const char *old_who,
+                       const struct bench_records *fresh, const struct bench_record *ours,
+                       const struct bench_rule *rule, FILE *out)
 {
-    const struct bench_record *was = bench_records_find(old, ours->title, ours->who);
+    const struct bench_record *was = bench_records_find(old, ours->title, old_who);
     struct bench_compared c = {BENCH_NEW, 0, 0, 1};
     size_t n = 0, m = 0;
     QB_AUTO(qb_buf) double *before = was ? sample(old, was, rule->by, &n) : calloc(1, 1);
@@ -81,19 +82,31 @@ static int compare_one(const struct bench_records *old, const struct bench_recor
     return c.verdict == BENCH_SLOWER;
 }
 
-int bench_compare(const struct bench_records *old, const struct bench_records *fresh,
-                  const struct bench_rule *rule, FILE *out)
+static int compare_all(const struct bench_records *old, const char *old_who,
+                       const struct bench_records *fresh, const struct bench_rule *rule, FILE *out)
 {
+    const char *us = bench_who_names[BENCH_QBATCH];
     int slower = 0;
 
     for (const struct bench_record *r = fresh->items; r < fresh->items + fresh->n; r++) {
-        int one = strcmp(r->who, bench_who_names[BENCH_QBATCH])
-                      ? 0
-                      : compare_one(old, fresh, r, rule, out);
+        int one = strcmp(r->who, us) ? 0 : compare_one(old, old_who, fresh, r, rule, out);
 
         if (one < 0)
             return -1;
         slower += one;
     }
     return slower;
+}
+
+int bench_compare(const struct bench_records *old, const struct bench_records *fresh,
+                  const struct bench_rule *rule, FILE *out)
+{
+    return compare_all(old, bench_who_names[BENCH_QBATCH], fresh, rule, out);
+}
+
+int bench_compare_other(const struct bench_records *fresh, const struct bench_rule *rule, FILE *out)
+{
+    struct bench_rule by_time = {rule->share, rule->chance, NULL}; /* they met the same machine */
+
+    return compare_all(fresh, bench_who_names[BENCH_OTHER], fresh, &by_time, out);
 }

@@ -39,4 +39,8 @@ struct bench_compared bench_compare_samples(const double *before, size_t n_befor
 int bench_compare(const struct bench_records *old, const struct bench_records *fresh,
                   const struct bench_rule *rule, FILE *out);
 
+/* The same with the other qbatch of the same run as what was before. */
+int bench_compare_other(const struct bench_records *fresh, const struct bench_rule *rule,
+                        FILE *out);
+
 #endif

@@ -11,7 +11,8 @@
 
 /* Where memory is short jansson gives NULL for what cannot be made, and refuses it as a member: one
  * look at the end tells. */
-static bool set(json_t *object, const char *key, json_t *value)
+/* 1 or 0, for `&`: each value is made, and so taken over, whatever became of those before. */
+static int set(json_t *object, const char *key, json_t *value)
 {
     return json_object_set_new(object, key, value) == 0;
 }
@@ -49,7 +50,7 @@ static json_t *parameters(const struct bench_record *r)
     return object;
 }
 
-static bool set_usage(json_t *object, const struct bench_record *r)
+static int set_usage(json_t *object, const struct bench_record *r)
 {
     json_t *codes = json_array(), *memory = json_array();
     double user = 0, system = 0;
@@ -64,13 +65,13 @@ static bool set_usage(json_t *object, const struct bench_record *r)
            set(object, "memory_usage_byte", memory) & set(object, "exit_codes", codes);
 }
 
-static bool set_times(json_t *object, const struct bench_record *r)
+static int set_times(json_t *object, const struct bench_record *r)
 {
     QB_AUTO(qb_buf) double *seconds = bench_record_seconds(r);
     struct bench_summary s;
 
     if (!seconds)
-        return false;
+        return 0;
     s = bench_summarize(seconds, r->n);
     return set(object, "mean", real(s.mean)) & set(object, "stddev", real(s.stddev)) &
            set(object, "median", real(s.median)) & set_usage(object, r) &
@@ -84,15 +85,15 @@ static bool set_times(json_t *object, const struct bench_record *r)
 static json_t *result(const struct bench_record *r)
 {
     json_t *object = json_object();
-    bool ok = set(object, "command", json_string(r->command ? r->command : "")) &
-              set_times(object, r) & set(object, "parameters", parameters(r)) &
-              set(object, "case", json_string(bench_cases[r->which].name)) &
-              set(object, "title", json_string(r->title)) &
-              set(object, "contender", json_string(r->who)) &
-              set(object, "caches_dropped", json_string(r->cooled ? r->cooled : "no")) &
-              set(object, "clusters", json_integer((json_int_t)r->clusters)) &
-              set(object, "guest_bytes", json_integer((json_int_t)r->guest_bytes)) &
-              set(object, "images", json_integer((json_int_t)r->images));
+    int ok = set(object, "command", json_string(r->command ? r->command : "")) &
+             set_times(object, r) & set(object, "parameters", parameters(r)) &
+             set(object, "case", json_string(bench_cases[r->which].name)) &
+             set(object, "title", json_string(r->title)) &
+             set(object, "contender", json_string(r->who)) &
+             set(object, "caches_dropped", json_string(r->cooled ? r->cooled : "no")) &
+             set(object, "clusters", json_integer((json_int_t)r->clusters)) &
+             set(object, "guest_bytes", json_integer((json_int_t)r->guest_bytes)) &
+             set(object, "images", json_integer((json_int_t)r->images));
 
     if (r->ratios)
         ok &= set(object, "ratios", reals(r->ratios, r->n)) &
@@ -115,7 +116,7 @@ static json_t *environment(const struct bench_env *e)
 static json_t *document(const struct bench_env *env, const struct bench_records *records)
 {
     json_t *root = json_object(), *results = json_array();
-    bool ok = true;
+    int ok = 1;
 
     for (const struct bench_record *r = records->items; r < records->items + records->n; r++)
         ok &= json_array_append_new(results, result(r)) == 0;

@@ -103,6 +103,7 @@ static const char *word_text(const char *words, uint64_t i, char *buf, size_t si
 
 const char *bench_value_text(enum bench_param param, uint64_t value, char *buf, size_t size)
 {
+    static const char *const units[] = {"", "K", "M", "G", "T", "P", "E"};
     size_t i = 0;
 
     if (bench_params[param].kind == BENCH_KIND_WORD)
@@ -115,7 +116,7 @@ const char *bench_value_text(enum bench_param param, uint64_t value, char *buf, 
         value /= 1024;
         i++;
     }
-    snprintf(buf, size, "%" PRIu64 "%.1s", value, i ? i == 1 ? "K" : &suffixes[i - 1] : "");
+    snprintf(buf, size, "%" PRIu64 "%s", value, units[i]);
     return buf;
 }
 

@@ -119,7 +119,7 @@ static int run(const struct bench_args *args, struct bench_records *records, str
 
 /* ---- comparing ------------------------------------------------------------------------------- */
 
-static int compare(const struct bench_args *args, const struct bench_records *fresh)
+static int compare_with_file(const struct bench_args *args, const struct bench_records *fresh)
 {
     struct bench_records old = {NULL, 0, 0};
     struct qb_err err;
@@ -132,6 +132,17 @@ static int compare(const struct bench_args *args, const struct bench_records *fr
     printf("against %s, by %s:\n", args->compare, args->rule.by ? args->rule.by : "time");
     slower = bench_compare(&old, fresh, &args->rule, stdout);
     bench_records_free(&old);
+    return slower < 0 ? EXIT_FAILED : slower ? EXIT_SLOWER : 0;
+}
+
+static int compare(const struct bench_args *args, const struct bench_records *fresh)
+{
+    int slower;
+
+    if (strcmp(args->compare, bench_who_names[BENCH_OTHER]))
+        return compare_with_file(args, fresh);
+    printf("against the other qbatch, by time:\n");
+    slower = bench_compare_other(fresh, &args->rule, stdout);
     return slower < 0 ? EXIT_FAILED : slower ? EXIT_SLOWER : 0;
 }
 

@@ -1,0 +1,148 @@
+#include "bench/limit_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "qcow2/disk.h"
+
+enum { DEEP = 32 }; /* reads in flight of scattered tables */
+
+int bench_limit_complain(const char *what)
+{
+    fprintf(stderr, "qbatch-bench: limit: %s: %s\n", what, strerror(errno));
+    return -1;
+}
+
+/* ---- reads and writes ------------------------------------------------------------------------ */
+
+static int read_range(int fd, uint64_t at, uint64_t bytes, void *buf)
+{
+    while (bytes) {
+        ssize_t n = pread(fd, buf, QB_MIN(bytes, BENCH_LIMIT_PIECE), (off_t)at);
+
+        if (n <= 0)
+            return n == 0 ? 0 : bench_limit_complain("read");
+        at += (uint64_t)n;
+        bytes -= (uint64_t)n;
+    }
+    return 0;
+}
+
+static int write_range(int fd, uint64_t at, uint64_t bytes, const void *buf)
+{
+    while (bytes) {
+        ssize_t n = pwrite(fd, buf, QB_MIN(bytes, BENCH_LIMIT_PIECE), (off_t)at);
+
+        if (n <= 0)
+            return bench_limit_complain("write");
+        at += (uint64_t)n;
+        bytes -= (uint64_t)n;
+    }
+    return 0;
+}
+
+/* ---- scattered tables: many reads in flight ---------------------------------------------------
+ */
+
+struct reader {
+    const struct bench_limit *limit;
+    int fd;
+    uint64_t first;
+    int result;
+};
+
+static void *read_share(void *arg)
+{
+    struct reader *r = arg;
+    void *buf = malloc(r->limit->table_size);
+
+    for (uint64_t t = r->first; buf && t < r->limit->tables && r->result == 0; t += DEEP)
+        r->result = read_range(r->fd, r->limit->tables_at + t * r->limit->tables_step,
+                               r->limit->table_size, buf);
+    if (!buf)
+        r->result = bench_limit_complain("memory");
+    free(buf);
+    return NULL;
+}
+
+static int read_scattered(const struct bench_limit *l, int fd)
+{
+    pthread_t threads[DEEP];
+    struct reader readers[DEEP];
+    unsigned n = 0;
+    int r = 0;
+
+    for (; n < DEEP; n++) {
+        readers[n] = (struct reader){l, fd, n, 0};
+        if (pthread_create(&threads[n], NULL, read_share, &readers[n])) {
+            r = bench_limit_complain("thread");
+            break;
+        }
+    }
+    while (n--) {
+        pthread_join(threads[n], NULL);
+        r |= readers[n].result;
+    }
+    return r;
+}
+
+static int read_tables(const struct bench_limit *l, int fd, void *buf)
+{
+    if (l->tables && l->tables_step != l->table_size)
+        return read_scattered(l, fd);
+    return read_range(fd, l->tables_at, l->tables * l->table_size, buf);
+}
+
+/* ---- the phases of one file ------------------------------------------------------------------ */
+
+static int zero_tail(const struct bench_limit *l, const char *path, int fd, const void *buf)
+{
+    uint64_t at = l->append_at + l->append_size;
+    int direct, r;
+
+    if (l->zeros == BENCH_LIMIT_HOLE || at >= l->grow_to)
+        return ftruncate(fd, (off_t)l->grow_to) < 0 ? bench_limit_complain("truncate") : 0;
+    if (l->zeros == BENCH_LIMIT_FALLOC)
+        return fallocate(fd, 0, (off_t)at, (off_t)(l->grow_to - at)) < 0
+                   ? bench_limit_complain("fallocate")
+                   : 0;
+    direct = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
+    if (direct < 0)
+        direct = open(path, O_WRONLY | O_CLOEXEC);
+    if (direct < 0)
+        return bench_limit_complain(path);
+    r = write_range(direct, at, l->grow_to - at, buf);
+    close(direct);
+    return r;
+}
+
+int bench_limit_append(const struct bench_limit *l, const char *path, int fd, void *buf)
+{
+    char head[4096];
+
+    if (pread(fd, head, sizeof(head), 0) < 0)
+        return bench_limit_complain("read");
+    if (read_tables(l, fd, buf) < 0 || read_range(fd, l->blocks_at, l->blocks_size, buf) < 0)
+        return -1;
+    if (l->append_size) /* what is written does not matter, only that it is not what was read */
+        memset(buf, 0, QB_MIN(l->append_size, BENCH_LIMIT_PIECE));
+    if (write_range(fd, l->append_at, l->append_size, buf) < 0)
+        return -1;
+    return l->grow_to ? zero_tail(l, path, fd, buf) : 0;
+}
+
+/* The sector as it was: what it says does not matter to the disk, and the image stays valid. */
+int bench_limit_flip(int fd)
+{
+    uint8_t sector[QB_SECTOR];
+
+    if (pread(fd, sector, sizeof(sector), 0) != sizeof(sector))
+        return bench_limit_complain("read");
+    return write_range(fd, 0, sizeof(sector), sector);
+}
