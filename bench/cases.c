@@ -103,6 +103,7 @@ static void small_work(struct bench_scene *s)
     }
     add_key(s, "lazy_refcounts", "on");
     s->header_only = true;
+    s->qemu_bytes = s->image.shape.cluster_size; /* it writes the whole cluster */
     s->limit.flip = 1;
 }
 

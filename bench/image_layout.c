@@ -114,9 +114,11 @@ uint64_t bench_layout_table(const struct bench_layout *l, uint64_t i)
 
 uint64_t bench_layout_disk(const struct bench_layout *l)
 {
-    uint64_t metadata = l->first_table + l->tables;
-    uint64_t small = QB_MAX(l->shape.cluster_size, 4096);
+    uint64_t cs = l->shape.cluster_size;
+    uint64_t start = QB_MIN(cs, 8192); /* written of a cluster that is empty but for its start */
+    uint64_t blocks = (l->blocks - 1) * cs + start;
+    uint64_t l1 = l->l1_entries ? QB_MAX(l->l1_entries * 8, start) : 0;
 
-    /* the header, table and L1 clusters of a small image are mostly holes, but not for QEMU */
-    return metadata * small + (64 << 10);
+    return start * 2 + blocks + l->reftable_clusters * 8 + l1 * (1 + l->shape.snapshots) +
+           l->shape.snapshots * SNAPSHOT_ENTRY_MAX + l->tables * QB_MAX(cs, 4096);
 }

@@ -282,6 +282,19 @@ static int touch_beyond(struct layout *l, struct qb_err *err)
     return 0;
 }
 
+/* A few entries that are spread over a huge sparse file would have terabytes of refcount blocks
+ * written for them.  No image that a guest has used comes near this. */
+static int check_proportion(const struct layout *l, struct qb_err *err)
+{
+    uint64_t held = qb_file_allocated(l->plan->img->file), need = l->n_blocks * cluster_size(l);
+
+    if (need / 16 > held + (4u << 20))
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "the refcount blocks would take %llu bytes, and the whole image holds %llu",
+                       (unsigned long long)need, (unsigned long long)held);
+    return 0;
+}
+
 static int find_blocks(struct layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
@@ -302,7 +315,7 @@ static int find_blocks(struct layout *l, struct qb_err *err)
         if (settle_round(l, &stable, err) < 0)
             return -1;
     }
-    return 0;
+    return check_proportion(l, err);
 }
 
 static int place_blocks(struct layout *l, struct qb_err *err)

@@ -46,8 +46,8 @@ static int mark_l1_copied(struct qb_io *io, struct qb_census *c, struct qb_err *
 {
     const struct qb_header *h = &c->img->header;
 
-    return qb_image_scan_entries(io, c->img, h->l1_offset, h->l1_size, "an L1 table", mark_copied, c,
-                                 err);
+    return qb_image_scan_entries(io, c->img, h->l1_offset, h->l1_size, "an L1 table", mark_copied,
+                                 c, err);
 }
 
 static int count_compressed(struct qb_census *c, const struct qb_table *t, uint64_t at,

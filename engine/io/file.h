@@ -59,8 +59,8 @@ bool qb_file_still_there(const struct qb_file *file);
  * when unknown. */
 bool qb_file_is_hole(struct qb_file *file, uint64_t offset, uint64_t len);
 
-/* The first byte at or behind `offset` that is not known to be in a hole; the file's size when there
- * is none. */
+/* The first byte at or behind `offset` that is not known to be in a hole; the file's size when
+ * there is none. */
 uint64_t qb_file_next_data(struct qb_file *file, uint64_t offset);
 
 /* Bytes that the file occupies on disk (st_blocks). */

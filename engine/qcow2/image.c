@@ -3,8 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define FIRST_READ 4096u /* bytes: holds all that QEMU puts before the name, and the name mostly   \
-                          */
+#define FIRST_READ                                                                                 \
+    4096u /* bytes: holds all that QEMU puts before the name, and the name mostly                  \
+           */
 
 static int read_head(struct qb_io *io, struct qb_image *img, uint64_t len, struct qb_err *err)
 {

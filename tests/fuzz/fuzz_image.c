@@ -20,28 +20,55 @@
 #include "qcow2/image.h"
 #include "tiny.h"
 
-/* ---- a backing file, always at the same path ------------------------------------------------- */
+/* ---- two backing files, always at the same paths ---------------------------------------------- */
 
-#define BACKING_FD   900
-#define BACKING_PATH "/proc/self/fd/900"
-#define BACKING_SIZE 41000u
-
-static uint8_t backing[BACKING_SIZE / 512 * 512 + 512]; /* raw files come in whole sectors */
-
-static void make_backing(void)
-{
+/* Raw files come in whole sectors.  A few pages hold data, the last of them where the disk ends and
+ * VM state begins; the rest are holes. */
+static struct backing {
     int fd;
+    const char *path;
+    uint64_t size, shown;
+    uint8_t bytes[160 << 10];
+} backings[] = {
+    {.fd = 900, .path = "/proc/self/fd/900", .size = 41000, .shown = 41472}, /* ends in the disk */
+    {.fd = 901, .path = "/proc/self/fd/901", .size = 153600, .shown = 153600},
+};
 
-    if (backing[0])
+static void put_page(struct backing *b, unsigned page, int byte)
+{
+    if ((page + 1) * 4096 > b->size)
         return;
-    memset(backing, 0xb1, 4096);
-    memset(backing + 12288, 0xb2, 4096);
-    fd = memfd_create("base", 0);
-    FUZZ_HOLDS(fd >= 0 && dup2(fd, BACKING_FD) == BACKING_FD && close(fd) == 0 &&
-                   ftruncate(BACKING_FD, BACKING_SIZE) == 0 &&
-                   pwrite(BACKING_FD, backing, 4096, 0) == 4096 &&
-                   pwrite(BACKING_FD, backing + 12288, 4096, 12288) == 4096,
+    memset(b->bytes + page * 4096, byte, 4096);
+    FUZZ_HOLDS(pwrite(b->fd, b->bytes + page * 4096, 4096, page * 4096) == 4096, "no backing file");
+}
+
+static void make_backing(struct backing *b)
+{
+    int fd = memfd_create("base", 0);
+
+    FUZZ_HOLDS(fd >= 0 && dup2(fd, b->fd) == b->fd && close(fd) == 0 &&
+                   ftruncate(b->fd, (off_t)b->size) == 0,
                "no backing file");
+    put_page(b, 0, 0xb1);
+    put_page(b, 3, 0xb2);
+    put_page(b, 19, 0xb3);
+    put_page(b, 24, 0xb4);
+}
+
+static void make_backings(void)
+{
+    if (backings[0].bytes[0])
+        return;
+    make_backing(&backings[0]);
+    make_backing(&backings[1]);
+}
+
+static const struct backing *find_backing(const char *path)
+{
+    for (size_t i = 0; i < 2; i++)
+        if (strcmp(path, backings[i].path) == 0)
+            return &backings[i];
+    return NULL;
 }
 
 /* ---- the input ------------------------------------------------------------------------------- */
@@ -51,13 +78,14 @@ enum patch_kind { PUT_64, PUT_32, PUT_8, PUT_OFFSET, COPY, CUT, GROW, FLIP_BIT, 
 static void take_request(struct fuzz_input *in, struct qb_request *rq, uint8_t *fault)
 {
     unsigned keys = (unsigned)fuzz_take(in, 1), how = (unsigned)fuzz_take(in, 1);
+    unsigned width = (unsigned)fuzz_take(in, 1);
 
     *rq = (struct qb_request){
         .set = keys & (QB_KEY_COMPAT | QB_KEY_SIZE | QB_KEY_BACKING_FILE | QB_KEY_LAZY_REFCOUNTS |
                        QB_KEY_REFCOUNT_BITS),
         .compat = 2 + (how & 1),
         .zero_clusters = (how >> 1 & 3) % 3,
-        .backing_file = how & 8 ? BACKING_PATH : NULL,
+        .backing_file = how & 8 ? backings[width >> 7].path : NULL,
         .backing_fmt = how & 8 ? "raw" : NULL,
         .drop_bitmaps = how & 16,
         .lazy_refcounts = how & 32,
@@ -68,7 +96,7 @@ static void take_request(struct fuzz_input *in, struct qb_request *rq, uint8_t *
     };
     if (rq->set & QB_KEY_BACKING_FILE)
         rq->set |= QB_KEY_BACKING_FMT;
-    rq->refcount_bits = 1ull << fuzz_take(in, 1) % 7;
+    rq->refcount_bits = 1ull << (width & 127) % 7;
     rq->size = fuzz_take(in, 2) * QB_SECTOR;
     *fault = (uint8_t)fuzz_take(in, 1);
 }
@@ -88,7 +116,7 @@ static void take_shape(struct fuzz_input *in, struct tiny_shape *s)
         .unknown_ext = bits >> 9 & 1,
         .short_header = bits >> 10 & 1,
         .no_extra = bits >> 11 & 1,
-        .backing = bits >> 12 & 1 ? BACKING_PATH : NULL,
+        .backing = bits >> 12 & 1 ? backings[bits >> 13 & 1].path : NULL,
     };
     for (unsigned i = 0; i < 2 * TINY_L1; i++)
         s->shares[1 + i / TINY_L1][i % TINY_L1] = shares >> i & 1;
@@ -222,8 +250,8 @@ static void look(struct trial *t, const char *backing_name, struct view *v)
 {
     uint64_t size;
     const uint8_t *bytes = qb_mem_content(t->log, 0, &size);
-    bool backed = strcmp(backing_name, BACKING_PATH) == 0;
-    struct guest_image img = {bytes, size, backed ? backing : NULL, backed ? sizeof(backing) : 0};
+    const struct backing *b = find_backing(backing_name);
+    struct guest_image img = {bytes, size, b ? b->bytes : NULL, b ? b->shown : 0};
 
     memset(v, 0, offsetof(struct view, content));
     count(t, v);
@@ -340,7 +368,8 @@ static void check_changed(struct trial *t, const struct qb_result *r, const stru
     check_second_run(t);
 }
 
-/* A fault may leave the new image where it came after the flip, else the old one in front of END. */
+/* A fault may leave the new image where it came after the flip, else the old one in front of END.
+ */
 static void check_fault(struct trial *t, const struct qb_result *r, const struct view *old)
 {
     uint64_t size;
@@ -399,7 +428,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct qb_file file;
     uint8_t fault;
 
-    make_backing();
+    make_backings();
     take_request(&in, &t.rq, &fault);
     if (take_image(&in, &t.image, &t.pristine)) {
         FUZZ_HOLDS(t.log && qb_mem_file(t.log, t.image.bytes, t.image.size, &file) == 0, "memory");

@@ -27,9 +27,9 @@ static void check_again(const struct qb_snapshot_table *t, bool with_extra, uint
 
     if (qb_snapshot_encode(t, with_extra, &again.bytes, &len, &err) < 0)
         fuzz_broken("a table that was decoded cannot be encoded: %s", err.text);
-    FUZZ_HOLDS(qb_snapshot_decode(again.bytes, len, (uint32_t)t->list.n, header_size, &again,
-                                  &err) == 0,
-               "what was written does not decode");
+    FUZZ_HOLDS(
+        qb_snapshot_decode(again.bytes, len, (uint32_t)t->list.n, header_size, &again, &err) == 0,
+        "what was written does not decode");
     FUZZ_HOLDS(again.len == len, "the table's length changes");
     for (size_t i = 0; i < t->list.n; i++) {
         check_same(&t->list.items[i], &again.list.items[i]);
