@@ -95,6 +95,12 @@ static int count_luks(struct qb_census *c, struct qb_err *err)
     if (!e || e->len < sizeof(luks))
         return 0;
     memcpy(&luks, e->data, sizeof(luks));
+    if (be64_get(luks.length) > QB_MAX_LUKS_HEADER) {
+        qb_census_note(c, &c->n_bad, false, be64_get(luks.offset),
+                       "the LUKS header of %llu bytes is too long",
+                       (unsigned long long)be64_get(luks.length));
+        return 0;
+    }
     return qb_census_meta(c, be64_get(luks.offset), be64_get(luks.length), "the LUKS header", err);
 }
 

@@ -20,7 +20,7 @@
 #include "qcow2/image.h"
 #include "tiny.h"
 
-/* ---- two backing files, always at the same paths ---------------------------------------------- */
+/* ---- two backing files, always at the same paths --------------------------------------------- */
 
 /* Raw files come in whole sectors.  A few pages hold data, the last of them where the disk ends and
  * VM state begins; the rest are holes. */
@@ -30,8 +30,8 @@ static struct backing {
     uint64_t size, shown;
     uint8_t bytes[160 << 10];
 } backings[] = {
-    {.fd = 900, .path = "/proc/self/fd/900", .size = 41000, .shown = 41472}, /* ends in the disk */
-    {.fd = 901, .path = "/proc/self/fd/901", .size = 153600, .shown = 153600},
+    {.fd = 200, .path = "/proc/self/fd/200", .size = 41000, .shown = 41472}, /* ends in the disk */
+    {.fd = 201, .path = "/proc/self/fd/201", .size = 153600, .shown = 153600},
 };
 
 static void put_page(struct backing *b, unsigned page, int byte)
@@ -206,6 +206,7 @@ struct view {
     bool counted; /* the census could be taken */
     uint64_t corruptions, leaks, end;
     struct qb_info info;
+    uint64_t unknown_exts; /* a hash of the extensions that every amend keeps */
     unsigned layers;
     uint64_t size;
     bool readable[LAYERS_READ];
@@ -220,6 +221,23 @@ struct trial {
     bool pristine; /* as it was built, no hostile byte in it */
 };
 
+static uint64_t hash_exts(const qb_ext_list *exts)
+{
+    uint64_t h = 0;
+
+    for (size_t i = 0; i < exts->n; i++) {
+        const struct qb_ext *e = &exts->items[i];
+
+        if (e->type == QB_EXT_BACKING_FORMAT || e->type == QB_EXT_FEATURE_NAMES ||
+            e->type == QB_EXT_BITMAPS)
+            continue;
+        h = (h ^ e->type) * 1099511628211u;
+        for (uint32_t k = 0; k < e->len; k++)
+            h = (h ^ e->data[k]) * 1099511628211u;
+    }
+    return h;
+}
+
 static void count(struct trial *t, struct view *v)
 {
     struct qb_file file;
@@ -230,6 +248,7 @@ static void count(struct trial *t, struct view *v)
     FUZZ_HOLDS(qb_mem_reopen(t->log, 0, &file) == 0, "out of memory");
     if (qb_image_open(t->io, &file, &img, &err) == 0) {
         qb_image_info(&img, &v->info);
+        v->unknown_exts = hash_exts(&img.exts);
         if (qb_image_read_snapshots(t->io, &img, &err) == 0) {
             v->counted = qb_census_take(t->io, &img, 64 << 20, NULL, NULL, &c, &err) == 0;
             v->corruptions = qb_census_corruptions(&c);
@@ -359,6 +378,7 @@ static void check_changed(struct trial *t, const struct qb_result *r, const stru
                    now->info.refcount_bits == r->after.refcount_bits &&
                    now->info.lazy_refcounts == r->after.lazy_refcounts && !now->info.dirty,
                "the image is not what was planned");
+    FUZZ_HOLDS(now->unknown_exts == old->unknown_exts, "an unknown extension is not as it was");
     if (old->counted && !old->corruptions)
         FUZZ_HOLDS(now->counted && !now->corruptions && now->leaks <= old->leaks, "new damage");
     if (r->clusters.valid)
@@ -368,24 +388,38 @@ static void check_changed(struct trial *t, const struct qb_result *r, const stru
     check_second_run(t);
 }
 
-/* A fault may leave the new image where it came after the flip, else the old one in front of END.
- */
+/* The old image, in front of its END.  Behind sector 0 of the header cluster a new name may stand
+ * where nothing was. */
+static void check_old(struct trial *t, const struct view *old, const struct view *now)
+{
+    uint64_t size, cs = old->info.cluster_size, end = t->image.size;
+    const uint8_t *bytes = qb_mem_content(t->log, 0, &size);
+
+    if (old->counted)
+        end = QB_MIN(old->end, end);
+    FUZZ_HOLDS(size >= end, "the file is too short");
+    FUZZ_HOLDS(end <= cs || memcmp(bytes + cs, t->image.bytes + cs, end - cs) == 0,
+               "the sector is old, other bytes are not");
+    FUZZ_HOLDS(strcmp(old->info.backing_file, now->info.backing_file) == 0 &&
+                   strcmp(old->info.backing_fmt, now->info.backing_fmt) == 0 &&
+                   old->unknown_exts == now->unknown_exts,
+               "the sector is old, what it leads to is not");
+}
+
+/* A fault may leave the new image where it came after the flip, else the old one. */
 static void check_fault(struct trial *t, const struct qb_result *r, const struct view *old)
 {
+    static struct view now; /* large: not on the stack */
     uint64_t size;
     const uint8_t *bytes = qb_mem_content(t->log, 0, &size);
-    static struct view now; /* large: not on the stack */
+    bool is_old = memcmp(bytes, t->image.bytes, QB_SECTOR) == 0;
 
-    if (memcmp(bytes, t->image.bytes, QB_SECTOR) == 0) {
-        uint64_t end = old->counted ? QB_MIN(old->end, t->image.size) : t->image.size;
-
-        FUZZ_HOLDS(size >= QB_MIN(end, t->image.size) && memcmp(bytes, t->image.bytes, end) == 0,
-                   "the sector is old, other bytes are not");
-        return;
-    }
     look(t, "", &now);
-    FUZZ_HOLDS(!r->clusters.valid || (now.counted && !now.corruptions && !now.leaks),
-               "the image is damaged after a fault");
+    if (is_old)
+        check_old(t, old, &now);
+    else
+        FUZZ_HOLDS(!r->clusters.valid || (now.counted && !now.corruptions && !now.leaks),
+                   "the image is damaged after a fault");
 }
 
 static void amend(struct trial *t, uint8_t fault)
