@@ -39,11 +39,14 @@ const struct recipe recipes[] = {
     {"snapshots that share tables", V3(9, 4, 64 * KIB), "d10 S z3 @70d2 S @0Z5 S", false},
     {"zero clusters that a snapshot owns", V3(9, 4, 64 * KIB), "d4 S @0Z4", false},
     {"zero clusters between snapshots", V3(9, 4, 64 * KIB), "d4 S @0Z2z S @0.4 S", false},
+    {"snapshots applied and deleted", V3(9, 4, 64 * KIB), "d4 @70d4 S @0Z2 @70Z4 S A1 X1", false},
+    {"snapshots applied and kept", V3(9, 4, 64 * KIB), "d4 S @0Z2 S z3 @2d4 S A1 @3Z A2 X3", false},
     {"a table of zeros alone", V3(9, 4, 64 * KIB), "z64 Z64", false},
     {"VM state left behind", V3(9, 4, 60 * KIB), "d4 V d3z2Z S", false},
     {"VM state of snapshots", V3(9, 4, 60 * KIB), "d4 V d3z S V .4 @2d V Z2 S", false},
     {"VM state, backed", V3(9, 4, 30 * KIB, BACKED("@long")), "d4 V d3zZ S V zz @3Z", false},
-    {"compressed", V3(9, 4, 64 * KIB), "c6 S c2 @3d.2 @80c30", false},
+    {"compressed", V3(9, 4, 64 * KIB), "c6 S c2 @3d.2 @64c64", false},
+    {"compressed, version 2", V2(9, 64 * KIB), "c128", false},
     {"compressed, clusters of 4 KiB", V3(12, 4, 256 * KIB), "c20 S @3c5 @10d3z3", false},
     {"refcounts of 1 bit", V3(9, 0, 64 * KIB), "d5z3Z3 H2L3 d3", false},
     {"refcounts of 2 bits", V3(9, 1, 64 * KIB), "d5z3 S @2Z3", false},
@@ -347,14 +350,20 @@ static void random_script(struct dice *d, const struct image_shape *s, char *scr
     unsigned clusters = (unsigned)(s->size >> s->cluster_bits) + 1, words = 4 + roll(d, 14);
     static const unsigned snapshots_of[] = {0, 1, 3, 4, 5, 5, 5};
     unsigned snapshots = snapshots_of[s->refcount_order], most = s->cluster_bits > 12 ? 3 : 9;
+    unsigned there = 0;
     const char *cells = s->version == 2 ? "ddc." : s->refcount_order < 3 ? "ddzZ." : "ddczZ.";
 
     for (unsigned i = 0; i < words; i++) {
-        unsigned what = roll(d, 12), n = 1 + roll(d, most);
+        unsigned what = roll(d, 13), n = 1 + roll(d, most);
 
         if (what == 0 && snapshots) {
             snapshots--;
+            there++;
             say(script, room, "S");
+        } else if (what == 12 && there) {
+            say(script, room, "A%u", 1 + roll(d, there));
+        } else if (what == 11 && there && roll(d, 2)) {
+            say(script, room, "X%u", 1 + roll(d, there--));
         } else if (what == 1) {
             say(script, room, "%c%u", roll(d, 2) ? 'L' : 'H', n);
         } else if (what == 2 && roll(d, 2) && s->size) {

@@ -243,6 +243,48 @@ static void take_snapshot(struct image *m)
     s->l1_host = s->l1_size ? alloc(m, (s->l1_size + per_cluster - 1) / per_cluster) : 0;
 }
 
+static void drop_layer(struct layer *l)
+{
+    for (uint32_t i = 0; i < l->l1_size; i++)
+        if (l->l1[i] && --l->l1[i]->refs == 0)
+            free(l->l1[i]);
+    free(l->l1);
+}
+
+static unsigned snapshot_index(const struct image *m, uint64_t n)
+{
+    if (n < 1 || n > m->n_snapshots)
+        fail("no such snapshot");
+    return (unsigned)n - 1;
+}
+
+static void delete_snapshot(struct image *m, uint64_t n)
+{
+    unsigned i = snapshot_index(m, n);
+
+    drop_layer(&m->snapshots[i]);
+    memmove(&m->snapshots[i], &m->snapshots[i + 1], (--m->n_snapshots - i) * sizeof(*m->snapshots));
+}
+
+/* The active layer becomes what the snapshot is: its tables are shared, the L1 table is a copy. */
+static void apply_snapshot(struct image *m, uint64_t n)
+{
+    const struct layer *s = &m->snapshots[snapshot_index(m, n)];
+
+    for (uint32_t i = 0; i < s->l1_size; i++)
+        if (s->l1[i])
+            s->l1[i]->refs++;
+    grow_l1(m, s->l1_size);
+    for (uint32_t i = 0; i < m->active.l1_size; i++) {
+        struct table *t = m->active.l1[i];
+
+        if (t && --t->refs == 0)
+            free(t);
+        m->active.l1[i] = i < s->l1_size ? s->l1[i] : NULL;
+    }
+    m->size = s->disk_size;
+}
+
 /* ---- the script ------------------------------------------------------------------------------ */
 
 static void play(struct image *m, const char *script)
@@ -269,6 +311,12 @@ static void play(struct image *m, const char *script)
             break;
         case 'S':
             take_snapshot(m);
+            break;
+        case 'A':
+            apply_snapshot(m, n);
+            break;
+        case 'X':
+            delete_snapshot(m, n);
             break;
         case 'R':
             m->size = n;
@@ -570,14 +618,6 @@ static void count_behind(struct image *m)
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
-
-static void drop_layer(struct layer *l)
-{
-    for (uint32_t i = 0; i < l->l1_size; i++)
-        if (l->l1[i] && --l->l1[i]->refs == 0)
-            free(l->l1[i]);
-    free(l->l1);
-}
 
 static struct image_bytes finish(struct image *m)
 {

@@ -8,7 +8,8 @@
  *     d    data of its own, n clusters           c    compressed data
  *     z    zero without a host cluster           Z    zero that keeps (or gets) its host cluster
  *     .    unallocated                           S    a snapshot
- *     Rn   the disk is n bytes from now on
+ *     Rn   the disk is n bytes from now on     An   snapshot n (from 1) is applied
+ *     Xn   snapshot n is deleted; those behind it move up
  *     L    n host clusters leak                  H    n host clusters stay free
  */
 #ifndef QB_TESTS_IMAGES_H
