@@ -59,7 +59,7 @@ static int for_each_image(const struct bench_scene *s, const struct bench_workdi
 
     for (uint64_t i = 0; i < s->n_images; i++) {
         if (bench_stop_asked())
-            return qb_fail(err, QB_E_CANCELLED, QB_NOWHERE, "stopped");
+            return bench_stop_fail(err);
         if (fn(&s->image, image_path(dir, i, path), err) < 0)
             return -1;
     }

@@ -3,22 +3,24 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 
 static volatile sig_atomic_t asked;
-static volatile pid_t child;
+static volatile pid_t child, sender;
 
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 enum { SIGNALS = sizeof(signals) / sizeof(signals[0]) };
 
 /* The first signal lets the child end its own way; the second does not. */
-static void on_signal(int number)
+static void on_signal(int number, siginfo_t *info, void *context)
 {
     int saved = errno;
 
-    (void)number;
+    (void)context;
     if (child > 0)
         kill(-child, asked ? SIGKILL : SIGTERM);
-    asked = 1;
+    asked = number;
+    sender = info->si_pid; /* 0: the kernel, as for ^C */
     errno = saved;
 }
 
@@ -31,7 +33,7 @@ static void the_set(sigset_t *set)
 
 void bench_stop_install(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO};
 
     the_set(&action.sa_mask);
     for (size_t i = 0; i < SIGNALS; i++)
@@ -41,6 +43,16 @@ void bench_stop_install(void)
 bool bench_stop_asked(void)
 {
     return asked;
+}
+
+int bench_stop_fail(struct qb_err *err)
+{
+    const char *name = sigabbrev_np(asked);
+
+    if (sender)
+        return qb_fail(err, QB_E_CANCELLED, QB_NOWHERE, "stopped by SIG%s of process %ld",
+                       name ? name : "?", (long)sender);
+    return qb_fail(err, QB_E_CANCELLED, QB_NOWHERE, "stopped by SIG%s", name ? name : "?");
 }
 
 void bench_stop_hold(void)

@@ -5,8 +5,13 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "base/err.h"
+
 void bench_stop_install(void);
 bool bench_stop_asked(void);
+
+/* -1 with code cancelled and who asked. */
+int bench_stop_fail(struct qb_err *err);
 
 /* Between these two no signal is taken, so that a child is known before one arrives. */
 void bench_stop_hold(void);

@@ -89,7 +89,7 @@ static int run(char *const argv[], const struct bench_how *how, int errors, int 
     if (bench_stop_asked()) {
         if (pid > 0)
             kill(-pid, SIGKILL); /* what it left behind */
-        return qb_fail(err, QB_E_CANCELLED, QB_NOWHERE, "stopped");
+        return bench_stop_fail(err);
     }
     if (pid < 0 || timed->exit_code == CANNOT_START)
         return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "cannot run %s", argv[0]);
