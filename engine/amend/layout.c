@@ -108,7 +108,7 @@ static int place_l1(struct layout *l, unsigned layer, struct qb_err *err)
 
 static bool snapshots_change(const struct qb_plan *plan)
 {
-    bool fill = plan->target.header.version == 3 && (plan->target.upgrade || plan->target.resize);
+    bool fill = plan->target.header.version == 3; /* which wants a disk size with each */
 
     for (size_t i = 0; i < plan->img->snapshots.list.n; i++)
         if (plan->l1_moved[i + 1] || (fill && !plan->img->snapshots.list.items[i].has_disk_size))
