@@ -251,14 +251,20 @@ static int check_manifest(const struct qb_cli *cli, FILE *errors)
                : complain(cli, "one manifest at a time; for images use qbatch amend", errors);
 }
 
+#define TOPOLOGY_GOES_WITH (1u << QB_OPTION_TOPOLOGY | 1u << QB_OPTION_JOBS)
+
 static int check_operands(const struct qb_cli *cli, FILE *errors)
 {
     if (qb_cli_has(cli, QB_OPTION_HELP) || qb_cli_has(cli, QB_OPTION_VERSION))
         return 0;
     if (qb_cli_has(cli, QB_OPTION_DETAILED) && !qb_cli_has(cli, QB_OPTION_DRY_RUN))
         return complain(cli, "--detailed-exitcode goes with --dry-run", errors);
+    if (qb_cli_has(cli, QB_OPTION_TOPOLOGY) && cli->given & ~TOPOLOGY_GOES_WITH)
+        return complain(cli, "--topology goes with --jobs only", errors);
     switch (cli->command) {
     case QB_COMMAND_RUN:
+        if (cli->n_operands == 0 && qb_cli_has(cli, QB_OPTION_TOPOLOGY))
+            return 0;
         return cli->n_operands ? check_manifest(cli, errors)
                                : complain(cli, "a manifest is missing", errors);
     case QB_COMMAND_LINT:

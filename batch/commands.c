@@ -12,6 +12,7 @@
 #include "batch/output.h"
 #include "batch/signal.h"
 #include "batch/text.h"
+#include "batch/topo.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -60,12 +61,26 @@ static int load(const struct qb_cli *cli, struct qb_batch *batch)
     return r;
 }
 
+static int show_topology(unsigned wanted, const struct qb_batch *batch)
+{
+    if (qb_topo_show(stdout, wanted, batch) == 0)
+        return qb_stdout_end(0);
+    fputs("qbatch: out of memory\n", stderr);
+    return 1;
+}
+
 int qb_command_run(const struct qb_cli *cli)
 {
     __attribute__((cleanup(free_batch))) struct qb_batch batch;
 
+    if (cli->n_operands == 0) { /* --topology alone */
+        qb_batch_init(&batch);
+        return show_topology(cli->jobs, NULL);
+    }
     if (load(cli, &batch) < 0)
         return refuse(cli, "the manifest is wrong; nothing was touched");
+    if (qb_cli_has(cli, QB_OPTION_TOPOLOGY))
+        return show_topology(cli->jobs ? cli->jobs : batch.limits.jobs, &batch);
     return run(cli, &batch);
 }
 

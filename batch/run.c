@@ -82,12 +82,13 @@ static size_t room_for_files(unsigned workers)
 static int open_workers(struct run *r, struct qb_err *err)
 {
     unsigned wanted = r->options->jobs ? r->options->jobs : r->batch->limits.jobs;
-    unsigned workers = qb_topo_workers(wanted, r->batch->n_jobs);
+    struct qb_topo *topo = qb_topo_open(wanted, r->batch);
     const char *fell_back = NULL;
     char text[200];
 
-    r->wave_max = r->wave_size = QB_MIN(room_for_files(workers), QB_MAX(r->batch->n_jobs, 1));
-    if (qb_sched_open(workers, r->options->io, &r->sched, &fell_back, err) < 0)
+    r->wave_max = QB_MIN(room_for_files(qb_topo_workers(topo)), QB_MAX(r->batch->n_jobs, 1));
+    r->wave_size = r->wave_max;
+    if (qb_sched_open(topo, r->options->io, &r->sched, &fell_back, err) < 0)
         return -1;
     if (fell_back && r->listener->notice) {
         snprintf(text, sizeof(text), "%s; going on with ordinary system calls", fell_back);

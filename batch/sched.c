@@ -57,17 +57,20 @@ static unsigned open_workers(struct qb_sched *s, enum qb_io_kind kind)
     return got;
 }
 
-int qb_sched_open(unsigned workers, enum qb_io_kind kind, struct qb_sched **out,
+int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, struct qb_sched **out,
                   const char **fell_back, struct qb_err *err)
 {
+    unsigned workers = qb_topo_workers(topo);
     QB_AUTO(close_sched)
     struct qb_sched *s = calloc(1, sizeof(*s) + workers * sizeof(s->workers[0]));
 
-    if (!s)
+    if (!s) {
+        qb_topo_close(topo);
         return qb_fail_memory(err);
+    }
     omp_set_dynamic(0);
     s->n = workers;
-    s->topo = qb_topo_open(workers);
+    s->topo = topo;
     s->n = open_workers(s, kind);
     if (fell_back)
         *fell_back = s->workers[0].fell_back;

@@ -9,9 +9,12 @@
 
 struct qb_sched;
 
-/* Starts `workers` workers.  *fell_back is set as qb_io_open does.  -1 when a worker has no way to
- * the disk. */
-int qb_sched_open(unsigned workers, enum qb_io_kind kind, struct qb_sched **out,
+struct qb_topo;
+
+/* Starts the workers that were chosen, where they were placed; `topo` is the sched's from now on,
+ * on failure too.  *fell_back is set as qb_io_open does.  -1 when a worker has no way to the
+ * disk. */
+int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, struct qb_sched **out,
                   const char **fell_back, struct qb_err *err);
 void qb_sched_close(struct qb_sched *sched);
 

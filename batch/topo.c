@@ -1,158 +1,270 @@
+/* The choice, made from a topology and from nothing else: no thread is bound here and no file read.
+ */
 #include "batch/topo.h"
 
 #include <hwloc.h>
-#include <sched.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/num.h"
 #include "base/own.h"
 
-enum {
-    BIND_FROM = 8,      /* workers: below, the scheduler does as well */
-    DISCOVER_FROM = 64, /* images: below, hwloc's discovery costs more than SMT siblings do */
-};
+enum { WORKERS_MAX = 1024 };
 
-struct qb_topo {
-    hwloc_topology_t hwloc;
-};
-
-static unsigned cpus_allowed(void)
-{
-    cpu_set_t set;
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-
-    if (sched_getaffinity(0, sizeof(set), &set) == 0)
-        return (unsigned)QB_MAX(CPU_COUNT(&set), 1);
-    return online > 0 ? (unsigned)online : 1; /* more than 1,024 CPUs */
-}
-
-/* The group's path behind "0::" in /proc/self/cgroup; "" outside of version 2. */
-static void cgroup_path(char *out, size_t size)
-{
-    QB_AUTO(qb_buf) char *line = NULL;
-    size_t cap = 0;
-    FILE *f = fopen("/proc/self/cgroup", "re");
-
-    out[0] = '\0';
-    while (f && getline(&line, &cap, f) > 0)
-        if (strncmp(line, "0::/", 4) == 0)
-            snprintf(out, size, "%.*s", (int)strcspn(line + 3, "\n"), line + 3);
-    if (f)
-        fclose(f);
-}
-
-/* CPUs that one cpu.max file grants, rounded up; UINT32_MAX for no limit. */
-static unsigned quota_of(const char *group)
-{
-    char path[4200];
-    unsigned long long quota, period;
-    unsigned cpus = UINT32_MAX;
-    FILE *f;
-
-    snprintf(path, sizeof(path), "/sys/fs/cgroup%s/cpu.max", group);
-    f = fopen(path, "re");
-    if (!f)
-        return cpus;
-    if (fscanf(f, "%llu %llu", &quota, &period) == 2 && period > 0)
-        cpus = (unsigned)QB_MIN(QB_MAX(qb_div_up(quota, period), 1), UINT32_MAX);
-    fclose(f);
-    return cpus;
-}
-
-/* A limit binds at every level above us, so the least of them counts. */
-static unsigned cpus_of_quota(void)
-{
-    char group[4096];
-    unsigned cpus;
-    char *slash;
-
-    cgroup_path(group, sizeof(group));
-    cpus = quota_of(group);
-    while ((slash = strrchr(group, '/')) != NULL) {
-        *slash = '\0';
-        cpus = QB_MIN(cpus, quota_of(group));
-    }
-    return cpus;
-}
-
-static hwloc_topology_t discover(void)
-{
+/* What the choice is made from, while it is made. */
+struct survey {
     hwloc_topology_t t;
+    hwloc_obj_type_t unit;  /* what a worker gets: a core, or a CPU where cores are not known */
+    hwloc_bitmap_t allowed; /* CPUs */
+    hwloc_bitmap_t near;    /* the NUMA nodes of the disks */
+    hwloc_obj_t at[QB_DISKS_MAX]; /* what of the machine each disk is attached to */
+    size_t n_at;
+};
 
-    if (hwloc_topology_init(&t) < 0)
-        return NULL;
-    hwloc_topology_set_all_types_filter(t, HWLOC_TYPE_FILTER_KEEP_STRUCTURE);
-    hwloc_topology_set_io_types_filter(t, HWLOC_TYPE_FILTER_KEEP_NONE);
-    if (hwloc_topology_load(t) == 0)
-        return t;
-    hwloc_topology_destroy(t);
+/* A core that a worker may have. */
+struct seat {
+    hwloc_obj_t core;
+    int nearness; /* depth of what it has in common with a disk */
+};
+
+/* ---- what is there --------------------------------------------------------------------------- */
+
+static bool open_survey(hwloc_topology_t t, const char *allowed, struct survey *s)
+{
+    *s = (struct survey){.t = t, .allowed = hwloc_bitmap_alloc(), .near = hwloc_bitmap_alloc()};
+    if (!s->allowed || !s->near)
+        return false;
+    s->unit = hwloc_get_nbobjs_by_type(t, HWLOC_OBJ_CORE) > 0 ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
+    if (!allowed || hwloc_bitmap_list_sscanf(s->allowed, allowed) < 0)
+        hwloc_bitmap_fill(s->allowed);
+    hwloc_bitmap_and(s->allowed, s->allowed, hwloc_topology_get_allowed_cpuset(t));
+    hwloc_bitmap_and(s->allowed, s->allowed, hwloc_topology_get_topology_cpuset(t));
+    return true;
+}
+
+static void close_survey(struct survey *s)
+{
+    hwloc_bitmap_free(s->allowed);
+    hwloc_bitmap_free(s->near);
+}
+
+static unsigned count(hwloc_topology_t t, hwloc_obj_type_t type)
+{
+    return (unsigned)QB_MAX(hwloc_get_nbobjs_by_type(t, type), 0);
+}
+
+static hwloc_obj_t find_disk(hwloc_topology_t t, const char *name)
+{
+    hwloc_obj_t o = NULL;
+
+    while ((o = hwloc_get_next_osdev(t, o)) != NULL)
+        if (o->attr->osdev.type == HWLOC_OBJ_OSDEV_BLOCK && o->name && strcmp(o->name, name) == 0)
+            return hwloc_get_non_io_ancestor_obj(t, o);
     return NULL;
 }
 
-/* Cores with at least one CPU of ours; 0 when hwloc does not know. */
-static unsigned cores_allowed(void)
+/* A disk that hangs on the whole of a machine with several nodes is near to none of them. */
+static void find_disks(struct survey *s, const struct qb_disks *disks)
 {
-    hwloc_topology_t t = discover();
-    hwloc_bitmap_t ours = hwloc_bitmap_alloc();
-    unsigned cores = 0;
+    for (size_t i = 0; i < disks->n; i++) {
+        hwloc_obj_t at = find_disk(s->t, disks->names[i]);
 
-    if (t && ours && hwloc_get_cpubind(t, ours, HWLOC_CPUBIND_PROCESS) == 0) {
-        int n = hwloc_get_nbobjs_by_type(t, HWLOC_OBJ_CORE);
-
-        for (int i = 0; i < n; i++)
-            cores += hwloc_bitmap_intersects(
-                hwloc_get_obj_by_type(t, HWLOC_OBJ_CORE, (unsigned)i)->cpuset, ours);
+        if (!at || !at->nodeset ||
+            (count(s->t, HWLOC_OBJ_NUMANODE) > 1 &&
+             hwloc_bitmap_isequal(at->nodeset, hwloc_get_root_obj(s->t)->nodeset)))
+            continue;
+        hwloc_bitmap_or(s->near, s->near, at->nodeset);
+        s->at[s->n_at++] = at;
     }
-    hwloc_bitmap_free(ours);
-    if (t)
-        hwloc_topology_destroy(t);
-    return cores;
 }
 
-unsigned qb_topo_workers(unsigned wanted, size_t jobs)
+static void count_caches(hwloc_topology_t t, struct qb_topo_choice *out)
 {
-    unsigned most = (unsigned)QB_MIN(QB_MAX(jobs, 1), 1024), cpus, cores;
+    for (unsigned level = 1; level <= 5; level++) {
+        hwloc_obj_type_t type = (hwloc_obj_type_t)(HWLOC_OBJ_L1CACHE + (level - 1));
+        struct qb_topo_cache cache = {.level = level, .count = count(t, type)};
 
-    if (wanted > 0 || most == 1)
-        return wanted > 0 ? QB_MIN(wanted, most) : 1;
-    cpus = QB_MIN(cpus_allowed(), cpus_of_quota());
-    if (cpus > 2 && jobs >= DISCOVER_FROM && (cores = cores_allowed()) > 0)
-        cpus = QB_MIN(cpus, cores);
-    return QB_MIN(cpus, most);
-}
+        for (unsigned i = 0; i < cache.count; i++) {
+            uint64_t bytes = hwloc_get_obj_by_type(t, type, i)->attr->cache.size;
 
-struct qb_topo *qb_topo_open(unsigned workers)
-{
-    struct qb_topo *topo;
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
-
-    if (workers < BIND_FROM || online < 0 || cpus_allowed() < (unsigned long)online ||
-        cpus_of_quota() < (unsigned long)online)
-        return NULL;
-    topo = calloc(1, sizeof(*topo));
-    if (!topo || !(topo->hwloc = discover()) ||
-        hwloc_get_nbobjs_by_type(topo->hwloc, HWLOC_OBJ_CORE) < (int)workers) {
-        qb_topo_close(topo);
-        return NULL;
+            cache.bytes = QB_MAX(cache.bytes, bytes);
+        }
+        if (cache.count > 0)
+            out->caches[out->n_caches++] = cache;
     }
-    return topo;
 }
 
-void qb_topo_close(struct qb_topo *topo)
+static int list_of(hwloc_const_bitmap_t set, char **out)
 {
-    if (topo && topo->hwloc)
-        hwloc_topology_destroy(topo->hwloc);
-    free(topo);
+    return hwloc_bitmap_list_asprintf(out, set) < 0 ? -1 : 0;
 }
 
-void qb_topo_bind(const struct qb_topo *topo, unsigned worker)
+static int describe(const struct survey *s, struct qb_topo_choice *out)
 {
-    hwloc_obj_t core = topo ? hwloc_get_obj_by_type(topo->hwloc, HWLOC_OBJ_CORE, worker) : NULL;
+    out->packages = count(s->t, HWLOC_OBJ_PACKAGE);
+    out->nodes = count(s->t, HWLOC_OBJ_NUMANODE);
+    out->cores = count(s->t, s->unit);
+    out->cpus = count(s->t, HWLOC_OBJ_PU);
+    out->cpus_allowed = (unsigned)hwloc_bitmap_weight(s->allowed);
+    count_caches(s->t, out);
+    if (s->n_at > 0 && list_of(s->near, &out->disk_nodes) < 0)
+        return -1;
+    return list_of(s->allowed, &out->allowed);
+}
 
-    if (core)
-        hwloc_set_cpubind(topo->hwloc, core->cpuset, HWLOC_CPUBIND_THREAD);
+/* ---- seats ----------------------------------------------------------------------------------- */
+
+/* The smaller the part of the machine that a core shares with a disk, the nearer it is. */
+static int nearness(const struct survey *s, hwloc_obj_t core)
+{
+    int deepest = -1;
+
+    for (size_t i = 0; i < s->n_at; i++) {
+        int depth = hwloc_get_common_ancestor_obj(s->t, core, s->at[i])->depth;
+
+        deepest = QB_MAX(deepest, depth);
+    }
+    return deepest;
+}
+
+static int nearest_first(const void *a, const void *b)
+{
+    const struct seat *x = a, *y = b;
+
+    if (x->nearness != y->nearness)
+        return x->nearness > y->nearness ? -1 : 1;
+    return x->core->logical_index < y->core->logical_index ? -1 : 1;
+}
+
+/* The cores with at least one CPU of ours; their number, or -1 when memory is short. */
+static int find_seats(const struct survey *s, struct seat **out)
+{
+    unsigned n = count(s->t, s->unit);
+    int seats = 0;
+
+    *out = calloc(QB_MAX(n, 1), sizeof(**out));
+    for (unsigned i = 0; *out && i < n; i++) {
+        hwloc_obj_t core = hwloc_get_obj_by_type(s->t, s->unit, i);
+
+        if (hwloc_bitmap_intersects(core->cpuset, s->allowed))
+            (*out)[seats++] = (struct seat){core, nearness(s, core)};
+    }
+    if (!*out)
+        return -1;
+    qsort(*out, (size_t)seats, sizeof(**out), nearest_first);
+    return seats;
+}
+
+/* ---- the choice ------------------------------------------------------------------------------ */
+
+static unsigned cpus_of_quota(uint32_t milli)
+{
+    return (unsigned)QB_MAX(qb_div_up(milli, 1000), 1);
+}
+
+static unsigned workers_for(const struct qb_topo_options *o, unsigned cores)
+{
+    unsigned most = (unsigned)QB_MIN(QB_MAX(o->jobs, 1), WORKERS_MAX), quota;
+
+    if (o->wanted > 0)
+        return QB_MIN(o->wanted, most);
+    quota = cpus_of_quota(o->quota_milli);
+    return QB_MIN(QB_MAX(QB_MIN(cores, quota), 1), most);
+}
+
+static int seat_workers(const struct qb_topo_options *o, struct qb_topo_choice *out)
+{
+    unsigned n = workers_for(o, out->cores_allowed);
+
+    out->workers = calloc(n, sizeof(out->workers[0]));
+    if (!out->workers)
+        return -1;
+    out->n_workers = n;
+    for (unsigned i = 0; i < n; i++)
+        out->workers[i] = (struct qb_topo_worker){.core = -1, .package = -1, .node = -1};
+    return 0;
+}
+
+/* A worker stays on its core only if every core is ours: two runs that each bound a few workers
+ * would meet on the same cores while others idle, and so would the groups that share a host. */
+static enum qb_topo_bind binding(const struct qb_topo_options *o, const struct qb_topo_choice *c)
+{
+    if (c->n_workers < QB_TOPO_BIND_FROM || c->n_workers > c->cores_allowed)
+        return QB_TOPO_FREE;
+    if (c->n_workers == c->cores_allowed && o->quota_milli / 1000 >= c->cores_allowed)
+        return QB_TOPO_TO_CORE;
+    return c->nodes > 1 && c->disk_nodes ? QB_TOPO_TO_NODE : QB_TOPO_FREE;
+}
+
+static int seat_worker(const struct survey *s, hwloc_obj_t core, enum qb_topo_bind bind,
+                       struct qb_topo_worker *w)
+{
+    hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(s->t, HWLOC_OBJ_PACKAGE, core);
+    hwloc_obj_t node = NULL, home;
+    hwloc_bitmap_t set;
+    int os_node = core->nodeset ? hwloc_bitmap_first(core->nodeset) : -1, r;
+
+    if (os_node >= 0)
+        node = hwloc_get_numanode_obj_by_os_index(s->t, (unsigned)os_node);
+    w->core = (int)core->logical_index;
+    w->package = package ? (int)package->logical_index : -1;
+    w->node = os_node;
+    w->near = core->nodeset && hwloc_bitmap_intersects(core->nodeset, s->near);
+    home = bind == QB_TOPO_TO_NODE && node ? node : core;
+    if (bind == QB_TOPO_FREE)
+        return 0;
+    if (!(set = hwloc_bitmap_alloc()))
+        return -1;
+    hwloc_bitmap_and(set, home->cpuset, s->allowed);
+    r = list_of(set, &w->cpus);
+    hwloc_bitmap_free(set);
+    return r;
+}
+
+static int choose_seats(struct survey *s, const struct qb_topo_options *o,
+                        struct qb_topo_choice *out)
+{
+    QB_AUTO(qb_buf) struct seat *seats = NULL;
+    int n, r = 0;
+
+    find_disks(s, &o->disks);
+    n = find_seats(s, &seats);
+    if (n < 0 || describe(s, out) < 0)
+        return -1;
+    out->cores_allowed = (unsigned)n;
+    if (seat_workers(o, out) < 0)
+        return -1;
+    out->bind = binding(o, out);
+    for (unsigned i = 0; r == 0 && i < out->n_workers; i++) /* more than cores: round again */
+        r = seat_worker(s, seats[i % (unsigned)n].core, out->bind, &out->workers[i]);
+    return r;
+}
+
+int qb_topo_choose(struct hwloc_topology *t, const struct qb_topo_options *o,
+                   struct qb_topo_choice *out)
+{
+    struct survey s = {0};
+    int r = -1;
+
+    *out = (struct qb_topo_choice){0};
+    if (t && open_survey(t, o->allowed, &s) && hwloc_bitmap_iszero(s.allowed))
+        t = NULL; /* it cannot be this machine that it shows */
+    if (t && s.allowed && s.near) {
+        r = choose_seats(&s, o, out);
+    } else if (!t) {
+        out->cores = out->cpus = out->cores_allowed = out->cpus_allowed = QB_MAX(o->cpus, 1);
+        r = seat_workers(o, out);
+    }
+    close_survey(&s);
+    return r;
+}
+
+void qb_topo_choice_free(struct qb_topo_choice *c)
+{
+    for (unsigned i = 0; c->workers && i < c->n_workers; i++)
+        free(c->workers[i].cpus);
+    free(c->workers);
+    free(c->allowed);
+    free(c->disk_nodes);
+    *c = (struct qb_topo_choice){0};
 }
