@@ -67,15 +67,8 @@ static void put_exts(const struct composer *c, const struct layout *l, uint8_t *
  * nowhere. */
 static uint64_t free_behind(const struct qb_image *img, uint64_t len)
 {
-    const struct qb_header *h = &img->header;
-    uint64_t used = QB_MAX(img->ext_end, QB_SECTOR);
+    uint64_t used = qb_round_up(img->head_len, 8);
 
-    if (h->backing_offset)
-        used = QB_MAX(used, h->backing_offset + h->backing_len);
-    for (size_t i = 0; i < img->exts.n; i++)
-        used =
-            QB_MAX(used, (uint64_t)(img->exts.items[i].data - img->head) + img->exts.items[i].len);
-    used = qb_round_up(used, 8);
     return qb_range_ok(used, len, 1, img->geom.cluster_size) ? used : 0;
 }
 

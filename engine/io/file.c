@@ -49,15 +49,15 @@ static int describe(struct qb_file *file, struct qb_err *err)
     file->size = (uint64_t)st.st_size;
     if (file->is_block_device && ioctl(file->fd, BLKGETSIZE64, &file->size) < 0)
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot get the size of the block device");
+    file->allocated_at_open = file->is_block_device ? file->size : (uint64_t)st.st_blocks * 512;
     return 0;
 }
 
-/* O_NONBLOCK has done its work; left on, io_uring would report EAGAIN for bytes not yet cached. */
+/* O_NONBLOCK has done its work; left on, io_uring would report EAGAIN for bytes not yet cached.  It
+ * is the only flag of ours that F_SETFL sees. */
 static int make_blocking(int fd, struct qb_err *err)
 {
-    int flags = fcntl(fd, F_GETFL);
-
-    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+    if (fcntl(fd, F_SETFL, 0) < 0)
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot set the mode of the open file");
     return 0;
 }

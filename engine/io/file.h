@@ -29,10 +29,11 @@ struct qb_guard {
 struct qb_mem_disk; /* the memory back end's file, see mem.h */
 
 struct qb_file {
-    int fd;               /* -1 for a memory file */
-    char *path;           /* owned */
-    uint64_t size;        /* bytes; kept up to date by QB_OP_SET_SIZE and writes past the end */
-    bool is_block_device; /* cannot grow or shrink */
+    int fd;        /* -1 for a memory file */
+    char *path;    /* owned */
+    uint64_t size; /* bytes; kept up to date by QB_OP_SET_SIZE and writes past the end */
+    uint64_t allocated_at_open; /* what qb_file_allocated said then */
+    bool is_block_device;       /* cannot grow or shrink */
     bool writable;
     dev_t dev; /* st_dev and st_ino of what the path led to, device nodes included */
     ino_t ino;

@@ -23,17 +23,22 @@ struct bytes {
 };
 
 struct lock_rule {
-    struct bytes held[5]; /* ended by an empty range */
+    struct bytes held[4]; /* ended by an empty range */
+    struct bytes all;     /* covers what is probed; mostly nobody holds any of it */
     struct bytes probed[5];
 };
 
+/* Permission 2, "write unchanged", is held along with its neighbours, which spares two calls an
+ * image.  It keeps nobody out that 200 does not. */
 static const struct lock_rule amend_rule = {
-    .held = {{100, 102}, {103, 104}, {200, 202}, {203, 204}},
+    .held = {{100, 104}, {200, 204}},
+    .all = {101, 204},
     .probed = {{200, 202}, {203, 204}, {101, 102}, {103, 104}},
 };
 
 static const struct lock_rule reader_rule = {
     .held = {{100, 101}, {201, 202}, {203, 204}},
+    .all = {101, 201},
     .probed = {{200, 201}, {101, 102}, {103, 104}},
 };
 
@@ -78,12 +83,16 @@ static int hold(const struct qb_file *file, const struct bytes *b, struct qb_err
     return 0;
 }
 
-static int probe(const struct qb_file *file, const struct bytes *b, struct qb_err *err)
+/* The same. */
+static int probe(const struct qb_file *file, const struct lock_rule *rule, struct qb_err *err)
 {
+    const struct bytes *b = &rule->all;
     struct flock fl;
-    int errnum;
+    int errnum = lock_call(file, F_OFD_GETLK, F_WRLCK, b->first, b->end - b->first, &fl);
 
-    for (; b->end; b++) {
+    if (errnum || fl.l_type == F_UNLCK)
+        return errnum;
+    for (b = rule->probed; b->end; b++) {
         errnum = lock_call(file, F_OFD_GETLK, F_WRLCK, b->first, b->end - b->first, &fl);
         if (errnum)
             return errnum;
@@ -100,7 +109,7 @@ static int try_lock(const struct qb_file *file, const struct lock_rule *rule, st
     int rc = hold(file, rule->held, err);
 
     if (rc == 0)
-        rc = probe(file, rule->probed, err);
+        rc = probe(file, rule, err);
     if (rc != 0)
         lock_call(file, F_OFD_SETLK, F_UNLCK, USES, SHARES_NOT - USES + 100, &fl);
     return rc;

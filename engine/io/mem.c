@@ -50,7 +50,7 @@ int qb_mem_reopen(struct qb_mem_log *log, unsigned disk, struct qb_file *out)
     if (!file.path)
         return -1;
     file.mem = log->disks.items[disk];
-    file.size = file.mem->now.size;
+    file.size = file.allocated_at_open = file.mem->now.size;
     *out = file;
     return 0;
 }

@@ -90,11 +90,41 @@ static int decode_all(struct qb_io *io, struct qb_image *img, struct qb_err *err
     return r;
 }
 
+/* The end of what the header, its extensions and the backing name take. */
+static uint64_t head_used(const struct qb_image *img)
+{
+    uint64_t used = QB_MAX(img->ext_end, QB_SECTOR);
+
+    if (img->header.backing_offset)
+        used = QB_MAX(used, img->header.backing_offset + img->header.backing_len);
+    for (size_t i = 0; i < img->exts.n; i++)
+        used =
+            QB_MAX(used, (uint64_t)(img->exts.items[i].data - img->head) + img->exts.items[i].len);
+    return used;
+}
+
+/* Lets go of the bytes behind: a wave has hundreds of images open. */
+static int keep_used(struct qb_image *img, struct qb_err *err)
+{
+    uint64_t used = QB_MIN(head_used(img), img->head_len);
+    uint8_t *kept = malloc(used);
+
+    if (!kept)
+        return qb_fail_memory(err);
+    memcpy(kept, img->head, used);
+    qb_vec_each (e, &img->exts)
+        e->data = kept + (e->data - img->head);
+    free(img->head);
+    img->head = kept;
+    img->head_len = used;
+    return 0;
+}
+
 int qb_image_open(struct qb_io *io, struct qb_file *file, struct qb_image *out, struct qb_err *err)
 {
     struct qb_image img = {.file = file};
 
-    if (decode_all(io, &img, err) < 0) {
+    if (decode_all(io, &img, err) < 0 || keep_used(&img, err) < 0) {
         qb_image_close(&img);
         return -1;
     }

@@ -14,7 +14,7 @@ struct qb_image {
     struct qb_header header;
     struct qb_geom geom;
     uint8_t *head;     /* owned: the first head_len bytes of the file */
-    uint64_t head_len; /* at least 512, and all that extensions and backing name take */
+    uint64_t head_len; /* sector 0, and just what extensions and backing name take */
     uint64_t ext_end;  /* first byte behind the extensions' end marker; 0: they have none */
     qb_ext_list exts;  /* owned */
     char backing_name[QB_MAX_BACKING_NAME + 1]; /* "" when there is none */
