@@ -18,12 +18,14 @@ struct twice {
     size_t later, first;
 };
 
-static struct id id_of(const struct qb_pick *pick, size_t i)
+static struct id id_of(struct qb_pick *pick, size_t i)
 {
     struct stat st;
 
     if (stat(pick->path, &st) < 0)
         return (struct id){0, 0, pick->path, i};
+    pick->dev = st.st_dev;
+    pick->ino = st.st_ino;
     if (S_ISBLK(st.st_mode)) /* every node of a device is the device */
         return (struct id){UINT64_MAX, st.st_rdev, NULL, i};
     return (struct id){st.st_dev, st.st_ino, NULL, i};

@@ -21,6 +21,14 @@ struct link {
     char *backing;
 };
 
+/* A path that was looked up, since fleets stand on few files. */
+struct looked {
+    char *path;
+    struct id id;
+};
+
+enum { LOOKED = 8 }; /* one for each depth of a chain, the first of which are the common ones */
+
 struct qb_graph {
     const struct qb_batch *batch;
     const struct qb_queue *queue;
@@ -29,6 +37,7 @@ struct qb_graph {
     uint32_t *table; /* hash of ids: job + 1, 0 is empty */
     size_t mask;
     QB_VEC(struct link) links;
+    struct looked looked[LOOKED];
 };
 
 struct qb_graph *qb_graph_new(const struct qb_batch *batch, const struct qb_queue *queue,
@@ -49,6 +58,8 @@ void qb_graph_forget(struct qb_graph *g)
     qb_vec_each (l, &g->links)
         free(l->backing);
     g->links.n = 0;
+    for (size_t i = 0; i < LOOKED; i++)
+        free(qb_take(&g->looked[i].path));
 }
 
 void qb_graph_free(struct qb_graph *g)
@@ -71,6 +82,19 @@ static struct id id_of(const char *path)
     return (struct id){st.st_dev, st.st_ino};
 }
 
+/* The same, remembered for each depth. */
+static struct id look_up(struct qb_graph *g, const char *path, unsigned depth)
+{
+    struct looked *l = &g->looked[depth % LOOKED];
+
+    if (!l->path || strcmp(l->path, path) != 0) {
+        free(l->path);
+        l->path = strdup(path);
+        l->id = id_of(path);
+    }
+    return l->id;
+}
+
 static bool same(struct id a, struct id b)
 {
     return a.ino != 0 && a.ino == b.ino && a.dev == b.dev;
@@ -80,8 +104,10 @@ static void index_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_graph *g = arg;
 
+    const struct qb_job *job = &g->batch->jobs[i];
+
     (void)io;
-    g->ids[i] = id_of(g->batch->jobs[i].path);
+    g->ids[i] = job->ino ? (struct id){job->dev, job->ino} : id_of(job->path);
 }
 
 static size_t slot_of(const struct qb_graph *g, struct id id)
@@ -182,7 +208,7 @@ static int backing_of(struct qb_graph *g, struct id id, const char *path, const 
 static int follow(struct qb_graph *g, size_t job, const char *path, struct qb_need *need)
 {
     for (unsigned depth = 0; path; depth++) {
-        struct id id = id_of(path);
+        struct id id = look_up(g, path, depth);
         size_t other = job_of(g, id);
 
         if (depth == CHAIN_MAX || same(id, g->ids[job])) {

@@ -9,16 +9,19 @@
 #include "base/num.h"
 #include "base/own.h"
 
-/* A packed result is a row of {zeros to skip, bytes that follow} and these bytes. */
+/* A packed result is a row of {words of zeros to skip, words that follow} and these words. */
 struct piece {
-    uint16_t zeros, bytes;
+    uint32_t zeros, words;
 };
 
-enum { WORTH_SKIPPING = 2 * sizeof(struct piece) };
+enum { WORDS = sizeof(struct qb_result) / sizeof(uint64_t), WORTH_SKIPPING = 2 };
+
+static_assert(sizeof(struct qb_result) % sizeof(uint64_t) == 0, "a result is a row of words");
+static_assert(sizeof(struct piece) == sizeof(uint64_t), "a piece's head is a word");
 
 struct held {
     char *steps;
-    unsigned char pieces[];
+    uint64_t pieces[];
 };
 
 static struct held lost; /* stands for an outcome that there was no memory for */
@@ -48,66 +51,67 @@ void qb_hold_free(struct qb_hold *hold)
     free(hold);
 }
 
-static size_t zeros_at(const unsigned char *p, size_t n)
+static size_t zeros_at(const uint64_t *words, size_t i)
 {
-    size_t i = 0;
+    size_t n = 0;
 
-    while (i < n && p[i] == 0)
-        i++;
-    return i;
+    while (i + n < WORDS && words[i + n] == 0)
+        n++;
+    return n;
 }
 
-/* Bytes up to the next run of zeros that is worth a piece of its own. */
-static size_t bytes_at(const unsigned char *p, size_t n)
+/* Words up to the next run of zeros that is worth a piece of its own. */
+static size_t words_at(const uint64_t *words, size_t i)
 {
-    size_t i = 0;
+    size_t n = 0;
 
-    while (i < n && zeros_at(p + i, QB_MIN(n - i, (size_t)WORTH_SKIPPING)) < WORTH_SKIPPING)
-        i++;
-    return i;
+    while (i + n < WORDS && (words[i + n] || zeros_at(words, i + n) < WORTH_SKIPPING))
+        n++;
+    return n;
 }
 
-static size_t pack(const struct qb_result *result, unsigned char *out)
+static size_t pack(const uint64_t *words, uint64_t *out)
 {
-    const unsigned char *p = (const unsigned char *)result;
     size_t at = 0, used = 0;
 
-    static_assert(sizeof(*result) <= UINT16_MAX, "a piece counts in 16 bits");
-    while (at < sizeof(*result)) {
+    while (at < WORDS) {
         struct piece piece;
 
-        piece.zeros = (uint16_t)zeros_at(p + at, sizeof(*result) - at);
+        piece.zeros = (uint32_t)zeros_at(words, at);
         at += piece.zeros;
-        piece.bytes = (uint16_t)bytes_at(p + at, sizeof(*result) - at);
-        memcpy(out + used, &piece, sizeof(piece));
-        memcpy(out + used + sizeof(piece), p + at, piece.bytes);
-        used += sizeof(piece) + piece.bytes;
-        at += piece.bytes;
+        piece.words = (uint32_t)words_at(words, at);
+        memcpy(&out[used], &piece, sizeof(piece));
+        memcpy(&out[used + 1], &words[at], piece.words * sizeof(*words));
+        used += 1 + piece.words;
+        at += piece.words;
     }
-    return used;
+    return used * sizeof(*out);
 }
 
-static void unpack(const unsigned char *in, struct qb_result *result)
+static void unpack(const uint64_t *in, uint64_t *words)
 {
-    unsigned char *p = (unsigned char *)result;
     size_t at = 0;
 
-    memset(result, 0, sizeof(*result));
-    while (at < sizeof(*result)) {
+    memset(words, 0, WORDS * sizeof(*words));
+    while (at < WORDS) {
         struct piece piece;
 
         memcpy(&piece, in, sizeof(piece));
-        memcpy(p + at + piece.zeros, in + sizeof(piece), piece.bytes);
-        at += (size_t)piece.zeros + piece.bytes;
-        in += sizeof(piece) + piece.bytes;
+        memcpy(&words[at + piece.zeros], in + 1, piece.words * sizeof(*words));
+        at += (size_t)piece.zeros + piece.words;
+        in += 1 + piece.words;
     }
 }
 
 void qb_hold_put(struct qb_hold *hold, size_t job, struct qb_outcome *outcome)
 {
-    unsigned char packed[2 * sizeof(struct qb_result)]; /* a piece is smaller than what it skips */
-    size_t n = pack(&outcome->result, packed);
-    struct held *held = malloc(sizeof(*held) + n);
+    uint64_t words[WORDS], packed[WORDS + 2]; /* a piece's head is no larger than what it skips */
+    struct held *held;
+    size_t n;
+
+    memcpy(words, &outcome->result, sizeof(words));
+    n = pack(words, packed);
+    held = malloc(sizeof(*held) + n);
 
     if (held) {
         memcpy(held->pieces, packed, n);
@@ -120,6 +124,7 @@ void qb_hold_put(struct qb_hold *hold, size_t job, struct qb_outcome *outcome)
 bool qb_hold_next(struct qb_hold *hold, size_t *job, struct qb_outcome *outcome)
 {
     struct held *held = hold->next < hold->n_jobs ? hold->held[hold->next] : NULL;
+    uint64_t words[WORDS];
 
     if (!held)
         return false;
@@ -130,7 +135,8 @@ bool qb_hold_next(struct qb_hold *hold, size_t *job, struct qb_outcome *outcome)
                 "no memory to keep what became of this image");
         return true;
     }
-    unpack(held->pieces, &outcome->result);
+    unpack(held->pieces, words);
+    memcpy(&outcome->result, words, sizeof(words));
     outcome->steps = held->steps;
     hold->held[*job] = NULL;
     free(held);

@@ -54,6 +54,6 @@ bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
         free(copy);
         return false;
     }
-    batch->jobs[batch->n_jobs++] = (struct qb_job){copy, line, *request};
+    batch->jobs[batch->n_jobs++] = (struct qb_job){.path = copy, .line = line, .request = *request};
     return true;
 }

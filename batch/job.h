@@ -6,6 +6,8 @@
 #ifndef QB_BATCH_JOB_H
 #define QB_BATCH_JOB_H
 
+#include <sys/types.h>
+
 #include "base/vec.h"
 #include "io/io.h"
 
@@ -32,6 +34,8 @@ struct qb_limits {
 struct qb_job {
     char *path;    /* as it will be opened; absolute, or relative to the current folder */
     unsigned line; /* of the manifest, 0 on the command line */
+    dev_t dev;     /* what the path led to when the manifest was read; ino 0: nobody looked */
+    ino_t ino;
     struct qb_request request; /* its strings are owned by the batch */
 };
 

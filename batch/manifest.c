@@ -99,6 +99,8 @@ static int make_jobs(struct qb_reader *r)
     qb_vec_each (pick, &r->select.picks) {
         if (!qb_batch_add(r->batch, pick->path, pick->at.line, &r->requests.items[pick->entry]))
             return qb_diag_memory(r->diags);
+        r->batch->jobs[r->batch->n_jobs - 1].dev = pick->dev;
+        r->batch->jobs[r->batch->n_jobs - 1].ino = pick->ino;
     }
     return 0;
 }

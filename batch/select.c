@@ -105,7 +105,8 @@ static bool leave_out(void *arg, const char *path)
 /* Takes over the path. */
 static int pick(struct qb_select *select, char *path, struct qb_place at, size_t entry)
 {
-    if (path && qb_vec_push(&select->picks, (struct qb_pick){path, at, entry}))
+    if (path &&
+        qb_vec_push(&select->picks, (struct qb_pick){.path = path, .at = at, .entry = entry}))
         return 0;
     free(path);
     return qb_diag_memory(select->diags);

@@ -3,12 +3,16 @@
 #ifndef QB_BATCH_SELECT_H
 #define QB_BATCH_SELECT_H
 
+#include <sys/types.h>
+
 #include "batch/diag.h"
 
 struct qb_pick {
     char *path;         /* absolute, or relative to the current folder */
     struct qb_place at; /* of the path or pattern in the manifest */
     size_t entry;       /* that it stands in */
+    dev_t dev;          /* of the file; set by qb_select_check_distinct, */
+    ino_t ino;          /* 0 where there is none */
 };
 
 struct qb_select {
