@@ -21,6 +21,8 @@ struct qb_queue {
     size_t n, cursor;  /* every fresh job is at or behind the cursor */
     uint32_t *waiting; /* jobs, those to be looked at first in front; room for all of them */
     size_t n_waiting;
+    size_t n_taken;   /* and not given back or done */
+    bool alone_taken; /* one of them runs alone */
     struct entry entries[];
 };
 
@@ -51,10 +53,22 @@ static bool is_ready(const struct qb_queue *q, const struct entry *e, double now
     return e->not_before <= now && (e->after == NOBODY || q->entries[e->after].state == DONE);
 }
 
-/* A job that runs alone is taken only as the first, and then nothing joins it. */
-static bool fits(const struct entry *e, const struct qb_queue *q, const size_t *out, size_t n)
+static void take(struct qb_queue *q, uint32_t job, size_t *out, size_t *n)
 {
-    return n == 0 || (!e->alone && !q->entries[out[0]].alone);
+    struct entry *e = &q->entries[job];
+
+    e->state = TAKEN;
+    e->after = NOBODY;
+    q->n_taken++;
+    q->alone_taken = e->alone;
+    out[(*n)++] = job;
+}
+
+static void put(struct qb_queue *q, size_t job, enum state state)
+{
+    q->n_taken -= q->entries[job].state == TAKEN;
+    q->alone_taken &= q->n_taken > 0;
+    q->entries[job].state = (uint8_t)state;
 }
 
 static size_t take_waiting(struct qb_queue *q, double now, size_t most, size_t *out)
@@ -62,15 +76,13 @@ static size_t take_waiting(struct qb_queue *q, double now, size_t most, size_t *
     size_t n = 0, kept = 0;
 
     for (size_t i = 0; i < q->n_waiting; i++) {
-        struct entry *e = &q->entries[q->waiting[i]];
+        const struct entry *e = &q->entries[q->waiting[i]];
+        bool free = !q->alone_taken && (!e->alone || q->n_taken == 0);
 
-        if (n < most && is_ready(q, e, now) && fits(e, q, out, n)) {
-            e->state = TAKEN;
-            e->after = NOBODY;
-            out[n++] = q->waiting[i];
-        } else {
+        if (n < most && free && is_ready(q, e, now))
+            take(q, q->waiting[i], out, &n);
+        else
             q->waiting[kept++] = q->waiting[i];
-        }
     }
     q->n_waiting = kept;
     return n;
@@ -80,26 +92,22 @@ size_t qb_queue_take(struct qb_queue *q, double now, size_t most, size_t *out)
 {
     size_t n = take_waiting(q, now, most, out);
 
-    if (n > 0 && q->entries[out[0]].alone)
-        return n;
-    for (; n < most && q->cursor < q->n; q->cursor++)
-        if (q->entries[q->cursor].state == FRESH) {
-            q->entries[q->cursor].state = TAKEN;
-            out[n++] = q->cursor;
-        }
+    for (; n < most && !q->alone_taken && q->cursor < q->n; q->cursor++)
+        if (q->entries[q->cursor].state == FRESH)
+            take(q, (uint32_t)q->cursor, out, &n);
     return n;
 }
 
 void qb_queue_done(struct qb_queue *q, size_t job)
 {
-    q->entries[job].state = DONE;
+    put(q, job, DONE);
 }
 
 static void wait(struct qb_queue *q, size_t job, double not_before, uint32_t after)
 {
     struct entry *e = &q->entries[job];
 
-    e->state = WAITS;
+    put(q, job, WAITS);
     e->not_before = not_before;
     e->after = after;
     q->waiting[q->n_waiting++] = (uint32_t)job;
@@ -177,9 +185,10 @@ size_t qb_queue_untangle(struct qb_queue *q, size_t most, size_t *out)
         job = q->entries[job].after;
     } while (job != first);
     do {
-        q->entries[job].state = TAKEN;
-        out[n++] = job;
-        job = q->entries[job].after;
+        size_t next = q->entries[job].after;
+
+        take(q, (uint32_t)job, out, &n);
+        job = next;
     } while (job != first && n < most);
     forget_taken(q);
     return n;

@@ -15,7 +15,7 @@ struct qb_queue *qb_queue_new(size_t n_jobs); /* NULL when memory is short */
 void qb_queue_free(struct qb_queue *queue);
 
 /* Takes up to `most` jobs that may run at `now` (seconds of any clock) into out[]; returns how
- * many. 0: none is left, or those that are left wait. */
+ * many. 0: none is left, or those that are left wait, be it for jobs that were taken before. */
 size_t qb_queue_take(struct qb_queue *queue, double now, size_t most, size_t *out);
 
 /* What became of a job that was taken. */
@@ -29,7 +29,8 @@ void qb_queue_after(struct qb_queue *queue, size_t job, size_t other, bool must)
 bool qb_queue_is_done(const struct qb_queue *queue, size_t job);
 
 /* Whether this job was let through without waiting for its old backing file (see
- * qb_queue_untangle): it runs in a wave of its own. */
+ * qb_queue_untangle): it is taken when no other job is, and until it is done
+ * none is. */
 bool qb_queue_is_alone(const struct qb_queue *queue, size_t job);
 
 /* The earliest time at which a job that waits for a time may run; a negative number when none

@@ -1,10 +1,12 @@
 #include "batch/run.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/num.h"
 #include "base/own.h"
@@ -12,6 +14,7 @@
 #include "batch/wave.h"
 
 enum {
+    WAVES = 4,         /* under way at once; see advance */
     WAVE_MAX = 512,    /* images; more gains nothing per barrier */
     FDS_RESERVED = 64, /* files open besides a wave's images */
     FDS_A_WORKER = 16, /* its ring, and a backing chain while it plans */
@@ -29,8 +32,10 @@ struct run {
     struct qb_hold *hold;
     size_t *taken;        /* jobs of the next wave */
     double *locked_since; /* of each job; NULL until one waits for a lock */
-    struct qb_wave wave;
-    size_t wave_max, wave_size; /* the most there can be, and what fits the memory */
+    struct qb_wave waves[WAVES];
+    struct qb_wave *fresh, *appended, *flipped, *ending; /* each of them */
+    atomic_uint_fast64_t memory; /* bytes that the plans of all of them hold */
+    size_t wave_max, wave_size;  /* the most there can be, and what fits the memory */
     size_t done;
     bool failed; /* some image did */
 };
@@ -41,7 +46,8 @@ static void close_run(struct run *r)
     qb_graph_free(r->graph);
     qb_queue_free(r->queue);
     qb_sched_close(r->sched);
-    free(r->wave.slots);
+    for (size_t i = 0; i < WAVES; i++)
+        free(r->waves[i].slots);
     free(r->taken);
     free(r->locked_since);
 }
@@ -59,7 +65,7 @@ static bool stopped(const struct run *r)
     return r->options->stopped && r->options->stopped();
 }
 
-/* How many images can be open at once, after asking the kernel for all it allows. */
+/* How many images a wave can have open, after asking the kernel for all it allows. */
 static size_t room_for_files(unsigned workers)
 {
     size_t reserved = FDS_RESERVED + (size_t)FDS_A_WORKER * workers;
@@ -74,9 +80,22 @@ static size_t room_for_files(unsigned workers)
         if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
             limit.rlim_cur = soft;
     }
-    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= reserved + WAVE_MAX)
+    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= reserved + WAVES * WAVE_MAX)
         return WAVE_MAX;
-    return limit.rlim_cur > reserved ? (size_t)limit.rlim_cur - reserved : 1;
+    return limit.rlim_cur >= reserved + WAVES ? ((size_t)limit.rlim_cur - reserved) / WAVES : 1;
+}
+
+/* Has the kernel make its table of open files as large as it will have to be.  Later, with threads
+ * that share it, each doubling would stop all of them for milliseconds. */
+static void make_room_for_files(size_t files)
+{
+    int fd = open("/", O_PATH | O_CLOEXEC);
+    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, (int)files);
+
+    if (high >= 0)
+        close(high);
+    if (fd >= 0)
+        close(fd);
 }
 
 static int open_workers(struct run *r, struct qb_err *err)
@@ -88,7 +107,9 @@ static int open_workers(struct run *r, struct qb_err *err)
 
     r->wave_max = QB_MIN(room_for_files(qb_topo_workers(topo)), QB_MAX(r->batch->n_jobs, 1));
     r->wave_size = r->wave_max;
-    if (qb_sched_open(topo, r->options->io, &r->sched, &fell_back, err) < 0)
+    make_room_for_files(QB_MIN(r->batch->n_jobs, WAVES * r->wave_max) + FDS_RESERVED);
+    if (qb_sched_open(topo, r->options->io, r->batch->n_jobs > r->wave_max, &r->sched, &fell_back,
+                      err) < 0)
         return -1;
     if (fell_back && r->listener->notice) {
         snprintf(text, sizeof(text), "%s; going on with ordinary system calls", fell_back);
@@ -97,10 +118,25 @@ static int open_workers(struct run *r, struct qb_err *err)
     return 0;
 }
 
+static int make_wave(struct run *r, struct qb_wave *wave, struct qb_err *err)
+{
+    uint64_t memory = r->batch->limits.memory_bytes;
+
+    *wave = (struct qb_wave){.batch = r->batch,
+                             .options = r->options,
+                             .meter = r->listener->meter,
+                             .sched = r->sched,
+                             .graph = r->graph,
+                             .queue = r->queue,
+                             .memory_limit = memory ? memory : MEMORY_DEFAULT,
+                             .memory = &r->memory,
+                             .slots = calloc(r->wave_max, sizeof(struct qb_slot))};
+    return wave->slots ? 0 : qb_fail_memory(err);
+}
+
 static int open_run(struct run *r, struct qb_err *err)
 {
     size_t n = r->batch->n_jobs;
-    uint64_t memory = r->batch->limits.memory_bytes;
 
     if (open_workers(r, err) < 0)
         return -1;
@@ -108,16 +144,15 @@ static int open_run(struct run *r, struct qb_err *err)
     r->hold = qb_hold_new(n);
     r->graph = qb_graph_new(r->batch, r->queue, r->sched);
     r->taken = malloc(r->wave_max * sizeof(r->taken[0]));
-    r->wave = (struct qb_wave){.batch = r->batch,
-                               .options = r->options,
-                               .meter = r->listener->meter,
-                               .sched = r->sched,
-                               .graph = r->graph,
-                               .queue = r->queue,
-                               .memory_limit = memory ? memory : MEMORY_DEFAULT,
-                               .slots = calloc(r->wave_max, sizeof(struct qb_slot))};
-    if (!r->queue || !r->hold || !r->graph || !r->taken || !r->wave.slots)
+    if (!r->queue || !r->hold || !r->graph || !r->taken)
         return qb_fail_memory(err);
+    for (size_t i = 0; i < WAVES; i++)
+        if (make_wave(r, &r->waves[i], err) < 0)
+            return -1;
+    r->fresh = &r->waves[0];
+    r->appended = &r->waves[1];
+    r->flipped = &r->waves[2];
+    r->ending = &r->waves[3];
     return 0;
 }
 
@@ -213,24 +248,21 @@ static void tell(struct run *r)
 /* ---- waves ----------------------------------------------------------------------------------- */
 
 /* The next wave is as large as the memory had room for, and grows again when all fitted. */
-static void adapt(struct run *r, size_t no_room)
+static void adapt(struct run *r, size_t n, size_t no_room)
 {
     if (no_room > 0)
-        r->wave_size = QB_MAX(r->wave.n - no_room, 1);
+        r->wave_size = QB_MAX(n - no_room, 1);
     else
         r->wave_size = QB_MIN(r->wave_size * 2, r->wave_max);
 }
 
-static void run_wave(struct run *r, size_t n)
+/* Hands over what became of the images of a wave, which is empty afterwards. */
+static void end_wave(struct run *r, struct qb_wave *w)
 {
     size_t no_room = 0;
 
-    r->wave.n = n;
-    for (size_t i = 0; i < n; i++)
-        r->wave.slots[i] = (struct qb_slot){.job = r->taken[i]};
-    qb_wave_run(&r->wave);
-    for (size_t i = 0; i < n; i++) {
-        struct qb_slot *s = &r->wave.slots[i];
+    for (size_t i = 0; i < w->n; i++) {
+        struct qb_slot *s = &w->slots[i];
 
         if (s->step == QB_STEP_OVER)
             finish_slot(r, s);
@@ -239,10 +271,74 @@ static void run_wave(struct run *r, size_t n)
         else
             qb_queue_again(r->queue, s->job, 0);
         no_room += s->step == QB_STEP_NO_ROOM;
-        qb_wave_drop(s);
+        qb_wave_drop(w, s);
     }
-    adapt(r, no_room);
+    if (w->n > 0)
+        adapt(r, w->n, no_room);
+    w->n = 0;
     qb_graph_forget(r->graph);
+}
+
+static bool goes_on(const struct run *r)
+{
+    return !stopped(r) && !(r->failed && r->batch->policy.on_error == QB_ON_ERROR_STOP);
+}
+
+/* The jobs of the next wave; false when there are none now. */
+static bool take_next(struct run *r)
+{
+    size_t n = goes_on(r) ? qb_queue_take(r->queue, now(), r->wave_size, r->taken) : 0;
+
+    r->fresh->n = n;
+    for (size_t i = 0; i < n; i++)
+        r->fresh->slots[i] = (struct qb_slot){.job = r->taken[i]};
+    return n > 0;
+}
+
+/* With on_error: stop, a failure to open or plan is seen before the next wave is taken. */
+static void look_for_failures(struct run *r, const struct qb_wave *w)
+{
+    bool locked_counts = r->batch->policy.on_locked == QB_ON_LOCKED_FAIL;
+
+    for (size_t i = 0; i < w->n; i++) {
+        const struct qb_slot *s = &w->slots[i];
+        const struct qb_result *result = s->amend ? qb_amend_result(s->amend) : NULL;
+
+        if (s->step == QB_STEP_OVER && result && result->status == QB_STATUS_FAILED)
+            r->failed |= locked_counts || result->err.code != QB_E_LOCKED;
+    }
+}
+
+static bool under_way(const struct run *r)
+{
+    return r->appended->n + r->flipped->n + r->ending->n > 0;
+}
+
+/* One round.  Four waves are under way, each a phase behind the one before: while a barrier goes on
+ * behind what `appended` wrote and the flips of `flipped`, `ending` is ended and told of, and
+ * `fresh` is prepared and written, up to where it needs the next barrier itself.  So a run of many
+ * waves pays one barrier for each, and hardly waits for it.  false when there was nothing to do. */
+static bool advance(struct run *r)
+{
+    struct qb_wave_barrier barrier = {{r->flipped, r->appended}};
+    struct qb_wave *ended = r->ending;
+    bool busy = under_way(r);
+
+    qb_wave_flip(r->flipped); /* what it appended is durable since the last round */
+    qb_sched_aside(r->sched, qb_wave_barrier, &barrier);
+    qb_wave_finish(r->ending);
+    end_wave(r, r->ending);
+    busy |= take_next(r);
+    qb_wave_prepare(r->fresh);
+    look_for_failures(r, r->fresh);
+    qb_wave_append(r->fresh);
+    tell(r);
+    qb_sched_aside_wait(r->sched);
+    r->ending = r->flipped;
+    r->flipped = r->appended;
+    r->appended = r->fresh;
+    r->fresh = ended;
+    return busy;
 }
 
 /* Nothing may run now: some images wait for a lock, or for each other. */
@@ -279,16 +375,10 @@ static void give_up(struct run *r)
 static void run_waves(void *arg)
 {
     struct run *r = arg;
-    size_t n;
 
-    while (r->done < r->batch->n_jobs && !stopped(r) &&
-           !(r->failed && r->batch->policy.on_error == QB_ON_ERROR_STOP)) {
-        n = qb_queue_take(r->queue, now(), r->wave_size, r->taken);
-        if (n > 0)
-            run_wave(r, n);
-        else
+    while (under_way(r) || (r->done < r->batch->n_jobs && goes_on(r))) {
+        if (!advance(r))
             wait_or_untangle(r);
-        tell(r);
     }
     give_up(r);
 }

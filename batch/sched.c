@@ -27,12 +27,23 @@ struct loop {
     void *arg;
 };
 
+/* What one thread does beside the loops. */
+struct aside {
+    pthread_mutex_t mutex;
+    pthread_cond_t posted, done;
+    qb_aside_fn *fn; /* NULL: nothing to do */
+    void *arg;
+    bool over;
+};
+
 struct qb_sched {
-    unsigned n;   /* never more threads than this in a loop */
-    bool running; /* inside qb_sched_run */
+    unsigned n;     /* never more threads than this in a loop */
+    bool has_aside; /* and one beside it: the last of the workers */
+    bool running;   /* inside qb_sched_run */
     struct loop loop;
+    struct aside aside;
     struct qb_topo *topo;
-    struct worker workers[];
+    struct worker workers[]; /* n, and one more with has_aside */
 };
 
 static void close_sched(void *pp)
@@ -57,12 +68,12 @@ static unsigned open_workers(struct qb_sched *s, enum qb_io_kind kind)
     return got;
 }
 
-int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, struct qb_sched **out,
+int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside, struct qb_sched **out,
                   const char **fell_back, struct qb_err *err)
 {
     unsigned workers = qb_topo_workers(topo);
     QB_AUTO(close_sched)
-    struct qb_sched *s = calloc(1, sizeof(*s) + workers * sizeof(s->workers[0]));
+    struct qb_sched *s = calloc(1, sizeof(*s) + (workers + 1) * sizeof(s->workers[0]));
 
     if (!s) {
         qb_topo_close(topo);
@@ -79,6 +90,8 @@ int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, struct qb_sched **
             *err = s->workers[i].err;
             return -1;
         }
+    s->has_aside =
+        aside && qb_io_open(kind, &s->workers[s->n].io, NULL, &s->workers[s->n].err) == 0;
     *out = qb_take(&s);
     return 0;
 }
@@ -87,7 +100,7 @@ void qb_sched_close(struct qb_sched *s)
 {
     if (!s)
         return;
-    for (unsigned i = 0; i < s->n; i++)
+    for (unsigned i = 0; i < s->n + s->has_aside; i++)
         if (s->workers[i].io)
             qb_io_close(s->workers[i].io);
     qb_topo_close(s->topo);
@@ -124,12 +137,36 @@ static void serve(struct qb_sched *s, unsigned me)
     pthread_mutex_unlock(&l->mutex);
 }
 
+/* What the thread beside them does. */
+static void serve_aside(struct qb_sched *s)
+{
+    struct aside *a = &s->aside;
+
+    pthread_mutex_lock(&a->mutex);
+    for (;;) {
+        while (!a->fn && !a->over)
+            pthread_cond_wait(&a->posted, &a->mutex);
+        if (!a->fn)
+            break;
+        pthread_mutex_unlock(&a->mutex);
+        a->fn(a->arg, s->workers[s->n].io);
+        pthread_mutex_lock(&a->mutex);
+        a->fn = NULL;
+        pthread_cond_signal(&a->done);
+    }
+    pthread_mutex_unlock(&a->mutex);
+}
+
 static void dismiss(struct qb_sched *s)
 {
     pthread_mutex_lock(&s->loop.mutex);
     s->loop.over = true;
     pthread_cond_broadcast(&s->loop.posted);
     pthread_mutex_unlock(&s->loop.mutex);
+    pthread_mutex_lock(&s->aside.mutex);
+    s->aside.over = true;
+    pthread_cond_signal(&s->aside.posted);
+    pthread_mutex_unlock(&s->aside.mutex);
 }
 
 void qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg)
@@ -137,16 +174,48 @@ void qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg)
     s->loop = (struct loop){.mutex = PTHREAD_MUTEX_INITIALIZER,
                             .posted = PTHREAD_COND_INITIALIZER,
                             .left = PTHREAD_COND_INITIALIZER};
-#pragma omp parallel num_threads(s->n)
+    s->aside = (struct aside){.mutex = PTHREAD_MUTEX_INITIALIZER,
+                              .posted = PTHREAD_COND_INITIALIZER,
+                              .done = PTHREAD_COND_INITIALIZER};
+#pragma omp parallel num_threads(s->n + s->has_aside)
     if (omp_get_thread_num() == 0) {
         /* The runtime may have given fewer threads than last time. */
-        s->running = omp_get_num_threads() == (int)s->n;
+        s->running = omp_get_num_threads() == (int)(s->n + s->has_aside);
         body(arg);
         s->running = false;
         dismiss(s);
+    } else if (omp_get_thread_num() == (int)s->n) {
+        serve_aside(s);
     } else {
         serve(s, (unsigned)omp_get_thread_num());
     }
+}
+
+void qb_sched_aside(struct qb_sched *s, qb_aside_fn *fn, void *arg)
+{
+    struct aside *a = &s->aside;
+
+    if (!s->running || !s->has_aside) {
+        fn(arg, s->workers[0].io);
+        return;
+    }
+    pthread_mutex_lock(&a->mutex);
+    a->fn = fn;
+    a->arg = arg;
+    pthread_cond_signal(&a->posted);
+    pthread_mutex_unlock(&a->mutex);
+}
+
+void qb_sched_aside_wait(struct qb_sched *s)
+{
+    struct aside *a = &s->aside;
+
+    if (!s->running || !s->has_aside)
+        return;
+    pthread_mutex_lock(&a->mutex);
+    while (a->fn)
+        pthread_cond_wait(&a->done, &a->mutex);
+    pthread_mutex_unlock(&a->mutex);
 }
 
 void qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg)

@@ -12,9 +12,9 @@ struct qb_sched;
 struct qb_topo;
 
 /* Starts the workers that were chosen, where they were placed; `topo` is the sched's from now on,
- * on failure too.  *fell_back is set as qb_io_open does.  -1 when a worker has no way to the
- * disk. */
-int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, struct qb_sched **out,
+ * on failure too.  With `aside` there is one more thread, for qb_sched_aside.  *fell_back is set as
+ * qb_io_open does.  -1 when a worker has no way to the disk. */
+int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside, struct qb_sched **out,
                   const char **fell_back, struct qb_err *err);
 void qb_sched_close(struct qb_sched *sched);
 
@@ -28,6 +28,14 @@ void qb_sched_run(struct qb_sched *sched, void (*body)(void *arg), void *arg);
  * an ordinary loop. */
 typedef void qb_sched_fn(void *arg, struct qb_io *io, size_t i);
 void qb_sched_each(struct qb_sched *sched, size_t n, qb_sched_fn *fn, void *arg);
+
+/* Calls fn(arg, io) on a thread of its own, and returns at once: what mostly waits (a barrier) goes
+ * on beside the loops.  One at a time; without such a thread it is an ordinary call. */
+typedef void qb_aside_fn(void *arg, struct qb_io *io);
+void qb_sched_aside(struct qb_sched *sched, qb_aside_fn *fn, void *arg);
+
+/* Returns once what was put aside, if anything, is done. */
+void qb_sched_aside_wait(struct qb_sched *sched);
 
 /* The calling thread's own. */
 struct qb_io *qb_sched_io(struct qb_sched *sched);

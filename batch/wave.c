@@ -34,7 +34,8 @@ static void count(struct qb_wave *w, struct qb_slot *s, unsigned units)
 static void step(struct qb_wave *w, struct qb_slot *s, enum qb_step to)
 {
     static const unsigned units[] = {
-        [QB_STEP_PLANNED] = 1,     [QB_STEP_APPENDED] = 2, [QB_STEP_FLIPPED] = 3,
+        [QB_STEP_PLANNED] = 1,     [QB_STEP_APPENDED] = 2,
+        [QB_STEP_FLIPPED] = 3,     [QB_STEP_SYNCED] = 3,
         [QB_STEP_OVER] = QB_UNITS, [QB_STEP_AFTER] = 0, /* the greatest: the table ends here */
     };
 
@@ -141,10 +142,12 @@ static char *describe(const struct qb_amend *a)
     return text;
 }
 
-/* The first image of a wave is planned whatever it takes, so that every wave gets somewhere. */
-static bool has_room(const struct qb_wave *w, size_t i)
+/* An image is planned whatever it takes where no other one is, so that the run gets somewhere. */
+static bool has_room(const struct qb_wave *w)
 {
-    return i == 0 || atomic_load(&w->memory) < w->memory_limit;
+    uint64_t held = atomic_load(w->memory);
+
+    return held == 0 || held < w->memory_limit;
 }
 
 static void plan_one(void *arg, struct qb_io *io, size_t i)
@@ -155,7 +158,7 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
 
     if (s->step != QB_STEP_OPENED || leave(w, s, io))
         return;
-    if (!has_room(w, i)) {
+    if (!has_room(w)) {
         put_off(w, s, QB_STEP_NO_ROOM);
         return;
     }
@@ -164,7 +167,8 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
         step(w, s, QB_STEP_OVER);
         return;
     }
-    atomic_fetch_add(&w->memory, qb_amend_memory(s->amend));
+    s->memory = qb_amend_memory(s->amend);
+    atomic_fetch_add(w->memory, s->memory);
     if (w->options->describe)
         s->steps = describe(s->amend);
     s->busy_seconds += now() - from;
@@ -174,15 +178,24 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
 /* ---- writes below; a barrier ends each phase ----------------------------------------------------
  */
 
+static void flip_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    step(w, s, qb_amend_flip(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_FLIPPED);
+}
+
+/* Where nothing is appended, nothing has to be durable before the flip. */
 static void append_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
     double from = now();
 
-    if (s->step != QB_STEP_PLANNED || leave(w, s, io) || !qb_amend_appends(s->amend))
+    if (s->step != QB_STEP_PLANNED || leave(w, s, io))
         return;
-    step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
+    if (qb_amend_appends(s->amend))
+        step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
+    else
+        flip_slot(w, s, io);
     s->busy_seconds += now() - from;
 }
 
@@ -191,8 +204,14 @@ static void flip_one(void *arg, struct qb_io *io, size_t i)
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
 
-    if (s->step == QB_STEP_PLANNED || s->step == QB_STEP_APPENDED)
-        step(w, s, qb_amend_flip(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_FLIPPED);
+    if (s->step != QB_STEP_APPENDED)
+        return;
+    if (s->sync_errno != 0) {
+        qb_amend_append_lost(s->amend, io, s->sync_errno);
+        step(w, s, QB_STEP_OVER);
+    } else if (!leave(w, s, io)) {
+        flip_slot(w, s, io);
+    }
 }
 
 static void finish_one(void *arg, struct qb_io *io, size_t i)
@@ -200,83 +219,109 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
 
-    if (s->step != QB_STEP_FLIPPED)
-        return;
-    if (qb_amend_flipped(s->amend, s->sync_errno) == 0) {
-        qb_amend_settle(s->amend, io);
-        qb_amend_verify(s->amend, io);
-    }
-    step(w, s, QB_STEP_OVER);
-}
-
-/* One barrier over every slot that is at `at`; sets their sync_errno.  When memory is short, one
- * barrier for each. */
-static void barrier(struct qb_wave *w, enum qb_step at)
-{
-    QB_AUTO(qb_buf) struct qb_file **files = malloc(w->n * sizeof(struct qb_file *));
-    QB_AUTO(qb_buf) int *errors = calloc(w->n, sizeof(int));
-    struct qb_io *io = qb_sched_io(w->sched);
-    size_t n = 0;
-
-    for (size_t i = 0; i < w->n; i++) {
-        struct qb_slot *s = &w->slots[i];
-        struct qb_file *file = s->step == at ? qb_amend_file(s->amend) : NULL;
-
-        if (file && (!files || !errors))
-            qb_io_barrier(io, &file, 1, QB_SYNC_FILE, &s->sync_errno);
-        else if (file)
-            files[n++] = file;
-    }
-    if (n == 0)
-        return;
-    qb_io_barrier(io, files, n, w->batch->policy.sync, errors);
-    n = 0;
-    for (size_t i = 0; i < w->n; i++)
-        if (w->slots[i].step == at)
-            w->slots[i].sync_errno = errors[n++];
-}
-
-/* After the first barrier: who lost what was appended, or has to leave before the flip. */
-static void before_flip(struct qb_wave *w)
-{
-    struct qb_io *io = qb_sched_io(w->sched);
-
-    for (size_t i = 0; i < w->n; i++) {
-        struct qb_slot *s = &w->slots[i];
-
-        if (s->step != QB_STEP_PLANNED && s->step != QB_STEP_APPENDED)
-            continue;
-        if (s->step == QB_STEP_APPENDED && s->sync_errno != 0) {
-            qb_amend_append_lost(s->amend, io, s->sync_errno);
-            step(w, s, QB_STEP_OVER);
-        } else {
-            leave(w, s, io);
+    if (s->step == QB_STEP_SYNCED) {
+        if (qb_amend_flipped(s->amend, s->sync_errno) == 0) {
+            qb_amend_settle(s->amend, io);
+            qb_amend_verify(s->amend, io);
         }
+        step(w, s, QB_STEP_OVER);
     }
+    if (s->step == QB_STEP_OVER && s->amend)
+        qb_amend_release(s->amend);
 }
 
-void qb_wave_run(struct qb_wave *w)
+/* ---- the phases ------------------------------------------------------------------------------ */
+
+static void each(struct qb_wave *w, qb_sched_fn *fn)
 {
-    atomic_store(&w->memory, 0);
-    if (w->batch->limits.jobs_per_filesystem)
+    if (w->n > 0)
+        qb_lanes_each(w, fn);
+}
+
+void qb_wave_prepare(struct qb_wave *w)
+{
+    if (w->batch->limits.jobs_per_filesystem && w->n > 0)
         qb_sched_each(w->sched, w->n, find_filesystem, w);
-    qb_lanes_each(w, open_one);
+    each(w, open_one);
     for (size_t i = 0; i < w->n; i++)
         if (w->slots[i].step == QB_STEP_OPENED)
             order_one(w, &w->slots[i]);
-    qb_lanes_each(w, plan_one);
-    if (w->options->dry_run)
-        return;
-    qb_lanes_each(w, append_one);
-    barrier(w, QB_STEP_APPENDED);
-    before_flip(w);
-    qb_lanes_each(w, flip_one);
-    barrier(w, QB_STEP_FLIPPED);
-    qb_lanes_each(w, finish_one);
+    each(w, plan_one);
 }
 
-void qb_wave_drop(struct qb_slot *s)
+void qb_wave_append(struct qb_wave *w)
 {
+    each(w, append_one);
+}
+
+void qb_wave_flip(struct qb_wave *w)
+{
+    each(w, flip_one);
+}
+
+void qb_wave_finish(struct qb_wave *w)
+{
+    each(w, finish_one);
+}
+
+static void synced(struct qb_slot *s, int errnum)
+{
+    s->sync_errno = errnum;
+    if (s->step == QB_STEP_FLIPPED)
+        s->step = QB_STEP_SYNCED;
+}
+
+static bool wants_barrier(const struct qb_slot *s)
+{
+    return s->step == QB_STEP_APPENDED || s->step == QB_STEP_FLIPPED;
+}
+
+/* Where memory is short, each file has its own barrier. */
+static void barrier_each(const struct qb_wave *w, struct qb_io *io)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        struct qb_slot *s = &w->slots[i];
+        struct qb_file *file = wants_barrier(s) ? qb_amend_file(s->amend) : NULL;
+        int errnum = 0;
+
+        if (!file)
+            continue;
+        qb_io_barrier(io, &file, 1, QB_SYNC_FILE, &errnum);
+        synced(s, errnum);
+    }
+}
+
+void qb_wave_barrier(void *arg, struct qb_io *io)
+{
+    const struct qb_wave_barrier *b = arg;
+    size_t most = b->waves[0]->n + b->waves[1]->n, n = 0;
+    QB_AUTO(qb_buf) struct qb_slot **slots = malloc((most + 1) * sizeof(struct qb_slot *));
+    QB_AUTO(qb_buf) struct qb_file **files = malloc((most + 1) * sizeof(struct qb_file *));
+    QB_AUTO(qb_buf) int *errors = calloc(most + 1, sizeof(int));
+
+    if (!slots || !files || !errors) {
+        barrier_each(b->waves[0], io);
+        barrier_each(b->waves[1], io);
+        return;
+    }
+    for (size_t i = 0; i < most; i++) {
+        bool second = i >= b->waves[0]->n;
+        struct qb_slot *s = &b->waves[second]->slots[second ? i - b->waves[0]->n : i];
+
+        if (wants_barrier(s)) {
+            slots[n] = s;
+            files[n++] = qb_amend_file(s->amend);
+        }
+    }
+    if (n > 0)
+        qb_io_barrier(io, files, n, b->waves[0]->batch->policy.sync, errors);
+    for (size_t i = 0; i < n; i++)
+        synced(slots[i], errors[i]);
+}
+
+void qb_wave_drop(struct qb_wave *w, struct qb_slot *s)
+{
+    atomic_fetch_sub(w->memory, s->memory);
     qb_amend_close(s->amend);
     s->amend = NULL;
     free(s->steps);

@@ -1,9 +1,12 @@
-/* A wave: images amended in step, so that hundreds of them share two barriers.
+/* A wave: images amended in step, so that hundreds of them share their barriers.
  *
- *     open | plan | append | barrier | flip | barrier | settle, verify
+ *     prepare (open, lock, order, plan), append | barrier | flip | barrier | finish (settle,
+ * verify)
  *
  * Each phase is one parallel loop over the slots, in which a worker touches only the slot it was
- * given.  A slot that fails, or has nothing to do, sits out the rest. */
+ * given.  A slot that fails, or has nothing to do, sits out the rest; one that has nothing to
+ * append flips at once and is done after the first barrier.  A barrier covers several waves, each
+ * in its own phase. */
 #ifndef QB_BATCH_WAVE_H
 #define QB_BATCH_WAVE_H
 
@@ -15,11 +18,12 @@ enum qb_step {
     QB_STEP_WAITS, /* not opened yet */
     QB_STEP_OPENED,
     QB_STEP_PLANNED,  /* there is something to write */
-    QB_STEP_APPENDED, /* and needs the first barrier */
-    QB_STEP_FLIPPED,
-    QB_STEP_OVER,    /* the result is final */
-    QB_STEP_NO_ROOM, /* closed again, untouched: the plans of the others fill the memory */
-    QB_STEP_AFTER,   /* closed again, untouched: another job goes first */
+    QB_STEP_APPENDED, /* and needs a barrier before its flip */
+    QB_STEP_FLIPPED,  /* and needs a barrier before it is done */
+    QB_STEP_SYNCED,   /* has had that barrier; sync_errno is its result */
+    QB_STEP_OVER,     /* the result is final */
+    QB_STEP_NO_ROOM,  /* closed again, untouched: the plans of the others fill the memory */
+    QB_STEP_AFTER,    /* closed again, untouched: another job goes first */
 };
 
 struct qb_slot {
@@ -30,6 +34,7 @@ struct qb_slot {
     struct qb_need need;    /* with QB_STEP_AFTER */
     dev_t dev;              /* of the file system; only with a limit for each of them */
     double busy_seconds;    /* spent on this image, not on its neighbours */
+    size_t memory;          /* bytes that its plan holds */
     unsigned units;         /* counted into the meter */
     int sync_errno;
 };
@@ -42,16 +47,27 @@ struct qb_wave {
     struct qb_graph *graph;
     const struct qb_queue *queue;
     uint64_t memory_limit;
-    atomic_uint_fast64_t memory; /* bytes that the plans hold */
+    atomic_uint_fast64_t *memory; /* bytes that all plans hold, those of other waves included */
     struct qb_slot *slots;
-    size_t n;
+    size_t n; /* 0: an empty wave, which has nothing to do in any phase */
 };
 
-/* Takes the wave's jobs (slots[i].job) through all phases.  Afterwards every slot is over, has no
- * room, comes after another job, or still waits because the run was stopped. */
-void qb_wave_run(struct qb_wave *wave);
+/* The phases, each for all jobs of the wave (slots[i].job).  After the last one every slot is over,
+ * has no room, comes after another job, or still waits because the run was stopped; in a dry run
+ * the ones between do nothing.  Finishing closes the files. */
+void qb_wave_prepare(struct qb_wave *wave);
+void qb_wave_append(struct qb_wave *wave);
+void qb_wave_flip(struct qb_wave *wave);
+void qb_wave_finish(struct qb_wave *wave);
+
+/* One barrier behind all that these waves appended and flipped.  A qb_aside_fn: arg is a struct
+ * qb_wave_barrier.  Meanwhile neither of them may be in a phase. */
+struct qb_wave_barrier {
+    struct qb_wave *waves[2];
+};
+void qb_wave_barrier(void *arg, struct qb_io *io);
 
 /* Closes what is left open in a slot and frees what it holds. */
-void qb_wave_drop(struct qb_slot *slot);
+void qb_wave_drop(struct qb_wave *wave, struct qb_slot *slot);
 
 #endif

@@ -17,8 +17,8 @@ struct qb_amend {
     bool have_plan;
     const struct qb_request *rq;
     struct qb_result result;
-    uint64_t allocated_before;
     bool flipped;
+    bool released; /* only the result is left */
 };
 
 static double now_seconds(void)
@@ -44,16 +44,24 @@ struct qb_amend *qb_amend_new(const char *path)
     return a;
 }
 
-void qb_amend_close(struct qb_amend *a)
+void qb_amend_release(struct qb_amend *a)
 {
-    if (!a)
+    if (a->released)
         return;
+    a->result.io = a->file.stats;
+    a->released = true;
     if (a->have_plan)
         qb_plan_free(&a->plan);
     if (a->have_image)
         qb_image_close(&a->img);
     qb_file_close(&a->file);
-    free(a->path);
+    free(qb_take(&a->path));
+}
+
+void qb_amend_close(struct qb_amend *a)
+{
+    if (a)
+        qb_amend_release(a);
     free(a);
 }
 
@@ -64,7 +72,8 @@ struct qb_file *qb_amend_file(struct qb_amend *a)
 
 struct qb_result *qb_amend_result(struct qb_amend *a)
 {
-    a->result.io = a->file.stats;
+    if (!a->released)
+        a->result.io = a->file.stats;
     return &a->result;
 }
 
@@ -82,7 +91,6 @@ static int open_image(struct qb_amend *a, struct qb_io *io, bool dry_run)
     if (a->file.fd < 0 && !a->file.mem && qb_file_open(a->path, !dry_run, &a->file, err) < 0)
         return -1;
     a->result.file_size_before = a->result.file_size_after = a->file.size;
-    a->allocated_before = qb_file_allocated(&a->file);
     /* The header counts only once the locks are held. */
     if (qb_file_lock(&a->file, true, err) < 0 || qb_image_open(io, &a->file, &a->img, err) < 0)
         return -1;
@@ -276,7 +284,9 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
     }
     a->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};
     a->result.file_size_after = a->file.size;
-    a->result.allocated_delta = (int64_t)qb_file_allocated(&a->file) - (int64_t)a->allocated_before;
+    if (p->appends || p->punches.n)
+        a->result.allocated_delta =
+            (int64_t)qb_file_allocated(&a->file) - (int64_t)a->file.allocated_at_open;
 }
 
 static int verify_census(struct qb_amend *a, struct qb_io *io, struct qb_image *now)

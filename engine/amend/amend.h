@@ -17,6 +17,10 @@ struct qb_amend;
 struct qb_amend *qb_amend_new(const char *path);
 void qb_amend_close(struct qb_amend *a); /* closes the file, drops its locks, frees; NULL is fine */
 
+/* Closes the file, drops its locks, and frees all but the result.  Only qb_amend_result and
+ * qb_amend_close may follow. */
+void qb_amend_release(struct qb_amend *a);
+
 /* Opens and locks the image (read-only for a dry run, with the locks all the same) and decodes its
  * header.  `file` (may be NULL) is taken over instead of opening the path: for tests. */
 int qb_amend_open(struct qb_amend *a, struct qb_io *io, bool dry_run, struct qb_file *file);
