@@ -1,8 +1,7 @@
 #include "base/num.h"
 
 #include <string.h>
-#include <sys/random.h>
-#include <time.h>
+#include <sys/auxv.h>
 
 bool qb_all_zero(const void *bytes, size_t n)
 {
@@ -16,13 +15,11 @@ bool qb_all_zero(const void *bytes, size_t n)
 
 uint64_t qb_hash_multiplier(void)
 {
-    struct timespec now;
-    uint64_t n;
+    /* The kernel gives every process 16 random bytes; asking for more costs a call each time. */
+    const unsigned char *random = (const unsigned char *)getauxval(AT_RANDOM);
+    uint64_t n = 0x9e3779b97f4a7c15ull;
 
-    if (getrandom(&n, sizeof(n), GRND_NONBLOCK) != sizeof(n)) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        n = (uint64_t)(uintptr_t)&now ^ (uint64_t)now.tv_nsec << 20;
-        n *= 0x9e3779b97f4a7c15ull;
-    }
+    if (random)
+        memcpy(&n, random, sizeof(n));
     return n | 1;
 }

@@ -1,5 +1,7 @@
 /* The counted references against the refcounts on disk. */
 #include "check/census.h"
+#include <string.h>
+
 #include "qcow2/refcount.h"
 
 /* Ranges.  What leaks beyond them is counted, and free once refcounts are written anew, but it is
@@ -93,10 +95,16 @@ static int compare_block(struct qb_io *io, struct compare *m, size_t index, stru
     const struct qb_geom *g = &c->img->geom;
     uint64_t base = index * g->block_entries, end = base + g->block_entries, next;
     uint64_t offset = c->reftable[index] & QB_REFTABLE_OFFSET;
-    bool empty = offset == 0 || qb_file_is_hole(c->img->file, offset, g->cluster_size);
+    struct qb_range part = {0};
+    bool empty;
 
-    if (!empty && qb_io_read(io, c->img->file, offset, m->block, g->cluster_size,
-                             "a refcount block", err) < 0)
+    if (offset)
+        part = qb_file_data_part(c->img->file, offset, g->cluster_size);
+    empty = part.first == part.end;
+    if (!empty && part.end - part.first < g->cluster_size)
+        memset(m->block, 0, g->cluster_size);
+    if (!empty && qb_io_read(io, c->img->file, part.first, m->block + (part.first - offset),
+                             part.end - part.first, "a refcount block", err) < 0)
         return -1;
     for (uint64_t at = base; at < end; at = next) {
         if (empty) /* only what is counted can differ */

@@ -109,48 +109,86 @@ bool qb_file_still_there(const struct qb_file *file)
     return stat(file->path, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino;
 }
 
-static void remember(struct qb_file *file, uint64_t first, uint64_t end, bool is_hole)
+static const struct qb_known *remember(struct qb_file *file, uint64_t first, uint64_t end,
+                                       bool is_hole)
 {
-    file->hole_cache = (struct qb_range){first, end};
-    file->hole_cache_is_hole = is_hole;
-    file->hole_cached = true;
+    struct qb_known *k = &file->known[file->next_known];
+
+    *k = (struct qb_known){{first, end}, is_hole};
+    file->next_known = (file->next_known + 1) % QB_KNOWN;
+    file->n_known = QB_MIN(file->n_known + 1, QB_KNOWN);
+    return k;
 }
 
-/* Puts the extent that begins at or covers `offset` < size into the cache. */
-static void find_extent(struct qb_file *file, uint64_t offset)
+void qb_file_forget(struct qb_file *file, uint64_t first, uint64_t end)
 {
-    off_t at = lseek(file->fd, (off_t)offset, SEEK_DATA);
+    for (unsigned i = 0; i < file->n_known; i++)
+        if (qb_ranges_touch(file->known[i].range.first, file->known[i].range.end, first, end))
+            file->known[i].range = (struct qb_range){0};
+}
 
-    if (at < 0 && errno == ENXIO) {
-        remember(file, offset, file->size, true);
-        return;
-    }
-    if (at > (off_t)offset) {
-        remember(file, offset, (uint64_t)at, true);
-        return;
-    }
-    if (at == (off_t)offset)
-        at = lseek(file->fd, (off_t)offset, SEEK_HOLE);
+/* The stretch that begins at or covers `offset` < size, from the kernel.  Where data follows a
+ * hole, its end is asked for at once: it will be wanted next. */
+static const struct qb_known *ask(struct qb_file *file, uint64_t offset)
+{
+    off_t data = lseek(file->fd, (off_t)offset, SEEK_DATA), hole;
+    const struct qb_known *k = NULL;
+
+    if (data < 0 && errno == ENXIO)
+        return remember(file, offset, file->size, true);
+    if (data > (off_t)offset)
+        k = remember(file, offset, (uint64_t)data, true);
+    hole = data < 0 ? -1 : lseek(file->fd, data, SEEK_HOLE);
     /* Where the file system has no answer, all of it counts as data, and is not asked again. */
-    remember(file, offset, at > (off_t)offset ? (uint64_t)at : UINT64_MAX, false);
+    if (hole <= data)
+        return k ? k : remember(file, offset, UINT64_MAX, false);
+    if (!k)
+        return remember(file, offset, (uint64_t)hole, false);
+    remember(file, (uint64_t)data, (uint64_t)hole, false);
+    return k;
+}
+
+static const struct qb_known *known_at(struct qb_file *file, uint64_t offset)
+{
+    for (unsigned i = 0; i < file->n_known; i++)
+        if (offset >= file->known[i].range.first && offset < file->known[i].range.end)
+            return &file->known[i];
+    return ask(file, offset);
 }
 
 bool qb_file_is_hole(struct qb_file *file, uint64_t offset, uint64_t len)
 {
+    const struct qb_known *k;
+
     if (file->mem || file->is_block_device || !qb_range_ok(offset, len, 1, file->size))
         return false;
     if (len == 0)
         return true;
-    if (!file->hole_cached || offset < file->hole_cache.first || offset >= file->hole_cache.end)
-        find_extent(file, offset);
-    return file->hole_cache_is_hole && offset + len <= file->hole_cache.end;
+    k = known_at(file, offset);
+    return k->is_hole && offset + len <= k->range.end;
 }
 
 uint64_t qb_file_next_data(struct qb_file *file, uint64_t offset)
 {
     while (offset < file->size && qb_file_is_hole(file, offset, 1))
-        offset = file->hole_cache.end;
+        offset = known_at(file, offset)->range.end;
     return QB_MIN(offset, file->size);
+}
+
+struct qb_range qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_t len)
+{
+    struct qb_range part = {offset, offset + len};
+    uint64_t end;
+
+    if (file->mem || file->is_block_device || !qb_range_ok(offset, len, 1, file->size))
+        return part;
+    part.first = QB_MIN(qb_file_next_data(file, offset), part.end);
+    if (part.first == part.end)
+        return part;
+    end = known_at(file, part.first)->range.end;
+    if (end < part.end && qb_file_is_hole(file, end, part.end - end))
+        part.end = end;
+    return part;
 }
 
 uint64_t qb_file_allocated(const struct qb_file *file)

@@ -26,6 +26,14 @@ struct qb_guard {
     uint64_t min_size; /* bytes */
 };
 
+/* A stretch of the file that was found to be all data or all hole. */
+struct qb_known {
+    struct qb_range range;
+    bool is_hole;
+};
+
+enum { QB_KNOWN = 16 };
+
 struct qb_mem_disk; /* the memory back end's file, see mem.h */
 
 struct qb_file {
@@ -39,9 +47,8 @@ struct qb_file {
     ino_t ino;
     struct qb_guard guard;
     struct qb_io_stats stats;
-    struct qb_range hole_cache; /* last answer of qb_file_is_hole, see file.c */
-    bool hole_cached;
-    bool hole_cache_is_hole;
+    struct qb_known known[QB_KNOWN]; /* the last answers about holes, see file.c */
+    unsigned n_known, next_known;
     struct qb_mem_disk *mem;
 };
 
@@ -56,13 +63,20 @@ void qb_file_close(struct qb_file *file);
 bool qb_file_still_there(const struct qb_file *file);
 
 /* Whether all of [offset, offset + len) is known to be a hole.  Asks with SEEK_DATA and remembers
- * the last extent, so that a walk in host order costs one call an extent, not one a table.  false
+ * some extents, so that a walk in host order costs two calls an extent, not one a table.  false
  * when unknown. */
 bool qb_file_is_hole(struct qb_file *file, uint64_t offset, uint64_t len);
 
 /* The first byte at or behind `offset` that is not known to be in a hole; the file's size when
  * there is none. */
 uint64_t qb_file_next_data(struct qb_file *file, uint64_t offset);
+
+/* The part of [offset, offset + len) outside of which all is known to be a hole; empty where all of
+ * it is.  For reading a cluster of metadata that holds little. */
+struct qb_range qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_t len);
+
+/* To be called when bytes of [first, end) have changed: forgets what was known of them. */
+void qb_file_forget(struct qb_file *file, uint64_t first, uint64_t end);
 
 /* Bytes that the file occupies on disk (st_blocks). */
 uint64_t qb_file_allocated(const struct qb_file *file);

@@ -118,7 +118,10 @@ static void account(const struct qb_req *req)
         file->stats.read_bytes += req->error ? 0 : req->len;
         return;
     }
-    file->hole_cached = false;
+    if (req->op == QB_OP_SET_SIZE)
+        qb_file_forget(file, QB_MIN(file->size, req->offset), UINT64_MAX);
+    else
+        qb_file_forget(file, req->offset, req->offset + req->len);
     if (req->error)
         ask_size(file);
     else

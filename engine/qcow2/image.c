@@ -178,6 +178,7 @@ static int read_words(struct qb_io *io, struct qb_file *file, uint64_t offset, u
                       const char *what, uint64_t **out, struct qb_err *err)
 {
     QB_AUTO(qb_buf) uint64_t *words = NULL;
+    struct qb_range part;
 
     if (!qb_range_ok(offset, n, 8, file->size))
         return qb_fail(err, QB_E_CORRUPT, offset,
@@ -186,10 +187,14 @@ static int read_words(struct qb_io *io, struct qb_file *file, uint64_t offset, u
     words = calloc(n ? n : 1, 8);
     if (!words)
         return qb_fail_memory(err);
-    if (n && !qb_file_is_hole(file, offset, n * 8)) {
-        if (qb_io_read(io, file, offset, words, n * 8, what, err) < 0)
+    part = qb_file_data_part(file, offset, n * 8);
+    if (part.first < part.end) {
+        uint64_t first = (part.first - offset) / 8, end = qb_div_up(part.end - offset, 8);
+
+        if (qb_io_read(io, file, offset + 8 * first, words + first, 8 * (end - first), what, err) <
+            0)
             return -1;
-        for (uint64_t i = 0; i < n; i++)
+        for (uint64_t i = first; i < end; i++)
             words[i] = be64_get(((be64 *)words)[i]);
     }
     *out = qb_take(&words);
@@ -237,8 +242,12 @@ int qb_image_read_reftable(struct qb_io *io, const struct qb_image *img, uint64_
                            struct qb_err *err)
 {
     *n = (uint64_t)img->header.reftable_clusters * img->geom.cluster_size / 8;
-    return read_words(io, img->file, img->header.reftable_offset, *n, "the refcount table", out,
-                      err);
+    if (read_words(io, img->file, img->header.reftable_offset, *n, "the refcount table", out, err) <
+        0)
+        return -1;
+    while (*n && (*out)[*n - 1] == 0)
+        --*n;
+    return 0;
 }
 
 bool qb_image_has_bitmaps(const struct qb_image *img, struct qb_disk_bitmaps_ext *ext)

@@ -42,7 +42,7 @@ int qb_image_scan_entries(struct qb_io *io, const struct qb_image *img, uint64_t
                           uint32_t entries, const char *what, qb_entry_fn *fn, void *arg,
                           struct qb_err *err);
 
-/* Reads the refcount table likewise: one entry a refcount block. */
+/* Reads the refcount table likewise: one entry a refcount block, up to the last that is not 0. */
 int qb_image_read_reftable(struct qb_io *io, const struct qb_image *img, uint64_t **out, size_t *n,
                            struct qb_err *err);
 

@@ -6,6 +6,7 @@
 
 #define WINDOW_BYTES  (4u << 20)
 #define REQUEST_BYTES (1u << 20)
+#define WORTH_CUTTING 8192u /* bytes of a hole that a read leaves out */
 
 struct window {
     uint8_t *bytes;
@@ -58,14 +59,19 @@ static ssize_t fill(struct qb_io *io, const struct qb_image *img, struct window 
     w->n_reqs = 0;
     for (; n < w->n_tables && *next < end; ++*next) {
         uint64_t offset = tables[*next].offset;
-        bool empty = !offset || qb_file_is_hole(img->file, offset, cs);
+        uint8_t *to = w->bytes + n * cs;
+        struct qb_range part = {0};
 
-        if (empty && held_only)
+        if (offset)
+            part = qb_file_data_part(img->file, offset, cs);
+        if (part.first == part.end && held_only)
             continue;
-        if (empty)
-            memset(w->bytes + n * cs, 0, cs);
+        if (cs - (part.end - part.first) < WORTH_CUTTING)
+            part = (struct qb_range){offset, offset + cs};
         else
-            want(w, img->file, offset, w->bytes + n * cs, cs);
+            memset(to, 0, cs);
+        if (part.first < part.end)
+            want(w, img->file, part.first, to + (part.first - offset), part.end - part.first);
         w->which[n++] = *next;
     }
     if (qb_io_run(io, w->reqs, w->n_reqs) == 0)
