@@ -5,7 +5,10 @@
 
 #include "amend/plan.h"
 
-#define WINDOW_BYTES (2u << 20)
+#define WINDOW_BYTES   (2u << 20)
+#define WRITES_AT_ONCE 64u
+#define PAGE_BYTES     4096u
+#define GAP_BYTES      (32u << 10) /* a shorter run of zeros is cheaper written than left out */
 
 /* A buffer that fills from `base` on and goes to the file when it is full. */
 struct writer {
@@ -13,17 +16,54 @@ struct writer {
     struct qb_file *file;
     uint8_t *buf;
     uint64_t base, used, size; /* bytes */
+    bool sparse;               /* the file reads zero there: long runs of zeros are left out */
 };
+
+/* The end of the pages of zeros that begin at `at`. */
+static uint64_t zeros_end(const struct writer *w, uint64_t at)
+{
+    while (at < w->used && qb_all_zero(w->buf + at, QB_MIN(PAGE_BYTES, w->used - at)))
+        at += PAGE_BYTES;
+    return QB_MIN(at, w->used);
+}
+
+/* The end of the bytes from `at` on that are written in one go: the next long run of zeros. */
+static uint64_t bytes_end(const struct writer *w, uint64_t at)
+{
+    uint64_t end = at, zeros;
+
+    while (end < w->used) {
+        zeros = w->sparse ? zeros_end(w, end) : end;
+        if (zeros - end >= GAP_BYTES || (zeros > end && zeros == w->used))
+            break;
+        end = QB_MIN(QB_MAX(zeros, end + PAGE_BYTES), w->used);
+    }
+    return end;
+}
 
 static int writer_flush(struct writer *w, struct qb_err *err)
 {
-    struct qb_req req = {
-        .file = w->file, .op = QB_OP_WRITE, .offset = w->base, .len = w->used, .buf = w->buf};
+    struct qb_req reqs[WRITES_AT_ONCE];
+    uint64_t at = 0, end;
 
-    if (w->used == 0)
-        return 0;
-    if (qb_io_run(w->io, &req, 1))
-        return qb_io_fail(&req, "new metadata", err);
+    while (at < w->used) {
+        size_t n = 0;
+
+        for (; n < WRITES_AT_ONCE && at < w->used; at = end) {
+            at = w->sparse ? zeros_end(w, at) : at;
+            end = bytes_end(w, at);
+            if (end > at)
+                reqs[n++] = (struct qb_req){.file = w->file,
+                                            .op = QB_OP_WRITE,
+                                            .offset = w->base + at,
+                                            .len = end - at,
+                                            .buf = w->buf + at};
+        }
+        if (n && qb_io_run(w->io, reqs, n))
+            for (size_t i = 0; i < n; i++)
+                if (reqs[i].error)
+                    return qb_io_fail(&reqs[i], "new metadata", err);
+    }
     w->base += w->used;
     w->used = 0;
     return 0;
@@ -219,7 +259,10 @@ static int write_name(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
 int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file, struct qb_err *err)
 {
     uint64_t cs = plan->img->geom.cluster_size;
-    struct writer w = {.io = io, .file = file, .base = plan->base};
+    struct writer w = {.io = io,
+                       .file = file,
+                       .base = plan->base,
+                       .sparse = !file->is_block_device && plan->rq->zero_method <= QB_ZEROED_HOLE};
     int r;
 
     /* First the length: what was behind the image's end goes, what comes behind it reads zero, and
