@@ -5,6 +5,10 @@
 enum { LOCK_TIMEOUT_SECONDS = 60 };
 #define MEMORY_BYTES (UINT64_C(512) << 20)
 
+/* A punch takes a transaction of the file system, and often a discard of the disk, for each image:
+ * more than all the rest of a small amend. */
+#define PUNCH_MIN_BYTES (UINT64_C(257) << 10)
+
 void qb_batch_init(struct qb_batch *batch)
 {
     *batch = (struct qb_batch){
@@ -28,7 +32,9 @@ void qb_batch_free(struct qb_batch *batch)
 
 void qb_request_init(struct qb_request *request)
 {
-    *request = (struct qb_request){.verify = QB_VERIFY_METADATA, .memory_limit = MEMORY_BYTES};
+    *request = (struct qb_request){.verify = QB_VERIFY_METADATA,
+                                   .memory_limit = MEMORY_BYTES,
+                                   .punch_min = PUNCH_MIN_BYTES};
 }
 
 const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len)

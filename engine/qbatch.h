@@ -120,6 +120,7 @@ struct qb_request {
     bool fail_if_dirty; /* refuse a dirty image instead of repairing it */
     enum qb_verify verify;
     uint64_t memory_limit; /* bytes that planning one image may use; 0: 512 MiB */
+    uint64_t punch_min;    /* fewer freed bytes are left to the guest, not to the file system */
 };
 
 /* ---- what is found --------------------------------------------------------------------------- */

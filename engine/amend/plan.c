@@ -47,6 +47,10 @@ static int open_chain(struct qb_io *io, struct qb_plan *plan, struct qb_err *err
 
     if (!t->backing_name[0] || plan->chain.n)
         return 0;
+    if (plan->lent && !whole && !t->resize && !t->name_changes) {
+        plan->backing_size = qb_chain_size(plan->lent);
+        return 0;
+    }
     if (qb_chain_open(io, plan->img->file->path, plan->img->file, t->backing_name, t->backing_fmt,
                       whole, &plan->chain, err) < 0)
         return -1;
@@ -164,6 +168,17 @@ static int finish_punches(struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
+/* Giving back a few clusters can cost more than they are worth. */
+static void drop_small_punches(struct qb_plan *plan)
+{
+    uint64_t bytes = 0;
+
+    qb_vec_each (r, &plan->punches)
+        bytes += r->end - r->first;
+    if (QB_MIN(bytes, plan->img->file->allocated_at_open) < plan->rq->punch_min)
+        plan->punches.n = 0;
+}
+
 static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_clusters *clusters,
                        struct qb_err *err)
 {
@@ -188,6 +203,7 @@ static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_cluster
     for (size_t i = 0; i < plan->punches.n; i++)
         clusters->deallocated += (plan->punches.items[i].end - plan->punches.items[i].first) /
                                  plan->img->geom.cluster_size;
+    drop_small_punches(plan);
     return 0;
 }
 
@@ -249,12 +265,12 @@ static int plan_sector(struct qb_plan *plan, struct qb_err *err)
 }
 
 int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,
-                 const struct qb_target *target, struct qb_plan *plan, struct qb_clusters *clusters,
-                 struct qb_err *err)
+                 const struct qb_target *target, const struct qb_chain *lent, struct qb_plan *plan,
+                 struct qb_clusters *clusters, struct qb_err *err)
 {
     const struct qb_target *t = &plan->target;
 
-    *plan = (struct qb_plan){.img = img, .rq = rq, .target = *target};
+    *plan = (struct qb_plan){.img = img, .rq = rq, .target = *target, .lent = lent};
     plan->share_cap = SHARE_CAP;
     plan->edge.l1_keep = plan->edge.l1_size = img->header.l1_size;
     if (t->name_changes && t->backing_name[0] &&
