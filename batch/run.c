@@ -29,6 +29,7 @@ struct run {
     struct qb_sched *sched;
     struct qb_queue *queue;
     struct qb_graph *graph;
+    struct qb_lender *lender;
     struct qb_hold *hold;
     size_t *taken;        /* jobs of the next wave */
     double *locked_since; /* of each job; NULL until one waits for a lock */
@@ -44,6 +45,7 @@ static void close_run(struct run *r)
 {
     qb_hold_free(r->hold);
     qb_graph_free(r->graph);
+    qb_lender_free(r->lender);
     qb_queue_free(r->queue);
     qb_sched_close(r->sched);
     for (size_t i = 0; i < WAVES; i++)
@@ -127,6 +129,7 @@ static int make_wave(struct run *r, struct qb_wave *wave, struct qb_err *err)
                              .meter = r->listener->meter,
                              .sched = r->sched,
                              .graph = r->graph,
+                             .lender = r->lender,
                              .queue = r->queue,
                              .memory_limit = memory ? memory : MEMORY_DEFAULT,
                              .memory = &r->memory,
@@ -143,8 +146,9 @@ static int open_run(struct run *r, struct qb_err *err)
     r->queue = qb_queue_new(n);
     r->hold = qb_hold_new(n);
     r->graph = qb_graph_new(r->batch, r->queue, r->sched);
+    r->lender = qb_lender_new();
     r->taken = malloc(r->wave_max * sizeof(r->taken[0]));
-    if (!r->queue || !r->hold || !r->graph || !r->taken)
+    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->taken)
         return qb_fail_memory(err);
     for (size_t i = 0; i < WAVES; i++)
         if (make_wave(r, &r->waves[i], err) < 0)

@@ -105,6 +105,17 @@ static void put_off(struct qb_wave *w, struct qb_slot *s, enum qb_step why)
     step(w, s, why);
 }
 
+/* Only a downgrade needs the backing file without needing all that lies below it. */
+static void lend(struct qb_wave *w, struct qb_slot *s, const struct qb_info *info)
+{
+    const struct qb_job *job = &w->batch->jobs[s->job];
+
+    if (!(job->request.set & QB_KEY_COMPAT) || job->request.compat >= info->version)
+        return;
+    s->loan = qb_lend(w->lender, qb_sched_io(w->sched), job->path, info);
+    qb_amend_lend(s->amend, qb_loan_chain(s->loan));
+}
+
 static void order_one(struct qb_wave *w, struct qb_slot *s)
 {
     struct qb_result *r = qb_amend_result(s->amend);
@@ -118,6 +129,8 @@ static void order_one(struct qb_wave *w, struct qb_slot *s)
     } else {
         if (need->job != QB_NO_JOB && (need->must || !qb_queue_is_alone(w->queue, s->job)))
             put_off(w, s, QB_STEP_AFTER);
+        else
+            lend(w, s, &r->before);
         return;
     }
     r->status = QB_STATUS_FAILED;
@@ -324,6 +337,7 @@ void qb_wave_drop(struct qb_wave *w, struct qb_slot *s)
     atomic_fetch_sub(w->memory, s->memory);
     qb_amend_close(s->amend);
     s->amend = NULL;
+    qb_loan_end(qb_take(&s->loan));
     free(s->steps);
     s->steps = NULL;
 }

@@ -12,6 +12,7 @@
 
 #include "amend/amend.h"
 #include "batch/graph.h"
+#include "batch/lend.h"
 #include "batch/run.h"
 
 enum qb_step {
@@ -32,6 +33,7 @@ struct qb_slot {
     struct qb_amend *amend; /* NULL while it waits and when memory was short */
     char *steps;            /* the plan in words, when asked for */
     struct qb_need need;    /* with QB_STEP_AFTER */
+    struct qb_loan *loan;   /* its backing file; may be NULL */
     dev_t dev;              /* of the file system; only with a limit for each of them */
     double busy_seconds;    /* spent on this image, not on its neighbours */
     size_t memory;          /* bytes that its plan holds */
@@ -45,6 +47,7 @@ struct qb_wave {
     struct qb_meter *meter; /* may be NULL */
     struct qb_sched *sched;
     struct qb_graph *graph;
+    struct qb_lender *lender;
     const struct qb_queue *queue;
     uint64_t memory_limit;
     atomic_uint_fast64_t *memory; /* bytes that all plans hold, those of other waves included */

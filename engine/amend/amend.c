@@ -16,6 +16,7 @@ struct qb_amend {
     struct qb_plan plan;
     bool have_plan;
     const struct qb_request *rq;
+    const struct qb_chain *lent;
     struct qb_result result;
     bool flipped;
     bool released; /* only the result is left */
@@ -114,6 +115,11 @@ int qb_amend_open(struct qb_amend *a, struct qb_io *io, bool dry_run, struct qb_
     return r < 0 ? failed(a) : 0;
 }
 
+void qb_amend_lend(struct qb_amend *a, const struct qb_chain *chain)
+{
+    a->lent = chain;
+}
+
 int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request *request)
 {
     double start = now_seconds();
@@ -130,7 +136,8 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
         r = qb_image_read_snapshots(io, &a->img, err);
     if (r == 0 && target.any) {
         a->have_plan = true;
-        r = qb_plan_make(io, &a->img, request, &target, &a->plan, &a->result.clusters, err);
+        r = qb_plan_make(io, &a->img, request, &target, a->lent, &a->plan, &a->result.clusters,
+                         err);
     }
     a->result.plan_seconds += now_seconds() - start;
     if (r < 0)

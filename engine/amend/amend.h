@@ -25,6 +25,11 @@ void qb_amend_release(struct qb_amend *a);
  * header.  `file` (may be NULL) is taken over instead of opening the path: for tests. */
 int qb_amend_open(struct qb_amend *a, struct qb_io *io, bool dry_run, struct qb_file *file);
 
+/* Before planning: the backing file that the image's header names is open, and locked for a reader,
+ * in `chain` until the amend is closed, so that it need not be opened again for its size. */
+struct qb_chain;
+void qb_amend_lend(struct qb_amend *a, const struct qb_chain *chain);
+
 /* Reads what the request needs and compiles the plan.  The request must outlive the amend.  On
  * success status is unchanged (the image is as wanted; nothing is left to do but close) or
  * would_change (there is a plan). */

@@ -75,8 +75,9 @@ struct qb_plan {
     /* what the steps refer to */
     struct qb_census census;
     struct qb_edge edge;
-    struct qb_chain chain; /* the target's backing chain; n = 0 when not needed */
-    uint64_t backing_size; /* bytes that the target's backing file covers; 0 without one */
+    struct qb_chain chain;       /* the target's backing chain; n = 0 when not needed */
+    const struct qb_chain *lent; /* see qb_plan_make */
+    uint64_t backing_size;       /* bytes that the target's backing file covers; 0 without one */
     QB_VEC(struct qb_out_table) outs; /* in host order of their sources */
     uint32_t *out_of;        /* one a census table: 1 + index of the out that replaces it */
     uint8_t *gone;           /* one a census table: nothing names it any more */
@@ -93,11 +94,12 @@ struct qb_plan {
     bool recheck_copied; /* some cluster became singly referenced */
 };
 
-/* Compiles the plan.  Every refusal is here; nothing is written.  `clusters` is filled when the
- * tables were read.  Free the plan in every case. */
+/* Compiles the plan.  Every refusal is here; nothing is written.  `lent` is the backing file of the
+ * image as it is, opened by somebody else, or NULL.  `clusters` is filled when the tables were
+ * read. Free the plan in every case. */
 int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,
-                 const struct qb_target *target, struct qb_plan *plan, struct qb_clusters *clusters,
-                 struct qb_err *err);
+                 const struct qb_target *target, const struct qb_chain *lent, struct qb_plan *plan,
+                 struct qb_clusters *clusters, struct qb_err *err);
 void qb_plan_free(struct qb_plan *plan);
 
 /* Drops everything that only the append epoch needs. */
