@@ -6,6 +6,7 @@
 #include "amend/plan.h"
 
 #define WINDOW_BYTES   (2u << 20)
+#define START_BYTES    (1u << 20) /* so many are worth sending to the disk at once */
 #define WRITES_AT_ONCE 64u
 #define PAGE_BYTES     4096u
 #define GAP_BYTES      (32u << 10) /* a shorter run of zeros is cheaper written than left out */
@@ -64,6 +65,8 @@ static int writer_flush(struct writer *w, struct qb_err *err)
                 if (reqs[i].error)
                     return qb_io_fail(&reqs[i], "new metadata", err);
     }
+    if (w->used >= START_BYTES)
+        qb_file_start_writeback(w->file, w->base, w->used);
     w->base += w->used;
     w->used = 0;
     return 0;
@@ -129,10 +132,10 @@ static int write_tables(struct writer *w, struct qb_plan *plan, size_t first, si
     if (!list)
         return qb_fail_memory(err);
     for (size_t i = first; i < end; i++) {
-        size_t source = plan->outs.items[plan->steps.items[i].index].source;
+        const struct qb_out_table *out = &plan->outs.items[plan->steps.items[i].index];
 
-        if (source != QB_NO_TABLE)
-            list[i - first].offset = plan->census.tables.items[source].offset;
+        if (out->source != QB_NO_TABLE && out->keep_end)
+            list[i - first].offset = plan->census.tables.items[out->source].offset;
     }
     return qb_tables_scan(w->io, plan->img, &tables, 0, tables.n, fill_table, &run, err);
 }

@@ -62,6 +62,36 @@ void qb_out_base(const struct qb_plan *plan, const struct qb_out_table *out, con
         qb_l2_put(g, table, out->copy_entry, plan->copy_offset);
 }
 
+/* Whether all entries of a block from `i` on get a cluster where they are zero clusters. */
+static bool block_needs_clusters(const struct qb_plan *plan, const struct qb_out_table *out,
+                                 uint64_t i)
+{
+    return !out->deferred && qb_out_needs_cluster(plan, out, i) &&
+           qb_out_needs_cluster(plan, out, i + QB_L2_BLOCK - 1);
+}
+
+/* Blocks that are all zero clusters, or hold nothing, as most are: false where this one is not. */
+static bool fill_block(const struct qb_plan *plan, const struct qb_out_table *out, uint64_t i,
+                       struct qb_cursor *c, uint8_t *table)
+{
+    const struct qb_geom *g = &plan->img->geom;
+    int zeros = qb_l2_plain_zeros(g, table, i);
+    uint64_t entry;
+
+    if (zeros == 0)
+        return true;
+    if (zeros != QB_L2_BLOCK || plan->rq->zero_clusters == QB_ZERO_SHARE ||
+        !block_needs_clusters(plan, out, i))
+        return false;
+    entry = plan->zero_base + c->cluster * g->cluster_size;
+    if (out->active && out->refs == 1) /* as the clusters themselves are counted */
+        entry |= QB_ENTRY_COPIED;
+    for (unsigned k = 0; k < QB_L2_BLOCK; k++)
+        qb_l2_put(g, table, i + k, entry + k * g->cluster_size);
+    c->cluster += QB_L2_BLOCK;
+    return true;
+}
+
 void qb_out_fill(struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
                  uint8_t *table)
 {
@@ -70,9 +100,15 @@ void qb_out_fill(struct qb_plan *plan, const struct qb_out_table *out, const uin
 
     qb_out_base(plan, out, source, table);
     for (uint64_t i = 0; i < g->l2_entries; i++) {
-        uint64_t entry = qb_l2_get(g, table, i, 0);
-        enum qb_kind kind = qb_l2_kind(g, entry);
+        uint64_t entry;
+        enum qb_kind kind;
 
+        if (i % QB_L2_BLOCK == 0 && qb_out_expands(plan) && fill_block(plan, out, i, &c, table)) {
+            i += QB_L2_BLOCK - 1;
+            continue;
+        }
+        entry = qb_l2_get(g, table, i, 0);
+        kind = qb_l2_kind(g, entry);
         if (qb_out_expands(plan) && (kind == QB_ZERO_PLAIN || kind == QB_ZERO_ALLOCATED)) {
             entry = 0;
             if (qb_out_needs_cluster(plan, out, i))

@@ -29,6 +29,12 @@ static int replace_table(struct qb_plan *plan, size_t source, struct qb_err *err
 {
     struct qb_out_table out = plain_out(plan, source);
 
+    /* A table of nothing but plain zero clusters need not be read again to be written. */
+    if (plan->census.notes[source].zero_plain == plan->img->geom.l2_entries) {
+        out.keep_end = 0;
+        out.zero_end = plan->img->geom.l2_entries;
+    }
+
     if (!qb_vec_push(&plan->outs, out))
         return qb_fail_memory(err);
     plan->out_of[source] = (uint32_t)plan->outs.n;

@@ -54,6 +54,16 @@ static int compare_one(struct compare *m, uint64_t cluster, uint64_t disk, uint6
     return disk && !count ? note_leak(c, cluster, err) : 0;
 }
 
+/* Whether one count holds for the whole span, and nothing but that count is to be looked at. */
+static bool is_plain_span(const struct compare *m, const struct qb_count_page *p, uint64_t from,
+                          uint64_t to)
+{
+    if (!p || p->cells || to > m->file_clusters || (from | to) % 8 != 0)
+        return false;
+    return !(p->marks & QB_MARK_OVERLAP) && !((p->marks & QB_MARK_COPIED) && p->count != 1) &&
+           !((p->marks & QB_MARK_PLAIN) && p->count == 1);
+}
+
 static int compare_span(struct compare *m, const uint8_t *block, size_t index, uint64_t from,
                         uint64_t to, struct qb_err *err)
 {
@@ -65,6 +75,11 @@ static int compare_span(struct compare *m, const uint8_t *block, size_t index, u
     if (!p && qb_all_zero(block + ((from - base) << g->refcount_order) / 8,
                           ((to - from) << g->refcount_order) / 8))
         return 0;
+    if (is_plain_span(m, p, from, to) &&
+        qb_refcount_all(block, from - base, to - from, g->refcount_order, p->count)) {
+        m->counted_end = p->count ? QB_MAX(m->counted_end, to) : m->counted_end;
+        return 0;
+    }
     for (uint64_t cluster = from; cluster < to; cluster++) {
         unsigned at = cluster % QB_PAGE_COUNTS;
         uint64_t disk = qb_refcount_get(block, cluster - base, g->refcount_order);

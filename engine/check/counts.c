@@ -358,8 +358,7 @@ static void render_runs(struct qb_counts *c, uint64_t first, uint64_t end, unsig
         const struct qb_count_run *run = &c->runs.items[r];
         uint64_t from = QB_MAX(run->first, first), to = QB_MIN(run->end, end);
 
-        for (uint64_t i = from; i < to; i++)
-            qb_refcount_put(block, i - first, order, run->count);
+        qb_refcount_fill(block, from - first, to - from, order, run->count);
     }
 }
 
@@ -372,6 +371,11 @@ void qb_counts_render(struct qb_counts *c, uint64_t first, uint64_t n, unsigned 
     for (uint64_t at = first; at < first + n; at = stop) {
         struct qb_count_page *p = page_span(c, at, first + n, &stop);
 
+        if (p && !p->cells) {
+            if (p->count)
+                qb_refcount_fill(block, at - first, stop - at, order, p->count);
+            continue;
+        }
         for (uint64_t i = at; p && i < stop; i++) {
             uint64_t count = qb_page_count(p, i % QB_PAGE_COUNTS);
 
@@ -388,7 +392,7 @@ uint64_t qb_counts_max(struct qb_counts *c, uint64_t *cluster)
     uint64_t max = 0;
 
     for (size_t n = 0; n < c->n_pages; n++)
-        for (unsigned i = 0; i < QB_PAGE_COUNTS; i++)
+        for (unsigned i = 0; i < (pages[n]->cells ? QB_PAGE_COUNTS : 1); i++)
             if (qb_page_count(pages[n], i) > max) {
                 max = qb_page_count(pages[n], i);
                 *cluster = pages[n]->number * QB_PAGE_COUNTS + i;
@@ -405,9 +409,12 @@ uint64_t qb_counts_end(const struct qb_counts *c)
 {
     uint64_t end = c->runs.n ? c->runs.items[c->runs.n - 1].end : 0;
 
-    for (size_t s = 0; s < c->n_slots; s++)
-        for (unsigned i = 0; c->slots[s] && i < QB_PAGE_COUNTS; i++)
-            if (qb_page_count(c->slots[s], i))
-                end = QB_MAX(end, c->slots[s]->number * QB_PAGE_COUNTS + i + 1);
+    for (size_t s = 0; s < c->n_slots; s++) {
+        const struct qb_count_page *p = c->slots[s];
+
+        for (unsigned i = QB_PAGE_COUNTS; p && i > 0 && p->number * QB_PAGE_COUNTS + i > end; i--)
+            if (qb_page_count(p, i - 1))
+                end = p->number * QB_PAGE_COUNTS + i;
+    }
     return end;
 }

@@ -143,13 +143,18 @@ static int count_entries(void *arg, size_t index, const uint8_t *table, struct q
     const struct qb_table *t = &c->tables.items[index];
     struct qb_table_note *note = &c->notes[index];
     uint64_t n = 1;
-    int r = 0;
+    int r = 0, zeros;
 
     for (uint64_t i = 0; r == 0 && i < g->l2_entries; i += n) {
-        uint64_t entry = qb_l2_get(g, table, i, 0);
-        uint64_t at = t->offset + i * g->l2_entry_size;
+        uint64_t entry, at = t->offset + i * g->l2_entry_size;
         enum qb_kind kind;
 
+        if (i % QB_L2_BLOCK == 0 && (zeros = qb_l2_plain_zeros(g, table, i)) >= 0) {
+            note->zero_plain += (uint32_t)zeros;
+            n = QB_L2_BLOCK;
+            continue;
+        }
+        entry = qb_l2_get(g, table, i, 0);
         n = 1;
         if (entry <= QB_ENTRY_ZERO && g->l2_entry_size == 8) {
             note->zero_plain += (uint32_t)entry; /* 0 or the zero flag alone */

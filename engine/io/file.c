@@ -191,6 +191,12 @@ struct qb_range qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_
     return part;
 }
 
+void qb_file_start_writeback(const struct qb_file *file, uint64_t offset, uint64_t len)
+{
+    if (!file->mem)
+        sync_file_range(file->fd, (off_t)offset, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 uint64_t qb_file_allocated(const struct qb_file *file)
 {
     struct stat st;

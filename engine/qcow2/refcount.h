@@ -3,6 +3,8 @@
 #ifndef QB_QCOW2_REFCOUNT_H
 #define QB_QCOW2_REFCOUNT_H
 
+#include <stdbool.h>
+
 #include "base/be.h"
 
 static inline uint64_t qb_refcount_max(unsigned order)
@@ -57,5 +59,11 @@ static inline void qb_refcount_put(uint8_t *block, uint64_t i, unsigned order, u
         *(be64 *)(void *)(block + i * 8) = be64_of(value);
     }
 }
+
+/* Whether the n entries from `i` on are all `value`; i and n are multiples of 8. */
+bool qb_refcount_all(const uint8_t *block, uint64_t i, uint64_t n, unsigned order, uint64_t value);
+
+/* Sets n entries that are zero so far, from any `i` on. */
+void qb_refcount_fill(uint8_t *block, uint64_t i, uint64_t n, unsigned order, uint64_t value);
 
 #endif

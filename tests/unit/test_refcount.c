@@ -75,6 +75,25 @@ static void largest_counts_come_back(void)
     }
 }
 
+/* A run is set and told apart from one with a single entry that differs, at its every place. */
+static void runs_are_set_and_recognised(void)
+{
+    for (unsigned order = 0; order <= 6; order++) {
+        uint64_t n = 512 * 8 >> order, value = qb_refcount_max(order) & 0x0102030405060701;
+
+        for (uint64_t odd = 8; odd < n; odd += 1 + n / 16) {
+            uint8_t block[512] = {0};
+
+            qb_refcount_fill(block, 8, n - 8, order, value);
+            CU_ASSERT_TRUE(qb_refcount_all(block, 8, n - 8, order, value));
+            CU_ASSERT_TRUE(qb_refcount_all(block, 0, 8, order, 0));
+            CU_ASSERT_FALSE(qb_refcount_all(block, 0, n, order, value));
+            block[(odd << order) / 8] ^= (uint8_t)(1u << (odd << order) % 8);
+            CU_ASSERT_FALSE(qb_refcount_all(block, 8, n - 8, order, value));
+        }
+    }
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -82,6 +101,7 @@ int main(void)
         UNIT(counts_stand_where_the_specification_says),
         UNIT(counts_of_every_width_come_back),
         UNIT(largest_counts_come_back),
+        UNIT(runs_are_set_and_recognised),
     };
 
     return unit_main("refcount", tests, UNIT_COUNT(tests));
