@@ -31,6 +31,14 @@ static void add_value_key(struct bench_scene *s, const char *name, enum bench_pa
 
 /* ---- the bare I/O ---------------------------------------------------------------------------- */
 
+/* Bytes of each table that hold entries, in pages of the file system. */
+static uint64_t table_used(const struct bench_layout *l)
+{
+    uint64_t entries = QB_MIN(l->guest_clusters, l->l2_entries);
+
+    return QB_MIN(qb_round_up(entries * 8, 4096), l->shape.cluster_size);
+}
+
 static void read_tables(struct bench_scene *s)
 {
     uint64_t cs = s->image.shape.cluster_size;
@@ -39,6 +47,7 @@ static void read_tables(struct bench_scene *s)
     s->limit.tables_step = s->image.shape.scatter * cs;
     s->limit.tables = s->image.tables;
     s->limit.table_size = cs;
+    s->limit.table_used = table_used(&s->image);
 }
 
 static void read_blocks(struct bench_scene *s)
@@ -51,6 +60,7 @@ static void append_clusters(struct bench_scene *s, uint64_t clusters)
 {
     s->limit.append_at = s->image.end * s->image.shape.cluster_size;
     s->limit.append_size = clusters * s->image.shape.cluster_size;
+    s->limit.append_used = s->image.shape.cluster_size;
     s->limit.flip = 1;
 }
 
@@ -76,6 +86,8 @@ static void expand_io(struct bench_scene *s)
     s->limit.zeros = V(ZERO_METHOD) == BENCH_ZERO_FALLOC  ? BENCH_LIMIT_FALLOC
                      : V(ZERO_METHOD) == BENCH_ZERO_WRITE ? BENCH_LIMIT_WRITE
                                                           : BENCH_LIMIT_HOLE;
+    if (s->limit.zeros == BENCH_LIMIT_HOLE) /* else the space of all of them is asked for */
+        s->limit.append_used = table_used(l);
 }
 
 /* ---- the work -------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* The physical limit that a run is held against: nothing but the reads and writes that the work
- * needs, with its barriers, and no thought.  One file:
+ * needs, with its barriers, and no thought: of tables that hold little, the pages that do.  One
+ * file:
  *
  *     open, read 4 KiB, read the tables, append as many new ones, set the size, fdatasync,
  *     write sector 0, fdatasync

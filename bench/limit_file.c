@@ -34,6 +34,16 @@ static int read_range(int fd, uint64_t at, uint64_t bytes, void *buf)
     return 0;
 }
 
+/* Tables that hold little: the start of each. */
+static int read_starts(const struct bench_limit *l, int fd, void *buf)
+{
+    int r = 0;
+
+    for (uint64_t t = 0; r == 0 && t < l->tables; t++)
+        r = read_range(fd, l->tables_at + t * l->tables_step, l->table_used, buf);
+    return r;
+}
+
 static int write_range(int fd, uint64_t at, uint64_t bytes, const void *buf)
 {
     while (bytes) {
@@ -96,7 +106,20 @@ static int read_tables(const struct bench_limit *l, int fd, void *buf)
 {
     if (l->tables && l->tables_step != l->table_size)
         return read_scattered(l, fd);
+    if (l->table_used < l->table_size)
+        return read_starts(l, fd, buf);
     return read_range(fd, l->tables_at, l->tables * l->table_size, buf);
+}
+
+static int write_tables(const struct bench_limit *l, int fd, const void *buf)
+{
+    int r = 0;
+
+    if (l->append_used >= l->table_size)
+        return write_range(fd, l->append_at, l->append_size, buf);
+    for (uint64_t at = 0; r == 0 && at < l->append_size; at += l->table_size)
+        r = write_range(fd, l->append_at + at, l->append_used, buf);
+    return r;
 }
 
 /* ---- the phases of one file ------------------------------------------------------------------ */
@@ -132,7 +155,7 @@ int bench_limit_append(const struct bench_limit *l, const char *path, int fd, vo
         return -1;
     if (l->append_size) /* what is written does not matter, only that it is not what was read */
         memset(buf, 0, QB_MIN(l->append_size, BENCH_LIMIT_PIECE));
-    if (write_range(fd, l->append_at, l->append_size, buf) < 0)
+    if (write_tables(l, fd, buf) < 0)
         return -1;
     return l->grow_to ? zero_tail(l, path, fd, buf) : 0;
 }

@@ -168,15 +168,15 @@ static int write_block(struct writer *w, struct qb_plan *plan, size_t index, str
     return 0;
 }
 
-static int write_reftable(struct writer *w, struct qb_plan *plan, struct qb_err *err)
+static int write_reftable(struct writer *w, struct qb_plan *plan, uint64_t len, struct qb_err *err)
 {
-    QB_AUTO(qb_buf) be64 *table = calloc(plan->reftable_n, sizeof(*table));
+    QB_AUTO(qb_buf) be64 *table = calloc(1, len);
 
     if (!table)
         return qb_fail_memory(err);
     for (size_t i = 0; i < plan->reftable_n; i++)
         table[i] = be64_of(plan->reftable[i]);
-    return writer_put(w, (uint8_t *)table, 8 * plan->reftable_n, plan->img->geom.cluster_size, err);
+    return writer_put(w, (uint8_t *)table, len, plan->img->geom.cluster_size, err);
 }
 
 static int write_steps(struct writer *w, struct qb_plan *plan, struct qb_err *err)
@@ -204,7 +204,7 @@ static int write_steps(struct writer *w, struct qb_plan *plan, struct qb_err *er
             r = write_block(w, plan, s->index, err);
             break;
         case QB_STEP_REFTABLE:
-            r = write_reftable(w, plan, err);
+            r = write_reftable(w, plan, s->len, err);
             break;
         }
         i = end;

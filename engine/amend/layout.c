@@ -324,8 +324,9 @@ static int place_blocks(struct layout *l, struct qb_err *err)
     uint64_t end = stretch_end(l), cs = cluster_size(l);
     struct qb_step table = {.kind = QB_STEP_REFTABLE, .what = "refcount table"};
 
-    plan->reftable_n = l->reftable_clusters * cs / 8;
-    plan->reftable = calloc(plan->reftable_n, sizeof(*plan->reftable));
+    plan->reftable_n = QB_MAX(plan->touched_n, plan->census.reftable_n);
+    plan->reftable_n = QB_MIN(plan->reftable_n, l->reftable_clusters * cs / 8);
+    plan->reftable = calloc(plan->reftable_n + 1, sizeof(*plan->reftable));
     if (!plan->reftable)
         return qb_fail_memory(err);
     for (uint64_t i = 0; i < plan->reftable_n; i++) {
@@ -342,7 +343,7 @@ static int place_blocks(struct layout *l, struct qb_err *err)
     }
     plan->target.header.reftable_offset = l->at;
     plan->target.header.reftable_clusters = (uint32_t)l->reftable_clusters;
-    return add_step(l, table, plan->reftable_n * 8, 1, err);
+    return add_step(l, table, l->reftable_clusters * cs, 1, err);
 }
 
 static int place_zeros(struct layout *l, struct qb_err *err)

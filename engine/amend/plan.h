@@ -87,7 +87,7 @@ struct qb_plan {
     QB_VEC(uint64_t) shared; /* zero_clusters=share: references of each shared cluster */
     uint64_t copy_offset;    /* where the edge's copied cluster goes; set by the layout */
     uint64_t *l1_moved;      /* one a layer: where its L1 table goes, 0 = stays; owned */
-    uint64_t *reftable;      /* the new refcount table; owned */
+    uint64_t *reftable;      /* the new refcount table, up to its last block; owned */
     size_t reftable_n;
     uint8_t *touched; /* one a refcount block: counts that it describes change */
     size_t touched_n;
