@@ -2,12 +2,16 @@
  *
  * Few files are synced one by one, many in flight.  Many files of one local file system are cheaper
  * as one syncfs, whose result then holds for each of them; a kernel that keeps write errors from
- * syncfs (before 5.17, in part or whole) is not trusted with it.
+ * syncfs (before 5.17, in part or whole) is not trusted with it.  Nor is it called while the host
+ * holds much that was never ours to write: it would wait for all of a neighbour's data.
  *
  * The fd that syncfs is called on reports what failed since it was opened, so all files of a
  * barrier must have been opened before the first of them was written: a wave's phases see to it. */
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -19,6 +23,7 @@
 #endif
 
 #define MANY_FILES    8
+#define MUCH_KIB      (512u << 10) /* dirty, in all of the host; a wave of ours is rarely as much */
 #define SYNCS_AT_ONCE 128
 #define TO_DO         (-1)
 
@@ -30,6 +35,26 @@ static bool syncfs_tells_errors(void)
     if (uname(&u) < 0 || sscanf(u.release, "%d.%d", &major, &minor) != 2)
         return false;
     return major > 5 || (major == 5 && minor >= 17);
+}
+
+/* The number behind `name` in a text like that of /proc/meminfo, KiB; 0 when it is not there. */
+static unsigned long kib_of(const char *text, const char *name)
+{
+    const char *at = strstr(text, name);
+
+    return at ? strtoul(at + strlen(name), NULL, 10) : 0;
+}
+
+static bool host_is_dirty(void)
+{
+    char text[4096];
+    int fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+    if (fd >= 0)
+        close(fd);
+    text[QB_MAX(n, 0)] = '\0';
+    return kib_of(text, "\nDirty:") + kib_of(text, "\nWriteback:") > MUCH_KIB;
 }
 
 static bool is_local_fs(const struct qb_file *file)
@@ -77,7 +102,7 @@ static bool worth_syncfs(struct qb_file *const *files, size_t n, size_t leader, 
         return true;
     for (i = leader; i < n && group < MANY_FILES; i++)
         group += in_group(files[i], files[leader]);
-    return group >= MANY_FILES && is_local_fs(files[leader]);
+    return group >= MANY_FILES && is_local_fs(files[leader]) && !host_is_dirty();
 }
 
 /* Syncs whole file systems where that pays, and leaves TO_DO with the files it did not cover. */
