@@ -10,6 +10,8 @@
 #include "base/own.h"
 #include "batch/lanes.h"
 
+enum { FETCHED_AT_ONCE = 64, HEADER_PAGE = 4096 };
+
 static double now(void)
 {
     struct timespec t;
@@ -82,6 +84,11 @@ static void find_filesystem(void *arg, struct qb_io *io, size_t i)
         w->slots[i].dev = st.st_dev;
 }
 
+static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    step(w, s, qb_amend_read_header(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_OPENED);
+}
+
 static void open_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
@@ -91,11 +98,50 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
     if (stopped(w))
         return;
     s->amend = qb_amend_new(w->batch->jobs[s->job].path);
-    if (!s->amend || qb_amend_open(s->amend, io, w->options->dry_run, NULL) < 0)
+    if (!s->amend || qb_amend_open_file(s->amend, w->options->dry_run) < 0)
         step(w, s, QB_STEP_OVER);
+    else if (qb_file_is_cached(qb_amend_file(s->amend)))
+        read_header(w, s, io);
     else
-        step(w, s, QB_STEP_OPENED);
+        step(w, s, QB_STEP_COLD);
     s->busy_seconds += now() - from;
+}
+
+/* Headers that are not in memory: a worker reads many at once, so that the disk has work in all its
+ * queues.  What it reads here is only to be at hand for read_header. */
+static void fetch_some(void *arg, struct qb_io *io, size_t share)
+{
+    struct qb_wave *w = arg;
+    struct qb_req reqs[FETCHED_AT_ONCE];
+    QB_AUTO(qb_buf) char *pages = malloc(sizeof(reqs) / sizeof(reqs[0]) * HEADER_PAGE);
+    size_t first = share * FETCHED_AT_ONCE, end = QB_MIN(first + FETCHED_AT_ONCE, w->n), n = 0;
+
+    for (size_t i = first; pages && i < end; i++) {
+        struct qb_file *file =
+            w->slots[i].step == QB_STEP_COLD ? qb_amend_file(w->slots[i].amend) : NULL;
+
+        if (!file)
+            continue;
+        reqs[n] = (struct qb_req){.file = file,
+                                  .op = QB_OP_READ,
+                                  .len = QB_MIN(file->size, (uint64_t)HEADER_PAGE),
+                                  .buf = pages + n * HEADER_PAGE};
+        n++;
+    }
+    qb_io_run(io, reqs, n);
+    for (size_t i = first; i < end; i++)
+        if (w->slots[i].step == QB_STEP_COLD)
+            read_header(w, &w->slots[i], io);
+}
+
+static void fetch_cold(struct qb_wave *w)
+{
+    size_t cold = 0;
+
+    for (size_t i = 0; i < w->n; i++)
+        cold += w->slots[i].step == QB_STEP_COLD;
+    if (cold > 0)
+        qb_sched_each(w->sched, qb_div_up(w->n, FETCHED_AT_ONCE), fetch_some, w);
 }
 
 static void put_off(struct qb_wave *w, struct qb_slot *s, enum qb_step why)
@@ -256,6 +302,7 @@ void qb_wave_prepare(struct qb_wave *w)
     if (w->batch->limits.jobs_per_filesystem && w->n > 0)
         qb_sched_each(w->sched, w->n, find_filesystem, w);
     each(w, open_one);
+    fetch_cold(w);
     for (size_t i = 0; i < w->n; i++)
         if (w->slots[i].step == QB_STEP_OPENED)
             order_one(w, &w->slots[i]);

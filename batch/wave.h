@@ -17,6 +17,7 @@
 
 enum qb_step {
     QB_STEP_WAITS, /* not opened yet */
+    QB_STEP_COLD,  /* opened, but its header is still on the disk */
     QB_STEP_OPENED,
     QB_STEP_PLANNED,  /* there is something to write */
     QB_STEP_APPENDED, /* and needs a barrier before its flip */

@@ -85,34 +85,44 @@ static int failed(struct qb_amend *a)
     return -1;
 }
 
-static int open_image(struct qb_amend *a, struct qb_io *io, bool dry_run)
+int qb_amend_open_file(struct qb_amend *a, bool dry_run)
 {
+    double start = now_seconds();
     struct qb_err *err = &a->result.err;
+    int r = 0;
 
-    if (a->file.fd < 0 && !a->file.mem && qb_file_open(a->path, !dry_run, &a->file, err) < 0)
-        return -1;
+    if (a->file.fd < 0 && !a->file.mem)
+        r = qb_file_open(a->path, !dry_run, &a->file, err);
     a->result.file_size_before = a->result.file_size_after = a->file.size;
-    /* The header counts only once the locks are held. */
-    if (qb_file_lock(&a->file, true, err) < 0 || qb_image_open(io, &a->file, &a->img, err) < 0)
-        return -1;
-    a->have_image = true;
-    qb_image_info(&a->img, &a->result.before);
-    return 0;
+    if (r == 0)
+        r = qb_file_lock(&a->file, true, err);
+    a->result.open_seconds += now_seconds() - start;
+    return r < 0 ? failed(a) : 0;
+}
+
+int qb_amend_read_header(struct qb_amend *a, struct qb_io *io)
+{
+    double start = now_seconds();
+    int r = qb_image_open(io, &a->file, &a->img, &a->result.err);
+
+    if (r == 0) {
+        a->have_image = true;
+        qb_image_info(&a->img, &a->result.before);
+    }
+    a->result.open_seconds += now_seconds() - start;
+    return r < 0 ? failed(a) : 0;
 }
 
 int qb_amend_open(struct qb_amend *a, struct qb_io *io, bool dry_run, struct qb_file *file)
 {
-    double start = now_seconds();
-    int r;
-
     if (file) {
         a->file = *file;
         memset(file, 0, sizeof(*file));
         file->fd = -1;
     }
-    r = open_image(a, io, dry_run);
-    a->result.open_seconds += now_seconds() - start;
-    return r < 0 ? failed(a) : 0;
+    if (qb_amend_open_file(a, dry_run) < 0)
+        return -1;
+    return qb_amend_read_header(a, io);
 }
 
 void qb_amend_lend(struct qb_amend *a, const struct qb_chain *chain)

@@ -21,8 +21,13 @@ void qb_amend_close(struct qb_amend *a); /* closes the file, drops its locks, fr
  * qb_amend_close may follow. */
 void qb_amend_release(struct qb_amend *a);
 
-/* Opens and locks the image (read-only for a dry run, with the locks all the same) and decodes its
- * header.  `file` (may be NULL) is taken over instead of opening the path: for tests. */
+/* Opens and locks the image (read-only for a dry run, with the locks all the same). */
+int qb_amend_open_file(struct qb_amend *a, bool dry_run);
+
+/* Decodes the header, which counts only now that the locks are held. */
+int qb_amend_read_header(struct qb_amend *a, struct qb_io *io);
+
+/* Both.  `file` (may be NULL) is taken over instead of opening the path: for tests. */
 int qb_amend_open(struct qb_amend *a, struct qb_io *io, bool dry_run, struct qb_file *file);
 
 /* Before planning: the backing file that the image's header names is open, and locked for a reader,

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static int refuse_kind(mode_t mode, struct qb_err *err)
@@ -189,6 +190,15 @@ struct qb_range qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_
     if (end < part.end && qb_file_is_hole(file, end, part.end - end))
         part.end = end;
     return part;
+}
+
+bool qb_file_is_cached(const struct qb_file *file)
+{
+    char byte;
+    struct iovec one = {&byte, 1};
+
+    /* A kernel or file system that does not know the flag has not said EAGAIN. */
+    return file->mem || preadv2(file->fd, &one, 1, 0, RWF_NOWAIT) >= 0 || errno != EAGAIN;
 }
 
 void qb_file_start_writeback(const struct qb_file *file, uint64_t offset, uint64_t len)
