@@ -63,7 +63,9 @@ static unsigned open_workers(struct qb_sched *s, enum qb_io_kind kind)
 #pragma omp single
         got = (unsigned)omp_get_num_threads();
         qb_topo_bind(s->topo, me);
-        qb_io_open(kind, &s->workers[me].io, &s->workers[me].fell_back, &s->workers[me].err);
+        if (qb_io_open(kind, &s->workers[me].io, &s->workers[me].fell_back, &s->workers[me].err) ==
+            0)
+            qb_io_set_window(s->workers[me].io, qb_topo_window(s->topo));
     }
     return got;
 }

@@ -240,6 +240,18 @@ static int choose_seats(struct survey *s, const struct qb_topo_options *o,
     return r;
 }
 
+/* A quarter of what each core has of the last cache: source, result and counts are in it too. */
+static uint64_t window(const struct qb_topo_choice *c)
+{
+    const struct qb_topo_cache *last = c->n_caches ? &c->caches[c->n_caches - 1] : NULL;
+    uint64_t share = last ? last->bytes * last->count / QB_MAX(c->cores, 1) / 4 : QB_WINDOW_BYTES;
+    uint64_t bytes = QB_WINDOW_LEAST;
+
+    while (bytes * 2 <= share && bytes < QB_WINDOW_BYTES)
+        bytes *= 2;
+    return bytes;
+}
+
 int qb_topo_choose(struct hwloc_topology *t, const struct qb_topo_options *o,
                    struct qb_topo_choice *out)
 {
@@ -256,6 +268,7 @@ int qb_topo_choose(struct hwloc_topology *t, const struct qb_topo_options *o,
         r = seat_workers(o, out);
     }
     close_survey(&s);
+    out->window_bytes = window(out);
     return r;
 }
 

@@ -79,7 +79,8 @@ struct qb_topo_choice {
     char *disk_nodes; /* the NUMA nodes of the disks, "0" or "0-1"; NULL: not known */
     enum qb_topo_bind bind;
     struct qb_topo_worker *workers;
-    unsigned n_workers; /* at least 1 */
+    unsigned n_workers;    /* at least 1 */
+    uint64_t window_bytes; /* see qb_io_window: a part of a worker's share of the last cache */
 };
 
 struct hwloc_topology;
@@ -108,6 +109,7 @@ struct qb_topo *qb_topo_open(unsigned wanted, const struct qb_batch *batch);
 void qb_topo_close(struct qb_topo *topo);
 
 unsigned qb_topo_workers(const struct qb_topo *topo);
+uint64_t qb_topo_window(const struct qb_topo *topo); /* bytes; see qb_io_window */
 
 /* Binds the calling thread as worker number `worker`.  Failing to is no failure. */
 void qb_topo_bind(const struct qb_topo *topo, unsigned worker);

@@ -129,6 +129,11 @@ unsigned qb_topo_workers(const struct qb_topo *topo)
     return topo ? topo->choice.n_workers : 1;
 }
 
+uint64_t qb_topo_window(const struct qb_topo *topo)
+{
+    return topo ? topo->choice.window_bytes : QB_WINDOW_BYTES;
+}
+
 void qb_topo_bind(const struct qb_topo *topo, unsigned worker)
 {
     const char *cpus =

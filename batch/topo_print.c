@@ -95,6 +95,7 @@ void qb_topo_print(FILE *f, const struct qb_topo_options *o, const struct qb_top
         [QB_TOPO_TO_NODE] = "each to its NUMA node",
         [QB_TOPO_TO_CORE] = "each to its core",
     };
+    char size[QB_TEXT_NUMBER];
 
     print_found(f, o, c);
     fputs("\nChosen\n", f);
@@ -103,6 +104,8 @@ void qb_topo_print(FILE *f, const struct qb_topo_options *o, const struct qb_top
     if (o->jobs != SIZE_MAX)
         fprintf(f, " for %zu image%s", o->jobs, o->jobs == 1 ? "" : "s");
     fprintf(f, "%s\n", o->wanted ? ", as wanted" : "");
+    label(f, "window");
+    fprintf(f, "%s each\n", qb_text_size(c->window_bytes, size));
     label(f, "bound");
     fprintf(f, "%s\n\n", binds[c->bind]);
     fprintf(f, "  %6s  %7s  %7s  %7s  %-9s  %s\n", "worker", "core", "package", "node", "near disk",

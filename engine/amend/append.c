@@ -5,7 +5,6 @@
 
 #include "amend/plan.h"
 
-#define WINDOW_BYTES   (2u << 20)
 #define START_BYTES    (1u << 20) /* so many are worth sending to the disk at once */
 #define WRITES_AT_ONCE 64u
 #define PAGE_BYTES     4096u
@@ -275,7 +274,8 @@ int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
         return -1;
     if (!plan->rewrites)
         return 0;
-    w.size = QB_MAX(QB_MIN(WINDOW_BYTES, plan->zero_base - plan->base), cs);
+    /* Half of it: the tables that are changed on the way have a window of their own. */
+    w.size = QB_MAX(QB_MIN(qb_io_window(io) / 2, plan->zero_base - plan->base), cs);
     w.buf = malloc(w.size);
     r = w.buf ? write_steps(&w, plan, err) : qb_fail_memory(err);
     free(w.buf);

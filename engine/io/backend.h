@@ -23,6 +23,7 @@ struct qb_io_ops {
 /* The first member of every back end's own struct. */
 struct qb_io {
     const struct qb_io_ops *ops;
+    uint64_t window; /* bytes; 0: the usual */
 };
 
 /* Both return 0 or an errno. */

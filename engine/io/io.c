@@ -64,6 +64,16 @@ const char *qb_io_name(const struct qb_io *io)
     return io->ops->name;
 }
 
+uint64_t qb_io_window(const struct qb_io *io)
+{
+    return io->window ? io->window : QB_WINDOW_BYTES;
+}
+
+void qb_io_set_window(struct qb_io *io, uint64_t bytes)
+{
+    io->window = bytes;
+}
+
 /* What can be said of a request without asking the kernel: 0, or why it will not be tried. */
 static int refusal(const struct qb_req *req)
 {

@@ -38,6 +38,13 @@ int qb_io_open(enum qb_io_kind kind, struct qb_io **out, const char **fell_back,
 void qb_io_close(struct qb_io *io);
 const char *qb_io_name(const struct qb_io *io); /* "uring", "posix", "mem" */
 
+/* Bytes that whoever reads or writes a lot through this holds in memory at once.  What is read is
+ * looked at soon after, so a window is to stay in the worker's share of the caches: twice as large
+ * a one took one and a half times as long. */
+enum { QB_WINDOW_BYTES = 4 << 20, QB_WINDOW_LEAST = 1 << 20 };
+uint64_t qb_io_window(const struct qb_io *io);
+void qb_io_set_window(struct qb_io *io, uint64_t bytes);
+
 /* Runs the requests, in any order and together, and waits for all of them.  Short transfers and
  * EINTR are carried on.  Every request's `error` is set; returns how many failed.  Counts into each
  * file's stats.  A request that the guard forbids fails alone, before any system call of it. */

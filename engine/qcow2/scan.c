@@ -4,7 +4,6 @@
 
 #include "qcow2/tables.h"
 
-#define WINDOW_BYTES  (4u << 20)
 #define REQUEST_BYTES (1u << 20)
 #define WORTH_CUTTING 8192u /* bytes of a hole that a read leaves out */
 
@@ -16,9 +15,10 @@ struct window {
     size_t n_reqs;
 };
 
-static int window_open(struct window *w, uint64_t cluster_size, size_t tables, struct qb_err *err)
+static int window_open(struct window *w, uint64_t bytes, uint64_t cluster_size, size_t tables,
+                       struct qb_err *err)
 {
-    w->n_tables = QB_MAX(WINDOW_BYTES / cluster_size, 1);
+    w->n_tables = QB_MAX(bytes / cluster_size, 1);
     w->n_tables = QB_MIN(w->n_tables, tables);
     w->bytes = malloc(w->n_tables * cluster_size);
     w->reqs = calloc(w->n_tables, sizeof(*w->reqs));
@@ -88,7 +88,7 @@ static int scan(struct qb_io *io, const struct qb_image *img, const struct qb_ta
 {
     uint64_t cs = img->geom.cluster_size;
     struct window w = {0};
-    int r = first < end ? window_open(&w, cs, end - first, err) : 0;
+    int r = first < end ? window_open(&w, qb_io_window(io), cs, end - first, err) : 0;
 
     while (r == 0 && first < end) {
         ssize_t n = fill(io, img, &w, tables->items, &first, end, held_only, err);

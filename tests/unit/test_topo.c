@@ -321,6 +321,31 @@ static void without_cores_or_a_topology_a_cpu_is_a_core(void)
     hwloc_topology_destroy(t);
 }
 
+/* A quarter of a core's share of the last cache, between one and four MiB. */
+static void windows_stay_in_the_cache(void)
+{
+    static const struct {
+        const char *machine;
+        uint64_t bytes;
+    } cases[] = {
+        {TWO_PACKAGES, 1 << 20},
+        {"pack:1 l3:1(size=33554432) core:4 pu:1", 2 << 20},
+        {"pack:1 l3:1(size=268435456) core:4 pu:1", 4 << 20},
+        {"pack:1 l3:1(size=1048576) core:4 pu:1", 1 << 20},
+        {"pack:1 core:4 pu:1", 4 << 20},
+    };
+
+    for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
+        hwloc_topology_t t = synthetic(cases[i].machine);
+        struct qb_topo_options o = on_the_disk();
+        struct qb_topo_choice c = choose(t, &o);
+
+        CU_ASSERT_EQUAL(c.window_bytes, cases[i].bytes);
+        qb_topo_choice_free(&c);
+        hwloc_topology_destroy(t);
+    }
+}
+
 static void the_print_is_aligned_and_stable(void)
 {
     static const char expected[] = "Found\n"
@@ -336,6 +361,7 @@ static void the_print_is_aligned_and_stable(void)
                                    "\n"
                                    "Chosen\n"
                                    "  workers        3 for 10000 images\n"
+                                   "  window         4 MiB each\n"
                                    "  bound          no, the kernel places them\n"
                                    "\n"
                                    "  worker     core  package     node  near disk  CPUs\n"
@@ -566,6 +592,7 @@ int main(void)
         UNIT(a_disk_that_is_elsewhere_or_nowhere_changes_nothing),
         UNIT(the_only_node_is_near_to_every_disk),
         UNIT(without_cores_or_a_topology_a_cpu_is_a_core),
+        UNIT(windows_stay_in_the_cache),
         UNIT(the_print_is_aligned_and_stable),
         UNIT(a_partition_leads_to_its_disk_and_a_volume_to_all_its_disks),
         UNIT(a_loop_device_leads_to_the_disk_of_its_file_and_a_circle_to_none),
