@@ -20,7 +20,11 @@ enum {
     FDS_A_WORKER = 16, /* its ring, and a backing chain while it plans */
 };
 
-#define MEMORY_DEFAULT (UINT64_C(512) << 20)
+/* How long a lock may be held that everybody would rather wait for than hear of: the kernel keeps a
+ * killed program's files, and their locks, until what it had in a ring is done. */
+#define LOCK_PATIENCE_SECONDS 0.1
+
+#define MEMORY_DEFAULT        (UINT64_C(512) << 20)
 
 struct run {
     const struct qb_batch *batch;
@@ -194,14 +198,16 @@ static void finish_untouched(struct run *r, size_t job, enum qb_status status, e
 static bool wait_for_lock(struct run *r, size_t job, struct qb_result *result, double *not_before)
 {
     const struct qb_policy *policy = &r->batch->policy;
+    bool waits = policy->on_locked == QB_ON_LOCKED_WAIT;
+    double timeout = waits ? policy->lock_timeout_seconds : LOCK_PATIENCE_SECONDS;
     double at = now(), waited, delay;
     size_t used;
 
-    if (result->status != QB_STATUS_FAILED || result->err.code != QB_E_LOCKED ||
-        policy->on_locked == QB_ON_LOCKED_FAIL)
+    if (result->status != QB_STATUS_FAILED || result->err.code != QB_E_LOCKED)
         return false;
-    result->status = QB_STATUS_SKIPPED;
-    if (policy->on_locked == QB_ON_LOCKED_SKIP || stopped(r))
+    if (policy->on_locked != QB_ON_LOCKED_FAIL)
+        result->status = QB_STATUS_SKIPPED;
+    if (stopped(r))
         return false;
     if (!r->locked_since && !(r->locked_since = calloc(r->batch->n_jobs, sizeof(double))))
         return false;
@@ -209,9 +215,11 @@ static bool wait_for_lock(struct run *r, size_t job, struct qb_result *result, d
         r->locked_since[job] = at;
     waited = at - r->locked_since[job];
     delay = QB_MIN(QB_MAX(waited / 4, 0.1), 2.0);
-    *not_before = at + QB_MIN(delay, QB_MAX(policy->lock_timeout_seconds - waited, 0.01));
-    if (waited < policy->lock_timeout_seconds)
+    *not_before = at + QB_MIN(delay, QB_MAX(timeout - waited, 0.01));
+    if (waited < timeout)
         return true;
+    if (!waits)
+        return false;
     used = strlen(result->err.text);
     snprintf(result->err.text + used, sizeof(result->err.text) - used, " (waited %.0f s)", waited);
     return false;
@@ -302,14 +310,12 @@ static bool take_next(struct run *r)
 /* With on_error: stop, a failure to open or plan is seen before the next wave is taken. */
 static void look_for_failures(struct run *r, const struct qb_wave *w)
 {
-    bool locked_counts = r->batch->policy.on_locked == QB_ON_LOCKED_FAIL;
-
     for (size_t i = 0; i < w->n; i++) {
         const struct qb_slot *s = &w->slots[i];
         const struct qb_result *result = s->amend ? qb_amend_result(s->amend) : NULL;
 
         if (s->step == QB_STEP_OVER && result && result->status == QB_STATUS_FAILED)
-            r->failed |= locked_counts || result->err.code != QB_E_LOCKED;
+            r->failed |= result->err.code != QB_E_LOCKED;
     }
 }
 

@@ -55,21 +55,10 @@ static void prepare(struct io_uring_sqe *sqe, const struct slot *slot)
     int fd = req->file->fd;
     unsigned some = (unsigned)QB_MIN(req->len - slot->done, QB_TRANSFER_MAX);
 
-    switch (req->op) {
-    case QB_OP_READ:
+    if (req->op == QB_OP_READ)
         io_uring_prep_read(sqe, fd, (char *)req->buf + slot->done, some, req->offset + slot->done);
-        break;
-    case QB_OP_ZERO:
-        io_uring_prep_fallocate(sqe, fd, FALLOC_FL_ZERO_RANGE, (off_t)req->offset, (off_t)req->len);
-        break;
-    case QB_OP_PUNCH:
-        io_uring_prep_fallocate(sqe, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                (off_t)req->offset, (off_t)req->len);
-        break;
-    default:
+    else
         io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-        break;
-    }
 }
 
 /* Queues the slot's request, or what is left of it. */
@@ -187,11 +176,12 @@ static void submit(struct ring *r)
 }
 
 /* A write is a copy into the page cache, which the ring would hand to another thread of the kernel
- * where the file system cannot promise not to wait (ext4: half the speed).  A ring cannot resize.
- */
+ * where the file system cannot promise not to wait (ext4: half the speed).  Changes of where a
+ * file's bytes lie wait for each other in any case; and what is in the ring when the program is
+ * killed keeps the file, with its locks, open for a moment longer.  A ring cannot resize. */
 static bool is_better_called(const struct qb_req *req)
 {
-    return req->op == QB_OP_WRITE || req->op == QB_OP_FILL || req->op == QB_OP_SET_SIZE;
+    return req->op != QB_OP_READ && req->op != QB_OP_SYNC;
 }
 
 /* Starts as many requests as there are slots for; returns how many of the batch are behind us. */
@@ -367,7 +357,6 @@ static bool has_operations(struct io_uring *uring)
 {
     struct io_uring_probe *probe = io_uring_get_probe_ring(uring);
     bool all = probe && io_uring_opcode_supported(probe, IORING_OP_READ) &&
-               io_uring_opcode_supported(probe, IORING_OP_FALLOCATE) &&
                io_uring_opcode_supported(probe, IORING_OP_FSYNC);
 
     io_uring_free_probe(probe);

@@ -1,4 +1,5 @@
 """^C, SIGTERM and kill -9 at any moment: each image is its old self or fully amended."""
+import os
 import random
 import shutil
 import signal
@@ -48,6 +49,20 @@ class Interrupted(ImageTest):
         for image in self.images:
             shutil.copyfile(self.original, image)
 
+    def wait_until_closed(self):
+        """The kernel keeps the files of a killed program open until what it had in a ring is done."""
+        inodes = {str(os.stat(image).st_ino) for image in self.images}
+
+        def held():
+            with open("/proc/locks") as locks:
+                return any(line.split()[-3].split(":")[-1] in inodes for line in locks)
+
+        for _ in range(1000):
+            if not held():
+                return
+            time.sleep(0.01)
+        self.fail("a killed run still holds its locks")
+
     def assert_old_or_new(self):
         for image in self.images:
             self.assert_sound(image)
@@ -60,6 +75,7 @@ class Interrupted(ImageTest):
             time.sleep(rng.random() * took)
             run.kill()
             run.communicate()
+            self.wait_until_closed()
             self.assert_old_or_new()
             answer = qbatch.qbatch("--json", self.fleet)
             self.assertEqual(answer.code, 0, str(answer))
