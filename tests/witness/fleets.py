@@ -1,0 +1,207 @@
+"""Small images of every kind that an amend treats differently, and what is asked for each.
+
+A kind is a function that makes one image in the folder and returns the request.  What it leaves open
+(cluster sizes, widths, places, patterns) comes from the generator it is given.
+"""
+import os
+from dataclasses import dataclass, field
+
+import proc
+
+KIB, MIB = 1 << 10, 1 << 20
+BASE, BASE_SIZE = "base.raw", 384 * KIB
+LONG_NAME = "./" * 230 + BASE  # does not fit into the header's sector
+
+
+@dataclass
+class Subject:
+    name: str
+    kind: str
+    request: dict
+    mates: list = field(default_factory=list)  # images of the fleet that it reads through
+
+
+def qemu_io(path, *commands, fmt="qcow2"):
+    argv = ["qemu-io", "-t", "unsafe", "-d", "unmap", "-f", fmt]
+    for command in commands:
+        argv += ["-c", command]
+    return proc.run([*argv, path], cwd=os.path.dirname(path))
+
+
+def create(path, size, *options, backing=None, fmt="raw"):
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-o", ",".join(options)]
+    argv += ["-b", backing, "-F", fmt] if backing else []
+    proc.must([*argv, path, str(size)], cwd=os.path.dirname(path))
+
+
+def snapshot(path, name):
+    proc.must(["qemu-img", "snapshot", "-c", name, path])
+
+
+def write_some(rng, path, size, cluster, zeros=True, count=4):
+    """Data everywhere, then zeros on it and beside it: preallocated zero clusters, and plain ones."""
+    commands = []
+    for number in range(count):
+        first = rng.randrange(size // cluster) * cluster
+        length = min(rng.randint(1, 6) * cluster, size - first)
+        kind = rng.choice(["-z", "-z -u"]) if zeros and number % 2 else f"-P {rng.randint(1, 255)}"
+        commands.append(f"write -q {kind} {first} {length}")
+    qemu_io(path, *commands)
+
+
+def layered(rng, path, cluster, size, *options, zeros=True, **more):
+    """An image with some content, one or two snapshots, and content after them."""
+    create(path, size, f"cluster_size={cluster}", *options, **more)
+    write_some(rng, path, size, cluster, zeros)
+    for number in range(rng.randint(1, 2)):
+        snapshot(path, f"s{number}")
+        write_some(rng, path, size, cluster, zeros, count=2)
+
+
+def small_cluster(rng):
+    return rng.choice([512, 1 * KIB, 4 * KIB, 4 * KIB])
+
+
+# ---- the kinds ----------------------------------------------------------------------------------
+
+def downgrade_over_backing(rng, path):
+    cluster = small_cluster(rng)
+    layered(rng, path, cluster, 64 * cluster, backing=BASE)
+    return {"compat": "0.10", "zero_clusters": rng.choice(["allocate", "share", "defer"]),
+            "zero_method": rng.choice(["auto", "hole", "falloc", "write"])}
+
+
+def downgrade_alone(rng, path):
+    cluster = small_cluster(rng)
+    layered(rng, path, cluster, 96 * cluster, f"refcount_bits={rng.choice([8, 16])}")
+    qemu_io(path, f"discard -q 0 {cluster}", f"write -q -c -P 7 0 {cluster}")
+    return {"compat": "0.10", "refcount_bits": 16}
+
+
+def downgrade_with_many_zeros(rng, path):
+    """So many that real zeros are written past the page cache."""
+    long = os.path.join(os.path.dirname(path), "long.raw")
+    proc.must(["qemu-img", "create", "-q", "-f", "raw", long, "5M"])
+    qemu_io(long, "write -q -P 99 0 4608k", fmt="raw")
+    create(path, 5 * MIB, "cluster_size=65536", backing="long.raw")
+    qemu_io(path, "write -q -z -u 0 4608k", f"write -q -P {rng.randint(1, 255)} 64k 64k")
+    return {"compat": "0.10", "zero_method": "write"}
+
+
+def downgrade_base(rng, path):
+    """The backing file of the next kind."""
+    layered(rng, path, 4 * KIB, 256 * KIB, backing=BASE)
+    return {"compat": "0.10"}
+
+
+def downgrade_overlay(rng, path):
+    layered(rng, path, 4 * KIB, 256 * KIB, backing="0-downgrade_base.qcow2", fmt="qcow2")
+    return {"compat": "0.10", "zero_clusters": rng.choice(["allocate", "defer"])}
+
+
+def upgrade(rng, path):
+    cluster = small_cluster(rng)
+    layered(rng, path, cluster, 64 * cluster, "compat=0.10", zeros=False, backing=BASE)
+    return {"compat": "1.1", **rng.choice([{}, {"lazy_refcounts": "on"}, {"refcount_bits": 64}])}
+
+
+def refcount_width(rng, path):
+    cluster = small_cluster(rng)
+    layered(rng, path, cluster, 96 * cluster, f"refcount_bits={rng.choice([16, 32])}")
+    return {"refcount_bits": rng.choice([4, 8, 64])}
+
+
+def shrink(rng, path):
+    cluster = small_cluster(rng)
+    layered(rng, path, cluster, 96 * cluster)
+    return {"size": rng.randint(1, 80) * cluster + rng.choice([0, 512])}
+
+
+def grow(rng, path):
+    cluster = small_cluster(rng)
+    covered = cluster * cluster // 8
+    size = rng.choice([20 * cluster, 64 * cluster - 512])
+    layered(rng, path, cluster, size, backing=BASE)
+    return {"size": size + rng.choice([cluster, covered, min(80 * covered, 4 * MIB)])}
+
+
+def rename_backing(rng, path):
+    cluster = rng.choice([4 * KIB, 64 * KIB])
+    layered(rng, path, cluster, 256 * KIB, backing=BASE)
+    return {"backing_file": rng.choice([LONG_NAME, LONG_NAME, "./" + BASE]), "backing_fmt": "raw"}
+
+
+def lazy(rng, path):
+    layered(rng, path, 4 * KIB, 256 * KIB, "lazy_refcounts=off")
+    return {"lazy_refcounts": "on"}
+
+
+def dirty(rng, path):
+    create(path, 256 * KIB, "cluster_size=4096", "lazy_refcounts=on")
+    write_some(rng, path, 256 * KIB, 4 * KIB)
+    places = rng.sample(range(0, 64, 8), 3)
+    qemu_io(path, *(f"write -q -P {rng.randint(1, 255)} {at * 4}k 8k" for at in places),
+            "flush", "sigraise 9")
+    return {"lazy_refcounts": "off", **rng.choice([{}, {"refcount_bits": 32}, {"size": 512 * KIB}])}
+
+
+def everything(rng, path):
+    cluster = rng.choice([1 * KIB, 4 * KIB])
+    layered(rng, path, cluster, 64 * cluster, "lazy_refcounts=on",
+            f"refcount_bits={rng.choice([8, 32])}", backing=BASE)
+    return {"refcount_bits": 64, "size": 64 * cluster + 3 * MIB, "lazy_refcounts": "off",
+            "backing_file": LONG_NAME if cluster > KIB else "./" + BASE, "backing_fmt": "raw"}
+
+
+KINDS = [downgrade_over_backing, downgrade_alone, upgrade, refcount_width, shrink, grow,
+         rename_backing, lazy, dirty, everything, downgrade_over_backing, refcount_width]
+
+
+# ---- a round: every kind, in fleets -------------------------------------------------------------
+
+def make_bases(rng, folder):
+    proc.must(["qemu-img", "create", "-q", "-f", "raw", os.path.join(folder, BASE), str(BASE_SIZE)])
+    qemu_io(os.path.join(folder, BASE), f"write -q -P {rng.randint(1, 255)} 0 200k", fmt="raw")
+
+
+def make_chain(rng, folder):
+    """Two images of one chain, which takes two waves, and one with much to write."""
+    subjects = make_kinds(rng, folder, [downgrade_base, downgrade_overlay,
+                                        downgrade_with_many_zeros])
+    subjects[1].mates = [subjects[0].name]
+    return subjects
+
+
+def make_kinds(rng, folder, kinds):
+    subjects = []
+    for number, kind in enumerate(kinds):
+        name = f"{number}-{kind.__name__}.qcow2"
+        subjects.append(Subject(name, kind.__name__, kind(rng, os.path.join(folder, name))))
+    return subjects
+
+
+def deal(rng):
+    """The fleets of one round, as lists of kinds; an empty one is the chain."""
+    kinds = rng.sample(KINDS, len(KINDS))
+    half = rng.randint(4, 8)
+    return [kinds[:half], kinds[half:], []]
+
+
+def make(rng, folder, kinds):
+    make_bases(rng, folder)
+    return make_kinds(rng, folder, kinds) if kinds else make_chain(rng, folder)
+
+
+def manifest(subjects, policy=""):
+    lines = ["version: 1", f"policy: {{allow_shrink: on{policy}}}", "images:"]
+    for s in subjects:
+        keys = ", ".join(f'{key}: "{value}"' for key, value in s.request.items())
+        lines.append(f"  - {{path: {s.name}, {keys}}}")
+    return "\n".join(lines) + "\n"
+
+
+def commands(rng, sync):
+    """The options of one run, and its policy."""
+    flags = [f"-j{rng.randint(1, 4)}", "--io", "posix" if rng.random() < 0.15 else "auto"]
+    return flags, f", sync: {sync or rng.choice(['auto', 'file'])}"
+

@@ -1,0 +1,104 @@
+"""Whether a file is the old image or the amended one, as QEMU reads it."""
+import os
+import struct
+
+import guest
+import qcow2
+
+UNREADABLE = (guest.Unreadable, struct.error, UnicodeDecodeError, IndexError, OverflowError,
+              MemoryError, RuntimeError)
+
+LATE = "the old image, after its amend was reported as done"
+
+
+def identity(image):
+    """What an amend changes besides content: how one tells the old image from the amended one."""
+    return {
+        "version": image.version, "size": image.size, "refcount_order": image.refcount_order,
+        "backing": image.backing_file, "incompatible": image.incompatible_features,
+        "compatible": image.compatible_features, "autoclear": image.autoclear_features,
+        "backing_fmt": image.extension(qcow2.EXT_BACKING_FORMAT),
+        "snapshots": [(s.id, s.name, s.disk_size, s.vm_state_size) for s in image.snapshots()],
+    }
+
+
+class Reference:
+    """One image as it must be: identity, content of every layer, and QEMU's own complaints."""
+
+    def __init__(self, path):
+        self.identity = identity(qcow2.load(path))
+        self.layers = guest.read_all(path)
+        self.check = guest.check(path)[:3]
+
+    def complaint(self, path, found):
+        """What is different in this file, or None."""
+        code, corruptions, leaks, words = found
+        if (code, corruptions, leaks) != self.check:
+            return f"qemu-img check: {corruptions} corruptions, {leaks} leaks, exit {code}: {words}"
+        layers = guest.read_all(path)
+        if layers.keys() != self.layers.keys():
+            return f"layers {sorted(layers)} instead of {sorted(self.layers)}"
+        for name, content in self.layers.items():
+            if layers[name] != content:
+                return f"{name}: {layers[name].difference(content)}"
+        return None
+
+
+class Judge:
+    """Old or amended, nothing else."""
+
+    def __init__(self, old, new):
+        self.old, self.new = old, new
+
+    def doubts(self, request):
+        """What is wrong with the amended image itself, as seen after an undisturbed run."""
+        if self.old.identity == self.new.identity:
+            return "the run changed nothing that can be seen"
+        if self.new.check != (0, 0, 0):
+            return f"qemu-img check: {self.new.check}"
+        for name, content in self.old.layers.items():
+            wanted = content
+            if name == "active" and "size" in request:
+                wanted = content.resized(int(request["size"]))
+            if self.new.layers.get(name) != wanted:
+                return f"{name} has another content"
+        return None
+
+    def complaint(self, path, must_be_new):
+        """What is wrong with this state, or None."""
+        found = guest.check(path)
+        try:
+            now = identity(qcow2.load(path))
+            if now == self.new.identity:
+                return self.new.complaint(path, found)
+            if now != self.old.identity:
+                return f"neither the old image nor the amended one: {now}"
+            if must_be_new:
+                return LATE
+            return self.old.complaint(path, found)
+        except UNREADABLE as e:
+            return f"{found[3]}; {type(e).__name__}: {e}"
+
+
+def lay_out(folder, files, images):
+    """A folder with links to the files and these images: {name: bytes}."""
+    os.makedirs(folder, exist_ok=True)
+    for path in files:
+        link = os.path.join(folder, os.path.basename(path))
+        if not os.path.exists(link):
+            os.link(path, link)
+    for name, data in images.items():
+        write_sparse(os.path.join(folder, name), data)
+
+
+def write_sparse(path, data):
+    """Holes stay holes, so that QEMU need not read them."""
+    step = 1 << 16
+    with open(path, "wb") as f:
+        for at in range(0, len(data), step):
+            piece = data[at:at + step]
+            if piece.count(0) < len(piece):
+                f.seek(at)
+                f.write(piece)
+        f.truncate(len(data))
+
