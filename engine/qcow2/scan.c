@@ -66,7 +66,7 @@ static ssize_t fill(struct qb_io *io, const struct qb_image *img, struct window 
             part = qb_file_data_part(img->file, offset, cs);
         if (part.first == part.end && held_only)
             continue;
-        if (cs - (part.end - part.first) < WORTH_CUTTING)
+        if (part.first < part.end && cs - (part.end - part.first) < WORTH_CUTTING)
             part = (struct qb_range){offset, offset + cs};
         else
             memset(to, 0, cs);

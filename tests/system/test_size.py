@@ -30,12 +30,14 @@ class Grow(ImageTest):
     def test_the_longer_backing_file_does_not_appear_behind_the_old_end(self):
         self.raw("base.raw", "4M", "write -q -P 9 0 4M")
         for compat in ("1.1", "0.10"):
-            with self.subTest(compat=compat):
-                image = self.create(f"{compat}.qcow2", size="1000k", backing="base.raw",
-                                    backing_fmt="raw", compat=compat)
-                self.io(image, "write -q -P 1 0 64k")
-                self.amended_keeping_content(image, size=16 * MIB)
-                self.assert_reads(image, "1000k", "15M", 0)
+            for cluster_size in (512, 4096, 65536):
+                with self.subTest(compat=compat, cluster_size=cluster_size):
+                    image = self.create(f"{compat}-{cluster_size}.qcow2", size="1000k",
+                                        backing="base.raw", backing_fmt="raw", compat=compat,
+                                        cluster_size=cluster_size)
+                    self.io(image, "write -q -P 1 0 64k")
+                    self.amended_keeping_content(image, size=16 * MIB)
+                    self.assert_reads(image, "1000k", "15M", 0)
 
     def test_only_the_backing_files_reach_needs_entries(self):
         self.raw("base.raw", "2M", "write -q -P 9 0 2M")
