@@ -1,9 +1,9 @@
 """What a power cut leaves: from a log to the bytes of each file.
 
 A cut is a place in the sequence of records.  A change that ended before a sync of its file began is
-durable once that sync has ended.  Of every other change begun before the cut, each sector is on disk
-or not, whatever the order in which they were asked for.  The one thing taken for granted: a sector
-of 512 bytes is written whole or not at all.
+durable once that sync has ended.  Of every other change begun before the cut, each sector is on
+disk or not, whatever the order in which they were asked for.  The one thing taken for granted: a
+sector of 512 bytes is written whole or not at all.
 """
 import random
 from dataclasses import dataclass
@@ -32,7 +32,9 @@ def history(before, inode, operations, blind=False):
     """Blind: as if the first sync of several had never been."""
     mine = [o for o in operations if o.inode == inode]
     syncs = [o for o in mine if o.kind == SYNC]
-    return History(before, [o for o in mine if o.changes], syncs[1:] if blind and len(syncs) > 1 else syncs)
+    if blind and len(syncs) > 1:
+        syncs = syncs[1:]
+    return History(before, [o for o in mine if o.changes], syncs)
 
 
 def cuts(operations):

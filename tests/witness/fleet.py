@@ -41,7 +41,8 @@ class Fleet:
         fleet = cls(folder, subjects, name, policy)
         fleet.flags = flags
         with open(fleet.path("fleet.json"), "w", encoding="utf-8") as f:
-            json.dump({"name": name, "policy": policy, "subjects": [asdict(s) for s in subjects]}, f)
+            json.dump({"name": name, "policy": policy,
+                       "subjects": [asdict(s) for s in subjects]}, f)
         with open(fleet.path(MANIFEST), "w", encoding="utf-8") as f:
             f.write(fleets.manifest(subjects, policy))
         return fleet
@@ -62,9 +63,10 @@ class Fleet:
         with recording.Mount(recorder, self.folder) as mnt:
             answer = qbatch.qbatch("--json", *self.flags, "--report", REPORT, MANIFEST, tool=tool,
                                    cwd=mnt)
-        wrong = [r for r in answer.records if r["status"] != "changed"]
+        wrong = [f"{r['path']} ({(r['error'] or {}).get('message', r['status'])})"
+                 for r in answer.records if r["status"] != "changed"]
         if answer.code or wrong or len(answer.records) != len(self.subjects):
-            raise NotAmended(f"{[r['path'] for r in wrong]}: {answer}")
+            raise NotAmended(", ".join(wrong) or str(answer))
         inodes = {s.name: os.stat(self.path("live", s.name)).st_ino for s in self.subjects}
         with open(self.path("inodes.json"), "w", encoding="utf-8") as f:
             json.dump({**inodes, REPORT: os.stat(self.path("live", REPORT)).st_ino}, f)

@@ -1,7 +1,7 @@
 """Small images of every kind that an amend treats differently, and what is asked for each.
 
-A kind is a function that makes one image in the folder and returns the request.  What it leaves open
-(cluster sizes, widths, places, patterns) comes from the generator it is given.
+A kind is a function that makes one image in the folder and returns the request.  What it leaves
+open (cluster sizes, widths, places, patterns) comes from the generator it is given.
 """
 import os
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ def snapshot(path, name):
 
 
 def write_some(rng, path, size, cluster, zeros=True, count=4):
-    """Data everywhere, then zeros on it and beside it: preallocated zero clusters, and plain ones."""
+    """Data here and there, zeros on it and beside it: zero clusters with and without space."""
     commands = []
     for number in range(count):
         first = rng.randrange(size // cluster) * cluster
