@@ -98,8 +98,8 @@ static bool worth_syncfs(struct qb_file *const *files, size_t n, size_t leader, 
 
     if (how == QB_SYNC_FILE || files[leader]->is_block_device || !syncfs_tells_errors())
         return false;
-    if (how == QB_SYNC_FS)
-        return true;
+    if (how == QB_SYNC_FS) /* elsewhere it may do nothing: the kernel does not hand it on to FUSE */
+        return is_local_fs(files[leader]);
     for (i = leader; i < n && group < MANY_FILES; i++)
         group += in_group(files[i], files[leader]);
     return group >= MANY_FILES && is_local_fs(files[leader]) && !host_is_dirty();

@@ -203,5 +203,5 @@ def manifest(subjects, policy=""):
 def commands(rng, sync):
     """The options of one run, and its policy."""
     flags = [f"-j{rng.randint(1, 4)}", "--io", "posix" if rng.random() < 0.15 else "auto"]
-    return flags, f", sync: {sync or rng.choice(['auto', 'file'])}"
+    return flags, f", sync: {sync or rng.choice(['auto', 'file', 'fs'])}"
 
