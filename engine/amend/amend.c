@@ -168,12 +168,14 @@ bool qb_amend_appends(const struct qb_amend *a)
     return a->plan.appends;
 }
 
-/* Puts the length back to what it was.  What the append wrote lies behind the old image's end. */
+/* Puts the length back to what it was.  What the append wrote lies behind the old image's end.  A
+ * length that is not ours is in other hands, and stays. */
 static void cut_tail(struct qb_amend *a, struct qb_io *io)
 {
     struct qb_req req = {.file = &a->file, .op = QB_OP_SET_SIZE, .offset = a->plan.old_size};
 
-    if (!a->file.is_block_device && a->file.size != a->plan.old_size)
+    if (!a->file.is_block_device && a->file.size != a->plan.old_size &&
+        qb_file_keeps_size(&a->file))
         qb_io_run(io, &req, 1);
     a->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};
     a->result.file_size_after = a->file.size;
@@ -219,7 +221,7 @@ void qb_amend_cancel(struct qb_amend *a, struct qb_io *io, enum qb_code why)
     a->result.status = QB_STATUS_INTERRUPTED;
 }
 
-/* The path still leads here, and nobody wrote the header in between. */
+/* The path still leads here, and nobody cut the file or wrote the header in between. */
 static int still_ours(struct qb_amend *a, struct qb_io *io)
 {
     struct qb_err *err = &a->result.err;
@@ -227,6 +229,8 @@ static int still_ours(struct qb_amend *a, struct qb_io *io)
 
     if (!qb_file_still_there(&a->file))
         return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "another file took the image's place");
+    if (!qb_file_keeps_size(&a->file))
+        return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "something else changed the image's length");
     if (qb_io_read(io, &a->file, 0, sector, QB_SECTOR, "the header", err) < 0)
         return -1;
     if (memcmp(sector, a->plan.old_sector, QB_SECTOR) != 0)

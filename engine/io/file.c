@@ -110,6 +110,15 @@ bool qb_file_still_there(const struct qb_file *file)
     return stat(file->path, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino;
 }
 
+bool qb_file_keeps_size(const struct qb_file *file)
+{
+    struct stat st;
+
+    if (file->mem || file->is_block_device)
+        return true;
+    return fstat(file->fd, &st) == 0 && (uint64_t)st.st_size == file->size;
+}
+
 static const struct qb_known *remember(struct qb_file *file, uint64_t first, uint64_t end,
                                        bool is_hole)
 {

@@ -62,6 +62,9 @@ void qb_file_close(struct qb_file *file);
 /* Whether the path still leads to the very file that is open (same device and inode). */
 bool qb_file_still_there(const struct qb_file *file);
 
+/* Whether the file is as long as `size` says: nobody else cut or lengthened it. */
+bool qb_file_keeps_size(const struct qb_file *file);
+
 /* Whether all of [offset, offset + len) is known to be a hole.  Asks with SEEK_DATA and remembers
  * some extents, so that a walk in host order costs two calls an extent, not one a table.  false
  * when unknown. */
