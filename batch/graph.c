@@ -127,8 +127,11 @@ static int make_index(struct qb_graph *g)
     g->mask = size - 1;
     g->table = calloc(size, sizeof(g->table[0]));
     g->ids = calloc(n, sizeof(g->ids[0]));
-    if (!g->table || !g->ids)
+    if (!g->table || !g->ids) {
+        free(qb_take(&g->table)); /* for the next image to try again */
+        free(qb_take(&g->ids));
         return -1;
+    }
     qb_sched_each(g->sched, n, index_one, g);
     for (size_t i = 0; i < n; i++) {
         size_t at = slot_of(g, g->ids[i]);

@@ -85,14 +85,21 @@ static int link_format(struct qb_io *io, struct qb_link *l, const char *fmt, str
     return 0;
 }
 
+static int fail_missing(const char *path, const struct qb_err *why, struct qb_err *err)
+{
+    if (why->code == QB_E_MEMORY)
+        return qb_fail_memory(err);
+    return qb_fail(err, QB_E_BACKING_MISSING, why->offset, "the backing file %s cannot be read: %s",
+                   path, why->text);
+}
+
 static int link_open(struct qb_io *io, const char *path, const char *fmt, struct qb_link *l,
                      struct qb_err *err)
 {
     struct qb_err why;
 
     if (qb_file_open(path, false, &l->file, &why) < 0)
-        return qb_fail(err, QB_E_BACKING_MISSING, QB_NOWHERE,
-                       "the backing file %s cannot be read: %s", path, why.text);
+        return fail_missing(path, &why, err);
     if (qb_file_lock(&l->file, false, err) < 0 || link_format(io, l, fmt, err) < 0)
         return -1;
     if (!l->is_qcow2) {
@@ -101,8 +108,7 @@ static int link_open(struct qb_io *io, const char *path, const char *fmt, struct
     }
     l->is_qcow2 = false; /* nothing to close yet */
     if (qb_image_open(io, &l->file, &l->img, &why) < 0)
-        return qb_fail(err, QB_E_BACKING_MISSING, why.offset, "the backing file %s: %s", path,
-                       why.text);
+        return fail_missing(path, &why, err);
     l->is_qcow2 = true;
     l->size = l->img.header.size;
     return 0;
