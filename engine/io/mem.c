@@ -169,9 +169,10 @@ static void mem_run(struct qb_io *io, struct qb_req *reqs, size_t n)
 static int mem_barrier(struct qb_io *io)
 {
     struct qb_mem_log *log = ((struct mem_io *)io)->log;
+    const struct qb_mem_event barrier = {.op = QB_OP_SYNC, .disk = QB_MEM_EVERY_DISK};
     int errnum = fault_due(log);
 
-    if (!errnum && !qb_vec_push(&log->events, (struct qb_mem_event){.op = QB_OP_SYNC}))
+    if (!errnum && !qb_vec_push(&log->events, barrier))
         errnum = ENOMEM;
     return errnum;
 }

@@ -3,11 +3,15 @@
 #ifndef QB_IO_MEM_H
 #define QB_IO_MEM_H
 
+#include <limits.h>
+
 #include "io/io.h"
 
+#define QB_MEM_EVERY_DISK UINT_MAX
+
 struct qb_mem_event {
-    enum qb_op op; /* WRITE, FILL, ZERO, PUNCH, SET_SIZE, or SYNC (a barrier over all files) */
-    unsigned disk; /* which file, in order of creation */
+    enum qb_op op; /* WRITE, FILL, ZERO, PUNCH, SET_SIZE, or SYNC (a barrier) */
+    unsigned disk; /* which file, in order of creation; QB_MEM_EVERY_DISK for a barrier over all */
     uint64_t offset, len;
     unsigned char *bytes; /* WRITE: what was written, owned by the log */
 };

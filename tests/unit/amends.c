@@ -9,6 +9,7 @@
 
 #include "base/num.h"
 #include "check/census.h"
+#include "dice.h"
 #include "io/backend.h"
 
 #define KIB         1024u
@@ -97,6 +98,9 @@ const struct recipe recipes[] = {
     {"an unknown extension", V3(9, 4, 64 * KIB, .unknown_ext = 60), "d3z3", false},
     {"an extension that fills version 2", V2(9, 64 * KIB, .unknown_ext = 400), "d3", false},
     {"an extension behind byte 512", V3(11, 4, 64 * KIB, .unknown_ext = 500), "d3z3", false},
+    {"bitmaps", V3(9, 4, 64 * KIB, .bitmaps = 3), "d9 S @5Z9z2 S c5", false},
+    {"bitmaps of many clusters", V3(9, 6, 5000 * KIB, .bitmaps = 2), "d9 @2000z9", false},
+    {"bitmaps, dirty", V3(9, 4, 64 * KIB, .bitmaps = 2, .dirty = true), "d9z3", false},
     {"clusters of 2 MiB", V3(21, 4, 16384 * KIB), "dzZ", true},
 };
 const size_t n_recipes = sizeof(recipes) / sizeof(*recipes);
@@ -116,6 +120,7 @@ const struct wish wishes[] = {
     {"lazy refcounts off", {.set = QB_KEY_LAZY_REFCOUNTS}, STAYS},
     {"up", {UP}, STAYS},
     {"down", {DOWN}, SIZE_STAYS, true},
+    {"down without bitmaps", {DOWN, .drop_bitmaps = true}, STAYS},
     {"down, shared zeros", {DOWN, .zero_clusters = QB_ZERO_SHARE}, STAYS},
     {"down, deferred zeros", {DOWN, .zero_clusters = QB_ZERO_DEFER}, STAYS},
     {"down, zeros written", {DOWN, .zero_method = QB_ZEROED_WRITE}, STAYS},
@@ -320,18 +325,6 @@ void subject_free(struct subject *s)
 
 /* ---- random subjects ------------------------------------------------------------------------- */
 
-struct dice {
-    uint64_t state;
-};
-
-static unsigned roll(struct dice *d, unsigned below)
-{
-    d->state ^= d->state << 13;
-    d->state ^= d->state >> 7;
-    d->state ^= d->state << 17;
-    return (unsigned)(d->state >> 33) % below;
-}
-
 static void say(char *script, size_t room, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 static void say(char *script, size_t room, const char *fmt, ...)
@@ -347,9 +340,12 @@ static void say(char *script, size_t room, const char *fmt, ...)
 /* What counts of this width can stand: snapshots, and compressed clusters that share a cluster. */
 static void random_script(struct dice *d, const struct image_shape *s, char *script, size_t room)
 {
-    unsigned clusters = (unsigned)(s->size >> s->cluster_bits) + 1, words = 4 + roll(d, 14);
+    unsigned clusters = (unsigned)(s->size >> s->cluster_bits) + 1;
+    unsigned words = s->cluster_bits > 16 ? 1 + roll(d, 5) : 4 + roll(d, 14);
     static const unsigned snapshots_of[] = {0, 1, 3, 4, 5, 5, 5};
-    unsigned snapshots = snapshots_of[s->refcount_order], most = s->cluster_bits > 12 ? 3 : 9;
+    unsigned snapshots = snapshots_of[s->refcount_order], most = s->cluster_bits > 16   ? 1
+                                                                 : s->cluster_bits > 12 ? 3
+                                                                                        : 9;
     unsigned there = 0;
     const char *cells = s->version == 2 ? "ddc." : s->refcount_order < 3 ? "ddzZ." : "ddczZ.";
 
@@ -376,6 +372,18 @@ static void random_script(struct dice *d, const struct image_shape *s, char *scr
                 say(script, room, "@%u%c%u", at, cells[roll(d, (unsigned)strlen(cells))], n);
         }
     }
+}
+
+/* Large clusters: few of them, since each is written and read many times. */
+static void enlarge(struct dice *d, struct image_shape *s)
+{
+    s->cluster_bits = 15 + roll(d, 7);
+    s->size = (uint64_t)roll(d, 6) << s->cluster_bits;
+    if (roll(d, 2))
+        s->size += 512ull * roll(d, 1u << (s->cluster_bits - 9));
+    s->l1_spare = 0;
+    s->snapshot_extra = 0;
+    s->tail_bytes = 0;
 }
 
 static struct image_shape random_shape(struct dice *d)
@@ -450,21 +458,43 @@ static struct qb_request random_request(struct dice *d, const struct image_shape
     return rq;
 }
 
+static struct subject subject_drawn(struct dice *d, struct image_shape *shape, uint64_t seed)
+{
+    struct subject s = {.heavy = shape->cluster_bits > 16};
+    char script[512] = "";
+
+    random_script(d, shape, script, sizeof(script));
+    shape->backing_file = resolve(shape->backing_file);
+    snprintf(s.name, sizeof(s.name), "random %llu", (unsigned long long)seed);
+    s.image = image_make(shape, script);
+    s.rq = random_request(d, shape, size_in(&s.image));
+    return s;
+}
+
 struct subject subject_random(uint64_t seed)
 {
-    struct dice d = {(seed + 1) * 0x9e3779b97f4a7c15ull};
-    char script[512] = "";
-    struct subject s = {.heavy = false};
-    struct image_shape shape;
+    struct dice d = dice_of(seed);
+    struct image_shape shape = random_shape(&d);
 
-    for (int i = 0; i < 8; i++)
-        roll(&d, 2);
-    shape = random_shape(&d);
-    random_script(&d, &shape, script, sizeof(script));
-    shape.backing_file = resolve(shape.backing_file);
-    snprintf(s.name, sizeof(s.name), "random %llu", (unsigned long long)seed);
-    s.image = image_make(&shape, script);
-    s.rq = random_request(&d, &shape, size_in(&s.image));
+    return subject_drawn(&d, &shape, seed);
+}
+
+struct subject subject_any(uint64_t seed, bool small)
+{
+    struct dice d = dice_of(~seed);
+    struct image_shape shape = random_shape(&d);
+    struct subject s;
+
+    if (small) {
+        shape.size = (shape.size >> (shape.cluster_bits - 9)) / 512 * 512;
+        shape.cluster_bits = 9;
+        shape.feature_names = false; /* no room */
+    } else if (roll(&d, 60) == 0) {
+        enlarge(&d, &shape);
+    }
+    shape.bitmaps = roll(&d, 8) ? 0 : 1 + roll(&d, 3);
+    s = subject_drawn(&d, &shape, seed);
+    s.rq.drop_bitmaps = roll(&d, 2);
     return s;
 }
 

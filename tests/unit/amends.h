@@ -51,6 +51,9 @@ struct subject {
 
 struct subject subject_of(const struct recipe *r, const struct wish *w);
 struct subject subject_random(uint64_t seed);
+
+/* Of an even larger variety: clusters of up to 2 MiB; or else `small`, for hundreds at once. */
+struct subject subject_any(uint64_t seed, bool small);
 void subject_free(struct subject *s);
 
 enum run_option {

@@ -7,6 +7,8 @@
 
 #define MAX_SNAPSHOTS 12
 #define MAX_LEAKS     64
+#define MAX_BITMAPS   3
+#define BITMAP_ENTRY  40u /* bytes of the directory, with a name of 9 */
 #define COPIED        (1ull << 63)
 #define COMPRESSED    (1ull << 62)
 #define ZERO          1ull
@@ -39,6 +41,7 @@ struct image {
     uint64_t leaks[MAX_LEAKS];
     unsigned n_leaks;
     uint64_t reftable_host, first_block, snapshots_host;
+    uint64_t bitmaps_host, bitmap_tables[MAX_BITMAPS], bitmap_data[MAX_BITMAPS];
     uint64_t *blocks; /* host offsets of the refcount blocks */
     uint64_t n_blocks;
     uint32_t *counts; /* one a host cluster */
@@ -347,6 +350,57 @@ static void play(struct image *m, const char *script)
     }
 }
 
+/* ---- bitmaps --------------------------------------------------------------------------------- */
+
+/* Entries of a bitmap's table, one bit a sector of the disk: one cluster of them at most. */
+static uint64_t bitmap_entries(const struct image *m)
+{
+    uint64_t bytes = (m->size + 4095) / 4096;
+
+    return (bytes + m->cs - 1) / m->cs;
+}
+
+static unsigned n_bitmaps(const struct image *m)
+{
+    bool fit = m->shape->version == 3 && m->size && bitmap_entries(m) <= m->cs / 8;
+
+    return fit ? m->shape->bitmaps : 0;
+}
+
+static void make_bitmaps(struct image *m)
+{
+    unsigned n = n_bitmaps(m);
+
+    if (n > MAX_BITMAPS)
+        fail("too many bitmaps");
+    if (n)
+        m->bitmaps_host = alloc(m, 1);
+    for (unsigned i = 0; i < n; i++) {
+        m->bitmap_tables[i] = alloc(m, 1);
+        m->bitmap_data[i] = new_data(m);
+    }
+}
+
+/* Of each table the first entry is data, the others stand for all ones or all zeros. */
+static void write_bitmaps(struct image *m)
+{
+    for (unsigned i = 0; i < n_bitmaps(m); i++) {
+        uint8_t *e = m->file + m->bitmaps_host + (uint64_t)i * BITMAP_ENTRY;
+        uint64_t entries = bitmap_entries(m);
+
+        put64(e, m->bitmap_tables[i]);
+        put32(e + 8, entries);
+        e[16] = 1;
+        e[17] = 9;
+        put16(e + 18, 9);
+        memcpy(e + 24, "bitmap  ", 8);
+        e[32] = (uint8_t)('1' + i);
+        put64(m->file + m->bitmap_tables[i], m->bitmap_data[i]);
+        for (uint64_t k = 1; k < entries; k++)
+            put64(m->file + m->bitmap_tables[i] + 8 * k, k % 2);
+    }
+}
+
 /* ---- refcounts ------------------------------------------------------------------------------- */
 
 static void count(struct image *m, uint64_t offset, uint64_t len)
@@ -410,6 +464,7 @@ static void reckon(struct image *m)
 
     if (m->n_snapshots)
         m->snapshots_host = alloc(m, (snapshot_table_len(m) + m->cs - 1) / m->cs);
+    make_bitmaps(m);
     m->blocks = must(calloc(m->cs / 8, sizeof(*m->blocks)));
     m->blocks[0] = m->first_block;
     for (m->n_blocks = 1; m->n_blocks * per_block < m->clusters; m->n_blocks++) {
@@ -423,6 +478,12 @@ static void reckon(struct image *m)
     for (uint64_t i = 0; i < m->n_blocks; i++)
         count(m, m->blocks[i], m->cs);
     count(m, m->snapshots_host, snapshot_table_len(m));
+    for (unsigned i = 0; i < n_bitmaps(m); i++) {
+        count(m, m->bitmap_tables[i], m->cs);
+        count(m, m->bitmap_data[i], m->cs);
+    }
+    if (n_bitmaps(m))
+        count(m, m->bitmaps_host, m->cs);
     count_layer(m, &m->active);
     for (unsigned i = 0; i < m->n_snapshots; i++)
         count_layer(m, &m->snapshots[i]);
@@ -548,7 +609,7 @@ static void feature_names(uint8_t *rows)
 static void write_header(struct image *m)
 {
     const struct image_shape *s = m->shape;
-    uint8_t *h = m->file, rows[FEATURE_BYTES];
+    uint8_t *h = m->file, rows[FEATURE_BYTES], bitmaps[24] = {0};
     uint32_t length = s->version == 2 ? 72 : s->header_length ? s->header_length : 112;
     uint64_t at = length;
 
@@ -575,6 +636,13 @@ static void write_header(struct image *m)
         at = put_ext(h, at, 0x6803f857, rows, FEATURE_BYTES);
     if (s->unknown_ext)
         at = put_ext(h, at, 0x12345678, NULL, s->unknown_ext);
+    if (n_bitmaps(m)) {
+        put32(bitmaps, n_bitmaps(m));
+        put64(bitmaps + 8, (uint64_t)n_bitmaps(m) * BITMAP_ENTRY);
+        put64(bitmaps + 16, m->bitmaps_host);
+        at = put_ext(h, at, 0x23852875, bitmaps, sizeof(bitmaps));
+        h[95] |= 1;
+    }
     at = put_ext(h, at, 0, "", 0);
     if (!s->backing_file)
         return;
@@ -629,6 +697,7 @@ static struct image_bytes finish(struct image *m)
         write_layer(m, &m->snapshots[i], false);
     write_layer(m, &m->active, true);
     write_snapshots(m);
+    write_bitmaps(m);
     write_refcounts(m);
     write_header(m);
     if (m->shape->dirty)

@@ -32,6 +32,7 @@ struct image_shape {
     bool lazy_refcounts; /* the flag */
     uint32_t header_length;  /* 0: 112, as QEMU */
     uint32_t unknown_ext;    /* bytes of an extension that nobody knows; 0: there is none */
+    unsigned bitmaps;        /* persistent dirty bitmaps; version 3 and a disk only */
     uint32_t snapshot_extra; /* bytes of extra data in snapshot entries: 8, 16 or 24, or
                                 IMAGE_NO_EXTRA; 0: what QEMU writes, 24 or (version 2) none */
 

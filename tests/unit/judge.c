@@ -68,7 +68,7 @@ static void expect(struct judge *j, const struct qb_mem_log *log)
     if (asked(j, QB_KEY_LAZY_REFCOUNTS))
         r->compatible = rq->lazy_refcounts;
     if (r->version == 2)
-        r->compatible = 0;
+        r->compatible = r->bitmaps = 0;
     r->incompatible = 0;
     r->corruptions = 0;
     r->leaks = rewrites(log, j->was.cluster_size) ? 0 : j->was.leaks;
@@ -85,6 +85,8 @@ static const char *header_differs(const struct reading *a, const struct reading 
         return "another backing file or format";
     if (a->unknown_ext != b->unknown_ext)
         return "an unknown extension was lost";
+    if (a->bitmaps != b->bitmaps)
+        return "other bitmaps";
     return "";
 }
 
@@ -250,6 +252,20 @@ void judge_state(struct judge *j, const uint8_t *bytes, uint64_t size, enum verd
         judge_blame(j, at, old ? "it is the old image still" : "it is the amended image already");
     else if (compare(j, bytes, size, old ? &j->was : &j->shall, at))
         run_again(j, bytes, size, amended, at);
+}
+
+void judge_untouched(struct judge *j, const struct qb_err *err, const uint8_t *bytes, uint64_t size,
+                     bool length_too, const char *at)
+{
+    bool at_flip = strncmp(err->text, "cannot write the header", 23) == 0;
+    const struct image_bytes *old = &j->s->image;
+    uint64_t cs = j->was.cluster_size, end = j->was.end < old->size ? j->was.end : old->size;
+
+    if (length_too && !at_flip && size != old->size)
+        judge_blame(j, at, "the file's length was not restored");
+    if (memcmp(bytes, old->bytes, 512) != 0 ||
+        (end > cs && memcmp(bytes + cs, old->bytes + cs, end - cs) != 0))
+        judge_blame(j, at, "bytes of the old image changed");
 }
 
 /* ---- cutting the power ----------------------------------------------------------------------- */

@@ -26,6 +26,12 @@ void judge_end(struct judge *j);
 /* Notes a violation; `at` says when it was. */
 void judge_blame(struct judge *j, const char *at, const char *what);
 
+/* The append failed with this error: what the old image refers to was never touched, and, with
+ * `length_too`, the file is as long as it was.  (A flip that failed may have been written: then the
+ * tail must stay.) */
+void judge_untouched(struct judge *j, const struct qb_err *err, const uint8_t *bytes, uint64_t size,
+                     bool length_too, const char *at);
+
 /* The state must be one of `allowed`, and the same amend must succeed on it. */
 void judge_state(struct judge *j, const uint8_t *bytes, uint64_t size, enum verdict allowed,
                  const char *at);

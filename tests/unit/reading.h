@@ -24,6 +24,7 @@ struct reading {
     uint64_t incompatible, compatible, autoclear;
     char backing_file[1024], backing_fmt[64];
     uint64_t unknown_ext; /* a fingerprint of the extensions that nobody knows */
+    uint64_t bitmaps;     /* a fingerprint of the persistent bitmaps that are valid; 0: none */
     struct reading_layer layers[READING_LAYERS]; /* 0 is the active one */
 
     /* The count. */

@@ -46,22 +46,6 @@ struct fault {
     bool onwards;
 };
 
-/* The append failed: what the old image refers to was never touched, and its length is back.  (A
- * flip that failed may have been written: then the tail must stay.) */
-static void check_untouched(struct judge *j, const struct fault *f, const struct run *r,
-                            const unsigned char *bytes, uint64_t size, const char *at)
-{
-    bool at_flip = strncmp(r->result.err.text, "cannot write the header", 23) == 0;
-    const struct image_bytes *old = &j->s->image;
-    uint64_t cs = j->was.cluster_size, end = QB_MIN(j->was.end, old->size);
-
-    if (!f->onwards && !at_flip && size != old->size)
-        judge_blame(j, at, "the file's length was not restored");
-    if (memcmp(bytes, old->bytes, 512) != 0 ||
-        (end > cs && memcmp(bytes + cs, old->bytes + cs, end - cs) != 0))
-        judge_blame(j, at, "bytes of the old image changed");
-}
-
 static void check_result(struct judge *j, const struct run *r, const struct fault *f, bool flipped,
                          const char *at)
 {
@@ -103,7 +87,7 @@ static void fail_once(struct judge *j, const struct fault *f)
     bytes = qb_mem_content(log, 0, &size);
     check_result(j, &r, f, flipped, at);
     if (!flipped)
-        check_untouched(j, f, &r, bytes, size, at);
+        judge_untouched(j, &r.result.err, bytes, size, !f->onwards, at);
     if (judge_is_new(j, bytes, size))
         judge_state(j, bytes, size, flipped ? AMENDED : OLD, at);
     for (uint64_t seed = 1; seed <= 2; seed++) /* and then the power goes */
