@@ -1,0 +1,282 @@
+#include "host.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "batch/sched.h"
+#include "batch/topo.h"
+#include "io/backend.h"
+
+#define FOLDER "/simulated/"
+
+/* What run.c keeps free besides its four waves, with one worker. */
+#define FDS_BESIDES (64 + 16)
+#define WAVES       4
+
+static struct host *host;
+
+void host_enter(struct host *h)
+{
+    host = h;
+}
+
+void host_leave(void)
+{
+    host = NULL;
+}
+
+static void at_work(bool begins)
+{
+    if (host->at_work)
+        host->at_work(begins);
+}
+
+bool host_stopped(void)
+{
+    if (host->stops > 1)
+        host->stops--;
+    else if (host->stops == 1)
+        return true;
+    return false;
+}
+
+void host_path(unsigned disk, char path[HOST_PATH])
+{
+    snprintf(path, HOST_PATH, FOLDER "%u.qcow2", disk);
+}
+
+/* The numbers [0, n) in any order; to be freed. */
+static unsigned *shuffled(size_t n)
+{
+    unsigned *order = calloc(n + 1, sizeof(*order));
+
+    if (!order)
+        abort();
+    for (size_t i = 0; i < n; i++) {
+        size_t j = roll(&host->dice, (unsigned)i + 1);
+
+        order[i] = order[j];
+        order[j] = (unsigned)i;
+    }
+    return order;
+}
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+int __real_qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err);
+int __wrap_qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err);
+
+/* Backing files are real ones, and only read. */
+int __wrap_qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err)
+{
+    size_t n = strlen(FOLDER);
+
+    if (!host || strncmp(path, FOLDER, n) != 0)
+        return __real_qb_file_open(path, writable, out, err);
+    if (qb_mem_reopen(host->log, (unsigned)strtoul(path + n, NULL, 10), out) < 0)
+        return qb_fail_memory(err);
+    out->writable = writable;
+    return 0;
+}
+
+int __real_getrlimit(__rlimit_resource_t what, struct rlimit *limit);
+int __wrap_getrlimit(__rlimit_resource_t what, struct rlimit *limit);
+
+int __wrap_getrlimit(__rlimit_resource_t what, struct rlimit *limit)
+{
+    if (!host || what != RLIMIT_NOFILE)
+        return __real_getrlimit(what, limit);
+    limit->rlim_cur = limit->rlim_max = FDS_BESIDES + WAVES * host->wave_max;
+    return 0;
+}
+
+/* ---- disks ----------------------------------------------------------------------------------- */
+
+struct disks {
+    struct qb_io io;
+    struct qb_io *mem;
+};
+
+static bool has_flipped(unsigned disk)
+{
+    const struct qb_mem_event *events;
+    size_t n = qb_mem_events(host->log, &events);
+
+    for (size_t i = 0; i < n; i++)
+        if (events[i].disk == disk && events[i].op == QB_OP_WRITE && events[i].offset == 0)
+            return true;
+    return false;
+}
+
+static bool is_pretended(const struct qb_req *req)
+{
+    if (req->op != QB_OP_SYNC || host->lie == HOST_HONEST)
+        return false;
+    return has_flipped((unsigned)req->file->ino) == (host->lie == HOST_NO_SECOND_BARRIER);
+}
+
+/* Counts the request: whether it is one that fails. */
+static bool is_due(struct qb_req *req)
+{
+    const struct host_fault *fault = &host->fault;
+    uint64_t number = host->requests++;
+
+    if (!fault->errnum || number < fault->nth || (number > fault->nth && !fault->onwards))
+        return false;
+    req->error = fault->errnum;
+    if (host->failed)
+        host->failed[req->file->ino] |= 1u << req->op;
+    return true;
+}
+
+static void run_one(struct disks *d, struct qb_req *req)
+{
+    if (!req->file->mem)
+        req->error = req->op == QB_OP_READ ? qb_posix_do(req, 0) : EPERM;
+    else if (!is_due(req) && !is_pretended(req))
+        d->mem->ops->run(d->mem, req, 1);
+}
+
+/* The requests of a batch are carried out in any order. */
+static void run_disks(struct qb_io *io, struct qb_req *reqs, size_t n)
+{
+    unsigned *order;
+
+    at_work(true);
+    order = shuffled(n);
+    for (size_t i = 0; i < n; i++)
+        if (!qb_req_is_void(&reqs[order[i]]))
+            run_one((struct disks *)io, &reqs[order[i]]);
+    free(order);
+    at_work(false);
+}
+
+static void close_disks(struct qb_io *io)
+{
+    qb_io_close(((struct disks *)io)->mem);
+    free(io);
+}
+
+/* Without a barrier of its own: barrier.c syncs file by file, and so does the log say it. */
+static struct qb_io *open_disks(void)
+{
+    static const struct qb_io_ops ops = {.name = "disks", .run = run_disks, .close = close_disks};
+    struct disks *d;
+
+    at_work(true);
+    d = calloc(1, sizeof(*d));
+    if (!d || !(d->mem = qb_io_open_mem(host->log)))
+        abort();
+    at_work(false);
+    d->io.ops = &ops;
+    return &d->io;
+}
+
+/* ---- workers --------------------------------------------------------------------------------- */
+
+struct qb_sched {
+    struct qb_io *io;
+    bool has_aside;
+    qb_aside_fn *aside; /* NULL: nothing is under way */
+    void *aside_arg;
+};
+
+struct qb_topo *__wrap_qb_topo_open(unsigned wanted, const struct qb_batch *batch);
+unsigned __wrap_qb_topo_workers(const struct qb_topo *topo);
+int __wrap_qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside,
+                         struct qb_sched **out, const char **fell_back, struct qb_err *err);
+void __wrap_qb_sched_close(struct qb_sched *s);
+void __wrap_qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg);
+void __wrap_qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg);
+void __wrap_qb_sched_aside(struct qb_sched *s, qb_aside_fn *fn, void *arg);
+void __wrap_qb_sched_aside_wait(struct qb_sched *s);
+struct qb_io *__wrap_qb_sched_io(struct qb_sched *s);
+unsigned __wrap_qb_sched_workers(const struct qb_sched *s);
+
+struct qb_topo *__wrap_qb_topo_open(unsigned wanted, const struct qb_batch *batch)
+{
+    (void)wanted;
+    (void)batch;
+    return NULL;
+}
+
+unsigned __wrap_qb_topo_workers(const struct qb_topo *topo)
+{
+    (void)topo;
+    return 1;
+}
+
+int __wrap_qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside,
+                         struct qb_sched **out, const char **fell_back, struct qb_err *err)
+{
+    struct qb_sched *s = calloc(1, sizeof(*s));
+
+    (void)topo;
+    (void)kind;
+    if (!s)
+        return qb_fail_memory(err);
+    s->io = open_disks();
+    s->has_aside = aside;
+    *fell_back = NULL;
+    *out = s;
+    return 0;
+}
+
+void __wrap_qb_sched_close(struct qb_sched *s)
+{
+    if (s)
+        qb_io_close(s->io);
+    free(s);
+}
+
+void __wrap_qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg)
+{
+    (void)s;
+    body(arg);
+}
+
+void __wrap_qb_sched_aside_wait(struct qb_sched *s)
+{
+    qb_aside_fn *fn = s->aside;
+
+    s->aside = NULL;
+    if (fn)
+        fn(s->aside_arg, s->io);
+}
+
+/* What goes on beside the loops comes to its end at any moment. */
+void __wrap_qb_sched_aside(struct qb_sched *s, qb_aside_fn *fn, void *arg)
+{
+    s->aside = fn;
+    s->aside_arg = arg;
+    if (!s->has_aside || roll(&host->dice, 3) == 0)
+        __wrap_qb_sched_aside_wait(s);
+}
+
+void __wrap_qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg)
+{
+    unsigned *order;
+
+    at_work(true);
+    order = shuffled(n);
+    at_work(false);
+    for (size_t i = 0; i < n; i++) {
+        if (roll(&host->dice, 12) == 0)
+            __wrap_qb_sched_aside_wait(s);
+        fn(arg, s->io, order[i]);
+    }
+    free(order);
+}
+
+struct qb_io *__wrap_qb_sched_io(struct qb_sched *s)
+{
+    return s->io;
+}
+
+unsigned __wrap_qb_sched_workers(const struct qb_sched *s)
+{
+    (void)s;
+    return 1;
+}
