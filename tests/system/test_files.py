@@ -1,6 +1,8 @@
 """Files that are no images to write to: one clear line each, and the others go on."""
 import os
+import resource
 import shutil
+import unittest
 
 import context  # noqa: F401
 import proc
@@ -83,6 +85,54 @@ class Files(ImageTest):
         self.assertIn(answer.code, (1, 2), str(answer))
         self.assertIsNotNone(before)
         self.assertFalse(answer.crashed, str(answer))
+
+
+class WrittenByNobody(ImageTest):
+    """Files that not even root may write, and more files than may be open."""
+
+    def fails_untouched(self, image, code):
+        sha, stat = proc.sha256(image), os.stat(image)
+        good = self.create("good.qcow2")
+        answer = qbatch.amend([image, good], lazy_refcounts="on")
+        self.assertEqual(answer.code, 1, str(answer))
+        self.assertEqual([r["status"] for r in answer.records], ["failed", "changed"], str(answer))
+        self.assertEqual(answer.error, code, str(answer))
+        self.assertEqual(answer.first["path"], image)
+        self.assert_untouched(image, sha, stat)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root makes files immutable")
+    def test_an_immutable_file(self):
+        image = self.create()
+        done = proc.run(["chattr", "+i", image])
+        if done.code:
+            self.skipTest(f"no immutable files here: {done.err.strip()}")
+        self.addCleanup(proc.run, ["chattr", "-i", image])
+        self.fails_untouched(image, "permission")
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root mounts")
+    def test_a_file_system_mounted_read_only(self):
+        folder = self.path("mounted")
+        os.mkdir(folder)
+        image = self.create("mounted/a.qcow2")
+        if proc.run(["mount", "--bind", folder, folder]).code:
+            self.skipTest("mounting is not allowed here")
+        self.addCleanup(proc.run, ["umount", folder])
+        proc.must(["mount", "-o", "remount,bind,ro", folder])
+        self.fails_untouched(image, "permission")
+
+    def test_more_images_than_may_be_open_at_once(self):
+        first = self.create("00.qcow2")
+        self.io(first, "write -q -P 1 0 64k", "write -q -z 64k 64k")
+        images = [first] + [self.copy(first, f"{i:02}.qcow2") for i in range(1, 50)]
+
+        def limited():
+            resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+
+        answer = qbatch.qbatch("amend", "--json", "-o", "compat=0.10", *images, preexec=limited)
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertEqual([r["path"] for r in answer.records], images)
+        self.assertEqual({r["status"] for r in answer.records}, {"changed"})
+        self.assert_sound(images[-1])
 
 
 def become_nobody():
