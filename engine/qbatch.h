@@ -118,6 +118,7 @@ struct qb_request {
     bool allow_shrink;
     bool drop_bitmaps;  /* a downgrade may drop persistent bitmaps */
     bool fail_if_dirty; /* refuse a dirty image instead of repairing it */
+    bool keep_undo; /* leave replaced clusters as they are, so that the old header still works */
     enum qb_verify verify;
     uint64_t memory_limit; /* bytes that planning one image may use; 0: 512 MiB */
     uint64_t punch_min;    /* fewer freed bytes are left to the guest, not to the file system */
@@ -181,11 +182,13 @@ struct qb_result {
     struct qb_io_stats io;
     double open_seconds, read_seconds, plan_seconds, write_seconds, verify_seconds;
     uint64_t file_size_before, file_size_after;
-    int64_t allocated_delta; /* bytes of disk, from st_blocks */
-    bool repaired;           /* refcounts were rebuilt or leaks given back */
-    bool backing_unchecked;  /* the backing file was changed as `rebase -u` does: metadata only */
+    int64_t allocated_delta;  /* bytes of disk, from st_blocks */
+    uint64_t tail_given_back; /* bytes behind the image's end, e.g. of an interrupted run */
+    bool repaired;            /* refcounts were rebuilt or leaks given back */
+    bool backing_unchecked;   /* the backing file was changed as `rebase -u` does: metadata only */
     bool bitmaps_dropped;
     bool verified;
+    bool resumed; /* not looked at: the run that was gone on with had done it */
 };
 
 /* ---- one image ------------------------------------------------------------------------------- */

@@ -139,6 +139,9 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
 
     a->rq = request;
     r = qb_target_resolve(&a->img, request, &target, err);
+    if (r == 0 && target.any && request->keep_undo && a->file.is_block_device)
+        r = qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                    "keep_undo: a block device does not tell whether it was written since");
     a->result.status = QB_STATUS_UNCHANGED;
     a->result.after = a->result.before;
     /* The snapshot table is small, and most plans look at it. */
@@ -154,6 +157,8 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
         return failed(a);
     if (!target.any)
         return 0;
+    if (request->keep_undo)
+        a->plan.punches.n = 0;
     qb_target_info(&a->img, &a->plan.target, &a->result.after);
     a->result.status = QB_STATUS_WOULD_CHANGE;
     a->result.repaired = target.repair || (a->plan.rewrites && a->plan.census.n_leaks);
@@ -161,6 +166,12 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
     a->result.bitmaps_dropped = target.drop_bitmaps;
     a->result.file_size_after = a->plan.final_size;
     return 0;
+}
+
+struct qb_amend_facts qb_amend_facts(const struct qb_amend *a)
+{
+    return (struct qb_amend_facts){a->plan.old_sector, a->plan.sector.bytes, a->plan.old_size,
+                                   a->plan.rewrites};
 }
 
 bool qb_amend_appends(const struct qb_amend *a)
@@ -272,6 +283,8 @@ int qb_amend_flipped(struct qb_amend *a, int errnum)
         return failed(a);
     }
     a->result.status = QB_STATUS_CHANGED;
+    if (a->plan.cut_size < a->plan.old_size)
+        a->result.tail_given_back = a->plan.old_size - a->plan.cut_size;
     qb_plan_free_append(&a->plan);
     return 0;
 }

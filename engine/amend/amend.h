@@ -43,6 +43,14 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
 /* Whether the plan appends anything, i.e. needs the barrier before the flip. */
 bool qb_amend_appends(const struct qb_amend *a);
 
+/* What an undo needs to know, valid from a plan with something to do until the close. */
+struct qb_amend_facts {
+    const uint8_t *old_sector, *new_sector; /* 512 bytes each */
+    uint64_t old_length;                    /* of the file, bytes */
+    bool rewrites; /* the append begins behind the image's end, whatever was there */
+};
+struct qb_amend_facts qb_amend_facts(const struct qb_amend *a);
+
 /* E1.  A failure has already cut the tail off again: the image is as it was. */
 int qb_amend_append(struct qb_amend *a, struct qb_io *io);
 

@@ -15,7 +15,11 @@ static int read_head(struct qb_io *io, struct qb_image *img, uint64_t len, struc
         return qb_fail_memory(err);
     img->head = grown;
     img->head_len = len;
-    return qb_io_read(io, img->file, 0, grown, len, "the header", err);
+    if (qb_io_read(io, img->file, 0, grown, len, "the header", err) < 0)
+        return -1;
+    if (img->sector)
+        memcpy(grown, img->sector, QB_MIN(len, QB_SECTOR));
+    return 0;
 }
 
 static int copy_name(struct qb_image *img, struct qb_err *err)
@@ -122,7 +126,13 @@ static int keep_used(struct qb_image *img, struct qb_err *err)
 
 int qb_image_open(struct qb_io *io, struct qb_file *file, struct qb_image *out, struct qb_err *err)
 {
-    struct qb_image img = {.file = file};
+    return qb_image_open_as(io, file, NULL, out, err);
+}
+
+int qb_image_open_as(struct qb_io *io, struct qb_file *file, const uint8_t *sector,
+                     struct qb_image *out, struct qb_err *err)
+{
+    struct qb_image img = {.file = file, .sector = sector};
 
     if (decode_all(io, &img, err) < 0 || keep_used(&img, err) < 0) {
         qb_image_close(&img);

@@ -19,12 +19,18 @@ struct qb_image {
     qb_ext_list exts;  /* owned */
     char backing_name[QB_MAX_BACKING_NAME + 1]; /* "" when there is none */
     char backing_fmt[64];                       /* "" when the header names none */
+    const uint8_t *sector;                      /* see qb_image_open_as; not owned */
     struct qb_snapshot_table snapshots;         /* empty until qb_image_read_snapshots */
 };
 
 /* Reads and decodes the header of `file`.  Refuses unknown incompatible features.  An image with
  * the corrupt bit opens: what to do about it is the caller's decision. */
 int qb_image_open(struct qb_io *io, struct qb_file *file, struct qb_image *out, struct qb_err *err);
+
+/* The same with these 512 bytes in the place of the file's first sector (NULL: its own), as the
+ * image would be if they were written.  They must outlive the image. */
+int qb_image_open_as(struct qb_io *io, struct qb_file *file, const uint8_t *sector,
+                     struct qb_image *out, struct qb_err *err);
 void qb_image_close(struct qb_image *img); /* frees; the file stays open */
 
 int qb_image_read_snapshots(struct qb_io *io, struct qb_image *img, struct qb_err *err);
