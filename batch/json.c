@@ -7,6 +7,7 @@
 
 #include "base/num.h"
 #include "base/own.h"
+#include "batch/base64.h"
 #include "batch/text.h"
 
 struct qb_json qb_json_object(void)
@@ -108,19 +109,13 @@ void qb_json_append(struct qb_json *list, struct qb_json item)
 
 static json_t *base64(const char *s)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    size_t n = strlen(s), used = 0;
-    QB_AUTO(qb_buf) char *out = malloc(4 * qb_div_up(n, 3) + 1);
+    size_t n = strlen(s);
+    QB_AUTO(qb_buf) char *out = malloc(qb_base64_len(n) + 1);
 
-    for (size_t i = 0; out && i < n; i += 3) {
-        uint32_t v = 0;
-
-        for (size_t k = 0; k < 3; k++)
-            v = v << 8 | (i + k < n ? (unsigned char)s[i + k] : 0);
-        for (size_t k = 0; k < 4; k++)
-            out[used++] = i + k <= n ? digits[v >> (18 - 6 * k) & 63] : '=';
-    }
-    return out ? json_stringn(out, used) : NULL;
+    if (!out)
+        return NULL;
+    qb_base64_write(s, n, out);
+    return json_stringn(out, qb_base64_len(n));
 }
 
 void qb_json_path(struct qb_json *o, const char *path)
@@ -141,4 +136,62 @@ int qb_json_line(FILE *f, struct qb_json o)
     if (failed && errno == 0)
         errno = ENOMEM;
     return failed ? -1 : 0;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+bool qb_json_parse(const char *text, size_t len, struct qb_json *out)
+{
+    *out = (struct qb_json){.value = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL)};
+    out->whole = json_is_object((json_t *)out->value);
+    if (!out->whole)
+        qb_json_drop(out);
+    return out->whole;
+}
+
+void qb_json_drop(struct qb_json *o)
+{
+    json_decref(o->value);
+    o->value = NULL;
+}
+
+const char *qb_json_get_text(const struct qb_json *o, const char *key)
+{
+    return json_string_value(json_object_get(o->value, key));
+}
+
+uint64_t qb_json_get_number(const struct qb_json *o, const char *key, uint64_t otherwise)
+{
+    const json_t *v = json_object_get(o->value, key);
+
+    return json_is_integer(v) && json_integer_value(v) >= 0 ? (uint64_t)json_integer_value(v)
+                                                            : otherwise;
+}
+
+bool qb_json_get_bool(const struct qb_json *o, const char *key)
+{
+    return json_is_true(json_object_get(o->value, key));
+}
+
+bool qb_json_get_bytes(const struct qb_json *o, const char *key, void *out, size_t n)
+{
+    const char *encoded = qb_json_get_text(o, key);
+    size_t got = 0;
+
+    return encoded && qb_base64_read(encoded, out, n, &got) == 0 && got == n;
+}
+
+char *qb_json_get_path(const struct qb_json *o)
+{
+    const char *encoded = qb_json_get_text(o, "path_bytes_base64");
+    const char *plain = qb_json_get_text(o, "path");
+    size_t n = encoded ? strlen(encoded) : 0;
+    char *path = !encoded ? plain ? strdup(plain) : NULL : malloc(n + 1);
+
+    if (!encoded || !path)
+        return path;
+    if (qb_base64_read(encoded, path, n, &n) < 0)
+        return free(path), NULL;
+    path[n] = '\0';
+    return path;
 }

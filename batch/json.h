@@ -1,4 +1,4 @@
-/* JSON objects, a line each.  The only file that knows jansson.
+/* JSON objects, a line each, written and read.  The only file that knows jansson.
  *
  * Every line is valid JSON whatever the strings hold: a byte that is not UTF-8 becomes U+FFFD.  A
  * memory shortage is remembered by the object and told once, when its line is written. */
@@ -34,5 +34,22 @@ void qb_json_path(struct qb_json *o, const char *path);
 
 /* Writes the object and a newline; 0, or -1 with errno set. */
 int qb_json_line(FILE *f, struct qb_json o);
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* The object that a text of `len` bytes is, the caller's to drop; false when it is none. */
+bool qb_json_parse(const char *text, size_t len, struct qb_json *out);
+void qb_json_drop(struct qb_json *o);
+
+/* What stands under a key.  Another kind of value counts as none. */
+const char *qb_json_get_text(const struct qb_json *o, const char *key); /* lives with o, or NULL */
+uint64_t qb_json_get_number(const struct qb_json *o, const char *key, uint64_t otherwise);
+bool qb_json_get_bool(const struct qb_json *o, const char *key);
+
+/* Exactly n bytes that stand there in base64. */
+bool qb_json_get_bytes(const struct qb_json *o, const char *key, void *out, size_t n);
+
+/* What qb_json_path put, malloc'ed; NULL without one, or when memory is short. */
+char *qb_json_get_path(const struct qb_json *o);
 
 #endif

@@ -1,0 +1,505 @@
+/* The journal of a run: what is written is read again, what is damaged is told, and what a resumed
+ * run makes of it. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/err.h"
+#include "batch/base64.h"
+#include "batch/keep.h"
+#include "unit.h"
+
+static char folder[] = "/tmp/qb-journal-XXXXXX";
+static const char id[] = "20260101-000000-000001";
+
+static const char *path_of(const char *name)
+{
+    static char paths[4][300];
+    static unsigned next;
+
+    next = (next + 1) % 4;
+    snprintf(paths[next], sizeof(paths[next]), "%s/%s", folder, name);
+    return paths[next];
+}
+
+static const char *journal_path(void)
+{
+    static char path[QB_JOURNAL_PATH];
+
+    qb_state_dir_journal(folder, id, path);
+    return path;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static struct qb_journal open_new(void)
+{
+    struct qb_journal j;
+    struct qb_err err;
+
+    unlink(journal_path());
+    CU_ASSERT_EQUAL_FATAL(qb_journal_create(journal_path(), &j, &err), 0);
+    qb_journal_begin(&j, "run");
+    qb_journal_text(&j, "run", id);
+    qb_journal_text(&j, "manifest", "/m.yaml");
+    qb_journal_number(&j, "images", 3);
+    qb_journal_end(&j);
+    return j;
+}
+
+static void planned(struct qb_journal *j, const char *path, uint64_t virtual_size)
+{
+    qb_journal_begin(j, "planned");
+    qb_journal_path(j, path);
+    qb_journal_number(j, "asks", 7);
+    qb_journal_number(j, "length", 1000);
+    qb_journal_true(j, "appends", true);
+    qb_journal_number(j, "virtual_size", virtual_size);
+    qb_journal_end(j);
+}
+
+static void over(struct qb_journal *j, const char *is, const char *path)
+{
+    struct qb_seen seen = qb_seen_at(path);
+
+    qb_journal_begin(j, is);
+    qb_journal_path(j, path);
+    qb_journal_number(j, "asks", 7);
+    qb_journal_true(j, "verified", true);
+    qb_journal_number(j, "dev", seen.dev);
+    qb_journal_number(j, "ino", seen.ino);
+    qb_journal_number(j, "length", seen.length);
+    qb_journal_number(j, "mtime_ns", seen.mtime_ns);
+    if (strcmp(is, "failed") == 0) {
+        qb_journal_text(j, "code", "no_space");
+        qb_journal_text(j, "message", "full");
+    }
+    qb_journal_end(j);
+}
+
+static void touch(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    CU_ASSERT_FATAL(fd >= 0);
+    close(fd);
+}
+
+/* The whole text of the journal; the caller's. */
+static char *slurp(size_t *n)
+{
+    struct stat st;
+    int fd = open(journal_path(), O_RDONLY);
+    char *text;
+
+    CU_ASSERT_EQUAL_FATAL(fstat(fd, &st), 0);
+    *n = (size_t)st.st_size;
+    text = malloc(*n + 1);
+    CU_ASSERT_EQUAL_FATAL(read(fd, text, *n), (ssize_t)*n);
+    text[*n] = '\0';
+    close(fd);
+    return text;
+}
+
+static void put(const char *text, size_t n)
+{
+    int fd = open(journal_path(), O_WRONLY | O_TRUNC);
+
+    CU_ASSERT_EQUAL(write(fd, text, n), (ssize_t)n);
+    close(fd);
+}
+
+/* ---- lines ----------------------------------------------------------------------------------- */
+
+struct read_back {
+    char *path;
+    uint64_t number;
+    bool is_true, absent;
+    unsigned char bytes[300];
+    bool has_bytes;
+};
+
+static int on_record(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+{
+    struct read_back *b = arg;
+
+    (void)err;
+    if (at == 0)
+        return 0;
+    b->path = qb_json_get_path(record);
+    b->number = qb_json_get_number(record, "n", 0);
+    b->is_true = qb_json_get_bool(record, "yes");
+    b->absent = !qb_json_get_bool(record, "no");
+    b->has_bytes = qb_json_get_bytes(record, "bytes", b->bytes, sizeof(b->bytes));
+    return 0;
+}
+
+static void a_record_comes_back_as_it_was_whatever_the_path(void)
+{
+    static const char *const paths[] = {"/a b/c.qcow2", "/quote\"back\\slash\n\t\x01", "/\xc3\xa4",
+                                        "/not\xffutf8\x80", ""};
+    unsigned char bytes[300];
+
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (unsigned char)(i * 7);
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        struct qb_journal j = open_new();
+        struct read_back b = {0};
+        struct qb_journal_end end;
+        struct qb_err err;
+
+        qb_journal_begin(&j, "x");
+        qb_journal_path(&j, paths[i]);
+        qb_journal_number(&j, "n", 9223372036854775807u);
+        qb_journal_true(&j, "yes", true);
+        qb_journal_true(&j, "no", false);
+        qb_journal_bytes(&j, "bytes", bytes, sizeof(bytes));
+        qb_journal_end(&j);
+        qb_journal_close(&j);
+        CU_ASSERT_EQUAL(qb_journal_read(journal_path(), on_record, &b, &end, &err), 0);
+        CU_ASSERT_EQUAL(end.lines, 2);
+        CU_ASSERT_FALSE(end.torn);
+        CU_ASSERT_STRING_EQUAL(b.path, paths[i]);
+        CU_ASSERT_EQUAL(b.number, 9223372036854775807u);
+        CU_ASSERT(b.is_true && b.absent && b.has_bytes);
+        CU_ASSERT_EQUAL(memcmp(b.bytes, bytes, sizeof(bytes)), 0);
+        free(b.path);
+    }
+}
+
+static void base64_takes_nothing_but_base64(void)
+{
+    static const char *const bad[] = {"A",    "AAA",      "A===",  "AA=A",
+                                      "====", "AA==AAAA", "A\nAA", "!AAA"};
+    char out[16];
+    size_t n;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        CU_ASSERT_EQUAL(qb_base64_read(bad[i], out, sizeof(out), &n), -1);
+    CU_ASSERT_EQUAL(qb_base64_read("AAAAAAAA", out, 5, &n), -1); /* no room */
+    CU_ASSERT_EQUAL(qb_base64_read("cWI=", out, sizeof(out), &n), 0);
+    CU_ASSERT(n == 2 && memcmp(out, "qb", 2) == 0);
+}
+
+static int count(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+{
+    (void)record;
+    (void)at;
+    (void)err;
+    ++*(size_t *)arg;
+    return 0;
+}
+
+/* Cut at every byte, a journal is whole up to the last line that is. */
+static void a_torn_last_line_is_left_out_wherever_it_is_torn(void)
+{
+    struct qb_journal j = open_new();
+    size_t n;
+    char *text;
+
+    planned(&j, "/a", 1);
+    planned(&j, "/b", 1);
+    qb_journal_close(&j);
+    text = slurp(&n);
+    for (size_t cut = 0; cut <= n; cut++) {
+        size_t lines = 0, whole = 0;
+        struct qb_journal_end end;
+        struct qb_err err;
+
+        for (size_t i = 0; i < cut; i++)
+            whole += text[i] == '\n';
+        put(text, cut);
+        CU_ASSERT_EQUAL(qb_journal_read(journal_path(), count, &lines, &end, &err), 0);
+        CU_ASSERT(lines == whole && end.lines == whole);
+        CU_ASSERT_EQUAL(end.torn, cut > 0 && text[cut - 1] != '\n');
+    }
+    free(text);
+}
+
+static void any_other_damage_is_an_error_that_names_the_line(void)
+{
+    struct qb_journal j = open_new();
+    size_t n, line = 1;
+    char *text;
+
+    planned(&j, "/a", 1);
+    planned(&j, "/b", 1);
+    qb_journal_close(&j);
+    text = slurp(&n);
+    for (size_t i = 0; i < n && line < 3; i++) {
+        char was = text[i], want[20];
+        size_t lines = 0;
+        struct qb_journal_end end;
+        struct qb_err err = {0};
+
+        snprintf(want, sizeof(want), "line %zu is", line);
+        text[i] ^= 4;
+        put(text, n);
+        CU_ASSERT_EQUAL(qb_journal_read(journal_path(), count, &lines, &end, &err), -1);
+        CU_ASSERT_EQUAL(err.code, QB_E_CORRUPT);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.text, want));
+        text[i] = was;
+        line += was == '\n';
+    }
+    free(text);
+}
+
+static void going_on_cuts_off_what_is_torn_and_appends_behind_it(void)
+{
+    struct qb_journal j = open_new();
+    struct qb_history h;
+    struct qb_err err;
+    size_t n;
+    char *text;
+
+    planned(&j, "/a", 1);
+    planned(&j, "/b", 1);
+    qb_journal_close(&j);
+    text = slurp(&n);
+    put(text, n - 5);
+    free(text);
+    CU_ASSERT_EQUAL_FATAL(qb_history_reopen(folder, id, &h, &j, &err), 0);
+    CU_ASSERT(h.end.torn && qb_history_find(&h, "/a") && !qb_history_find(&h, "/b"));
+    qb_history_free(&h);
+    planned(&j, "/c", 1);
+    qb_journal_close(&j);
+    CU_ASSERT_EQUAL_FATAL(qb_history_read(folder, id, &h, &err), 0);
+    CU_ASSERT(!h.end.torn && qb_history_find(&h, "/c"));
+    qb_history_free(&h);
+}
+
+static void two_never_work_with_one_journal(void)
+{
+    struct qb_journal first = open_new(), second;
+    struct qb_history h;
+    struct qb_err err;
+
+    qb_journal_write(&first);
+    CU_ASSERT(qb_journal_is_held(journal_path()));
+    CU_ASSERT_EQUAL(qb_history_reopen(folder, id, &h, &second, &err), -1);
+    CU_ASSERT_EQUAL(err.code, QB_E_LOCKED);
+    qb_history_free(&h);
+    qb_journal_close(&first);
+    CU_ASSERT_FALSE(qb_journal_is_held(journal_path()));
+    CU_ASSERT_EQUAL(qb_journal_create(journal_path(), &first, &err), -1); /* names are used once */
+}
+
+/* ---- resuming -------------------------------------------------------------------------------- */
+
+static void add(struct qb_batch *batch, const char *path, uint64_t delta)
+{
+    struct qb_request rq;
+
+    qb_request_init(&rq);
+    rq.set = delta ? QB_KEY_SIZE : QB_KEY_COMPAT;
+    rq.compat = 2;
+    rq.size = delta;
+    rq.size_is_delta = delta > 0;
+    CU_ASSERT_FATAL(qb_batch_add(batch, path, 0, &rq));
+    batch->jobs[batch->n_jobs - 1].asks = 7;
+}
+
+static void apply(struct qb_batch *batch, bool failed_only)
+{
+    struct qb_history h;
+    struct qb_err err;
+
+    CU_ASSERT_EQUAL_FATAL(qb_history_read(folder, id, &h, &err), 0);
+    batch->folder = strdup("");
+    if (failed_only)
+        qb_resume_failed_only(batch, &h);
+    else
+        qb_resume_apply(batch, &h);
+    qb_history_free(&h);
+}
+
+static void what_is_done_and_still_is_as_it_was_left_is_not_looked_at_again(void)
+{
+    struct qb_journal j = open_new();
+    struct qb_batch batch;
+
+    for (const char *name = "abcdef"; *name; name++)
+        touch(path_of((char[]){*name, 0}));
+    over(&j, "changed", path_of("a"));
+    over(&j, "unchanged", path_of("b"));
+    over(&j, "failed", path_of("c"));
+    planned(&j, path_of("d"), 1);
+    over(&j, "changed", path_of("e"));
+    qb_journal_close(&j);
+    CU_ASSERT_EQUAL(truncate(path_of("e"), 5), 0); /* somebody used it since */
+    qb_batch_init(&batch);
+    for (const char *name = "abcdef"; *name; name++)
+        add(&batch, path_of((char[]){*name, 0}), 0);
+    batch.jobs[1].asks = 8; /* the manifest asks for something else now */
+    apply(&batch, false);
+    CU_ASSERT_TRUE(batch.jobs[0].already);
+    for (size_t i = 1; i < 6; i++)
+        CU_ASSERT_FALSE(batch.jobs[i].already);
+    CU_ASSERT_EQUAL(batch.jobs[3].abandoned_from, 1000); /* begun, and nothing heard since */
+    CU_ASSERT_EQUAL(batch.jobs[4].abandoned_from, 0);
+    qb_batch_free(&batch);
+}
+
+static void an_added_size_is_added_once(void)
+{
+    struct qb_journal j = open_new();
+    struct qb_batch batch;
+
+    touch(path_of("a"));
+    touch(path_of("b"));
+    planned(&j, path_of("a"), 5000);
+    planned(&j, path_of("b"), 5000);
+    over(&j, "changed", path_of("b"));
+    qb_journal_close(&j);
+    CU_ASSERT_EQUAL(truncate(path_of("b"), 5), 0);
+    qb_batch_init(&batch);
+    add(&batch, path_of("a"), 1000);
+    add(&batch, path_of("b"), 1000);
+    batch.jobs[1].request.set |= QB_KEY_COMPAT;
+    batch.jobs[0].request.allow_shrink = true;
+    apply(&batch, false);
+    CU_ASSERT(batch.jobs[0].request.size == 5000 && !batch.jobs[0].request.size_is_delta);
+    CU_ASSERT_FALSE(batch.jobs[0].request.allow_shrink);
+    CU_ASSERT_EQUAL(batch.jobs[1].request.set, QB_KEY_COMPAT);
+    qb_batch_free(&batch);
+}
+
+static void retrying_takes_what_failed_and_nothing_else(void)
+{
+    struct qb_journal j = open_new();
+    struct qb_batch batch;
+
+    for (const char *name = "abc"; *name; name++)
+        touch(path_of((char[]){*name, 0}));
+    over(&j, "failed", path_of("a"));
+    over(&j, "changed", path_of("a")); /* the last word counts */
+    over(&j, "failed", path_of("b"));
+    qb_journal_close(&j);
+    qb_batch_init(&batch);
+    for (const char *name = "abc"; *name; name++)
+        add(&batch, path_of((char[]){*name, 0}), 0);
+    apply(&batch, true);
+    CU_ASSERT_EQUAL_FATAL(batch.n_jobs, 1);
+    CU_ASSERT_STRING_EQUAL(batch.jobs[0].path, path_of("b"));
+    qb_batch_free(&batch);
+}
+
+static void an_image_has_one_name_from_wherever_the_manifest_is_given(void)
+{
+    static const struct {
+        const char *manifest, *image;
+    } same[] = {{"%s/sub/../m.yaml", "%s/sub/../x/a"},
+                {"%s/m.yaml", "%s/x/a"},
+                {"%s/./m.yaml", "%s/./x/a"},
+                {"m.yaml", "x/a"},
+                {"./m.yaml", "./x/a"}};
+    char want[400];
+
+    snprintf(want, sizeof(want), "%s/x/a", folder);
+    mkdir(path_of("sub"), 0700);
+    CU_ASSERT_EQUAL(chdir(folder), 0);
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+        char manifest[400], image[400], buf[PATH_MAX];
+        struct qb_batch batch;
+
+        snprintf(manifest, sizeof(manifest), same[i].manifest, folder);
+        snprintf(image, sizeof(image), same[i].image, folder);
+        qb_batch_init(&batch);
+        batch.manifest_path = strdup(manifest);
+        add(&batch, image, 0);
+        CU_ASSERT(qb_state_prepare(&batch));
+        CU_ASSERT_STRING_EQUAL(qb_job_name(&batch, &batch.jobs[0], buf), want);
+        qb_batch_free(&batch);
+    }
+}
+
+/* ---- the folder ------------------------------------------------------------------------------ */
+
+static void make_run(const char *dir, unsigned number, const char *last, uint64_t left)
+{
+    char name[QB_RUN_ID], path[QB_JOURNAL_PATH];
+    struct qb_journal j;
+    struct qb_err err;
+
+    snprintf(name, sizeof(name), "20250101-%06u-000000", number);
+    qb_state_dir_journal(dir, name, path);
+    CU_ASSERT_EQUAL_FATAL(qb_journal_create(path, &j, &err), 0);
+    qb_journal_begin(&j, "run");
+    qb_journal_text(&j, "run", name);
+    qb_journal_true(&j, "undo", strcmp(last, "undo") == 0);
+    qb_journal_end(&j);
+    if (strcmp(last, "undo") == 0) {
+        qb_journal_begin(&j, "planned");
+        qb_journal_path(&j, "/a");
+        qb_journal_text(&j, "old_sector", "");
+        qb_journal_end(&j);
+        over(&j, "changed", "/a");
+    }
+    qb_journal_begin(&j, "end");
+    qb_journal_number(&j, "left", left);
+    qb_journal_end(&j);
+    qb_journal_close(&j);
+}
+
+static void old_runs_go_unless_somebody_needs_them(void)
+{
+    char dir[300];
+    qb_run_ids ids = {0};
+    struct qb_run_id one;
+    struct qb_err err;
+
+    snprintf(dir, sizeof(dir), "%s/state", folder);
+    CU_ASSERT_EQUAL(qb_state_dir_make(dir, &err), 0);
+    make_run(dir, 0, "undo", 0);
+    make_run(dir, 1, "end", 3); /* unfinished */
+    for (unsigned i = 2; i < 60; i++)
+        make_run(dir, i, "end", 0);
+    qb_runs_prune(dir);
+    CU_ASSERT_EQUAL(qb_state_dir_list(dir, &ids, &err), 0);
+    CU_ASSERT_EQUAL(ids.n, QB_RUNS_KEPT + 2);
+    CU_ASSERT_STRING_EQUAL(ids.items[0].text, "20250101-000000-000000");
+    CU_ASSERT_STRING_EQUAL(ids.items[1].text, "20250101-000001-000000");
+    CU_ASSERT_STRING_EQUAL(ids.items[2].text, "20250101-000010-000000");
+    CU_ASSERT_EQUAL(qb_state_dir_pick(dir, "last", &one, &err), 0);
+    CU_ASSERT_STRING_EQUAL(one.text, "20250101-000059-000000");
+    CU_ASSERT_EQUAL(qb_state_dir_pick(dir, "20250101-000001", &one, &err), 0);
+    CU_ASSERT_EQUAL(qb_state_dir_pick(dir, "2025", &one, &err), -1);
+    CU_ASSERT_EQUAL(qb_state_dir_pick(dir, "2024", &one, &err), -1);
+    qb_vec_free(&ids);
+}
+
+static void runs_have_names_of_their_own(void)
+{
+    struct qb_run_id a = qb_state_dir_new_id(), b = qb_state_dir_new_id();
+
+    CU_ASSERT_EQUAL(strlen(a.text), strlen("20260101-000000-000000"));
+    CU_ASSERT(strcmp(a.text, b.text) != 0);
+}
+
+int main(void)
+{
+    static const struct unit_test tests[] = {
+        UNIT(a_record_comes_back_as_it_was_whatever_the_path),
+        UNIT(base64_takes_nothing_but_base64),
+        UNIT(a_torn_last_line_is_left_out_wherever_it_is_torn),
+        UNIT(any_other_damage_is_an_error_that_names_the_line),
+        UNIT(going_on_cuts_off_what_is_torn_and_appends_behind_it),
+        UNIT(two_never_work_with_one_journal),
+        UNIT(what_is_done_and_still_is_as_it_was_left_is_not_looked_at_again),
+        UNIT(an_added_size_is_added_once),
+        UNIT(retrying_takes_what_failed_and_nothing_else),
+        UNIT(an_image_has_one_name_from_wherever_the_manifest_is_given),
+        UNIT(old_runs_go_unless_somebody_needs_them),
+        UNIT(runs_have_names_of_their_own),
+    };
+    char remove[64];
+    int failed;
+
+    if (!mkdtemp(folder))
+        return 2;
+    failed = unit_main("journal", tests, UNIT_COUNT(tests));
+    snprintf(remove, sizeof(remove), "rm -rf %s", folder);
+    return system(remove) || failed;
+}
