@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "batch/scalar.h"
 #include "batch/text.h"
 
 const struct qb_command_row qb_commands[QB_COMMAND_COUNT] = {
@@ -25,6 +26,13 @@ const struct qb_option_row qb_options[QB_OPTION_COUNT] = {
 };
 
 enum { LONG_ONLY = 1000 }; /* getopt's value for option i is LONG_ONLY + i, or its letter */
+
+static int argument_rule(const struct qb_option_row *row)
+{
+    if (!row->argument)
+        return no_argument;
+    return row->argument[0] == '[' ? optional_argument : required_argument;
+}
 
 /* What getopt wants of one command. */
 struct getopt_tables {
@@ -49,8 +57,7 @@ static void make_tables(enum qb_command command, struct getopt_tables *t)
                 t->letters[letters++] = ':';
         }
         if (row->name)
-            t->names[names++] = (struct option){
-                row->name, row->argument ? required_argument : no_argument, NULL, LONG_ONLY + i};
+            t->names[names++] = (struct option){row->name, argument_rule(row), NULL, LONG_ONLY + i};
     }
 }
 
@@ -175,6 +182,22 @@ static int take_jobs(struct qb_cli *cli, FILE *errors)
     return 0;
 }
 
+static int take_deadline(struct qb_cli *cli, FILE *errors)
+{
+    struct qb_why why;
+
+    if (qb_scalar_seconds(optarg, &cli->deadline_seconds, &why) && cli->deadline_seconds > 0)
+        return 0;
+    return bad_argument(cli, QB_OPTION_DEADLINE, "seconds are expected, such as 90 or 0.5", errors);
+}
+
+static int take_text(const struct qb_cli *cli, enum qb_option option, const char *what,
+                     const char **out, FILE *errors)
+{
+    *out = optarg;
+    return optarg && !optarg[0] ? bad_argument(cli, option, what, errors) : 0;
+}
+
 static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
     cli->given |= 1u << option;
@@ -184,8 +207,14 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
     case QB_OPTION_JOBS:
         return take_jobs(cli, errors);
     case QB_OPTION_REPORT:
-        cli->report = optarg;
-        return optarg[0] ? 0 : bad_argument(cli, option, "a file name is expected", errors);
+        return take_text(cli, option, "a file name is expected", &cli->report, errors);
+    case QB_OPTION_STATE:
+        return take_text(cli, option, "a folder is expected", &cli->state, errors);
+    case QB_OPTION_RESUME:
+    case QB_OPTION_RETRY_FAILED:
+        return take_text(cli, option, "a run is expected behind =", &cli->run, errors);
+    case QB_OPTION_DEADLINE:
+        return take_deadline(cli, errors);
     case QB_OPTION_FORMAT:
         return strcmp(optarg, "qcow2") == 0
                    ? 0
@@ -253,6 +282,24 @@ static int check_manifest(const struct qb_cli *cli, FILE *errors)
 
 #define TOPOLOGY_GOES_WITH (1u << QB_OPTION_TOPOLOGY | 1u << QB_OPTION_JOBS)
 
+static int check_state_options(const struct qb_cli *cli, FILE *errors)
+{
+    bool resume = qb_cli_has(cli, QB_OPTION_RESUME),
+         retry = qb_cli_has(cli, QB_OPTION_RETRY_FAILED);
+
+    if (resume && retry)
+        return complain(cli, "--resume and --retry-failed exclude each other", errors);
+    if (qb_cli_has(cli, QB_OPTION_FORCE_RESUME) && !resume && !retry)
+        return complain(cli, "--force-resume goes with --resume or --retry-failed", errors);
+    if (qb_cli_has(cli, QB_OPTION_NO_STATE) &&
+        (resume || retry || qb_cli_has(cli, QB_OPTION_STATE)))
+        return complain(cli, "--no-state does not go with --state, --resume or --retry-failed",
+                        errors);
+    if ((resume || retry) && qb_cli_has(cli, QB_OPTION_DRY_RUN))
+        return complain(cli, "--dry-run does not go with --resume or --retry-failed", errors);
+    return 0;
+}
+
 static int check_operands(const struct qb_cli *cli, FILE *errors)
 {
     if (qb_cli_has(cli, QB_OPTION_HELP) || qb_cli_has(cli, QB_OPTION_VERSION))
@@ -261,6 +308,8 @@ static int check_operands(const struct qb_cli *cli, FILE *errors)
         return complain(cli, "--detailed-exitcode goes with --dry-run", errors);
     if (qb_cli_has(cli, QB_OPTION_TOPOLOGY) && cli->given & ~TOPOLOGY_GOES_WITH)
         return complain(cli, "--topology goes with --jobs only", errors);
+    if (check_state_options(cli, errors) < 0)
+        return -1;
     switch (cli->command) {
     case QB_COMMAND_RUN:
         if (cli->n_operands == 0 && qb_cli_has(cli, QB_OPTION_TOPOLOGY))
@@ -273,6 +322,12 @@ static int check_operands(const struct qb_cli *cli, FILE *errors)
         if (cli->keys.n == 0)
             return complain(cli, "nothing to amend: -o KEY=VALUE is missing", errors);
         return 0; /* -o help needs no image */
+    case QB_COMMAND_STATUS:
+        return cli->n_operands <= 1 ? 0 : complain(cli, "one run at a time", errors);
+    case QB_COMMAND_UNDO:
+        return cli->n_operands
+                   ? 0
+                   : complain(cli, "a run is missing (qbatch status lists them)", errors);
     case QB_COMMAND_CHECK:
         return cli->n_operands ? 0 : complain(cli, "an image is missing", errors);
     default:

@@ -40,8 +40,11 @@ extern const struct qb_option_row qb_options[QB_OPTION_COUNT];
 
 struct qb_cli {
     enum qb_command command;
-    unsigned given;     /* bits of enum qb_option */
-    const char *report; /* NULL: none */
+    unsigned given;          /* bits of enum qb_option */
+    const char *report;      /* NULL: none */
+    const char *state;       /* NULL: nobody said one */
+    const char *run;         /* to be gone on with; NULL: the newest */
+    double deadline_seconds; /* 0: none */
     enum qb_io_kind io;
     unsigned jobs;             /* 0: as the machine allows */
     QB_VEC(const char *) keys; /* each -o */

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/own.h"
+#include "batch/keep.h"
 #include "batch/keys.h"
 #include "batch/lines.h"
 #include "batch/manifest.h"
@@ -21,16 +22,26 @@ static void free_batch(struct qb_batch *batch)
     qb_batch_free(batch);
 }
 
-/* Runs a batch that is right. */
-static int run(const struct qb_cli *cli, const struct qb_batch *batch)
+/* Says what is wrong with the request, and to a program that nothing came of it. */
+static int refuse(const struct qb_cli *cli, const char *what)
+{
+    if (qb_cli_has(cli, QB_OPTION_JSON))
+        qb_line_abort(stdout, what, EXIT_USAGE);
+    return qb_stdout_end(EXIT_USAGE);
+}
+
+/* Runs a batch that is right, and whose journal, if it has one, is open. */
+static int run_kept(const struct qb_cli *cli, struct qb_batch *batch, struct qb_keep *keep)
 {
     struct qb_run_options options = {
         .io = cli->io,
         .jobs = cli->jobs,
         .dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN),
         .describe = qb_cli_has(cli, QB_OPTION_VERBOSE) && !qb_cli_has(cli, QB_OPTION_JSON),
+        .state = keep->kept ? &keep->state : NULL,
         .stopped = qb_signal_seen,
     };
+    bool detailed = qb_cli_has(cli, QB_OPTION_DETAILED);
     struct qb_listener listener;
     struct qb_output out;
     struct qb_err err;
@@ -38,17 +49,32 @@ static int run(const struct qb_cli *cli, const struct qb_batch *batch)
     if (qb_output_open(&out, cli, batch) < 0)
         return EXIT_USAGE;
     listener = qb_output_listener(&out);
+    qb_keep_begin(keep, batch);
+    if (keep->notice[0] && listener.notice)
+        listener.notice(listener.arg, keep->notice);
     if (qb_run(batch, &options, &listener, &err) < 0)
         return qb_output_abort(&out, err.text);
-    return qb_output_close(&out, qb_cli_has(cli, QB_OPTION_DETAILED));
+    qb_keep_end(keep, batch, &out.sum, qb_summary_exit_code(&out.sum, detailed));
+    return qb_output_close(&out, detailed);
 }
 
-/* Says what is wrong with the request, and to a program that nothing came of it. */
-static int refuse(const struct qb_cli *cli, const char *what)
+static int run(const struct qb_cli *cli, struct qb_batch *batch)
 {
-    if (qb_cli_has(cli, QB_OPTION_JSON))
-        qb_line_abort(stdout, what, EXIT_USAGE);
-    return qb_stdout_end(EXIT_USAGE);
+    struct qb_keep keep;
+    struct qb_err err;
+    int code;
+
+    if (cli->deadline_seconds > 0)
+        qb_signal_deadline(cli->deadline_seconds);
+    if (qb_keep_open(cli, batch, &keep, &err) < 0) {
+        fputs("qbatch: ", stderr);
+        qb_text_safe(stderr, err.text);
+        fputc('\n', stderr);
+        return refuse(cli, err.text);
+    }
+    code = run_kept(cli, batch, &keep);
+    qb_keep_drop(&keep); /* unless it came to its end */
+    return code;
 }
 
 static int load(const struct qb_cli *cli, struct qb_batch *batch)

@@ -75,7 +75,8 @@ static void print_option(FILE *f, const struct qb_option_row *row)
     if (row->letter)
         snprintf(letter, sizeof(letter), "-%c%s", row->letter, row->name ? "," : "");
     snprintf(left, sizeof(left), "  %s %s%s%s%s", letter, row->name ? "--" : "",
-             row->name ? row->name : "", *argument && row->name ? " " : "", argument);
+             row->name ? row->name : "", *argument && *argument != '[' && row->name ? " " : "",
+             argument);
     fprintf(f, "%-*s", OPTION_WIDTH, left);
     if (strlen(left) >= OPTION_WIDTH)
         fprintf(f, "\n%*s", OPTION_WIDTH, "");
@@ -113,6 +114,12 @@ static void print_exit_codes(FILE *f, enum qb_command command)
                              "  3  clusters are leaked, nothing worse\n",
         [QB_COMMAND_LINT] = "  0  the manifest is right\n"
                             "  2  it is not\n",
+        [QB_COMMAND_STATUS] = "  0  shown\n"
+                              "  2  there is no such run, or its journal is damaged\n",
+        [QB_COMMAND_UNDO] = "  0  every image is as it was before the run\n"
+                            "  1  some images could not be put back\n"
+                            "  2  there is no such run, or it kept nothing; nothing was touched\n"
+                            "  75 interrupted: run it again\n",
     };
     const char *text = words[command == QB_COMMAND_AMEND ? QB_COMMAND_RUN : command];
 
@@ -201,7 +208,10 @@ void qb_help_man(FILE *f)
             fputs(" ,", f);
         if (row->name)
             fprintf(f, " Fl -%s", row->name);
-        if (row->argument)
+        if (row->argument && row->argument[0] == '[') /* [=RUN] */
+            fprintf(f, " Ns Op = Ns Ar %.*s", (int)strcspn(row->argument + 2, "]"),
+                    row->argument + 2);
+        else if (row->argument)
             fprintf(f, " Ar %s", row->argument);
         fprintf(f, "\n%c%s.\n", toupper((unsigned char)row->help[0]), row->help + 1);
     }

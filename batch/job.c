@@ -27,14 +27,15 @@ void qb_batch_free(struct qb_batch *batch)
     qb_vec_free(&batch->strings);
     free(batch->name);
     free(batch->manifest_path);
+    free(batch->folder);
+    free(batch->real_folder);
     *batch = (struct qb_batch){0};
 }
 
 void qb_request_init(struct qb_request *request)
 {
-    *request = (struct qb_request){.verify = QB_VERIFY_METADATA,
-                                   .memory_limit = MEMORY_BYTES,
-                                   .punch_min = PUNCH_MIN_BYTES};
+    *request = (struct qb_request){
+        .verify = QB_VERIFY_METADATA, .memory_limit = MEMORY_BYTES, .punch_min = PUNCH_MIN_BYTES};
 }
 
 const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len)

@@ -34,14 +34,21 @@ struct qb_limits {
 struct qb_job {
     char *path;    /* as it will be opened; absolute, or relative to the current folder */
     unsigned line; /* of the manifest, 0 on the command line */
-    dev_t dev;     /* what the path led to when the manifest was read; ino 0: nobody looked */
+    uint32_t asks; /* fingerprint of the request, for the journal; see state.h */
+    bool already;  /* a run that is gone on with has done it: told as unchanged, not opened */
+    uint64_t abandoned_from; /* an interrupted run appended behind this byte; 0: none did */
+    dev_t dev; /* what the path led to when the manifest was read; ino 0: nobody looked */
     ino_t ino;
     struct qb_request request; /* its strings are owned by the batch */
 };
 
 struct qb_batch {
-    char *name;          /* for the report */
-    char *manifest_path; /* NULL on the command line */
+    char *name;                 /* for the report */
+    char *manifest_path;        /* NULL on the command line */
+    char *folder, *real_folder; /* see qb_job_name; NULL: not looked up */
+    char manifest_print[24];    /* fingerprint of its text */
+    bool undo_kept;             /* what was replaced is kept, for an undo of the run */
+    char run_id[32];            /* of the journal that is kept; "": none is */
     struct qb_policy policy;
     struct qb_limits limits;
     struct qb_job *jobs;

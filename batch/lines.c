@@ -113,6 +113,7 @@ static void put_notes(struct qb_json *o, const struct qb_result *r)
     qb_json_bool(o, "repaired", r->repaired);
     qb_json_bool(o, "backing_unchecked", r->backing_unchecked);
     qb_json_bool(o, "bitmaps_dropped", r->bitmaps_dropped);
+    qb_json_bool(o, "resumed", r->resumed);
 }
 
 static void put_clusters(struct qb_json *o, const struct qb_clusters *c)
@@ -166,6 +167,7 @@ static void put_space(struct qb_json *o, const struct qb_result *r)
     qb_json_signed(&s, "allocated_delta_bytes", r->allocated_delta);
     qb_json_number(&s, "file_size_before_bytes", r->file_size_before);
     qb_json_number(&s, "file_size_after_bytes", r->file_size_after);
+    qb_json_number(&s, "tail_given_back_bytes", r->tail_given_back);
     qb_json_child(o, "space", s);
 }
 
@@ -213,6 +215,7 @@ int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summa
     qb_json_text(&o, "type", "summary");
     qb_json_text(&o, "name", batch->name);
     qb_json_text(&o, "manifest", batch->manifest_path);
+    qb_json_text(&o, "run", batch->run_id);
     qb_json_bool(&o, "dry_run", sum->dry_run);
     qb_json_number(&o, "images", sum->images);
     for (size_t i = 0; i < QB_STATUS_COUNT; i++)

@@ -5,6 +5,7 @@
 #include "batch/entries.h"
 #include "batch/fields.h"
 #include "batch/source.h"
+#include "qcow2/deflate.h"
 
 /* The sections are read in the order that they need each other, wherever they stand. */
 struct top {
@@ -136,6 +137,8 @@ int qb_manifest_load(const char *path, struct qb_batch *out, struct qb_diags *di
     qb_batch_init(out);
     if (qb_source_load(path, diags) < 0)
         return -1;
+    snprintf(out->manifest_print, sizeof(out->manifest_print), "%08x-%zu",
+             qb_crc32(0, diags->source, diags->source_len), diags->source_len);
     r.settings.policy = out->policy;
     r.settings.limits = out->limits;
     qb_request_init(&r.settings.request);

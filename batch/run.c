@@ -42,7 +42,8 @@ struct run {
     atomic_uint_fast64_t memory; /* bytes that the plans of all of them hold */
     size_t wave_max, wave_size;  /* the most there can be, and what fits the memory */
     size_t done;
-    bool failed; /* some image did */
+    bool failed;    /* some image did */
+    bool forgetful; /* it was said that the journal cannot be written */
 };
 
 static void close_run(struct run *r)
@@ -166,6 +167,13 @@ static int open_run(struct run *r, struct qb_err *err)
 
 /* ---- what became of an image ----------------------------------------------------------------- */
 
+static void remember(struct run *r, size_t job, const struct qb_outcome *outcome,
+                     const struct qb_seen *seen)
+{
+    if (r->options->state)
+        qb_state_over(r->options->state, r->batch, &r->batch->jobs[job], &outcome->result, seen);
+}
+
 static void finish(struct run *r, size_t job, struct qb_outcome *outcome)
 {
     struct qb_meter *meter = r->listener->meter;
@@ -188,6 +196,8 @@ static void finish_untouched(struct run *r, size_t job, enum qb_status status, e
     struct qb_outcome outcome = {.result.status = status};
 
     qb_fail(&outcome.result.err, code, QB_NOWHERE, "%s", text);
+    if (code != QB_E_CANCELLED)
+        remember(r, job, &outcome, &(struct qb_seen){0});
     if (r->listener->meter)
         atomic_fetch_add(&r->listener->meter->units, QB_UNITS);
     finish(r, job, &outcome);
@@ -235,6 +245,7 @@ static void finish_slot(struct run *r, struct qb_slot *s)
     else
         qb_fail_memory(&outcome.result.err);
     if (!wait_for_lock(r, s->job, &outcome.result, &not_before)) {
+        remember(r, s->job, &outcome, &s->seen);
         finish(r, s->job, &outcome);
         return;
     }
@@ -319,6 +330,34 @@ static void look_for_failures(struct run *r, const struct qb_wave *w)
     }
 }
 
+/* Said once. */
+static void tell_of_journal(struct run *r, int errnum)
+{
+    char text[200];
+
+    if (!errnum || r->forgetful || !r->listener->notice)
+        return;
+    snprintf(text, sizeof(text), "the journal cannot be written: %s", strerror(errnum));
+    r->listener->notice(r->listener->arg, text);
+    r->forgetful = true;
+}
+
+/* What a wave is about to do goes into the journal first, along with what became of others. */
+static void note_plans(struct run *r, struct qb_wave *w)
+{
+    struct qb_state *state = r->options->state;
+    int errnum;
+
+    if (!state)
+        return;
+    for (size_t i = 0; i < w->n; i++)
+        if (w->slots[i].step == QB_STEP_PLANNED)
+            qb_state_planned(state, r->batch, &r->batch->jobs[w->slots[i].job], w->slots[i].amend);
+    errnum = qb_journal_write(&state->journal);
+    qb_wave_unrecorded(w, errnum);
+    tell_of_journal(r, errnum);
+}
+
 static bool under_way(const struct run *r)
 {
     return r->appended->n + r->flipped->n + r->ending->n > 0;
@@ -330,20 +369,26 @@ static bool under_way(const struct run *r)
  * waves pays one barrier for each, and hardly waits for it.  false when there was nothing to do. */
 static bool advance(struct run *r)
 {
-    struct qb_wave_barrier barrier = {{r->flipped, r->appended}};
+    struct qb_wave_barrier barrier = {.waves = {r->flipped, r->appended}};
     struct qb_wave *ended = r->ending;
     bool busy = under_way(r);
 
     qb_wave_flip(r->flipped); /* what it appended is durable since the last round */
+    if (r->options->state && qb_wave_barrier_is_due(&barrier))
+        barrier.journal = qb_journal_file(&r->options->state->journal);
     qb_sched_aside(r->sched, qb_wave_barrier, &barrier);
     qb_wave_finish(r->ending);
     end_wave(r, r->ending);
     busy |= take_next(r);
     qb_wave_prepare(r->fresh);
     look_for_failures(r, r->fresh);
+    note_plans(r, r->fresh);
     qb_wave_append(r->fresh);
     tell(r);
     qb_sched_aside_wait(r->sched);
+    if (barrier.journal_errno) /* nothing that is written behind it can be relied on */
+        r->options->state->journal.errnum = barrier.journal_errno;
+    tell_of_journal(r, barrier.journal_errno);
     r->ending = r->flipped;
     r->flipped = r->appended;
     r->appended = r->fresh;
@@ -382,10 +427,28 @@ static void give_up(struct run *r)
     tell(r);
 }
 
+/* Images that the run which this one goes on with has done. */
+static void pass_over(struct run *r)
+{
+    for (size_t i = 0; i < r->batch->n_jobs; i++) {
+        struct qb_outcome outcome = {.result = {.status = QB_STATUS_UNCHANGED, .resumed = true}};
+
+        if (!r->batch->jobs[i].already)
+            continue;
+        if (r->listener->meter)
+            atomic_fetch_add(&r->listener->meter->units, QB_UNITS);
+        if (r->options->state)
+            r->options->state->ended++;
+        finish(r, i, &outcome);
+    }
+    tell(r);
+}
+
 static void run_waves(void *arg)
 {
     struct run *r = arg;
 
+    pass_over(r);
     while (under_way(r) || (r->done < r->batch->n_jobs && goes_on(r))) {
         if (!advance(r))
             wait_or_untangle(r);

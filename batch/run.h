@@ -10,13 +10,15 @@
 
 #include "batch/hold.h"
 #include "batch/job.h"
+#include "batch/state.h"
 
 struct qb_run_options {
     enum qb_io_kind io;
     unsigned jobs; /* workers; 0: the manifest's number, or what the machine is good for */
     bool dry_run;
-    bool describe;         /* outcomes carry the plan in words */
-    bool (*stopped)(void); /* asked between the phases: leave before the next flip; may be NULL */
+    bool describe;          /* outcomes carry the plan in words */
+    struct qb_state *state; /* where the run remembers itself; NULL: nowhere */
+    bool (*stopped)(void);  /* asked between the phases: leave before the next flip; may be NULL */
 };
 
 /* How far the run is, written by the workers and read by whoever draws it. */

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 static atomic_int seen;
@@ -32,6 +33,27 @@ void qb_signal_install(void)
             sigaction(ending[i], &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
+}
+
+static void on_deadline(int number)
+{
+    int none = 0;
+
+    (void)number;
+    atomic_compare_exchange_strong(&seen, &none, 1);
+}
+
+void qb_signal_deadline(double seconds)
+{
+    struct sigaction action = {.sa_handler = on_deadline, .sa_flags = SA_RESTART};
+    struct itimerval timer = {.it_value.tv_sec = (time_t)seconds};
+
+    timer.it_value.tv_usec = (suseconds_t)((seconds - (double)timer.it_value.tv_sec) * 1e6);
+    if (timer.it_value.tv_sec == 0 && timer.it_value.tv_usec == 0)
+        timer.it_value.tv_usec = 1;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &timer, NULL);
 }
 
 bool qb_signal_seen(void)

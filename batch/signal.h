@@ -15,6 +15,9 @@ void qb_signal_install(void);
 
 bool qb_signal_seen(void);
 
+/* Asks the run to end after so many seconds, as the first signal does. */
+void qb_signal_deadline(double seconds);
+
 /* What to write to stderr before leaving at once, to give the terminal its cursor and line back;
  * NULL for nothing.  The string must be static. */
 void qb_signal_on_exit(const char *restore);

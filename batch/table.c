@@ -212,4 +212,6 @@ void qb_table_end(struct qb_table *t, const struct qb_summary *sum)
         }
     fprintf(t->out, " in %s%s\n", qb_text_seconds(sum->seconds, buf),
             sum->dry_run ? " (dry run: nothing was written)" : "");
+    if (sum->by_status[QB_STATUS_CHANGED] && t->batch->undo_kept)
+        fprintf(t->out, "to take it back: qbatch undo %s\n", t->batch->run_id);
 }

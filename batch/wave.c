@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "amend/tail.h"
 #include "base/num.h"
 #include "base/own.h"
 #include "batch/lanes.h"
@@ -60,12 +61,26 @@ static void cancel(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, enum 
     step(w, s, QB_STEP_OVER);
 }
 
+/* Nothing may happen to this image that the journal does not know of beforehand. */
+static void cancel_unrecorded(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    qb_amend_cancel(s->amend, io, QB_E_CANCELLED);
+    r->status = QB_STATUS_FAILED;
+    qb_fail_sys(&r->err, s->record_errno, QB_NOWHERE,
+                "nothing was changed: the journal could not be written");
+    step(w, s, QB_STEP_OVER);
+}
+
 /* Whether this image is to be left as it is now. */
 static bool leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
     double limit = w->batch->limits.timeout_seconds;
 
-    if (stopped(w))
+    if (s->record_errno)
+        cancel_unrecorded(w, s, io);
+    else if (stopped(w))
         cancel(w, s, io, QB_E_CANCELLED);
     else if (limit > 0 && s->busy_seconds > limit)
         cancel(w, s, io, QB_E_TIMEOUT);
@@ -209,6 +224,21 @@ static bool has_room(const struct qb_wave *w)
     return held == 0 || held < w->memory_limit;
 }
 
+/* What an interrupted run appended to this image.  An amend that appends has begun at the image's
+ * end, and so given it back already. */
+static void give_back_tail(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    const struct qb_job *job = &w->batch->jobs[s->job];
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (job->abandoned_from == 0 || w->options->dry_run || qb_amend_facts(s->amend).rewrites ||
+        (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_UNCHANGED))
+        return;
+    r->tail_given_back = qb_tail_give_back(io, qb_amend_file(s->amend), job->abandoned_from,
+                                           job->request.memory_limit);
+    r->file_size_after = qb_amend_file(s->amend)->size;
+}
+
 static void plan_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
@@ -223,6 +253,7 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
     }
     if (qb_amend_plan(s->amend, io, &w->batch->jobs[s->job].request) < 0 ||
         qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED) {
+        give_back_tail(w, s, io);
         step(w, s, QB_STEP_OVER);
         return;
     }
@@ -242,7 +273,14 @@ static void flip_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     step(w, s, qb_amend_flip(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_FLIPPED);
 }
 
-/* Where nothing is appended, nothing has to be durable before the flip. */
+/* Whether something of this image has to be durable before its flip: what was appended, or what
+ * the journal must say of it. */
+static bool waits_for_barrier(const struct qb_wave *w, const struct qb_slot *s)
+{
+    return qb_amend_appends(s->amend) ||
+           (w->options->state && qb_state_must_record(&w->batch->jobs[s->job].request));
+}
+
 static void append_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
@@ -251,7 +289,7 @@ static void append_one(void *arg, struct qb_io *io, size_t i)
 
     if (s->step != QB_STEP_PLANNED || leave(w, s, io))
         return;
-    if (qb_amend_appends(s->amend))
+    if (waits_for_barrier(w, s))
         step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
     else
         flip_slot(w, s, io);
@@ -281,12 +319,16 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
     if (s->step == QB_STEP_SYNCED) {
         if (qb_amend_flipped(s->amend, s->sync_errno) == 0) {
             qb_amend_settle(s->amend, io);
+            give_back_tail(w, s, io);
             qb_amend_verify(s->amend, io);
         }
         step(w, s, QB_STEP_OVER);
     }
-    if (s->step == QB_STEP_OVER && s->amend)
+    if (s->step == QB_STEP_OVER && s->amend) {
+        if (w->options->state)
+            s->seen = qb_seen_of(qb_amend_file(s->amend)->fd);
         qb_amend_release(s->amend);
+    }
 }
 
 /* ---- the phases ------------------------------------------------------------------------------ */
@@ -336,6 +378,26 @@ static bool wants_barrier(const struct qb_slot *s)
     return s->step == QB_STEP_APPENDED || s->step == QB_STEP_FLIPPED;
 }
 
+static bool wave_is_due(const struct qb_wave *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (wants_barrier(&w->slots[i]))
+            return true;
+    return false;
+}
+
+bool qb_wave_barrier_is_due(const struct qb_wave_barrier *b)
+{
+    return wave_is_due(b->waves[0]) || wave_is_due(b->waves[1]);
+}
+
+void qb_wave_unrecorded(struct qb_wave *w, int errnum)
+{
+    for (size_t i = 0; i < w->n && errnum; i++)
+        if (qb_state_must_record(&w->batch->jobs[w->slots[i].job].request))
+            w->slots[i].record_errno = errnum;
+}
+
 /* Where memory is short, each file has its own barrier. */
 static void barrier_each(const struct qb_wave *w, struct qb_io *io)
 {
@@ -351,17 +413,34 @@ static void barrier_each(const struct qb_wave *w, struct qb_io *io)
     }
 }
 
+static void journal_synced(struct qb_wave_barrier *b, int errnum)
+{
+    b->journal_errno = errnum;
+    for (size_t i = 0; i < 2; i++)
+        qb_wave_unrecorded(b->waves[i], errnum);
+}
+
+static void barrier_one_by_one(struct qb_wave_barrier *b, struct qb_io *io)
+{
+    int errnum = 0;
+
+    if (b->journal)
+        qb_io_barrier(io, &b->journal, 1, QB_SYNC_FILE, &errnum);
+    for (size_t i = 0; i < 2; i++)
+        barrier_each(b->waves[i], io);
+    journal_synced(b, errnum);
+}
+
 void qb_wave_barrier(void *arg, struct qb_io *io)
 {
-    const struct qb_wave_barrier *b = arg;
+    struct qb_wave_barrier *b = arg;
     size_t most = b->waves[0]->n + b->waves[1]->n, n = 0;
     QB_AUTO(qb_buf) struct qb_slot **slots = malloc((most + 1) * sizeof(struct qb_slot *));
     QB_AUTO(qb_buf) struct qb_file **files = malloc((most + 1) * sizeof(struct qb_file *));
     QB_AUTO(qb_buf) int *errors = calloc(most + 1, sizeof(int));
 
     if (!slots || !files || !errors) {
-        barrier_each(b->waves[0], io);
-        barrier_each(b->waves[1], io);
+        barrier_one_by_one(b, io);
         return;
     }
     for (size_t i = 0; i < most; i++) {
@@ -373,10 +452,14 @@ void qb_wave_barrier(void *arg, struct qb_io *io)
             files[n++] = qb_amend_file(s->amend);
         }
     }
-    if (n > 0)
-        qb_io_barrier(io, files, n, b->waves[0]->batch->policy.sync, errors);
+    if (b->journal)
+        files[n] = b->journal; /* a sync of their file system covers it */
+    if (n > 0 || b->journal)
+        qb_io_barrier(io, files, n + (b->journal != NULL), b->waves[0]->batch->policy.sync, errors);
     for (size_t i = 0; i < n; i++)
         synced(slots[i], errors[i]);
+    if (b->journal)
+        journal_synced(b, errors[n]);
 }
 
 void qb_wave_drop(struct qb_wave *w, struct qb_slot *s)

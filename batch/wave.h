@@ -14,6 +14,7 @@
 #include "batch/graph.h"
 #include "batch/lend.h"
 #include "batch/run.h"
+#include "batch/state.h"
 
 enum qb_step {
     QB_STEP_WAITS, /* not opened yet */
@@ -40,6 +41,8 @@ struct qb_slot {
     size_t memory;          /* bytes that its plan holds */
     unsigned units;         /* counted into the meter */
     int sync_errno;
+    int record_errno;    /* the plan, which must be in the journal before the flip, is not */
+    struct qb_seen seen; /* the file as it was left; only with a journal */
 };
 
 struct qb_wave {
@@ -68,8 +71,17 @@ void qb_wave_finish(struct qb_wave *wave);
  * qb_wave_barrier.  Meanwhile neither of them may be in a phase. */
 struct qb_wave_barrier {
     struct qb_wave *waves[2];
+    struct qb_file *journal; /* to be made durable along with them, or NULL */
+    int journal_errno;       /* what came of that */
 };
 void qb_wave_barrier(void *arg, struct qb_io *io);
+
+/* Whether there is anything that waits for this barrier. */
+bool qb_wave_barrier_is_due(const struct qb_wave_barrier *barrier);
+
+/* What the journal should hold of these images by now, it does not (errnum, if any): those that may
+ * not be changed without are given up before their flip. */
+void qb_wave_unrecorded(struct qb_wave *wave, int errnum);
 
 /* Closes what is left open in a slot and frees what it holds. */
 void qb_wave_drop(struct qb_wave *wave, struct qb_slot *slot);

@@ -95,6 +95,7 @@ static int make_and_lock(const char *parent, struct bench_workdir *dir)
 int bench_workdir_open(const char *in, struct bench_workdir *dir, struct qb_err *err)
 {
     QB_AUTO(qb_buf) char *parent = realpath(in, NULL);
+    char state[sizeof(dir->path) + sizeof("/state")];
 
     *dir = (struct bench_workdir){.fd = -1};
     if (!parent)
@@ -102,6 +103,9 @@ int bench_workdir_open(const char *in, struct bench_workdir *dir, struct qb_err 
     remove_what_is_left(parent);
     if (make_and_lock(parent, dir) < 0)
         return qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot make a folder", in);
+    /* What the measured runs remember of themselves goes when the folder goes. */
+    snprintf(state, sizeof(state), "%s/state", dir->path);
+    setenv("STATE_DIRECTORY", state, 1);
     return 0;
 }
 

@@ -1,8 +1,15 @@
 """Running qbatch: by command line or manifest, the answer decoded."""
+import atexit
 import json
 import os
+import shutil
+import tempfile
 
 from proc import run
+
+# Runs remember themselves where nothing is left of it.
+os.environ["STATE_DIRECTORY"] = tempfile.mkdtemp(prefix="qbatch-state-")
+atexit.register(shutil.rmtree, os.environ["STATE_DIRECTORY"], ignore_errors=True)
 
 TOOL = os.environ.get("QBATCH", os.path.join(os.path.dirname(__file__), "../../build/qbatch"))
 

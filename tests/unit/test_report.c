@@ -372,6 +372,13 @@ static void command_line_says_what_may_have_been_meant(void)
         {{"--jobs", "0", "m"}, "--jobs \"0\": a number"},
         {{"--io", "fast", "m"}, "auto, uring or posix"},
         {{"--quiet=1", "m"}, "--quiet: takes no argument"},
+        {{"--resume", "--retry-failed", "m"}, "exclude each other"},
+        {{"--no-state", "--state", "d"}, "--no-state does not go with"},
+        {{"--force-resume", "m"}, "goes with --resume"},
+        {{"--deadline", "0", "m"}, "--deadline \"0\": seconds are expected"},
+        {{"--resume=", "m"}, "a run is expected"},
+        {{"undo"}, "a run is missing"},
+        {{"status", "a", "b"}, "one run at a time"},
         {{"amend", "-o"}, "-o: an argument is missing"},
         {{"lint"}, "one manifest is expected"},
     };

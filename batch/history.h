@@ -1,0 +1,68 @@
+/* What a journal tells of its run: the last that became of each image, in the order in which they
+ * were first heard of. */
+#ifndef QB_BATCH_HISTORY_H
+#define QB_BATCH_HISTORY_H
+
+#include "batch/state.h"
+
+struct qb_trace {
+    char *path;
+    uint32_t asks; /* fingerprint of the request */
+    bool planned;  /* something was about to be done to it... */
+    bool appends;
+    bool has_undo; /* ... that can be undone: the record at `planned_at` has the sectors */
+    bool ended;    /* status, and what follows it, holds for the plan */
+    bool committed, verified;
+    bool undone, discarded;
+    enum qb_status status;
+    enum qb_code code;
+    char *message;           /* with a code */
+    uint64_t planned_at;     /* byte of the journal */
+    uint64_t length_before;  /* of the file, when it was planned */
+    uint64_t virtual_size;   /* that was planned, where it matters */
+    uint64_t abandoned_from; /* see qb_job */
+    struct qb_seen seen;     /* the file as it was left */
+    struct qb_seen done;     /* the same, when it was left amended: the undo's measure */
+};
+
+struct qb_history {
+    char id[QB_RUN_ID];
+    char manifest_print[24];
+    char *manifest, *name, *started, *ended_at; /* NULL: not told */
+    uint64_t images, left;
+    bool undo;
+    bool ended;      /* the last that is known is its end */
+    bool superseded; /* a later run took its work over */
+    struct qb_journal_end end;
+    QB_VEC(struct qb_trace) traces;
+    uint32_t *slots; /* traces by path: 1 + index, or 0 */
+    size_t n_slots;
+};
+
+/* Reads the whole journal of a run.  Free it in either case. */
+int qb_history_read(const char *dir, const char *id, struct qb_history *h, struct qb_err *err);
+void qb_history_free(struct qb_history *h);
+
+/* The same while opening the journal for going on; see qb_journal_reopen. */
+int qb_history_reopen(const char *dir, const char *id, struct qb_history *h, struct qb_journal *j,
+                      struct qb_err *err);
+
+struct qb_trace *qb_history_find(const struct qb_history *h, const char *path);
+
+/* Whether a resume would have something to do. */
+bool qb_history_is_unfinished(const struct qb_history *h);
+
+size_t qb_history_count(const struct qb_history *h, enum qb_status status);
+
+/* Whether some image could still be undone. */
+bool qb_history_holds_undo(const struct qb_history *h);
+static inline bool qb_trace_holds_undo(const struct qb_trace *t)
+{
+    return t->has_undo && t->committed && !t->undone && !t->discarded;
+}
+
+/* The two sectors of a trace that has them: 512 bytes each. */
+int qb_history_sectors(const char *dir, const struct qb_history *h, const struct qb_trace *t,
+                       uint8_t *old_sector, uint8_t *new_sector, struct qb_err *err);
+
+#endif

@@ -1,0 +1,217 @@
+#include "batch/runs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/own.h"
+
+enum { TAIL_BYTES = 32768 }; /* holds the last record, however long its path is */
+
+/* ---- a glance -------------------------------------------------------------------------------- */
+
+static char *copy(const char *s)
+{
+    return s ? strdup(s) : NULL;
+}
+
+static int on_first(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+{
+    struct qb_glance *g = arg;
+
+    (void)at;
+    (void)err;
+    g->manifest = copy(qb_json_get_text(record, "manifest"));
+    g->started = copy(qb_json_get_text(record, "started"));
+    g->images = qb_json_get_number(record, "images", 0);
+    g->undo = qb_json_get_bool(record, "undo");
+    return 0;
+}
+
+static int on_last(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+{
+    static const char *const later[] = {"superseded", "undone", "discarded"};
+    struct qb_glance *g = arg;
+    const char *is = qb_json_get_text(record, "is");
+
+    (void)at;
+    (void)err;
+    if (is && strcmp(is, "end") == 0) {
+        g->unfinished = qb_json_get_number(record, "left", 0) > 0;
+        g->failed = qb_json_get_number(record, "failed", 0);
+    }
+    for (size_t i = 0; is && i < sizeof(later) / sizeof(later[0]); i++)
+        g->unfinished &= strcmp(is, later[i]) != 0;
+    return 0;
+}
+
+/* The byte where the last whole line begins. */
+static uint64_t last_line(const char *path)
+{
+    char tail[TAIL_BYTES];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat st = {0};
+    ssize_t n = 0;
+    off_t from;
+
+    if (fd < 0)
+        return 0;
+    if (fstat(fd, &st) < 0)
+        st.st_size = 0;
+    from = st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0;
+    n = pread(fd, tail, sizeof(tail), from);
+    close(fd);
+    while (n > 0 && tail[n - 1] != '\n')
+        n--;
+    for (n--; n > 0 && tail[n - 1] != '\n';)
+        n--;
+    return (uint64_t)from + (uint64_t)(n > 0 ? n : 0);
+}
+
+int qb_glance_at(const char *dir, struct qb_run_id id, struct qb_glance *g)
+{
+    char path[QB_JOURNAL_PATH];
+    struct qb_err err;
+
+    *g = (struct qb_glance){.id = id, .unfinished = true};
+    qb_state_dir_journal(dir, id.text, path);
+    g->held = qb_journal_is_held(path);
+    if (qb_journal_read_at(path, 0, on_first, g, &err) < 0 ||
+        qb_journal_read_at(path, last_line(path), on_last, g, &err) < 0)
+        return -1;
+    g->is_readable = true;
+    return 0;
+}
+
+void qb_glance_free(struct qb_glance *g)
+{
+    free(qb_take(&g->manifest));
+    free(qb_take(&g->started));
+}
+
+/* ---- which one ------------------------------------------------------------------------------- */
+
+void qb_runs_manifest(const struct qb_batch *batch, char out[PATH_MAX])
+{
+    const char *path = batch->manifest_path ? batch->manifest_path : "";
+
+    if (strcmp(path, "-") == 0 || !*path || !realpath(path, out))
+        snprintf(out, PATH_MAX, "%s", path);
+}
+
+/* Whether a run is what was asked for; what a glance cannot tell is left to reading it. */
+static bool may_be(const struct qb_glance *g, const char *manifest, bool failures)
+{
+    if (!g->is_readable || g->held || !g->manifest || strcmp(g->manifest, manifest) != 0)
+        return false;
+    return failures || g->unfinished;
+}
+
+static bool is_it(const struct qb_history *h, bool failures)
+{
+    return failures ? qb_history_count(h, QB_STATUS_FAILED) > 0 : qb_history_is_unfinished(h);
+}
+
+/* 1 with the journal open, 0 when it is not the one, -1. */
+static int try_run(const char *dir, struct qb_run_id id, const char *manifest, bool failures,
+                   struct qb_history *h, struct qb_journal *j, struct qb_err *err)
+{
+    struct qb_glance g;
+    bool may;
+
+    qb_glance_at(dir, id, &g);
+    may = may_be(&g, manifest, failures);
+    qb_glance_free(&g);
+    if (!may)
+        return 0;
+    if (qb_history_reopen(dir, id.text, h, j, err) < 0) {
+        qb_history_free(h);
+        return -1;
+    }
+    if (is_it(h, failures))
+        return 1;
+    qb_journal_close(j);
+    qb_history_free(h);
+    return 0;
+}
+
+static int newest(const char *dir, bool failures, const struct qb_batch *batch,
+                  struct qb_history *h, struct qb_journal *j, struct qb_err *err)
+{
+    char manifest[PATH_MAX];
+    qb_run_ids ids = {0};
+    int r = qb_state_dir_list(dir, &ids, err);
+
+    qb_runs_manifest(batch, manifest);
+    for (size_t i = ids.n; r == 0 && i-- > 0;)
+        r = try_run(dir, ids.items[i], manifest, failures, h, j, err);
+    qb_vec_free(&ids);
+    if (r != 0)
+        return r > 0 ? 0 : -1;
+    return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
+                   failures ? "no run of this manifest with failures is known"
+                            : "no run of this manifest is known that did not come to its end");
+}
+
+int qb_runs_reopen(const char *dir, const char *word, bool failures, const struct qb_batch *batch,
+                   struct qb_history *h, struct qb_journal *j, struct qb_err *err)
+{
+    struct qb_run_id id;
+
+    if (!word)
+        return newest(dir, failures, batch, h, j, err);
+    if (qb_state_dir_pick(dir, word, &id, err) < 0)
+        return -1;
+    if (qb_history_reopen(dir, id.text, h, j, err) < 0) {
+        qb_history_free(h);
+        return -1;
+    }
+    if (is_it(h, failures) || (!failures && (!h->ended || h->left > 0)))
+        return 0;
+    qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
+            failures ? "no image of run %s failed" : "run %s came to its end", id.text);
+    qb_journal_close(j);
+    qb_history_free(h);
+    return -1;
+}
+
+/* ---- old ones -------------------------------------------------------------------------------- */
+
+static bool holds_undo(const char *dir, struct qb_run_id id)
+{
+    struct qb_history h;
+    struct qb_err err;
+    bool holds = qb_history_read(dir, id.text, &h, &err) < 0 || qb_history_holds_undo(&h);
+
+    qb_history_free(&h);
+    return holds;
+}
+
+/* One that cannot be read is kept: somebody has to look at it. */
+static bool is_needed(const char *dir, struct qb_run_id id)
+{
+    struct qb_glance g;
+    bool needed =
+        qb_glance_at(dir, id, &g) < 0 || g.held || g.unfinished || (g.undo && holds_undo(dir, id));
+
+    qb_glance_free(&g);
+    return needed;
+}
+
+void qb_runs_prune(const char *dir)
+{
+    char path[QB_JOURNAL_PATH];
+    qb_run_ids ids = {0};
+    struct qb_err err;
+
+    if (qb_state_dir_list(dir, &ids, &err) == 0)
+        for (size_t i = 0; i + QB_RUNS_KEPT < ids.n; i++) {
+            if (is_needed(dir, ids.items[i]))
+                continue;
+            qb_state_dir_journal(dir, ids.items[i].text, path);
+            unlink(path);
+        }
+    qb_vec_free(&ids);
+}

@@ -1,0 +1,34 @@
+/* The runs of a state folder: which one is meant, which ones nobody needs any more. */
+#ifndef QB_BATCH_RUNS_H
+#define QB_BATCH_RUNS_H
+
+#include "batch/history.h"
+
+/* What can be told of a run from the ends of its journal, without reading all of it. */
+struct qb_glance {
+    struct qb_run_id id;
+    bool held;       /* a process works on it now */
+    bool undo;       /* it kept something for an undo once */
+    bool unfinished; /* a resume would have something to do */
+    bool is_readable;
+    uint64_t images, failed;
+    char *manifest, *started; /* owned; NULL: not told */
+};
+
+int qb_glance_at(const char *dir, struct qb_run_id id, struct qb_glance *g);
+void qb_glance_free(struct qb_glance *g);
+
+/* The run to go on with, by its journal, which is opened and locked: the one that `word` means, or
+ * the newest of the batch's manifest that is unfinished, or that has failures when `failures` are
+ * asked for.  QB_E_NOT_FOUND where there is none. */
+int qb_runs_reopen(const char *dir, const char *word, bool failures, const struct qb_batch *batch,
+                   struct qb_history *h, struct qb_journal *j, struct qb_err *err);
+
+/* The path by which runs of a manifest are known; "" on the command line. */
+void qb_runs_manifest(const struct qb_batch *batch, char out[PATH_MAX]);
+
+/* Removes the journals of old runs: keeps the newest QB_RUNS_KEPT, and any that is unfinished, is
+ * worked on, or still holds what an undo needs. */
+void qb_runs_prune(const char *dir);
+
+#endif

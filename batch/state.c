@@ -1,0 +1,200 @@
+#include "batch/state.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "qcow2/header.h"
+
+static struct qb_seen seen_of(const struct stat *st)
+{
+    return (struct qb_seen){
+        .valid = S_ISREG(st->st_mode),
+        .dev = st->st_dev,
+        .ino = st->st_ino,
+        .length = (uint64_t)st->st_size,
+        .mtime_ns = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec,
+    };
+}
+
+struct qb_seen qb_seen_of(int fd)
+{
+    struct stat st;
+
+    return fd >= 0 && fstat(fd, &st) == 0 ? seen_of(&st) : (struct qb_seen){0};
+}
+
+struct qb_seen qb_seen_at(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? seen_of(&st) : (struct qb_seen){0};
+}
+
+void qb_state_stamp(struct qb_journal *j, const char *key)
+{
+    char text[32];
+    time_t now = time(NULL);
+    struct tm utc;
+
+    gmtime_r(&now, &utc);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+    qb_journal_text(j, key, text);
+}
+
+/* ---- the run --------------------------------------------------------------------------------- */
+
+bool qb_state_keeps_undo(const struct qb_batch *batch)
+{
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        if (batch->jobs[i].request.keep_undo)
+            return true;
+    return false;
+}
+
+bool qb_state_must_record_some(const struct qb_batch *batch)
+{
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        if (qb_state_must_record(&batch->jobs[i].request))
+            return true;
+    return false;
+}
+
+static void record_run(struct qb_state *s, const struct qb_batch *batch)
+{
+    struct qb_journal *j = &s->journal;
+    char real[PATH_MAX];
+    const char *manifest = batch->manifest_path;
+
+    qb_journal_begin(j, "run");
+    qb_journal_text(j, "run", s->id);
+    qb_journal_text(j, "qbatch", QB_VERSION);
+    qb_state_stamp(j, "started");
+    if (manifest && strcmp(manifest, "-") != 0 && realpath(manifest, real))
+        manifest = real;
+    if (manifest) {
+        qb_journal_text(j, "manifest", manifest);
+        qb_journal_text(j, "manifest_print", batch->manifest_print);
+    }
+    if (batch->name)
+        qb_journal_text(j, "name", batch->name);
+    qb_journal_number(j, "images", batch->n_jobs);
+    qb_journal_true(j, "undo", s->undo);
+    qb_journal_end(j);
+}
+
+int qb_state_begin(struct qb_state *s, const char *dir, const struct qb_batch *batch,
+                   struct qb_err *err)
+{
+    char path[QB_JOURNAL_PATH];
+    struct qb_run_id id = qb_state_dir_new_id();
+
+    *s = (struct qb_state){
+        .undo = qb_state_keeps_undo(batch), .is_new = true, .journal.file.fd = -1};
+    memcpy(s->id, id.text, sizeof(s->id));
+    qb_state_dir_journal(dir, s->id, path);
+    if (qb_journal_create(path, &s->journal, err) < 0)
+        return -1;
+    record_run(s, batch);
+    if (qb_journal_write(&s->journal))
+        qb_fail_sys(err, s->journal.errnum, QB_NOWHERE, "cannot write the journal %.200s", path);
+    else if (!qb_state_must_record_some(batch) || qb_state_dir_sync(dir, err) == 0)
+        return 0;
+    unlink(path);
+    qb_journal_close(&s->journal);
+    return -1;
+}
+
+void qb_state_drop(struct qb_state *s)
+{
+    if (s->is_new && s->journal.file.path)
+        unlink(s->journal.file.path);
+    qb_journal_close(&s->journal);
+}
+
+void qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct qb_summary *sum,
+                  int code)
+{
+    struct qb_journal *j = &s->journal;
+
+    qb_journal_begin(j, "end");
+    qb_state_stamp(j, "at");
+    for (size_t i = 0; i < QB_STATUS_COUNT; i++)
+        if (sum->by_status[i])
+            qb_journal_number(j, qb_status_names[i], sum->by_status[i]);
+    qb_journal_number(j, "left", s->left_elsewhere + batch->n_jobs - s->ended);
+    qb_journal_number(j, "exit_code", (uint64_t)code);
+    qb_journal_end(j);
+    if (qb_journal_write(j) == 0 && s->undo)
+        j->errnum = fdatasync(j->file.fd) < 0 ? errno : 0;
+    qb_journal_close(j);
+}
+
+/* ---- images ---------------------------------------------------------------------------------- */
+
+bool qb_state_must_record(const struct qb_request *rq)
+{
+    return rq->keep_undo || (rq->set & QB_KEY_SIZE && rq->size_is_delta);
+}
+
+static void begin_image(struct qb_journal *j, const char *is, const struct qb_batch *batch,
+                        const struct qb_job *job)
+{
+    char name[PATH_MAX];
+
+    qb_journal_begin(j, is);
+    qb_journal_path(j, qb_job_name(batch, job, name));
+    qb_journal_number(j, "asks", job->asks);
+}
+
+void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
+                      const struct qb_amend *amend)
+{
+    struct qb_journal *j = &s->journal;
+    struct qb_amend_facts facts = qb_amend_facts(amend);
+
+    /* One sector that may as well be written twice: a fleet of these would feel a record more. */
+    if (!qb_amend_appends(amend) && !qb_state_must_record(&job->request))
+        return;
+    begin_image(j, "planned", batch, job);
+    qb_journal_number(j, "length", facts.old_length);
+    qb_journal_true(j, "appends", qb_amend_appends(amend));
+    qb_journal_number(j, "virtual_size",
+                      qb_amend_result((struct qb_amend *)amend)->after.virtual_size);
+    if (job->request.keep_undo) {
+        qb_journal_bytes(j, "old_sector", facts.old_sector, QB_SECTOR);
+        qb_journal_bytes(j, "new_sector", facts.new_sector, QB_SECTOR);
+    }
+    qb_journal_end(j);
+}
+
+static void record_seen(struct qb_journal *j, const struct qb_seen *seen)
+{
+    if (!seen->valid)
+        return;
+    qb_journal_number(j, "dev", seen->dev);
+    qb_journal_number(j, "ino", seen->ino);
+    qb_journal_number(j, "length", seen->length);
+    qb_journal_number(j, "mtime_ns", seen->mtime_ns);
+}
+
+void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
+                   const struct qb_result *r, const struct qb_seen *seen)
+{
+    struct qb_journal *j = &s->journal;
+
+    s->ended += r->err.code != QB_E_CANCELLED;
+    begin_image(j, qb_status_names[r->status], batch, job);
+    qb_journal_true(j, "committed", r->err.code == QB_E_VERIFY);
+    qb_journal_true(j, "verified", r->verified);
+    record_seen(j, seen);
+    if (r->tail_given_back)
+        qb_journal_number(j, "tail_given_back", r->tail_given_back);
+    if (r->err.code != QB_E_NONE) {
+        qb_journal_text(j, "code", qb_code_name(r->err.code));
+        qb_journal_text(j, "message", r->err.text);
+    }
+    qb_journal_end(j);
+}

@@ -1,0 +1,301 @@
+"""State and resume: what a run remembers, and what the next one makes of it."""
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+import zlib
+
+import context  # noqa: F401
+import guest
+import proc
+import qbatch
+from fixture import KIB, MIB, ImageTest, main
+
+
+class StateTest(ImageTest):
+    def setUp(self):
+        super().setUp()
+        self.state = self.path("state")
+        self.flags = ["--state", self.state]
+
+    def run_fleet(self, *flags, **kwargs):
+        return qbatch.qbatch("--json", *self.flags, *flags, self.fleet, cwd=self.folder, **kwargs)
+
+    def journals(self):
+        names = os.listdir(self.state) if os.path.isdir(self.state) else []
+        return sorted(os.path.join(self.state, name) for name in names)
+
+    def records(self, journal=None):
+        """Every line: the checksum fits, and what follows is JSON."""
+        with open(journal or self.journals()[-1], "rb") as f:
+            lines = f.read().split(b"\n")
+        self.assertEqual(lines.pop(), b"")
+        for line in lines:
+            self.assertEqual(int(line[:8], 16), zlib.crc32(line[9:]))
+        return [json.loads(line[9:]) for line in lines]
+
+    def keep_lines(self, wanted):
+        """The journal as it was when the process was killed after these lines."""
+        journal = self.journals()[-1]
+        with open(journal, "rb") as f:
+            lines = f.read().splitlines(keepends=True)
+        with open(journal, "wb") as f:
+            f.writelines(line for line in lines if wanted(json.loads(line[9:])))
+
+    def status(self, *operands):
+        done = proc.run([qbatch.absolute(qbatch.TOOL), "status", "--json", *self.flags, *operands])
+        return [json.loads(line) for line in done.out.splitlines()]
+
+
+class Remembered(StateTest):
+    def setUp(self):
+        super().setUp()
+        self.images = [self.create(f"{i}.qcow2") for i in range(4)]
+        self.fleet = self.manifest("""
+            version: 1
+            images: [{path: "?.qcow2", compat: "0.10"}, {path: missing.qcow2, compat: "0.10"}]
+            """)
+
+    def test_a_run_writes_down_what_became_of_each_image(self):
+        answer = self.run_fleet()
+        self.assertEqual(answer.code, 1, str(answer))
+        records = self.records()
+        self.assertEqual(records[0]["is"], "run")
+        self.assertEqual(records[0]["run"], answer.summary["run"])
+        self.assertEqual(records[0]["manifest"], os.path.realpath(self.fleet))
+        over = {r["path"]: r for r in records if r["is"] in ("changed", "failed")}
+        for image in self.images:
+            self.assertEqual(over[os.path.realpath(image)]["length"], os.path.getsize(image))
+        self.assertEqual(over[os.path.realpath(self.path("missing.qcow2"))]["code"], "not_found")
+        self.assertEqual((records[-1]["is"], records[-1]["left"]), ("end", 0))
+
+    def test_status_lists_runs_and_tells_why_images_failed(self):
+        run = self.run_fleet().summary["run"]
+        listed = self.status()
+        self.assertEqual([(r["run"], r["state"], r["failed"]) for r in listed], [(run, "ended", 1)])
+        shown = self.status(run)
+        self.assertEqual((shown[0]["changed"], shown[0]["failed"], shown[0]["left"]), (4, 1, 0))
+        self.assertEqual([r["error"]["code"] for r in shown[1:]], ["not_found"])
+        words = proc.must([qbatch.absolute(qbatch.TOOL), "status", *self.flags, "last"])
+        self.assertIn("missing.qcow2  not_found: ", words)
+        self.assertEqual(qbatch.qbatch("status", *self.flags, "2001").code, 2)
+
+    def test_where_nobody_asks_for_it_nothing_is_kept(self):
+        env = {**os.environ, "STATE_DIRECTORY": self.state}
+        qbatch.qbatch("--no-state", self.fleet, env=env)
+        qbatch.qbatch("--dry-run", self.fleet, env=env)
+        qbatch.qbatch("amend", "-o", "compat=1.1", self.images[0], env=env)
+        self.assertEqual(self.journals(), [])
+        qbatch.qbatch("amend", "-o", "compat=v2", *self.flags, self.images[0], env=env)
+        self.assertEqual(len(self.journals()), 1)
+
+    def test_the_folder_is_the_one_that_was_said_or_that_the_system_gives(self):
+        home = self.path("home")
+        env = {k: v for k, v in os.environ.items() if k not in ("STATE_DIRECTORY", "XDG_STATE_HOME")}
+        env["HOME"] = home
+        qbatch.qbatch(self.fleet, env={**env, "STATE_DIRECTORY": f"{self.path('a')}:{self.path('b')}"})
+        self.assertEqual(len(os.listdir(self.path("a"))), 1)
+        qbatch.qbatch("--state", self.path("c"), self.fleet,
+                      env={**env, "STATE_DIRECTORY": self.path("a")})
+        self.assertEqual(len(os.listdir(self.path("c"))), 1)
+        self.assertEqual(os.stat(self.path("c")).st_mode & 0o777, 0o700)
+        self.assertEqual(os.stat(self.path("a")).st_mode & 0o777, 0o700)
+        if os.geteuid() != 0:
+            qbatch.qbatch(self.fleet, env=env)
+            self.assertEqual(len(os.listdir(os.path.join(home, ".local/state/qbatch"))), 1)
+            qbatch.qbatch(self.fleet, env={**env, "XDG_STATE_HOME": self.path("x")})
+            self.assertEqual(len(os.listdir(self.path("x/qbatch"))), 1)
+
+    def test_without_a_folder_the_run_goes_on_unless_it_was_asked_for(self):
+        self.raw("file", "1k")
+        env = {**os.environ, "STATE_DIRECTORY": self.path("file")}
+        answer = qbatch.qbatch("--json", self.fleet, env=env)
+        self.assertEqual(answer.summary["changed"], 4, str(answer))
+        self.assertIn("is not remembered", answer.result.err)
+        sha = proc.sha256(self.images[0])
+        for flags in (["--state", self.path("file")], ["--resume"], ["--retry-failed"]):
+            answer = qbatch.qbatch("--json", *flags, self.fleet, env=env)
+            self.assertEqual((answer.code, answer.records), (2, []), str(answer))
+        answer = qbatch.qbatch("amend", "-o", "compat=1.1,keep_undo=on", self.images[0], env=env)
+        self.assertEqual(answer.code, 2, str(answer))
+        self.assertEqual(proc.sha256(self.images[0]), sha)
+
+    def test_retrying_amends_what_failed_and_nothing_else(self):
+        run = self.run_fleet().summary["run"]
+        self.create("missing.qcow2")
+        answer = self.run_fleet("--retry-failed")
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertEqual([(os.path.basename(r["path"]), r["status"]) for r in answer.records],
+                         [("missing.qcow2", "changed")])
+        self.assertEqual(answer.summary["run"], run)
+        self.assertEqual(self.run_fleet("--retry-failed").code, 2)
+        self.assertEqual(len(self.journals()), 1)
+
+    def test_a_run_that_came_to_its_end_is_not_gone_on_with(self):
+        self.run_fleet()
+        answer = self.run_fleet("--resume")
+        self.assertEqual((answer.code, answer.records), (2, []), str(answer))
+
+
+class Resumed(StateTest):
+    def setUp(self):
+        super().setUp()
+        self.raw("base.raw", "4M", "write -q -P 9 0 4M")
+        first = self.create("00.qcow2", size="4M", backing="base.raw", backing_fmt="raw",
+                            cluster_size=4096)
+        self.io(first, "write -q -P 1 0 1M", "write -q -z 256k 256k", "write -q -z -u 2M 1M")
+        self.snapshot(first, "s")
+        self.io(first, "write -q -P 2 0 128k")
+        self.images = [first] + [self.copy(first, f"{i:02}.qcow2") for i in range(1, 24)]
+        self.original = self.copy(first, "original")
+        self.layers = guest.read_all(first)
+        self.text = """
+            version: 1
+            limits: {jobs: 2, memory: 1M}
+            images: [{path: "*.qcow2", compat: "0.10"}]
+            """
+        self.fleet = self.manifest(self.text)
+
+    def unfinish(self, done):
+        """As if the run had been killed: of these images no end is told, and they are as before."""
+        names = {os.path.realpath(image) for image in done}
+        self.keep_lines(lambda r: r["is"] in ("run", "planned") or r.get("path") in names)
+        for image in self.images:
+            if image not in done:
+                shutil.copyfile(self.original, image)
+
+    def test_what_is_done_is_not_opened_again(self):
+        self.run_fleet()
+        self.unfinish(self.images[:10])
+        self.assertEqual(self.status()[0]["state"], "unfinished")
+        opened = []
+        for image in self.images[:10]:
+            os.utime(image, ns=(1, os.stat(image).st_mtime_ns))
+        answer = self.run_fleet("--resume")
+        self.assertEqual(answer.code, 0, str(answer))
+        for i, record in enumerate(answer.records):
+            self.assertEqual(record["status"], "unchanged" if i < 10 else "changed")
+            self.assertEqual(record["resumed"], i < 10)
+        for image in self.images[:10]:
+            opened.append(os.stat(image).st_atime_ns != 1)
+        self.assertFalse(any(opened))
+        self.assertEqual(len(self.journals()), 1)
+        self.assertEqual(self.status()[0]["state"], "ended")
+
+    def test_what_changed_since_is_looked_at_again(self):
+        self.run_fleet()
+        self.unfinish(self.images[:10])
+        shutil.copyfile(self.original, self.images[3])
+        answer = self.run_fleet("--resume")
+        self.assertEqual([r["resumed"] for r in answer.records[:5]],
+                         [True, True, True, False, True], str(answer))
+        self.assertEqual(answer.records[3]["status"], "changed")
+
+    def test_a_changed_manifest_is_refused_unless_told(self):
+        self.run_fleet()
+        self.unfinish(self.images[:10])
+        self.manifest(self.text + "\n  # another text\n")
+        answer = self.run_fleet("--resume")
+        self.assertEqual((answer.code, answer.records), (2, []), str(answer))
+        self.assertIn("the manifest has changed", answer.result.err)
+        answer = self.run_fleet("--resume", "--force-resume")
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertEqual(sum(r["resumed"] for r in answer.records), 10)
+
+    def test_with_another_request_every_image_is_looked_at(self):
+        self.run_fleet()
+        self.unfinish(self.images[:10])
+        self.manifest(self.text.replace("0.10", "1.1"))
+        answer = self.run_fleet("--resume", "--force-resume")
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertEqual(sum(r["resumed"] for r in answer.records), 0)
+        self.assertEqual(answer.records[0]["status"], "changed")
+
+    def test_a_torn_last_line_is_told_and_other_damage_is_refused(self):
+        self.run_fleet()
+        self.unfinish(self.images[:10])
+        with open(self.journals()[0], "r+b") as f:
+            f.truncate(os.path.getsize(self.journals()[0]) - 7)
+        torn = self.copy(self.journals()[0], "torn")
+        answer = self.run_fleet("--resume")
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertIn("the last line of the journal was torn", answer.result.err)
+        self.assertEqual(sum(r["resumed"] for r in answer.records), 9)
+        with open(torn, "r+b") as f:
+            f.seek(400)
+            f.write(b"?")
+        shutil.copyfile(torn, self.journals()[0])
+        answer = self.run_fleet("--resume")
+        self.assertEqual((answer.code, answer.records), (2, []), str(answer))
+        self.assertRegex(answer.result.err, "line [0-9]+ is damaged")
+
+    def test_an_added_size_is_added_once(self):
+        self.fleet = self.manifest(self.text.replace('compat: "0.10"', "size: +1M"))
+        self.run_fleet()
+        self.keep_lines(lambda r: r["is"] in ("run", "planned"))
+        for image in self.images[12:]:
+            shutil.copyfile(self.original, image)
+        answer = self.run_fleet("--resume")
+        self.assertEqual(answer.code, 0, str(answer))
+        for image in self.images:
+            self.assertEqual(guest.info(image)["virtual-size"], 5 * MIB, image)
+
+    def test_what_an_interrupted_run_appended_is_given_back(self):
+        self.run_fleet()
+        self.unfinish([])
+        length = os.path.getsize(self.original)
+        for image in self.images[:3]:
+            with open(image, "r+b") as f:
+                f.truncate(length + 512 * KIB)
+                f.seek(length + 4 * KIB)
+                f.write(b"appended")
+        with open(self.images[2], "r+b") as f:  # this one had been longer all along
+            f.truncate(length - 1)
+        self.manifest(self.text.replace('compat: "0.10"', "lazy_refcounts: on"))
+        answer = self.run_fleet()
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertIn("did not come to its end", answer.result.err)
+        given = [r["space"]["tail_given_back_bytes"] for r in answer.records]
+        self.assertEqual(given[:2], [512 * KIB] * 2)
+        self.assertEqual(sum(given[2:]), 0)
+        self.assertEqual(os.path.getsize(self.images[0]), length)
+        self.assert_sound(self.images[0])
+        self.assertEqual([r["state"] for r in self.status()], ["ended", "ended"])
+
+    def test_killed_at_any_moment_and_resumed_all_the_work_is_done_once(self):
+        began = time.monotonic()
+        self.run_fleet()
+        took, rng = time.monotonic() - began, random.Random(4)
+        for number in range(10):
+            for image in self.images:
+                shutil.copyfile(self.original, image)
+            shutil.rmtree(self.state, ignore_errors=True)
+            run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), *self.flags, self.fleet],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(rng.random() * took)
+            run.send_signal(signal.SIGKILL)
+            run.communicate()
+            over = not self.journals() or self.status()[0]["state"] == "ended"
+            answer = self.run_fleet(*([] if over or number % 3 == 0 else ["--resume"]))
+            self.assertEqual(answer.code, 0, str(answer))
+            for image in self.images:
+                self.assertEqual(guest.check(image)[:3], (0, 0, 0))
+                self.assertEqual(guest.info(image)["format-specific"]["data"]["compat"], "0.10")
+            self.assert_same_layers(self.layers, guest.read_all(self.images[number]))
+            self.assertNotIn("unfinished", [r["state"] for r in self.status()])
+
+    def test_a_deadline_ends_the_run_like_ctrl_c(self):
+        answer = self.run_fleet("--deadline", "0.000001")
+        self.assertEqual((answer.code, len(answer.records)), (75, len(self.images)), str(answer))
+        self.assertLessEqual({r["status"] for r in answer.records}, {"changed", "interrupted"})
+        self.assertEqual(self.status()[0]["state"], "unfinished")
+        answer = self.run_fleet("--resume")
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assert_same_layers(self.layers, guest.read_all(self.images[-1]))
+
+
+if __name__ == "__main__":
+    main()
