@@ -73,18 +73,54 @@ static void cancel_unrecorded(struct qb_wave *w, struct qb_slot *s, struct qb_io
     step(w, s, QB_STEP_OVER);
 }
 
-/* Whether this image is to be left as it is now. */
-static bool leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+static bool is_overdue(const struct qb_wave *w, double busy_seconds)
 {
     double limit = w->batch->limits.timeout_seconds;
 
+    return limit > 0 && busy_seconds > limit;
+}
+
+/* Whether this image is to be left as it is now. */
+static bool leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
     if (s->record_errno)
         cancel_unrecorded(w, s, io);
     else if (stopped(w))
         cancel(w, s, io, QB_E_CANCELLED);
-    else if (limit > 0 && s->busy_seconds > limit)
+    else if (is_overdue(w, s->busy_seconds))
         cancel(w, s, io, QB_E_TIMEOUT);
     return s->step == QB_STEP_OVER;
+}
+
+/* A phase of one image that may take long, and may be left in its middle. */
+struct long_phase {
+    const struct qb_wave *w;
+    double busy_before, from;
+};
+
+static bool is_to_stop(void *arg)
+{
+    const struct long_phase *p = arg;
+
+    return stopped(p->w) || (p->w->batch->limits.timeout_seconds > 0 &&
+                             is_overdue(p->w, p->busy_before + now() - p->from));
+}
+
+static struct long_phase begin_long(const struct qb_wave *w, const struct qb_slot *s)
+{
+    return (struct long_phase){w, s->busy_seconds, now()};
+}
+
+/* Ends it: the slot is over where the phase was left. */
+static void end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
+                     const struct long_phase *p)
+{
+    const struct qb_result *r = qb_amend_result(s->amend);
+
+    qb_io_set_stop(io, NULL, NULL);
+    s->busy_seconds = p->busy_before + now() - p->from;
+    if (r->status == QB_STATUS_FAILED && r->err.code == QB_E_CANCELLED)
+        cancel(w, s, io, stopped(w) ? QB_E_CANCELLED : QB_E_TIMEOUT);
 }
 
 /* ---- open, order, plan ----------------------------------------------------------------------- */
@@ -243,7 +279,7 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
-    double from = now();
+    struct long_phase phase = begin_long(w, s);
 
     if (s->step != QB_STEP_OPENED || leave(w, s, io))
         return;
@@ -251,8 +287,10 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
         put_off(w, s, QB_STEP_NO_ROOM);
         return;
     }
-    if (qb_amend_plan(s->amend, io, &w->batch->jobs[s->job].request) < 0 ||
-        qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED) {
+    qb_io_set_stop(io, is_to_stop, &phase);
+    qb_amend_plan(s->amend, io, &w->batch->jobs[s->job].request);
+    end_long(w, s, io, &phase);
+    if (qb_amend_result(s->amend)->status != QB_STATUS_WOULD_CHANGE) {
         give_back_tail(w, s, io);
         step(w, s, QB_STEP_OVER);
         return;
@@ -261,7 +299,6 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
     atomic_fetch_add(w->memory, s->memory);
     if (w->options->describe)
         s->steps = describe(s->amend);
-    s->busy_seconds += now() - from;
     step(w, s, w->options->dry_run ? QB_STEP_OVER : QB_STEP_PLANNED);
 }
 
@@ -285,15 +322,17 @@ static void append_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
-    double from = now();
+    struct long_phase phase = begin_long(w, s);
 
     if (s->step != QB_STEP_PLANNED || leave(w, s, io))
         return;
-    if (waits_for_barrier(w, s))
-        step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
-    else
+    if (!waits_for_barrier(w, s)) {
         flip_slot(w, s, io);
-    s->busy_seconds += now() - from;
+        return;
+    }
+    qb_io_set_stop(io, is_to_stop, &phase);
+    step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
+    end_long(w, s, io, &phase);
 }
 
 static void flip_one(void *arg, struct qb_io *io, size_t i)

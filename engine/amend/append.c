@@ -9,6 +9,8 @@
 #define WRITES_AT_ONCE 64u
 #define PAGE_BYTES     4096u
 #define GAP_BYTES      (32u << 10) /* a shorter run of zeros is cheaper written than left out */
+#define FILLED_AT_ONCE (UINT64_C(256) << 20)
+#define ZEROED_AT_ONCE (UINT64_C(16) << 30)
 
 /* A buffer that fills from `base` on and goes to the file when it is full. */
 struct writer {
@@ -220,27 +222,39 @@ static int set_size(struct qb_io *io, struct qb_file *file, uint64_t size, struc
     return qb_io_fail(&req, "the new file size", err);
 }
 
+/* In pieces, so that a run which is told to stop need not wait for all of it. */
+static int zero_by(enum qb_op op, struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+                   struct qb_req *req)
+{
+    uint64_t end = plan->zero_base + plan->zero_len;
+    uint64_t piece = op == QB_OP_FILL ? FILLED_AT_ONCE : ZEROED_AT_ONCE;
+
+    *req = (struct qb_req){.file = file, .op = op, .offset = plan->zero_base};
+    for (; req->offset < end; req->offset += req->len) {
+        req->len = QB_MIN(piece, end - req->offset);
+        if (qb_io_run(io, req, 1))
+            return -1;
+    }
+    return 0;
+}
+
 /* The new clusters of zeros.  A longer file is all it takes where the file system has holes. */
 static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                       struct qb_err *err)
 {
     enum qb_zero_method how = plan->rq->zero_method;
-    struct qb_req req = {.file = file,
-                         .op = how == QB_ZEROED_WRITE ? QB_OP_FILL : QB_OP_ZERO,
-                         .offset = plan->zero_base,
-                         .len = plan->zero_len};
+    enum qb_op op = how == QB_ZEROED_WRITE ? QB_OP_FILL : QB_OP_ZERO;
+    struct qb_req req;
 
     if (plan->zero_len == 0 || (!file->is_block_device && how <= QB_ZEROED_HOLE))
         return 0;
-    if (qb_io_run(io, &req, 1) == 0)
+    if (zero_by(op, io, plan, file, &req) == 0)
         return 0;
     /* No ZERO_RANGE here: the slow way. */
-    if (req.op == QB_OP_ZERO &&
-        (req.error == EOPNOTSUPP || req.error == ENOSYS || req.error == EINVAL)) {
-        req.op = QB_OP_FILL;
-        if (qb_io_run(io, &req, 1) == 0)
-            return 0;
-    }
+    if (op == QB_OP_ZERO &&
+        (req.error == EOPNOTSUPP || req.error == ENOSYS || req.error == EINVAL) &&
+        zero_by(QB_OP_FILL, io, plan, file, &req) == 0)
+        return 0;
     return qb_io_fail(&req, "zeros", err);
 }
 

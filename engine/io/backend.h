@@ -23,7 +23,9 @@ struct qb_io_ops {
 /* The first member of every back end's own struct. */
 struct qb_io {
     const struct qb_io_ops *ops;
-    uint64_t window; /* bytes; 0: the usual */
+    uint64_t window;  /* bytes; 0: the usual */
+    qb_stop_fn *stop; /* NULL: never */
+    void *stop_arg;
 };
 
 /* Both return 0 or an errno. */

@@ -74,6 +74,21 @@ void qb_io_set_window(struct qb_io *io, uint64_t bytes)
     io->window = bytes;
 }
 
+void qb_io_set_stop(struct qb_io *io, qb_stop_fn *stop, void *arg)
+{
+    io->stop = stop;
+    io->stop_arg = arg;
+}
+
+/* Whether nothing is lost when this one is not carried out.  A changed length is put back. */
+static bool may_be_left_out(const struct qb_req *req)
+{
+    enum qb_phase phase = req->file->guard.phase;
+
+    return (phase == QB_PHASE_READ || phase == QB_PHASE_APPEND) && req->op != QB_OP_SET_SIZE &&
+           req->op != QB_OP_SYNC;
+}
+
 /* What can be said of a request without asking the kernel: 0, or why it will not be tried. */
 static int refusal(const struct qb_req *req)
 {
@@ -140,10 +155,11 @@ static void account(const struct qb_req *req)
 
 size_t qb_io_run(struct qb_io *io, struct qb_req *reqs, size_t n)
 {
+    bool stops = io->stop && io->stop(io->stop_arg);
     size_t i, failed = 0;
 
     for (i = 0; i < n; i++)
-        reqs[i].error = refusal(&reqs[i]);
+        reqs[i].error = stops && may_be_left_out(&reqs[i]) ? ECANCELED : refusal(&reqs[i]);
     io->ops->run(io, reqs, n);
     for (i = 0; i < n; i++) {
         account(&reqs[i]);

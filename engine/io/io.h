@@ -45,6 +45,12 @@ enum { QB_WINDOW_BYTES = 4 << 20, QB_WINDOW_LEAST = 1 << 20 };
 uint64_t qb_io_window(const struct qb_io *io);
 void qb_io_set_window(struct qb_io *io, uint64_t bytes);
 
+/* While this is set, reads and the writes of an append fail with ECANCELED once stop(arg) is true,
+ * which is asked before each batch: so whatever takes long can be given up.  A flip and what comes
+ * behind it goes on.  NULL: never. */
+typedef bool qb_stop_fn(void *arg);
+void qb_io_set_stop(struct qb_io *io, qb_stop_fn *stop, void *arg);
+
 /* Runs the requests, in any order and together, and waits for all of them.  Short transfers and
  * EINTR are carried on.  Every request's `error` is set; returns how many failed.  Counts into each
  * file's stats.  A request that the guard forbids fails alone, before any system call of it. */

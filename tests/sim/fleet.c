@@ -124,7 +124,7 @@ int fleet_start(struct fleet *f, struct host *host, struct qb_err *err)
 
     host->dice = f->dice;
     if (f->stops)
-        host->stops = 1 + roll(&host->dice, 8 * f->n);
+        host->stops = 1 + roll(&host->dice, 50 * f->n);
     if (roll(&host->dice, 6) == 0)
         f->batch.limits.memory_bytes = 1 + roll(&host->dice, 64 << 10); /* few plans at once */
     host->log = f->log;
