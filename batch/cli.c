@@ -191,28 +191,28 @@ static int take_deadline(struct qb_cli *cli, FILE *errors)
     return bad_argument(cli, QB_OPTION_DEADLINE, "seconds are expected, such as 90 or 0.5", errors);
 }
 
-static int take_text(const struct qb_cli *cli, enum qb_option option, const char *what,
-                     const char **out, FILE *errors)
+static int check_text(const struct qb_cli *cli, enum qb_option option, const char *what,
+                      FILE *errors)
 {
-    *out = optarg;
     return optarg && !optarg[0] ? bad_argument(cli, option, what, errors) : 0;
 }
 
 static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
-    cli->given |= 1u << option;
+    cli->given |= UINT64_C(1) << option;
+    cli->texts[option] = optarg;
     switch (option) {
     case QB_OPTION_IO:
         return take_io(cli, errors);
     case QB_OPTION_JOBS:
         return take_jobs(cli, errors);
     case QB_OPTION_REPORT:
-        return take_text(cli, option, "a file name is expected", &cli->report, errors);
+        return check_text(cli, option, "a file name is expected", errors);
     case QB_OPTION_STATE:
-        return take_text(cli, option, "a folder is expected", &cli->state, errors);
+        return check_text(cli, option, "a folder is expected", errors);
     case QB_OPTION_RESUME:
     case QB_OPTION_RETRY_FAILED:
-        return take_text(cli, option, "a run is expected behind =", &cli->run, errors);
+        return check_text(cli, option, "a run is expected behind =", errors);
     case QB_OPTION_DEADLINE:
         return take_deadline(cli, errors);
     case QB_OPTION_FORMAT:
@@ -280,7 +280,9 @@ static int check_manifest(const struct qb_cli *cli, FILE *errors)
                : complain(cli, "one manifest at a time; for images use qbatch amend", errors);
 }
 
-#define TOPOLOGY_GOES_WITH (1u << QB_OPTION_TOPOLOGY | 1u << QB_OPTION_JOBS)
+_Static_assert(QB_OPTION_COUNT <= 64, "struct qb_cli.given has a bit for each");
+
+#define TOPOLOGY_GOES_WITH (UINT64_C(1) << QB_OPTION_TOPOLOGY | UINT64_C(1) << QB_OPTION_JOBS)
 
 static int check_state_options(const struct qb_cli *cli, FILE *errors)
 {

@@ -40,11 +40,9 @@ extern const struct qb_option_row qb_options[QB_OPTION_COUNT];
 
 struct qb_cli {
     enum qb_command command;
-    unsigned given;          /* bits of enum qb_option */
-    const char *report;      /* NULL: none */
-    const char *state;       /* NULL: nobody said one */
-    const char *run;         /* to be gone on with; NULL: the newest */
-    double deadline_seconds; /* 0: none */
+    uint64_t given;                     /* bits of enum qb_option */
+    const char *texts[QB_OPTION_COUNT]; /* the argument of each as it was typed, or NULL */
+    double deadline_seconds;            /* 0: none */
     enum qb_io_kind io;
     unsigned jobs;             /* 0: as the machine allows */
     QB_VEC(const char *) keys; /* each -o */
@@ -54,7 +52,13 @@ struct qb_cli {
 
 static inline bool qb_cli_has(const struct qb_cli *cli, enum qb_option option)
 {
-    return cli->given & 1u << option;
+    return cli->given >> option & 1;
+}
+
+/* The argument of an option that has one; NULL where the option, or its argument, was not given. */
+static inline const char *qb_cli_text(const struct qb_cli *cli, enum qb_option option)
+{
+    return cli->texts[option];
 }
 
 /* 0, or -1 after one line on `errors` that says what is wrong and what may have been meant.  argv

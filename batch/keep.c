@@ -10,7 +10,7 @@ static bool goes_on(const struct qb_cli *cli)
 /* Whether the run must not go without. */
 static bool is_asked_for(const struct qb_cli *cli, const struct qb_batch *batch)
 {
-    return cli->state || goes_on(cli) ||
+    return qb_cli_text(cli, QB_OPTION_STATE) || goes_on(cli) ||
            (qb_state_keeps_undo(batch) && !qb_cli_has(cli, QB_OPTION_DRY_RUN));
 }
 
@@ -68,8 +68,9 @@ static int open_earlier(const struct qb_cli *cli, struct qb_batch *batch, struct
 {
     struct qb_history h = {0};
     struct qb_state *s = &keep->state;
-    int r = qb_runs_reopen(keep->dir, cli->run, qb_cli_has(cli, QB_OPTION_RETRY_FAILED), batch, &h,
-                           &s->journal, err);
+    bool failures = qb_cli_has(cli, QB_OPTION_RETRY_FAILED);
+    const char *run = qb_cli_text(cli, failures ? QB_OPTION_RETRY_FAILED : QB_OPTION_RESUME);
+    int r = qb_runs_reopen(keep->dir, run, failures, batch, &h, &s->journal, err);
 
     if (r < 0)
         return -1;
@@ -90,7 +91,8 @@ static int open_earlier(const struct qb_cli *cli, struct qb_batch *batch, struct
 static int open_any(const struct qb_cli *cli, struct qb_batch *batch, struct qb_keep *keep,
                     struct qb_err *err)
 {
-    if (qb_state_dir_find(cli->state, keep->dir, err) < 0 || qb_state_dir_make(keep->dir, err) < 0)
+    if (qb_state_dir_find(qb_cli_text(cli, QB_OPTION_STATE), keep->dir, err) < 0 ||
+        qb_state_dir_make(keep->dir, err) < 0)
         return -1;
     if (!qb_state_prepare(batch))
         return qb_fail_memory(err);

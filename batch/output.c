@@ -61,9 +61,10 @@ static int open_report(struct qb_output *out, const char *path)
 
 int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct qb_batch *batch)
 {
-    *out = (struct qb_output){
-        .batch = batch, .report_path = cli->report, .json = qb_cli_has(cli, QB_OPTION_JSON)};
-    if (cli->report && open_report(out, cli->report) < 0)
+    *out = (struct qb_output){.batch = batch,
+                              .report_path = qb_cli_text(cli, QB_OPTION_REPORT),
+                              .json = qb_cli_has(cli, QB_OPTION_JSON)};
+    if (out->report_path && open_report(out, out->report_path) < 0)
         return -1;
     out->table = (struct qb_table){.out = stdout,
                                    .errors = stderr,

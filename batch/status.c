@@ -213,7 +213,7 @@ int qb_command_status(const struct qb_cli *cli)
     char dir[PATH_MAX];
     struct qb_err err;
 
-    if (qb_state_dir_find(cli->state, dir, &err) < 0)
+    if (qb_state_dir_find(qb_cli_text(cli, QB_OPTION_STATE), dir, &err) < 0)
         return say(cli, &err);
     return cli->n_operands ? show_one(cli, dir) : show_all(cli, dir);
 }

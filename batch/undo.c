@@ -110,7 +110,7 @@ static int begin(struct undoing *u, struct qb_err *err)
 {
     struct qb_run_id id;
 
-    if (qb_state_dir_find(u->cli->state, u->dir, err) < 0 ||
+    if (qb_state_dir_find(qb_cli_text(u->cli, QB_OPTION_STATE), u->dir, err) < 0 ||
         qb_state_dir_pick(u->dir, u->cli->operands[0], &id, err) < 0 ||
         qb_history_reopen(u->dir, id.text, &u->history, &u->journal, err) < 0)
         return -1;
