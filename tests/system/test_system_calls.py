@@ -232,6 +232,26 @@ class Hosts(FleetTest):
         _, hashes = self.outcome(self.argv(), preexec=forbid_io_uring)
         self.assertEqual(hashes, usual)
 
+    def test_without_direct_io(self):
+        if platform.machine() not in ("x86_64", "aarch64"):
+            self.skipTest("a filter for this processor is not written")
+        self.raw("big.raw", "64M")
+        big = self.create("big.qcow2", size="64M", backing="big.raw", backing_fmt="raw")
+        self.io(big, "write -q -z 0 48M")
+        before, hashes = guest.read_all(big), set()
+        for preexec in (None, forbid_direct_io):
+            for flags in ([], ["--io", "posix"]):
+                image = self.copy(big, "tried.qcow2")
+                argv = [qbatch.absolute(qbatch.TOOL), "amend", "-o", "compat=0.10,zero_method=write",
+                        *flags, image]
+                done = proc.run(argv, preexec=preexec)
+                self.assertEqual(done.code, 0, done.err)
+                self.assert_sound(image)
+                self.assert_same_layers(before, guest.read_all(image))
+                self.assertGreater(os.stat(image).st_blocks * 512, 48 << 20)
+                hashes.add(proc.sha256(image))
+        self.assertEqual(len(hashes), 1)
+
     def test_without_fallocate(self):
         self.fleet = self.manifest("""
             version: 1
@@ -243,15 +263,27 @@ class Hosts(FleetTest):
 
 def forbid_io_uring():
     """Has the kernel answer EPERM to io_uring_setup, as the filters of containers do."""
-    allow, deny = 0x7FFF0000, 0x00050000 | errno.EPERM
+    forbid(errno.EPERM, (0x15, 0, 1, 425))
+
+
+def forbid_direct_io():
+    """Has it answer EINVAL to an openat with O_DIRECT, as file systems without that do."""
+    openat = {"x86_64": 257, "aarch64": 56}[platform.machine()]
+    forbid(errno.EINVAL,
+           (0x15, 0, 3, openat),
+           (0x20, 0, 0, 32),              # load the low half of its flags
+           (0x45, 0, 1, os.O_DIRECT))     # is the bit among them?
+
+
+def forbid(error, *steps):
+    """A filter for system calls: `steps` begin with the call's number loaded, and lead to the next
+    step where it is to fail, else one further."""
+    allow, deny = 0x7FFF0000, 0x00050000 | error
     program = b"".join(struct.pack("HBBI", *step) for step in (
-        (0x20, 0, 0, 0),      # load the call's number
-        (0x15, 0, 1, 425),    # io_uring_setup?
-        (0x06, 0, 0, deny),
-        (0x06, 0, 0, allow)))
+        (0x20, 0, 0, 0), *steps, (0x06, 0, 0, deny), (0x06, 0, 0, allow)))
     libc = ctypes.CDLL(None, use_errno=True)
-    steps = ctypes.create_string_buffer(program)
-    filter_ = struct.pack("HxxxxxxP", 4, ctypes.addressof(steps))
+    kept = ctypes.create_string_buffer(program)
+    filter_ = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(kept))
     libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
     if libc.prctl(22, 2, ctypes.create_string_buffer(filter_), 0, 0):  # PR_SET_SECCOMP
         raise OSError(ctypes.get_errno(), "seccomp")
