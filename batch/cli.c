@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "batch/scalar.h"
+#include "batch/settings.h"
 #include "batch/text.h"
 
 const struct qb_command_row qb_commands[QB_COMMAND_COUNT] = {
@@ -191,6 +191,17 @@ static int take_deadline(struct qb_cli *cli, FILE *errors)
     return bad_argument(cli, QB_OPTION_DEADLINE, "seconds are expected, such as 90 or 0.5", errors);
 }
 
+static int take_backup(struct qb_cli *cli, FILE *errors)
+{
+    struct qb_settings settings = {.policy.backup = QB_BACKUP_NONE};
+    struct qb_why why;
+
+    if (!qb_setting_find("policy", "backup")->set(optarg, &settings, &why))
+        return bad_argument(cli, QB_OPTION_BACKUP, "none or reflink is expected", errors);
+    cli->backup = settings.policy.backup;
+    return 0;
+}
+
 static int check_text(const struct qb_cli *cli, enum qb_option option, const char *what,
                       FILE *errors)
 {
@@ -206,6 +217,8 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
         return take_io(cli, errors);
     case QB_OPTION_JOBS:
         return take_jobs(cli, errors);
+    case QB_OPTION_BACKUP:
+        return take_backup(cli, errors);
     case QB_OPTION_REPORT:
         return check_text(cli, option, "a file name is expected", errors);
     case QB_OPTION_STATE:

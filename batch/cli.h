@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/vec.h"
+#include "batch/job.h"
 #include "qbatch.h"
 
 enum qb_command {
@@ -42,7 +43,8 @@ struct qb_cli {
     enum qb_command command;
     uint64_t given;                     /* bits of enum qb_option */
     const char *texts[QB_OPTION_COUNT]; /* the argument of each as it was typed, or NULL */
-    double deadline_seconds;            /* 0: none */
+    enum qb_backup backup;
+    double deadline_seconds; /* 0: none */
     enum qb_io_kind io;
     unsigned jobs;             /* 0: as the machine allows */
     QB_VEC(const char *) keys; /* each -o */

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/own.h"
+#include "batch/backup.h"
 #include "batch/keep.h"
 #include "batch/keys.h"
 #include "batch/lines.h"
@@ -66,7 +67,10 @@ static int run(const struct qb_cli *cli, struct qb_batch *batch)
 
     if (cli->deadline_seconds > 0)
         qb_signal_deadline(cli->deadline_seconds);
-    if (qb_keep_open(cli, batch, &keep, &err) < 0) {
+    if (qb_cli_has(cli, QB_OPTION_BACKUP))
+        batch->policy.backup = cli->backup;
+    if (qb_keep_open(cli, batch, &keep, &err) < 0 || qb_backup_prepare(batch, &err) < 0) {
+        qb_keep_drop(&keep);
         fputs("qbatch: ", stderr);
         qb_text_safe(stderr, err.text);
         fputc('\n', stderr);

@@ -16,9 +16,12 @@ enum qb_on_locked { QB_ON_LOCKED_SKIP, QB_ON_LOCKED_FAIL, QB_ON_LOCKED_WAIT };
 
 /* `policy:` of the manifest.  on_dirty, allow_shrink, drop_bitmaps and verify stand in each job's
  * request. */
+enum qb_backup { QB_BACKUP_NONE, QB_BACKUP_REFLINK };
+
 struct qb_policy {
     enum qb_on_error on_error;
     enum qb_on_locked on_locked;
+    enum qb_backup backup;
     enum qb_sync sync;
     double lock_timeout_seconds; /* with wait; default 60 */
 };
@@ -49,6 +52,7 @@ struct qb_batch {
     char manifest_print[24];    /* fingerprint of its text */
     bool undo_kept;             /* what was replaced is kept, for an undo of the run */
     char run_id[32];            /* of the journal that is kept; "": none is */
+    char backup_id[32];         /* see backup.h */
     struct qb_policy policy;
     struct qb_limits limits;
     struct qb_job *jobs;

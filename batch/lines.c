@@ -1,5 +1,7 @@
 #include "batch/lines.h"
 
+#include "base/own.h"
+#include "batch/backup.h"
 #include "batch/json.h"
 
 /* ---- the parts of an image ------------------------------------------------------------------- */
@@ -116,6 +118,14 @@ static void put_notes(struct qb_json *o, const struct qb_result *r)
     qb_json_bool(o, "resumed", r->resumed);
 }
 
+static void put_backup(struct qb_json *o, const struct qb_batch *batch, const struct qb_job *job,
+                       const struct qb_result *r)
+{
+    QB_AUTO(qb_buf) char *path = r->backed_up ? qb_backup_path(batch, job) : NULL;
+
+    qb_json_text(o, "backup", path);
+}
+
 static void put_clusters(struct qb_json *o, const struct qb_clusters *c)
 {
     struct qb_json clusters;
@@ -199,6 +209,7 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
     put_info(&o, "after", &r->after);
     put_changes(&o, r);
     put_notes(&o, r);
+    put_backup(&o, batch, job, r);
     put_clusters(&o, &r->clusters);
     put_io(&o, &r->io);
     put_phases(&o, r);

@@ -72,6 +72,17 @@ static bool set_verify(const char *text, settings *out, struct qb_why *why)
     return true;
 }
 
+static bool set_backup(const char *text, settings *out, struct qb_why *why)
+{
+    static const char *const words[] = {"none", "reflink", NULL};
+    unsigned word;
+
+    if (!qb_scalar_word(text, words, &word, why))
+        return false;
+    out->policy.backup = word ? QB_BACKUP_REFLINK : QB_BACKUP_NONE;
+    return true;
+}
+
 static bool set_drop_bitmaps(const char *text, settings *out, struct qb_why *why)
 {
     return qb_scalar_bool(text, &out->request.drop_bitmaps, why);

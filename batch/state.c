@@ -189,6 +189,7 @@ void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struc
     begin_image(j, qb_status_names[r->status], batch, job);
     qb_journal_true(j, "committed", r->err.code == QB_E_VERIFY);
     qb_journal_true(j, "verified", r->verified);
+    qb_journal_true(j, "backup", r->backed_up);
     record_seen(j, seen);
     if (r->tail_given_back)
         qb_journal_number(j, "tail_given_back", r->tail_given_back);

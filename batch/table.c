@@ -212,6 +212,9 @@ void qb_table_end(struct qb_table *t, const struct qb_summary *sum)
         }
     fprintf(t->out, " in %s%s\n", qb_text_seconds(sum->seconds, buf),
             sum->dry_run ? " (dry run: nothing was written)" : "");
+    if (sum->by_status[QB_STATUS_CHANGED] && t->batch->policy.backup && !sum->dry_run)
+        fprintf(t->out, "what changed images were is in IMAGE.%s.bak beside them\n",
+                t->batch->backup_id);
     if (sum->by_status[QB_STATUS_CHANGED] && t->batch->undo_kept)
         fprintf(t->out, "to take it back: qbatch undo %s\n", t->batch->run_id);
 }

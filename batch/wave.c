@@ -9,6 +9,7 @@
 #include "amend/tail.h"
 #include "base/num.h"
 #include "base/own.h"
+#include "batch/backup.h"
 #include "batch/lanes.h"
 
 enum { FETCHED_AT_ONCE = 64, HEADER_PAGE = 4096 };
@@ -310,12 +311,37 @@ static void flip_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     step(w, s, qb_amend_flip(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_FLIPPED);
 }
 
-/* Whether something of this image has to be durable before its flip: what was appended, or what
- * the journal must say of it. */
+/* Whether something of this image has to be durable before its flip: what was appended, its backup,
+ * or what the journal must say of it. */
 static bool waits_for_barrier(const struct qb_wave *w, const struct qb_slot *s)
 {
-    return qb_amend_appends(s->amend) ||
+    return qb_amend_appends(s->amend) || qb_amend_result(s->amend)->backed_up ||
            (w->options->state && qb_state_must_record(&w->batch->jobs[s->job].request));
+}
+
+static int back_up(struct qb_wave *w, struct qb_slot *s)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (w->batch->policy.backup == QB_BACKUP_NONE)
+        return 0;
+    if (qb_backup_make(w->batch, &w->batch->jobs[s->job], qb_amend_file(s->amend), &r->err) < 0) {
+        r->status = QB_STATUS_FAILED;
+        return -1;
+    }
+    r->backed_up = true;
+    return 0;
+}
+
+/* Of an image that was not changed after all. */
+static void drop_backup(struct qb_wave *w, struct qb_slot *s)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (!r->backed_up || qb_amend_has_flipped(s->amend))
+        return;
+    qb_backup_remove(w->batch, &w->batch->jobs[s->job]);
+    r->backed_up = false;
 }
 
 static void append_one(void *arg, struct qb_io *io, size_t i)
@@ -326,6 +352,10 @@ static void append_one(void *arg, struct qb_io *io, size_t i)
 
     if (s->step != QB_STEP_PLANNED || leave(w, s, io))
         return;
+    if (back_up(w, s) < 0) {
+        step(w, s, QB_STEP_OVER);
+        return;
+    }
     if (!waits_for_barrier(w, s)) {
         flip_slot(w, s, io);
         return;
@@ -364,6 +394,7 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
         step(w, s, QB_STEP_OVER);
     }
     if (s->step == QB_STEP_OVER && s->amend) {
+        drop_backup(w, s);
         if (w->options->state)
             s->seen = qb_seen_of(qb_amend_file(s->amend)->fd);
         qb_amend_release(s->amend);
@@ -437,6 +468,12 @@ void qb_wave_unrecorded(struct qb_wave *w, int errnum)
             w->slots[i].record_errno = errnum;
 }
 
+/* A backup is another file: only a sync of all of them covers it and its name. */
+static enum qb_sync how_to_sync(const struct qb_wave *w)
+{
+    return w->batch->policy.backup ? QB_SYNC_FS : w->batch->policy.sync;
+}
+
 /* Where memory is short, each file has its own barrier. */
 static void barrier_each(const struct qb_wave *w, struct qb_io *io)
 {
@@ -447,7 +484,7 @@ static void barrier_each(const struct qb_wave *w, struct qb_io *io)
 
         if (!file)
             continue;
-        qb_io_barrier(io, &file, 1, QB_SYNC_FILE, &errnum);
+        qb_io_barrier(io, &file, 1, w->batch->policy.backup ? QB_SYNC_FS : QB_SYNC_FILE, &errnum);
         synced(s, errnum);
     }
 }
@@ -494,7 +531,7 @@ void qb_wave_barrier(void *arg, struct qb_io *io)
     if (b->journal)
         files[n] = b->journal; /* a sync of their file system covers it */
     if (n > 0 || b->journal)
-        qb_io_barrier(io, files, n + (b->journal != NULL), b->waves[0]->batch->policy.sync, errors);
+        qb_io_barrier(io, files, n + (b->journal != NULL), how_to_sync(b->waves[0]), errors);
     for (size_t i = 0; i < n; i++)
         synced(slots[i], errors[i]);
     if (b->journal)

@@ -188,6 +188,7 @@ struct qb_result {
     bool backing_unchecked;   /* the backing file was changed as `rebase -u` does: metadata only */
     bool bitmaps_dropped;
     bool verified;
+    bool backed_up; /* by the batch: a clone of what the image was is beside it */
     bool resumed; /* not looked at: the run that was gone on with had done it */
 };
 

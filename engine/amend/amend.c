@@ -273,6 +273,11 @@ int qb_amend_flip(struct qb_amend *a, struct qb_io *io)
     return 0;
 }
 
+bool qb_amend_has_flipped(const struct qb_amend *a)
+{
+    return a->flipped;
+}
+
 int qb_amend_flipped(struct qb_amend *a, int errnum)
 {
     a->file.guard.phase = QB_PHASE_READ;

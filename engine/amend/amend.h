@@ -65,6 +65,9 @@ void qb_amend_cancel(struct qb_amend *a, struct qb_io *io, enum qb_code why);
  * writes sector 0.  Not durable, and so not done, before the barrier that follows. */
 int qb_amend_flip(struct qb_amend *a, struct qb_io *io);
 
+/* Whether the flip was tried: from then on the image may be the amended one. */
+bool qb_amend_has_flipped(const struct qb_amend *a);
+
 /* To be called after the barrier behind the flip with its result for this file (0 or an errno).
  * Sets status changed, or failed with QB_E_DURABILITY. */
 int qb_amend_flipped(struct qb_amend *a, int errnum);

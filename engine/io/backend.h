@@ -32,6 +32,9 @@ struct qb_io {
 int qb_ring_open(struct qb_io **out);
 int qb_posix_open(struct qb_io **out);
 
+/* Whether a barrier with QB_SYNC_FS over this file is one over its whole file system. */
+bool qb_barrier_covers_fs(const struct qb_file *file);
+
 /* Carries out one request with plain system calls, its first `done` bytes having been transferred
  * already: 0 or an errno. */
 int qb_posix_do(const struct qb_req *req, uint64_t done);

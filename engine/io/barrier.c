@@ -87,6 +87,11 @@ static int sync_fs(const struct qb_file *file)
     return qb_posix_do(&one, 0);
 }
 
+bool qb_barrier_covers_fs(const struct qb_file *file)
+{
+    return !file->is_block_device && syncfs_tells_errors() && is_local_fs(file);
+}
+
 static bool in_group(const struct qb_file *file, const struct qb_file *leader)
 {
     return file->dev == leader->dev && !file->is_block_device;
@@ -99,7 +104,7 @@ static bool worth_syncfs(struct qb_file *const *files, size_t n, size_t leader, 
     if (how == QB_SYNC_FILE || files[leader]->is_block_device || !syncfs_tells_errors())
         return false;
     if (how == QB_SYNC_FS) /* elsewhere it may do nothing: the kernel does not hand it on to FUSE */
-        return is_local_fs(files[leader]);
+        return qb_barrier_covers_fs(files[leader]);
     for (i = leader; i < n && group < MANY_FILES; i++)
         group += in_group(files[i], files[leader]);
     return group >= MANY_FILES && is_local_fs(files[leader]) && !host_is_dirty();

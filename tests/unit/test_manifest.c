@@ -487,9 +487,9 @@ static void all_mistakes_are_told_in_the_order_of_the_text(void)
 
 static void keys_of_later_issues_are_refused_wherever_they_stand(void)
 {
-    static const char *const names[] = {
-        "from_file", "from_file0", "chain",  "tags",       "when",     "expect",       "after",
-        "backing",   "graph",      "backup", "max_failed", "min_free", "check_content"};
+    static const char *const names[] = {"from_file", "from_file0", "chain",    "tags",
+                                        "when",      "expect",     "after",    "backing",
+                                        "graph",     "max_failed", "min_free", "check_content"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char text[512];

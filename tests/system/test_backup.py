@@ -1,0 +1,148 @@
+"""backup: reflink: a clone of each image from before its first write, or nothing is touched."""
+import os
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+import context  # noqa: F401
+import guest
+import proc
+import qbatch
+from fixture import MIB, ImageTest, main
+
+
+class BackupTest(ImageTest):
+    def make_fleet(self, folder):
+        self.there = folder
+        first = self.create("a.qcow2", size="64M")
+        self.io(first, "write -q -P 1 0 1M", "write -q -z 1M 4M")
+        self.snapshot(first, "s")
+        images = [os.path.join(folder, f"{i}.qcow2") for i in range(4)]
+        for image in images:
+            shutil.copyfile(first, image)
+        self.fleet = self.manifest(f"""
+            version: 1
+            policy: {{backup: reflink}}
+            images: [{{path: "{folder}/?.qcow2", compat: "0.10"}}]
+            """)
+        return images
+
+    def backups(self):
+        return sorted(os.path.join(self.there, n) for n in os.listdir(self.there) if n.endswith(".bak"))
+
+
+class CannotClone(BackupTest):
+    def setUp(self):
+        super().setUp()
+        self.there = self.path("images")
+        os.mkdir(self.there)
+        if shutil.which("findmnt"):
+            kind = proc.must(["findmnt", "-n", "-o", "FSTYPE", "-T", self.there]).strip()
+            if kind in ("xfs", "btrfs", "overlay"):
+                self.skipTest(f"{kind} may be able to clone")
+
+    def test_it_is_said_before_anything_is_touched(self):
+        images = self.make_fleet(self.there)
+        for flags in ([], ["--dry-run"], ["--no-state"]):
+            hashes = [proc.sha256(image) for image in images]
+            answer = qbatch.qbatch("--json", *flags, self.fleet)
+            self.assertEqual((answer.code, answer.records), (2, []), str(answer))
+            self.assertIn("cannot clone files", answer.result.err)
+            self.assertEqual([proc.sha256(image) for image in images], hashes)
+            self.assertEqual(sorted(os.listdir(self.there)), [f"{i}.qcow2" for i in range(4)])
+
+    def test_the_command_line_wins(self):
+        images = self.make_fleet(self.there)
+        self.assertEqual(qbatch.qbatch("--backup", "none", self.fleet).code, 0)
+        answer = qbatch.qbatch("amend", "--json", "--backup", "reflink", "-o", "compat=1.1", *images)
+        self.assertEqual((answer.code, answer.records), (2, []), str(answer))
+        self.assertEqual(qbatch.qbatch("--backup", "tape", self.fleet).code, 2)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "file systems can only be mounted by root")
+class Clones(BackupTest):
+    KINDS = {"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "btrfs": ["mkfs.btrfs", "-q"]}
+
+    def on_each(self, test):
+        tried = []
+        for kind, mkfs in self.KINDS.items():
+            disk, there = self.path(f"{kind}.disk"), self.path(kind)
+            os.mkdir(there)
+            with open(disk, "wb") as f:
+                f.truncate(400 * MIB)
+            if not shutil.which(mkfs[0]) or proc.run([*mkfs, disk]).code:
+                continue
+            if proc.run(["mount", "-o", "loop", disk, there]).code:
+                continue
+            try:
+                with self.subTest(kind):
+                    test(self.make_fleet(there))
+            finally:
+                proc.must(["umount", there])
+            tried.append(kind)
+        if not tried:
+            self.skipTest("neither XFS nor btrfs can be made and mounted here")
+
+    def test_each_image_that_changes_is_cloned_first(self):
+        self.on_each(self.cloned_first)
+
+    def cloned_first(self, images):
+        before = proc.sha256(images[0])
+        self.amended(images[1], compat="0.10")
+        os.chmod(images[0], 0o640)
+        answer = qbatch.qbatch("--json", self.fleet)
+        self.assertEqual(answer.code, 0, str(answer))
+        made = [record["backup"] for record in answer.records]
+        run = answer.summary["run"]
+        self.assertEqual(made, [None if i == 1 else f"{images[i]}.{run}.bak" for i in range(4)])
+        self.assertEqual(self.backups(), sorted(filter(None, made)))
+        for backup in self.backups():
+            self.assertEqual(proc.sha256(backup), before)
+        self.assertEqual(os.stat(made[0]).st_mode & 0o777, 0o640)
+        self.assertEqual(guest.info(images[0])["format-specific"]["data"]["compat"], "0.10")
+        answer = qbatch.qbatch("amend", "--json", "--backup", "reflink", "-o", "lazy_refcounts=off,compat=1.1",
+                               images[0])
+        self.assertEqual(len(self.backups()), 4, str(answer))
+        self.assert_sound(answer.first["backup"])
+
+    def test_what_was_not_changed_after_all_leaves_no_clone(self):
+        self.on_each(self.no_clone)
+
+    def no_clone(self, images):
+        answer = qbatch.qbatch("--json", "--dry-run", self.fleet)
+        self.assertEqual((answer.code, self.backups()), (0, []), str(answer))
+        answer = qbatch.qbatch("amend", "--json", "--backup", "reflink", "-o", "compat=v2,refcount_bits=8",
+                               *images)
+        self.assertEqual((answer.code, self.backups()), (1, []), str(answer))
+
+    def test_killed_at_any_moment_an_amended_image_has_its_clone(self):
+        self.on_each(self.killed)
+
+    def killed(self, images):
+        before = proc.sha256(images[0])
+        kept = self.copy(images[0], "kept")
+        for number in range(12):
+            for image in images:
+                shutil.copyfile(kept, image)
+            for backup in self.backups():
+                os.unlink(backup)
+            run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), self.fleet],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(0.002 * number)
+            run.send_signal(signal.SIGKILL)
+            run.communicate()
+            for backup in self.backups():
+                self.assertEqual(proc.sha256(backup), before)
+            cloned = {backup.split(".qcow2.")[0] + ".qcow2" for backup in self.backups()}
+            for image in images:
+                with open(image, "rb") as f:
+                    amended = f.read(8)[7] == 2
+                self.assertLessEqual(amended, image in cloned)
+        answer = qbatch.qbatch("--json", self.fleet)
+        self.assertEqual(answer.code, 0, str(answer))
+
+
+if __name__ == "__main__":
+    main()
