@@ -169,6 +169,18 @@ static int take_io(struct qb_cli *cli, FILE *errors)
     return bad_argument(cli, QB_OPTION_IO, "auto, uring or posix is expected", errors);
 }
 
+/* The same words as in a manifest. */
+static int take_verify(struct qb_cli *cli, FILE *errors)
+{
+    struct qb_settings settings = {0};
+    struct qb_why why;
+
+    if (!qb_setting_find("policy", "verify")->set(optarg, &settings, &why))
+        return bad_argument(cli, QB_OPTION_VERIFY, "none, metadata or content is expected", errors);
+    cli->verify = settings.request.verify;
+    return 0;
+}
+
 static int take_jobs(struct qb_cli *cli, FILE *errors)
 {
     char *end;
@@ -215,6 +227,8 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
     switch (option) {
     case QB_OPTION_IO:
         return take_io(cli, errors);
+    case QB_OPTION_VERIFY:
+        return take_verify(cli, errors);
     case QB_OPTION_JOBS:
         return take_jobs(cli, errors);
     case QB_OPTION_BACKUP:

@@ -46,6 +46,7 @@ struct qb_cli {
     enum qb_backup backup;
     double deadline_seconds; /* 0: none */
     enum qb_io_kind io;
+    enum qb_verify verify;     /* with QB_OPTION_VERIFY */
     unsigned jobs;             /* 0: as the machine allows */
     QB_VEC(const char *) keys; /* each -o */
     char **operands;

@@ -214,6 +214,8 @@ int qb_command_amend(const struct qb_cli *cli)
         return qb_stdout_end(0);
     }
     rq.allow_shrink |= qb_cli_has(cli, QB_OPTION_SHRINK);
+    if (qb_cli_has(cli, QB_OPTION_VERIFY))
+        rq.verify = cli->verify;
     if (cli->n_operands == 0) {
         fputs("qbatch amend: an image is missing (see qbatch amend --help)\n", stderr);
         return refuse(cli, "an image is missing");

@@ -107,6 +107,7 @@ static void print_exit_codes(FILE *f, enum qb_command command)
             "  2  the command line or the manifest is wrong; nothing was touched\n"
             "  3  none failed, some were skipped because they are in use\n"
             "  4  with --dry-run --detailed-exitcode: there are changes to make\n"
+            "  5  an image was amended, and is not what it should be: do not use it\n"
             "  75 interrupted; every image is as it was or fully amended: run it again\n",
         [QB_COMMAND_CHECK] = "  0  no errors were found\n"
                              "  1  some image could not be checked\n"
@@ -119,6 +120,7 @@ static void print_exit_codes(FILE *f, enum qb_command command)
         [QB_COMMAND_UNDO] = "  0  every image is as it was before the run\n"
                             "  1  some images could not be put back\n"
                             "  2  there is no such run, or it kept nothing; nothing was touched\n"
+                            "  5  what was written does not come back from the disk\n"
                             "  75 interrupted: run it again\n",
     };
     const char *text = words[command == QB_COMMAND_AMEND ? QB_COMMAND_RUN : command];

@@ -104,7 +104,7 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
     t->asks = (uint32_t)qb_json_get_number(record, "asks", 0);
     t->appends = qb_json_get_bool(record, "appends");
     t->has_undo = qb_json_get_text(record, "old_sector") != NULL;
-    t->planned_at = at;
+    t->sectors_at = at;
     t->length_before = qb_json_get_number(record, "length", 0);
     t->virtual_size = qb_json_get_number(record, "virtual_size", 0);
     t->done = (struct qb_seen){0};
@@ -112,7 +112,8 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
         t->abandoned_from = t->length_before;
 }
 
-static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_status status)
+static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_status status,
+                    uint64_t at)
 {
     const char *code = qb_json_get_text(record, "code");
 
@@ -130,6 +131,12 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
     if (status == QB_STATUS_CHANGED || qb_json_get_bool(record, "committed")) {
         t->committed = true;
         t->done = t->seen;
+    }
+    if (qb_json_get_text(record, "old_sector")) {
+        t->has_undo = true;
+        t->undone = t->discarded = false;
+        t->sectors_at = at;
+        t->length_before = qb_json_get_number(record, "length_before", 0);
     }
     /* Before the flip every failure cuts off again what it appended. */
     if (status != QB_STATUS_SKIPPED)
@@ -158,7 +165,7 @@ static int on_image(struct qb_history *h, const struct qb_json *record, const ch
         t->abandoned_from = qb_json_get_number(record, "length", 0);
     for (int s = 0; s < QB_STATUS_COUNT; s++)
         if (strcmp(is, qb_status_names[s]) == 0)
-            on_over(t, record, (enum qb_status)s);
+            on_over(t, record, (enum qb_status)s, at);
     return 0;
 }
 
@@ -174,6 +181,7 @@ static int on_record(void *arg, const struct qb_json *record, uint64_t at, struc
         return on_run(h, record);
     if (strcmp(is, "end") == 0) {
         h->ended = true;
+        h->undo |= qb_json_get_bool(record, "undo");
         h->left = qb_json_get_number(record, "left", 0);
         keep_text(record, "at", &h->ended_at);
     } else if (strcmp(is, "resumed") == 0) {
@@ -284,11 +292,11 @@ static int on_sectors(void *arg, const struct qb_json *record, uint64_t at, stru
 int qb_history_sectors(const char *dir, const struct qb_history *h, const struct qb_trace *t,
                        uint8_t *old_sector, uint8_t *new_sector, struct qb_err *err)
 {
-    struct wanted w = {t->planned_at, old_sector, new_sector, false};
+    struct wanted w = {t->sectors_at, old_sector, new_sector, false};
     char path[QB_JOURNAL_PATH];
 
     qb_state_dir_journal(dir, h->id, path);
-    if (qb_journal_read_at(path, t->planned_at, on_sectors, &w, err) < 0)
+    if (qb_journal_read_at(path, t->sectors_at, on_sectors, &w, err) < 0)
         return -1;
     return w.found ? 0
                    : qb_fail(err, QB_E_CORRUPT, QB_NOWHERE,

@@ -10,14 +10,14 @@ struct qb_trace {
     uint32_t asks; /* fingerprint of the request */
     bool planned;  /* something was about to be done to it... */
     bool appends;
-    bool has_undo; /* ... that can be undone: the record at `planned_at` has the sectors */
+    bool has_undo; /* ... that can be undone: the record at `sectors_at` has the sectors */
     bool ended;    /* status, and what follows it, holds for the plan */
     bool committed, verified;
     bool undone, discarded;
     enum qb_status status;
     enum qb_code code;
     char *message;           /* with a code */
-    uint64_t planned_at;     /* byte of the journal */
+    uint64_t sectors_at;     /* byte of the journal */
     uint64_t length_before;  /* of the file, when it was planned */
     uint64_t virtual_size;   /* that was planned, where it matters */
     uint64_t abandoned_from; /* see qb_job */
@@ -30,7 +30,7 @@ struct qb_history {
     char manifest_print[24];
     char *manifest, *name, *started, *ended_at; /* NULL: not told */
     uint64_t images, left;
-    bool undo;
+    bool undo;       /* some image may be undone */
     bool ended;      /* the last that is known is its end */
     bool superseded; /* a later run took its work over */
     struct qb_journal_end end;

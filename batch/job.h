@@ -35,10 +35,11 @@ struct qb_limits {
 };
 
 struct qb_job {
-    char *path;    /* as it will be opened; absolute, or relative to the current folder */
-    unsigned line; /* of the manifest, 0 on the command line */
-    uint32_t asks; /* fingerprint of the request, for the journal; see state.h */
-    bool already;  /* a run that is gone on with has done it: told as unchanged, not opened */
+    char *path;      /* as it will be opened; absolute, or relative to the current folder */
+    unsigned line;   /* of the manifest, 0 on the command line */
+    uint32_t asks;   /* fingerprint of the request, for the journal; see state.h */
+    bool already;    /* a run that is gone on with has done it: told as unchanged, not opened */
+    bool mistrusted; /* it amended it, and what came of that is wrong: failed again, not opened */
     uint64_t abandoned_from; /* an interrupted run appended behind this byte; 0: none did */
     dev_t dev; /* what the path led to when the manifest was read; ino 0: nobody looked */
     ino_t ino;

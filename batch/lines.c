@@ -2,7 +2,9 @@
 
 #include "base/own.h"
 #include "batch/backup.h"
+#include "batch/base64.h"
 #include "batch/json.h"
+#include "qcow2/disk.h"
 
 /* ---- the parts of an image ------------------------------------------------------------------- */
 
@@ -181,15 +183,33 @@ static void put_space(struct qb_json *o, const struct qb_result *r)
     qb_json_child(o, "space", s);
 }
 
+static void put_sector(struct qb_json *o, const char *key, const uint8_t sector[QB_SECTOR])
+{
+    char text[(QB_SECTOR + 2) / 3 * 4 + 1] = "";
+
+    qb_base64_write(sector, QB_SECTOR, text);
+    qb_json_text(o, key, text);
+}
+
+/* With a mismatch, also what it takes to go back: the old image is still there, and its first
+ * sector alone is missing. */
 static void put_verify(struct qb_json *o, const struct qb_request *rq, const struct qb_result *r)
 {
+    static const char *const modes[] = {[QB_VERIFY_NONE] = "none",
+                                        [QB_VERIFY_METADATA] = "metadata",
+                                        [QB_VERIFY_CONTENT] = "content"};
     struct qb_json v = qb_json_object();
 
-    qb_json_text(&v, "mode", rq->verify == QB_VERIFY_NONE ? "none" : "metadata");
+    qb_json_text(&v, "mode", modes[rq->verify]);
     qb_json_text(&v, "result",
-                 r->verified                  ? "passed"
-                 : r->err.code == QB_E_VERIFY ? "failed"
-                                              : "not_run");
+                 r->verified                   ? "ok"
+                 : r->err.code == QB_E_VERIFY  ? "mismatch"
+                 : r->committed && r->err.code ? "failed" /* it could not be looked at */
+                                               : "not_run");
+    if (r->committed && r->err.code == QB_E_VERIFY) {
+        put_sector(&v, "old_sector_base64", r->old_sector);
+        put_sector(&v, "new_sector_base64", r->new_sector);
+    }
     qb_json_child(o, "verify", v);
 }
 

@@ -101,6 +101,7 @@ static void on_image(void *arg, size_t i, const struct qb_outcome *outcome)
 
     hide(out);
     qb_summary_add(&out->sum, &outcome->result);
+    qb_table_alarm(&out->table, job, &outcome->result);
     if (out->report)
         note_failure(&out->report_errno,
                      qb_line_image(out->report, out->batch, job, &outcome->result, false));
@@ -185,6 +186,7 @@ int qb_output_close(struct qb_output *out, bool detailed)
         note_failure(&out->stdout_errno, qb_line_summary(stdout, out->batch, &out->sum, code));
     else
         qb_table_end(&out->table, &out->sum);
+    qb_table_alarm_end(&out->table, &out->sum);
     close_report(out);
     if (code == 0 && out->report_errno)
         code = 1;

@@ -26,6 +26,7 @@ void qb_summary_add(struct qb_summary *sum, const struct qb_result *result)
 {
     sum->images++;
     sum->by_status[result->status]++;
+    sum->mistrusted += result->err.code == QB_E_VERIFY;
     sum->io.read_bytes += result->io.read_bytes;
     sum->io.write_bytes += result->io.write_bytes;
     sum->io.zeroed_bytes += result->io.zeroed_bytes;
@@ -36,6 +37,8 @@ void qb_summary_add(struct qb_summary *sum, const struct qb_result *result)
 
 int qb_summary_exit_code(const struct qb_summary *sum, bool detailed)
 {
+    if (sum->mistrusted)
+        return QB_EXIT_MISTRUSTED;
     if (sum->by_status[QB_STATUS_INTERRUPTED])
         return QB_EXIT_INTERRUPTED;
     if (sum->by_status[QB_STATUS_FAILED])

@@ -13,15 +13,18 @@ extern const char *const qb_status_words[QB_STATUS_COUNT]; /* "would change" */
 struct qb_summary {
     uint64_t images;
     uint64_t by_status[QB_STATUS_COUNT];
-    double seconds; /* wall clock of the whole run */
+    uint64_t mistrusted; /* of those that failed: amended, and not what was planned */
+    double seconds;      /* wall clock of the whole run */
     struct qb_io_stats io;
     bool dry_run;
 };
 
 void qb_summary_add(struct qb_summary *sum, const struct qb_result *result);
 
-/* 0 every image as wanted, 1 some failed, 3 some skipped, 75 interrupted; 4 when `detailed` and the
- * dry run found changes to make. */
+enum { QB_EXIT_MISTRUSTED = 5 }; /* an amended image is not what it should be */
+
+/* That over all else; 0 every image as wanted, 1 some failed, 3 some skipped, 75 interrupted; 4
+ * when `detailed` and the dry run found changes to make. */
 int qb_summary_exit_code(const struct qb_summary *sum, bool detailed);
 
 /* ---- what changed ---------------------------------------------------------------------------- */

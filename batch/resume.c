@@ -29,6 +29,13 @@ static bool is_done(const struct qb_job *job, const struct qb_trace *t)
            is_as_left(job, &t->seen);
 }
 
+/* Looked at again, it would be as wanted: what is wrong with it is not what a plan sees. */
+static bool is_mistrusted(const struct qb_job *job, const struct qb_trace *t)
+{
+    return t->ended && t->code == QB_E_VERIFY && t->committed && !t->undone &&
+           is_as_left(job, &t->done);
+}
+
 /* An added size is added once: what the first plan made of it is what is wanted. */
 static void fix_added_size(struct qb_request *rq, const struct qb_trace *t)
 {
@@ -57,6 +64,7 @@ void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h)
         if (t->asks != job->asks)
             continue; /* the manifest has changed, and this image is asked for something else */
         job->already = is_done(job, t);
+        job->mistrusted = is_mistrusted(job, t);
         if (!job->already)
             fix_added_size(&job->request, t);
     }

@@ -427,12 +427,16 @@ static void give_up(struct run *r)
     tell(r);
 }
 
-/* Images that the run which this one goes on with has done. */
+/* Images that the run which this one goes on with has done, well or not. */
 static void pass_over(struct run *r)
 {
     for (size_t i = 0; i < r->batch->n_jobs; i++) {
         struct qb_outcome outcome = {.result = {.status = QB_STATUS_UNCHANGED, .resumed = true}};
 
+        if (r->batch->jobs[i].mistrusted)
+            finish_untouched(r, i, QB_STATUS_FAILED, QB_E_VERIFY,
+                             "this run amended the image before, and found that it is not what it "
+                             "should be; since then nobody has put it right");
         if (!r->batch->jobs[i].already)
             continue;
         if (r->listener->meter)

@@ -41,9 +41,13 @@ static int on_last(void *arg, const struct qb_json *record, uint64_t at, struct 
     if (is && strcmp(is, "end") == 0) {
         g->unfinished = qb_json_get_number(record, "left", 0) > 0;
         g->failed = qb_json_get_number(record, "failed", 0);
+        g->undo |= qb_json_get_bool(record, "undo");
     }
     for (size_t i = 0; is && i < sizeof(later) / sizeof(later[0]); i++)
-        g->unfinished &= strcmp(is, later[i]) != 0;
+        if (strcmp(is, later[i]) == 0) {
+            g->unfinished = false;
+            g->undo |= i > 0; /* of one image; there may be others */
+        }
     return 0;
 }
 

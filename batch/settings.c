@@ -61,14 +61,13 @@ static bool set_allow_shrink(const char *text, settings *out, struct qb_why *why
 
 static bool set_verify(const char *text, settings *out, struct qb_why *why)
 {
-    static const char *const words[] = {"none", "metadata", NULL};
+    static const char *const words[] = {"none", "metadata", "content", NULL};
     unsigned word;
 
-    if (strcmp(text, "content") == 0)
-        return later(why);
     if (!qb_scalar_word(text, words, &word, why))
         return false;
-    out->request.verify = word ? QB_VERIFY_METADATA : QB_VERIFY_NONE;
+    out->request.verify =
+        (enum qb_verify[]){QB_VERIFY_NONE, QB_VERIFY_METADATA, QB_VERIFY_CONTENT}[word];
     return true;
 }
 

@@ -126,6 +126,7 @@ void qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct
             qb_journal_number(j, qb_status_names[i], sum->by_status[i]);
     qb_journal_number(j, "left", s->left_elsewhere + batch->n_jobs - s->ended);
     qb_journal_number(j, "exit_code", (uint64_t)code);
+    qb_journal_true(j, "undo", s->undo);
     qb_journal_end(j);
     if (qb_journal_write(j) == 0 && s->undo)
         j->errnum = fdatasync(j->file.fd) < 0 ? errno : 0;
@@ -180,6 +181,15 @@ static void record_seen(struct qb_journal *j, const struct qb_seen *seen)
     qb_journal_number(j, "mtime_ns", seen->mtime_ns);
 }
 
+/* The amended image is not to be trusted, and the old one is still there. */
+static void record_way_back(struct qb_state *s, const struct qb_result *r)
+{
+    qb_journal_number(&s->journal, "length_before", r->file_size_before);
+    qb_journal_bytes(&s->journal, "old_sector", r->old_sector, QB_SECTOR);
+    qb_journal_bytes(&s->journal, "new_sector", r->new_sector, QB_SECTOR);
+    s->undo = true;
+}
+
 void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
                    const struct qb_result *r, const struct qb_seen *seen)
 {
@@ -187,9 +197,11 @@ void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struc
 
     s->ended += r->err.code != QB_E_CANCELLED;
     begin_image(j, qb_status_names[r->status], batch, job);
-    qb_journal_true(j, "committed", r->err.code == QB_E_VERIFY);
+    qb_journal_true(j, "committed", r->committed && r->status == QB_STATUS_FAILED);
     qb_journal_true(j, "verified", r->verified);
     qb_journal_true(j, "backup", r->backed_up);
+    if (r->committed && r->err.code == QB_E_VERIFY)
+        record_way_back(s, r);
     record_seen(j, seen);
     if (r->tail_given_back)
         qb_journal_number(j, "tail_given_back", r->tail_given_back);

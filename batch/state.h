@@ -19,7 +19,7 @@
 struct qb_state {
     struct qb_journal journal;
     char id[QB_RUN_ID];
-    bool undo;             /* some image keeps what it was */
+    bool undo;             /* some image keeps what it was, or has to be put back */
     bool is_new;           /* this call of the program began it */
     size_t left_elsewhere; /* images of the run that are none of the batch, and not done */
     size_t ended;          /* images that were told to qb_state_over, or were done before */

@@ -156,13 +156,39 @@ static void print_steps(const struct qb_table *t, const char *steps)
 /* A quiet run speaks like qemu-img: who, and what is wrong. */
 static void quiet_row(struct qb_table *t, const struct qb_job *job, const struct qb_result *r)
 {
-    if (r->err.code == QB_E_NONE)
+    if (r->err.code == QB_E_NONE || r->err.code == QB_E_VERIFY) /* which was told already */
         return;
     fputs("qbatch: ", t->errors);
     qb_text_safe(t->errors, job->path);
     fputs(": ", t->errors);
     print_error(t->errors, &r->err);
     fputc('\n', t->errors);
+}
+
+/* What a person must not miss, whatever was asked for: on stderr, and first. */
+void qb_table_alarm(struct qb_table *t, const struct qb_job *job, const struct qb_result *r)
+{
+    if (r->err.code != QB_E_VERIFY)
+        return;
+    fputs("qbatch: VERIFICATION FAILED: ", t->errors);
+    qb_text_safe(t->errors, job->path);
+    fputs(": ", t->errors);
+    print_error(t->errors, &r->err);
+    fputs("\nqbatch: this image was amended and must not be used as it is\n", t->errors);
+    if (!t->batch->run_id[0])
+        return;
+    fprintf(t->errors, "qbatch: to have the old image back: qbatch undo %s ", t->batch->run_id);
+    qb_text_safe(t->errors, job->path);
+    fputc('\n', t->errors);
+}
+
+void qb_table_alarm_end(struct qb_table *t, const struct qb_summary *sum)
+{
+    char buf[QB_TEXT_NUMBER];
+
+    if (sum->mistrusted)
+        fprintf(t->errors, "qbatch: VERIFICATION FAILED for %s image%s, named above\n",
+                qb_text_count(sum->mistrusted, buf), sum->mistrusted == 1 ? "" : "s");
 }
 
 void qb_table_row(struct qb_table *t, const struct qb_job *job, const struct qb_outcome *outcome)

@@ -30,6 +30,12 @@ void qb_table_row(struct qb_table *table, const struct qb_job *job,
                   const struct qb_outcome *outcome);
 void qb_table_end(struct qb_table *table, const struct qb_summary *sum);
 
+/* An image that was amended and is not what it should be: told on `errors` in any case, and once
+ * more at the end. */
+void qb_table_alarm(struct qb_table *table, const struct qb_job *job,
+                    const struct qb_result *result);
+void qb_table_alarm_end(struct qb_table *table, const struct qb_summary *sum);
+
 /* Whether colors are welcome on f: a terminal, no NO_COLOR, no TERM=dumb. */
 bool qb_table_wants_color(FILE *f);
 

@@ -344,6 +344,16 @@ static void drop_backup(struct qb_wave *w, struct qb_slot *s)
     r->backed_up = false;
 }
 
+static void append_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    if (qb_amend_remember(s->amend, io) < 0 || back_up(w, s) < 0)
+        step(w, s, QB_STEP_OVER);
+    else if (waits_for_barrier(w, s))
+        step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
+    else
+        flip_slot(w, s, io);
+}
+
 static void append_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
@@ -352,16 +362,8 @@ static void append_one(void *arg, struct qb_io *io, size_t i)
 
     if (s->step != QB_STEP_PLANNED || leave(w, s, io))
         return;
-    if (back_up(w, s) < 0) {
-        step(w, s, QB_STEP_OVER);
-        return;
-    }
-    if (!waits_for_barrier(w, s)) {
-        flip_slot(w, s, io);
-        return;
-    }
     qb_io_set_stop(io, is_to_stop, &phase);
-    step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
+    append_slot(w, s, io);
     end_long(w, s, io, &phase);
 }
 
@@ -386,10 +388,9 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
     struct qb_slot *s = &w->slots[i];
 
     if (s->step == QB_STEP_SYNCED) {
-        if (qb_amend_flipped(s->amend, s->sync_errno) == 0) {
+        if (qb_amend_flipped(s->amend, s->sync_errno) == 0 && qb_amend_verify(s->amend, io) == 0) {
             qb_amend_settle(s->amend, io);
             give_back_tail(w, s, io);
-            qb_amend_verify(s->amend, io);
         }
         step(w, s, QB_STEP_OVER);
     }

@@ -1,7 +1,7 @@
 /* A wave: images amended in step, so that hundreds of them share their barriers.
  *
- *     prepare (open, lock, order, plan), append | barrier | flip | barrier | finish (settle,
- * verify)
+ *     prepare (open, lock, order, plan), append | barrier | flip | barrier | finish (verify,
+ * settle)
  *
  * Each phase is one parallel loop over the slots, in which a worker touches only the slot it was
  * given.  A slot that fails, or has nothing to do, sits out the rest; one that has nothing to

@@ -94,6 +94,7 @@ enum qb_zero_method {
 enum qb_verify {
     QB_VERIFY_NONE,
     QB_VERIFY_METADATA, /* the metadata is read back from disk and counted once more */
+    QB_VERIFY_CONTENT,  /* and all that the guest can see is compared with what it saw before */
 };
 
 struct qb_request {
@@ -189,6 +190,11 @@ struct qb_result {
     bool bitmaps_dropped;
     bool verified;
     bool backed_up; /* by the batch: a clone of what the image was is beside it */
+    bool committed; /* the amended header is on disk, whatever is wrong with it */
+    /* With QB_E_VERIFY: the header's sector before and after.  Nothing of the old image was given
+     * back, so that the old sector, written over the new one, is the old image again as long as
+     * nobody else has written to it. */
+    uint8_t old_sector[512], new_sector[512];
     bool resumed; /* not looked at: the run that was gone on with had done it */
 };
 

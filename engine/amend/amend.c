@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "amend/plan.h"
+#include "amend/verify.h"
 
 struct qb_amend {
     char *path;
@@ -15,6 +16,7 @@ struct qb_amend {
     bool have_image;
     struct qb_plan plan;
     bool have_plan;
+    struct qb_content content; /* the guest's view before the amend */
     const struct qb_request *rq;
     const struct qb_chain *lent;
     struct qb_result result;
@@ -51,6 +53,7 @@ void qb_amend_release(struct qb_amend *a)
         return;
     a->result.io = a->file.stats;
     a->released = true;
+    qb_content_free(&a->content);
     if (a->have_plan)
         qb_plan_free(&a->plan);
     if (a->have_image)
@@ -142,6 +145,9 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
     if (r == 0 && target.any && request->keep_undo && a->file.is_block_device)
         r = qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
                     "keep_undo: a block device does not tell whether it was written since");
+    if (r == 0 && target.any && request->verify == QB_VERIFY_CONTENT && a->img.geom.external_data)
+        r = qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                    "verify: content does not reach into an external data file");
     a->result.status = QB_STATUS_UNCHANGED;
     a->result.after = a->result.before;
     /* The snapshot table is small, and most plans look at it. */
@@ -190,6 +196,17 @@ static void cut_tail(struct qb_amend *a, struct qb_io *io)
         qb_io_run(io, &req, 1);
     a->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};
     a->result.file_size_after = a->file.size;
+}
+
+int qb_amend_remember(struct qb_amend *a, struct qb_io *io)
+{
+    double start = now_seconds();
+    int r = 0;
+
+    if (a->rq->verify == QB_VERIFY_CONTENT)
+        r = qb_verify_remember(io, &a->plan, &a->content, &a->result.err);
+    a->result.verify_seconds += now_seconds() - start;
+    return r < 0 ? failed(a) : 0;
 }
 
 int qb_amend_append(struct qb_amend *a, struct qb_io *io)
@@ -288,10 +305,46 @@ int qb_amend_flipped(struct qb_amend *a, int errnum)
         return failed(a);
     }
     a->result.status = QB_STATUS_CHANGED;
+    a->result.committed = true;
     if (a->plan.cut_size < a->plan.old_size)
         a->result.tail_given_back = a->plan.old_size - a->plan.cut_size;
     qb_plan_free_append(&a->plan);
     return 0;
+}
+
+static void note_space(struct qb_amend *a)
+{
+    a->result.file_size_after = a->file.size;
+    if (a->plan.appends || a->plan.punches.n)
+        a->result.allocated_delta =
+            (int64_t)qb_file_allocated(&a->file) - (int64_t)a->file.allocated_at_open;
+}
+
+/* The amended image is there, and is not to be trusted: what it takes to go back is handed out. */
+static int mistrust(struct qb_amend *a)
+{
+    note_space(a);
+    if (a->result.err.code == QB_E_VERIFY) {
+        memcpy(a->result.old_sector, a->plan.old_sector, QB_SECTOR);
+        memcpy(a->result.new_sector, a->plan.sector.bytes, QB_SECTOR);
+    }
+    return failed(a);
+}
+
+int qb_amend_verify(struct qb_amend *a, struct qb_io *io)
+{
+    double start = now_seconds();
+    bool content = a->rq->verify == QB_VERIFY_CONTENT;
+    int r;
+
+    if (a->rq->verify == QB_VERIFY_NONE)
+        return 0;
+    r = qb_verify_amended(io, &a->plan, &a->file, &a->result.after, content ? &a->content : NULL,
+                          &a->result.err);
+    qb_content_free(&a->content);
+    a->result.verify_seconds += now_seconds() - start;
+    a->result.verified = r == 0;
+    return r < 0 ? mistrust(a) : 0;
 }
 
 #define PUNCHES_AT_ONCE 64u
@@ -322,60 +375,7 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
             break; /* a file system without holes: the clusters are free for QEMU all the same */
     }
     a->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};
-    a->result.file_size_after = a->file.size;
-    if (p->appends || p->punches.n)
-        a->result.allocated_delta =
-            (int64_t)qb_file_allocated(&a->file) - (int64_t)a->file.allocated_at_open;
-}
-
-static int verify_census(struct qb_amend *a, struct qb_io *io, struct qb_image *now)
-{
-    struct qb_err *err = &a->result.err;
-    struct qb_census c;
-    int r = qb_image_read_snapshots(io, now, err);
-
-    if (r == 0) {
-        r = qb_census_take(io, now, a->rq->memory_limit, NULL, NULL, &c, err);
-        if (r == 0 && (qb_census_corruptions(&c) || c.n_leaks))
-            r = qb_fail(err, QB_E_VERIFY, c.first.offset,
-                        "the amended image has %" PRIu64 " errors and %" PRIu64 " leaks: %s",
-                        qb_census_corruptions(&c), c.n_leaks, c.first.text);
-        qb_census_free(&c);
-    }
-    return r;
-}
-
-static int verify_now(struct qb_amend *a, struct qb_io *io)
-{
-    struct qb_err *err = &a->result.err;
-    struct qb_image now = {0};
-    struct qb_info info;
-    int r;
-
-    if (qb_image_open(io, &a->file, &now, err) < 0)
-        return -1;
-    qb_image_info(&now, &info);
-    if (memcmp(now.head, a->plan.sector.bytes, QB_SECTOR) != 0 ||
-        info.virtual_size != a->result.after.virtual_size ||
-        strcmp(info.backing_file, a->result.after.backing_file) != 0)
-        r = qb_fail(err, QB_E_VERIFY, 0, "the header on disk is not the one that was written");
-    else
-        r = a->plan.rewrites ? verify_census(a, io, &now) : 0;
-    qb_image_close(&now);
-    return r;
-}
-
-int qb_amend_verify(struct qb_amend *a, struct qb_io *io)
-{
-    double start = now_seconds();
-    int r;
-
-    if (a->rq->verify == QB_VERIFY_NONE)
-        return 0;
-    r = verify_now(a, io);
-    a->result.verify_seconds += now_seconds() - start;
-    a->result.verified = r == 0;
-    return r < 0 ? failed(a) : 0;
+    note_space(a);
 }
 
 size_t qb_amend_memory(const struct qb_amend *a)

@@ -1,6 +1,7 @@
 /* One amend, phase by phase, so that a wave of many can share its barriers:
  *
- *     open -> plan -> append -> [barrier] -> flip -> [barrier] -> settle -> verify -> close
+ *     open -> plan -> remember -> append -> [barrier] -> flip -> [barrier] -> verify -> settle
+ *     -> close
  *
  * Planning never writes and makes every refusal; from append on nothing is decided any more.  The
  * object belongs to one thread at a time.  Each call returns 0, or -1 with qb_amend_result()->err
@@ -51,6 +52,10 @@ struct qb_amend_facts {
 };
 struct qb_amend_facts qb_amend_facts(const struct qb_amend *a);
 
+/* Before the first write: takes the fingerprint of the guest's data that qb_amend_verify will
+ * compare with.  Does nothing unless the request's `verify` is content. */
+int qb_amend_remember(struct qb_amend *a, struct qb_io *io);
+
 /* E1.  A failure has already cut the tail off again: the image is as it was. */
 int qb_amend_append(struct qb_amend *a, struct qb_io *io);
 
@@ -72,12 +77,14 @@ bool qb_amend_has_flipped(const struct qb_amend *a);
  * Sets status changed, or failed with QB_E_DURABILITY. */
 int qb_amend_flipped(struct qb_amend *a, int errnum);
 
+/* Reads the metadata back and counts once more, and compares what the guest can see, as the
+ * request's `verify` says.  After a failure the old clusters must stay where they are, and the
+ * amend may only be closed: with QB_E_VERIFY the result holds the old header's sector. */
+int qb_amend_verify(struct qb_amend *a, struct qb_io *io);
+
 /* E3: gives replaced clusters back to the file system.  Its failures cost space, not data, and are
  * not reported as such. */
 void qb_amend_settle(struct qb_amend *a, struct qb_io *io);
-
-/* Reads the metadata back and counts once more, as the request's `verify` says. */
-int qb_amend_verify(struct qb_amend *a, struct qb_io *io);
 
 /* The open file, for barriers. */
 struct qb_file *qb_amend_file(struct qb_amend *a);

@@ -17,7 +17,7 @@ static int run_plan(struct qb_io *io, struct qb_amend *a)
 {
     int lost;
 
-    if (qb_amend_append(a, io) < 0)
+    if (qb_amend_remember(a, io) < 0 || qb_amend_append(a, io) < 0)
         return -1;
     lost = qb_amend_appends(a) ? barrier(io, a) : 0;
     if (lost) {
@@ -26,8 +26,10 @@ static int run_plan(struct qb_io *io, struct qb_amend *a)
     }
     if (qb_amend_flip(a, io) < 0 || qb_amend_flipped(a, barrier(io, a)) < 0)
         return -1;
+    if (qb_amend_verify(a, io) < 0)
+        return -1;
     qb_amend_settle(a, io);
-    return qb_amend_verify(a, io);
+    return 0;
 }
 
 int qb_amend_image(const char *path, const struct qb_request *request, enum qb_io_kind kind,

@@ -18,7 +18,6 @@ void qb_plan_free_append(struct qb_plan *plan)
     qb_vec_free(&plan->shared);
     qb_census_free(&plan->census);
     qb_edge_free(&plan->edge);
-    qb_chain_close(&plan->chain);
     free(plan->out_of);
     free(plan->gone);
     free(plan->split_of);
@@ -34,6 +33,7 @@ void qb_plan_free_append(struct qb_plan *plan)
 void qb_plan_free(struct qb_plan *plan)
 {
     qb_plan_free_append(plan);
+    qb_chain_close(&plan->chain);
     qb_vec_free(&plan->punches);
 }
 
@@ -49,12 +49,15 @@ static int open_chain(struct qb_io *io, struct qb_plan *plan, struct qb_err *err
         return 0;
     if (plan->lent && !whole && !t->resize && !t->name_changes) {
         plan->backing_size = qb_chain_size(plan->lent);
+        plan->knows_backing = true;
         return 0;
     }
     if (qb_chain_open(io, plan->img->file->path, plan->img->file, t->backing_name, t->backing_fmt,
                       whole, &plan->chain, err) < 0)
         return -1;
     plan->backing_size = qb_chain_size(&plan->chain);
+    plan->knows_backing = true;
+    plan->chain_is_whole = whole;
     return 0;
 }
 

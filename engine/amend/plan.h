@@ -76,8 +76,10 @@ struct qb_plan {
     struct qb_census census;
     struct qb_edge edge;
     struct qb_chain chain;       /* the target's backing chain; n = 0 when not needed */
+    bool chain_is_whole;         /* not only its nearest file is open */
     const struct qb_chain *lent; /* see qb_plan_make */
     uint64_t backing_size;       /* bytes that the target's backing file covers; 0 without one */
+    bool knows_backing;          /* backing_size was needed, and looked up */
     QB_VEC(struct qb_out_table) outs; /* in host order of their sources */
     uint32_t *out_of;        /* one a census table: 1 + index of the out that replaces it */
     uint8_t *gone;           /* one a census table: nothing names it any more */

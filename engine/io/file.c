@@ -210,6 +210,13 @@ bool qb_file_is_cached(const struct qb_file *file)
     return file->mem || preadv2(file->fd, &one, 1, 0, RWF_NOWAIT) >= 0 || errno != EAGAIN;
 }
 
+void qb_file_drop_cache(struct qb_file *file)
+{
+    qb_file_forget(file, 0, UINT64_MAX);
+    if (!file->mem)
+        posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 void qb_file_start_writeback(const struct qb_file *file, uint64_t offset, uint64_t len)
 {
     if (!file->mem)

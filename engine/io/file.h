@@ -84,6 +84,10 @@ void qb_file_forget(struct qb_file *file, uint64_t first, uint64_t end);
 /* Whether the file's first bytes can be read without waiting for the disk. */
 bool qb_file_is_cached(const struct qb_file *file);
 
+/* Makes what is read from now on come from the disk, as far as it is there already: forgets what
+ * was known of holes, and asks the kernel to do the same with the bytes. */
+void qb_file_drop_cache(struct qb_file *file);
+
 /* Has the kernel begin to write these bytes to the disk, while more is prepared for the barrier
  * that will wait for all of them.  A hint: nothing depends on it. */
 void qb_file_start_writeback(const struct qb_file *file, uint64_t offset, uint64_t len);

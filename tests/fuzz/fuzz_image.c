@@ -91,7 +91,7 @@ static void take_request(struct fuzz_input *in, struct qb_request *rq, uint8_t *
         .lazy_refcounts = how & 32,
         .zero_method = how >> 6,
         .allow_shrink = true,
-        .verify = QB_VERIFY_METADATA,
+        .verify = QB_VERIFY_CONTENT,
         .memory_limit = 64 << 20,
     };
     if (rq->set & QB_KEY_BACKING_FILE)
@@ -336,7 +336,7 @@ static int carry_out(struct trial *t, struct qb_amend *a)
 {
     int lost;
 
-    if (qb_amend_append(a, t->io) < 0)
+    if (qb_amend_remember(a, t->io) < 0 || qb_amend_append(a, t->io) < 0)
         return -1;
     lost = qb_amend_appends(a) ? barrier(t, a) : 0;
     if (lost) {
@@ -345,8 +345,10 @@ static int carry_out(struct trial *t, struct qb_amend *a)
     }
     if (qb_amend_flip(a, t->io) < 0 || qb_amend_flipped(a, barrier(t, a)) < 0)
         return -1;
+    if (qb_amend_verify(a, t->io) < 0)
+        return -1;
     qb_amend_settle(a, t->io);
-    return qb_amend_verify(a, t->io);
+    return 0;
 }
 
 /* Opens and plans; *a is to be closed. */

@@ -30,14 +30,13 @@ class Qbatch:
         if number % 2:
             answer = self.by_manifest(folder, request, io)
         else:
-            answer = qbatch.amend(IMAGE, shrink=request.shrink, flags=["--io", io], tool=self.path,
-                                  cwd=folder, **request.options())
+            answer = qbatch.amend(IMAGE, shrink=request.shrink, tool=self.path, cwd=folder,
+                                  flags=["--io", io, "--verify", "content"], **request.options())
         return Outcome(self.status(answer), str(answer), [answer.result.argv])
 
     def by_manifest(self, folder, request, io):
-        lines = ["version: 1"]
-        if request.shrink:
-            lines.append("policy: {allow_shrink: true}")
+        shrink = "on" if request.shrink else "off"
+        lines = ["version: 1", f"policy: {{verify: content, allow_shrink: {shrink}}}"]
         lines += ["images:", f"  - path: {IMAGE}"]
         lines += [f'    {key}: "{value}"' for key, value in request.options().items()]
         with open(os.path.join(folder, "manifest.yaml"), "w", encoding="utf-8") as f:

@@ -422,7 +422,7 @@ static struct qb_request random_request(struct dice *d, const struct image_shape
     static const char *const names[] = {"@short", "@long", "@image", "@other", "@far", "", ""};
     static const enum size_rule rules[] = {SIZE_SECTOR_MORE,  SIZE_MORE, SIZE_SPANS_MORE,
                                            SIZE_HALF_ALIGNED, SIZE_HALF, SIZE_MORE};
-    struct qb_request rq = {.verify = QB_VERIFY_METADATA, .allow_shrink = true};
+    struct qb_request rq = {.verify = QB_VERIFY_CONTENT, .allow_shrink = true};
     unsigned compat = roll(d, 4), to = s->version;
 
     if (compat < 3) {
@@ -580,7 +580,7 @@ static int run_phases(struct qb_io *io, struct qb_amend *a, enum run_option how)
 {
     int lost = 0;
 
-    if (qb_amend_append(a, io) < 0)
+    if (qb_amend_remember(a, io) < 0 || qb_amend_append(a, io) < 0)
         return -1;
     if (qb_amend_appends(a) && how == RUN_WHOLE)
         lost = run_barrier(io, a);
@@ -590,8 +590,10 @@ static int run_phases(struct qb_io *io, struct qb_amend *a, enum run_option how)
     }
     if (qb_amend_flip(a, io) < 0 || qb_amend_flipped(a, run_barrier(io, a)) < 0)
         return -1;
+    if (qb_amend_verify(a, io) < 0)
+        return -1;
     qb_amend_settle(a, io);
-    return qb_amend_verify(a, io);
+    return 0;
 }
 
 struct run run_amend(struct qb_mem_log *log, unsigned disk, const struct qb_request *rq,

@@ -198,16 +198,18 @@ static void wave_run(struct wave *w)
         files[i] = qb_amend_file(w->amends[i]);
         CU_ASSERT_EQUAL(qb_amend_plan(w->amends[i], w->io, &w->subjects[i].rq), 0);
     }
-    for (unsigned i = 0; i < WAVE; i++)
+    for (unsigned i = 0; i < WAVE; i++) {
+        CU_ASSERT_EQUAL(qb_amend_remember(w->amends[i], w->io), 0);
         CU_ASSERT_EQUAL(qb_amend_append(w->amends[i], w->io), 0);
+    }
     CU_ASSERT_EQUAL(qb_io_barrier(w->io, files, WAVE, QB_SYNC_AUTO, errors), 0);
     for (unsigned i = 0; i < WAVE; i++)
         CU_ASSERT_EQUAL(qb_amend_flip(w->amends[i], w->io), 0);
     CU_ASSERT_EQUAL(qb_io_barrier(w->io, files, WAVE, QB_SYNC_AUTO, errors), 0);
     for (unsigned i = 0; i < WAVE; i++) {
         CU_ASSERT_EQUAL(qb_amend_flipped(w->amends[i], errors[i]), 0);
-        qb_amend_settle(w->amends[i], w->io);
         CU_ASSERT_EQUAL(qb_amend_verify(w->amends[i], w->io), 0);
+        qb_amend_settle(w->amends[i], w->io);
     }
 }
 

@@ -387,7 +387,7 @@ static const struct mistake mistakes[] = {
     {HEAD ONE "  size: 1G\n  when: {compat: v2}\n", QB_M_NOT_YET, 5, 3, NULL},
     {HEAD ONE "  size: 1G\nlimits: {rate: 10M}\n", QB_M_NOT_YET, 5, 16, NULL},
     {HEAD ONE "  size: 1G\nlimits: {iops: 100}\n", QB_M_NOT_YET, 5, 16, NULL},
-    {HEAD ONE "  size: 1G\npolicy: {verify: content}\n", QB_M_NOT_YET, 5, 18, NULL},
+    {HEAD ONE "  size: 1G\npolicy: {verify: contents}\n", QB_M_BAD_VALUE, 5, 18, "content"},
     {HEAD ONE "  size: 1G\npolicy: {max_failed: 3}\n", QB_M_NOT_YET, 5, 10, NULL},
     {"images: [{path: vm/a.qcow2, size: 1G}]\n", QB_M_MISSING_KEY, 1, 1, NULL},
     {"version: 1\n", QB_M_MISSING_KEY, 1, 1, NULL},

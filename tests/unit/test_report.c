@@ -75,6 +75,18 @@ static void exit_code_is_the_worst_that_happened(void)
     CU_ASSERT_EQUAL(CODE(false, QB_STATUS_FAILED, QB_STATUS_INTERRUPTED), 75);
 }
 
+static void an_image_that_is_not_to_be_trusted_outweighs_all_else(void)
+{
+    struct qb_result wrong = failed(QB_STATUS_FAILED, QB_E_VERIFY);
+    struct qb_summary sum = {0};
+
+    qb_summary_add(&sum, &(struct qb_result){.status = QB_STATUS_INTERRUPTED});
+    qb_summary_add(&sum, &(struct qb_result){.status = QB_STATUS_FAILED});
+    qb_summary_add(&sum, &wrong);
+    qb_summary_add(&sum, &(struct qb_result){.status = QB_STATUS_SKIPPED});
+    CU_ASSERT_EQUAL(qb_summary_exit_code(&sum, false), 5);
+}
+
 /* ---- words ----------------------------------------------------------------------------------- */
 
 static void sizes_and_counts_read_well(void)
@@ -432,6 +444,7 @@ int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(exit_code_is_the_worst_that_happened),
+        UNIT(an_image_that_is_not_to_be_trusted_outweighs_all_else),
         UNIT(sizes_and_counts_read_well),
         UNIT(utf8_is_told_from_what_is_not),
         UNIT(a_file_name_cannot_harm_the_terminal),

@@ -1,0 +1,115 @@
+#include "amend/verify.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What the plan knows of what will read zero; see qb_out_needs_cluster. */
+static struct qb_content_rules rules_of(const struct qb_plan *plan)
+{
+    const struct qb_target *t = &plan->target;
+    struct qb_content_rules rules = {
+        .old_size = plan->img->header.size,
+        .new_size = t->header.size,
+        .zero_from = plan->knows_backing ? plan->backing_size : UINT64_MAX,
+        .below = plan->chain_is_whole ? (struct qb_chain *)&plan->chain : NULL,
+        .new_from = plan->rewrites ? plan->base : UINT64_MAX,
+        .file_bytes = plan->old_size,
+        .memory_limit = plan->rq->memory_limit,
+    };
+
+    if (!t->backing_name[0])
+        rules.zero_from = 0;
+    rules.defers = rules.below && plan->rq->zero_clusters == QB_ZERO_DEFER &&
+                   t->header.version == 2; /* which has no word for zero clusters */
+    return rules;
+}
+
+int qb_verify_remember(struct qb_io *io, const struct qb_plan *plan, struct qb_content *out,
+                       struct qb_err *err)
+{
+    const struct qb_content_rules rules = rules_of(plan);
+
+    return qb_content_take(io, plan->img, &rules, out, err);
+}
+
+static int verify_header(const struct qb_plan *plan, const struct qb_image *now,
+                         const struct qb_info *wanted, struct qb_err *err)
+{
+    struct qb_info info;
+
+    qb_image_info(now, &info);
+    if (memcmp(now->head, plan->sector.bytes, QB_SECTOR) == 0 &&
+        info.virtual_size == wanted->virtual_size &&
+        strcmp(info.backing_file, wanted->backing_file) == 0)
+        return 0;
+    return qb_fail(err, QB_E_VERIFY, 0, "the header on disk is not the one that was written");
+}
+
+static int verify_census(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
+                         struct qb_err *err)
+{
+    struct qb_census c;
+    int r = qb_census_take(io, now, plan->rq->memory_limit, NULL, NULL, &c, err);
+
+    if (r == 0 && (qb_census_corruptions(&c) || c.n_leaks))
+        r = qb_fail(err, QB_E_VERIFY, c.first.offset,
+                    "the amended image has %" PRIu64 " errors and %" PRIu64 " leaks: %s",
+                    qb_census_corruptions(&c), c.n_leaks, c.first.text);
+    qb_census_free(&c);
+    return r;
+}
+
+static int verify_content(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
+                          const struct qb_content *before, struct qb_err *err)
+{
+    const struct qb_content_rules rules = rules_of(plan);
+    struct qb_content after;
+    int r = qb_content_take(io, now, &rules, &after, err);
+
+    if (r == 0)
+        r = qb_content_compare(before, &after, err);
+    qb_content_free(&after);
+    return r;
+}
+
+static int verify_image(struct qb_io *io, const struct qb_plan *plan, struct qb_image *now,
+                        const struct qb_info *wanted, const struct qb_content *before,
+                        struct qb_err *err)
+{
+    if (verify_header(plan, now, wanted, err) < 0)
+        return -1;
+    if ((plan->rewrites || before) && qb_image_read_snapshots(io, now, err) < 0)
+        return -1;
+    if (plan->rewrites && verify_census(io, plan, now, err) < 0)
+        return -1;
+    return before ? verify_content(io, plan, now, before, err) : 0;
+}
+
+/* An image that cannot be made sense of is not what was planned. */
+static int blame(struct qb_err *err)
+{
+    char text[sizeof(err->text)];
+
+    if (err->code != QB_E_CORRUPT && err->code != QB_E_NOT_QCOW2)
+        return -1;
+    memcpy(text, err->text, sizeof(text));
+    return qb_fail(err, QB_E_VERIFY, err->offset, "the amended image is damaged: %.350s", text);
+}
+
+int qb_verify_amended(struct qb_io *io, const struct qb_plan *plan, struct qb_file *file,
+                      const struct qb_info *wanted, const struct qb_content *before,
+                      struct qb_err *err)
+{
+    struct qb_image now = {0};
+    int r;
+
+    if (before)
+        qb_file_drop_cache(file);
+    r = qb_image_open(io, file, &now, err);
+    if (r == 0) {
+        r = verify_image(io, plan, &now, wanted, before, err);
+        qb_image_close(&now);
+    }
+    return r < 0 ? blame(err) : 0;
+}

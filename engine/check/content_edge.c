@@ -1,0 +1,112 @@
+/* Clusters that are looked at one by one. */
+#include <string.h>
+
+#include "check/content_parts.h"
+
+#define REQUEST_BYTES ((uint64_t)1 << 20)
+
+int qb_content_zero_below(struct qb_taking *t, uint64_t guest, bool *zero, struct qb_err *err)
+{
+    uint64_t cs = t->img->geom.cluster_size;
+    struct qb_err why;
+
+    *zero = false;
+    if (qb_chain_read(t->io, t->rules->below, guest, cs, t->scratch, &why) == 0) {
+        *zero = qb_all_zero(t->scratch, cs);
+        return 0;
+    }
+    if (why.code == QB_E_UNSUPPORTED)
+        return 0; /* not provable, for the plan neither */
+    *err = why;
+    return -1;
+}
+
+/* Bytes of zeros that scratch begins with, in whole clusters. */
+static uint64_t zero_clusters(const struct qb_taking *t, uint64_t len)
+{
+    uint64_t cs = t->img->geom.cluster_size, n = 0;
+
+    while (n < len && qb_all_zero(t->scratch + n, QB_MIN(cs, len - n)))
+        n += QB_MIN(cs, len - n);
+    return n;
+}
+
+/* Fills the first `len` bytes of scratch, with several requests in flight. */
+static int read_new(struct qb_taking *t, uint64_t offset, uint64_t len, struct qb_err *err)
+{
+    struct qb_req reqs[QB_SCRATCH_BYTES / REQUEST_BYTES];
+    size_t n = 0;
+
+    for (uint64_t at = 0; at < len; at += REQUEST_BYTES)
+        reqs[n++] = (struct qb_req){.file = t->img->file,
+                                    .op = QB_OP_READ,
+                                    .offset = offset + at,
+                                    .len = QB_MIN(REQUEST_BYTES, len - at),
+                                    .buf = t->scratch + at};
+    if (qb_io_run(t->io, reqs, n) == 0)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        if (reqs[i].error)
+            return qb_io_fail(&reqs[i], "a new cluster", err);
+    return 0;
+}
+
+int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, bool *zero, struct qb_err *err)
+{
+    struct qb_file *file = t->img->file;
+    uint64_t cs = t->img->geom.cluster_size, end = QB_MIN(offset + cs, file->size), len, next;
+
+    *zero = true;
+    if (offset >= t->zeros.first && end <= t->zeros.end)
+        return 0;
+    next = qb_file_next_data(file, offset);
+    t->zeros = (struct qb_range){offset, next};
+    if (next >= end)
+        return 0;
+    len = QB_MIN(QB_SCRATCH_BYTES, file->size - offset);
+    if (read_new(t, offset, len, err) < 0)
+        return -1;
+    t->zeros.end = offset + zero_clusters(t, len);
+    *zero = end <= t->zeros.end;
+    return 0;
+}
+
+/* Fills scratch with what the guest reads there; false where that cannot be said. */
+static int read_edge(struct qb_taking *t, uint64_t guest, uint64_t len, bool *known,
+                     struct qb_err *err)
+{
+    uint64_t entry, at;
+
+    *known = true;
+    if (qb_image_lookup(t->io, t->img, guest, &entry, &at, err) < 0)
+        return -1;
+    switch (qb_l2_kind(&t->img->geom, entry)) {
+    case QB_DATA:
+    case QB_COMPRESSED:
+        return qb_image_read_cluster(t->io, t->img, entry, t->scratch, err);
+    case QB_UNALLOCATED:
+        if (guest >= t->rules->zero_from)
+            break;
+        *known = t->rules->below != NULL;
+        return *known ? qb_chain_read(t->io, t->rules->below, guest, len, t->scratch, err) : 0;
+    case QB_ZERO_PLAIN:
+    case QB_ZERO_ALLOCATED:
+        break;
+    }
+    memset(t->scratch, 0, len);
+    return 0;
+}
+
+int qb_content_edge(struct qb_taking *t, struct qb_err *err)
+{
+    uint64_t cs = t->img->geom.cluster_size, guest = t->edge * cs, size = t->rules->new_size;
+    uint64_t real = QB_MIN(QB_MIN(t->img->header.size, size) - guest, cs);
+    uint64_t len = QB_MIN(size - guest, cs);
+    bool known;
+
+    if (read_edge(t, guest, real, &known, err) < 0)
+        return -1;
+    memset(t->scratch + real, 0, len - real); /* what an image that grows will have to read there */
+    t->out->edge = known ? qb_digest_of(t->scratch, len) : (struct qb_digest){1, 0};
+    return 0;
+}

@@ -1,0 +1,59 @@
+/* Between the parts of the content fingerprint: content.c (layers, comparison), content_table.c
+ * (one L2 table), content_edge.c (clusters that are looked at one by one), content_host.c (host
+ * bytes). */
+#ifndef QB_CHECK_CONTENT_PARTS_H
+#define QB_CHECK_CONTENT_PARTS_H
+
+#include "check/content.h"
+#include "check/counts.h"
+#include "qcow2/tables.h"
+
+#define QB_NO_CLUSTER UINT64_MAX
+
+/* What one L2 table says to those that name it; empty where that is nothing. */
+struct qb_table_print {
+    struct qb_digest whole;  /* to snapshots */
+    struct qb_digest active; /* to the active layer, within what is compared of it */
+    bool seen;               /* false: it lies in a hole, and so is like no table at all */
+};
+
+struct qb_taking {
+    struct qb_io *io;
+    const struct qb_image *img;
+    const struct qb_content_rules *rules;
+    struct qb_content *out;
+    struct qb_tables tables;
+    struct qb_table_print *prints; /* one a table */
+    struct qb_counts hosts;        /* the host clusters that are named */
+    struct qb_hasher *hasher;      /* of one table, then of one window */
+    uint8_t *scratch;              /* QB_SCRATCH_BYTES: two of the largest clusters */
+
+    /* Guest clusters of the active layer: below real_end they are compared as they are, from there
+     * to blank_end they will have to read zero, and `edge` is compared by its bytes. */
+    uint64_t real_end, blank_end;
+    uint64_t edge;
+
+    struct qb_range zeros; /* new bytes of the file that were found to be zero */
+};
+
+#define QB_SCRATCH_BYTES ((uint64_t)4 << 20)
+
+/* content_table.c: the table, as its bytes stand on disk, at this L1 index; NULL for none.  Notes
+ * the host clusters that it names. */
+int qb_content_table(struct qb_taking *t, const uint8_t *table, uint32_t l1_index, bool active,
+                     struct qb_digest *out, struct qb_err *err);
+
+/* content_edge.c: whether the guest cluster at this guest byte reads zero when it is unallocated.
+ */
+int qb_content_zero_below(struct qb_taking *t, uint64_t guest, bool *zero, struct qb_err *err);
+
+/* Whether the new cluster at this byte of the file holds nothing but zeros. */
+int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, bool *zero, struct qb_err *err);
+
+/* The digest of the cluster `edge`. */
+int qb_content_edge(struct qb_taking *t, struct qb_err *err);
+
+/* content_host.c: reads what t->hosts names into t->out->windows. */
+int qb_content_hosts(struct qb_taking *t, struct qb_err *err);
+
+#endif

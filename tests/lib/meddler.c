@@ -1,0 +1,33 @@
+/* A library to be preloaded: once a program has written the first sector of a file, it changes one
+ * byte of the same file, as a disk or another program might that nobody expects.
+ *
+ * MEDDLE_AT is the byte's place.  Only plain system calls are watched: run the program with
+ * --io posix. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static void meddle(int fd)
+{
+    const char *at = getenv("MEDDLE_AT");
+    unsigned char byte;
+
+    if (!at || pread(fd, &byte, 1, (off_t)strtoull(at, NULL, 0)) != 1)
+        return;
+    byte ^= 1;
+    ((ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64"))(
+        fd, &byte, 1, (off_t)strtoull(at, NULL, 0));
+}
+
+ssize_t pwrite64(int fd, const void *buf, size_t n, off_t offset)
+{
+    ssize_t (*next)(int, const void *, size_t, off_t) = dlsym(RTLD_NEXT, "pwrite64");
+    ssize_t done = next(fd, buf, n, offset);
+
+    if (done == 512 && offset == 0)
+        meddle(fd);
+    return done;
+}
+
+ssize_t pwrite(int fd, const void *buf, size_t n, off_t offset) __attribute__((alias("pwrite64")));

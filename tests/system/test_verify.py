@@ -1,0 +1,267 @@
+"""verify: content: an amend that keeps every guest's byte passes, one that does not is told loudly."""
+import base64
+import os
+import re
+import unittest
+
+import context  # noqa: F401
+import guest
+import proc
+import qbatch
+import qcow2
+from fixture import KIB, MIB, ImageTest, main
+
+MEDDLER = os.environ.get("MEDDLER", "")
+CONTENT = ("--verify", "content")
+
+
+class Scene(ImageTest):
+    def image(self, name="a.qcow2", size="8M", **options):
+        """Every kind of cluster, over a backing file, in two snapshots and the active layer."""
+        if not os.path.exists(self.path("base.raw")):
+            self.raw("base.raw", "12M", "write -q -P 9 0 12M")
+        image = self.create(name, size=size, backing="base.raw", backing_fmt="raw", **options)
+        self.io(image, "write -q -P 1 0 1M", "write -q -c -P 2 1M 192k", "write -q -z 2M 1M")
+        self.snapshot(image, "one")
+        self.io(image, "write -q -P 3 512k 128k", "write -q -z -u 1M 64k", "discard -q 256k 64k")
+        self.snapshot(image, "two")
+        self.io(image, "write -q -P 4 600k 8k", "write -q -c -P 5 5M 64k")
+        return image
+
+
+class AllIsWell(Scene):
+    def test_every_kind_of_amend_passes(self):
+        original = self.image(compat="1.1")
+        for number, options in enumerate((
+                {"compat": "0.10"}, {"compat": "0.10", "zero_clusters": "share"},
+                {"compat": "0.10", "zero_clusters": "defer"},
+                {"compat": "0.10", "zero_method": "write"}, {"refcount_bits": 64},
+                {"lazy_refcounts": "on"}, {"backing_file": "other.raw"},
+                {"size": "10M"}, {"size": "8193K"}, {"size": "+20M", "refcount_bits": 32},
+                {"size": "3M"}, {"size": "5140K"}, {"compat": "0.10", "backing_file": ""})):
+            with self.subTest(options):
+                image = self.copy(original, f"{number}.qcow2")
+                if "size" in options:  # QEMU, too, grows no image with snapshots of version 2
+                    record = self.amended(image, shrink=True, flags=CONTENT, **options)
+                elif "backing_file" in options:
+                    record = self.amended(image, flags=CONTENT, **options)
+                else:
+                    record = self.amended_keeping_content(image, flags=CONTENT, **options)
+                self.assertEqual(record["verify"], {"mode": "content", "result": "ok"})
+                self.assertGreater(record["io"]["read_bytes"], 2 * MIB)
+
+    def test_a_dirty_image_that_is_repaired_passes(self):
+        image = self.create("dirty.qcow2", lazy_refcounts="on")
+        self.killed_io(image, "write -q -P 3 0 512k")
+        record = self.amended_keeping_content(image, flags=CONTENT, lazy_refcounts="off")
+        self.assertEqual(record["verify"], {"mode": "content", "result": "ok"})
+
+    def test_an_encrypted_image_needs_no_passphrase(self):
+        image = self.create(flags=["--object", "secret,id=s0,data=hunter2"],
+                            **{"encrypt.format": "luks", "encrypt.key-secret": "s0",
+                               "encrypt.iter-time": 10})
+        record = self.amended(image, flags=CONTENT, refcount_bits=64)
+        self.assertEqual(record["verify"]["result"], "ok")
+
+    def test_extended_l2_and_zstd_images_pass(self):
+        for name, options in (("subclusters", {"extended_l2": "on", "cluster_size": "128k"}),
+                              ("zstd", {"compression_type": "zstd"})):
+            image = self.create(f"{name}.qcow2", size="4M", **options)
+            self.io(image, "write -q -P 7 0 300k", "write -q -z 1M 32k", "write -q -c -P 6 2M 128k")
+            record = self.amended_keeping_content(image, flags=CONTENT, lazy_refcounts="on")
+            self.assertEqual(record["verify"]["result"], "ok")
+
+    def test_an_external_data_file_is_refused_by_name(self):
+        image = self.create("data.qcow2", data_file=self.path("data.raw"))
+        self.refused(image, "unsupported", flags=CONTENT, lazy_refcounts="on",
+                     words="external data file")
+
+    def test_the_manifest_says_it_for_a_fleet(self):
+        images = [self.copy(self.image(compat="1.1"), f"f{i}.qcow2") for i in range(6)]
+        answer = self.run_manifest("""
+            version: 1
+            policy: {verify: content}
+            images:
+            - path: f*.qcow2
+              compat: "0.10"
+            """, "--no-state")
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertEqual([r["verify"] for r in answer.records],
+                         [{"mode": "content", "result": "ok"}] * len(images))
+
+    def test_only_what_is_allocated_is_read_and_once(self):
+        image = self.create("large.qcow2", size="64G")
+        self.io(image, "write -q -P 1 0 8M", "write -q -P 2 40G 8M")
+        for name in "abcd":
+            self.snapshot(image, name)
+        record = self.amended(image, flags=CONTENT, lazy_refcounts="on")
+        self.assertLess(record["io"]["read_bytes"], 2 * (16 * MIB + 1 * MIB))
+
+    def test_a_dry_run_reads_no_data(self):
+        image = self.image()
+        answer = qbatch.amend(image, flags=(*CONTENT, "--dry-run"), cwd=self.folder,
+                              compat="0.10")
+        self.assertEqual((answer.code, answer.status), (0, "would_change"), str(answer))
+        self.assertEqual(answer.first["verify"], {"mode": "content", "result": "not_run"})
+        self.assertLess(answer.first["io"]["read_bytes"], 1 * MIB)
+
+    def test_other_modes_are_a_usage_error(self):
+        answer = qbatch.amend(self.image(), flags=("--verify", "all"), cwd=self.folder, compat="v2")
+        self.assertEqual(answer.code, 2, str(answer))
+        self.assertIn("none, metadata or content", answer.result.err)
+
+
+@unittest.skipUnless(os.path.exists(MEDDLER), "MEDDLER names no library")
+@unittest.skipIf(os.environ.get("QBATCH_SANITIZED"), "the sanitizer wants to be loaded first")
+class Mismatch(Scene):
+    """The program's own disk changes a byte while the header is flipped."""
+
+    def setUp(self):
+        super().setUp()
+        self.state = ["--state", self.path("state")]
+        self.flags = ["--io", "posix", *self.state]
+
+    def meddled(self, at, *flags, **kwargs):
+        env = {**os.environ, "LD_PRELOAD": MEDDLER, "MEDDLE_AT": str(at)}
+        return qbatch.qbatch(*flags, *self.flags, cwd=self.folder, env=env, **kwargs)
+
+    def data_place(self, image):
+        entry = self.first_entry(image)[1]
+        return (entry & 0x00fffffffffffe00) + 4321
+
+    def amend_meddled(self, image, at, *flags):
+        return self.meddled(at, "amend", "--json", *flags, "-o", "compat=0.10", image)
+
+    def test_one_changed_byte_fails_the_image_and_the_run_with_5(self):
+        image = self.image(compat="1.1")
+        with open(image, "rb") as f:
+            sector = f.read(512)
+        at = self.data_place(image)
+        answer = self.amend_meddled(image, at, *CONTENT)
+        self.assertEqual((answer.code, answer.status, answer.error), (5, "failed", "verify"),
+                         str(answer))
+        self.assertIn("guest data in bytes 0x", answer.first["error"]["message"])
+        self.assertLessEqual(answer.first["error"]["offset"], at)
+        self.assertGreater(answer.first["error"]["offset"] + MIB, at)
+        verify = answer.first["verify"]
+        self.assertEqual((verify["mode"], verify["result"]), ("content", "mismatch"))
+        self.assertEqual(base64.b64decode(verify["old_sector_base64"]), sector)
+        self.assertEqual(answer.summary["exit_code"], 5)
+        self.assertIn(f"VERIFICATION FAILED: {image}", answer.result.err)
+        self.assertEqual(qcow2.load(image).version, 2)
+
+        run = answer.summary["run"]
+        self.assertIn(f"qbatch undo {run} {image}", answer.result.err)
+        back = qbatch.qbatch("undo", "--json", *self.state, run, image)
+        self.assertEqual((back.code, back.status), (0, "changed"), str(back))
+        with open(image, "rb") as f:
+            self.assertEqual(f.read(512), sector)
+        self.assert_sound(image)
+
+    def test_nothing_of_the_old_image_is_given_back(self):
+        """Enough tables are replaced that they would be punched: after the undo, and with the byte
+        put right, it is the old image to the bit."""
+        image = self.create("many.qcow2", size="512M", cluster_size=512, compat="1.1")
+        self.io(image, "write -q -P 1 0 8M", "write -q -z 64M 16M")
+        sha, at, blocks = proc.sha256(image), self.data_place(image), os.stat(image).st_blocks
+        plain = self.copy(image, "plain.qcow2")
+        self.amended(plain, flags=CONTENT, compat="0.10")
+        answer = self.amend_meddled(image, at, *CONTENT)
+        self.assertEqual(answer.code, 5, str(answer))
+        self.assertGreater(os.stat(image).st_blocks, os.stat(plain).st_blocks + 256)
+        self.assertGreaterEqual(os.stat(image).st_blocks, blocks)
+        back = qbatch.qbatch("undo", *self.state, answer.summary["run"])
+        self.assertEqual(back.code, 0, str(back))
+        with open(image, "r+b") as f:
+            f.seek(at)
+            byte = f.read(1)[0]
+            f.seek(at)
+            f.write(bytes([byte ^ 1]))
+        self.assertEqual(proc.sha256(image), sha)
+
+    def test_metadata_alone_does_not_see_data_but_fails_as_loudly(self):
+        image = self.image(compat="1.1")
+        at = self.data_place(image)
+        answer = self.amend_meddled(self.copy(image, "b.qcow2"), at)
+        self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+        reftable = qcow2.load(image).refcount_table_offset
+        found = qcow2.load(self.path("b.qcow2"))
+        self.assertNotEqual(found.refcount_table_offset, reftable)
+        # a refcount of the amended image: of the header's own cluster, in the first block
+        block = found.u64(found.refcount_table_offset)
+        answer = self.amend_meddled(image, block + 1)
+        self.assertEqual((answer.code, answer.error), (5, "verify"), str(answer))
+        self.assertIn("VERIFICATION FAILED", answer.result.err)
+        self.assertEqual(answer.first["verify"]["result"], "mismatch")
+        run = answer.summary["run"]
+        self.assertEqual(qbatch.qbatch("undo", *self.state, run, image).code, 0)
+        self.assert_sound(image)
+
+    def test_snapshots_and_compressed_clusters_count(self):
+        image = self.image(compat="1.1")
+        found = qcow2.load(image)
+        one = found.snapshots()[0]
+        kept = self.first_entry(image, 256 * KIB, one.l1_table_offset)[1] & 0x00fffffffffffe00
+        packed = self.first_entry(image, 1 * MIB + 64 * KIB)[1]
+        self.assertTrue(packed >> 62 & 1)
+        places = {"a cluster of the first snapshot alone": kept + 99,
+                  "a compressed cluster": (packed & ((1 << 54) - 1)) + 2}
+        for number, (what, at) in enumerate(places.items()):
+            with self.subTest(what):
+                answer = self.amend_meddled(self.copy(image, f"{number}.qcow2"), at, *CONTENT)
+                self.assertEqual((answer.code, answer.error), (5, "verify"), str(answer))
+
+    def test_the_others_of_a_fleet_are_amended_and_5_wins(self):
+        image = self.image(compat="1.1")
+        at = self.data_place(image)
+        self.create("b.qcow2", size="1M")  # too short a file for the byte
+        with open(self.path("c.qcow2"), "wb") as f:
+            f.write(b"no image")
+        text = self.manifest("""
+            version: 1
+            policy: {verify: content}
+            images:
+            - path: [a.qcow2, b.qcow2, c.qcow2]
+              lazy_refcounts: on
+            """)
+        answer = self.meddled(at, "--json", text)
+        self.assertEqual(answer.code, 5, str(answer))
+        self.assertEqual([(r["error"] or {}).get("code") for r in answer.records],
+                         ["verify", None, "not_qcow2"])
+        self.assertEqual(answer.records[1]["verify"]["result"], "ok")
+        self.assertEqual(answer.summary["exit_code"], 5)
+
+    def test_going_on_with_the_run_does_not_make_it_well(self):
+        image = self.image(compat="1.1")
+        text = self.manifest("""
+            version: 1
+            policy: {verify: content}
+            images:
+            - path: a.qcow2
+              compat: "0.10"
+            """)
+        answer = self.meddled(self.data_place(image), "--json", text)
+        self.assertEqual(answer.code, 5, str(answer))
+        for _ in range(2):
+            again = qbatch.qbatch("--json", *self.state, "--retry-failed", text)
+            self.assertEqual((again.code, again.status, again.error), (5, "failed", "verify"),
+                             str(again))
+        self.assertEqual(qbatch.qbatch("undo", *self.state, answer.summary["run"]).code, 0)
+        self.assertEqual(qcow2.load(image).version, 3)
+        again = qbatch.qbatch("--json", *self.state, "--retry-failed", text)
+        self.assertEqual((again.code, again.status), (0, "changed"), str(again))
+        self.assertEqual(again.first["verify"]["result"], "ok")
+
+    def test_told_to_people_and_to_quiet_ones(self):
+        for flags in ((), ("-q",), ("-v",)):
+            image = self.image(f"p{len(flags)}{''.join(flags)}.qcow2", compat="1.1")
+            at = self.data_place(image)
+            answer = self.meddled(at, "amend", *flags, *CONTENT, "-o", "compat=0.10", image)
+            self.assertEqual(answer.code, 5, str(answer))
+            self.assertEqual(len(re.findall(f"VERIFICATION FAILED: {image}", answer.result.err)),
+                             1, str(answer))
+            self.assertIn("VERIFICATION FAILED for 1 image", answer.result.err)
+
+
+if __name__ == "__main__":
+    main()
