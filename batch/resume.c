@@ -139,8 +139,9 @@ void qb_resume_supersede(struct qb_keep *keep, struct qb_batch *batch)
 
         if (strcmp(ids.items[i].text, keep->state.id) == 0)
             continue;
-        if (qb_glance_at(keep->dir, ids.items[i], &g) == 0 && g.unfinished && !g.held &&
-            g.manifest && strcmp(g.manifest, manifest) == 0)
+        if (qb_glance_at(keep->dir, ids.items[i], &g) == 0 && g.unfinished && g.manifest &&
+            strcmp(g.manifest, manifest) == 0 &&
+            !(g.held && qb_runs_is_busy(keep->dir, ids.items[i], manifest)))
             supersede(keep, batch, ids.items[i]);
         qb_glance_free(&g);
     }

@@ -4,11 +4,16 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/own.h"
 
-enum { TAIL_BYTES = 32768 }; /* holds the last record, however long its path is */
+enum {
+    TAIL_BYTES = 32768, /* holds the last record, however long its path is */
+    HELD_TRIES = 50,
+    HELD_WAIT_NS = 20 * 1000 * 1000,
+};
 
 /* ---- a glance -------------------------------------------------------------------------------- */
 
@@ -141,6 +146,21 @@ static int try_run(const char *dir, struct qb_run_id id, const char *manifest, b
     return 0;
 }
 
+bool qb_runs_is_busy(const char *dir, struct qb_run_id id, const char *manifest)
+{
+    struct qb_glance g;
+    bool busy = true;
+
+    for (unsigned tries = 0; busy && tries < HELD_TRIES; tries++) {
+        if (tries > 0)
+            nanosleep(&(struct timespec){.tv_nsec = HELD_WAIT_NS}, NULL);
+        qb_glance_at(dir, id, &g);
+        busy = g.held && g.manifest && strcmp(g.manifest, manifest) == 0;
+        qb_glance_free(&g);
+    }
+    return busy;
+}
+
 static int newest(const char *dir, bool failures, const struct qb_batch *batch,
                   struct qb_history *h, struct qb_journal *j, struct qb_err *err)
 {
@@ -149,8 +169,13 @@ static int newest(const char *dir, bool failures, const struct qb_batch *batch,
     int r = qb_state_dir_list(dir, &ids, err);
 
     qb_runs_manifest(batch, manifest);
-    for (size_t i = ids.n; r == 0 && i-- > 0;)
-        r = try_run(dir, ids.items[i], manifest, failures, h, j, err);
+    for (size_t i = ids.n; r == 0 && i-- > 0;) {
+        if (qb_runs_is_busy(dir, ids.items[i], manifest))
+            r = qb_fail(err, QB_E_LOCKED, QB_NOWHERE, "run %s: another qbatch works with this run",
+                        ids.items[i].text);
+        else
+            r = try_run(dir, ids.items[i], manifest, failures, h, j, err);
+    }
     qb_vec_free(&ids);
     if (r != 0)
         return r > 0 ? 0 : -1;
@@ -162,12 +187,15 @@ static int newest(const char *dir, bool failures, const struct qb_batch *batch,
 int qb_runs_reopen(const char *dir, const char *word, bool failures, const struct qb_batch *batch,
                    struct qb_history *h, struct qb_journal *j, struct qb_err *err)
 {
+    char manifest[PATH_MAX];
     struct qb_run_id id;
 
     if (!word)
         return newest(dir, failures, batch, h, j, err);
     if (qb_state_dir_pick(dir, word, &id, err) < 0)
         return -1;
+    qb_runs_manifest(batch, manifest);
+    qb_runs_is_busy(dir, id, manifest);
     if (qb_history_reopen(dir, id.text, h, j, err) < 0) {
         qb_history_free(h);
         return -1;
