@@ -1,6 +1,7 @@
 /* Fingerprints of requests. */
 #include <string.h>
 
+#include "batch/rules.h"
 #include "batch/state.h"
 #include "qcow2/deflate.h"
 
@@ -40,9 +41,13 @@ void qb_asks_note(struct qb_batch *batch)
         struct qb_job *job = &batch->jobs[i];
 
         /* The images of one entry have one request. */
-        if (i > 0 && memcmp(&job->request, &job[-1].request, sizeof(job->request)) == 0)
+        if (i > 0 && job->rules == job[-1].rules &&
+            memcmp(&job->request, &job[-1].request, sizeof(job->request)) == 0) {
             job->asks = job[-1].asks;
-        else
-            job->asks = asks(&job->request);
+            continue;
+        }
+        job->asks = asks(&job->request);
+        if (job->rules)
+            job->asks = qb_rules_print(job->rules, job->asks);
     }
 }

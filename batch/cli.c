@@ -246,6 +246,13 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
         return strcmp(optarg, "qcow2") == 0
                    ? 0
                    : bad_argument(cli, option, "only qcow2 images can be amended", errors);
+    case QB_OPTION_SET:
+        if (qb_vec_push(&cli->sets, optarg))
+            return 0;
+        return bad_argument(cli, option, "out of memory", errors);
+    case QB_OPTION_TAGS:
+    case QB_OPTION_SKIP_TAGS:
+        return check_text(cli, option, "a tag is expected", errors);
     case QB_OPTION_KEYS:
         if (qb_vec_push(&cli->keys, optarg))
             return 0;
@@ -380,4 +387,5 @@ int qb_cli_parse(int argc, char **argv, struct qb_cli *cli, FILE *errors)
 void qb_cli_free(struct qb_cli *cli)
 {
     qb_vec_free(&cli->keys);
+    qb_vec_free(&cli->sets);
 }

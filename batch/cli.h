@@ -49,6 +49,7 @@ struct qb_cli {
     enum qb_verify verify;     /* with QB_OPTION_VERIFY */
     unsigned jobs;             /* 0: as the machine allows */
     QB_VEC(const char *) keys; /* each -o */
+    QB_VEC(const char *) sets; /* each --set */
     char **operands;
     size_t n_operands;
 };

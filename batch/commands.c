@@ -10,6 +10,7 @@
 #include "batch/keys.h"
 #include "batch/lines.h"
 #include "batch/manifest.h"
+#include "batch/narrow.h"
 #include "batch/options.h"
 #include "batch/output.h"
 #include "batch/signal.h"
@@ -84,11 +85,11 @@ static int run(const struct qb_cli *cli, struct qb_batch *batch)
 static int load(const struct qb_cli *cli, struct qb_batch *batch)
 {
     struct qb_diags diags;
-    int r = qb_manifest_load(cli->operands[0], batch, &diags);
+    int r = qb_manifest_load(cli->operands[0], cli->sets.n > 0, batch, &diags);
 
     qb_diags_render(&diags, stderr);
     qb_diags_free(&diags);
-    return r;
+    return r < 0 ? -1 : qb_narrow(cli, batch);
 }
 
 static int show_topology(unsigned wanted, const struct qb_batch *batch)

@@ -40,25 +40,40 @@ static int read_key(struct qb_reader *r, const struct qb_key_row *key, const str
     return qb_key_set(key, text, rq, &why) ? 0 : qb_field_bad(value, &why, r->diags);
 }
 
-/* The names that an entry may have, and without `path` and `exclude` those of `defaults`. */
-static const char *const *entry_names(bool is_entry, const char *names[QB_FIELDS_MAX])
+const char *const qb_entry_names[] = {"path", "exclude", "from_file", "from_file0", NULL};
+
+static bool is_one_of(const char *name, const char *const *names)
+{
+    while (*names && strcmp(name, *names) != 0)
+        names++;
+    return *names != NULL;
+}
+
+static size_t add_names(const char *names[QB_FIELDS_MAX], size_t n, const char *const *more)
+{
+    for (; *more && n < QB_FIELDS_MAX - 1; more++)
+        names[n++] = *more;
+    return n;
+}
+
+/* The names that an entry may have, or those of `defaults`. */
+static const char *const *all_names(bool is_entry, const char *names[QB_FIELDS_MAX])
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < qb_keys_count && n < QB_FIELDS_MAX - 3; i++) {
+    for (size_t i = 0; i < qb_keys_count && n < QB_FIELDS_MAX - 1; i++) {
         if (qb_keys[i].kind != QB_KIND_LATER)
             names[n++] = qb_keys[i].name;
     }
-    if (is_entry) {
-        names[n++] = "path";
-        names[n++] = "exclude";
-    }
+    n = add_names(names, n, qb_rule_names);
+    if (is_entry)
+        n = add_names(names, n, qb_entry_names);
     names[n] = NULL;
     return names;
 }
 
 static void read_keys(struct qb_reader *r, const struct qb_node *mapping, bool is_entry,
-                      struct qb_request *rq)
+                      struct qb_request *rq, struct qb_rules *rules)
 {
     const char *names[QB_FIELDS_MAX];
 
@@ -67,10 +82,24 @@ static void read_keys(struct qb_reader *r, const struct qb_node *mapping, bool i
 
         if (key)
             read_key(r, key, v, rq);
-        else if (!is_entry ||
-                 (strcmp(v->key->text, "path") != 0 && strcmp(v->key->text, "exclude") != 0))
-            qb_field_unknown(v, entry_names(is_entry, names), r->diags);
+        else if (!qb_rules_read(v, r->batch, rules, r->diags) &&
+                 !(is_entry && is_one_of(v->key->text, qb_entry_names)))
+            qb_field_unknown(v, all_names(is_entry, names), r->diags);
     }
+}
+
+/* Two ways to say the same. */
+static void check_conflicts(struct qb_reader *r, const struct qb_node *entry,
+                            const struct qb_request *rq, const struct qb_rules *rules)
+{
+    if (!rules->moves)
+        return;
+    if (rq->set & QB_KEY_BACKING_FILE)
+        qb_diag_add(r->diags, QB_M_BAD_VALUE, entry->at, NULL,
+                    "\"backing\" and \"backing_file\" exclude each other");
+    if (rq->set & QB_KEY_BACKING_FMT && qb_moves_has_fmt_auto(rules->moves))
+        qb_diag_add(r->diags, QB_M_BAD_VALUE, entry->at, NULL,
+                    "\"fmt: auto\" of \"backing\" and \"backing_fmt\" exclude each other");
 }
 
 /* ---- images ---------------------------------------------------------------------------------- */
@@ -125,25 +154,46 @@ static void add_path(struct qb_reader *r, const char *text, struct qb_place at, 
     qb_select_add(&r->select, text, at, arg, r->requests.n - 1);
 }
 
+static void add_lines(struct qb_reader *r, const char *text, struct qb_place at, void *arg)
+{
+    qb_select_add_list(&r->select, text, '\n', at, arg, r->requests.n - 1);
+}
+
+static void add_names_of_file(struct qb_reader *r, const char *text, struct qb_place at, void *arg)
+{
+    qb_select_add_list(&r->select, text, '\0', at, arg, r->requests.n - 1);
+}
+
 static void read_selection(struct qb_reader *r, const struct qb_node *entry)
 {
-    const struct qb_node *path = child(entry, "path"), *exclude = child(entry, "exclude");
+    static const struct {
+        const char *name;
+        void (*add)(struct qb_reader *r, const char *text, struct qb_place at, void *arg);
+    } ways[] = {{"path", add_path}, {"from_file", add_lines}, {"from_file0", add_names_of_file}};
+    const struct qb_node *exclude = child(entry, "exclude");
     struct qb_excludes excludes = {0};
+    bool any = false;
 
     if (exclude)
         each_text(r, exclude, add_exclude, &excludes);
-    if (path)
-        each_text(r, path, add_path, &excludes);
-    else
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        const struct qb_node *files = child(entry, ways[i].name);
+
+        any |= files != NULL;
+        if (files)
+            each_text(r, files, ways[i].add, &excludes);
+    }
+    if (!any)
         qb_diag_add(r->diags, QB_M_MISSING_KEY, entry->at, NULL,
-                    "an entry of \"images\" without \"path\"");
+                    "an entry of \"images\" without \"path\" or \"from_file\"");
     qb_vec_free(&excludes.patterns);
 }
 
 static void read_entry(struct qb_reader *r, const struct qb_node *entry,
-                       const struct qb_request *defaults)
+                       const struct qb_request *defaults, const struct qb_rules *default_rules)
 {
     struct qb_request rq = *defaults;
+    struct qb_rules rules = *default_rules;
     size_t before = qb_diags_count(r->diags);
 
     if (entry->kind == QB_NODE_SCALAR && !qb_node_is_blank(entry)) {
@@ -153,13 +203,15 @@ static void read_entry(struct qb_reader *r, const struct qb_node *entry,
     }
     if (!qb_field_is(entry, QB_NODE_MAPPING, "a mapping with \"path\"", r->diags))
         return;
-    read_keys(r, entry, true, &rq);
-    if (rq.set == 0 && !r->defaults_broken && qb_diags_count(r->diags) == before)
+    read_keys(r, entry, true, &rq, &rules);
+    check_conflicts(r, entry, &rq, &rules);
+    if (rq.set == 0 && !qb_rules_ask(&rules) && !r->asked_elsewhere && !r->defaults_broken &&
+        qb_diags_count(r->diags) == before)
         qb_diag_add(
             r->diags, QB_M_NOTHING_TO_DO, entry->at, NULL,
             "nothing to do for this image: neither it nor \"defaults\" has a key that changes "
             "something");
-    if (!qb_vec_push(&r->requests, rq))
+    if (!qb_vec_push(&r->requests, rq) || !qb_vec_push(&r->rules, rules))
         qb_diag_memory(r->diags);
     else
         read_selection(r, entry);
@@ -169,15 +221,16 @@ void qb_entries_read(struct qb_reader *r, const struct qb_node *defaults_node,
                      const struct qb_node *images)
 {
     struct qb_request defaults = r->settings.request;
+    struct qb_rules rules = {.moves = NULL};
     size_t before = qb_diags_count(r->diags);
 
     if (defaults_node && qb_field_is(defaults_node, QB_NODE_MAPPING, "a mapping", r->diags))
-        read_keys(r, defaults_node, false, &defaults);
+        read_keys(r, defaults_node, false, &defaults, &rules);
     r->defaults_broken = qb_diags_count(r->diags) > before;
     if (!images || !qb_field_is(images, QB_NODE_SEQUENCE, "a list", r->diags))
         return;
     if (!images->first)
         qb_diag_add(r->diags, QB_M_NO_VALUE, images->at, NULL, "\"images\" is an empty list");
     for (const struct qb_node *entry = images->first; entry; entry = entry->next)
-        read_entry(r, entry, &defaults);
+        read_entry(r, entry, &defaults, &rules);
 }

@@ -2,9 +2,13 @@
 #ifndef QB_BATCH_ENTRIES_H
 #define QB_BATCH_ENTRIES_H
 
+#include "batch/rules.h"
 #include "batch/select.h"
 #include "batch/settings.h"
 #include "batch/yaml.h"
+
+/* What only an entry has: which files it means.  A list that ends with NULL. */
+extern const char *const qb_entry_names[];
 
 /* A manifest while it is read. */
 struct qb_reader {
@@ -13,7 +17,9 @@ struct qb_reader {
     struct qb_settings settings;
     struct qb_select select;
     bool defaults_broken; /* so that an entry with nothing to do may not be to blame */
-    QB_VEC(struct qb_request) requests; /* one for each entry; qb_pick.entry counts these */
+    bool asked_elsewhere; /* what is to be amended may stand on the command line */
+    QB_VEC(struct qb_request) requests; /* one for each entry; qb_pick.entry counts these, */
+    QB_VEC(struct qb_rules) rules;      /* and these */
 };
 
 /* Fills `requests` and `select`; the settings must have been read.  Either node may be NULL. */

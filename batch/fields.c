@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "batch/entries.h"
 #include "batch/keys.h"
 #include "batch/settings.h"
 #include "batch/text.h"
@@ -19,8 +20,12 @@ static const char *home_of(const char *name)
         return strcmp(setting->section, "policy") == 0 ? "under \"policy\"" : "under \"limits\"";
     if (qb_key_find(name))
         return "in an entry of \"images\" or under \"defaults\"";
-    if (strcmp(name, "path") == 0 || strcmp(name, "exclude") == 0)
-        return "in an entry of \"images\"";
+    for (size_t i = 0; qb_rule_names[i]; i++)
+        if (strcmp(name, qb_rule_names[i]) == 0)
+            return "in an entry of \"images\" or under \"defaults\"";
+    for (size_t i = 0; qb_entry_names[i]; i++)
+        if (strcmp(name, qb_entry_names[i]) == 0)
+            return "in an entry of \"images\"";
     for (const char *const *t = top; *t; t++) {
         if (strcmp(*t, name) == 0)
             return "at the top of the manifest";
@@ -41,6 +46,13 @@ int qb_field_unknown(const struct qb_node *value, const char *const *own, struct
                            key->text, home);
     return qb_diag_add(diags, QB_M_UNKNOWN_KEY, key->at, qb_text_nearest(key->text, own),
                        "unknown key \"%.*s\"", QUOTED_MAX, key->text);
+}
+
+int qb_field_not_of(const struct qb_node *value, const char *const *own, struct qb_diags *diags)
+{
+    return qb_diag_add(diags, QB_M_UNKNOWN_KEY, value->key->at,
+                       qb_text_nearest(value->key->text, own), "unknown key \"%.*s\"", QUOTED_MAX,
+                       value->key->text);
 }
 
 const char *qb_field_text(const struct qb_node *value, struct qb_diags *diags)

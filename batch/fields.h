@@ -12,6 +12,9 @@ enum { QB_FIELDS_MAX = 64 }; /* names of one section */
  * section's names, a list that ends with NULL. */
 int qb_field_unknown(const struct qb_node *value, const char *const *own, struct qb_diags *diags);
 
+/* The same for a mapping whose names are used nowhere else. */
+int qb_field_not_of(const struct qb_node *value, const char *const *own, struct qb_diags *diags);
+
 /* The text of a scalar that has one, else NULL after a complaint. */
 const char *qb_field_text(const struct qb_node *value, struct qb_diags *diags);
 

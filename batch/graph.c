@@ -6,7 +6,7 @@
 #include "base/num.h"
 #include "base/own.h"
 #include "base/vec.h"
-#include "qcow2/image.h"
+#include "qcow2/chain.h"
 
 enum { CHAIN_MAX = 256 }; /* a longer backing chain is taken for a loop */
 
@@ -151,26 +151,13 @@ static size_t job_of(const struct qb_graph *g, struct id id)
     return QB_NO_JOB;
 }
 
-/* The path behind a backing name of the image at `of`, or NULL for none and for what is no local
- * file ("nbd://...", "json:..."): a colon before the first slash names a protocol. */
+/* The path behind a backing name of the image at `of`; NULL for none and for no local file. */
 static char *resolve(const char *of, const char *name)
 {
-    const char *slash = strrchr(of, '/');
-    char *path;
+    char *path = NULL;
 
-    if (strncmp(name, "file:", 5) == 0)
-        name += 5;
-    else if (memchr(name, ':', strcspn(name, "/")))
+    if (!*name || qb_chain_resolve(of, name, &path, NULL) < 0)
         return NULL;
-    if (name[0] == '\0')
-        return NULL;
-    if (name[0] == '/' || !slash)
-        return strdup(name);
-    path = malloc((size_t)(slash - of) + strlen(name) + 2);
-    if (path) {
-        memcpy(path, of, (size_t)(slash - of) + 1);
-        strcpy(path + (slash - of) + 1, name);
-    }
     return path;
 }
 
@@ -237,9 +224,9 @@ static int follow_name(struct qb_graph *g, size_t job, const char *name, struct 
     return path ? follow(g, job, path, need) : 0;
 }
 
-int qb_graph_need(struct qb_graph *g, size_t job, const struct qb_info *info, struct qb_need *need)
+int qb_graph_need(struct qb_graph *g, size_t job, const struct qb_request *rq,
+                  const struct qb_info *info, struct qb_need *need)
 {
-    const struct qb_request *rq = &g->batch->jobs[job].request;
     bool replaced = rq->set & QB_KEY_BACKING_FILE;
     const char *after = replaced ? rq->backing_file : info->backing_file;
 

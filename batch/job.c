@@ -1,6 +1,9 @@
 #include "batch/job.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "batch/moves.h"
 
 enum { LOCK_TIMEOUT_SECONDS = 60 };
 #define MEMORY_BYTES (UINT64_C(512) << 20)
@@ -22,9 +25,12 @@ void qb_batch_free(struct qb_batch *batch)
     for (size_t i = 0; i < batch->n_jobs; i++)
         free(batch->jobs[i].path);
     free(batch->jobs);
-    qb_vec_each (s, &batch->strings)
-        free(*s);
-    qb_vec_free(&batch->strings);
+    qb_vec_each (block, &batch->blocks)
+        free(*block);
+    qb_vec_free(&batch->blocks);
+    qb_vec_each (moves, &batch->moves)
+        qb_moves_free(*moves);
+    qb_vec_free(&batch->moves);
     free(batch->name);
     free(batch->manifest_path);
     free(batch->folder);
@@ -38,17 +44,33 @@ void qb_request_init(struct qb_request *request)
         .verify = QB_VERIFY_METADATA, .memory_limit = MEMORY_BYTES, .punch_min = PUNCH_MIN_BYTES};
 }
 
+void *qb_batch_block(struct qb_batch *batch, size_t size)
+{
+    char *block = calloc(1, size);
+
+    if (block && qb_vec_push(&batch->blocks, block))
+        return block;
+    free(block);
+    return NULL;
+}
+
 const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len)
 {
-    char *copy = malloc(len + 1);
+    char *copy = qb_batch_block(batch, len + 1);
 
-    if (!copy || !qb_vec_push(&batch->strings, copy)) {
-        free(copy);
-        return NULL;
-    }
-    memcpy(copy, text, len);
-    copy[len] = '\0';
+    if (copy)
+        memcpy(copy, text, len);
     return copy;
+}
+
+struct qb_moves *qb_batch_new_moves(struct qb_batch *batch)
+{
+    struct qb_moves *moves = qb_moves_new();
+
+    if (moves && qb_vec_push(&batch->moves, moves))
+        return moves;
+    qb_moves_free(moves);
+    return NULL;
 }
 
 bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,

@@ -1,8 +1,8 @@
 /* What a manifest, or a command line, comes down to: a list of jobs and how to run them.
  *
  * manifest.c and options.c make it, run.c runs it, report.c tells of it.  The batch owns all its
- * strings: each job its path, and `strings` those of the requests, where jobs that come from one
- * entry of the manifest share them. */
+ * memory: each job its path, and `blocks` the texts of the requests and the rules, where jobs that
+ * come from one entry of the manifest share them. */
 #ifndef QB_BATCH_JOB_H
 #define QB_BATCH_JOB_H
 
@@ -14,10 +14,10 @@
 enum qb_on_error { QB_ON_ERROR_CONTINUE, QB_ON_ERROR_STOP };
 enum qb_on_locked { QB_ON_LOCKED_SKIP, QB_ON_LOCKED_FAIL, QB_ON_LOCKED_WAIT };
 
-/* `policy:` of the manifest.  on_dirty, allow_shrink, drop_bitmaps and verify stand in each job's
- * request. */
 enum qb_backup { QB_BACKUP_NONE, QB_BACKUP_REFLINK };
 
+/* `policy:` of the manifest.  on_dirty, allow_shrink, drop_bitmaps and verify stand in each job's
+ * request. */
 struct qb_policy {
     enum qb_on_error on_error;
     enum qb_on_locked on_locked;
@@ -34,6 +34,9 @@ struct qb_limits {
     double timeout_seconds; /* for each image */
 };
 
+struct qb_rules;
+struct qb_moves;
+
 struct qb_job {
     char *path;      /* as it will be opened; absolute, or relative to the current folder */
     unsigned line;   /* of the manifest, 0 on the command line */
@@ -43,7 +46,8 @@ struct qb_job {
     uint64_t abandoned_from; /* an interrupted run appended behind this byte; 0: none did */
     dev_t dev; /* what the path led to when the manifest was read; ino 0: nobody looked */
     ino_t ino;
-    struct qb_request request; /* its strings are owned by the batch */
+    struct qb_request request;    /* its strings are owned by the batch */
+    const struct qb_rules *rules; /* see rules.h; NULL: none; owned by the batch */
 };
 
 struct qb_batch {
@@ -58,7 +62,8 @@ struct qb_batch {
     struct qb_limits limits;
     struct qb_job *jobs;
     size_t n_jobs, cap_jobs;
-    QB_VEC(char *) strings;
+    QB_VEC(char *) blocks; /* of memory: strings, rules */
+    QB_VEC(struct qb_moves *) moves;
 };
 
 /* Empty, with the policy and the limits that hold when nobody says otherwise. */
@@ -67,6 +72,12 @@ void qb_batch_free(struct qb_batch *batch); /* everything in it; not the struct 
 
 /* Asks for nothing, with the defaults of everything that shapes a plan. */
 void qb_request_init(struct qb_request *request);
+
+/* Zeroed memory that lives as long as the batch; NULL when there is none. */
+void *qb_batch_block(struct qb_batch *batch, size_t size);
+
+/* Rewrites of backing names (moves.h) that live as long as the batch. */
+struct qb_moves *qb_batch_new_moves(struct qb_batch *batch);
 
 /* A copy of `len` bytes and a NUL that lives as long as the batch; NULL when memory is short. */
 const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len);

@@ -93,15 +93,37 @@ static void read_top(struct qb_reader *r, const struct qb_node *root)
     qb_select_check_distinct(&r->select);
 }
 
+/* Rules that are the batch's: one copy for all the images of an entry.  *out is NULL for none. */
+static int keep_rules(struct qb_reader *r, size_t entry, const struct qb_rules **out)
+{
+    struct qb_rules *kept;
+
+    *out = NULL;
+    if (qb_rules_are_none(&r->rules.items[entry]))
+        return 0;
+    kept = qb_batch_block(r->batch, sizeof(*kept));
+    if (!kept)
+        return qb_diag_memory(r->diags);
+    *kept = r->rules.items[entry];
+    *out = kept;
+    return 0;
+}
+
 static int make_jobs(struct qb_reader *r)
 {
+    const struct qb_rules *rules = NULL;
+    size_t entry = SIZE_MAX;
+
     r->batch->policy = r->settings.policy;
     r->batch->limits = r->settings.limits;
     qb_vec_each (pick, &r->select.picks) {
+        if (pick->entry != entry && keep_rules(r, entry = pick->entry, &rules) < 0)
+            return -1;
         if (!qb_batch_add(r->batch, pick->path, pick->at.line, &r->requests.items[pick->entry]))
             return qb_diag_memory(r->diags);
         r->batch->jobs[r->batch->n_jobs - 1].dev = pick->dev;
         r->batch->jobs[r->batch->n_jobs - 1].ino = pick->ino;
+        r->batch->jobs[r->batch->n_jobs - 1].rules = rules;
     }
     return 0;
 }
@@ -115,6 +137,7 @@ static int read_manifest(struct qb_reader *r, const char *path)
 
     if (rc == 0)
         rc = qb_select_init(&r->select, is_stdin ? NULL : path, r->diags);
+    r->select.stdin_taken = is_stdin;
     if (rc == 0) {
         read_top(r, yaml.root);
         rc = qb_diags_count(r->diags) ? -1 : make_jobs(r);
@@ -129,9 +152,10 @@ static int read_manifest(struct qb_reader *r, const char *path)
     return rc;
 }
 
-int qb_manifest_load(const char *path, struct qb_batch *out, struct qb_diags *diags)
+int qb_manifest_load(const char *path, bool asked_elsewhere, struct qb_batch *out,
+                     struct qb_diags *diags)
 {
-    struct qb_reader r = {.diags = diags, .batch = out};
+    struct qb_reader r = {.diags = diags, .batch = out, .asked_elsewhere = asked_elsewhere};
     int rc;
 
     qb_batch_init(out);
@@ -144,6 +168,7 @@ int qb_manifest_load(const char *path, struct qb_batch *out, struct qb_diags *di
     qb_request_init(&r.settings.request);
     rc = read_manifest(&r, path);
     qb_vec_free(&r.requests);
+    qb_vec_free(&r.rules);
     if (rc < 0) {
         qb_batch_free(out);
         qb_batch_init(out);

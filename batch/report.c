@@ -26,6 +26,7 @@ void qb_summary_add(struct qb_summary *sum, const struct qb_result *result)
 {
     sum->images++;
     sum->by_status[result->status]++;
+    sum->not_meant += result->err.code == QB_E_WHEN;
     sum->mistrusted += result->err.code == QB_E_VERIFY;
     sum->io.read_bytes += result->io.read_bytes;
     sum->io.write_bytes += result->io.write_bytes;
@@ -43,7 +44,7 @@ int qb_summary_exit_code(const struct qb_summary *sum, bool detailed)
         return QB_EXIT_INTERRUPTED;
     if (sum->by_status[QB_STATUS_FAILED])
         return 1;
-    if (sum->by_status[QB_STATUS_SKIPPED])
+    if (sum->by_status[QB_STATUS_SKIPPED] > sum->not_meant)
         return 3;
     return detailed && sum->by_status[QB_STATUS_WOULD_CHANGE] ? 4 : 0;
 }

@@ -149,6 +149,73 @@ static int add_pattern(struct qb_select *select, const char *pattern, struct qb_
     return 0;
 }
 
+/* ---- lists ----------------------------------------------------------------------------------- */
+
+static FILE *open_list(struct qb_select *select, const char *name, struct qb_place at)
+{
+    QB_AUTO(qb_buf) char *path = NULL;
+    FILE *f;
+
+    if (strcmp(name, "-") == 0 && select->stdin_taken) {
+        qb_diag_add(select->diags, QB_M_BAD_VALUE, at, NULL,
+                    "standard input has been read already");
+        return NULL;
+    }
+    if (strcmp(name, "-") == 0) {
+        select->stdin_taken = true;
+        return stdin;
+    }
+    path = join(select->folder, name);
+    f = path ? fopen(path, "re") : NULL;
+    if (!f)
+        qb_diag_add(select->diags, QB_M_FILE, at, NULL, "cannot read the list \"%s\": %s", name,
+                    strerror(errno));
+    return f;
+}
+
+static int add_line(struct qb_select *select, const char *line, struct qb_place at,
+                    struct filter *filter, size_t entry)
+{
+    char *path = join(select->folder, line);
+
+    if (path && leave_out(filter, path)) {
+        free(path);
+        return 0;
+    }
+    return pick(select, path, at, entry);
+}
+
+int qb_select_add_list(struct qb_select *select, const char *name, char end, struct qb_place at,
+                       const struct qb_excludes *excludes, size_t entry)
+{
+    struct filter filter = {select, excludes, 0};
+    FILE *f = open_list(select, name, at);
+    QB_AUTO(qb_buf) char *line = NULL;
+    size_t room = 0, lines = 0, picked = select->picks.n;
+    ssize_t len;
+    int r = f ? 0 : -1;
+
+    while (r == 0 && (len = getdelim(&line, &room, end, f)) > 0) {
+        lines++;
+        if (line[len - 1] == end)
+            line[--len] = '\0';
+        if (strlen(line) != (size_t)len)
+            r = qb_diag_add(select->diags, QB_M_BAD_VALUE, at, NULL,
+                            "%s:%zu: a NUL in a path (is this a list for from_file0?)", name,
+                            lines);
+        else if (len > 0 && !(end == '\n' && line[0] == '#'))
+            r = add_line(select, line, at, &filter, entry);
+    }
+    if (f && f != stdin)
+        fclose(f);
+    if (r == 0 && select->picks.n == picked)
+        r = qb_diag_add(select->diags, QB_M_NO_MATCH, at, NULL, "the list \"%s\" names no image",
+                        name);
+    return r;
+}
+
+/* ---- paths and patterns ---------------------------------------------------------------------- */
+
 int qb_select_add(struct qb_select *select, const char *text, struct qb_place at,
                   const struct qb_excludes *excludes, size_t entry)
 {

@@ -19,6 +19,7 @@ struct qb_select {
     char *folder; /* that relative paths begin in; "" is the current one */
     char *full;   /* the same from the root on */
     struct qb_diags *diags;
+    bool stdin_taken; /* by the manifest itself, or by a list */
     QB_VEC(struct qb_pick) picks;
 };
 
@@ -37,6 +38,13 @@ void qb_select_free(struct qb_select *select);
  * a file, unless it is excluded; a pattern without any match is a mistake. */
 int qb_select_add(struct qb_select *select, const char *text, struct qb_place at,
                   const struct qb_excludes *excludes, size_t entry);
+
+/* Picks each path that a list names: text with `end` ('\n' or '\0') behind each path, in the file
+ * `name`, "-" being standard input.  They are paths, not patterns; with '\n' lines that are empty
+ * or begin with # name none.  Relative ones, and that of the list, begin in the manifest's folder.
+ * What the entry excludes is left out. */
+int qb_select_add_list(struct qb_select *select, const char *name, char end, struct qb_place at,
+                       const struct qb_excludes *excludes, size_t entry);
 
 /* Every file that is picked twice, under whatever name, is a mistake.  -1 when there is one. */
 int qb_select_check_distinct(struct qb_select *select);

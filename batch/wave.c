@@ -11,6 +11,7 @@
 #include "base/own.h"
 #include "batch/backup.h"
 #include "batch/lanes.h"
+#include "batch/meant.h"
 
 enum { FETCHED_AT_ONCE = 64, HEADER_PAGE = 4096 };
 
@@ -138,7 +139,13 @@ static void find_filesystem(void *arg, struct qb_io *io, size_t i)
 
 static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
-    step(w, s, qb_amend_read_header(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_OPENED);
+    const struct qb_job *job = &w->batch->jobs[s->job];
+    bool goes_on = qb_amend_read_header(s->amend, io) == 0;
+
+    s->rq = job->request;
+    if (goes_on && job->rules)
+        goes_on = qb_meant_begins(job, io, s->amend, &s->rq, &s->name);
+    step(w, s, goes_on ? QB_STEP_OPENED : QB_STEP_OVER);
 }
 
 static void open_one(void *arg, struct qb_io *io, size_t i)
@@ -200,17 +207,16 @@ static void put_off(struct qb_wave *w, struct qb_slot *s, enum qb_step why)
 {
     qb_amend_close(s->amend);
     s->amend = NULL;
+    free(qb_take(&s->name));
     step(w, s, why);
 }
 
 /* Only a downgrade needs the backing file without needing all that lies below it. */
 static void lend(struct qb_wave *w, struct qb_slot *s, const struct qb_info *info)
 {
-    const struct qb_job *job = &w->batch->jobs[s->job];
-
-    if (!(job->request.set & QB_KEY_COMPAT) || job->request.compat >= info->version)
+    if (!(s->rq.set & QB_KEY_COMPAT) || s->rq.compat >= info->version)
         return;
-    s->loan = qb_lend(w->lender, qb_sched_io(w->sched), job->path, info);
+    s->loan = qb_lend(w->lender, qb_sched_io(w->sched), w->batch->jobs[s->job].path, info);
     qb_amend_lend(s->amend, qb_loan_chain(s->loan));
 }
 
@@ -219,7 +225,7 @@ static void order_one(struct qb_wave *w, struct qb_slot *s)
     struct qb_result *r = qb_amend_result(s->amend);
     struct qb_need *need = &s->need;
 
-    if (qb_graph_need(w->graph, s->job, &r->before, need) < 0) {
+    if (qb_graph_need(w->graph, s->job, &s->rq, &r->before, need) < 0) {
         qb_fail_memory(&r->err);
     } else if (need->loop) {
         qb_fail(&r->err, QB_E_BACKING_LOOP, QB_NOWHERE,
@@ -289,8 +295,11 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
         return;
     }
     qb_io_set_stop(io, is_to_stop, &phase);
-    qb_amend_plan(s->amend, io, &w->batch->jobs[s->job].request);
+    qb_amend_plan(s->amend, io, &s->rq);
     end_long(w, s, io, &phase);
+    if (qb_amend_result(s->amend)->status == QB_STATUS_WOULD_CHANGE ||
+        qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED)
+        qb_meant_ends(&w->batch->jobs[s->job], s->amend, false);
     if (qb_amend_result(s->amend)->status != QB_STATUS_WOULD_CHANGE) {
         give_back_tail(w, s, io);
         step(w, s, QB_STEP_OVER);
@@ -391,6 +400,7 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
         if (qb_amend_flipped(s->amend, s->sync_errno) == 0 && qb_amend_verify(s->amend, io) == 0) {
             qb_amend_settle(s->amend, io);
             give_back_tail(w, s, io);
+            qb_meant_ends(&w->batch->jobs[s->job], s->amend, true);
         }
         step(w, s, QB_STEP_OVER);
     }
@@ -545,6 +555,6 @@ void qb_wave_drop(struct qb_wave *w, struct qb_slot *s)
     qb_amend_close(s->amend);
     s->amend = NULL;
     qb_loan_end(qb_take(&s->loan));
-    free(s->steps);
-    s->steps = NULL;
+    free(qb_take(&s->steps));
+    free(qb_take(&s->name));
 }

@@ -35,6 +35,8 @@ struct qb_slot {
     struct qb_amend *amend; /* NULL while it waits and when memory was short */
     char *steps;            /* the plan in words, when asked for */
     struct qb_need need;    /* with QB_STEP_AFTER */
+    struct qb_request rq;   /* the job's, and what its rules make of the image's header */
+    char *name;             /* owned: a name in it, or NULL */
     struct qb_loan *loan;   /* its backing file; may be NULL */
     dev_t dev;              /* of the file system; only with a limit for each of them */
     double busy_seconds;    /* spent on this image, not on its neighbours */

@@ -40,6 +40,8 @@ enum qb_code {
     QB_E_CANCELLED,
     QB_E_MEMORY,
     QB_E_INTERNAL,
+    QB_E_WHEN,        /* `when` of a manifest leaves it out */
+    QB_E_EXPECTATION, /* `expect` or `after` of a manifest does not hold */
     QB_E_COUNT
 };
 

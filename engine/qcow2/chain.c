@@ -36,8 +36,7 @@ uint64_t qb_chain_size(const struct qb_chain *chain)
     return chain->links[0].size;
 }
 
-/* A backing name is a path relative to the folder of the image that names it, or absolute. */
-static int resolve(const char *image_path, const char *name, char **out, struct qb_err *err)
+int qb_chain_resolve(const char *image_path, const char *name, char **out, struct qb_err *err)
 {
     const char *slash = strrchr(image_path, '/');
     const char *colon = strchr(name, ':');
@@ -64,8 +63,8 @@ bool qb_chain_names(const char *image_path, const char *name, const struct qb_fi
     QB_AUTO(qb_buf) char *path = NULL;
     struct stat st;
 
-    return self->fd >= 0 && resolve(image_path, name, &path, NULL) == 0 && stat(path, &st) == 0 &&
-           st.st_dev == self->dev && st.st_ino == self->ino;
+    return self->fd >= 0 && qb_chain_resolve(image_path, name, &path, NULL) == 0 &&
+           stat(path, &st) == 0 && st.st_dev == self->dev && st.st_ino == self->ino;
 }
 
 static int link_format(struct qb_io *io, struct qb_link *l, const char *fmt, struct qb_err *err)
@@ -163,7 +162,7 @@ int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file
     while (r == 0 && name[0]) {
         QB_AUTO(qb_buf) char *path = NULL;
 
-        r = resolve(image_path, name, &path, err);
+        r = qb_chain_resolve(image_path, name, &path, err);
         if (r == 0)
             r = push_link(io, &chain, path, fmt, err);
         if (r == 0)

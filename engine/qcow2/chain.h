@@ -25,6 +25,11 @@ void qb_chain_close(struct qb_chain *chain);
 /* Whether the name `name`, in the image at `image_path`, leads to the open file `self`. */
 bool qb_chain_names(const char *image_path, const char *name, const struct qb_file *self);
 
+/* The path, malloc'ed, that a backing name stands for: relative to the folder of the image that names
+ * it, or absolute.  QB_E_UNSUPPORTED for what is no local file ("nbd://...", "json:..."): a colon
+ * before the first slash names a protocol, of which only "file:" is known. */
+int qb_chain_resolve(const char *image_path, const char *name, char **out, struct qb_err *err);
+
 /* Virtual size of the nearest backing file, bytes. */
 uint64_t qb_chain_size(const struct qb_chain *chain);
 

@@ -1,0 +1,42 @@
+/* What an entry of the manifest says beside the amend keys: for which images it is meant, what must
+ * hold before and afterwards, how backing names are rewritten, and its tags. */
+#ifndef QB_BATCH_RULES_H
+#define QB_BATCH_RULES_H
+
+#include "batch/conditions.h"
+#include "batch/moves.h"
+#include "batch/yaml.h"
+
+struct qb_batch;
+
+struct qb_rules {
+    struct qb_conditions when, expect, after;
+    const struct qb_moves
+        *moves;              /* NULL: backing names stay; owned by the batch, as the tags are */
+    const char *const *tags; /* a list that ends with NULL; NULL: none */
+};
+
+/* The names of the keys that qb_rules_read knows, a list that ends with NULL. */
+extern const char *const qb_rule_names[];
+
+/* Reads one key of an entry, or of `defaults`, into *rules, where it takes the place of what stood
+ * there.  false: the key is none of these.  Mistakes go to *diags. */
+bool qb_rules_read(const struct qb_node *value, struct qb_batch *batch, struct qb_rules *rules,
+                   struct qb_diags *diags);
+
+/* Whether something is asked of the image by them alone. */
+static inline bool qb_rules_ask(const struct qb_rules *rules)
+{
+    return rules->moves || rules->after.set;
+}
+
+static inline bool qb_rules_are_none(const struct qb_rules *rules)
+{
+    return !rules->when.set && !rules->expect.set && !rules->after.set && !rules->moves &&
+           !rules->tags;
+}
+
+/* A fingerprint of what shapes an amend, for the journal. */
+uint32_t qb_rules_print(const struct qb_rules *rules, uint32_t sum);
+
+#endif

@@ -1,0 +1,80 @@
+#include "qcow2/probe.h"
+
+#include <string.h>
+
+#include "base/num.h"
+#include "qcow2/disk.h"
+#include "qcow2/image.h"
+
+struct magic {
+    const char *format;
+    unsigned at;
+    const char *bytes;
+    unsigned len;
+};
+
+#define MAGIC(format, at, bytes)                                                                   \
+    {                                                                                              \
+        format, at, bytes, sizeof(bytes) - 1                                                       \
+    }
+static const struct magic others[] = {
+    MAGIC("qed", 0, "QED\0"),
+    MAGIC("vmdk", 0, "KDMV"),
+    MAGIC("vmdk", 0, "COWD"),
+    MAGIC("vmdk", 0, "# Disk DescriptorFile"),
+    MAGIC("vhdx", 0, "vhdxfile"),
+    MAGIC("vpc", 0, "conectix"),
+    MAGIC("vdi", 64, "\x7f\x10\xda\xbe"),
+    MAGIC("luks", 0, "LUKS\xba\xbe"),
+    MAGIC("parallels", 0, "WithoutFreeSpace"),
+    MAGIC("parallels", 0, "WithouFreSpacExt"),
+    MAGIC("bochs", 0, "Bochs Virtual HD Image"),
+    MAGIC("cloop", 0, "#!/bin/sh\n#V2.0 Format\nmodprobe cloop"),
+    MAGIC("dmg", 0, "koly"),
+};
+
+static int is_qcow2(struct qb_io *io, struct qb_file *file, struct qb_err *err)
+{
+    struct qb_err why;
+    struct qb_image img;
+
+    if (qb_image_open(io, file, &img, &why) < 0)
+        return qb_fail(err, QB_E_REFUSED, why.offset,
+                       "%.200s begins like a qcow2 image and is none that can be read: %.200s",
+                       file->path, why.text);
+    qb_image_close(&img);
+    return 0;
+}
+
+static int look(struct qb_io *io, struct qb_file *file, const char **fmt, struct qb_err *err)
+{
+    static const char qcow2[] = {'Q', 'F', 'I', (char)0xfb};
+    uint8_t head[QB_SECTOR] = {0};
+
+    if (qb_io_read(io, file, 0, head, QB_MIN(file->size, (uint64_t)QB_SECTOR), "its beginning",
+                   err) < 0)
+        return -1;
+    if (memcmp(head, qcow2, sizeof(qcow2)) == 0) {
+        *fmt = "qcow2";
+        return is_qcow2(io, file, err);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (memcmp(head + others[i].at, others[i].bytes, others[i].len) == 0)
+            return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                           "%.200s looks like format %s; say what it is by backing_fmt", file->path,
+                           others[i].format);
+    *fmt = "raw";
+    return 0;
+}
+
+int qb_probe_format(struct qb_io *io, const char *path, const char **fmt, struct qb_err *err)
+{
+    struct qb_file file;
+    int r;
+
+    if (qb_file_open(path, false, &file, err) < 0)
+        return -1;
+    r = look(io, &file, fmt, err);
+    qb_file_close(&file);
+    return r;
+}

@@ -1,0 +1,14 @@
+/* What an image file is, for one that nobody recorded the format of. */
+#ifndef QB_QCOW2_PROBE_H
+#define QB_QCOW2_PROBE_H
+
+#include "io/io.h"
+
+/* The format of the file at `path`: "qcow2" where it begins with a qcow2 header that can be read,
+ * "raw" where it begins like no image format that is known.  What looks like another format is
+ * QB_E_REFUSED: a raw disk on which a guest wrote such bytes and an image of that format look the
+ * same, and calling one the other would hand the guest's bytes to the host as metadata.  Reads the
+ * file's beginning, without locks: a header is whole at every moment. */
+int qb_probe_format(struct qb_io *io, const char *path, const char **fmt, struct qb_err *err);
+
+#endif
