@@ -1,0 +1,194 @@
+/* The first phase of a wave: open and lock, read headers, find the order, plan.  Writes nothing but
+ * what an interrupted run left behind an image's end. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "batch/meant.h"
+#include "batch/wave_slot.h"
+
+enum { FETCHED_AT_ONCE = 64, HEADER_PAGE = 4096 };
+
+static void find_filesystem(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct stat st;
+
+    (void)io;
+    if (stat(w->batch->jobs[w->slots[i].job].path, &st) == 0)
+        w->slots[i].dev = st.st_dev;
+}
+
+static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    const struct qb_job *job = &w->batch->jobs[s->job];
+    bool goes_on = qb_amend_read_header(s->amend, io) == 0;
+
+    s->rq = job->request;
+    if (goes_on && job->rules)
+        goes_on = qb_meant_begins(job, io, s->amend, &s->rq, &s->name);
+    qb_slot_step(w, s, goes_on ? QB_STEP_OPENED : QB_STEP_OVER);
+}
+
+static void open_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    double from = qb_wave_now();
+
+    if (qb_wave_stopped(w))
+        return;
+    s->amend = qb_amend_new(w->batch->jobs[s->job].path);
+    if (!s->amend || qb_amend_open_file(s->amend, w->options->dry_run) < 0)
+        qb_slot_step(w, s, QB_STEP_OVER);
+    else if (qb_file_is_cached(qb_amend_file(s->amend)))
+        read_header(w, s, io);
+    else
+        qb_slot_step(w, s, QB_STEP_COLD);
+    s->busy_seconds += qb_wave_now() - from;
+}
+
+/* Headers that are not in memory: a worker reads many at once, so that the disk has work in all its
+ * queues.  What it reads here is only to be at hand for read_header. */
+static void fetch_some(void *arg, struct qb_io *io, size_t share)
+{
+    struct qb_wave *w = arg;
+    struct qb_req reqs[FETCHED_AT_ONCE];
+    QB_AUTO(qb_buf) char *pages = malloc(sizeof(reqs) / sizeof(reqs[0]) * HEADER_PAGE);
+    size_t first = share * FETCHED_AT_ONCE, end = QB_MIN(first + FETCHED_AT_ONCE, w->n), n = 0;
+
+    for (size_t i = first; pages && i < end; i++) {
+        struct qb_file *file =
+            w->slots[i].step == QB_STEP_COLD ? qb_amend_file(w->slots[i].amend) : NULL;
+
+        if (!file)
+            continue;
+        reqs[n] = (struct qb_req){.file = file,
+                                  .op = QB_OP_READ,
+                                  .len = QB_MIN(file->size, (uint64_t)HEADER_PAGE),
+                                  .buf = pages + n * HEADER_PAGE};
+        n++;
+    }
+    qb_io_run(io, reqs, n);
+    for (size_t i = first; i < end; i++)
+        if (w->slots[i].step == QB_STEP_COLD)
+            read_header(w, &w->slots[i], io);
+}
+
+static void fetch_cold(struct qb_wave *w)
+{
+    size_t cold = 0;
+
+    for (size_t i = 0; i < w->n; i++)
+        cold += w->slots[i].step == QB_STEP_COLD;
+    if (cold > 0)
+        qb_sched_each(w->sched, qb_div_up(w->n, FETCHED_AT_ONCE), fetch_some, w);
+}
+
+static void put_off(struct qb_wave *w, struct qb_slot *s, enum qb_step why)
+{
+    qb_amend_close(s->amend);
+    s->amend = NULL;
+    free(qb_take(&s->name));
+    qb_slot_step(w, s, why);
+}
+
+/* Only a downgrade needs the backing file without needing all that lies below it. */
+static void lend(struct qb_wave *w, struct qb_slot *s, const struct qb_info *info)
+{
+    if (!(s->rq.set & QB_KEY_COMPAT) || s->rq.compat >= info->version)
+        return;
+    s->loan = qb_lend(w->lender, qb_sched_io(w->sched), w->batch->jobs[s->job].path, info);
+    qb_amend_lend(s->amend, qb_loan_chain(s->loan));
+}
+
+static void order_one(struct qb_wave *w, struct qb_slot *s)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+    struct qb_need *need = &s->need;
+
+    if (qb_graph_need(w->graph, s->job, &s->rq, &r->before, need) < 0) {
+        qb_fail_memory(&r->err);
+    } else if (need->loop) {
+        qb_fail(&r->err, QB_E_BACKING_LOOP, QB_NOWHERE,
+                "the backing chain of the image comes back to itself");
+    } else {
+        if (need->job != QB_NO_JOB && (need->must || !qb_queue_is_alone(w->queue, s->job)))
+            put_off(w, s, QB_STEP_AFTER);
+        else
+            lend(w, s, &r->before);
+        return;
+    }
+    r->status = QB_STATUS_FAILED;
+    qb_slot_step(w, s, QB_STEP_OVER);
+}
+
+static void add_line(void *arg, const char *text)
+{
+    fprintf(arg, "%s\n", text);
+}
+
+static char *describe(const struct qb_amend *a)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+
+    if (f) {
+        qb_amend_describe(a, add_line, f);
+        fclose(f);
+    }
+    return text;
+}
+
+/* An image is planned whatever it takes where no other one is, so that the run gets somewhere. */
+static bool has_room(const struct qb_wave *w)
+{
+    uint64_t held = atomic_load(w->memory);
+
+    return held == 0 || held < w->memory_limit;
+}
+
+static void plan_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    struct qb_long_phase phase = qb_slot_begin_long(w, s);
+
+    if (s->step != QB_STEP_OPENED || qb_slot_leave(w, s, io))
+        return;
+    if (!has_room(w)) {
+        put_off(w, s, QB_STEP_NO_ROOM);
+        return;
+    }
+    qb_io_set_stop(io, qb_slot_is_to_stop, &phase);
+    qb_amend_plan(s->amend, io, &s->rq);
+    qb_slot_end_long(w, s, io, &phase);
+    if (qb_amend_result(s->amend)->status == QB_STATUS_WOULD_CHANGE ||
+        qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED)
+        qb_meant_ends(&w->batch->jobs[s->job], s->amend, false);
+    if (qb_amend_result(s->amend)->status != QB_STATUS_WOULD_CHANGE) {
+        qb_slot_give_back_tail(w, s, io);
+        qb_slot_step(w, s, QB_STEP_OVER);
+        return;
+    }
+    s->memory = qb_amend_memory(s->amend);
+    atomic_fetch_add(w->memory, s->memory);
+    if (w->options->describe)
+        s->steps = describe(s->amend);
+    qb_slot_step(w, s, w->options->dry_run ? QB_STEP_OVER : QB_STEP_PLANNED);
+}
+
+void qb_wave_prepare(struct qb_wave *w)
+{
+    if (w->batch->limits.jobs_per_filesystem && w->n > 0)
+        qb_sched_each(w->sched, w->n, find_filesystem, w);
+    qb_wave_each(w, open_one);
+    fetch_cold(w);
+    for (size_t i = 0; i < w->n; i++)
+        if (w->slots[i].step == QB_STEP_OPENED)
+            order_one(w, &w->slots[i]);
+    qb_wave_each(w, plan_one);
+}

@@ -1,0 +1,128 @@
+#include "batch/wave_slot.h"
+
+#include <time.h>
+
+#include "amend/tail.h"
+#include "batch/lanes.h"
+
+double qb_wave_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+bool qb_wave_stopped(const struct qb_wave *w)
+{
+    return w->options->stopped && w->options->stopped();
+}
+
+/* The meter: an image that ends early has all its units at once, one put off gives them back. */
+static void count(struct qb_wave *w, struct qb_slot *s, unsigned units)
+{
+    if (w->meter && units != s->units)
+        atomic_fetch_add(&w->meter->units, (size_t)units - s->units);
+    s->units = units;
+}
+
+void qb_slot_step(struct qb_wave *w, struct qb_slot *s, enum qb_step to)
+{
+    static const unsigned units[] = {
+        [QB_STEP_PLANNED] = 1,     [QB_STEP_APPENDED] = 2,
+        [QB_STEP_FLIPPED] = 3,     [QB_STEP_SYNCED] = 3,
+        [QB_STEP_OVER] = QB_UNITS, [QB_STEP_AFTER] = 0, /* the greatest: the table ends here */
+    };
+
+    s->step = to;
+    count(w, s, units[to]);
+}
+
+/* Gives an image up before its flip. */
+static void cancel(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, enum qb_code why)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    qb_amend_cancel(s->amend, io, why);
+    if (why == QB_E_TIMEOUT) {
+        r->status = QB_STATUS_FAILED;
+        qb_fail(&r->err, why, QB_NOWHERE,
+                "gave up after %.1f s, nothing was changed (limits.timeout: %g s)", s->busy_seconds,
+                w->batch->limits.timeout_seconds);
+    }
+    qb_slot_step(w, s, QB_STEP_OVER);
+}
+
+/* Nothing may happen to this image that the journal does not know of beforehand. */
+static void cancel_unrecorded(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    qb_amend_cancel(s->amend, io, QB_E_CANCELLED);
+    r->status = QB_STATUS_FAILED;
+    qb_fail_sys(&r->err, s->record_errno, QB_NOWHERE,
+                "nothing was changed: the journal could not be written");
+    qb_slot_step(w, s, QB_STEP_OVER);
+}
+
+static bool is_overdue(const struct qb_wave *w, double busy_seconds)
+{
+    double limit = w->batch->limits.timeout_seconds;
+
+    return limit > 0 && busy_seconds > limit;
+}
+
+bool qb_slot_leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    if (s->record_errno)
+        cancel_unrecorded(w, s, io);
+    else if (qb_wave_stopped(w))
+        cancel(w, s, io, QB_E_CANCELLED);
+    else if (is_overdue(w, s->busy_seconds))
+        cancel(w, s, io, QB_E_TIMEOUT);
+    return s->step == QB_STEP_OVER;
+}
+
+bool qb_slot_is_to_stop(void *arg)
+{
+    const struct qb_long_phase *p = arg;
+
+    return qb_wave_stopped(p->wave) ||
+           (p->wave->batch->limits.timeout_seconds > 0 &&
+            is_overdue(p->wave, p->busy_before + qb_wave_now() - p->from));
+}
+
+struct qb_long_phase qb_slot_begin_long(const struct qb_wave *w, const struct qb_slot *s)
+{
+    return (struct qb_long_phase){w, s->busy_seconds, qb_wave_now()};
+}
+
+void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
+                      const struct qb_long_phase *p)
+{
+    const struct qb_result *r = qb_amend_result(s->amend);
+
+    qb_io_set_stop(io, NULL, NULL);
+    s->busy_seconds = p->busy_before + qb_wave_now() - p->from;
+    if (r->status == QB_STATUS_FAILED && r->err.code == QB_E_CANCELLED)
+        cancel(w, s, io, qb_wave_stopped(w) ? QB_E_CANCELLED : QB_E_TIMEOUT);
+}
+
+void qb_slot_give_back_tail(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    const struct qb_job *job = &w->batch->jobs[s->job];
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (job->abandoned_from == 0 || w->options->dry_run || qb_amend_facts(s->amend).rewrites ||
+        (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_UNCHANGED))
+        return;
+    r->tail_given_back = qb_tail_give_back(io, qb_amend_file(s->amend), job->abandoned_from,
+                                           job->request.memory_limit);
+    r->file_size_after = qb_amend_file(s->amend)->size;
+}
+
+void qb_wave_each(struct qb_wave *w, qb_sched_fn *fn)
+{
+    if (w->n > 0)
+        qb_lanes_each(w, fn);
+}

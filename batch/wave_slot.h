@@ -1,0 +1,35 @@
+/* What the phases of a wave do to one slot; for wave*.c only. */
+#ifndef QB_BATCH_WAVE_SLOT_H
+#define QB_BATCH_WAVE_SLOT_H
+
+#include "batch/wave.h"
+
+double qb_wave_now(void); /* seconds */
+bool qb_wave_stopped(const struct qb_wave *wave);
+
+/* One parallel loop over the slots. */
+void qb_wave_each(struct qb_wave *wave, qb_sched_fn *fn);
+
+/* Takes the slot to a step, and counts that into the meter. */
+void qb_slot_step(struct qb_wave *wave, struct qb_slot *slot, enum qb_step to);
+
+/* Whether this image is to be left as it is now, in which case it is given up and over: the run was
+ * told to stop, the image has had its time, or what the journal must say of it, it does not. */
+bool qb_slot_leave(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
+
+/* A phase of one image that may take long, and may be left in its middle: between the first two
+ * calls qb_io_set_stop with qb_slot_is_to_stop and the phase.  The slot is over where it was. */
+struct qb_long_phase {
+    const struct qb_wave *wave;
+    double busy_before, from; /* seconds */
+};
+struct qb_long_phase qb_slot_begin_long(const struct qb_wave *wave, const struct qb_slot *slot);
+void qb_slot_end_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io,
+                      const struct qb_long_phase *phase);
+bool qb_slot_is_to_stop(void *phase);
+
+/* What an interrupted run appended to this image.  An amend that appends has begun at the image's
+ * end, and so given it back already. */
+void qb_slot_give_back_tail(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
+
+#endif
