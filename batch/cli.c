@@ -194,24 +194,34 @@ static int take_jobs(struct qb_cli *cli, FILE *errors)
     return 0;
 }
 
-static int take_deadline(struct qb_cli *cli, FILE *errors)
+const struct qb_setting_row *qb_cli_setting_of(enum qb_option option)
 {
-    struct qb_why why;
+    static const struct {
+        enum qb_option option;
+        const char *section, *name;
+    } settings[] = {
+        {QB_OPTION_BACKUP, "policy", "backup"}, {QB_OPTION_DEADLINE, "limits", "deadline"},
+        {QB_OPTION_NICE, "limits", "nice"},     {QB_OPTION_IONICE, "limits", "ionice"},
+        {QB_OPTION_LOAD, "limits", "load"},
+    };
 
-    if (qb_scalar_seconds(optarg, &cli->deadline_seconds, &why) && cli->deadline_seconds > 0)
-        return 0;
-    return bad_argument(cli, QB_OPTION_DEADLINE, "seconds are expected, such as 90 or 0.5", errors);
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+        if (settings[i].option == option)
+            return qb_setting_find(settings[i].section, settings[i].name);
+    return NULL;
 }
 
-static int take_backup(struct qb_cli *cli, FILE *errors)
+static int check_setting(const struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
-    struct qb_settings settings = {.policy.backup = QB_BACKUP_NONE};
+    const struct qb_setting_row *row = qb_cli_setting_of(option);
+    struct qb_settings scratch = {.policy.backup = QB_BACKUP_NONE};
     struct qb_why why;
+    char text[300];
 
-    if (!qb_setting_find("policy", "backup")->set(optarg, &settings, &why))
-        return bad_argument(cli, QB_OPTION_BACKUP, "none or reflink is expected", errors);
-    cli->backup = settings.policy.backup;
-    return 0;
+    if (!row || row->set(optarg, &scratch, &why))
+        return 0;
+    snprintf(text, sizeof(text), "%s; %s is expected", why.text, row->values);
+    return bad_argument(cli, option, text, errors);
 }
 
 static int check_text(const struct qb_cli *cli, enum qb_option option, const char *what,
@@ -231,8 +241,6 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
         return take_verify(cli, errors);
     case QB_OPTION_JOBS:
         return take_jobs(cli, errors);
-    case QB_OPTION_BACKUP:
-        return take_backup(cli, errors);
     case QB_OPTION_REPORT:
         return check_text(cli, option, "a file name is expected", errors);
     case QB_OPTION_STATE:
@@ -240,8 +248,6 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
     case QB_OPTION_RESUME:
     case QB_OPTION_RETRY_FAILED:
         return check_text(cli, option, "a run is expected behind =", errors);
-    case QB_OPTION_DEADLINE:
-        return take_deadline(cli, errors);
     case QB_OPTION_FORMAT:
         return strcmp(optarg, "qcow2") == 0
                    ? 0
@@ -258,7 +264,7 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
             return 0;
         return bad_argument(cli, option, "out of memory", errors);
     default:
-        return 0;
+        return check_setting(cli, option, errors);
     }
 }
 

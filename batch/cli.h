@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "base/vec.h"
-#include "batch/job.h"
+#include "batch/settings.h"
 #include "qbatch.h"
 
 enum qb_command {
@@ -43,8 +43,6 @@ struct qb_cli {
     enum qb_command command;
     uint64_t given;                     /* bits of enum qb_option */
     const char *texts[QB_OPTION_COUNT]; /* the argument of each as it was typed, or NULL */
-    enum qb_backup backup;
-    double deadline_seconds; /* 0: none */
     enum qb_io_kind io;
     enum qb_verify verify;     /* with QB_OPTION_VERIFY */
     unsigned jobs;             /* 0: as the machine allows */
@@ -64,6 +62,9 @@ static inline const char *qb_cli_text(const struct qb_cli *cli, enum qb_option o
 {
     return cli->texts[option];
 }
+
+/* The manifest's setting that an option stands for, over which it wins; NULL: none. */
+const struct qb_setting_row *qb_cli_setting_of(enum qb_option option);
 
 /* 0, or -1 after one line on `errors` that says what is wrong and what may have been meant.  argv
  * is reordered, as getopt does, and must outlive the cli. */

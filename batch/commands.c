@@ -11,6 +11,7 @@
 #include "batch/lines.h"
 #include "batch/manifest.h"
 #include "batch/narrow.h"
+#include "batch/neighbour.h"
 #include "batch/options.h"
 #include "batch/output.h"
 #include "batch/signal.h"
@@ -66,11 +67,11 @@ static int run(const struct qb_cli *cli, struct qb_batch *batch)
     struct qb_err err;
     int code;
 
-    if (cli->deadline_seconds > 0)
-        qb_signal_deadline(cli->deadline_seconds);
-    if (qb_cli_has(cli, QB_OPTION_BACKUP))
-        batch->policy.backup = cli->backup;
-    if (qb_keep_open(cli, batch, &keep, &err) < 0 || qb_backup_prepare(batch, &err) < 0) {
+    qb_override(cli, batch);
+    if (batch->limits.deadline_seconds > 0)
+        qb_signal_deadline(batch->limits.deadline_seconds);
+    if (qb_keep_open(cli, batch, &keep, &err) < 0 || qb_backup_prepare(batch, &err) < 0 ||
+        qb_neighbour_begin(&batch->limits, &err) < 0) {
         qb_keep_drop(&keep);
         fputs("qbatch: ", stderr);
         qb_text_safe(stderr, err.text);

@@ -24,9 +24,9 @@ struct qb_need {
     bool must;  /* see qb_queue_after */
 };
 
-/* What `job`, whose header says `info` and which is asked for `rq`, needs.  Reads headers through the sched's own qb_io; to be
- * called between the loops.  What cannot be read ends a chain: that is for the amend to complain
- * about, if it matters there.  -1 when memory is short. */
+/* What `job`, whose header says `info` and which is asked for `rq`, needs.  Reads headers through
+ * the sched's own qb_io; to be called between the loops.  What cannot be read ends a chain: that is
+ * for the amend to complain about, if it matters there.  -1 when memory is short. */
 int qb_graph_need(struct qb_graph *graph, size_t job, const struct qb_request *rq,
                   const struct qb_info *info, struct qb_need *need);
 

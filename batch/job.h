@@ -14,6 +14,7 @@
 enum qb_on_error { QB_ON_ERROR_CONTINUE, QB_ON_ERROR_STOP };
 enum qb_on_locked { QB_ON_LOCKED_SKIP, QB_ON_LOCKED_FAIL, QB_ON_LOCKED_WAIT };
 
+enum qb_ionice { QB_IONICE_KEEP, QB_IONICE_IDLE, QB_IONICE_BEST_EFFORT };
 enum qb_backup { QB_BACKUP_NONE, QB_BACKUP_REFLINK };
 
 /* `policy:` of the manifest.  on_dirty, allow_shrink, drop_bitmaps and verify stand in each job's
@@ -24,6 +25,11 @@ struct qb_policy {
     enum qb_backup backup;
     enum qb_sync sync;
     double lock_timeout_seconds; /* with wait; default 60 */
+    bool has_max_failed;         /* with more failures than this nothing new is started */
+    uint64_t max_failed;
+    bool max_failed_percent; /* it is a percentage of the images */
+    uint64_t min_free;       /* bytes, or percent, of a file system; 0: none */
+    bool min_free_percent;
 };
 
 /* `limits:` of the manifest; 0 is "auto" or "none". */
@@ -31,7 +37,15 @@ struct qb_limits {
     unsigned jobs;
     unsigned jobs_per_filesystem;
     uint64_t memory_bytes;
-    double timeout_seconds; /* for each image */
+    double timeout_seconds;  /* for each image */
+    double deadline_seconds; /* for the run */
+    uint64_t rate;           /* bytes written a second */
+    uint64_t iops;           /* reads and writes a second */
+    bool has_nice;
+    int nice;
+    enum qb_ionice ionice;
+    int ionice_level;    /* 0 to 7, of best-effort */
+    double load_percent; /* no new wave while the host waits more than this for I/O */
 };
 
 struct qb_rules;

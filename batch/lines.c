@@ -239,7 +239,7 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
 }
 
 int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
-                    int exit_code)
+                    const struct qb_foresight *foresight, int exit_code)
 {
     struct qb_json o = qb_json_object();
 
@@ -253,6 +253,8 @@ int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summa
         qb_json_number(&o, qb_status_names[i], sum->by_status[i]);
     qb_json_real(&o, "seconds", sum->seconds);
     put_io(&o, &sum->io);
+    if (foresight && sum->dry_run)
+        qb_foresight_json(foresight, &o);
     qb_json_number(&o, "exit_code", (uint64_t)exit_code);
     qb_json_text(&o, "qbatch", QB_VERSION);
     return qb_json_line(f, o);

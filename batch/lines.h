@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "batch/foresee.h"
 #include "batch/job.h"
 #include "batch/report.h"
 
@@ -13,8 +14,9 @@
 int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *job,
                   const struct qb_result *result, bool tagged);
 
+/* `foresight` is told of a dry run; it may be NULL. */
 int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
-                    int exit_code);
+                    const struct qb_foresight *foresight, int exit_code);
 
 /* The summary of a run that could not start. */
 int qb_line_abort(FILE *f, const char *message, int exit_code);

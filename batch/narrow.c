@@ -142,3 +142,18 @@ int qb_narrow(const struct qb_cli *cli, struct qb_batch *batch)
 {
     return apply_sets(cli, batch) < 0 ? -1 : apply_tags(cli, batch);
 }
+
+void qb_override(const struct qb_cli *cli, struct qb_batch *batch)
+{
+    struct qb_settings settings = {.policy = batch->policy, .limits = batch->limits};
+    struct qb_why why;
+
+    for (int i = 0; i < QB_OPTION_COUNT; i++) {
+        const struct qb_setting_row *row = qb_cli_setting_of((enum qb_option)i);
+
+        if (row && qb_cli_has(cli, (enum qb_option)i)) /* its text was looked at when parsed */
+            row->set(qb_cli_text(cli, (enum qb_option)i), &settings, &why);
+    }
+    batch->policy = settings.policy;
+    batch->limits = settings.limits;
+}

@@ -8,4 +8,7 @@
  * has, or no image that is left. */
 int qb_narrow(const struct qb_cli *cli, struct qb_batch *batch);
 
+/* What options say of the policy and the limits wins over the manifest. */
+void qb_override(const struct qb_cli *cli, struct qb_batch *batch);
+
 #endif

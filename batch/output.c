@@ -70,6 +70,7 @@ int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct
                                    .errors = stderr,
                                    .quiet = qb_cli_has(cli, QB_OPTION_QUIET),
                                    .verbose = qb_cli_has(cli, QB_OPTION_VERBOSE),
+                                   .diff = qb_cli_has(cli, QB_OPTION_DIFF),
                                    .color = qb_table_wants_color(stdout)};
     out->sum.dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN);
     out->started = now();
@@ -101,6 +102,8 @@ static void on_image(void *arg, size_t i, const struct qb_outcome *outcome)
 
     hide(out);
     qb_summary_add(&out->sum, &outcome->result);
+    if (out->sum.dry_run)
+        qb_foresee(&out->foresight, out->batch, job, &outcome->result);
     qb_table_alarm(&out->table, job, &outcome->result);
     if (out->report)
         note_failure(&out->report_errno,
@@ -183,9 +186,13 @@ int qb_output_close(struct qb_output *out, bool detailed)
     qb_progress_stop(out->progress);
     out->sum.seconds = now() - out->started;
     if (out->json)
-        note_failure(&out->stdout_errno, qb_line_summary(stdout, out->batch, &out->sum, code));
+        note_failure(&out->stdout_errno,
+                     qb_line_summary(stdout, out->batch, &out->sum, &out->foresight, code));
     else
         qb_table_end(&out->table, &out->sum);
+    if (!out->json && !out->table.quiet)
+        qb_foresight_print(&out->foresight, stdout);
+    qb_foresight_free(&out->foresight);
     qb_table_alarm_end(&out->table, &out->sum);
     close_report(out);
     if (code == 0 && out->report_errno)

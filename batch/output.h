@@ -4,6 +4,7 @@
 #define QB_BATCH_OUTPUT_H
 
 #include "batch/cli.h"
+#include "batch/foresee.h"
 #include "batch/progress.h"
 #include "batch/table.h"
 
@@ -15,6 +16,7 @@ struct qb_output {
     struct qb_table table;
     struct qb_summary sum;
     struct qb_meter meter;
+    struct qb_foresight foresight; /* of a dry run */
     struct qb_progress *progress;
     double started;
     bool hidden;      /* the progress bar is, while rows are printed */

@@ -13,7 +13,7 @@ extern const char *const qb_status_words[QB_STATUS_COUNT]; /* "would change" */
 struct qb_summary {
     uint64_t images;
     uint64_t by_status[QB_STATUS_COUNT];
-    uint64_t not_meant; /* of those skipped: by the `when` of their entry */
+    uint64_t not_meant;  /* of those skipped: by the `when` of their entry */
     uint64_t mistrusted; /* of those that failed: amended, and not what was planned */
     double seconds;      /* wall clock of the whole run */
     struct qb_io_stats io;

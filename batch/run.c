@@ -10,8 +10,10 @@
 
 #include "base/num.h"
 #include "base/own.h"
+#include "batch/neighbour.h"
 #include "batch/topo.h"
 #include "batch/wave.h"
+#include "io/pace.h"
 
 enum {
     WAVES = 4,         /* under way at once; see advance */
@@ -40,9 +42,13 @@ struct run {
     struct qb_wave waves[WAVES];
     struct qb_wave *fresh, *appended, *flipped, *ending; /* each of them */
     atomic_uint_fast64_t memory; /* bytes that the plans of all of them hold */
+    atomic_uint_fast64_t booked; /* bytes of disk that appends under way may take */
     size_t wave_max, wave_size;  /* the most there can be, and what fits the memory */
-    size_t done;
-    bool failed;    /* some image did */
+    size_t done, n_failed;
+    bool failed; /* some image did */
+    bool paced;  /* by limits.rate or limits.iops */
+    bool waits;  /* for the host to be less busy; that was said */
+    struct qb_pace pace;
     bool forgetful; /* it was said that the journal cannot be written */
 };
 
@@ -53,6 +59,8 @@ static void close_run(struct run *r)
     qb_lender_free(r->lender);
     qb_queue_free(r->queue);
     qb_sched_close(r->sched);
+    if (r->paced)
+        qb_pace_free(&r->pace);
     for (size_t i = 0; i < WAVES; i++)
         free(r->waves[i].slots);
     free(r->taken);
@@ -122,6 +130,11 @@ static int open_workers(struct run *r, struct qb_err *err)
         snprintf(text, sizeof(text), "%s; going on with ordinary system calls", fell_back);
         r->listener->notice(r->listener->arg, text);
     }
+    r->paced = r->batch->limits.rate || r->batch->limits.iops;
+    if (r->paced) {
+        qb_pace_init(&r->pace, (double)r->batch->limits.rate, (double)r->batch->limits.iops);
+        qb_sched_set_pace(r->sched, &r->pace);
+    }
     return 0;
 }
 
@@ -138,6 +151,7 @@ static int make_wave(struct run *r, struct qb_wave *wave, struct qb_err *err)
                              .queue = r->queue,
                              .memory_limit = memory ? memory : MEMORY_DEFAULT,
                              .memory = &r->memory,
+                             .booked = &r->booked,
                              .slots = calloc(r->wave_max, sizeof(struct qb_slot))};
     return wave->slots ? 0 : qb_fail_memory(err);
 }
@@ -182,6 +196,7 @@ static void finish(struct run *r, size_t job, struct qb_outcome *outcome)
     qb_queue_done(r->queue, job);
     r->done++;
     r->failed |= failed;
+    r->n_failed += failed;
     if (meter) {
         atomic_fetch_add(&meter->done, 1);
         atomic_fetch_add(&meter->failed, failed);
@@ -302,16 +317,70 @@ static void end_wave(struct run *r, struct qb_wave *w)
     qb_graph_forget(r->graph);
 }
 
+/* Failures that are not told of yet, in a wave under way. */
+static size_t failures_in(const struct qb_wave *w)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->n; i++) {
+        const struct qb_slot *s = &w->slots[i];
+        const struct qb_result *result = s->amend ? qb_amend_result(s->amend) : NULL;
+
+        n += s->step == QB_STEP_OVER && result && result->status == QB_STATUS_FAILED &&
+             result->err.code != QB_E_LOCKED;
+    }
+    return n;
+}
+
+static bool has_too_many_failures(const struct run *r)
+{
+    const struct qb_policy *p = &r->batch->policy;
+    uint64_t most = p->max_failed;
+    size_t n = r->n_failed;
+
+    if (!p->has_max_failed)
+        return false;
+    if (p->max_failed_percent)
+        most = r->batch->n_jobs * p->max_failed / 100;
+    for (size_t i = 0; i < WAVES; i++)
+        n += failures_in(&r->waves[i]);
+    return n > most;
+}
+
 static bool goes_on(const struct run *r)
 {
-    return !stopped(r) && !(r->failed && r->batch->policy.on_error == QB_ON_ERROR_STOP);
+    return !stopped(r) && !(r->failed && r->batch->policy.on_error == QB_ON_ERROR_STOP) &&
+           !has_too_many_failures(r);
+}
+
+/* Whether the host is too busy for a new wave, as limits.load has it. */
+static bool is_held_back(struct run *r)
+{
+    double limit = r->batch->limits.load_percent, now_percent;
+    char text[160];
+
+    if (limit <= 0)
+        return false;
+    now_percent = qb_pressure_now();
+    if (now_percent <= limit)
+        return false;
+    if (!r->waits && r->listener->notice) {
+        snprintf(text, sizeof(text),
+                 "waiting: this host waited %.0f%% of the last ten seconds for its disks "
+                 "(limits.load: %g%%)",
+                 now_percent, limit);
+        r->listener->notice(r->listener->arg, text);
+    }
+    return r->waits = true;
 }
 
 /* The jobs of the next wave; false when there are none now. */
 static bool take_next(struct run *r)
 {
-    size_t n = goes_on(r) ? qb_queue_take(r->queue, now(), r->wave_size, r->taken) : 0;
+    size_t n = 0;
 
+    if (goes_on(r) && !is_held_back(r))
+        n = qb_queue_take(r->queue, now(), r->wave_size, r->taken);
     r->fresh->n = n;
     for (size_t i = 0; i < n; i++)
         r->fresh->slots[i] = (struct qb_slot){.job = r->taken[i]};
@@ -321,13 +390,7 @@ static bool take_next(struct run *r)
 /* With on_error: stop, a failure to open or plan is seen before the next wave is taken. */
 static void look_for_failures(struct run *r, const struct qb_wave *w)
 {
-    for (size_t i = 0; i < w->n; i++) {
-        const struct qb_slot *s = &w->slots[i];
-        const struct qb_result *result = s->amend ? qb_amend_result(s->amend) : NULL;
-
-        if (s->step == QB_STEP_OVER && result && result->status == QB_STATUS_FAILED)
-            r->failed |= result->err.code != QB_E_LOCKED;
-    }
+    r->failed |= failures_in(w) > 0;
 }
 
 /* Said once. */
@@ -402,6 +465,10 @@ static void wait_or_untangle(struct run *r)
     double wakes = qb_queue_wakes(r->queue), seconds = QB_MIN(wakes - now(), 0.1);
     size_t n;
 
+    if (is_held_back(r) || !goes_on(r)) {
+        nanosleep(&(struct timespec){.tv_nsec = 100 * 1000 * 1000}, NULL);
+        return;
+    }
     if (wakes >= 0) {
         if (seconds > 0)
             nanosleep(&(struct timespec){.tv_nsec = (long)(seconds * 1e9)}, NULL);
@@ -417,13 +484,15 @@ static void wait_or_untangle(struct run *r)
 static void give_up(struct run *r)
 {
     bool by_signal = stopped(r);
+    const char *why = by_signal ? "the run was interrupted before this image"
+                      : has_too_many_failures(r)
+                          ? "not started: more images failed than policy.max_failed allows"
+                          : "not started: another image failed and policy.on_error is stop";
 
     for (size_t i = 0; i < r->batch->n_jobs && r->done < r->batch->n_jobs; i++)
         if (!qb_queue_is_done(r->queue, i))
-            finish_untouched(
-                r, i, by_signal ? QB_STATUS_INTERRUPTED : QB_STATUS_SKIPPED, QB_E_CANCELLED,
-                by_signal ? "the run was interrupted before this image"
-                          : "not started: another image failed and policy.on_error is stop");
+            finish_untouched(r, i, by_signal ? QB_STATUS_INTERRUPTED : QB_STATUS_SKIPPED,
+                             QB_E_CANCELLED, why);
     tell(r);
 }
 

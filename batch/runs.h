@@ -27,8 +27,8 @@ int qb_runs_reopen(const char *dir, const char *word, bool failures, const struc
 /* The path by which runs of a manifest are known; "" on the command line. */
 void qb_runs_manifest(const struct qb_batch *batch, char out[PATH_MAX]);
 
-/* Whether a run of this manifest is worked on, still after a moment: the kernel keeps the files of a
- * killed program open until what it had in a ring is done. */
+/* Whether a run of this manifest is worked on, still after a moment: the kernel keeps the files of
+ * a killed program open until what it had in a ring is done. */
 bool qb_runs_is_busy(const char *dir, struct qb_run_id id, const char *manifest);
 
 /* Removes the journals of old runs: keeps the newest QB_RUNS_KEPT, and any that is unfinished, is

@@ -98,6 +98,12 @@ int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside, struct
     return 0;
 }
 
+void qb_sched_set_pace(struct qb_sched *s, struct qb_pace *pace)
+{
+    for (unsigned i = 0; i < s->n; i++)
+        qb_io_set_pace(s->workers[i].io, pace);
+}
+
 void qb_sched_close(struct qb_sched *s)
 {
     if (!s)

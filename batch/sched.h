@@ -18,6 +18,10 @@ int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside, struct
                   const char **fell_back, struct qb_err *err);
 void qb_sched_close(struct qb_sched *sched);
 
+/* All workers keep the pace from now on; it is not owned. */
+struct qb_pace;
+void qb_sched_set_pace(struct qb_sched *sched, struct qb_pace *pace);
+
 /* Runs body(arg) on the calling thread, with the other workers at hand for its loops.  Between the
  * loops they sleep: what a wave does alone (its barriers above all) takes long enough that spinning
  * would cost more processor time than all the work. */

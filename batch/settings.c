@@ -2,17 +2,10 @@
 
 #include <string.h>
 
-enum { JOBS_MAX = 4096 };
+enum { JOBS_MAX = 4096, IOPS_MAX = 1000000000 };
 #define MEMORY_MIN (UINT64_C(1) << 20)
 
 typedef struct qb_settings settings;
-
-static bool later(struct qb_why *why)
-{
-    qb_why_not(why, NULL, "is not supported yet");
-    why->not_yet = true;
-    return false;
-}
 
 static bool set_on_error(const char *text, settings *out, struct qb_why *why)
 {
@@ -131,26 +124,102 @@ static bool set_timeout(const char *text, settings *out, struct qb_why *why)
     return qb_scalar_seconds(text, &out->limits.timeout_seconds, why);
 }
 
-/* "No limit" is all that can be had so far. */
-static bool only_zero(const char *text, struct qb_why *why)
+static bool set_deadline(const char *text, settings *out, struct qb_why *why)
 {
-    uint64_t n;
-
-    if (!qb_scalar_size(text, 0, INT64_MAX, &n, why))
-        return false;
-    return n == 0 || later(why);
+    return qb_scalar_seconds(text, &out->limits.deadline_seconds, why);
 }
 
 static bool set_rate(const char *text, settings *out, struct qb_why *why)
 {
-    (void)out;
-    return only_zero(text, why);
+    return qb_scalar_size(text, 0, INT64_MAX, &out->limits.rate, why);
 }
 
 static bool set_iops(const char *text, settings *out, struct qb_why *why)
 {
-    (void)out;
-    return only_zero(text, why);
+    return qb_scalar_number(text, 0, IOPS_MAX, &out->limits.iops, why);
+}
+
+static bool set_nice(const char *text, settings *out, struct qb_why *why)
+{
+    bool below = text[0] == '-';
+    uint64_t n;
+
+    if (!qb_scalar_number(text + below, 0, below ? 20 : 19, &n, why))
+        return false;
+    out->limits.has_nice = true;
+    out->limits.nice = below ? -(int)n : (int)n;
+    return true;
+}
+
+static bool set_ionice(const char *text, settings *out, struct qb_why *why)
+{
+    static const char *const words[] = {"keep", "idle", "best-effort", NULL};
+    static const char level_of[] = "best-effort:";
+    uint64_t level = 4;
+    unsigned word = QB_IONICE_BEST_EFFORT;
+
+    if (strncmp(text, level_of, strlen(level_of)) == 0) {
+        if (!qb_scalar_number(text + strlen(level_of), 0, 7, &level, why))
+            return false;
+    } else if (!qb_scalar_word(text, words, &word, why)) {
+        return false;
+    }
+    out->limits.ionice = (enum qb_ionice)word;
+    out->limits.ionice_level = (int)level;
+    return true;
+}
+
+static bool set_load(const char *text, settings *out, struct qb_why *why)
+{
+    double percent;
+
+    if (!qb_scalar_seconds(text, &percent, why) || percent > 100)
+        return qb_why_not(why, NULL, "is no percentage such as 20 or 12.5");
+    out->limits.load_percent = percent;
+    return true;
+}
+
+/* "5%": the number before the sign. */
+static bool percent(const char *text, uint64_t *out, struct qb_why *why)
+{
+    char digits[8];
+    size_t len = strlen(text);
+
+    if (len > sizeof(digits))
+        return qb_why_not(why, NULL, "is no percentage");
+    memcpy(digits, text, len - 1);
+    digits[len - 1] = '\0';
+    return qb_scalar_number(digits, 0, 100, out, why);
+}
+
+static bool is_percent(const char *text)
+{
+    return *text && text[strlen(text) - 1] == '%';
+}
+
+static bool set_max_failed(const char *text, settings *out, struct qb_why *why)
+{
+    struct qb_policy *p = &out->policy;
+    bool share = is_percent(text);
+
+    if (share ? !percent(text, &p->max_failed, why)
+              : !qb_scalar_number(text, 0, UINT32_MAX, &p->max_failed, why))
+        return false;
+    p->max_failed_percent = share;
+    p->has_max_failed = true;
+    return true;
+}
+
+static bool set_min_free(const char *text, settings *out, struct qb_why *why)
+{
+    struct qb_policy *p = &out->policy;
+    bool share = is_percent(text);
+
+    if (share ? !percent(text, &p->min_free, why)
+              : !qb_scalar_size(text, 0, INT64_MAX, &p->min_free, why))
+        return false;
+    p->min_free_percent = share;
+    return true;
 }
 
 #define SETTING(section, name, values, standard, good, help)                                       \

@@ -106,6 +106,25 @@ static void print_changes(FILE *f, const struct qb_result *r)
     }
 }
 
+/* What was and what is, a line each. */
+static void print_diff(const struct qb_table *t, const struct qb_result *r)
+{
+    static const char *const signs[] = {"- ", "+ "}, *const tints[] = {"\033[31m", "\033[32m"};
+    struct qb_change list[QB_CHANGES_MAX];
+    size_t n = qb_report_changes(r, list);
+
+    for (size_t i = 0; i < 2 * n; i++) {
+        const struct qb_change *c = &list[i / 2];
+
+        fprintf(t->out, "%*s%s%s%s: ", STATUS_WIDTH, "", t->color ? tints[i % 2] : "", signs[i % 2],
+                c->key);
+        print_value(t->out, i % 2 ? c->to : c->from);
+        if (c->from.kind == QB_VALUE_BYTES)
+            fprintf(t->out, " (%llu bytes)", (unsigned long long)(i % 2 ? c->to : c->from).number);
+        fprintf(t->out, "%s\n", t->color ? "\033[0m" : "");
+    }
+}
+
 static void print_error(FILE *f, const struct qb_err *err)
 {
     fprintf(f, "%s: ", qb_code_name(err->code));
@@ -208,12 +227,15 @@ void qb_table_row(struct qb_table *t, const struct qb_job *job, const struct qb_
     if (changes(r->status) || r->err.code != QB_E_NONE)
         fprintf(t->out, "%*s", (int)(columns < t->path_width ? t->path_width - columns : 0) + 2,
                 "");
-    print_changes(t->out, r);
+    if (!t->diff)
+        print_changes(t->out, r);
     if (r->err.code != QB_E_NONE)
         print_error(t->out, &r->err);
     fputc('\n', t->out);
     if (r->err.code != QB_E_NONE)
         print_hint(t, t->out, r->err.code);
+    if (t->diff)
+        print_diff(t, r);
     print_notes(t, r);
     print_steps(t, outcome->steps);
 }

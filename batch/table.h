@@ -17,6 +17,7 @@ struct qb_table {
     FILE *errors; /* failures of a quiet run */
     bool quiet;   /* failures only */
     bool verbose; /* every row, and the plan in words */
+    bool diff;    /* each change as two lines */
     bool color;
     size_t path_width;               /* columns */
     uint64_t shown[QB_STATUS_COUNT]; /* rows of those that may be very many */

@@ -57,6 +57,7 @@ struct qb_wave {
     const struct qb_queue *queue;
     uint64_t memory_limit;
     atomic_uint_fast64_t *memory; /* bytes that all plans hold, those of other waves included */
+    atomic_uint_fast64_t *booked; /* bytes of disk that appends under way may take, likewise */
     struct qb_slot *slots;
     size_t n; /* 0: an empty wave, which has nothing to do in any phase */
 };

@@ -176,6 +176,8 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
     }
     s->memory = qb_amend_memory(s->amend);
     atomic_fetch_add(w->memory, s->memory);
+    if (w->options->dry_run) /* at most: what is replaced may be given back */
+        qb_amend_result(s->amend)->allocated_delta = (int64_t)qb_amend_space(s->amend);
     if (w->options->describe)
         s->steps = describe(s->amend);
     qb_slot_step(w, s, w->options->dry_run ? QB_STEP_OVER : QB_STEP_PLANNED);

@@ -180,6 +180,17 @@ struct qb_amend_facts qb_amend_facts(const struct qb_amend *a)
                                    a->plan.rewrites};
 }
 
+/* New clusters of zeros are a hole where nobody asked for more. */
+uint64_t qb_amend_space(const struct qb_amend *a)
+{
+    const struct qb_plan *p = &a->plan;
+    bool holes = !a->file.is_block_device && p->rq->zero_method <= QB_ZEROED_HOLE;
+
+    if (!p->rewrites)
+        return 0;
+    return p->zero_base - p->base + (holes ? 0 : p->zero_len);
+}
+
 bool qb_amend_appends(const struct qb_amend *a)
 {
     return a->plan.appends;

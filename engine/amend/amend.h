@@ -44,6 +44,9 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
 /* Whether the plan appends anything, i.e. needs the barrier before the flip. */
 bool qb_amend_appends(const struct qb_amend *a);
 
+/* How much of the disk the append may take at most, bytes; valid while there is a plan. */
+uint64_t qb_amend_space(const struct qb_amend *a);
+
 /* What an undo needs to know, valid from a plan with something to do until the close. */
 struct qb_amend_facts {
     const uint8_t *old_sector, *new_sector; /* 512 bytes each */

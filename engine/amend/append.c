@@ -227,7 +227,7 @@ static int zero_by(enum qb_op op, struct qb_io *io, struct qb_plan *plan, struct
                    struct qb_req *req)
 {
     uint64_t end = plan->zero_base + plan->zero_len;
-    uint64_t piece = op == QB_OP_FILL ? FILLED_AT_ONCE : ZEROED_AT_ONCE;
+    uint64_t piece = op == QB_OP_FILL ? qb_io_piece(io, FILLED_AT_ONCE) : ZEROED_AT_ONCE;
 
     *req = (struct qb_req){.file = file, .op = op, .offset = plan->zero_base};
     for (; req->offset < end; req->offset += req->len) {

@@ -26,6 +26,7 @@ struct qb_io {
     uint64_t window;  /* bytes; 0: the usual */
     qb_stop_fn *stop; /* NULL: never */
     void *stop_arg;
+    struct qb_pace *pace; /* NULL: as fast as it goes */
 };
 
 /* Both return 0 or an errno. */

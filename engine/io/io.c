@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "io/backend.h"
+#include "io/pace.h"
 
 static const char *why_no_ring(int errnum)
 {
@@ -66,7 +67,17 @@ const char *qb_io_name(const struct qb_io *io)
 
 uint64_t qb_io_window(const struct qb_io *io)
 {
-    return io->window ? io->window : QB_WINDOW_BYTES;
+    return qb_io_piece(io, io->window ? io->window : QB_WINDOW_BYTES);
+}
+
+uint64_t qb_io_piece(const struct qb_io *io, uint64_t bytes)
+{
+    return io->pace ? qb_pace_piece(io->pace, bytes) : bytes;
+}
+
+void qb_io_set_pace(struct qb_io *io, struct qb_pace *pace)
+{
+    io->pace = pace;
 }
 
 void qb_io_set_window(struct qb_io *io, uint64_t bytes)
@@ -153,9 +164,22 @@ static void account(const struct qb_req *req)
         count_change(file, req);
 }
 
+/* Has the whole batch wait for its turn; false when it is to be left out meanwhile. */
+static bool keep_pace(struct qb_io *io, const struct qb_req *reqs, size_t n)
+{
+    uint64_t bytes = 0, ops = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (reqs[i].op == QB_OP_WRITE || reqs[i].op == QB_OP_FILL)
+            bytes += reqs[i].len;
+        ops += reqs[i].op != QB_OP_SYNC && (reqs[i].len || reqs[i].op == QB_OP_SET_SIZE);
+    }
+    return qb_pace_wait(io->pace, bytes, ops, io->stop, io->stop_arg);
+}
+
 size_t qb_io_run(struct qb_io *io, struct qb_req *reqs, size_t n)
 {
-    bool stops = io->stop && io->stop(io->stop_arg);
+    bool stops = (io->stop && io->stop(io->stop_arg)) || (io->pace && !keep_pace(io, reqs, n));
     size_t i, failed = 0;
 
     for (i = 0; i < n; i++)

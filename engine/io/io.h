@@ -51,6 +51,14 @@ void qb_io_set_window(struct qb_io *io, uint64_t bytes);
 typedef bool qb_stop_fn(void *arg);
 void qb_io_set_stop(struct qb_io *io, qb_stop_fn *stop, void *arg);
 
+/* From now on what is read and written waits for its turn; the pace is not owned, and NULL is none.
+ * Barriers do not wait: what they wait for has. */
+struct qb_pace;
+void qb_io_set_pace(struct qb_io *io, struct qb_pace *pace);
+
+/* How much of a long stretch to write at once: at most `bytes`, less where there is a pace. */
+uint64_t qb_io_piece(const struct qb_io *io, uint64_t bytes);
+
 /* Runs the requests, in any order and together, and waits for all of them.  Short transfers and
  * EINTR are carried on.  Every request's `error` is set; returns how many failed.  Counts into each
  * file's stats.  A request that the guard forbids fails alone, before any system call of it. */

@@ -154,7 +154,7 @@ static void every_setting_takes_its_examples_and_no_nonsense(void)
         each_word(qb_setting_rows[i].good, takes_setting, &qb_setting_rows[i]);
         each_word(qb_setting_rows[i].standard, takes_setting, &qb_setting_rows[i]);
         CU_ASSERT_FALSE(qb_setting_rows[i].set("nonsense", &out, &why));
-        CU_ASSERT_FALSE(qb_setting_rows[i].set("-1", &out, &why));
+        CU_ASSERT_FALSE(qb_setting_rows[i].set("-21", &out, &why));
         CU_ASSERT_FALSE(qb_setting_rows[i].set("", &out, &why));
     }
 }

@@ -387,7 +387,7 @@ static void command_line_says_what_may_have_been_meant(void)
         {{"--resume", "--retry-failed", "m"}, "exclude each other"},
         {{"--no-state", "--state", "d"}, "--no-state does not go with"},
         {{"--force-resume", "m"}, "goes with --resume"},
-        {{"--deadline", "0", "m"}, "--deadline \"0\": seconds are expected"},
+        {{"--deadline", "x", "m"}, "--deadline \"x\": is not a number of seconds"},
         {{"--resume=", "m"}, "a run is expected"},
         {{"undo"}, "a run is missing"},
         {{"status", "a", "b"}, "one run at a time"},
