@@ -372,7 +372,11 @@ static int check_operands(const struct qb_cli *cli, FILE *errors)
                    : complain(cli, "a run is missing (qbatch status lists them)", errors);
     case QB_COMMAND_CHECK:
         return cli->n_operands ? 0 : complain(cli, "an image is missing", errors);
-    default:
+    case QB_COMMAND_SCHEMA:
+        return cli->n_operands ? complain(cli, "nothing more is expected", errors) : 0;
+    default: /* help, of which completion knows shells */
+        if (cli->n_operands == 2 && strcmp(cli->operands[0], "completion") == 0)
+            return 0;
         return cli->n_operands <= 1 ? 0 : complain(cli, "one subject is expected", errors);
     }
 }

@@ -75,7 +75,8 @@ void qb_cli_free(struct qb_cli *cli);
 
 void qb_help_usage(FILE *f);                            /* a few lines, for `qbatch` alone */
 void qb_help_command(FILE *f, enum qb_command command); /* --help; of RUN: everything */
-void qb_help_completion(FILE *f);                       /* for bash */
+void qb_complete_bash(FILE *f);                         /* completion.c */
+void qb_complete_zsh(FILE *f);
 void qb_help_man(FILE *f);                              /* the OPTIONS of qbatch.1, in mdoc */
 
 /* The command of that name, or QB_COMMAND_COUNT. */

@@ -227,11 +227,19 @@ int qb_command_amend(const struct qb_cli *cli)
     return run(cli, &batch);
 }
 
-/* ---- help ------------------------------------------------------------------------------------ */
+/* ---- schema, help ---------------------------------------------------------------------------- */
+
+int qb_command_schema(const struct qb_cli *cli)
+{
+    (void)cli;
+    fwrite(qb_schema, 1, qb_schema_len, stdout);
+    return qb_stdout_end(0);
+}
 
 int qb_command_help(const struct qb_cli *cli)
 {
     const char *subject = cli->n_operands ? cli->operands[0] : "";
+    const char *shell = cli->n_operands > 1 ? cli->operands[1] : "bash";
     enum qb_command command = *subject ? qb_command_find(subject) : QB_COMMAND_RUN;
     const char *near;
 
@@ -239,14 +247,17 @@ int qb_command_help(const struct qb_cli *cli)
         qb_help_command(stdout, command);
     else if (strcmp(subject, "keys") == 0)
         qb_keys_help(stdout);
-    else if (strcmp(subject, "completion") == 0)
-        qb_help_completion(stdout);
+    else if (strcmp(subject, "completion") == 0 && strcmp(shell, "zsh") == 0)
+        qb_complete_zsh(stdout);
+    else if (strcmp(subject, "completion") == 0 && strcmp(shell, "bash") == 0)
+        qb_complete_bash(stdout);
     else if (strcmp(subject, "man") == 0)
         qb_help_man(stdout);
     else {
         near = qb_command_nearest(subject);
-        fputs("qbatch help: there is no command \"", stderr);
-        qb_text_safe(stderr, subject);
+        fputs("qbatch help: there is no ", stderr);
+        fputs(strcmp(subject, "completion") == 0 ? "completion for \"" : "command \"", stderr);
+        qb_text_safe(stderr, strcmp(subject, "completion") == 0 ? shell : subject);
         fprintf(stderr, near ? "\"; did you mean \"%s\"?\n" : "\"\n", near);
         return EXIT_USAGE;
     }

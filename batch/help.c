@@ -145,56 +145,6 @@ void qb_help_command(FILE *f, enum qb_command command)
         fputs("\nqbatch(1) and qbatch-manifest(5) tell the rest.\n", f);
 }
 
-/* ---- for the shell --------------------------------------------------------------------------- */
-
-static void print_words_of(FILE *f, enum qb_command command)
-{
-    const char *before = "";
-
-    for (int i = 0; i < QB_OPTION_COUNT; i++) {
-        const struct qb_option_row *row = &qb_options[i];
-
-        if (!(row->commands & 1u << command))
-            continue;
-        if (row->name)
-            fprintf(f, "%s--%s", before, row->name);
-        else
-            fprintf(f, "%s-%c", before, row->letter);
-        before = " ";
-    }
-}
-
-void qb_help_completion(FILE *f)
-{
-    fputs("# bash completion for qbatch: made by `qbatch help completion`\n"
-          "_qbatch()\n{\n"
-          "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words\n"
-          "    case $before in\n"
-          "    --io) COMPREPLY=($(compgen -W 'auto uring posix' -- \"$word\")); return ;;\n"
-          "    -f) COMPREPLY=($(compgen -W qcow2 -- \"$word\")); return ;;\n"
-          "    esac\n"
-          "    case ${COMP_WORDS[1]} in\n",
-          f);
-    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++) {
-        fprintf(f, "    %s) words='", qb_commands[i].name);
-        print_words_of(f, (enum qb_command)i);
-        fputs("' ;;\n", f);
-    }
-    fputs("    *) words='", f);
-    print_words_of(f, QB_COMMAND_RUN);
-    fputs("'; ((COMP_CWORD == 1)) && words+='", f);
-    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++)
-        fprintf(f, " %s", qb_commands[i].name);
-    fputs("' ;;\n"
-          "    esac\n"
-          "    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
-          "    [[ $word == -* ]] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- "
-          "\"$word\")\n"
-          "}\n"
-          "complete -o filenames -F _qbatch qbatch\n",
-          f);
-}
-
 /* ---- for the manual page --------------------------------------------------------------------- */
 
 void qb_help_man(FILE *f)

@@ -1,0 +1,101 @@
+"""Installed somewhere: the program, its pages and completions, the library and what needs it; packages."""
+import os
+import shutil
+import unittest
+
+import context  # noqa: F401
+import proc
+from fixture import ImageTest, main
+
+BUILD = os.environ.get("QB_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
+SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))
+
+
+class Installed(ImageTest):
+    def setUp(self):
+        super().setUp()
+        self.root = self.path("root")
+        proc.must(["cmake", "--install", BUILD, "--prefix", self.root + "/usr"])
+
+    def find(self, *parts):
+        path = os.path.join(self.root, "usr", *parts)
+        self.assertTrue(os.path.exists(path), path)
+        return path
+
+    def test_the_program_and_what_belongs_to_it(self):
+        self.assertIn("qbatch", proc.must([self.find("bin/qbatch"), "--version"]))
+        for part in ("share/man/man1/qbatch.1", "share/man/man5/qbatch-manifest.5",
+                     "share/doc/qbatch/examples/v2-to-v3.yaml", "lib/systemd/system/qbatch@.service",
+                     "lib/systemd/system/qbatch@.timer", "share/qbatch/qbatch-manifest.schema.json"):
+            self.find(part)
+
+    def test_bash_completes(self):
+        script = self.find("share/bash-completion/completions/qbatch")
+        words = {"'' --res": "--resume", "'' am": "amend", "'amend' --ver": "--verify --verbose --version",
+                 "'--io' u": "uring", "'undo' --disc": "--discard-undo"}
+        for typed, wanted in words.items():
+            before, word = typed.replace("'", "").split(" ")
+            line = [w for w in ("qbatch", before, word) if w]
+            out = proc.must(["bash", "-c", f"""
+                source {script}
+                COMP_WORDS=({' '.join(line)}) COMP_CWORD={len(line) - 1}
+                _qbatch
+                echo "${{COMPREPLY[*]}}"
+                """], cwd=self.folder)
+            self.assertEqual(out.split(), wanted.split(), typed)
+
+    @unittest.skipUnless(shutil.which("zsh"), "zsh is not installed")
+    def test_zsh_takes_its_completion(self):
+        script = self.find("share/zsh/vendor-completions/_qbatch")
+        proc.must(["zsh", "-n", script])
+        out = proc.must(["zsh", "-f", "-c", f"""
+            fpath=({os.path.dirname(script)} $fpath)
+            autoload -U compinit && compinit -D -u
+            print -r -- ${{_comps[qbatch]}}
+            """])
+        self.assertEqual(out.strip(), "_qbatch")
+
+    @unittest.skipIf(SANITIZED, "the library of this build needs the sanitizer's")
+    def test_a_program_is_built_with_the_library(self):
+        config = os.path.dirname(self.find("include")) + "/lib"
+        env = {**os.environ, "PKG_CONFIG_PATH": self.pkg_config(config)}
+        example = self.find("share/doc/libqbatch-dev/examples/amend.c")
+        program = self.path("amend")
+        flags = proc.must(["pkg-config", "--cflags", "--libs", "libqbatch"], env=env).split()
+        proc.must(["cc", "-Wall", "-Werror", example, "-o", program, *flags])
+        lib = [flag[2:] for flag in flags if flag.startswith("-L")][0]
+        image = self.create(compat="0.10")
+        out = proc.must([program, image], env={**env, "LD_LIBRARY_PATH": lib})
+        self.assertEqual(out, f"{image}: changed\n")
+        self.assert_sound(image)
+        self.assertEqual(proc.run([program, self.path("none")], env={**env, "LD_LIBRARY_PATH": lib}).code, 1)
+
+    def pkg_config(self, lib):
+        for folder, _, files in os.walk(lib):
+            if "libqbatch.pc" in files:
+                return folder
+        self.fail("no libqbatch.pc")
+
+
+@unittest.skipUnless(shutil.which("dpkg-shlibdeps") and shutil.which("dpkg-deb"), "dpkg-dev is not installed")
+@unittest.skipIf(SANITIZED, "nobody packages this build")
+class Packages(ImageTest):
+    def test_three_packages_that_unpack_and_work(self):
+        proc.must(["cpack", "-G", "DEB", "-B", self.folder, "--config",
+                   os.path.join(BUILD, "CPackConfig.cmake")], cwd=self.folder)
+        debs = sorted(name.split("_")[0] for name in os.listdir(self.folder) if name.endswith(".deb"))
+        self.assertEqual(debs, ["libqbatch-dev", "libqbatch0", "qbatch"])
+        root = self.path("root")
+        for name in os.listdir(self.folder):
+            if name.endswith(".deb"):
+                deb = self.path(name)
+                proc.must(["dpkg-deb", "-x", deb, root])
+                depends = proc.must(["dpkg-deb", "-f", deb, "Depends"])
+                self.assertIn("libqbatch0" if "-dev" in name else "liburing2", depends)
+        image = self.create(compat="0.10")
+        proc.must([f"{root}/usr/bin/qbatch", "amend", "-q", "-o", "compat=1.1", image])
+        self.assert_sound(image)
+
+
+if __name__ == "__main__":
+    main()
