@@ -181,6 +181,19 @@ static int take_verify(struct qb_cli *cli, FILE *errors)
     return 0;
 }
 
+static int take_watch(struct qb_cli *cli, FILE *errors)
+{
+    static const char *const words[] = {
+        [QB_WATCH_AUTO] = "auto", [QB_WATCH_JSON] = "json", [QB_WATCH_NONE] = "none", NULL};
+    struct qb_why why;
+    unsigned word;
+
+    if (!qb_scalar_word(optarg, words, &word, &why))
+        return bad_argument(cli, QB_OPTION_WATCH, "auto, json or none is expected", errors);
+    cli->watching = (enum qb_watching)word;
+    return 0;
+}
+
 static int take_jobs(struct qb_cli *cli, FILE *errors)
 {
     char *end;
@@ -252,6 +265,8 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
         return strcmp(optarg, "qcow2") == 0
                    ? 0
                    : bad_argument(cli, option, "only qcow2 images can be amended", errors);
+    case QB_OPTION_WATCH:
+        return take_watch(cli, errors);
     case QB_OPTION_SET:
         if (qb_vec_push(&cli->sets, optarg))
             return 0;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "base/vec.h"
+#include "batch/progress.h"
 #include "batch/settings.h"
 #include "qbatch.h"
 
@@ -43,6 +44,7 @@ struct qb_cli {
     enum qb_command command;
     uint64_t given;                     /* bits of enum qb_option */
     const char *texts[QB_OPTION_COUNT]; /* the argument of each as it was typed, or NULL */
+    enum qb_watching watching;
     enum qb_io_kind io;
     enum qb_verify verify;     /* with QB_OPTION_VERIFY */
     unsigned jobs;             /* 0: as the machine allows */

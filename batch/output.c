@@ -75,8 +75,9 @@ int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct
     out->sum.dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN);
     out->started = now();
     qb_table_start(&out->table, batch);
-    if (!out->table.quiet)
-        out->progress = qb_progress_start(&out->meter, batch->n_jobs);
+    out->progress = qb_progress_start(
+        out->table.quiet && cli->watching == QB_WATCH_AUTO ? QB_WATCH_NONE : cli->watching,
+        &out->meter, batch);
     return 0;
 }
 

@@ -9,21 +9,23 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/num.h"
+#include "batch/notify.h"
 #include "batch/signal.h"
-#include "batch/text.h"
 
 enum {
-    FIRST_DRAW_MS = 400, /* what is over sooner needs no bar */
+    FIRST_DRAW_MS = 400, /* what is over sooner needs no line */
     DRAW_MS = 100,
-    BAR_MAX = 30,
+    TELL_MS = 500, /* JSON, and systemd */
     LINE_MAX_BYTES = 512,
+    SLOW_LINES = 3,
 };
 
-#define ERASE "\r\033[K"
+#define ERASE "\r\033[J" /* to the end of the screen: also the lines below */
 
 struct qb_progress {
+    bool on_terminal, as_json, to_systemd;
     const struct qb_meter *meter;
+    const struct qb_batch *batch;
     size_t total;
     struct timespec start;
     pthread_t thread;
@@ -40,46 +42,15 @@ static double since(const struct timespec *start)
     return (double)(t.tv_sec - start->tv_sec) + (double)(t.tv_nsec - start->tv_nsec) * 1e-9;
 }
 
-static unsigned columns_of_terminal(void)
+static struct winsize terminal(void)
 {
-    struct winsize w;
+    struct winsize w = {0};
 
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80;
-}
-
-static void draw_bar(char *out, unsigned width, double share)
-{
-    unsigned filled = (unsigned)(share * width);
-
-    memset(out, '#', filled);
-    memset(out + filled, '-', width - filled);
-    out[width] = '\0';
-}
-
-void qb_progress_line(char *out, size_t size, unsigned columns, const struct qb_meter *meter,
-                      size_t total, double seconds)
-{
-    size_t units = atomic_load(&meter->units), done = atomic_load(&meter->done);
-    size_t failed = atomic_load(&meter->failed);
-    double share = total ? QB_MIN((double)units / ((double)total * QB_UNITS), 0.99) : 0;
-    char bar[BAR_MAX + 1], a[QB_TEXT_NUMBER], b[QB_TEXT_NUMBER], words[LINE_MAX_BYTES];
-    size_t used;
-
-    used =
-        (size_t)snprintf(words, sizeof(words), " %3u%%  %s of %s images", (unsigned)(share * 100),
-                         qb_text_count(done, a), qb_text_count(total, b));
-    if (failed)
-        used += (size_t)snprintf(words + used, sizeof(words) - used, ", %s failed",
-                                 qb_text_count(failed, a));
-    if (seconds > 1 && share > 0.01)
-        used += (size_t)snprintf(words + used, sizeof(words) - used, "  ETA %s",
-                                 qb_text_seconds(seconds * (1 - share) / share, a));
-    if (columns > used + 8) {
-        draw_bar(bar, (unsigned)QB_MIN(columns - used - 4, (size_t)BAR_MAX), share);
-        snprintf(out, size, "[%s]%s", bar, words);
-    } else { /* the last column stays free: some terminals wrap there */
-        snprintf(out, QB_MIN(size, (size_t)QB_MAX(columns, 1)), "%s", words);
-    }
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &w) < 0 || w.ws_col == 0)
+        w.ws_col = 80;
+    if (w.ws_row == 0)
+        w.ws_row = 24;
+    return w;
 }
 
 static void write_all(const char *text)
@@ -88,16 +59,45 @@ static void write_all(const char *text)
         return; /* the terminal is gone; the run goes on */
 }
 
+/* The images that take long, below the line; back up to it afterwards. */
+static size_t add_slow(const struct qb_progress *p, unsigned columns, unsigned rows, char *text,
+                       size_t used, size_t size)
+{
+    char line[LINE_MAX_BYTES];
+    unsigned n = 0;
+
+    for (size_t i = 0; i < QB_BUSY_SHOWN && n < SLOW_LINES && n + 2 < rows; i++)
+        if (qb_progress_slow(line, sizeof(line), columns, p->meter, p->batch, i)) {
+            used += (size_t)snprintf(text + used, size - used, "\n%s", line);
+            n++;
+        }
+    if (n > 0)
+        used += (size_t)snprintf(text + used, size - used, "\033[%uA\r", n);
+    return used;
+}
+
+/* One write for all of it, so that nothing flickers. */
 static void draw(struct qb_progress *p)
 {
-    char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES + 16];
+    char line[LINE_MAX_BYTES], text[LINE_MAX_BYTES * (SLOW_LINES + 2)];
+    struct winsize w = terminal();
+    size_t used;
 
-    qb_progress_line(line, sizeof(line), columns_of_terminal(), p->meter, p->total,
-                     since(&p->start));
-    snprintf(text, sizeof(text), ERASE "%s", line);
+    qb_progress_line(line, sizeof(line), w.ws_col, p->meter, p->total, since(&p->start));
+    used = (size_t)snprintf(text, sizeof(text), ERASE "%s", line);
+    add_slow(p, w.ws_col, w.ws_row, text, used, sizeof(text));
     write_all(text);
     p->drawn = true;
     qb_signal_on_exit(ERASE);
+}
+
+static void tell(struct qb_progress *p)
+{
+    if (p->as_json)
+        qb_progress_json(stderr, p->meter, p->total, since(&p->start));
+    if (p->to_systemd)
+        qb_notify("STATUS=%zu of %zu images, %zu failed", atomic_load(&p->meter->done), p->total,
+                  atomic_load(&p->meter->failed));
 }
 
 static void wait_ms(struct qb_progress *p, unsigned ms)
@@ -115,10 +115,17 @@ static void *run_thread(void *arg)
 {
     struct qb_progress *p = arg;
 
+    double told = 0;
+
     pthread_mutex_lock(&p->lock);
     wait_ms(p, FIRST_DRAW_MS);
     while (!p->end) {
-        draw(p);
+        if (p->on_terminal)
+            draw(p);
+        if (since(&p->start) - told >= TELL_MS / 1e3) {
+            told = since(&p->start);
+            tell(p);
+        }
         wait_ms(p, DRAW_MS);
     }
     pthread_mutex_unlock(&p->lock);
@@ -138,24 +145,45 @@ static int start_thread(struct qb_progress *p)
     return failed;
 }
 
-struct qb_progress *qb_progress_start(const struct qb_meter *meter, size_t total)
+static bool is_terminal(void)
 {
     const char *term = getenv("TERM");
-    struct qb_progress *p;
+
+    return isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+}
+
+static void start(struct qb_progress *p)
+{
     pthread_condattr_t attr;
 
-    if (!isatty(STDERR_FILENO) || !term || strcmp(term, "dumb") == 0)
-        return NULL;
-    p = calloc(1, sizeof(*p));
-    if (!p)
-        return NULL;
-    p->meter = meter;
-    p->total = total;
     clock_gettime(CLOCK_MONOTONIC, &p->start);
     pthread_mutex_init(&p->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&p->wake, &attr);
+    if (p->to_systemd)
+        qb_notify("READY=1\nSTATUS=0 of %zu images", p->total);
+}
+
+struct qb_progress *qb_progress_start(enum qb_watching how, const struct qb_meter *meter,
+                                      const struct qb_batch *batch)
+{
+    struct qb_progress made = {.on_terminal = how == QB_WATCH_AUTO && is_terminal(),
+                               .as_json = how == QB_WATCH_JSON,
+                               .to_systemd = qb_notify_is_wanted(),
+                               .meter = meter,
+                               .batch = batch,
+                               .total = batch->n_jobs};
+    struct qb_progress *p;
+
+    qb_signal_tell(&meter->done, &meter->failed, batch->n_jobs);
+    if (!made.on_terminal && !made.as_json && !made.to_systemd)
+        return NULL;
+    p = malloc(sizeof(*p));
+    if (!p)
+        return NULL;
+    *p = made;
+    start(p);
     if (start_thread(p) != 0) {
         free(p);
         return NULL;
@@ -181,6 +209,7 @@ void qb_progress_show(struct qb_progress *p)
 
 void qb_progress_stop(struct qb_progress *p)
 {
+    qb_signal_tell(NULL, NULL, 0);
     if (!p)
         return;
     qb_progress_hide(p);
@@ -189,6 +218,9 @@ void qb_progress_stop(struct qb_progress *p)
     pthread_mutex_unlock(&p->lock);
     pthread_join(p->thread, NULL);
     qb_signal_on_exit(NULL);
+    tell(p);
+    if (p->to_systemd)
+        qb_notify("STOPPING=1");
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->lock);
     free(p);

@@ -198,8 +198,14 @@ static void finish(struct run *r, size_t job, struct qb_outcome *outcome)
     r->failed |= failed;
     r->n_failed += failed;
     if (meter) {
+        const struct qb_result *result = &outcome->result;
+
         atomic_fetch_add(&meter->done, 1);
         atomic_fetch_add(&meter->failed, failed);
+        if (result->clusters.valid && result->status == QB_STATUS_CHANGED)
+            atomic_fetch_add(&meter->clusters,
+                             result->clusters.expanded + result->clusters.deallocated);
+        atomic_fetch_add(&meter->written, result->io.write_bytes + result->io.zeroed_bytes);
     }
     qb_hold_put(r->hold, job, outcome);
 }

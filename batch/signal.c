@@ -1,5 +1,6 @@
 #include "batch/signal.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdatomic.h>
@@ -22,6 +23,59 @@ static void on_signal(int number)
     _exit(QB_EXIT_INTERRUPTED);
 }
 
+/* ---- SIGUSR1 --------------------------------------------------------------------------------- */
+
+static _Atomic(const atomic_size_t *) told_done, told_failed;
+static atomic_size_t told_total;
+
+/* printf is not for signal handlers. */
+static char *put_text(char *to, const char *text)
+{
+    size_t len = strlen(text);
+
+    memcpy(to, text, len);
+    return to + len;
+}
+
+static char *put_number(char *to, size_t n)
+{
+    char digits[20], *first = digits + sizeof(digits);
+
+    do
+        *--first = (char)('0' + n % 10);
+    while (n /= 10);
+    memcpy(to, first, (size_t)(digits + sizeof(digits) - first));
+    return to + (digits + sizeof(digits) - first);
+}
+
+static void on_usr1(int number)
+{
+    const atomic_size_t *done = atomic_load(&told_done), *failed = atomic_load(&told_failed);
+    int saved = errno;
+    char text[160], *end = put_text(text, "\rqbatch: ");
+
+    (void)number;
+    if (!done || !failed)
+        return;
+    end = put_number(end, atomic_load(done));
+    end = put_text(end, " of ");
+    end = put_number(end, atomic_load(&told_total));
+    end = put_text(end, " images are done, ");
+    end = put_number(end, atomic_load(failed));
+    end = put_text(end, " failed\n");
+    if (write(STDERR_FILENO, text + !isatty(STDERR_FILENO),
+              (size_t)(end - text) - !isatty(STDERR_FILENO)) < 0)
+        errno = saved; /* nobody reads it */
+    errno = saved;
+}
+
+void qb_signal_tell(const atomic_size_t *done, const atomic_size_t *failed, size_t total)
+{
+    atomic_store(&told_total, total);
+    atomic_store(&told_failed, failed);
+    atomic_store(&told_done, done);
+}
+
 void qb_signal_install(void)
 {
     static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
@@ -31,6 +85,8 @@ void qb_signal_install(void)
     for (size_t i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
         if (sigaction(ending[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
             sigaction(ending[i], &action, NULL);
+    action.sa_handler = on_usr1;
+    sigaction(SIGUSR1, &action, NULL);
     action.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &action, NULL);
 }

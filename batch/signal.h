@@ -3,7 +3,9 @@
 #ifndef QB_BATCH_SIGNAL_H
 #define QB_BATCH_SIGNAL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #define QB_EXIT_INTERRUPTED 75
 
@@ -21,5 +23,9 @@ void qb_signal_deadline(double seconds);
 /* What to write to stderr before leaving at once, to give the terminal its cursor and line back;
  * NULL for nothing.  The string must be static. */
 void qb_signal_on_exit(const char *restore);
+
+/* SIGUSR1 prints a line on standard error: how many of `total` images are done, and how many have
+ * failed.  The counters must live as long as the process, or until this is called with NULL. */
+void qb_signal_tell(const atomic_size_t *done, const atomic_size_t *failed, size_t total);
 
 #endif

@@ -90,11 +90,11 @@ static void append_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
-    struct qb_long_phase phase = qb_slot_begin_long(w, s);
+    struct qb_long_phase phase;
 
     if (s->step != QB_STEP_PLANNED || qb_slot_leave(w, s, io))
         return;
-    qb_io_set_stop(io, qb_slot_is_to_stop, &phase);
+    qb_slot_begin_long(w, s, io, "writing", true, &phase);
     append_slot(w, s, io);
     qb_slot_end_long(w, s, io, &phase);
 }
@@ -118,13 +118,16 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
+    struct qb_long_phase phase;
 
     if (s->step == QB_STEP_SYNCED) {
+        qb_slot_begin_long(w, s, io, "verifying", false, &phase);
         if (qb_amend_flipped(s->amend, s->sync_errno) == 0 && qb_amend_verify(s->amend, io) == 0) {
             qb_amend_settle(s->amend, io);
             qb_slot_give_back_tail(w, s, io);
             qb_meant_ends(&w->batch->jobs[s->job], s->amend, true);
         }
+        qb_slot_end_long(w, s, io, &phase);
         qb_slot_step(w, s, QB_STEP_OVER);
     }
     if (s->step == QB_STEP_OVER && s->amend) {

@@ -155,7 +155,7 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
-    struct qb_long_phase phase = qb_slot_begin_long(w, s);
+    struct qb_long_phase phase;
 
     if (s->step != QB_STEP_OPENED || qb_slot_leave(w, s, io))
         return;
@@ -163,7 +163,7 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
         put_off(w, s, QB_STEP_NO_ROOM);
         return;
     }
-    qb_io_set_stop(io, qb_slot_is_to_stop, &phase);
+    qb_slot_begin_long(w, s, io, "planning", true, &phase);
     qb_amend_plan(s->amend, io, &s->rq);
     qb_slot_end_long(w, s, io, &phase);
     if (qb_amend_result(s->amend)->status == QB_STATUS_WOULD_CHANGE ||

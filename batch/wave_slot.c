@@ -83,7 +83,7 @@ bool qb_slot_leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     return s->step == QB_STEP_OVER;
 }
 
-bool qb_slot_is_to_stop(void *arg)
+static bool is_to_stop(void *arg)
 {
     const struct qb_long_phase *p = arg;
 
@@ -92,9 +92,30 @@ bool qb_slot_is_to_stop(void *arg)
             is_overdue(p->wave, p->busy_before + qb_wave_now() - p->from));
 }
 
-struct qb_long_phase qb_slot_begin_long(const struct qb_wave *w, const struct qb_slot *s)
+/* A place among those that are shown; NULL where all are taken. */
+static struct qb_busy *show(struct qb_meter *meter, size_t job, const char *doing, double now)
 {
-    return (struct qb_long_phase){w, s->busy_seconds, qb_wave_now()};
+    for (size_t i = 0; meter && i < QB_BUSY_SHOWN; i++) {
+        struct qb_busy *b = &meter->busy[i];
+        size_t nobody = 0;
+
+        if (atomic_load_explicit(&b->job, memory_order_relaxed) != 0 ||
+            !atomic_compare_exchange_strong(&b->job, &nobody, job + 1))
+            continue;
+        atomic_store(&b->since_ms, (uint64_t)(now * 1e3));
+        atomic_store(&b->doing, doing);
+        return b;
+    }
+    return NULL;
+}
+
+void qb_slot_begin_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, const char *doing,
+                        bool may_be_left, struct qb_long_phase *p)
+{
+    *p = (struct qb_long_phase){w, s->busy_seconds, qb_wave_now(), NULL};
+    p->busy = show(w->meter, s->job, doing, p->from);
+    if (may_be_left)
+        qb_io_set_stop(io, is_to_stop, p);
 }
 
 void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
@@ -103,6 +124,8 @@ void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
     const struct qb_result *r = qb_amend_result(s->amend);
 
     qb_io_set_stop(io, NULL, NULL);
+    if (p->busy)
+        atomic_store(&p->busy->job, 0);
     s->busy_seconds = p->busy_before + qb_wave_now() - p->from;
     if (r->status == QB_STATUS_FAILED && r->err.code == QB_E_CANCELLED)
         cancel(w, s, io, qb_wave_stopped(w) ? QB_E_CANCELLED : QB_E_TIMEOUT);

@@ -17,16 +17,18 @@ void qb_slot_step(struct qb_wave *wave, struct qb_slot *slot, enum qb_step to);
  * told to stop, the image has had its time, or what the journal must say of it, it does not. */
 bool qb_slot_leave(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
 
-/* A phase of one image that may take long, and may be left in its middle: between the first two
- * calls qb_io_set_stop with qb_slot_is_to_stop and the phase.  The slot is over where it was. */
+/* A phase of one image that may take long: shown by the meter meanwhile, and, where it may be left
+ * in its middle, asked whether to go on before each batch of requests.  The slot is over where it
+ * was left. */
 struct qb_long_phase {
     const struct qb_wave *wave;
     double busy_before, from; /* seconds */
+    struct qb_busy *busy;     /* NULL: not shown */
 };
-struct qb_long_phase qb_slot_begin_long(const struct qb_wave *wave, const struct qb_slot *slot);
+void qb_slot_begin_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io,
+                        const char *doing, bool may_be_left, struct qb_long_phase *phase);
 void qb_slot_end_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io,
                       const struct qb_long_phase *phase);
-bool qb_slot_is_to_stop(void *phase);
 
 /* What an interrupted run appended to this image.  An amend that appends has begun at the image's
  * end, and so given it back already. */

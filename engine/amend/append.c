@@ -9,7 +9,7 @@
 #define WRITES_AT_ONCE 64u
 #define PAGE_BYTES     4096u
 #define GAP_BYTES      (32u << 10) /* a shorter run of zeros is cheaper written than left out */
-#define FILLED_AT_ONCE (UINT64_C(256) << 20)
+#define FILLED_AT_ONCE (UINT64_C(64) << 20)
 #define ZEROED_AT_ONCE (UINT64_C(16) << 30)
 
 /* A buffer that fills from `base` on and goes to the file when it is full. */

@@ -262,19 +262,42 @@ static void of_a_large_batch_every_failure_is_shown_and_few_changes(void)
 
 static void progress_never_says_that_all_is_done(void)
 {
-    struct qb_meter meter;
+    static struct qb_meter meter;
     char line[512];
 
+    atomic_init(&meter.written, 400 << 20);
+    atomic_init(&meter.clusters, 80000);
     atomic_init(&meter.units, 1000 * QB_UNITS);
     atomic_init(&meter.done, 1000);
     atomic_init(&meter.failed, 2);
     qb_progress_line(line, sizeof(line), 80, &meter, 1000, 4);
     CU_ASSERT(has(line, " 99%  1,000 of 1,000 images, 2 failed"));
     CU_ASSERT(strlen(line) < 80);
+    qb_progress_line(line, sizeof(line), 160, &meter, 1000, 4);
+    CU_ASSERT(has(line, "  250/s  100 MiB/s  20,000 clusters/s"));
     for (unsigned columns = 1; columns < 120; columns++) {
         qb_progress_line(line, sizeof(line), columns, &meter, 1000, 4);
         CU_ASSERT(strlen(line) < columns + (columns == 1));
     }
+}
+
+static void what_takes_long_is_named_with_the_end_of_its_path(void)
+{
+    struct qb_job job = {.path = "/srv/vm/a/very/long/way/down/to/db01.qcow2"};
+    struct qb_batch batch = {.jobs = &job, .n_jobs = 1};
+    static struct qb_meter meter;
+    char line[512];
+
+    CU_ASSERT(!qb_progress_slow(line, sizeof(line), 80, &meter, &batch, 0));
+    atomic_init(&meter.busy[0].since_ms, 0); /* since the machine was started */
+    atomic_init(&meter.busy[0].doing, "writing");
+    atomic_init(&meter.busy[0].job, 1);
+    for (unsigned columns = 10; columns < 120; columns++)
+        if (qb_progress_slow(line, sizeof(line), columns, &meter, &batch, 0)) {
+            CU_ASSERT(strlen(line) < columns);
+            CU_ASSERT(has(line, "  writing, ") && has(line, "qcow2"));
+        }
+    CU_ASSERT(has(line, job.path));
 }
 
 /* ---- waiting for one's turn ------------------------------------------------------------------ */
@@ -454,6 +477,7 @@ int main(void)
         UNIT(a_small_batch_is_shown_whole),
         UNIT(of_a_large_batch_every_failure_is_shown_and_few_changes),
         UNIT(progress_never_says_that_all_is_done),
+        UNIT(what_takes_long_is_named_with_the_end_of_its_path),
         UNIT(held_results_come_back_in_order_as_they_were),
         UNIT(queue_keeps_the_order_and_lets_who_waits_go_after_the_other),
         UNIT(command_line_understands_each_command),
