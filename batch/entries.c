@@ -40,7 +40,7 @@ static int read_key(struct qb_reader *r, const struct qb_key_row *key, const str
     return qb_key_set(key, text, rq, &why) ? 0 : qb_field_bad(value, &why, r->diags);
 }
 
-const char *const qb_entry_names[] = {"path", "exclude", "from_file", "from_file0", NULL};
+const char *const qb_entry_names[] = {"path", "exclude", "from_file", "from_file0", "chain", NULL};
 
 static bool is_one_of(const char *name, const char *const *names)
 {
@@ -164,12 +164,22 @@ static void add_names_of_file(struct qb_reader *r, const char *text, struct qb_p
     qb_select_add_list(&r->select, text, '\0', at, arg, r->requests.n - 1);
 }
 
+static void add_chain(struct qb_reader *r, const char *text, struct qb_place at, void *arg)
+{
+    qb_select_add_chain(&r->select, text, at, arg, r->requests.n - 1);
+}
+
 static void read_selection(struct qb_reader *r, const struct qb_node *entry)
 {
     static const struct {
         const char *name;
         void (*add)(struct qb_reader *r, const char *text, struct qb_place at, void *arg);
-    } ways[] = {{"path", add_path}, {"from_file", add_lines}, {"from_file0", add_names_of_file}};
+    } ways[] = {
+        {"path", add_path},
+        {"from_file", add_lines},
+        {"from_file0", add_names_of_file},
+        {"chain", add_chain},
+    };
     const struct qb_node *exclude = child(entry, "exclude");
     struct qb_excludes excludes = {0};
     bool any = false;
@@ -185,7 +195,7 @@ static void read_selection(struct qb_reader *r, const struct qb_node *entry)
     }
     if (!any)
         qb_diag_add(r->diags, QB_M_MISSING_KEY, entry->at, NULL,
-                    "an entry of \"images\" without \"path\" or \"from_file\"");
+                    "an entry of \"images\" without \"path\", \"from_file\" or \"chain\"");
     qb_vec_free(&excludes.patterns);
 }
 

@@ -55,6 +55,7 @@ void qb_select_free(struct qb_select *select)
     qb_vec_each (pick, &select->picks)
         free(pick->path);
     qb_vec_free(&select->picks);
+    qb_vec_free(&select->chained);
     free(select->folder);
     free(select->full);
     *select = (struct qb_select){0};
@@ -149,6 +150,23 @@ static int add_pattern(struct qb_select *select, const char *pattern, struct qb_
     return 0;
 }
 
+char *qb_select_path(const struct qb_select *select, const char *name)
+{
+    return join(select->folder, name);
+}
+
+int qb_select_pick(struct qb_select *select, char *path, struct qb_place at,
+                   const struct qb_excludes *excludes, size_t entry)
+{
+    struct filter filter = {select, excludes, 0};
+
+    if (path && leave_out(&filter, path)) {
+        free(path);
+        return 0;
+    }
+    return pick(select, path, at, entry);
+}
+
 /* ---- lists ----------------------------------------------------------------------------------- */
 
 static FILE *open_list(struct qb_select *select, const char *name, struct qb_place at)
@@ -173,22 +191,9 @@ static FILE *open_list(struct qb_select *select, const char *name, struct qb_pla
     return f;
 }
 
-static int add_line(struct qb_select *select, const char *line, struct qb_place at,
-                    struct filter *filter, size_t entry)
-{
-    char *path = join(select->folder, line);
-
-    if (path && leave_out(filter, path)) {
-        free(path);
-        return 0;
-    }
-    return pick(select, path, at, entry);
-}
-
 int qb_select_add_list(struct qb_select *select, const char *name, char end, struct qb_place at,
                        const struct qb_excludes *excludes, size_t entry)
 {
-    struct filter filter = {select, excludes, 0};
     FILE *f = open_list(select, name, at);
     QB_AUTO(qb_buf) char *line = NULL;
     size_t room = 0, lines = 0, picked = select->picks.n;
@@ -204,7 +209,7 @@ int qb_select_add_list(struct qb_select *select, const char *name, char end, str
                             "%s:%zu: a NUL in a path (is this a list for from_file0?)", name,
                             lines);
         else if (len > 0 && !(end == '\n' && line[0] == '#'))
-            r = add_line(select, line, at, &filter, entry);
+            r = qb_select_pick(select, join(select->folder, line), at, excludes, entry);
     }
     if (f && f != stdin)
         fclose(f);

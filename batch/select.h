@@ -1,5 +1,5 @@
 /* Which files a manifest means: paths and patterns of its entries, minus what they exclude.  Files
- * are looked up, never opened. */
+ * are looked up; only those of a chain are opened. */
 #ifndef QB_BATCH_SELECT_H
 #define QB_BATCH_SELECT_H
 
@@ -15,11 +15,18 @@ struct qb_pick {
     ino_t ino;          /* 0 where there is none */
 };
 
+struct qb_file_id {
+    dev_t dev;
+    ino_t ino;
+};
+
 struct qb_select {
     char *folder; /* that relative paths begin in; "" is the current one */
     char *full;   /* the same from the root on */
     struct qb_diags *diags;
-    bool stdin_taken; /* by the manifest itself, or by a list */
+    bool stdin_taken;   /* by the manifest itself, or by a list */
+    size_t chain_entry; /* which the files of chains were picked for */
+    QB_VEC(struct qb_file_id) chained;
     QB_VEC(struct qb_pick) picks;
 };
 
@@ -45,6 +52,18 @@ int qb_select_add(struct qb_select *select, const char *text, struct qb_place at
  * What the entry excludes is left out. */
 int qb_select_add_list(struct qb_select *select, const char *name, char end, struct qb_place at,
                        const struct qb_excludes *excludes, size_t entry);
+
+/* Picks an image and the qcow2 images of its backing chain, the lowest first; one that the entry
+ * has picked already is left out.  Their headers are read here: a chain that is not whole is a
+ * mistake.  See select_chain.c. */
+int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_place at,
+                        const struct qb_excludes *excludes, size_t entry);
+
+/* For the other files of the selection: a path of the manifest, malloc'ed, and picking one, which
+ * takes it over, unless the excludes leave it out. */
+char *qb_select_path(const struct qb_select *select, const char *name);
+int qb_select_pick(struct qb_select *select, char *path, struct qb_place at,
+                   const struct qb_excludes *excludes, size_t entry);
 
 /* Every file that is picked twice, under whatever name, is a mistake.  -1 when there is one. */
 int qb_select_check_distinct(struct qb_select *select);

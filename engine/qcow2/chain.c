@@ -31,6 +31,16 @@ void qb_chain_close(struct qb_chain *chain)
     *chain = (struct qb_chain){0};
 }
 
+const struct qb_file *qb_chain_file(const struct qb_chain *chain, size_t i)
+{
+    return &chain->links[i].file;
+}
+
+bool qb_chain_is_qcow2(const struct qb_chain *chain, size_t i)
+{
+    return chain->links[i].is_qcow2;
+}
+
 uint64_t qb_chain_size(const struct qb_chain *chain)
 {
     return chain->links[0].size;

@@ -30,6 +30,10 @@ bool qb_chain_names(const char *image_path, const char *name, const struct qb_fi
  * before the first slash names a protocol, of which only "file:" is known. */
 int qb_chain_resolve(const char *image_path, const char *name, char **out, struct qb_err *err);
 
+/* The open file i, the nearest being 0, and whether it is a qcow2 image. */
+const struct qb_file *qb_chain_file(const struct qb_chain *chain, size_t i);
+bool qb_chain_is_qcow2(const struct qb_chain *chain, size_t i);
+
 /* Virtual size of the nearest backing file, bytes. */
 uint64_t qb_chain_size(const struct qb_chain *chain);
 

@@ -119,6 +119,25 @@ class Chosen(ImageTest):
         self.assertEqual(self.told(text % "path: small.qcow2, from_file: list", code=2), {})
         self.assertEqual(self.told(text % "from_file: '-'", code=2), {})
 
+    def test_a_chain_is_an_image_and_what_it_stands_on(self):
+        mid = self.create("mid.qcow2", backing="backed.qcow2", backing_fmt="qcow2")
+        self.create("top1.qcow2", backing=mid, backing_fmt="qcow2")
+        self.create("top2.qcow2", backing="mid.qcow2", backing_fmt="qcow2")
+        told = self.told("""
+            version: 1
+            images: [{chain: [top1.qcow2, top2.qcow2], compat: "0.10"}]
+            """)
+        self.assertEqual([os.path.basename(r["path"]) for r in self.answer.records],
+                         ["backed.qcow2", "mid.qcow2", "top1.qcow2", "top2.qcow2"])
+        self.assertEqual({status for status, _ in told.values()}, {"changed"})
+        self.assertEqual(self.told("""
+            version: 1
+            images: [{chain: top1.qcow2, lazy_refcounts: off, exclude: mid*}]
+            """), {"backed": ("unchanged", None), "top1": ("unchanged", None)})
+        os.unlink(self.path("backed.qcow2"))
+        self.told("version: 1\nimages: [{chain: top1.qcow2, size: 2M}]", code=2)
+        self.assertIn("backed.qcow2", self.answer.result.err)
+
     def test_what_is_set_on_the_command_line_wins(self):
         text = """
             version: 1
