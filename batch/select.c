@@ -1,7 +1,9 @@
 #include "batch/select.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/own.h"
@@ -169,6 +171,15 @@ int qb_select_pick(struct qb_select *select, char *path, struct qb_place at,
 
 /* ---- lists ----------------------------------------------------------------------------------- */
 
+/* A device like /dev/zero has no end. */
+static bool is_endless(FILE *f)
+{
+    struct stat st;
+
+    return fstat(fileno(f), &st) == 0 &&
+           (S_ISBLK(st.st_mode) || (S_ISCHR(st.st_mode) && !isatty(fileno(f))));
+}
+
 static FILE *open_list(struct qb_select *select, const char *name, struct qb_place at)
 {
     QB_AUTO(qb_buf) char *path = NULL;
@@ -188,6 +199,11 @@ static FILE *open_list(struct qb_select *select, const char *name, struct qb_pla
     if (!f)
         qb_diag_add(select->diags, QB_M_FILE, at, NULL, "cannot read the list \"%s\": %s", name,
                     strerror(errno));
+    if (f && is_endless(f)) {
+        qb_diag_add(select->diags, QB_M_FILE, at, NULL, "the list \"%s\" is a device", name);
+        fclose(f);
+        return NULL;
+    }
     return f;
 }
 
@@ -211,6 +227,9 @@ int qb_select_add_list(struct qb_select *select, const char *name, char end, str
         else if (len > 0 && !(end == '\n' && line[0] == '#'))
             r = qb_select_pick(select, join(select->folder, line), at, excludes, entry);
     }
+    if (r == 0 && ferror(f))
+        r = qb_diag_add(select->diags, QB_M_FILE, at, NULL, "cannot read the list \"%s\": %s", name,
+                        strerror(errno));
     if (f && f != stdin)
         fclose(f);
     if (r == 0 && select->picks.n == picked)
