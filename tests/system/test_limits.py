@@ -6,6 +6,7 @@ import unittest
 import context  # noqa: F401
 import proc
 import qbatch
+import strace
 from fixture import MIB, ImageTest, main
 
 
@@ -86,11 +87,11 @@ class Limits(ImageTest):
             self.run_with("limits: {load: 100}")
         for bad in (["--nice", "x"], ["--ionice", "fast"], ["--load", "200"]):
             self.assertEqual(qbatch.qbatch("amend", *bad, "-o", "compat=v3", self.path("000.qcow2")).code, 2)
-        if shutil.which("strace"):
+        if strace.works():
             log = self.path("log")
             proc.must(["strace", "-f", "-o", log, "-e", "trace=setpriority,ioprio_set",
                        qbatch.absolute(qbatch.TOOL), "amend", "--nice", "7", "--ionice", "best-effort:6",
-                       "-o", "compat=1.1", self.path("000.qcow2")])
+                       "-o", "compat=1.1", self.path("000.qcow2")], env=strace.environment())
             with open(log) as f:
                 text = f.read()
             self.assertRegex(text, r"setpriority\(PRIO_PROCESS, 0, 7\)\s+= 0")
