@@ -255,8 +255,13 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
     case QB_OPTION_JOBS:
         return take_jobs(cli, errors);
     case QB_OPTION_REPORT:
+    case QB_OPTION_SUMMARY:
+    case QB_OPTION_JOBLOG:
+    case QB_OPTION_JUNIT:
+    case QB_OPTION_HTML:
         return check_text(cli, option, "a file name is expected", errors);
     case QB_OPTION_STATE:
+    case QB_OPTION_PROMETHEUS:
         return check_text(cli, option, "a folder is expected", errors);
     case QB_OPTION_RESUME:
     case QB_OPTION_RETRY_FAILED:
@@ -357,6 +362,19 @@ static int check_state_options(const struct qb_cli *cli, FILE *errors)
     return 0;
 }
 
+static int check_report(const struct qb_cli *cli, FILE *errors)
+{
+    const char *what = cli->n_operands ? cli->operands[0] : "";
+
+    if (strcmp(what, "merge") != 0 && strcmp(what, "show") != 0)
+        return complain(cli, "\"show\" or \"merge\" is expected, and the reports", errors);
+    if (cli->n_operands < 2)
+        return complain(cli, "a report is missing: a file of --report or --json", errors);
+    if (strcmp(what, "merge") == 0 && cli->given)
+        return complain(cli, "merge has no options", errors);
+    return 0;
+}
+
 static int check_operands(const struct qb_cli *cli, FILE *errors)
 {
     if (qb_cli_has(cli, QB_OPTION_HELP) || qb_cli_has(cli, QB_OPTION_VERSION))
@@ -385,6 +403,8 @@ static int check_operands(const struct qb_cli *cli, FILE *errors)
         return cli->n_operands
                    ? 0
                    : complain(cli, "a run is missing (qbatch status lists them)", errors);
+    case QB_COMMAND_REPORT:
+        return check_report(cli, errors);
     case QB_COMMAND_CHECK:
         return cli->n_operands ? 0 : complain(cli, "an image is missing", errors);
     case QB_COMMAND_SCHEMA:

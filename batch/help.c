@@ -115,6 +115,9 @@ static void print_exit_codes(FILE *f, enum qb_command command)
                              "  3  clusters are leaked, nothing worse\n",
         [QB_COMMAND_LINT] = "  0  the manifest is right\n"
                             "  2  it is not\n",
+        [QB_COMMAND_REPORT] = "  0  shown, or merged\n"
+                              "  1  something could not be written\n"
+                              "  2  a report cannot be read or is damaged; nothing was shown\n",
         [QB_COMMAND_STATUS] = "  0  shown\n"
                               "  2  there is no such run, or its journal is damaged\n",
         [QB_COMMAND_UNDO] = "  0  every image is as it was before the run\n"

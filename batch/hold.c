@@ -21,6 +21,7 @@ static_assert(sizeof(struct piece) == sizeof(uint64_t), "a piece's head is a wor
 
 struct held {
     char *steps;
+    struct qb_timing timing;
     uint64_t pieces[];
 };
 
@@ -116,6 +117,7 @@ void qb_hold_put(struct qb_hold *hold, size_t job, struct qb_outcome *outcome)
     if (held) {
         memcpy(held->pieces, packed, n);
         held->steps = qb_take(&outcome->steps);
+        held->timing = outcome->timing;
     }
     hold->held[job] = held ? held : &lost;
     free(qb_take(&outcome->steps));
@@ -138,6 +140,7 @@ bool qb_hold_next(struct qb_hold *hold, size_t *job, struct qb_outcome *outcome)
     unpack(held->pieces, words);
     memcpy(&outcome->result, words, sizeof(words));
     outcome->steps = held->steps;
+    outcome->timing = held->timing;
     hold->held[*job] = NULL;
     free(held);
     return true;

@@ -173,6 +173,28 @@ bool qb_json_get_bool(const struct qb_json *o, const char *key)
     return json_is_true(json_object_get(o->value, key));
 }
 
+int64_t qb_json_get_signed(const struct qb_json *o, const char *key)
+{
+    return json_integer_value(json_object_get(o->value, key));
+}
+
+double qb_json_get_real(const struct qb_json *o, const char *key)
+{
+    return json_number_value(json_object_get(o->value, key));
+}
+
+bool qb_json_has(const struct qb_json *o, const char *key)
+{
+    return json_object_get(o->value, key) != NULL;
+}
+
+struct qb_json qb_json_get_child(const struct qb_json *o, const char *key)
+{
+    json_t *child = json_object_get(o->value, key);
+
+    return (struct qb_json){.value = json_is_object(child) ? child : NULL, .whole = true};
+}
+
 bool qb_json_get_bytes(const struct qb_json *o, const char *key, void *out, size_t n)
 {
     const char *encoded = qb_json_get_text(o, key);

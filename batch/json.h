@@ -45,6 +45,13 @@ void qb_json_drop(struct qb_json *o);
 const char *qb_json_get_text(const struct qb_json *o, const char *key); /* lives with o, or NULL */
 uint64_t qb_json_get_number(const struct qb_json *o, const char *key, uint64_t otherwise);
 bool qb_json_get_bool(const struct qb_json *o, const char *key);
+int64_t qb_json_get_signed(const struct qb_json *o, const char *key); /* or 0 */
+double qb_json_get_real(const struct qb_json *o, const char *key);    /* of any number; or 0 */
+bool qb_json_has(const struct qb_json *o, const char *key);           /* also with null */
+
+/* The object under a key, which lives with o and is not dropped; without one, an object in which
+ * nothing stands under any key. */
+struct qb_json qb_json_get_child(const struct qb_json *o, const char *key);
 
 /* Exactly n bytes that stand there in base64. */
 bool qb_json_get_bytes(const struct qb_json *o, const char *key, void *out, size_t n);

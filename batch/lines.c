@@ -5,6 +5,7 @@
 #include "batch/base64.h"
 #include "batch/json.h"
 #include "qcow2/disk.h"
+#include "batch/text.h"
 
 /* ---- the parts of an image ------------------------------------------------------------------- */
 
@@ -172,6 +173,25 @@ static void put_phases(struct qb_json *o, const struct qb_result *r)
     qb_json_child(o, "phases", p);
 }
 
+static void real_or_null(struct qb_json *o, const char *key, double d, bool known)
+{
+    if (known)
+        qb_json_real(o, key, d);
+    else
+        qb_json_null(o, key);
+}
+
+/* An image that no wave took was never started. */
+static void put_timing(struct qb_json *o, const struct qb_timing *t)
+{
+    bool ran = t->wave != 0;
+
+    real_or_null(o, "started_seconds", t->started_seconds, ran);
+    real_or_null(o, "seconds", t->seconds, ran);
+    number_unless(o, "wave", t->wave, 0);
+    number_unless(o, "worker", ran ? t->worker : UINT64_MAX, UINT64_MAX);
+}
+
 static void put_space(struct qb_json *o, const struct qb_result *r)
 {
     struct qb_json s = qb_json_object();
@@ -216,8 +236,9 @@ static void put_verify(struct qb_json *o, const struct qb_request *rq, const str
 /* ---- lines ----------------------------------------------------------------------------------- */
 
 int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *job,
-                  const struct qb_result *r, bool tagged)
+                  const struct qb_outcome *outcome, bool tagged)
 {
+    const struct qb_result *r = &outcome->result;
     struct qb_json o = qb_json_object();
 
     if (tagged)
@@ -233,24 +254,39 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
     put_clusters(&o, &r->clusters);
     put_io(&o, &r->io);
     put_phases(&o, r);
+    put_timing(&o, &outcome->timing);
     put_space(&o, r);
     put_verify(&o, &job->request, r);
     return qb_json_line(f, o);
+}
+
+/* How many images there were of each error that occurred. */
+static void put_errors(struct qb_json *o, const struct qb_summary *sum)
+{
+    struct qb_json errors = qb_json_object();
+
+    for (int i = QB_E_NONE + 1; i < QB_E_COUNT; i++)
+        if (sum->by_code[i])
+            qb_json_number(&errors, qb_code_name((enum qb_code)i), sum->by_code[i]);
+    qb_json_child(o, "errors", errors);
 }
 
 int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
                     const struct qb_foresight *foresight, int exit_code)
 {
     struct qb_json o = qb_json_object();
+    char at[QB_TEXT_NUMBER];
 
     qb_json_text(&o, "type", "summary");
     qb_json_text(&o, "name", batch->name);
     qb_json_text(&o, "manifest", batch->manifest_path);
     qb_json_text(&o, "run", batch->run_id);
+    qb_json_text(&o, "started", qb_text_time(sum->started, at));
     qb_json_bool(&o, "dry_run", sum->dry_run);
     qb_json_number(&o, "images", sum->images);
     for (size_t i = 0; i < QB_STATUS_COUNT; i++)
         qb_json_number(&o, qb_status_names[i], sum->by_status[i]);
+    put_errors(&o, sum);
     qb_json_real(&o, "seconds", sum->seconds);
     put_io(&o, &sum->io);
     if (foresight && sum->dry_run)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "batch/foresee.h"
+#include "batch/hold.h"
 #include "batch/job.h"
 #include "batch/report.h"
 
@@ -12,7 +13,7 @@
 
 /* `tagged` puts "type":"image" in front, for a stream that holds more than images. */
 int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *job,
-                  const struct qb_result *result, bool tagged);
+                  const struct qb_outcome *outcome, bool tagged);
 
 /* `foresight` is told of a dry run; it may be NULL. */
 int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,

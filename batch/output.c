@@ -1,9 +1,7 @@
 #include "batch/output.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -18,53 +16,22 @@ static double now(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static int complain(const char *path, const char *what)
+static struct qb_telling telling(const struct qb_output *out, int code)
 {
-    fputs("qbatch: report ", stderr);
-    qb_text_safe(stderr, path);
-    fprintf(stderr, ": %s\n", what);
-    return -1;
-}
-
-/* A report begins with a brace; an empty file or no file may become one. */
-static bool is_report(const char *path)
-{
-    FILE *f = fopen(path, "re");
-    int first = f ? fgetc(f) : EOF;
-
-    if (f)
-        fclose(f);
-    return first == '{' || first == EOF;
-}
-
-static int open_report(struct qb_output *out, const char *path)
-{
-    const char *manifest = out->batch->manifest_path;
-    struct stat st, m;
-    int fd;
-
-    if (stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
-        if (manifest && stat(manifest, &m) == 0 && m.st_dev == st.st_dev && m.st_ino == st.st_ino)
-            return complain(path, "that is the manifest");
-        if (!is_report(path))
-            return complain(path, "the file exists and is no report; it is not overwritten");
-    }
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY | O_CLOEXEC, 0666);
-    out->report = fd >= 0 ? fdopen(fd, "w") : NULL;
-    if (out->report)
-        return 0;
-    complain(path, strerror(errno));
-    if (fd >= 0)
-        close(fd);
-    return -1;
+    return (struct qb_telling){.batch = out->batch,
+                               .sum = &out->sum,
+                               .foresight = &out->foresight,
+                               .exit_code = code,
+                               .host = out->host};
 }
 
 int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct qb_batch *batch)
 {
-    *out = (struct qb_output){.batch = batch,
-                              .report_path = qb_cli_text(cli, QB_OPTION_REPORT),
-                              .json = qb_cli_has(cli, QB_OPTION_JSON)};
-    if (out->report_path && open_report(out, out->report_path) < 0)
+    struct timespec at;
+
+    *out = (struct qb_output){.batch = batch, .json = qb_cli_has(cli, QB_OPTION_JSON)};
+    gethostname(out->host, sizeof(out->host) - 1);
+    if (qb_sinks_open(&out->sinks, cli, batch) < 0)
         return -1;
     out->table = (struct qb_table){.out = stdout,
                                    .errors = stderr,
@@ -74,6 +41,8 @@ int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct
                                    .color = qb_table_wants_color(stdout)};
     out->sum.dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN);
     out->started = now();
+    clock_gettime(CLOCK_REALTIME, &at);
+    out->sum.started = (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
     qb_table_start(&out->table, batch);
     out->progress = qb_progress_start(
         out->table.quiet && cli->watching == QB_WATCH_AUTO ? QB_WATCH_NONE : cli->watching,
@@ -100,18 +69,16 @@ static void on_image(void *arg, size_t i, const struct qb_outcome *outcome)
 {
     struct qb_output *out = arg;
     const struct qb_job *job = &out->batch->jobs[i];
+    struct qb_telling t = telling(out, 0);
 
     hide(out);
     qb_summary_add(&out->sum, &outcome->result);
     if (out->sum.dry_run)
         qb_foresee(&out->foresight, out->batch, job, &outcome->result);
     qb_table_alarm(&out->table, job, &outcome->result);
-    if (out->report)
-        note_failure(&out->report_errno,
-                     qb_line_image(out->report, out->batch, job, &outcome->result, false));
+    qb_sinks_image(&out->sinks, &t, i, outcome);
     if (out->json)
-        note_failure(&out->stdout_errno,
-                     qb_line_image(stdout, out->batch, job, &outcome->result, true));
+        note_failure(&out->stdout_errno, qb_line_image(stdout, out->batch, job, outcome, true));
     else
         qb_table_row(&out->table, job, outcome);
 }
@@ -121,8 +88,7 @@ static void on_pause(void *arg)
     struct qb_output *out = arg;
 
     note_failure(&out->stdout_errno, fflush(stdout));
-    if (out->report)
-        note_failure(&out->report_errno, fflush(out->report));
+    qb_sinks_flush(&out->sinks);
     if (out->hidden)
         qb_progress_show(out->progress);
     out->hidden = false;
@@ -147,16 +113,6 @@ struct qb_listener qb_output_listener(struct qb_output *out)
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
-
-static void close_report(struct qb_output *out)
-{
-    if (!out->report)
-        return;
-    note_failure(&out->report_errno, fclose(out->report));
-    out->report = NULL;
-    if (out->report_errno)
-        complain(out->report_path, strerror(out->report_errno));
-}
 
 int qb_stdout_end(int code)
 {
@@ -183,6 +139,7 @@ static int stdout_code(const struct qb_output *out, int code)
 int qb_output_close(struct qb_output *out, bool detailed)
 {
     int code = qb_summary_exit_code(&out->sum, detailed);
+    struct qb_telling t = telling(out, code);
 
     qb_progress_stop(out->progress);
     out->sum.seconds = now() - out->started;
@@ -193,11 +150,10 @@ int qb_output_close(struct qb_output *out, bool detailed)
         qb_table_end(&out->table, &out->sum);
     if (!out->json && !out->table.quiet)
         qb_foresight_print(&out->foresight, stdout);
-    qb_foresight_free(&out->foresight);
     qb_table_alarm_end(&out->table, &out->sum);
-    close_report(out);
-    if (code == 0 && out->report_errno)
+    if (qb_sinks_end(&out->sinks, &t) < 0 && code == 0)
         code = 1;
+    qb_foresight_free(&out->foresight);
     return stdout_code(out, code);
 }
 
@@ -209,6 +165,6 @@ int qb_output_abort(struct qb_output *out, const char *why)
     fputc('\n', stderr);
     if (out->json)
         qb_line_abort(stdout, why, 2);
-    close_report(out);
+    qb_sinks_abort(&out->sinks, why);
     return qb_stdout_end(2);
 }

@@ -1,4 +1,4 @@
-/* Where a run tells what it does: the report file, JSON or a table on standard output, the progress
+/* Where a run tells what it does: files (sinks.h), JSON or a table on standard output, the progress
  * bar.  Every way is fed from the same outcomes, in the order of the images. */
 #ifndef QB_BATCH_OUTPUT_H
 #define QB_BATCH_OUTPUT_H
@@ -6,12 +6,13 @@
 #include "batch/cli.h"
 #include "batch/foresee.h"
 #include "batch/progress.h"
+#include "batch/sinks.h"
 #include "batch/table.h"
 
 struct qb_output {
     const struct qb_batch *batch;
-    const char *report_path;
-    FILE *report; /* NULL: none */
+    struct qb_sinks sinks; /* the files */
+    char host[256];
     bool json;
     struct qb_table table;
     struct qb_summary sum;
@@ -20,18 +21,17 @@ struct qb_output {
     struct qb_progress *progress;
     double started;
     bool hidden;      /* the progress bar is, while rows are printed */
-    int report_errno; /* the first failure to write there */
-    int stdout_errno;
+    int stdout_errno; /* the first failure to write there */
 };
 
-/* Opens the report before anything else happens.  An existing file is overwritten only if it is a
- * report: neither the manifest nor an image.  -1 after one line on standard error. */
+/* Opens the files before anything else happens.  An existing one is replaced only by one of its
+ * kind: neither the manifest nor an image.  -1 after one line on standard error. */
 int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct qb_batch *batch);
 
 /* The listener that feeds it. */
 struct qb_listener qb_output_listener(struct qb_output *out);
 
-/* Ends the report with the summary where one belongs; returns the exit code of the run. */
+/* Ends the output with the summary where one belongs; returns the exit code of the run. */
 int qb_output_close(struct qb_output *out, bool detailed);
 
 /* Closes without a summary of images: the run could not start.  Says why; returns the exit code. */

@@ -28,6 +28,7 @@ void qb_summary_add(struct qb_summary *sum, const struct qb_result *result)
     sum->by_status[result->status]++;
     sum->not_meant += result->err.code == QB_E_WHEN;
     sum->mistrusted += result->err.code == QB_E_VERIFY;
+    sum->by_code[result->err.code]++;
     sum->io.read_bytes += result->io.read_bytes;
     sum->io.write_bytes += result->io.write_bytes;
     sum->io.zeroed_bytes += result->io.zeroed_bytes;

@@ -15,7 +15,9 @@ struct qb_summary {
     uint64_t by_status[QB_STATUS_COUNT];
     uint64_t not_meant;  /* of those skipped: by the `when` of their entry */
     uint64_t mistrusted; /* of those that failed: amended, and not what was planned */
-    double seconds;      /* wall clock of the whole run */
+    uint64_t by_code[QB_E_COUNT]; /* errors, whatever the status */
+    double started;               /* seconds since 1970; 0: not known */
+    double seconds;               /* wall clock of the whole run */
     struct qb_io_stats io;
     bool dry_run;
 };

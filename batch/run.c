@@ -45,6 +45,8 @@ struct run {
     atomic_uint_fast64_t booked; /* bytes of disk that appends under way may take */
     size_t wave_max, wave_size;  /* the most there can be, and what fits the memory */
     size_t done, n_failed;
+    double begun;
+    unsigned n_waves; /* so far */
     bool failed; /* some image did */
     bool paced;  /* by limits.rate or limits.iops */
     bool waits;  /* for the host to be less busy; that was said */
@@ -256,9 +258,19 @@ static bool wait_for_lock(struct run *r, size_t job, struct qb_result *result, d
     return false;
 }
 
-static void finish_slot(struct run *r, struct qb_slot *s)
+static struct qb_timing timing_of(const struct run *r, const struct qb_wave *w,
+                                  const struct qb_slot *s, double ended)
 {
-    struct qb_outcome outcome = {.result.status = QB_STATUS_FAILED, .steps = qb_take(&s->steps)};
+    return (struct qb_timing){.started_seconds = s->started - r->begun,
+                              .seconds = ended - s->started,
+                              .wave = w->number,
+                              .worker = s->worker};
+}
+
+static void finish_slot(struct run *r, struct qb_slot *s, struct qb_timing timing)
+{
+    struct qb_outcome outcome = {
+        .result.status = QB_STATUS_FAILED, .timing = timing, .steps = qb_take(&s->steps)};
     double not_before;
 
     if (s->amend)
@@ -304,12 +316,13 @@ static void adapt(struct run *r, size_t n, size_t no_room)
 static void end_wave(struct run *r, struct qb_wave *w)
 {
     size_t no_room = 0;
+    double ended = now();
 
     for (size_t i = 0; i < w->n; i++) {
         struct qb_slot *s = &w->slots[i];
 
         if (s->step == QB_STEP_OVER)
-            finish_slot(r, s);
+            finish_slot(r, s, timing_of(r, w, s, ended));
         else if (s->step == QB_STEP_AFTER)
             qb_queue_after(r->queue, s->job, s->need.job, s->need.must);
         else
@@ -388,6 +401,8 @@ static bool take_next(struct run *r)
     if (goes_on(r) && !is_held_back(r))
         n = qb_queue_take(r->queue, now(), r->wave_size, r->taken);
     r->fresh->n = n;
+    if (n > 0)
+        r->fresh->number = ++r->n_waves;
     for (size_t i = 0; i < n; i++)
         r->fresh->slots[i] = (struct qb_slot){.job = r->taken[i]};
     return n > 0;
@@ -527,6 +542,7 @@ static void run_waves(void *arg)
 {
     struct run *r = arg;
 
+    r->begun = now();
     pass_over(r);
     while (under_way(r) || (r->done < r->batch->n_jobs && goes_on(r))) {
         if (!advance(r))

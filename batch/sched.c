@@ -260,3 +260,12 @@ unsigned qb_sched_workers(const struct qb_sched *s)
 {
     return s->n;
 }
+
+unsigned qb_sched_number(const struct qb_sched *s, const struct qb_io *io)
+{
+    unsigned i = 0;
+
+    while (i + 1 < s->n && s->workers[i].io != io)
+        i++;
+    return i;
+}

@@ -46,4 +46,7 @@ struct qb_io *qb_sched_io(struct qb_sched *sched);
 
 unsigned qb_sched_workers(const struct qb_sched *sched);
 
+/* The number, from 0, of the worker whose qb_io that is. */
+unsigned qb_sched_number(const struct qb_sched *sched, const struct qb_io *io);
+
 #endif

@@ -125,6 +125,19 @@ static void print_diff(const struct qb_table *t, const struct qb_result *r)
     }
 }
 
+const char *qb_table_changes(const struct qb_result *r, char *out, size_t size)
+{
+    FILE *f = fmemopen(out, size, "w");
+
+    out[0] = '\0';
+    if (f) {
+        print_changes(f, r);
+        fclose(f);
+    }
+    out[size - 1] = '\0';
+    return out;
+}
+
 static void print_error(FILE *f, const struct qb_err *err)
 {
     fprintf(f, "%s: ", qb_code_name(err->code));

@@ -37,6 +37,10 @@ void qb_table_alarm(struct qb_table *table, const struct qb_job *job,
                     const struct qb_result *result);
 void qb_table_alarm_end(struct qb_table *table, const struct qb_summary *sum);
 
+/* The changes as the table words them: "size: 1 GiB -> 2 GiB, ..."; "" for none.  Cut where `size`
+ * ends. */
+const char *qb_table_changes(const struct qb_result *result, char *out, size_t size);
+
 /* Whether colors are welcome on f: a terminal, no NO_COLOR, no TERM=dumb. */
 bool qb_table_wants_color(FILE *f);
 

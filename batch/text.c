@@ -1,6 +1,7 @@
 #include "batch/text.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "base/num.h"
 
@@ -51,6 +52,25 @@ const char *qb_text_seconds(double seconds, char out[QB_TEXT_NUMBER])
     else
         snprintf(out, QB_TEXT_NUMBER, "%llu h %02llu min", whole / 3600, whole / 60 % 60);
     return out;
+}
+
+const char *qb_text_time(double seconds, char out[QB_TEXT_NUMBER])
+{
+    time_t whole = (time_t)seconds;
+    struct tm parts;
+
+    if (seconds <= 0 || !gmtime_r(&whole, &parts) ||
+        strftime(out, QB_TEXT_NUMBER, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0)
+        out[0] = '\0';
+    return out;
+}
+
+double qb_text_time_read(const char *text)
+{
+    struct tm parts = {0};
+    const char *end = text ? strptime(text, "%Y-%m-%dT%H:%M:%SZ", &parts) : NULL;
+
+    return end && !*end ? (double)timegm(&parts) : 0;
 }
 
 /* The shortest character that may be written with 2, 3 and 4 bytes; anything less is overlong. */

@@ -19,6 +19,12 @@ const char *qb_text_count(uint64_t n, char out[QB_TEXT_NUMBER]);
 /* "0.8 ms", "1.2 s", "2 min 05 s". */
 const char *qb_text_seconds(double seconds, char out[QB_TEXT_NUMBER]);
 
+/* "2026-11-23T11:13:40Z" of seconds since 1970; "" of 0, which stands for an unknown time. */
+const char *qb_text_time(double seconds, char out[QB_TEXT_NUMBER]);
+
+/* The seconds of such a text; 0 of anything else, and of NULL. */
+double qb_text_time_read(const char *text);
+
 /* The length in bytes of the UTF-8 character that begins at s, or 0 where none does (a stray or
  * overlong byte, a surrogate, the end of the string). */
 size_t qb_text_utf8(const char *s);

@@ -40,8 +40,11 @@ struct qb_slot {
     struct qb_loan *loan;   /* its backing file; may be NULL */
     dev_t dev;              /* of the file system; only with a limit for each of them */
     double busy_seconds;    /* spent on this image, not on its neighbours */
-    size_t memory;          /* bytes that its plan holds */
-    unsigned units;         /* counted into the meter */
+    double started;         /* when it was opened; 0: not yet */
+    double longest_seconds; /* the longest phase, and who had it */
+    unsigned worker;
+    size_t memory;  /* bytes that its plan holds */
+    unsigned units; /* counted into the meter */
     int sync_errno;
     int record_errno;    /* the plan, which must be in the journal before the flip, is not */
     struct qb_seen seen; /* the file as it was left; only with a journal */
@@ -59,7 +62,8 @@ struct qb_wave {
     atomic_uint_fast64_t *memory; /* bytes that all plans hold, those of other waves included */
     atomic_uint_fast64_t *booked; /* bytes of disk that appends under way may take, likewise */
     struct qb_slot *slots;
-    size_t n; /* 0: an empty wave, which has nothing to do in any phase */
+    size_t n;        /* 0: an empty wave, which has nothing to do in any phase */
+    unsigned number; /* from 1, in the order in which waves are prepared */
 };
 
 /* The phases, each for all jobs of the wave (slots[i].job).  After the last one every slot is over,

@@ -40,6 +40,8 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
 
     if (qb_wave_stopped(w))
         return;
+    s->started = from;
+    s->worker = qb_sched_number(w->sched, io);
     s->amend = qb_amend_new(w->batch->jobs[s->job].path);
     if (!s->amend || qb_amend_open_file(s->amend, w->options->dry_run) < 0)
         qb_slot_step(w, s, QB_STEP_OVER);

@@ -122,11 +122,17 @@ void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
                       const struct qb_long_phase *p)
 {
     const struct qb_result *r = qb_amend_result(s->amend);
+    double took;
 
     qb_io_set_stop(io, NULL, NULL);
     if (p->busy)
         atomic_store(&p->busy->job, 0);
-    s->busy_seconds = p->busy_before + qb_wave_now() - p->from;
+    took = qb_wave_now() - p->from;
+    s->busy_seconds = p->busy_before + took;
+    if (took > s->longest_seconds) {
+        s->longest_seconds = took;
+        s->worker = qb_sched_number(w->sched, io);
+    }
     if (r->status == QB_STATUS_FAILED && r->err.code == QB_E_CANCELLED)
         cancel(w, s, io, qb_wave_stopped(w) ? QB_E_CANCELLED : QB_E_TIMEOUT);
 }

@@ -20,6 +20,8 @@ static int dispatch(const struct qb_cli *cli)
         return qb_command_undo(cli);
     case QB_COMMAND_SCHEMA:
         return qb_command_schema(cli);
+    case QB_COMMAND_REPORT:
+        return qb_command_report(cli);
     case QB_COMMAND_HELP:
         return qb_command_help(cli);
     default:

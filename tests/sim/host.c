@@ -194,6 +194,7 @@ void __wrap_qb_sched_aside(struct qb_sched *s, qb_aside_fn *fn, void *arg);
 void __wrap_qb_sched_aside_wait(struct qb_sched *s);
 struct qb_io *__wrap_qb_sched_io(struct qb_sched *s);
 unsigned __wrap_qb_sched_workers(const struct qb_sched *s);
+unsigned __wrap_qb_sched_number(const struct qb_sched *s, const struct qb_io *io);
 
 struct qb_topo *__wrap_qb_topo_open(unsigned wanted, const struct qb_batch *batch)
 {
@@ -273,6 +274,13 @@ void __wrap_qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *a
 struct qb_io *__wrap_qb_sched_io(struct qb_sched *s)
 {
     return s->io;
+}
+
+unsigned __wrap_qb_sched_number(const struct qb_sched *s, const struct qb_io *io)
+{
+    (void)s;
+    (void)io;
+    return 0;
 }
 
 unsigned __wrap_qb_sched_workers(const struct qb_sched *s)

@@ -167,7 +167,9 @@ static void print_line(FILE *f, void *arg)
     struct qb_job job = {.path = (char *)l->path, .line = 7};
     struct qb_batch batch = {.manifest_path = (char *)"m.yaml"};
 
-    CU_ASSERT_EQUAL(qb_line_image(f, &batch, &job, &l->result, true), 0);
+    struct qb_outcome outcome = {.result = l->result};
+
+    CU_ASSERT_EQUAL(qb_line_image(f, &batch, &job, &outcome, true), 0);
 }
 
 static bool has(const char *text, const char *part)
