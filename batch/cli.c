@@ -243,6 +243,16 @@ static int check_text(const struct qb_cli *cli, enum qb_option option, const cha
     return optarg && !optarg[0] ? bad_argument(cli, option, what, errors) : 0;
 }
 
+static int check_graph_format(const struct qb_cli *cli, FILE *errors)
+{
+    static const char *const names[] = {"tree", "dot", "json"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(optarg, names[i]) == 0)
+            return 0;
+    return bad_argument(cli, QB_OPTION_GRAPH_FORMAT, "tree, dot or json is expected", errors);
+}
+
 static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
     cli->given |= UINT64_C(1) << option;
@@ -266,6 +276,8 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
     case QB_OPTION_RESUME:
     case QB_OPTION_RETRY_FAILED:
         return check_text(cli, option, "a run is expected behind =", errors);
+    case QB_OPTION_GRAPH_FORMAT:
+        return check_graph_format(cli, errors);
     case QB_OPTION_FORMAT:
         return strcmp(optarg, "qcow2") == 0
                    ? 0
@@ -391,6 +403,7 @@ static int check_operands(const struct qb_cli *cli, FILE *errors)
             return 0;
         return cli->n_operands ? check_manifest(cli, errors)
                                : complain(cli, "a manifest is missing", errors);
+    case QB_COMMAND_GRAPH:
     case QB_COMMAND_LINT:
         return cli->n_operands == 1 ? 0 : complain(cli, "one manifest is expected", errors);
     case QB_COMMAND_AMEND:

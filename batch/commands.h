@@ -8,6 +8,7 @@ int qb_command_run(const struct qb_cli *cli);
 int qb_command_amend(const struct qb_cli *cli);
 int qb_command_lint(const struct qb_cli *cli);
 int qb_command_check(const struct qb_cli *cli);  /* check.c */
+int qb_command_graph(const struct qb_cli *cli);  /* graph_command.c */
 int qb_command_status(const struct qb_cli *cli); /* status.c */
 int qb_command_undo(const struct qb_cli *cli);   /* undo.c */
 int qb_command_schema(const struct qb_cli *cli);

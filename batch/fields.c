@@ -13,7 +13,7 @@ enum { QUOTED_MAX = 80 };
 static const char *home_of(const char *name)
 {
     static const char *const top[] = {"version", "name",   "defaults", "policy",
-                                      "limits",  "images", NULL};
+                                      "limits",  "graph",  "images",   NULL};
     const struct qb_setting_row *setting = qb_setting_find(NULL, name);
 
     if (setting)
@@ -26,6 +26,8 @@ static const char *home_of(const char *name)
     for (size_t i = 0; qb_entry_names[i]; i++)
         if (strcmp(name, qb_entry_names[i]) == 0)
             return "in an entry of \"images\"";
+    if (strcmp(name, "scan") == 0)
+        return "under \"graph\"";
     for (const char *const *t = top; *t; t++) {
         if (strcmp(*t, name) == 0)
             return "at the top of the manifest";

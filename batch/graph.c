@@ -8,8 +8,6 @@
 #include "base/vec.h"
 #include "qcow2/chain.h"
 
-enum { CHAIN_MAX = 256 }; /* a longer backing chain is taken for a loop */
-
 struct id {
     dev_t dev;
     ino_t ino; /* 0: no such file */
@@ -151,8 +149,8 @@ static size_t job_of(const struct qb_graph *g, struct id id)
     return QB_NO_JOB;
 }
 
-/* The path behind a backing name of the image at `of`; NULL for none and for no local file. */
-static char *resolve(const char *of, const char *name)
+/* A colon before the first slash names a protocol. */
+char *qb_graph_resolve(const char *of, const char *name)
 {
     char *path = NULL;
 
@@ -173,7 +171,7 @@ static char *read_backing(struct qb_graph *g, const char *path)
     if (qb_file_open(path, false, &file, &err) < 0)
         return NULL;
     if (qb_image_open(io, &file, &img, &err) == 0) {
-        backing = resolve(path, img.backing_name);
+        backing = qb_graph_resolve(path, img.backing_name);
         qb_image_close(&img);
     }
     qb_file_close(&file);
@@ -201,8 +199,9 @@ static int follow(struct qb_graph *g, size_t job, const char *path, struct qb_ne
         struct id id = look_up(g, path, depth);
         size_t other = job_of(g, id);
 
-        if (depth == CHAIN_MAX || same(id, g->ids[job])) {
+        if (depth == QB_CHAIN_MAX_DEPTH || same(id, g->ids[job])) {
             need->loop = true;
+            need->deep = depth == QB_CHAIN_MAX_DEPTH;
             return 0;
         }
         if (other != QB_NO_JOB && !qb_queue_is_done(g->queue, other)) {
@@ -219,7 +218,7 @@ static int follow(struct qb_graph *g, size_t job, const char *path, struct qb_ne
 
 static int follow_name(struct qb_graph *g, size_t job, const char *name, struct qb_need *need)
 {
-    QB_AUTO(qb_buf) char *path = resolve(g->batch->jobs[job].path, name);
+    QB_AUTO(qb_buf) char *path = qb_graph_resolve(g->batch->jobs[job].path, name);
 
     return path ? follow(g, job, path, need) : 0;
 }

@@ -20,6 +20,7 @@ void qb_graph_free(struct qb_graph *graph);
 
 struct qb_need {
     bool loop;  /* the image would be, or is, in its own backing chain */
+    bool deep;  /* with loop: more than QB_CHAIN_MAX_DEPTH files, be it a loop or not */
     size_t job; /* that must be done first, or QB_NO_JOB */
     bool must;  /* see qb_queue_after */
 };
@@ -29,6 +30,10 @@ struct qb_need {
  * for the amend to complain about, if it matters there.  -1 when memory is short. */
 int qb_graph_need(struct qb_graph *graph, size_t job, const struct qb_request *rq,
                   const struct qb_info *info, struct qb_need *need);
+
+/* The path behind a backing name of the image at `of`, malloc'ed; NULL for none and for what is no
+ * local file ("nbd://...", "json:..."). */
+char *qb_graph_resolve(const char *of, const char *name);
 
 /* Forgets what was read: images have changed. */
 void qb_graph_forget(struct qb_graph *graph);

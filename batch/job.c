@@ -31,6 +31,7 @@ void qb_batch_free(struct qb_batch *batch)
     qb_vec_each (moves, &batch->moves)
         qb_moves_free(*moves);
     qb_vec_free(&batch->moves);
+    qb_vec_free(&batch->scan);
     free(batch->name);
     free(batch->manifest_path);
     free(batch->folder);

@@ -64,6 +64,12 @@ struct qb_job {
     const struct qb_rules *rules; /* see rules.h; NULL: none; owned by the batch */
 };
 
+/* A folder, or a pattern, that `graph: {scan: ...}` names; text is relative to folder, which is no
+ * pattern. */
+struct qb_scan_root {
+    const char *folder, *text;
+};
+
 struct qb_batch {
     char *name;                 /* for the report */
     char *manifest_path;        /* NULL on the command line */
@@ -78,6 +84,7 @@ struct qb_batch {
     size_t n_jobs, cap_jobs;
     QB_VEC(char *) blocks; /* of memory: strings, rules */
     QB_VEC(struct qb_moves *) moves;
+    QB_VEC(struct qb_scan_root) scan; /* its strings are among these */
 };
 
 /* Empty, with the policy and the limits that hold when nobody says otherwise. */

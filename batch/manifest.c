@@ -4,12 +4,13 @@
 
 #include "batch/entries.h"
 #include "batch/fields.h"
+#include "batch/scan.h"
 #include "batch/source.h"
 #include "qcow2/deflate.h"
 
 /* The sections are read in the order that they need each other, wherever they stand. */
 struct top {
-    const struct qb_node *version, *defaults, *images;
+    const struct qb_node *version, *defaults, *images, *graph;
 };
 
 static void read_section(struct qb_reader *r, const struct qb_node *mapping)
@@ -59,7 +60,7 @@ static void read_version(struct qb_reader *r, const struct qb_node *value)
 static void read_top_key(struct qb_reader *r, const struct qb_node *v, struct top *top)
 {
     static const char *const names[] = {"version", "name",   "defaults", "policy",
-                                        "limits",  "images", NULL};
+                                        "limits",  "graph",  "images",   NULL};
     const char *key = v->key->text;
 
     if (strcmp(key, "version") == 0)
@@ -70,6 +71,8 @@ static void read_top_key(struct qb_reader *r, const struct qb_node *v, struct to
         top->defaults = v;
     else if (strcmp(key, "policy") == 0 || strcmp(key, "limits") == 0)
         read_section(r, v);
+    else if (strcmp(key, "graph") == 0)
+        top->graph = v;
     else if (strcmp(key, "images") == 0)
         top->images = v;
     else
@@ -89,6 +92,8 @@ static void read_top(struct qb_reader *r, const struct qb_node *root)
                     "no \"version\"; write version: 1 at the top");
     if (!top.images)
         qb_diag_add(r->diags, QB_M_MISSING_KEY, root->at, NULL, "no \"images\"");
+    if (top.graph)
+        qb_scan_read(r, top.graph);
     qb_entries_read(r, top.defaults, top.images);
     qb_select_check_distinct(&r->select);
 }

@@ -234,9 +234,8 @@ static int find_fmt(struct qb_io *io, const char *path, const char *name, struct
     return 0;
 }
 
-int qb_moves_apply(const struct qb_moves *m, struct qb_io *io, const char *path,
-                   const struct qb_info *info, struct qb_request *rq, char **name,
-                   struct qb_err *err)
+int qb_moves_rename(const struct qb_moves *m, const char *path, const struct qb_info *info,
+                    struct qb_request *rq, char **name, struct qb_err *err)
 {
     *name = NULL;
     if (!info->has_backing_file)
@@ -247,7 +246,16 @@ int qb_moves_apply(const struct qb_moves *m, struct qb_io *io, const char *path,
         rq->set |= QB_KEY_BACKING_FILE;
         rq->backing_file = *name;
     }
-    if (!m->fmt_auto || info->backing_fmt[0])
+    return 0;
+}
+
+int qb_moves_apply(const struct qb_moves *m, struct qb_io *io, const char *path,
+                   const struct qb_info *info, struct qb_request *rq, char **name,
+                   struct qb_err *err)
+{
+    if (qb_moves_rename(m, path, info, rq, name, err) < 0)
+        return -1;
+    if (!*name || !m->fmt_auto || info->backing_fmt[0])
         return 0;
     return find_fmt(io, path, *name, rq, err);
 }

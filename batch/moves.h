@@ -36,6 +36,10 @@ int qb_moves_apply(const struct qb_moves *moves, struct qb_io *io, const char *p
                    const struct qb_info *info, struct qb_request *rq, char **name,
                    struct qb_err *err);
 
+/* The same without looking for a format: opens nothing. */
+int qb_moves_rename(const struct qb_moves *moves, const char *path, const struct qb_info *info,
+                    struct qb_request *rq, char **name, struct qb_err *err);
+
 /* `target` as seen from the folder of the file at `path`, malloc'ed; `target` itself where it is
  * relative already.  NULL when memory is short or the folder cannot be looked at. */
 char *qb_relative_name(const char *path, const char *target);

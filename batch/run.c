@@ -37,8 +37,11 @@ struct run {
     struct qb_graph *graph;
     struct qb_lender *lender;
     struct qb_hold *hold;
-    size_t *taken;        /* jobs of the next wave */
-    double *locked_since; /* of each job; NULL until one waits for a lock */
+    struct qb_overlays *overlays; /* see overlays.h */
+    struct qb_err *err;           /* why nothing could be started */
+    bool broken;                  /* that is so */
+    size_t *taken;                /* jobs of the next wave */
+    double *locked_since;         /* of each job; NULL until one waits for a lock */
     struct qb_wave waves[WAVES];
     struct qb_wave *fresh, *appended, *flipped, *ending; /* each of them */
     atomic_uint_fast64_t memory; /* bytes that the plans of all of them hold */
@@ -47,9 +50,9 @@ struct run {
     size_t done, n_failed;
     double begun;
     unsigned n_waves; /* so far */
-    bool failed; /* some image did */
-    bool paced;  /* by limits.rate or limits.iops */
-    bool waits;  /* for the host to be less busy; that was said */
+    bool failed;      /* some image did */
+    bool paced;       /* by limits.rate or limits.iops */
+    bool waits;       /* for the host to be less busy; that was said */
     struct qb_pace pace;
     bool forgetful; /* it was said that the journal cannot be written */
 };
@@ -58,6 +61,7 @@ static void close_run(struct run *r)
 {
     qb_hold_free(r->hold);
     qb_graph_free(r->graph);
+    qb_overlays_free(r->overlays);
     qb_lender_free(r->lender);
     qb_queue_free(r->queue);
     qb_sched_close(r->sched);
@@ -538,10 +542,23 @@ static void pass_over(struct run *r)
     tell(r);
 }
 
+/* Before anything is written, so that every image is seen as it is now. */
+static int find_overlays(struct run *r)
+{
+    int rc = qb_overlays_find(r->batch, r->sched, r->options->stopped, &r->overlays, r->err);
+
+    for (size_t i = 0; i < WAVES; i++)
+        r->waves[i].overlays = r->overlays;
+    return rc;
+}
+
 static void run_waves(void *arg)
 {
     struct run *r = arg;
 
+    r->broken = find_overlays(r) < 0;
+    if (r->broken)
+        return;
     r->begun = now();
     pass_over(r);
     while (under_way(r) || (r->done < r->batch->n_jobs && goes_on(r))) {
@@ -555,10 +572,10 @@ int qb_run(const struct qb_batch *batch, const struct qb_run_options *options,
            const struct qb_listener *listener, struct qb_err *err)
 {
     __attribute__((cleanup(close_run))) struct run r = {
-        .batch = batch, .options = options, .listener = listener};
+        .batch = batch, .options = options, .listener = listener, .err = err};
 
     if (open_run(&r, err) < 0)
         return -1;
     qb_sched_run(r.sched, run_waves, &r);
-    return 0;
+    return r.broken ? -1 : 0;
 }

@@ -13,6 +13,7 @@
 #include "amend/amend.h"
 #include "batch/graph.h"
 #include "batch/lend.h"
+#include "batch/overlays.h"
 #include "batch/run.h"
 #include "batch/state.h"
 
@@ -57,6 +58,7 @@ struct qb_wave {
     struct qb_sched *sched;
     struct qb_graph *graph;
     struct qb_lender *lender;
+    const struct qb_overlays *overlays; /* NULL: nothing to look for */
     const struct qb_queue *queue;
     uint64_t memory_limit;
     atomic_uint_fast64_t *memory; /* bytes that all plans hold, those of other waves included */

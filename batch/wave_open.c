@@ -115,8 +115,11 @@ static void order_one(struct qb_wave *w, struct qb_slot *s)
         qb_fail_memory(&r->err);
     } else if (need->loop) {
         qb_fail(&r->err, QB_E_BACKING_LOOP, QB_NOWHERE,
-                "the backing chain of the image comes back to itself");
-    } else {
+                need->deep ? "the backing chain is in a loop, or deeper than %u files"
+                           : "the backing chain of the image comes back to itself",
+                (unsigned)QB_CHAIN_MAX_DEPTH);
+    } else if (qb_overlays_check(w->overlays, w->batch, s->job, r->before.virtual_size, &r->err) ==
+               0) {
         if (need->job != QB_NO_JOB && (need->must || !qb_queue_is_alone(w->queue, s->job)))
             put_off(w, s, QB_STEP_AFTER);
         else

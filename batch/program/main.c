@@ -14,6 +14,8 @@ static int dispatch(const struct qb_cli *cli)
         return qb_command_check(cli);
     case QB_COMMAND_LINT:
         return qb_command_lint(cli);
+    case QB_COMMAND_GRAPH:
+        return qb_command_graph(cli);
     case QB_COMMAND_STATUS:
         return qb_command_status(cli);
     case QB_COMMAND_UNDO:

@@ -7,8 +7,6 @@
 #include "qcow2/deflate.h"
 #include "qcow2/l2.h"
 
-#define MAX_DEPTH 200u
-
 struct qb_link {
     struct qb_file file;
     bool is_qcow2;
@@ -138,9 +136,9 @@ static int check_loop(const struct qb_chain *chain, const struct qb_file *self, 
     if (loop)
         return qb_fail(err, QB_E_BACKING_LOOP, QB_NOWHERE, "the backing chain comes back to %s",
                        fresh->file.path);
-    if (chain->n > MAX_DEPTH)
+    if (chain->n > QB_CHAIN_MAX_DEPTH)
         return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "the backing chain is deeper than %u",
-                       MAX_DEPTH);
+                       (unsigned)QB_CHAIN_MAX_DEPTH);
     return 0;
 }
 

@@ -5,6 +5,8 @@
 
 #include "qcow2/image.h"
 
+enum { QB_CHAIN_MAX_DEPTH = 200 }; /* files below an image; a longer chain is refused */
+
 struct qb_link; /* one backing file, see chain.c */
 
 struct qb_chain {

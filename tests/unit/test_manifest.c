@@ -193,6 +193,22 @@ static void an_images_own_key_wins_over_defaults(void)
     CU_ASSERT_TRUE(batch.jobs[1].request.size_is_delta);
 }
 
+static void folders_to_scan_are_kept_with_the_manifests_folder(void)
+{
+    CU_ASSERT_EQUAL(load("version: 1\ngraph: {scan: [vm, \"vm/**/*.img\", /, vm/a.qcow2]}\n"
+                         "images: [{path: vm/a.qcow2, size: 1G}]\n"),
+                    0);
+    CU_ASSERT_EQUAL_FATAL(batch.scan.n, 4);
+    CU_ASSERT_STRING_EQUAL(batch.scan.items[1].text, "vm/**/*.img");
+    CU_ASSERT_EQUAL(strncmp(batch.scan.items[1].folder, in_folder("m.yaml"),
+                            strlen(batch.scan.items[1].folder)),
+                    0);
+    CU_ASSERT_EQUAL(load("version: 1\ngraph: {scan: vm}\nimages: [{path: vm/a.qcow2, size: 1G}]\n"),
+                    0);
+    CU_ASSERT_EQUAL(batch.scan.n, 1);
+    CU_ASSERT_EQUAL(batch.n_jobs, 1); /* what is scanned is not amended */
+}
+
 static void a_backing_file_is_kept_as_written_and_none_removes_it(void)
 {
     CU_ASSERT_EQUAL(load("version: 1\n"
@@ -410,6 +426,16 @@ static const struct mistake mistakes[] = {
     {HEAD ONE "  size: 1G\npolicy: {max_failed: 101%}\n", QB_M_BAD_VALUE, 5, 22, NULL},
     {HEAD ONE "  size: 1G\npolicy: {min_free: some}\n", QB_M_BAD_VALUE, 5, 20, NULL},
     {HEAD ONE "  size: 1G\npolicy: {verify: contents}\n", QB_M_BAD_VALUE, 5, 18, "content"},
+    {HEAD ONE "  size: 1G\nscan: [vm]\n", QB_M_MISPLACED_KEY, 5, 1, NULL},
+    {HEAD ONE "  size: 1G\n  graph: {scan: vm}\n", QB_M_MISPLACED_KEY, 5, 3, NULL},
+    {HEAD ONE "  size: 1G\ngraph: {scans: vm, scan: vm}\n", QB_M_UNKNOWN_KEY, 5, 9, "scan"},
+    {HEAD ONE "  size: 1G\ngraph: {}\n", QB_M_MISSING_KEY, 5, 1, NULL},
+    {HEAD ONE "  size: 1G\ngraph: [vm]\n", QB_M_WRONG_TYPE, 5, 8, NULL},
+    {HEAD ONE "  size: 1G\ngraph: {scan: {vm: 1}}\n", QB_M_WRONG_TYPE, 5, 15, NULL},
+    {HEAD ONE "  size: 1G\ngraph: {scan: []}\n", QB_M_NO_VALUE, 5, 15, NULL},
+    {HEAD ONE "  size: 1G\ngraph: {scan: ['']}\n", QB_M_BAD_VALUE, 5, 16, NULL},
+    {HEAD ONE "  size: 1G\ngraph: {scan: [vm, gone]}\n", QB_M_FOLDER, 5, 20, NULL},
+    {HEAD ONE "  size: 1G\ngraph: {scan: hard/pipe.qcow2}\n", QB_M_FOLDER, 5, 15, NULL},
     {"images: [{path: vm/a.qcow2, size: 1G}]\n", QB_M_MISSING_KEY, 1, 1, NULL},
     {"version: 1\n", QB_M_MISSING_KEY, 1, 1, NULL},
     {HEAD "- size: 1G\n", QB_M_MISSING_KEY, 3, 3, NULL},
@@ -508,7 +534,7 @@ static void all_mistakes_are_told_in_the_order_of_the_text(void)
 
 static void keys_of_later_issues_are_refused_wherever_they_stand(void)
 {
-    static const char *const names[] = {"graph", "check_content"};
+    static const char *const names[] = {"check_content"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         char text[512];
@@ -701,6 +727,7 @@ int main(void)
         UNIT(a_manifest_without_settings_has_the_defaults),
         UNIT(settings_reach_the_run_and_every_request),
         UNIT(an_images_own_key_wins_over_defaults),
+        UNIT(folders_to_scan_are_kept_with_the_manifests_folder),
         UNIT(a_backing_file_is_kept_as_written_and_none_removes_it),
         UNIT(a_byte_order_mark_and_crlf_change_nothing),
         UNIT(a_plain_path_is_taken_even_when_it_is_missing),
