@@ -87,13 +87,28 @@ static int sync_name(int fd, const char *folder)
     return dir < 0 || fsync(fd) < 0 || fsync(dir) < 0 ? errno : 0;
 }
 
+/* btrfs clones a file that is not copied on write (chattr +C) only to one that is not either. */
+static void match_flags(int from, int to)
+{
+    int flags = 0;
+
+    if (ioctl(from, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_NOCOW_FL)) {
+        flags = FS_NOCOW_FL;
+        if (ioctl(to, FS_IOC_SETFLAGS, &flags) < 0)
+            errno = 0; /* then the clone fails, and says so */
+    }
+}
+
 static int make(const struct qb_file *file, const char *folder, const char *to)
 {
     QB_AUTO(close_fd) int fd = open_unnamed(folder);
     struct stat st;
     int errnum;
 
-    if (fd < 0 || fstat(file->fd, &st) < 0 || ioctl(fd, FICLONE, file->fd) < 0)
+    if (fd < 0 || fstat(file->fd, &st) < 0)
+        return errno;
+    match_flags(file->fd, fd);
+    if (ioctl(fd, FICLONE, file->fd) < 0)
         return errno;
     if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
         errno = 0; /* its own owner's then, and nobody else's: the mode is 0600 */

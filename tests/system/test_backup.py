@@ -107,6 +107,21 @@ class Clones(BackupTest):
         self.assertEqual(len(self.backups()), 4, str(answer))
         self.assert_sound(answer.first["backup"])
 
+    def test_images_that_are_not_copied_on_write(self):
+        self.on_each(self.not_copied_on_write)
+
+    def not_copied_on_write(self, images):
+        image = os.path.join(self.there, "nocow.qcow2")
+        with open(image, "wb"):
+            pass
+        proc.run(["chattr", "+C", image])  # where that is known: btrfs
+        with open(images[0], "rb") as source, open(image, "r+b") as target:
+            shutil.copyfileobj(source, target)
+        sha = proc.sha256(image)
+        answer = qbatch.qbatch("amend", "--json", "--backup", "reflink", "-o", "compat=0.10", image)
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertEqual(proc.sha256(answer.first["backup"]), sha)
+
     def test_what_was_not_changed_after_all_leaves_no_clone(self):
         self.on_each(self.no_clone)
 
