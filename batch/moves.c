@@ -22,7 +22,7 @@ struct rewrite {
 
 struct qb_moves {
     QB_VEC(struct rewrite) rewrites;
-    bool relative, fmt_auto;
+    bool relative, fmt_auto, check_content;
 };
 
 struct qb_moves *qb_moves_new(void)
@@ -53,6 +53,16 @@ void qb_moves_fmt_auto(struct qb_moves *m, bool on)
     m->fmt_auto = on;
 }
 
+void qb_moves_check_content(struct qb_moves *m, bool on)
+{
+    m->check_content = on;
+}
+
+bool qb_moves_checks_content(const struct qb_moves *m)
+{
+    return m->check_content;
+}
+
 bool qb_moves_has_fmt_auto(const struct qb_moves *m)
 {
     return m->fmt_auto;
@@ -60,7 +70,7 @@ bool qb_moves_has_fmt_auto(const struct qb_moves *m)
 
 uint32_t qb_moves_print(const struct qb_moves *m, uint32_t sum)
 {
-    const uint8_t flags[] = {m->relative, m->fmt_auto};
+    const uint8_t flags[] = {m->relative, m->fmt_auto, m->check_content};
 
     for (size_t i = 0; i < m->rewrites.n; i++) {
         const struct rewrite *r = &m->rewrites.items[i];

@@ -4,6 +4,7 @@
  *       rewrite: [{from: '^/mnt/old-nfs/(.*)$', to: '/srv/vm/\1'}]
  *       relative: true
  *       fmt: auto
+ *       check_content: true
  *
  * `from` are POSIX extended regular expressions, tried in order on the name as the image holds it:
  * the first that matches replaces the name by its `to`, in which \1 to \9 are what its groups
@@ -23,6 +24,8 @@ void qb_moves_free(struct qb_moves *moves);
 bool qb_moves_add(struct qb_moves *moves, const char *from, const char *to, struct qb_why *why);
 void qb_moves_relative(struct qb_moves *moves, bool on);
 void qb_moves_fmt_auto(struct qb_moves *moves, bool on);
+void qb_moves_check_content(struct qb_moves *moves, bool on);
+bool qb_moves_checks_content(const struct qb_moves *moves);
 bool qb_moves_has_fmt_auto(const struct qb_moves *moves);
 
 /* A fingerprint, for the journal. */

@@ -94,15 +94,15 @@ static void read_rewrites(const struct qb_node *list, struct qb_moves *moves,
         read_rewrite(item, moves, diags);
 }
 
-static void read_relative(const struct qb_node *value, struct qb_moves *moves,
-                          struct qb_diags *diags)
+static void read_switch(const struct qb_node *value, struct qb_moves *moves,
+                        void (*set)(struct qb_moves *moves, bool on), struct qb_diags *diags)
 {
     const char *text = qb_field_text(value, diags);
     struct qb_why why;
     bool on;
 
     if (text && qb_scalar_bool(text, &on, &why))
-        qb_moves_relative(moves, on);
+        set(moves, on);
     else if (text)
         qb_field_bad(value, &why, diags);
 }
@@ -123,15 +123,17 @@ static void read_fmt(const struct qb_node *value, struct qb_moves *moves, struct
 static void read_backing_key(const struct qb_node *v, struct qb_moves *moves,
                              struct qb_diags *diags)
 {
-    static const char *const names[] = {"rewrite", "relative", "fmt", NULL};
+    static const char *const names[] = {"rewrite", "relative", "fmt", "check_content", NULL};
     const char *key = v->key->text;
 
     if (strcmp(key, names[0]) == 0)
         read_rewrites(v, moves, diags);
     else if (strcmp(key, names[1]) == 0)
-        read_relative(v, moves, diags);
+        read_switch(v, moves, qb_moves_relative, diags);
     else if (strcmp(key, names[2]) == 0)
         read_fmt(v, moves, diags);
+    else if (strcmp(key, names[3]) == 0)
+        read_switch(v, moves, qb_moves_check_content, diags);
     else
         qb_field_not_of(v, names, diags);
 }

@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "base/own.h"
 #include "batch/meant.h"
+#include "batch/rules.h"
 #include "batch/wave_slot.h"
 
 enum { FETCHED_AT_ONCE = 64, HEADER_PAGE = 4096 };
@@ -156,6 +157,17 @@ static bool has_room(const struct qb_wave *w)
     return held == 0 || held < w->memory_limit;
 }
 
+/* That a rewritten backing name leads to the same guest data, where the entry asks for it. */
+static int check_content(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    const struct qb_rules *rules = w->batch->jobs[s->job].rules;
+
+    if (!s->name || !(s->rq.set & QB_KEY_BACKING_FILE) || !rules->moves ||
+        !qb_moves_checks_content(rules->moves))
+        return 0;
+    return qb_amend_check_backing(s->amend, io, &s->rq);
+}
+
 static void plan_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
@@ -169,7 +181,8 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
         return;
     }
     qb_slot_begin_long(w, s, io, "planning", true, &phase);
-    qb_amend_plan(s->amend, io, &s->rq);
+    if (check_content(w, s, io) == 0)
+        qb_amend_plan(s->amend, io, &s->rq);
     qb_slot_end_long(w, s, io, &phase);
     if (qb_amend_result(s->amend)->status == QB_STATUS_WOULD_CHANGE ||
         qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED)

@@ -133,6 +133,32 @@ void qb_amend_lend(struct qb_amend *a, const struct qb_chain *chain)
     a->lent = chain;
 }
 
+static int open_chain(struct qb_amend *a, struct qb_io *io, const char *name, const char *fmt,
+                      struct qb_chain *out)
+{
+    return qb_chain_open(io, a->path ? a->path : "", &a->file, name, fmt, true, out,
+                         &a->result.err);
+}
+
+int qb_amend_check_backing(struct qb_amend *a, struct qb_io *io, const struct qb_request *rq)
+{
+    double start = now_seconds();
+    struct qb_chain before = {0}, after = {0};
+    const char *fmt = rq->set & QB_KEY_BACKING_FMT ? rq->backing_fmt : a->img.backing_fmt;
+    int r = qb_image_read_snapshots(io, &a->img, &a->result.err);
+
+    if (r == 0)
+        r = open_chain(a, io, a->img.backing_name, a->img.backing_fmt, &before);
+    if (r == 0)
+        r = open_chain(a, io, rq->backing_file, fmt, &after);
+    if (r == 0)
+        r = qb_chain_same(io, &a->img, &before, &after, &a->result.err);
+    qb_chain_close(&before);
+    qb_chain_close(&after);
+    a->result.plan_seconds += now_seconds() - start;
+    return r < 0 ? failed(a) : 0;
+}
+
 int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request *request)
 {
     double start = now_seconds();

@@ -36,6 +36,10 @@ int qb_amend_open(struct qb_amend *a, struct qb_io *io, bool dry_run, struct qb_
 struct qb_chain;
 void qb_amend_lend(struct qb_amend *a, const struct qb_chain *chain);
 
+/* Before planning: that the chain of the backing file which the request names reads the same as the
+ * present one, wherever the image does not cover it; see qb_chain_same.  Reads both. */
+int qb_amend_check_backing(struct qb_amend *a, struct qb_io *io, const struct qb_request *request);
+
 /* Reads what the request needs and compiles the plan.  The request must outlive the amend.  On
  * success status is unchanged (the image is as wanted; nothing is left to do but close) or
  * would_change (there is a plan). */

@@ -45,6 +45,13 @@ uint64_t qb_chain_size(const struct qb_chain *chain);
 int qb_chain_read(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t len,
                   void *buf, struct qb_err *err);
 
+/* Whether both chains, each whole, read the same wherever `img`, whose snapshot table is in memory,
+ * does not cover them: with snapshots everywhere, for a snapshot may show what the active layer
+ * covers.  0; or -1, with QB_E_REFUSED and the first guest byte that differs, or with what reading
+ * failed with.  (chain_same.c) */
+int qb_chain_same(struct qb_io *io, const struct qb_image *img, struct qb_chain *a,
+                  struct qb_chain *b, struct qb_err *err);
+
 /* ---- one image's own clusters ------------------------------------------------------------------
  */
 

@@ -57,6 +57,8 @@ class Limits(ImageTest):
         answer = self.run_with("policy: {min_free: 0}", "--dry-run")
         system, = answer.summary["filesystems"]
         self.assertEqual((system["images"], system["enough"]), (3, True))
+        self.assertGreater(answer.summary["expected_seconds"], answer.summary["seconds"])
+        self.assertEqual(sorted(os.listdir(self.folder)), ["000.qcow2", "001.qcow2", "002.qcow2", "fleet.yaml"])
         per_image = answer.first["space"]["allocated_delta_bytes"]
         self.assertEqual(system["needed_bytes"], 3 * per_image)
         before = {i: os.stat(self.path(f"{i:03}.qcow2")).st_blocks for i in range(3)}

@@ -88,6 +88,33 @@ class Moved(ImageTest):
         self.amended(self.image("mid"), backing_file="nbd://host/export")
         self.assertEqual(self.run_with("fmt: auto", code=1, path="new/mid.qcow2").error, "unsupported")
 
+    def test_other_content_is_found_where_the_image_shows_it(self):
+        rewrite = "rewrite: [{from: 'base', to: 'copy'}], check_content: on"
+        self.amended(self.image("mid"), backing_file=f"{self.new}/base.raw")
+        copy = self.copy(f"{self.new}/base.raw", "new/copy.raw")
+        with open(copy, "r+b") as f:  # behind what mid has written, which is its first MiB
+            f.write(b"covered")
+            f.seek(3 << 20)
+            f.write(b"shown")
+        answer = self.run_with(rewrite, code=1, path="new/mid.qcow2")
+        self.assertEqual(answer.error, "refused", str(answer))
+        self.assertIn(f"guest byte {3 << 20}", answer.first["error"]["message"])
+        with open(copy, "r+b") as f:
+            f.seek(3 << 20)
+            f.write(b"\1" * 5)
+        sha = proc.sha256(self.image("mid"))
+        self.snapshot(self.image("mid"), "s")
+        self.io(self.image("mid"), "write -q -P 7 2M 64k")
+        answer = self.run_with(rewrite, code=1, path="new/mid.qcow2")  # a snapshot may show all of it
+        self.assertIn("guest byte 0", answer.first["error"]["message"])
+        proc.must(["qemu-img", "snapshot", "-d", "s", self.image("mid")])
+        self.assertNotEqual(proc.sha256(self.image("mid")), sha)
+        self.assertEqual(self.run_with(rewrite, path="new/mid.qcow2").status, "changed")
+        os.unlink(copy)
+        answer = self.run_with("rewrite: [{from: 'copy', to: 'base'}], check_content: on", code=1,
+                               path="new/mid.qcow2")
+        self.assertEqual(answer.error, "backing_missing", str(answer))
+
     def test_images_without_a_backing_file_are_left_alone(self):
         plain = self.create("new/plain.qcow2")
         sha = proc.sha256(plain)

@@ -185,7 +185,7 @@ static void names_stand_once_and_later_keys_are_no_keys(void)
     }
     CU_ASSERT_EQUAL(qb_key_find("encrypt.format")->kind, QB_KIND_LATER);
     CU_ASSERT_PTR_NULL(qb_key_find("encrypt"));
-    CU_ASSERT_TRUE(qb_key_is_later("check_content"));
+    CU_ASSERT_FALSE(qb_key_is_later("check_content"));
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
