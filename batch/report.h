@@ -13,13 +13,14 @@ extern const char *const qb_status_words[QB_STATUS_COUNT]; /* "would change" */
 struct qb_summary {
     uint64_t images;
     uint64_t by_status[QB_STATUS_COUNT];
-    uint64_t not_meant;  /* of those skipped: by the `when` of their entry */
-    uint64_t mistrusted; /* of those that failed: amended, and not what was planned */
+    uint64_t not_meant;           /* of those skipped: by the `when` of their entry */
+    uint64_t mistrusted;          /* of those that failed: amended, and not what was planned */
     uint64_t by_code[QB_E_COUNT]; /* errors, whatever the status */
     double started;               /* seconds since 1970; 0: not known */
     double seconds;               /* wall clock of the whole run */
     struct qb_io_stats io;
     bool dry_run;
+    double expected_seconds; /* of the run that a dry run foresees; negative or 0: not told */
 };
 
 void qb_summary_add(struct qb_summary *sum, const struct qb_result *result);
