@@ -90,7 +90,7 @@ class FleetTest(ImageTest):
                     continue  # the loader's own call: the program did not start
                 tried += 1
                 yield f"{call} {number}", number, qbatch.Answer(trace.result)
-        self.assertGreater(tried, 3)
+        self.assertGreater(tried, 0 if SANITIZED else 3)
 
 
 @unittest.skipUnless(strace.works(), strace.MISSING)

@@ -245,8 +245,8 @@ static void a_damaged_line_is_told_from_a_line(void)
     static const char *const odd[] = {
         "{\"path\":\"a\",\"status\":\"failed\",\"error\":{\"code\":\"of a later version\"}}",
         "{\"path\":\"a\",\"status\":\"changed\",\"before\":3,\"io\":[],\"wave\":-1}",
-        "{\"path\":\"a\",\"status\":\"changed\",\"seconds\":1e300,\"wave\":9999999999,"
-        "\"started_seconds\":-1e300,\"worker\":4294967295}",
+        "{\"path\":\"a\",\"status\":\"changed\",\"seconds\":1e300,\"wave\":9999999999}",
+        "{\"path\":\"a\",\"status\":\"changed\",\"started_seconds\":-1e300,\"worker\":4294967295}",
     };
     struct qb_read_line line;
 
