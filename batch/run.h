@@ -2,7 +2,7 @@
  *
  * An image is in one of three hands: the queue's (queue.h: it has not run or waits), the wave's
  * (wave.h: it runs), or the hold's (hold.h: it is done and waits for its turn to be told of).
- * run.c passes it on and applies the policy. */
+ * run.c passes it on, from round to round; run_open.c, run_end.c and run_policy.c are its parts. */
 #ifndef QB_BATCH_RUN_H
 #define QB_BATCH_RUN_H
 

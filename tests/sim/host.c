@@ -11,7 +11,7 @@
 
 #define FOLDER "/simulated/"
 
-/* What run.c keeps free besides its four waves, with one worker. */
+/* What run_open.c keeps free besides its four waves, with one worker. */
 #define FDS_BESIDES (64 + 16)
 #define WAVES       4
 
