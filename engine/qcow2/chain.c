@@ -96,6 +96,11 @@ static int fail_missing(const char *path, const struct qb_err *why, struct qb_er
 {
     if (why->code == QB_E_MEMORY)
         return qb_fail_memory(err);
+    if (why->code == QB_E_CANCELLED) { /* told to stop: nothing is wrong with the file */
+        if (err)
+            *err = *why;
+        return -1;
+    }
     return qb_fail(err, QB_E_BACKING_MISSING, why->offset, "the backing file %s cannot be read: %s",
                    path, why->text);
 }
