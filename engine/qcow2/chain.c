@@ -19,29 +19,30 @@ static void link_close(struct qb_link *l)
     if (l->is_qcow2)
         qb_image_close(&l->img);
     qb_file_close(&l->file);
+    free(l);
 }
 
 void qb_chain_close(struct qb_chain *chain)
 {
     for (size_t i = 0; i < chain->n; i++)
-        link_close(&chain->links[i]);
+        link_close(chain->links[i]);
     free(chain->links);
     *chain = (struct qb_chain){0};
 }
 
 const struct qb_file *qb_chain_file(const struct qb_chain *chain, size_t i)
 {
-    return &chain->links[i].file;
+    return &chain->links[i]->file;
 }
 
 bool qb_chain_is_qcow2(const struct qb_chain *chain, size_t i)
 {
-    return chain->links[i].is_qcow2;
+    return chain->links[i]->is_qcow2;
 }
 
 uint64_t qb_chain_size(const struct qb_chain *chain)
 {
-    return chain->links[0].size;
+    return chain->links[0]->size;
 }
 
 int qb_chain_resolve(const char *image_path, const char *name, char **out, struct qb_err *err)
@@ -133,11 +134,11 @@ static bool same_file(const struct qb_file *a, const struct qb_file *b)
 
 static int check_loop(const struct qb_chain *chain, const struct qb_file *self, struct qb_err *err)
 {
-    const struct qb_link *fresh = &chain->links[chain->n - 1];
+    const struct qb_link *fresh = chain->links[chain->n - 1];
     bool loop = same_file(&fresh->file, self);
 
     for (size_t i = 0; i + 1 < chain->n; i++)
-        loop |= same_file(&fresh->file, &chain->links[i].file);
+        loop |= same_file(&fresh->file, &chain->links[i]->file);
     if (loop)
         return qb_fail(err, QB_E_BACKING_LOOP, QB_NOWHERE, "the backing chain comes back to %s",
                        fresh->file.path);
@@ -147,21 +148,22 @@ static int check_loop(const struct qb_chain *chain, const struct qb_file *self, 
     return 0;
 }
 
+/* `path` and `fmt` may belong to a link of the chain: links never move. */
 static int push_link(struct qb_io *io, struct qb_chain *chain, const char *path, const char *fmt,
                      struct qb_err *err)
 {
-    if (!qb_vec_room(&chain->links, chain->n, &chain->cap, sizeof(*chain->links)))
+    struct qb_link *l = NULL;
+
+    if (qb_vec_room(&chain->links, chain->n, &chain->cap, sizeof(struct qb_link *)))
+        l = calloc(1, sizeof(*l));
+    if (!l)
         return qb_fail_memory(err);
-    memset(&chain->links[chain->n], 0, sizeof(*chain->links));
-    chain->links[chain->n].file.fd = -1;
-    if (link_open(io, path, fmt, &chain->links[chain->n], err) < 0) {
-        link_close(&chain->links[chain->n]);
+    l->file.fd = -1;
+    if (link_open(io, path, fmt, l, err) < 0) {
+        link_close(l);
         return -1;
     }
-    /* The image points at its file, and growing the array moved them all. */
-    chain->n++;
-    for (size_t i = 0; i < chain->n; i++)
-        chain->links[i].img.file = &chain->links[i].file;
+    chain->links[chain->n++] = l;
     return 0;
 }
 
@@ -181,7 +183,7 @@ int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file
         if (r == 0)
             r = check_loop(&chain, self, err);
         if (r == 0) {
-            const struct qb_link *l = &chain.links[chain.n - 1];
+            const struct qb_link *l = chain.links[chain.n - 1];
 
             image_path = l->file.path;
             name = l->is_qcow2 && whole ? l->img.backing_name : "";
@@ -287,7 +289,7 @@ static int read_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uin
 static int read_piece(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
                       uint64_t len, uint8_t *buf, struct qb_err *err)
 {
-    struct qb_image *img = &chain->links[depth].img;
+    struct qb_image *img = &chain->links[depth]->img;
     const struct qb_geom *g = &img->geom;
     QB_AUTO(qb_buf) uint8_t *cluster = NULL;
     uint64_t entry, at;
@@ -319,7 +321,7 @@ static int read_piece(struct qb_io *io, struct qb_chain *chain, size_t depth, ui
 static int read_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
                      uint64_t len, uint8_t *buf, struct qb_err *err)
 {
-    struct qb_link *l = depth < chain->n ? &chain->links[depth] : NULL;
+    struct qb_link *l = depth < chain->n ? chain->links[depth] : NULL;
     uint64_t have = l && offset < l->size ? QB_MIN(len, l->size - offset) : 0;
 
     memset(buf + have, 0, len - have);

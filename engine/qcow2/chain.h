@@ -10,7 +10,7 @@ enum { QB_CHAIN_MAX_DEPTH = 200 }; /* files below an image; a longer chain is re
 struct qb_link; /* one backing file, see chain.c */
 
 struct qb_chain {
-    struct qb_link *links; /* the nearest first */
+    struct qb_link **links; /* the nearest first; each stays in its place while the list grows */
     size_t n, cap;
 };
 
