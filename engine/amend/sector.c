@@ -125,13 +125,28 @@ static void patch(const struct composer *c, struct qb_sector *out)
     qb_header_encode(&c->t->header, out->bytes);
 }
 
-/* Only the name changes, and the extensions end in an end marker inside the sector or behind it. */
+/* An end marker may have a length, which QEMU reads past but holds to the bytes before the backing
+ * name: where the name moves, it becomes 0.  False where the marker is not in the sector. */
+static bool clear_end_length(const struct qb_image *img, uint8_t *sector)
+{
+    const struct qb_disk_ext none = {{{0}}, {{0}}};
+    uint64_t at = img->ext_end - sizeof(none);
+
+    if (memcmp(img->head + at, &none, sizeof(none)) == 0)
+        return true;
+    if (img->ext_end > QB_SECTOR)
+        return false;
+    memcpy(sector + at, &none, sizeof(none));
+    return true;
+}
+
+/* Only the name changes, and the extensions end in an end marker inside the sector or past it. */
 static bool rename_only(const struct composer *c, struct qb_sector *out)
 {
     uint64_t end = c->img->ext_end, len = strlen(c->t->backing_name);
 
     memcpy(out->bytes, c->img->head, QB_SECTOR);
-    if (end == 0)
+    if (end == 0 || !clear_end_length(c->img, out->bytes))
         return false;
     if (end <= QB_SECTOR && end + len <= QB_SECTOR)
         memset(out->bytes + end, 0, QB_SECTOR - end);

@@ -174,9 +174,8 @@ static int resolve_backing(const struct qb_image *img, const struct qb_request *
         return REFUSE("backing_fmt=%s without a backing file", fmt);
     if (strlen(name) > QB_MAX_BACKING_NAME)
         return REFUSE("the backing file's name is longer than %u bytes", QB_MAX_BACKING_NAME);
-    if (strlen(fmt) >= sizeof(img->backing_fmt))
-        return REFUSE("the backing format's name is longer than %zu bytes",
-                      sizeof(img->backing_fmt) - 1);
+    if (strlen(fmt) > QB_MAX_BACKING_FMT && strcmp(fmt, img->backing_fmt) != 0)
+        return REFUSE("the backing format's name is longer than %u bytes", QB_MAX_BACKING_FMT);
     if (name[0] && (img->header.autoclear & QB_AUTOCLEAR_DATA_FILE_RAW))
         return REFUSE("an image with a raw external data file can have no backing file");
     t->backing_name = name;

@@ -15,19 +15,20 @@ int qb_ext_parse(const uint8_t *cluster, uint64_t have, uint64_t first, uint64_t
         struct qb_ext e;
 
         if (end - at < sizeof(head))
-            break; /* less than a header before the name: QEMU stops here too */
+            return qb_fail(err, QB_E_CORRUPT, at,
+                           "the header extensions end inside an extension's first 8 bytes");
         if (at + sizeof(head) > have)
             return 1;
         memcpy(&head, cluster + at, sizeof(head));
         e.type = be32_get(head.type);
         e.len = be32_get(head.length);
+        if (e.len > end - at - sizeof(head)) /* QEMU holds the end marker's length to this, too */
+            return qb_fail(err, QB_E_CORRUPT, at,
+                           "header extension 0x%08x of %u bytes is too large", e.type, e.len);
         if (e.type == QB_EXT_END) {
             *list_end = at + sizeof(head);
             return 0;
         }
-        if (e.len > end - at - sizeof(head))
-            return qb_fail(err, QB_E_CORRUPT, at,
-                           "header extension 0x%08x of %u bytes is too large", e.type, e.len);
         e.data = cluster + at + sizeof(head);
         if (at + sizeof(head) + e.len > have)
             return 1;

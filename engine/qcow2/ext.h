@@ -16,8 +16,10 @@ typedef QB_VEC(struct qb_ext) qb_ext_list;
 
 /* Parses the list from cluster[first, end).  Returns 0; 1 when the list goes on at or behind
  * `have`, the number of bytes that `cluster` really holds (read more and call again); -1 with
- * QB_E_CORRUPT.  *out is emptied first and filled on 0; free it with qb_vec_free.  *list_end is the
- * first byte behind the end marker, or 0 where the list just stops at `end`. */
+ * QB_E_CORRUPT where QEMU would refuse the image: a length, the end marker's included, that crosses
+ * `end`, or less than 8 bytes before it.  *out is emptied first and filled on 0; free it with
+ * qb_vec_free.  *list_end is the first byte past the end marker's 8 bytes (its length, which should
+ * be 0, is not counted), or 0 where the list just stops at `end`. */
 int qb_ext_parse(const uint8_t *cluster, uint64_t have, uint64_t first, uint64_t end,
                  qb_ext_list *out, uint64_t *list_end, struct qb_err *err);
 
