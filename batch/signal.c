@@ -76,9 +76,19 @@ void qb_signal_tell(const atomic_size_t *done, const atomic_size_t *failed, size
     atomic_store(&told_done, done);
 }
 
+/* Asks the run to end, once: a signal that comes again and again must not end the process. */
+static void on_deadline(int number)
+{
+    int none = 0;
+
+    (void)number;
+    atomic_compare_exchange_strong(&seen, &none, 1);
+}
+
 void qb_signal_install(void)
 {
     static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int errors[] = {SIGPIPE, SIGXFSZ}; /* EPIPE, EFBIG: of one file, not of the run */
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
 
     sigemptyset(&action.sa_mask);
@@ -87,16 +97,10 @@ void qb_signal_install(void)
             sigaction(ending[i], &action, NULL);
     action.sa_handler = on_usr1;
     sigaction(SIGUSR1, &action, NULL);
-    action.sa_handler = SIG_IGN;
-    sigaction(SIGPIPE, &action, NULL);
-}
-
-static void on_deadline(int number)
-{
-    int none = 0;
-
-    (void)number;
-    atomic_compare_exchange_strong(&seen, &none, 1);
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        sigaction(errors[i], &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    sigaction(SIGXCPU, &(struct sigaction){.sa_handler = on_deadline, .sa_flags = SA_RESTART},
+              NULL);
 }
 
 void qb_signal_deadline(double seconds)

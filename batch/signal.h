@@ -10,9 +10,11 @@
 #define QB_EXIT_INTERRUPTED 75
 
 /* SIGINT, SIGTERM and SIGHUP set the flag; the second of them leaves with QB_EXIT_INTERRUPTED at
- * once, which is safe for the images at any moment.  SIGPIPE is ignored: a reader that goes away
- * must not stop an amend half way.  A SIGHUP or SIGINT that the parent ignores (nohup) stays
- * ignored. */
+ * once, which is safe for the images at any moment.  SIGPIPE and SIGXFSZ are ignored: a reader that
+ * goes away, or a file that reaches RLIMIT_FSIZE, is an error of that file (EPIPE, EFBIG) and must
+ * not stop the run.  SIGXCPU, which comes every second past the soft RLIMIT_CPU, asks the run to
+ * end.  A SIGHUP or SIGINT that the parent ignores (nohup) stays ignored.  A child that the process
+ * executes inherits what is ignored: there is none today. */
 void qb_signal_install(void);
 
 bool qb_signal_seen(void);

@@ -1,5 +1,6 @@
 #include "amend/plan.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -210,6 +211,23 @@ static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_cluster
     return 0;
 }
 
+/* RLIMIT_FSIZE is about offsets, whatever of the file is written. */
+static int check_limit(const struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_file *file = plan->img->file;
+    uint64_t limit = qb_file_limit(file), end = QB_SECTOR;
+
+    if (plan->sector.name_at)
+        end = QB_MAX(end, plan->sector.name_at + plan->sector.name_len);
+    if (plan->rewrites)
+        end = QB_MAX(end, plan->new_size);
+    if (end <= limit)
+        return 0;
+    return qb_fail_sys(err, EFBIG, QB_NOWHERE,
+                       "the amend writes up to offset %llu, and RLIMIT_FSIZE allows %llu bytes",
+                       (unsigned long long)end, (unsigned long long)limit);
+}
+
 /* A disk that is known to be too full is refused before anything is written. */
 static int check_space(const struct qb_plan *plan, struct qb_err *err)
 {
@@ -264,7 +282,7 @@ static int plan_sector(struct qb_plan *plan, struct qb_err *err)
         plan->append_ranges[plan->n_append_ranges++] =
             (struct qb_range){plan->sector.name_at, plan->sector.name_at + plan->sector.name_len};
     plan_sizes(plan);
-    return check_space(plan, err);
+    return check_limit(plan, err) < 0 ? -1 : check_space(plan, err);
 }
 
 int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,

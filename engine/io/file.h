@@ -92,6 +92,10 @@ void qb_file_drop_cache(struct qb_file *file);
  * that will wait for all of them.  A hint: nothing depends on it. */
 void qb_file_start_writeback(const struct qb_file *file, uint64_t offset, uint64_t len);
 
+/* The offset at and past which this process may not write to the file (RLIMIT_FSIZE), bytes;
+ * UINT64_MAX where there is no limit. */
+uint64_t qb_file_limit(const struct qb_file *file);
+
 /* Bytes that the file occupies on disk (st_blocks). */
 uint64_t qb_file_allocated(const struct qb_file *file);
 

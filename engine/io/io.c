@@ -1,5 +1,6 @@
 /* The way every request takes: guard, back end, accounts. */
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "io/backend.h"
@@ -100,7 +101,25 @@ static bool may_be_left_out(const struct qb_req *req)
            req->op != QB_OP_SYNC;
 }
 
-/* What can be said of a request without asking the kernel: 0, or why it will not be tried. */
+uint64_t qb_file_limit(const struct qb_file *file)
+{
+    struct rlimit limit;
+
+    if (file->mem || file->is_block_device || getrlimit(RLIMIT_FSIZE, &limit) < 0 ||
+        limit.rlim_cur == RLIM_INFINITY)
+        return UINT64_MAX;
+    return limit.rlim_cur;
+}
+
+/* The kernel writes what lies below RLIMIT_FSIZE and refuses the rest, so that a limit inside the
+ * header's sector would tear it. */
+static bool would_tear(const struct qb_req *req)
+{
+    return req->op == QB_OP_WRITE && req->file->guard.phase == QB_PHASE_FLIP &&
+           req->offset + req->len > qb_file_limit(req->file);
+}
+
+/* What can be said of a request before it is tried: 0, or why it will not be tried. */
 static int refusal(const struct qb_req *req)
 {
     uint64_t end;
@@ -117,7 +136,7 @@ static int refusal(const struct qb_req *req)
     }
     if (__builtin_add_overflow(req->offset, req->len, &end) || end > INT64_MAX)
         return req->op == QB_OP_READ ? ENODATA : EFBIG;
-    return 0;
+    return would_tear(req) ? EFBIG : 0;
 }
 
 /* A write that failed may still have made the file longer. */
