@@ -40,8 +40,9 @@ enum qb_code {
     QB_E_CANCELLED,
     QB_E_MEMORY,
     QB_E_INTERNAL,
-    QB_E_WHEN,        /* `when` of a manifest leaves it out */
-    QB_E_EXPECTATION, /* `expect` or `after` of a manifest does not hold */
+    QB_E_WHEN,            /* `when` of a manifest leaves it out */
+    QB_E_EXPECTATION,     /* `expect` or `after` of a manifest does not hold */
+    QB_E_BACKING_REFUSED, /* a file that an image names, and whose owner could not read it */
     QB_E_COUNT
 };
 
@@ -122,6 +123,9 @@ struct qb_request {
     bool drop_bitmaps;  /* a downgrade may drop persistent bitmaps */
     bool fail_if_dirty; /* refuse a dirty image instead of repairing it */
     bool keep_undo; /* leave replaced clusters as they are, so that the old header still works */
+    /* Open backing files that the image's owner could not read (policy.owner_must_read: off).  By
+     * default they are QB_E_BACKING_REFUSED: an image is the word of whoever can write it. */
+    bool owner_need_not_read;
     enum qb_verify verify;
     uint64_t memory_limit; /* bytes that planning one image may use; 0: 512 MiB */
     uint64_t punch_min;    /* fewer freed bytes are left to the guest, not to the file system */

@@ -27,6 +27,7 @@ struct qb_io {
     qb_stop_fn *stop; /* NULL: never */
     void *stop_arg;
     struct qb_pace *pace; /* NULL: as fast as it goes */
+    struct qb_owners *owners; /* NULL: the rule holds, and nothing is remembered */
 };
 
 /* Both return 0 or an errno. */

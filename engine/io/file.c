@@ -18,7 +18,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static int refuse_kind(mode_t mode, struct qb_err *err)
+#include "io/walk.h"
+
+int qb_file_check_kind(mode_t mode, struct qb_err *err)
 {
     const char *kind = "is no regular file";
 
@@ -42,10 +44,12 @@ static int describe(struct qb_file *file, struct qb_err *err)
 
     if (fstat(file->fd, &st) < 0)
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot stat the file");
-    if (refuse_kind(st.st_mode, err) < 0)
+    if (qb_file_check_kind(st.st_mode, err) < 0)
         return -1;
     file->dev = st.st_dev;
     file->ino = st.st_ino;
+    file->uid = st.st_uid;
+    file->gid = st.st_gid;
     file->is_block_device = S_ISBLK(st.st_mode);
     file->size = (uint64_t)st.st_size;
     if (file->is_block_device && ioctl(file->fd, BLKGETSIZE64, &file->size) < 0)
@@ -63,20 +67,17 @@ static int make_blocking(int fd, struct qb_err *err)
     return 0;
 }
 
-int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err)
+/* Opens `at`, which leads to the file that is called `path`. */
+static int open_at(const char *at, const char *path, bool writable, struct qb_file *out,
+                   struct qb_err *err)
 {
     int flags = (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     struct qb_file file = {.fd = -1, .writable = writable};
-    struct stat st;
 
-    if (stat(path, &st) < 0)
-        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file");
-    if (refuse_kind(st.st_mode, err) < 0)
-        return -1;
     file.path = strdup(path);
     if (!file.path)
         return qb_fail_memory(err);
-    file.fd = open(path, flags);
+    file.fd = open(at, flags);
     if (file.fd < 0) {
         qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file%s",
                     writable ? " for writing" : "");
@@ -89,6 +90,27 @@ int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb
     }
     *out = file;
     return 0;
+}
+
+int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file");
+    if (qb_file_check_kind(st.st_mode, err) < 0)
+        return -1;
+    return open_at(path, path, writable, out, err);
+}
+
+int qb_file_reopen(int fd, const char *path, struct qb_file *out, struct qb_err *err)
+{
+    char at[QB_FD_PATH];
+
+    qb_fd_path(fd, at);
+    if (access("/proc/self/fd", X_OK) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file by /proc/self/fd");
+    return open_at(at, path, false, out, err);
 }
 
 void qb_file_close(struct qb_file *file)

@@ -45,6 +45,8 @@ struct qb_file {
     bool writable;
     dev_t dev; /* st_dev and st_ino of what the path led to, device nodes included */
     ino_t ino;
+    uid_t uid; /* its owner and group when it was opened */
+    gid_t gid;
     struct qb_guard guard;
     struct qb_io_stats stats;
     struct qb_known known[QB_KNOWN]; /* the last answers about holes, see file.c */
@@ -55,6 +57,13 @@ struct qb_file {
 /* Opens a regular file or block device; anything else (directory, FIFO, socket) is refused without
  * being opened for I/O or waited for.  The file starts in QB_PHASE_READ with no locks. */
 int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err);
+
+/* The same, read-only, for the file behind the descriptor `fd` (O_PATH, its kind looked at
+ * already), which stays the caller's.  `path` is how it is called. */
+int qb_file_reopen(int fd, const char *path, struct qb_file *out, struct qb_err *err);
+
+/* Whether images can be in files of this kind: 0, or -1 with QB_E_NOT_QCOW2 and "is a FIFO". */
+int qb_file_check_kind(mode_t mode, struct qb_err *err);
 
 /* Closes (and so unlocks) the file; harmless on an empty struct. */
 void qb_file_close(struct qb_file *file);

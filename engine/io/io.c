@@ -81,6 +81,11 @@ void qb_io_set_pace(struct qb_io *io, struct qb_pace *pace)
     io->pace = pace;
 }
 
+void qb_io_set_owners(struct qb_io *io, struct qb_owners *owners)
+{
+    io->owners = owners;
+}
+
 void qb_io_set_window(struct qb_io *io, uint64_t bytes)
 {
     io->window = bytes;

@@ -56,6 +56,11 @@ void qb_io_set_stop(struct qb_io *io, qb_stop_fn *stop, void *arg);
 struct qb_pace;
 void qb_io_set_pace(struct qb_io *io, struct qb_pace *pace);
 
+/* What is remembered of the owners of images while the files that these name are opened (named.h);
+ * not owned.  NULL: their rule holds, and nothing is remembered. */
+struct qb_owners;
+void qb_io_set_owners(struct qb_io *io, struct qb_owners *owners);
+
 /* How much of a long stretch to write at once: at most `bytes`, less where there is a pace. */
 uint64_t qb_io_piece(const struct qb_io *io, uint64_t bytes);
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/own.h"
 #include "io/backend.h"
@@ -43,7 +44,8 @@ void qb_mem_log_free(struct qb_mem_log *log)
 int qb_mem_reopen(struct qb_mem_log *log, unsigned disk, struct qb_file *out)
 {
     char path[32];
-    struct qb_file file = {.fd = -1, .writable = true, .ino = disk};
+    struct qb_file file = {
+        .fd = -1, .writable = true, .ino = disk, .uid = geteuid(), .gid = getegid()};
 
     snprintf(path, sizeof(path), "mem:%u", disk);
     file.path = strdup(path);

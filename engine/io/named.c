@@ -1,0 +1,117 @@
+#include "io/named.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "base/own.h"
+#include "io/backend.h"
+#include "io/owners.h"
+#include "io/walk.h"
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+}
+
+/* Whatever is at the path, reached as the caller reaches it and not opened for I/O. */
+static int reach(const char *path, int *fd, struct stat *st, struct qb_err *err)
+{
+    *fd = open(path, O_PATH | O_CLOEXEC);
+    if (*fd < 0 || fstat(*fd, st) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file");
+    return 0;
+}
+
+static int refuse(struct qb_naming by, const struct qb_err *why, struct qb_err *err)
+{
+    return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE, "uid %lu, the owner of %.120s, %.100s",
+                   (unsigned long)by.uid, by.path ? by.path : "the image", why->text);
+}
+
+/* Follows the path as that owner, and has *fd be what he comes to. */
+static int follow_as(struct qb_owners *owners, struct qb_naming by, const char *path, int *fd,
+                     struct stat *st, struct qb_err *err)
+{
+    QB_AUTO(qb_buf) gid_t *groups = NULL;
+    struct qb_err why = {0};
+    struct qb_who who;
+    int came_to = -1;
+
+    if (qb_owners_who(owners, by.uid, by.gid, &who, &groups, err) < 0)
+        return -1;
+    if (qb_walk(&who, path, &came_to, st, &why) < 0) {
+        if (why.code == QB_E_BACKING_REFUSED)
+            return refuse(by, &why, err);
+        if (err)
+            *err = why;
+        return -1;
+    }
+    close_fd(fd);
+    *fd = came_to;
+    qb_owners_learn(owners, by.uid, by.gid, st);
+    return 0;
+}
+
+/* Root, and whoever was found to be able to read just this file, need not be asked. */
+static bool is_free_to(struct qb_owners *owners, struct qb_naming by, const struct stat *st)
+{
+    return qb_owners_any(owners) || by.uid == 0 || qb_owners_knows(owners, by.uid, by.gid, st);
+}
+
+static bool same_inode(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+/* The file that both owners may have, as a descriptor of O_PATH. */
+static int reach_for(struct qb_owners *owners, struct qb_naming image, struct qb_naming namer,
+                     const char *path, int *fd, struct stat *st, struct qb_err *err)
+{
+    struct stat first;
+
+    if (reach(path, fd, st, err) < 0)
+        return -1;
+    if (!is_free_to(owners, image, st) && follow_as(owners, image, path, fd, st, err) < 0)
+        return -1;
+    first = *st;
+    if (is_free_to(owners, namer, st))
+        return 0;
+    if (follow_as(owners, namer, path, fd, st, err) < 0)
+        return -1;
+    if (same_inode(&first, st))
+        return 0;
+    return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "the file was exchanged while it was opened");
+}
+
+static int check_kind(mode_t mode, struct qb_err *err)
+{
+    struct qb_err why = {0};
+
+    if (qb_file_check_kind(mode, &why) == 0)
+        return 0;
+    return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE, "it %s", why.text);
+}
+
+int qb_named_open(struct qb_io *io, struct qb_naming image, struct qb_naming namer,
+                  const char *path, struct qb_file *out, struct qb_err *err)
+{
+    QB_AUTO(close_fd) int fd = -1;
+    struct stat st;
+
+    if (reach_for(io->owners, image, namer, path, &fd, &st, err) < 0 ||
+        check_kind(st.st_mode, err) < 0)
+        return -1;
+    return qb_file_reopen(fd, path, out, err);
+}
+
+bool qb_named_is(struct qb_io *io, struct qb_naming image, const char *path,
+                 const struct qb_file *file)
+{
+    QB_AUTO(close_fd) int fd = -1;
+    struct stat st;
+
+    return reach_for(io->owners, image, image, path, &fd, &st, NULL) == 0 &&
+           st.st_dev == file->dev && st.st_ino == file->ino;
+}
