@@ -1,10 +1,12 @@
 #include "batch/family.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/own.h"
 #include "batch/graph.h"
+#include "io/named.h"
 #include "qcow2/image.h"
 
 /* The family is read in rounds: first the jobs and the scanned files, then what those stand on, and
@@ -16,6 +18,7 @@ struct look {
     char *path; /* moves into the member */
     size_t job;
     bool scanned;
+    size_t first, end; /* of the round's wants, which name it; none: nobody but the user does */
     struct qb_member seen;
 };
 
@@ -114,27 +117,67 @@ static void see_file(struct qb_member *m, struct qb_io *io, struct qb_file *file
     }
 }
 
-static void look_once(struct qb_member *m, struct qb_io *io, const char *path)
+static bool takes_for_qcow2(const struct qb_member *overlay)
 {
+    return !overlay->backing_fmt[0] || strcmp(overlay->backing_fmt, "qcow2") == 0;
+}
+
+/* Opens what the user names, or what an overlay names whose owner could read it: 0; -1 with *err;
+ * 1 where all overlays declare it to be no qcow2 image. */
+static int open_look(const struct reading *r, const struct look *l, struct qb_io *io,
+                     struct qb_file *file, struct qb_err *err)
+{
+    int result = 1;
+
+    if (l->first == l->end)
+        return qb_file_open(l->path, false, file, err);
+    for (size_t i = l->first; i < l->end; i++) {
+        const struct qb_member *m = &r->family->members.items[r->wants.items[i].overlay];
+        struct qb_naming by = {m->uid, m->gid, m->path};
+
+        if (!takes_for_qcow2(m))
+            continue;
+        result = qb_named_open(io, by, by, l->path, file, err);
+        if (result == 0 || err->code != QB_E_BACKING_REFUSED)
+            break;
+    }
+    return result;
+}
+
+static void look_once(const struct reading *r, struct look *l, struct qb_io *io)
+{
+    struct qb_member *m = &l->seen;
     struct qb_file file;
     struct qb_err err;
-    struct stat st;
+    struct stat st = {0};
+    int opened;
 
     *m = (struct qb_member){.base = QB_NO_MEMBER,
                             .first_overlay = QB_NO_MEMBER,
                             .next = QB_NO_MEMBER,
                             .after = QB_NO_MEMBER};
-    if (stat(path, &st) == 0) {
+    if (stat(l->path, &st) == 0) {
         m->dev = st.st_dev;
         m->ino = st.st_ino;
+        m->uid = st.st_uid;
+        m->gid = st.st_gid;
         m->links = (unsigned)st.st_nlink;
-    }
-    if (qb_file_open(path, false, &file, &err) < 0) {
+    } else if (errno == ENOENT || errno == ENOTDIR) {
+        qb_fail_sys(&err, errno, QB_NOWHERE, "cannot open the file");
         see_failure(m, &err);
         return;
     }
-    see_file(m, io, &file);
-    qb_file_close(&file);
+    opened = open_look(r, l, io, &file, &err);
+    if (opened < 0) {
+        see_failure(m, &err);
+    } else if (opened > 0) {
+        m->kind = QB_MEMBER_OTHER;
+        m->declared = true;
+        m->virtual_size = (uint64_t)st.st_size;
+    } else {
+        see_file(m, io, &file);
+        qb_file_close(&file);
+    }
 }
 
 /* A header that cannot be read is in the way of others (see overlays.h), so that a passing failure
@@ -144,11 +187,11 @@ static void look_at(void *arg, struct qb_io *io, size_t i)
     struct reading *r = arg;
     struct look *l = &r->looks.items[i];
 
-    look_once(&l->seen, io, l->path);
-    if (l->seen.kind != QB_MEMBER_UNREADABLE)
+    look_once(r, l, io);
+    if (l->seen.kind != QB_MEMBER_UNREADABLE || l->seen.code == QB_E_BACKING_REFUSED)
         return;
     free_member(&l->seen);
-    look_once(&l->seen, io, l->path);
+    look_once(r, l, io);
 }
 
 /* ---- each file once -------------------------------------------------------------------------- */
@@ -235,6 +278,25 @@ static int want_base(struct reading *r, size_t i)
     return -1;
 }
 
+/* A member that was not read, or not for those who named it so far, and now was. */
+static int see_again(struct reading *r, size_t i, struct look *l)
+{
+    struct qb_member *m = &r->family->members.items[i], *seen = &l->seen;
+
+    if (!(m->declared || m->code == QB_E_BACKING_REFUSED) || seen->declared || seen->code)
+        return 0;
+    free(m->why);
+    m->why = NULL;
+    m->code = QB_E_NONE;
+    m->declared = false;
+    m->kind = seen->kind;
+    m->version = seen->version;
+    m->virtual_size = seen->virtual_size;
+    m->backing_name = qb_take(&seen->backing_name);
+    memcpy(m->backing_fmt, seen->backing_fmt, sizeof(m->backing_fmt));
+    return want_base(r, i);
+}
+
 /* The member that a look leads to, a new one if need be; *out is QB_NO_MEMBER for a scanned file
  * that is of no interest. */
 static int join(struct reading *r, struct look *l, size_t *out)
@@ -244,7 +306,7 @@ static int join(struct reading *r, struct look *l, size_t *out)
     *out = find(f, &l->seen);
     if (*out != QB_NO_MEMBER) {
         note_name(&f->members.items[*out], l->path);
-        return 0;
+        return see_again(r, *out, l);
     }
     if (l->scanned && (l->seen.kind == QB_MEMBER_OTHER || l->seen.kind == QB_MEMBER_MISSING))
         return 0;
@@ -265,11 +327,11 @@ static int join(struct reading *r, struct look *l, size_t *out)
 
 /* ---- rounds ---------------------------------------------------------------------------------- */
 
-static int add_look(struct reading *r, char *path, size_t job, bool scanned)
+static int add_look(struct reading *r, struct look look)
 {
-    if (path && qb_vec_push(&r->looks, (struct look){.path = path, .job = job, .scanned = scanned}))
+    if (look.path && qb_vec_push(&r->looks, look))
         return 0;
-    free(path);
+    free(look.path);
     return -1;
 }
 
@@ -292,9 +354,10 @@ static int first_round(struct reading *r, const struct qb_batch *batch, struct q
     size_t member;
 
     for (size_t i = 0; rc == 0 && i < batch->n_jobs; i++)
-        rc = add_look(r, strdup(batch->jobs[i].path), i, false);
+        rc = add_look(r, (struct look){.path = strdup(batch->jobs[i].path), .job = i});
     for (size_t i = 0; rc == 0 && i < found.n; i++)
-        rc = add_look(r, qb_take(&found.items[i]), QB_NO_JOB, true);
+        rc = add_look(
+            r, (struct look){.path = qb_take(&found.items[i]), .job = QB_NO_JOB, .scanned = true});
     qb_paths_free(&found);
     if (rc == 0)
         rc = look_at_all(r, sched);
@@ -314,7 +377,7 @@ static int by_path(const void *a, const void *b)
 
 static bool is_named_before(const wants_vec *wants, size_t i)
 {
-    return i > 0 && strcmp(wants->items[i - 1].path, wants->items[i].path) == 0;
+    return i > 0 && i < wants->n && strcmp(wants->items[i - 1].path, wants->items[i].path) == 0;
 }
 
 /* Many stand on one file, and most of them name it alike: each name is looked at once. */
@@ -328,9 +391,14 @@ static int next_round(struct reading *r, struct qb_sched *sched)
     r->wants = r->next;
     r->next = done;
     qsort(r->wants.items, r->wants.n, sizeof(r->wants.items[0]), by_path);
-    for (size_t i = 0; rc == 0 && i < r->wants.n; i++)
-        if (!is_named_before(&r->wants, i))
-            rc = add_look(r, strdup(r->wants.items[i].path), QB_NO_JOB, false);
+    for (size_t i = 0, end; rc == 0 && i < r->wants.n; i = end) {
+        for (end = i + 1; is_named_before(&r->wants, end);)
+            end++;
+        rc = add_look(r, (struct look){.path = strdup(r->wants.items[i].path),
+                                       .job = QB_NO_JOB,
+                                       .first = i,
+                                       .end = end});
+    }
     if (rc == 0)
         rc = look_at_all(r, sched);
     for (size_t i = 0; rc == 0 && i < r->wants.n; i++) {

@@ -1,6 +1,10 @@
 /* The family of a batch: its images, the files of their backing chains, and what a scan of folders
  * found, each file once (by device and inode), with the file that it stands on.
  *
+ * A file that is only known because headers name it is read on behalf of their owners (io/named.h),
+ * and only where one of them takes it for qcow2: what all of them declare to be of another format
+ * is not looked at.
+ *
  * Only headers are read, without locks: what is told here may be out of date a moment later, and
  * decides nothing that an amend does not look at again under its own lock. */
 #ifndef QB_BATCH_FAMILY_H
@@ -15,7 +19,7 @@
 
 enum qb_member_kind {
     QB_MEMBER_QCOW2,
-    QB_MEMBER_OTHER,      /* its first bytes are not qcow2's */
+    QB_MEMBER_OTHER,      /* its first bytes are not qcow2's, or not for us to look at */
     QB_MEMBER_MISSING,    /* there is no such file */
     QB_MEMBER_UNREADABLE, /* there is, and `why` says what is the matter */
 };
@@ -25,7 +29,10 @@ struct qb_member {
     char *other_path; /* another one, in another folder or with another last component; or NULL */
     dev_t dev;
     ino_t ino;       /* 0 when missing */
+    uid_t uid;       /* its owner and group */
+    gid_t gid;
     unsigned links;  /* names that the file system knows */
+    bool declared;   /* to be no qcow2 image, by all that name it; its bytes were not read */
     size_t job;      /* of the batch, or QB_NO_JOB */
     bool scanned;    /* the scan found it, and the manifest does not name it */
     size_t after;    /* the job's member that goes first (see qb_family_order), or QB_NO_MEMBER */

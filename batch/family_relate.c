@@ -2,6 +2,7 @@
 #include "batch/family.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "base/own.h"
 #include "batch/graph.h"
@@ -90,6 +91,7 @@ static size_t *members_of_jobs(const struct qb_family *f, size_t n_jobs)
 static int order_one(struct qb_graph *graph, const struct qb_job *job, struct qb_member *m,
                      const size_t *of)
 {
+    struct qb_naming owner = {m->uid, m->gid, m->path};
     struct qb_info info = {.has_backing_file = m->backing_name};
     struct qb_request rq = job->request;
     QB_AUTO(qb_buf) char *name = NULL;
@@ -98,9 +100,10 @@ static int order_one(struct qb_graph *graph, const struct qb_job *job, struct qb
 
     if (m->backing_name)
         snprintf(info.backing_file, sizeof(info.backing_file), "%s", m->backing_name);
+    memcpy(info.backing_fmt, m->backing_fmt, sizeof(info.backing_fmt));
     if (job->rules && job->rules->moves) /* a name that cannot be made is the run's to tell of */
         qb_moves_rename(job->rules->moves, job->path, &info, &rq, &name, &err);
-    if (qb_graph_need(graph, m->job, &rq, &info, &need) < 0)
+    if (qb_graph_need(graph, m->job, owner, &rq, &info, &need) < 0)
         return -1;
     m->after = need.job == QB_NO_JOB ? QB_NO_MEMBER : of[need.job];
     m->after_must = need.must;

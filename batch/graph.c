@@ -13,10 +13,12 @@ struct id {
     ino_t ino; /* 0: no such file */
 };
 
-/* A file that is no job's but in some chain, and the path of its own backing file or NULL. */
+/* A file of some chain whose header was read: its owner, and what it names. */
 struct link {
     struct id id;
-    char *backing;
+    struct qb_naming owner; /* without a path */
+    char *backing;          /* path of its backing file; NULL: none */
+    bool ends;              /* that file is declared not to be qcow2 */
 };
 
 /* A path that was looked up, since fleets stand on few files. */
@@ -159,42 +161,64 @@ char *qb_graph_resolve(const char *of, const char *name)
     return path;
 }
 
-/* Reads the backing name of a file; NULL where the chain ends. */
-static char *read_backing(struct qb_graph *g, const char *path)
+/* Whether a file that is declared so may be a qcow2 image; without a format it is probed. */
+static bool may_be_qcow2(const char *fmt)
+{
+    return !fmt || !*fmt || strcmp(fmt, "qcow2") == 0;
+}
+
+/* Reads what a file names on behalf of the owners of the image and of what names it; false where
+ * they may not have it. */
+static bool read_link(struct qb_graph *g, struct qb_naming image, struct qb_naming namer,
+                      const char *path, struct link *out)
 {
     struct qb_io *io = qb_sched_io(g->sched);
     struct qb_file file;
     struct qb_image img;
     struct qb_err err;
-    char *backing = NULL;
 
-    if (qb_file_open(path, false, &file, &err) < 0)
-        return NULL;
+    if (qb_named_open(io, image, namer, path, &file, &err) < 0)
+        return err.code != QB_E_BACKING_REFUSED;
+    out->owner = (struct qb_naming){.uid = file.uid, .gid = file.gid};
     if (qb_image_open(io, &file, &img, &err) == 0) {
-        backing = qb_graph_resolve(path, img.backing_name);
+        out->backing = qb_graph_resolve(path, img.backing_name);
+        out->ends = !may_be_qcow2(img.backing_fmt);
         qb_image_close(&img);
     }
     qb_file_close(&file);
-    return backing;
+    return true;
 }
 
-/* The same, remembered: a base image is the base of many. */
-static int backing_of(struct qb_graph *g, struct id id, const char *path, const char **backing)
+/* The same, remembered: a base image is the base of many.  Whoever may not have it does not keep it
+ * from others.  *link is NULL where the chain ends; it is valid until the next call. */
+static int link_of(struct qb_graph *g, struct id id, struct qb_naming image, struct qb_naming namer,
+                   const char *path, const struct link **link)
 {
+    struct link fresh = {.id = id};
+
+    *link = NULL;
     qb_vec_each (l, &g->links)
         if (same(l->id, id)) {
-            *backing = l->backing;
+            *link = l;
             return 0;
         }
-    if (!qb_vec_push(&g->links, (struct link){.id = id}))
+    if (!read_link(g, image, namer, path, &fresh))
+        return 0;
+    if (!qb_vec_push(&g->links, fresh)) {
+        free(fresh.backing);
         return -1;
-    *backing = g->links.items[g->links.n - 1].backing = read_backing(g, path);
+    }
+    *link = &g->links.items[g->links.n - 1];
     return 0;
 }
 
 /* Follows a chain until a job that is not done, the image itself, or the end. */
-static int follow(struct qb_graph *g, size_t job, const char *path, struct qb_need *need)
+static int follow(struct qb_graph *g, size_t job, struct qb_naming image, const char *path,
+                  bool ends, struct qb_need *need)
 {
+    struct qb_naming namer = image;
+    const struct link *link;
+
     for (unsigned depth = 0; path; depth++) {
         struct id id = look_up(g, path, depth);
         size_t other = job_of(g, id);
@@ -208,38 +232,46 @@ static int follow(struct qb_graph *g, size_t job, const char *path, struct qb_ne
             need->job = other;
             return 0;
         }
-        if (id.ino == 0)
+        if (id.ino == 0 || ends)
             return 0;
-        if (backing_of(g, id, path, &path) < 0)
+        if (link_of(g, id, image, namer, path, &link) < 0)
             return -1;
+        if (!link)
+            return 0;
+        namer = link->owner;
+        namer.path = path;
+        path = link->backing;
+        ends = link->ends;
     }
     return 0;
 }
 
-static int follow_name(struct qb_graph *g, size_t job, const char *name, struct qb_need *need)
+static int follow_name(struct qb_graph *g, size_t job, struct qb_naming owner, const char *name,
+                       const char *fmt, struct qb_need *need)
 {
     QB_AUTO(qb_buf) char *path = qb_graph_resolve(g->batch->jobs[job].path, name);
 
-    return path ? follow(g, job, path, need) : 0;
+    return path ? follow(g, job, owner, path, !may_be_qcow2(fmt), need) : 0;
 }
 
-int qb_graph_need(struct qb_graph *g, size_t job, const struct qb_request *rq,
-                  const struct qb_info *info, struct qb_need *need)
+int qb_graph_need(struct qb_graph *g, size_t job, struct qb_naming owner,
+                  const struct qb_request *rq, const struct qb_info *info, struct qb_need *need)
 {
     bool replaced = rq->set & QB_KEY_BACKING_FILE;
     const char *after = replaced ? rq->backing_file : info->backing_file;
+    const char *fmt = rq->set & QB_KEY_BACKING_FMT ? rq->backing_fmt : info->backing_fmt;
 
     *need = (struct qb_need){.job = QB_NO_JOB, .must = true};
     if (!info->has_backing_file && (!after || !*after))
         return 0;
     if (!g->table && make_index(g) < 0)
         return -1;
-    if (after && *after && (follow_name(g, job, after, need) < 0 || need->loop))
+    if (after && *after && (follow_name(g, job, owner, after, fmt, need) < 0 || need->loop))
         return need->loop ? 0 : -1;
     if (need->job != QB_NO_JOB || !replaced || !info->has_backing_file)
         return 0;
     need->must = false;
-    if (follow_name(g, job, info->backing_file, need) < 0)
+    if (follow_name(g, job, owner, info->backing_file, info->backing_fmt, need) < 0)
         return -1;
     need->loop = false; /* the request is what ends it */
     return 0;

@@ -10,6 +10,7 @@
 #include "batch/job.h"
 #include "batch/queue.h"
 #include "batch/sched.h"
+#include "io/named.h"
 
 struct qb_graph;
 
@@ -25,11 +26,13 @@ struct qb_need {
     bool must;  /* see qb_queue_after */
 };
 
-/* What `job`, whose header says `info` and which is asked for `rq`, needs.  Reads headers through
- * the sched's own qb_io; to be called between the loops.  What cannot be read ends a chain: that is
- * for the amend to complain about, if it matters there.  -1 when memory is short. */
-int qb_graph_need(struct qb_graph *graph, size_t job, const struct qb_request *rq,
-                  const struct qb_info *info, struct qb_need *need);
+/* What `job`, an image of that owner whose header says `info` and which is asked for `rq`, needs.
+ * Reads headers through the sched's own qb_io; to be called between the loops.  What cannot be
+ * read, or not on behalf of the image's owner, ends a chain: that is for the amend to complain
+ * about, if it matters there.  So does a file that is declared to be of another format than qcow2:
+ * its first bytes are a guest's.  -1 when memory is short. */
+int qb_graph_need(struct qb_graph *graph, size_t job, struct qb_naming owner,
+                  const struct qb_request *rq, const struct qb_info *info, struct qb_need *need);
 
 /* The path behind a backing name of the image at `of`, malloc'ed; NULL for none and for what is no
  * local file ("nbd://...", "json:..."). */

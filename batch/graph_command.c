@@ -10,11 +10,13 @@
 #include "batch/signal.h"
 #include "batch/text.h"
 #include "batch/topo.h"
+#include "io/named.h"
 
 enum { EXIT_FOUND = 1, EXIT_USAGE = 2 };
 
 struct graphing {
     struct qb_batch batch;
+    struct qb_owners *owners;
     struct qb_sched *sched;
     struct qb_family family;
     struct qb_findings findings;
@@ -27,6 +29,7 @@ static void free_all(struct graphing *g)
     qb_findings_free(&g->findings);
     qb_family_free(&g->family);
     qb_sched_close(g->sched);
+    qb_owners_free(g->owners);
     qb_batch_free(&g->batch);
 }
 
@@ -58,6 +61,10 @@ static int read_with_workers(struct graphing *g, const struct qb_cli *cli)
     if (qb_sched_open(qb_topo_open(wanted, &g->batch), QB_IO_POSIX, false, &g->sched, &fell_back,
                       &g->err) < 0)
         return -1;
+    g->owners = qb_owners_new(g->batch.policy.owner_need_not_read);
+    if (!g->owners)
+        return qb_fail_memory(&g->err);
+    qb_sched_set_owners(g->sched, g->owners);
     qb_sched_run(g->sched, read_all, g);
     return g->failed ? -1 : 0;
 }

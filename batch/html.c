@@ -132,6 +132,7 @@ static void put_facts(FILE *f, const struct qb_telling *t)
     put_fact(f, "took", qb_text_seconds(sum->seconds, b));
     put_fact(f, "read", qb_text_size(sum->io.read_bytes, b));
     put_fact(f, "written", qb_text_size(sum->io.write_bytes, b));
+    put_fact(f, "policy.owner_must_read", t->batch->policy.owner_need_not_read ? "off" : NULL);
     snprintf(b, sizeof(b), "%d", t->exit_code);
     put_fact(f, "exit code", b);
     fputs("</dl>\n", f);

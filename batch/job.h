@@ -30,6 +30,7 @@ struct qb_policy {
     bool max_failed_percent; /* it is a percentage of the images */
     uint64_t min_free;       /* bytes, or percent, of a file system; 0: none */
     bool min_free_percent;
+    bool owner_need_not_read; /* owner_must_read: off; see io/named.h */
 };
 
 /* `limits:` of the manifest; 0 is "auto" or "none". */

@@ -2,12 +2,16 @@
 
 #include <string.h>
 
+#include "io/named.h"
+
 enum { LOANS = 32 }; /* files at once; a fleet that stands on more gains little */
 
 struct qb_loan {
     char *folder; /* of the images, up to the last slash; NULL: this place is free */
     size_t folder_len;
     char name[QB_MAX_BACKING_NAME + 1], fmt[64]; /* as their headers have them */
+    uid_t uid;                                   /* the owner of the image that it was opened for */
+    gid_t gid;
     size_t users;
     struct qb_chain chain; /* empty when it could not be opened */
 };
@@ -54,10 +58,22 @@ static bool fits(const struct qb_info *info)
            strlen(info->backing_fmt) < sizeof(((struct qb_loan *)0)->fmt);
 }
 
-static struct qb_loan *open_loan(struct qb_loan *loan, struct qb_io *io, const char *path,
+/* Whether the image's owner may have the file, too. */
+static bool is_free_to(const struct qb_loan *loan, struct qb_io *io, const struct qb_file *image)
+{
+    if (loan->chain.n == 0 || (image->uid == loan->uid && image->gid == loan->gid))
+        return true;
+    return qb_named_is(io, qb_naming_of(image), qb_chain_file(&loan->chain, 0)->path,
+                       qb_chain_file(&loan->chain, 0));
+}
+
+static struct qb_loan *open_loan(struct qb_loan *loan, struct qb_io *io,
+                                 const struct qb_file *image, const char *path,
                                  const struct qb_info *info)
 {
-    const struct qb_file nobody = {.fd = -1};
+    /* Its owner's word, and no file that the chain could come back to. */
+    const struct qb_file nobody = {
+        .fd = -1, .uid = image->uid, .gid = image->gid, .path = image->path};
     struct qb_err why;
 
     loan->folder_len = folder_len(path);
@@ -67,12 +83,14 @@ static struct qb_loan *open_loan(struct qb_loan *loan, struct qb_io *io, const c
     strcpy(loan->name, info->backing_file);
     strcpy(loan->fmt, info->backing_fmt);
     qb_chain_open(io, path, &nobody, loan->name, loan->fmt, false, &loan->chain, &why);
+    loan->uid = image->uid;
+    loan->gid = image->gid;
     loan->users = 1;
     return loan;
 }
 
-struct qb_loan *qb_lend(struct qb_lender *lender, struct qb_io *io, const char *path,
-                        const struct qb_info *info)
+struct qb_loan *qb_lend(struct qb_lender *lender, struct qb_io *io, const struct qb_file *image,
+                        const char *path, const struct qb_info *info)
 {
     struct qb_loan *place = NULL;
 
@@ -82,13 +100,15 @@ struct qb_loan *qb_lend(struct qb_lender *lender, struct qb_io *io, const char *
         struct qb_loan *loan = &lender->loans[i];
 
         if (is_for(loan, path, info)) {
+            if (!is_free_to(loan, io, image))
+                return NULL;
             loan->users++;
             return loan;
         }
         if (!loan->folder && !place)
             place = loan;
     }
-    return place ? open_loan(place, io, path, info) : NULL;
+    return place ? open_loan(place, io, image, path, info) : NULL;
 }
 
 const struct qb_chain *qb_loan_chain(const struct qb_loan *loan)

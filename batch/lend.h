@@ -14,10 +14,11 @@ struct qb_loan;
 struct qb_lender *qb_lender_new(void); /* NULL when memory is short */
 void qb_lender_free(struct qb_lender *lender);
 
-/* The backing file that the header of the image at `path` names (`info`); NULL when it is not worth
- * it.  Opens and locks the file if no other image has it on loan.  To be ended. */
-struct qb_loan *qb_lend(struct qb_lender *lender, struct qb_io *io, const char *path,
-                        const struct qb_info *info);
+/* The backing file that the header of the open image at `path` names (`info`); NULL when it is not
+ * worth it, and when its owner may not have what is on loan.  Opens and locks the file if no other
+ * image has it on loan.  To be ended. */
+struct qb_loan *qb_lend(struct qb_lender *lender, struct qb_io *io, const struct qb_file *image,
+                        const char *path, const struct qb_info *info);
 
 /* The open file; NULL when it cannot be opened, which the amend will find out and tell itself. */
 const struct qb_chain *qb_loan_chain(const struct qb_loan *loan);

@@ -257,6 +257,7 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
     put_timing(&o, &outcome->timing);
     put_space(&o, r);
     put_verify(&o, &job->request, r);
+    qb_json_bool(&o, "owner_must_read", !batch->policy.owner_need_not_read);
     return qb_json_line(f, o);
 }
 
@@ -283,6 +284,7 @@ int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summa
     qb_json_text(&o, "run", batch->run_id);
     qb_json_text(&o, "started", qb_text_time(sum->started, at));
     qb_json_bool(&o, "dry_run", sum->dry_run);
+    qb_json_bool(&o, "owner_must_read", !batch->policy.owner_need_not_read);
     qb_json_number(&o, "images", sum->images);
     for (size_t i = 0; i < QB_STATUS_COUNT; i++)
         qb_json_number(&o, qb_status_names[i], sum->by_status[i]);

@@ -94,6 +94,7 @@ static void read_top(struct qb_reader *r, const struct qb_node *root)
         qb_diag_add(r->diags, QB_M_MISSING_KEY, root->at, NULL, "no \"images\"");
     if (top.graph)
         qb_scan_read(r, top.graph);
+    r->select.owner_need_not_read = r->settings.policy.owner_need_not_read;
     qb_entries_read(r, top.defaults, top.images);
     qb_select_check_distinct(&r->select);
 }

@@ -42,8 +42,8 @@ bool qb_meant_begins(const struct qb_job *job, struct qb_io *io, struct qb_amend
     if (broken != QB_CONDITION_COUNT)
         return refuse(r, QB_STATUS_FAILED, QB_E_EXPECTATION, "expect", &rules->expect, broken,
                       "; nothing was changed");
-    if (rules->moves &&
-        qb_moves_apply(rules->moves, io, job->path, &r->before, rq, name, &r->err) < 0) {
+    if (rules->moves && qb_moves_apply(rules->moves, io, qb_amend_file(amend), job->path,
+                                       &r->before, rq, name, &r->err) < 0) {
         r->status = QB_STATUS_FAILED;
         return false;
     }

@@ -232,13 +232,13 @@ static int new_name(const struct qb_moves *m, const char *path, const char *old,
     return 0;
 }
 
-static int find_fmt(struct qb_io *io, const char *path, const char *name, struct qb_request *rq,
-                    struct qb_err *err)
+static int find_fmt(struct qb_io *io, const struct qb_file *image, const char *path,
+                    const char *name, struct qb_request *rq, struct qb_err *err)
 {
     QB_AUTO(qb_buf) char *target = NULL;
 
     if (qb_chain_resolve(path, name, &target, err) < 0 ||
-        qb_probe_format(io, target, &rq->backing_fmt, err) < 0)
+        qb_probe_format(io, image, target, &rq->backing_fmt, err) < 0)
         return -1;
     rq->set |= QB_KEY_BACKING_FMT;
     return 0;
@@ -259,13 +259,13 @@ int qb_moves_rename(const struct qb_moves *m, const char *path, const struct qb_
     return 0;
 }
 
-int qb_moves_apply(const struct qb_moves *m, struct qb_io *io, const char *path,
-                   const struct qb_info *info, struct qb_request *rq, char **name,
+int qb_moves_apply(const struct qb_moves *m, struct qb_io *io, const struct qb_file *image,
+                   const char *path, const struct qb_info *info, struct qb_request *rq, char **name,
                    struct qb_err *err)
 {
     if (qb_moves_rename(m, path, info, rq, name, err) < 0)
         return -1;
     if (!*name || !m->fmt_auto || info->backing_fmt[0])
         return 0;
-    return find_fmt(io, path, *name, rq, err);
+    return find_fmt(io, image, path, *name, rq, err);
 }

@@ -31,12 +31,12 @@ bool qb_moves_has_fmt_auto(const struct qb_moves *moves);
 /* A fingerprint, for the journal. */
 uint32_t qb_moves_print(const struct qb_moves *moves, uint32_t sum);
 
-/* The request for the image at `path`, whose header says `info`: *rq is what is asked besides, and
- * gets the backing file and format that follow.  *name is what rq then points to, to be freed after
- * it.  Opens the backing file where its format is to be found out; writes nothing.  -1 with *err:
- * a name that is too long or empty, or a format that cannot be told. */
-int qb_moves_apply(const struct qb_moves *moves, struct qb_io *io, const char *path,
-                   const struct qb_info *info, struct qb_request *rq, char **name,
+/* The request for the open image at `path`, whose header says `info`: *rq is what is asked besides,
+ * and gets the backing file and format that follow.  *name is what rq then points to, to be freed
+ * after it.  Opens the backing file where its format is to be found out; writes nothing.  -1 with
+ * *err: a name that is too long or empty, or a format that cannot be told. */
+int qb_moves_apply(const struct qb_moves *moves, struct qb_io *io, const struct qb_file *image,
+                   const char *path, const struct qb_info *info, struct qb_request *rq, char **name,
                    struct qb_err *err);
 
 /* The same without looking for a format: opens nothing. */

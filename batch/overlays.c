@@ -56,7 +56,10 @@ static int index_jobs(struct qb_overlays *o, size_t n_jobs)
 
         if (m->job != QB_NO_JOB)
             o->members[m->job] = i;
-        if (m->kind == QB_MEMBER_UNREADABLE && o->unread == QB_NO_MEMBER)
+        /* What is not opened because an image's owner may not have it is that image's word alone:
+         * it must not keep others from what they are to become. */
+        if (m->kind == QB_MEMBER_UNREADABLE && m->code != QB_E_BACKING_REFUSED &&
+            o->unread == QB_NO_MEMBER)
             o->unread = i;
         if (m->backing_name && m->base == QB_NO_MEMBER && !qb_vec_push(&o->strays, i))
             return -1;

@@ -142,6 +142,8 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     r->backing_unchecked = qb_json_get_bool(o, "backing_unchecked");
     r->bitmaps_dropped = qb_json_get_bool(o, "bitmaps_dropped");
     r->resumed = qb_json_get_bool(o, "resumed");
+    out->owner_need_not_read =
+        qb_json_has(o, "owner_must_read") && !qb_json_get_bool(o, "owner_must_read");
     read_io(o, &r->io);
     read_times(o, &out->outcome);
     read_space(o, r);

@@ -16,6 +16,7 @@ struct qb_read_line {
     bool tagged; /* the line names its kind */
     char *path;  /* of an image */
     struct qb_outcome outcome;
+    bool owner_need_not_read; /* of an image: its run had policy.owner_must_read: off */
     char *name, *manifest;   /* of a summary; may be NULL */
     double started, seconds; /* of a summary: the run's; 0: not told */
     bool dry_run;            /* of a summary */

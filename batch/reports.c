@@ -106,6 +106,7 @@ static bool note_image(struct reports *r, struct file *file, const struct qb_rea
     file->seconds = QB_MAX(file->seconds, t->started_seconds + t->seconds);
     file->waves = QB_MAX(file->waves, t->wave);
     r->sum.dry_run |= line->outcome.result.status == QB_STATUS_WOULD_CHANGE;
+    r->batch.policy.owner_need_not_read |= line->owner_need_not_read;
     return qb_batch_add(&r->batch, line->path, 0, &none);
 }
 

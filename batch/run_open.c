@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "batch/running.h"
 #include "batch/topo.h"
+#include "io/named.h"
 
 enum {
     WAVE_MAX = 512,    /* images; more gains nothing per barrier */
@@ -26,6 +27,7 @@ void qb_run_release(struct qb_running *r)
     qb_lender_free(r->lender);
     qb_queue_free(r->queue);
     qb_sched_close(r->sched);
+    qb_owners_free(r->owners);
     if (r->paced)
         qb_pace_free(&r->pace);
     for (size_t i = 0; i < QB_WAVES; i++)
@@ -134,9 +136,11 @@ int qb_run_prepare(struct qb_running *r, struct qb_err *err)
     r->hold = qb_hold_new(n);
     r->graph = qb_graph_new(r->batch, r->queue, r->sched);
     r->lender = qb_lender_new();
+    r->owners = qb_owners_new(r->batch->policy.owner_need_not_read);
     r->taken = malloc(r->wave_max * sizeof(r->taken[0]));
-    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->taken)
+    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->owners || !r->taken)
         return qb_fail_memory(err);
+    qb_sched_set_owners(r->sched, r->owners);
     for (size_t i = 0; i < QB_WAVES; i++)
         if (make_wave(r, &r->waves[i], err) < 0)
             return -1;

@@ -16,6 +16,7 @@ struct qb_running {
     struct qb_queue *queue;
     struct qb_graph *graph;
     struct qb_lender *lender;
+    struct qb_owners *owners; /* of the images; see io/named.h */
     struct qb_hold *hold;
     struct qb_overlays *overlays; /* see overlays.h */
     struct qb_err *err;           /* why nothing could be started */

@@ -104,6 +104,12 @@ void qb_sched_set_pace(struct qb_sched *s, struct qb_pace *pace)
         qb_io_set_pace(s->workers[i].io, pace);
 }
 
+void qb_sched_set_owners(struct qb_sched *s, struct qb_owners *owners)
+{
+    for (unsigned i = 0; i < s->n + s->has_aside; i++)
+        qb_io_set_owners(s->workers[i].io, owners);
+}
+
 void qb_sched_close(struct qb_sched *s)
 {
     if (!s)

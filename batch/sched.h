@@ -22,6 +22,10 @@ void qb_sched_close(struct qb_sched *sched);
 struct qb_pace;
 void qb_sched_set_pace(struct qb_sched *sched, struct qb_pace *pace);
 
+/* What is remembered of the images' owners (io/named.h), for all workers; not owned. */
+struct qb_owners;
+void qb_sched_set_owners(struct qb_sched *sched, struct qb_owners *owners);
+
 /* Runs body(arg) on the calling thread, with the other workers at hand for its loops.  Between the
  * loops they sleep: what a wave does alone (its barriers above all) takes long enough that spinning
  * would cost more processor time than all the work. */

@@ -3,10 +3,12 @@
 
 #include "base/own.h"
 #include "batch/select.h"
+#include "io/named.h"
 #include "qcow2/chain.h"
 
 /* An image that is open with all below it. */
 struct opened {
+    struct qb_owners *owners;
     struct qb_io *io;
     struct qb_file file;
     struct qb_image img;
@@ -21,12 +23,18 @@ static void close_opened(struct opened *o)
         qb_image_close(&o->img);
     qb_file_close(&o->file);
     qb_io_close(o->io);
+    qb_owners_free(o->owners);
 }
 
-static int open_chain(struct opened *o, const char *path, struct qb_err *err)
+static int open_chain(struct opened *o, const char *path, bool anybody, struct qb_err *err)
 {
-    if (qb_io_open(QB_IO_POSIX, &o->io, NULL, err) < 0 ||
-        qb_file_open(path, false, &o->file, err) < 0 ||
+    o->owners = qb_owners_new(anybody);
+    if (!o->owners)
+        return qb_fail_memory(err);
+    if (qb_io_open(QB_IO_POSIX, &o->io, NULL, err) < 0)
+        return -1;
+    qb_io_set_owners(o->io, o->owners);
+    if (qb_file_open(path, false, &o->file, err) < 0 ||
         qb_image_open(o->io, &o->file, &o->img, err) < 0)
         return -1;
     o->has_image = true;
@@ -69,7 +77,7 @@ int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_pl
 
     if (!path)
         return qb_diag_memory(select->diags);
-    if (open_chain(&o, path, &err) < 0)
+    if (open_chain(&o, path, select->owner_need_not_read, &err) < 0)
         return qb_diag_add(select->diags, QB_M_FILE, at, NULL, "the chain of \"%s\": %.300s", name,
                            err.text);
     for (size_t i = o.chain.n; r == 0 && i-- > 0;)

@@ -80,6 +80,16 @@ static bool set_drop_bitmaps(const char *text, settings *out, struct qb_why *why
     return qb_scalar_bool(text, &out->request.drop_bitmaps, why);
 }
 
+static bool set_owner_must_read(const char *text, settings *out, struct qb_why *why)
+{
+    bool on;
+
+    if (!qb_scalar_bool(text, &on, why))
+        return false;
+    out->policy.owner_need_not_read = out->request.owner_need_not_read = !on;
+    return true;
+}
+
 static bool set_sync(const char *text, settings *out, struct qb_why *why)
 {
     static const char *const words[] = {"auto", "file", "fs", NULL};

@@ -104,6 +104,10 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
     if (t->host)
         attribute(f, "hostname", t->host);
     fputs(">\n", f);
+    if (t->batch->policy.owner_need_not_read)
+        fputs("    <properties><property name=\"policy.owner_must_read\" value=\"off\"/>"
+              "</properties>\n",
+              f);
     s->body = NULL;
     qb_outfile_pour(&s->file, body);
     fputs("  </testsuite>\n</testsuites>\n", f);

@@ -135,6 +135,9 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
            "interrupted.",
            t->exit_code);
     single(&m, "last_run_dry_run", "Whether the last run only planned.", sum->dry_run);
+    single(&m, "last_run_owner_must_read",
+           "Whether the last run opened only backing files that the owners of images could read.",
+           !t->batch->policy.owner_need_not_read);
     single(&m, "last_run_start_timestamp_seconds", "When the last run began, in unixtime.",
            sum->started);
     single(&m, "last_run_end_timestamp_seconds", "When the last run ended, in unixtime.",

@@ -273,6 +273,10 @@ void qb_table_end(struct qb_table *t, const struct qb_summary *sum)
         }
     fprintf(t->out, " in %s%s\n", qb_text_seconds(sum->seconds, buf),
             sum->dry_run ? " (dry run: nothing was written)" : "");
+    if (t->batch->policy.owner_need_not_read)
+        fputs("policy.owner_must_read is off: backing files were opened whether or not the "
+              "owners of the images could read them\n",
+              t->out);
     if (sum->by_status[QB_STATUS_CHANGED] && t->batch->policy.backup && !sum->dry_run)
         fprintf(t->out, "what changed images were is in IMAGE.%s.bak beside them\n",
                 t->batch->backup_id);

@@ -103,7 +103,8 @@ static void lend(struct qb_wave *w, struct qb_slot *s, const struct qb_info *inf
 {
     if (!(s->rq.set & QB_KEY_COMPAT) || s->rq.compat >= info->version)
         return;
-    s->loan = qb_lend(w->lender, qb_sched_io(w->sched), w->batch->jobs[s->job].path, info);
+    s->loan = qb_lend(w->lender, qb_sched_io(w->sched), qb_amend_file(s->amend),
+                      w->batch->jobs[s->job].path, info);
     qb_amend_lend(s->amend, qb_loan_chain(s->loan));
 }
 
@@ -112,7 +113,8 @@ static void order_one(struct qb_wave *w, struct qb_slot *s)
     struct qb_result *r = qb_amend_result(s->amend);
     struct qb_need *need = &s->need;
 
-    if (qb_graph_need(w->graph, s->job, &s->rq, &r->before, need) < 0) {
+    if (qb_graph_need(w->graph, s->job, qb_naming_of(qb_amend_file(s->amend)), &s->rq, &r->before,
+                      need) < 0) {
         qb_fail_memory(&r->err);
     } else if (need->loop) {
         qb_fail(&r->err, QB_E_BACKING_LOOP, QB_NOWHERE,

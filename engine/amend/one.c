@@ -3,6 +3,7 @@
 
 #include "amend/amend.h"
 #include "check/census.h"
+#include "io/named.h"
 
 static int barrier(struct qb_io *io, struct qb_amend *a)
 {
@@ -36,17 +37,23 @@ int qb_amend_image(const char *path, const struct qb_request *request, enum qb_i
                    bool dry_run, struct qb_result *result)
 {
     struct qb_amend *a = qb_amend_new(path);
+    struct qb_owners *owners = qb_owners_new(request->owner_need_not_read);
     struct qb_io *io = NULL;
     int r;
 
     memset(result, 0, sizeof(*result));
     result->status = QB_STATUS_FAILED;
-    if (!a)
+    if (!a || !owners) {
+        qb_amend_close(a);
+        qb_owners_free(owners);
         return qb_fail_memory(&result->err);
+    }
     if (qb_io_open(kind, &io, NULL, &result->err) < 0) {
         qb_amend_close(a);
+        qb_owners_free(owners);
         return -1;
     }
+    qb_io_set_owners(io, owners);
     r = qb_amend_open(a, io, dry_run, NULL);
     if (r == 0)
         r = qb_amend_plan(a, io, request);
@@ -55,6 +62,7 @@ int qb_amend_image(const char *path, const struct qb_request *request, enum qb_i
     *result = *qb_amend_result(a);
     qb_amend_close(a);
     qb_io_close(io);
+    qb_owners_free(owners);
     return r;
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "io/named.h"
 #include "qcow2/deflate.h"
 #include "qcow2/l2.h"
 
@@ -102,16 +103,25 @@ static int fail_missing(const char *path, const struct qb_err *why, struct qb_er
             *err = *why;
         return -1;
     }
+    if (why->code == QB_E_BACKING_REFUSED)
+        return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE,
+                       "the backing file %.150s is not opened: %.230s", path, why->text);
     return qb_fail(err, QB_E_BACKING_MISSING, why->offset, "the backing file %s cannot be read: %s",
                    path, why->text);
 }
 
-static int link_open(struct qb_io *io, const char *path, const char *fmt, struct qb_link *l,
-                     struct qb_err *err)
+/* Who names the next file: the chain's lowest one, or the image itself. */
+static struct qb_naming namer_of(const struct qb_chain *chain, const struct qb_file *self)
+{
+    return qb_naming_of(chain->n ? &chain->links[chain->n - 1]->file : self);
+}
+
+static int link_open(struct qb_io *io, const struct qb_file *self, struct qb_naming namer,
+                     const char *path, const char *fmt, struct qb_link *l, struct qb_err *err)
 {
     struct qb_err why;
 
-    if (qb_file_open(path, false, &l->file, &why) < 0)
+    if (qb_named_open(io, qb_naming_of(self), namer, path, &l->file, &why) < 0)
         return fail_missing(path, &why, err);
     if (qb_file_lock(&l->file, false, err) < 0 || link_format(io, l, fmt, err) < 0)
         return -1;
@@ -149,8 +159,8 @@ static int check_loop(const struct qb_chain *chain, const struct qb_file *self, 
 }
 
 /* `path` and `fmt` may belong to a link of the chain: links never move. */
-static int push_link(struct qb_io *io, struct qb_chain *chain, const char *path, const char *fmt,
-                     struct qb_err *err)
+static int push_link(struct qb_io *io, struct qb_chain *chain, const struct qb_file *self,
+                     const char *path, const char *fmt, struct qb_err *err)
 {
     struct qb_link *l = NULL;
 
@@ -159,7 +169,7 @@ static int push_link(struct qb_io *io, struct qb_chain *chain, const char *path,
     if (!l)
         return qb_fail_memory(err);
     l->file.fd = -1;
-    if (link_open(io, path, fmt, l, err) < 0) {
+    if (link_open(io, self, namer_of(chain, self), path, fmt, l, err) < 0) {
         link_close(l);
         return -1;
     }
@@ -179,7 +189,7 @@ int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file
 
         r = qb_chain_resolve(image_path, name, &path, err);
         if (r == 0)
-            r = push_link(io, &chain, path, fmt, err);
+            r = push_link(io, &chain, self, path, fmt, err);
         if (r == 0)
             r = check_loop(&chain, self, err);
         if (r == 0) {

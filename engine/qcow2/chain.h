@@ -16,7 +16,9 @@ struct qb_chain {
 
 /* Opens the backing file `name` of the image at `image_path`, of format `fmt` ("" = found out from
  * its first bytes, qcow2 or raw), and all that stands below it, read-only and with a reader's
- * locks. `self` is the image itself: naming it again is QB_E_BACKING_LOOP.  QB_E_BACKING_MISSING
+ * locks. `self` is the image itself: naming it again is QB_E_BACKING_LOOP, and its owner must be
+ * able to read each of the files, or it is QB_E_BACKING_REFUSED (io/named.h).  A format that a
+ * header declares is binding: what is called raw is never looked at as qcow2.  QB_E_BACKING_MISSING
  * when a file cannot be opened, QB_E_UNSUPPORTED for formats and protocols other than local qcow2
  * and raw. `whole` false: only the nearest file is opened, which is enough for qb_chain_size. */
 int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file *self,

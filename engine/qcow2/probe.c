@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "io/named.h"
 #include "qcow2/disk.h"
 #include "qcow2/image.h"
 
@@ -67,13 +68,22 @@ static int look(struct qb_io *io, struct qb_file *file, const char **fmt, struct
     return 0;
 }
 
-int qb_probe_format(struct qb_io *io, const char *path, const char **fmt, struct qb_err *err)
+int qb_probe_format(struct qb_io *io, const struct qb_file *image, const char *path,
+                    const char **fmt, struct qb_err *err)
 {
+    struct qb_naming by = qb_naming_of(image);
     struct qb_file file;
+    struct qb_err why;
     int r;
 
-    if (qb_file_open(path, false, &file, err) < 0)
+    if (qb_named_open(io, by, by, path, &file, &why) < 0) {
+        if (why.code == QB_E_BACKING_REFUSED)
+            return qb_fail(err, why.code, QB_NOWHERE,
+                           "the backing file %.150s is not opened: %.230s", path, why.text);
+        if (err)
+            *err = why;
         return -1;
+    }
     r = look(io, &file, fmt, err);
     qb_file_close(&file);
     return r;

@@ -188,6 +188,13 @@ unsigned __wrap_qb_topo_workers(const struct qb_topo *topo);
 int __wrap_qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside,
                          struct qb_sched **out, const char **fell_back, struct qb_err *err);
 void __wrap_qb_sched_close(struct qb_sched *s);
+void __wrap_qb_sched_set_owners(struct qb_sched *s, struct qb_owners *owners);
+
+void __wrap_qb_sched_set_owners(struct qb_sched *s, struct qb_owners *owners)
+{
+    qb_io_set_owners(s->io, owners);
+}
+
 void __wrap_qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg);
 void __wrap_qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg);
 void __wrap_qb_sched_aside(struct qb_sched *s, qb_aside_fn *fn, void *arg);

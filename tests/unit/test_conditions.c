@@ -121,7 +121,8 @@ static void a_name_is_rewritten_where_it_matches(void)
         snprintf(info.backing_file, sizeof(info.backing_file), "%s", rewrites[i].name);
         CU_ASSERT(qb_moves_add(moves, rewrites[i].from, rewrites[i].to, &why));
         CU_ASSERT(qb_moves_add(moves, rewrites[i].from, "/second", &why)); /* the first counts */
-        CU_ASSERT_EQUAL(qb_moves_apply(moves, NULL, "/vm/a.qcow2", &info, &rq, &name, &err), 0);
+        CU_ASSERT_EQUAL(qb_moves_apply(moves, NULL, NULL, "/vm/a.qcow2", &info, &rq, &name, &err),
+                        0);
         CU_ASSERT_EQUAL(rq.set, rewrites[i].result ? QB_KEY_BACKING_FILE : 0);
         if (rewrites[i].result)
             CU_ASSERT_STRING_EQUAL(rq.backing_file, rewrites[i].result);
