@@ -17,7 +17,7 @@ static uint32_t asks(const struct qb_request *rq)
         rq->set,           rq->compat,      rq->size,         rq->size_is_delta, rq->lazy_refcounts,
         rq->refcount_bits, rq->encryption,  rq->cluster_size, rq->extended_l2,   rq->data_file_raw,
         rq->zero_clusters, rq->zero_method, rq->allow_shrink, rq->drop_bitmaps,  rq->fail_if_dirty,
-        rq->verify,        rq->keep_undo,
+        rq->verify,        rq->keep_undo,   rq->on_leaks,
     };
     uint32_t sum = 0;
 

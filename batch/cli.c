@@ -181,6 +181,17 @@ static int take_verify(struct qb_cli *cli, FILE *errors)
     return 0;
 }
 
+static int take_on_leaks(struct qb_cli *cli, FILE *errors)
+{
+    struct qb_settings settings = {0};
+    struct qb_why why;
+
+    if (!qb_setting_find("policy", "on_leaks")->set(optarg, &settings, &why))
+        return bad_argument(cli, QB_OPTION_ON_LEAKS, "keep, free or fail is expected", errors);
+    cli->on_leaks = settings.request.on_leaks;
+    return 0;
+}
+
 static int take_watch(struct qb_cli *cli, FILE *errors)
 {
     static const char *const words[] = {
@@ -262,6 +273,8 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
         return take_io(cli, errors);
     case QB_OPTION_VERIFY:
         return take_verify(cli, errors);
+    case QB_OPTION_ON_LEAKS:
+        return take_on_leaks(cli, errors);
     case QB_OPTION_JOBS:
         return take_jobs(cli, errors);
     case QB_OPTION_REPORT:

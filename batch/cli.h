@@ -47,6 +47,7 @@ struct qb_cli {
     enum qb_watching watching;
     enum qb_io_kind io;
     enum qb_verify verify;     /* with QB_OPTION_VERIFY */
+    enum qb_on_leaks on_leaks; /* with QB_OPTION_ON_LEAKS */
     unsigned jobs;             /* 0: as the machine allows */
     QB_VEC(const char *) keys; /* each -o */
     QB_VEC(const char *) sets; /* each --set */

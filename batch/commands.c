@@ -218,6 +218,8 @@ int qb_command_amend(const struct qb_cli *cli)
     rq.allow_shrink |= qb_cli_has(cli, QB_OPTION_SHRINK);
     if (qb_cli_has(cli, QB_OPTION_VERIFY))
         rq.verify = cli->verify;
+    if (qb_cli_has(cli, QB_OPTION_ON_LEAKS))
+        rq.on_leaks = cli->on_leaks;
     if (cli->n_operands == 0) {
         fputs("qbatch amend: an image is missing (see qbatch amend --help)\n", stderr);
         return refuse(cli, "an image is missing");

@@ -42,6 +42,7 @@ static void put_row(FILE *f, const char *path, size_t job, const struct qb_outco
 {
     const struct qb_result *r = &o->result;
     char size[QB_TEXT_NUMBER];
+    char room[QB_NOTE_ROOM];
     const char *note;
 
     fprintf(f, "<tr class=%c><td class=n>%zu<td>%s<td>", qb_html_classes[r->status], job + 1,
@@ -53,7 +54,7 @@ static void put_row(FILE *f, const char *path, size_t job, const struct qb_outco
         qb_html_error(f, &r->err);
     }
     qb_html_changes(f, changes);
-    for (unsigned i = 0; (note = qb_report_note(r, i)) != NULL; i++)
+    for (unsigned i = 0; (note = qb_report_note(r, i, room)) != NULL; i++)
         put_note(f, note);
     fprintf(f, "<td class=\"n x\" data-v=%" PRIu64 ">%s", r->io.write_bytes,
             r->io.write_bytes ? qb_text_size(r->io.write_bytes, size) : "");

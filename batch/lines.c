@@ -148,6 +148,21 @@ static void put_clusters(struct qb_json *o, const struct qb_clusters *c)
     qb_json_child(o, "clusters", clusters);
 }
 
+static void put_leaks(struct qb_json *o, const struct qb_leaks *l)
+{
+    struct qb_json leaks;
+
+    if (!l->valid) {
+        qb_json_null(o, "leaks");
+        return;
+    }
+    leaks = qb_json_object();
+    qb_json_number(&leaks, "clusters", l->clusters);
+    qb_json_number(&leaks, "bytes", l->bytes);
+    qb_json_bool(&leaks, "freed", l->freed);
+    qb_json_child(o, "leaks", leaks);
+}
+
 static void put_io(struct qb_json *o, const struct qb_io_stats *s)
 {
     struct qb_json io = qb_json_object();
@@ -252,6 +267,7 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
     put_notes(&o, r);
     put_backup(&o, batch, job, r);
     put_clusters(&o, &r->clusters);
+    put_leaks(&o, &r->leaks);
     put_io(&o, &r->io);
     put_phases(&o, r);
     put_timing(&o, &outcome->timing);
@@ -290,6 +306,8 @@ int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summa
         qb_json_number(&o, qb_status_names[i], sum->by_status[i]);
     put_errors(&o, sum);
     qb_json_real(&o, "seconds", sum->seconds);
+    qb_json_number(&o, "leaked_clusters", sum->leaked_clusters);
+    qb_json_number(&o, "leaked_bytes", sum->leaked_bytes);
     put_io(&o, &sum->io);
     if (foresight && sum->dry_run)
         qb_foresight_json(foresight, &o);

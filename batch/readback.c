@@ -74,6 +74,16 @@ static void read_info(const struct qb_json *o, const char *key, struct qb_info *
     copy(info->backing_fmt, sizeof(info->backing_fmt), qb_json_get_text(&i, "backing_fmt"));
 }
 
+static void read_leaks(const struct qb_json *o, struct qb_leaks *l)
+{
+    struct qb_json leaks = qb_json_get_child(o, "leaks");
+
+    l->valid = leaks.value != NULL;
+    l->clusters = qb_json_get_number(&leaks, "clusters", 0);
+    l->bytes = qb_json_get_number(&leaks, "bytes", 0);
+    l->freed = qb_json_get_bool(&leaks, "freed");
+}
+
 static void read_io(const struct qb_json *o, struct qb_io_stats *s)
 {
     struct qb_json io = qb_json_get_child(o, "io");
@@ -144,6 +154,7 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     r->resumed = qb_json_get_bool(o, "resumed");
     out->owner_need_not_read =
         qb_json_has(o, "owner_must_read") && !qb_json_get_bool(o, "owner_must_read");
+    read_leaks(o, &r->leaks);
     read_io(o, &r->io);
     read_times(o, &out->outcome);
     read_space(o, r);

@@ -1,8 +1,10 @@
 #include "batch/report.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "batch/signal.h"
+#include "batch/text.h"
 
 const char *const qb_status_names[QB_STATUS_COUNT] = {
     [QB_STATUS_CHANGED] = "changed",
@@ -29,6 +31,8 @@ void qb_summary_add(struct qb_summary *sum, const struct qb_result *result)
     sum->not_meant += result->err.code == QB_E_WHEN;
     sum->mistrusted += result->err.code == QB_E_VERIFY;
     sum->by_code[result->err.code]++;
+    sum->leaked_clusters += result->leaks.clusters;
+    sum->leaked_bytes += result->leaks.bytes;
     sum->io.read_bytes += result->io.read_bytes;
     sum->io.write_bytes += result->io.write_bytes;
     sum->io.zeroed_bytes += result->io.zeroed_bytes;
@@ -136,14 +140,29 @@ size_t qb_report_changes(const struct qb_result *r, struct qb_change out[QB_CHAN
     return n;
 }
 
-const char *qb_report_note(const struct qb_result *r, unsigned i)
+static const char *leaks_note(const struct qb_leaks *l, bool done, char room[QB_NOTE_ROOM])
+{
+    char size[QB_TEXT_NUMBER], count[QB_TEXT_NUMBER];
+
+    if (l->clusters == 0)
+        return NULL;
+    snprintf(room, QB_NOTE_ROOM, "leaks: %s leaked cluster%s (%s) %s",
+             qb_text_count(l->clusters, count), l->clusters == 1 ? "" : "s",
+             qb_text_size(l->bytes, size),
+             l->freed ? (done ? "freed" : "to be freed")
+                      : "kept as found; qbatch check lists them, policy.on_leaks: free frees them");
+    return room;
+}
+
+const char *qb_report_note(const struct qb_result *r, unsigned i, char room[QB_NOTE_ROOM])
 {
     bool done = r->status == QB_STATUS_CHANGED;
     const char *const notes[] = {
-        r->repaired
-            ? (done ? "repaired: reference counts rebuilt, leaked clusters given back"
-                    : "needs a repair first: reference counts rebuilt, leaked clusters given back")
-            : NULL,
+        r->repaired ? (done ? "repaired: reference counts rebuilt, unreferenced clusters freed"
+                            : "needs a repair first: reference counts rebuilt, unreferenced "
+                              "clusters freed")
+                    : NULL,
+        leaks_note(&r->leaks, done, room),
         r->backing_unchecked
             ? "backing file: only the name in the image changes, as with `qemu-img "
               "rebase -u`; its content was not compared"

@@ -16,6 +16,8 @@ struct qb_summary {
     uint64_t not_meant;           /* of those skipped: by the `when` of their entry */
     uint64_t mistrusted;          /* of those that failed: amended, and not what was planned */
     uint64_t by_code[QB_E_COUNT]; /* errors, whatever the status */
+    uint64_t leaked_clusters;     /* found in images, whatever was done about them */
+    uint64_t leaked_bytes;        /* of these clusters */
     double started;               /* seconds since 1970; 0: not known */
     double seconds;               /* wall clock of the whole run */
     struct qb_io_stats io;
@@ -51,7 +53,9 @@ enum { QB_CHANGES_MAX = 12 };
 /* What the amend changed or would change, in a fixed order; returns how many. */
 size_t qb_report_changes(const struct qb_result *result, struct qb_change out[QB_CHANGES_MAX]);
 
-/* Whatever else a person should know, one sentence at a time: i = 0, 1, ... until NULL. */
-const char *qb_report_note(const struct qb_result *result, unsigned i);
+/* Whatever else a person should know, one sentence at a time: i = 0, 1, ... until NULL.  What it
+ * returns may be in `room`. */
+enum { QB_NOTE_ROOM = 160 };
+const char *qb_report_note(const struct qb_result *result, unsigned i, char room[QB_NOTE_ROOM]);
 
 #endif

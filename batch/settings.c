@@ -47,6 +47,17 @@ static bool set_on_dirty(const char *text, settings *out, struct qb_why *why)
     return true;
 }
 
+static bool set_on_leaks(const char *text, settings *out, struct qb_why *why)
+{
+    static const char *const words[] = {"keep", "free", "fail", NULL};
+    unsigned word;
+
+    if (!qb_scalar_word(text, words, &word, why))
+        return false;
+    out->request.on_leaks = (enum qb_on_leaks[]){QB_LEAKS_KEEP, QB_LEAKS_FREE, QB_LEAKS_FAIL}[word];
+    return true;
+}
+
 static bool set_allow_shrink(const char *text, settings *out, struct qb_why *why)
 {
     return qb_scalar_bool(text, &out->request.allow_shrink, why);

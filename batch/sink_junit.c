@@ -50,11 +50,12 @@ static void put_complaint(FILE *f, const struct qb_batch *batch, const struct qb
 static void put_output(FILE *f, const struct qb_result *r)
 {
     char changes[4096];
+    char room[QB_NOTE_ROOM];
     const char *note;
 
     fprintf(f, "<system-out>%s: ", qb_status_words[r->status]);
     qb_markup_text(f, qb_table_changes(r, changes, sizeof(changes)));
-    for (unsigned i = 0; (note = qb_report_note(r, i)) != NULL; i++) {
+    for (unsigned i = 0; (note = qb_report_note(r, i, room)) != NULL; i++) {
         fputs("\nnote: ", f);
         qb_markup_text(f, note);
     }

@@ -144,6 +144,10 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
            sum->started + sum->seconds);
     single(&m, "last_run_duration_seconds", "How long the last run took.", sum->seconds);
     put_images(&m, sum);
+    single(&m, "last_run_leaked_clusters", "Leaked clusters found in images of the last run.",
+           (double)sum->leaked_clusters);
+    single(&m, "last_run_leaked_bytes", "Bytes of leaked clusters found in images of the last run.",
+           (double)sum->leaked_bytes);
     put_io(&m, &sum->io);
 }
 

@@ -166,9 +166,10 @@ static void print_hint(struct qb_table *t, FILE *f, enum qb_code code)
 
 static void print_notes(const struct qb_table *t, const struct qb_result *r)
 {
+    char room[QB_NOTE_ROOM];
     const char *note;
 
-    for (unsigned i = 0; (note = qb_report_note(r, i)) != NULL; i++) {
+    for (unsigned i = 0; (note = qb_report_note(r, i, room)) != NULL; i++) {
         start_line(t, t->out, "note: ");
         fprintf(t->out, "%s\n", note);
     }

@@ -43,6 +43,7 @@ enum qb_code {
     QB_E_WHEN,            /* `when` of a manifest leaves it out */
     QB_E_EXPECTATION,     /* `expect` or `after` of a manifest does not hold */
     QB_E_BACKING_REFUSED, /* a file that an image names, and whose owner could not read it */
+    QB_E_LEAKS,           /* leaked clusters, and on_leaks is fail */
     QB_E_COUNT
 };
 
@@ -100,6 +101,14 @@ enum qb_verify {
     QB_VERIFY_CONTENT,  /* and all that the guest can see is compared with what it saw before */
 };
 
+/* What an amend does about clusters whose refcount is above the number of their references.  The
+ * refcounts of a dirty image mean nothing: they are rebuilt in any case. */
+enum qb_on_leaks {
+    QB_LEAKS_KEEP, /* they stay counted, and nothing touches them */
+    QB_LEAKS_FREE, /* the refcounts become the references; the space is freed */
+    QB_LEAKS_FAIL, /* the image is refused */
+};
+
 struct qb_request {
     unsigned set;             /* bits of enum qb_key */
     unsigned compat;          /* 2 (0.10) or 3 (1.1) */
@@ -122,6 +131,7 @@ struct qb_request {
     bool allow_shrink;
     bool drop_bitmaps;  /* a downgrade may drop persistent bitmaps */
     bool fail_if_dirty; /* refuse a dirty image instead of repairing it */
+    enum qb_on_leaks on_leaks;
     bool keep_undo; /* leave replaced clusters as they are, so that the old header still works */
     /* Open backing files that the image's owner could not read (policy.owner_must_read: off).  By
      * default they are QB_E_BACKING_REFUSED: an image is the word of whoever can write it. */
@@ -176,6 +186,15 @@ struct qb_clusters {
     uint64_t deallocated; /* host clusters that nothing refers to any more */
 };
 
+/* Clusters whose refcount is above the number of their references, as `qemu-img check` counts
+ * leaks. */
+struct qb_leaks {
+    bool valid;        /* false: the amend did not need to look, or the image was dirty */
+    bool freed;        /* by the amend; else they are in the amended image too */
+    uint64_t clusters; /* kept: in the amended image; else as found */
+    uint64_t bytes;    /* of these clusters */
+};
+
 struct qb_io_stats {
     uint64_t read_bytes, write_bytes, zeroed_bytes;
     uint64_t read_ops, write_ops, barriers;
@@ -186,12 +205,13 @@ struct qb_result {
     struct qb_err err;            /* code QB_E_NONE unless skipped, failed or interrupted */
     struct qb_info before, after; /* after: as planned, and as it is once status says changed */
     struct qb_clusters clusters;
+    struct qb_leaks leaks;
     struct qb_io_stats io;
     double open_seconds, read_seconds, plan_seconds, write_seconds, verify_seconds;
     uint64_t file_size_before, file_size_after;
     int64_t allocated_delta;  /* bytes of disk, from st_blocks */
     uint64_t tail_given_back; /* bytes behind the image's end, e.g. of an interrupted run */
-    bool repaired;            /* refcounts were rebuilt or leaks given back */
+    bool repaired;            /* the image was dirty: refcounts were rebuilt */
     bool backing_unchecked;   /* the backing file was changed as `rebase -u` does: metadata only */
     bool bitmaps_dropped;
     bool verified;

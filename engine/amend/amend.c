@@ -183,6 +183,7 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
         a->have_plan = true;
         r = qb_plan_make(io, &a->img, request, &target, a->lent, &a->plan, &a->result.clusters,
                          err);
+        a->result.leaks = a->plan.leaks;
     }
     a->result.plan_seconds += now_seconds() - start;
     if (r < 0)
@@ -193,7 +194,7 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
         a->plan.punches.n = 0;
     qb_target_info(&a->img, &a->plan.target, &a->result.after);
     a->result.status = QB_STATUS_WOULD_CHANGE;
-    a->result.repaired = target.repair || (a->plan.rewrites && a->plan.census.n_leaks);
+    a->result.repaired = target.repair;
     a->result.backing_unchecked = target.name_changes;
     a->result.bitmaps_dropped = target.drop_bitmaps;
     a->result.file_size_after = a->plan.final_size;

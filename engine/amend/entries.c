@@ -34,13 +34,12 @@ uint64_t qb_out_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, ui
 
 uint64_t qb_out_with_copied(struct qb_plan *plan, const struct qb_out_table *out, uint64_t entry)
 {
-    struct qb_counts *counts = &plan->census.counts;
     uint64_t cluster = (entry & QB_ENTRY_OFFSET) >> plan->img->geom.cluster_bits;
 
     if (!out->active || plan->img->geom.external_data)
         return entry;
     entry &= ~QB_ENTRY_COPIED;
-    return qb_counts_get(counts, cluster) == 1 ? entry | QB_ENTRY_COPIED : entry;
+    return qb_leaks_single(plan, cluster) ? entry | QB_ENTRY_COPIED : entry;
 }
 
 void qb_out_base(const struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
@@ -150,5 +149,6 @@ uint64_t qb_out_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, u
     if (layer != 0)
         return old;
     old &= ~QB_ENTRY_COPIED;
-    return t->refs == 1 ? old | QB_ENTRY_COPIED : old;
+    return qb_leaks_single(plan, t->offset >> plan->img->geom.cluster_bits) ? old | QB_ENTRY_COPIED
+                                                                            : old;
 }

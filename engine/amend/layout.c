@@ -410,7 +410,7 @@ static int place_all(struct layout *l, struct qb_err *err)
         return 0;
     if (find_blocks(l, err) < 0 || place_blocks(l, err) < 0 || place_zeros(l, err) < 0)
         return -1;
-    return check_width(l, err);
+    return qb_leaks_clip(plan, err) < 0 ? -1 : check_width(l, err);
 }
 
 int qb_layout_make(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)

@@ -18,6 +18,7 @@ void qb_plan_free_append(struct qb_plan *plan)
     qb_vec_free(&plan->outs);
     qb_vec_free(&plan->shared);
     qb_census_free(&plan->census);
+    qb_counts_free(&plan->kept);
     qb_edge_free(&plan->edge);
     free(plan->out_of);
     free(plan->gone);
@@ -148,13 +149,10 @@ static int by_first(const void *a, const void *b)
 }
 
 /* What can be given back afterwards, sorted, joined, and inside the old file. */
-static int finish_punches(struct qb_plan *plan, struct qb_err *err)
+static void finish_punches(struct qb_plan *plan)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < plan->census.leaks.n; i++)
-        if (!qb_vec_push(&plan->punches, plan->census.leaks.items[i]))
-            return qb_fail_memory(err);
     if (plan->punches.n)
         qsort(plan->punches.items, plan->punches.n, sizeof(*plan->punches.items), by_first);
     for (size_t i = 0; i < plan->punches.n; i++) {
@@ -169,7 +167,6 @@ static int finish_punches(struct qb_plan *plan, struct qb_err *err)
             plan->punches.items[n++] = r;
     }
     plan->punches.n = n;
-    return 0;
 }
 
 /* Giving back a few clusters can cost more than they are worth. */
@@ -188,8 +185,9 @@ static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_cluster
 {
     uint64_t zeros;
 
-    if (qb_census_take(io, plan->img, plan->rq->memory_limit, NULL, NULL, &plan->census, err) < 0 ||
-        trust_census(plan, err) < 0 || check_downgrade(plan, err) < 0)
+    if (qb_census_take_all(io, plan->img, plan->rq->memory_limit, &plan->census, err) < 0 ||
+        trust_census(plan, err) < 0 || qb_leaks_plan(plan, err) < 0 ||
+        check_downgrade(plan, err) < 0)
         return -1;
     *clusters = plan->census.clusters;
     zeros = clusters->zero_plain + clusters->zero_allocated;
@@ -200,8 +198,10 @@ static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_cluster
     if (plan->target.drop_bitmaps &&
         qb_bitmaps_walk(io, plan->img, unref_range, NULL, plan, err) < 0)
         return -1;
-    if (qb_layout_make(io, plan, err) < 0 || finish_punches(plan, err) < 0)
+    if (qb_layout_make(io, plan, err) < 0)
         return -1;
+    finish_punches(plan);
+    clusters->deallocated = plan->n_unlisted;
     for (size_t i = 0; i < plan->outs.n; i++)
         clusters->expanded += plan->outs.items[i].n_new;
     for (size_t i = 0; i < plan->punches.n; i++)
@@ -226,6 +226,22 @@ static int check_limit(const struct qb_plan *plan, struct qb_err *err)
     return qb_fail_sys(err, EFBIG, QB_NOWHERE,
                        "the amend writes up to offset %llu, and RLIMIT_FSIZE allows %llu bytes",
                        (unsigned long long)end, (unsigned long long)limit);
+}
+
+/* An amend of the header alone looks for leaks only where they are a reason to refuse it. */
+static int look_for_leaks(struct qb_io *io, struct qb_plan *plan, struct qb_clusters *clusters,
+                          struct qb_err *err)
+{
+    int r = qb_census_take_all(io, plan->img, plan->rq->memory_limit, &plan->census, err);
+
+    if (r == 0)
+        r = trust_census(plan, err);
+    if (r == 0)
+        r = qb_leaks_plan(plan, err);
+    *clusters = plan->census.clusters;
+    qb_census_free(&plan->census);
+    memset(&plan->census, 0, sizeof(plan->census));
+    return r;
 }
 
 /* A disk that is known to be too full is refused before anything is written. */
@@ -303,7 +319,9 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
     if (check_bitmaps(io, plan, err) < 0 ||
         qb_edge_probe(io, img, t, plan->chain.n ? &plan->chain : NULL, &plan->edge, err) < 0)
         return -1;
-    if (needs_census(plan) && plan_tables(io, plan, clusters, err) < 0)
+    if (needs_census(plan)
+            ? plan_tables(io, plan, clusters, err) < 0
+            : rq->on_leaks == QB_LEAKS_FAIL && look_for_leaks(io, plan, clusters, err) < 0)
         return -1;
     return plan_sector(plan, err);
 }

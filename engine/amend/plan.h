@@ -73,7 +73,20 @@ struct qb_plan {
     size_t n_append_ranges;
 
     /* what the steps refer to */
-    struct qb_census census;
+    struct qb_census census; /* its counts: see `kept` */
+    /* Leaks, and whatever else stays counted without a reference.  From qb_leaks_plan on
+     *
+     *     census.counts = references that the amended image has + kept, for each cluster
+     *
+     * is the refcount that the amended image will hold, and all of the plan goes by that: COPIED,
+     * what is free, the refcount blocks.  A reference that goes away is taken off census.counts
+     * (unref.c), or, to have the cluster stay counted, added to `kept` instead.  qb_leaks_clip
+     * makes kept counts fit the target's width and sets n_kept, the clusters with a kept count:
+     * just so many leaks are found by the census of the amended image. */
+    struct qb_counts kept;
+    uint64_t n_kept;
+    uint64_t n_unlisted;   /* clusters that become free and are not in `punches` */
+    struct qb_leaks leaks; /* for the report */
     struct qb_edge edge;
     struct qb_chain chain;       /* the target's backing chain; n = 0 when not needed */
     bool chain_is_whole;         /* not only its nearest file is open */
@@ -135,6 +148,17 @@ int qb_plan_unref_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct
 
 /* Notes that counts in refcount block `index` (of the target's width) change. */
 int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err);
+
+/* leaks.c: decides what becomes of the leaks that the census found.  To be called once the census
+ * is trusted and before any reference is taken away. */
+int qb_leaks_plan(struct qb_plan *plan, struct qb_err *err);
+
+/* Reduces kept counts that do not fit the target's width, but not below the references and not
+ * below 1; sets n_kept.  To be called when no reference changes any more. */
+int qb_leaks_clip(struct qb_plan *plan, struct qb_err *err);
+
+/* Whether the cluster's refcount will be 1, which is what COPIED says. */
+bool qb_leaks_single(struct qb_plan *plan, uint64_t cluster);
 
 /* layout.c: gives everything its place, and computes the refcount blocks and table. */
 int qb_layout_make(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);

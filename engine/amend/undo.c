@@ -247,18 +247,14 @@ static bool add(ranges *free_ranges, uint64_t first, uint64_t end)
  * a refcount: it stays what it is. */
 static int find_free(struct qb_census *c, uint64_t end, ranges *out, struct qb_err *err)
 {
-    uint64_t cs = c->img->geom.cluster_size, n = end / cs, next_leak = 0;
+    uint64_t cs = c->img->geom.cluster_size, n = end / cs;
 
     for (uint64_t i = 0; i < n; i++) {
-        uint64_t next = qb_counts_next(&c->counts, i);
-        bool leaked;
+        uint64_t next = QB_MIN(qb_counts_next(&c->counts, i), qb_counts_next(&c->surplus, i));
 
-        while (next_leak < c->leaks.n && c->leaks.items[next_leak].end <= i * cs)
-            next_leak++;
-        leaked = next_leak < c->leaks.n && c->leaks.items[next_leak].first <= i * cs;
-        if (leaked || qb_counts_get(&c->counts, i) > 0)
+        if (qb_counts_get(&c->counts, i) > 0 || qb_counts_get(&c->surplus, i) > 0)
             continue;
-        if (next > i + 1 && next_leak == c->leaks.n) { /* nothing is counted up to there */
+        if (next > i + 1) { /* nothing is counted up to there */
             next = QB_MIN(next, n);
             if (!add(out, i * cs, next * cs))
                 return qb_fail_memory(err);
@@ -268,16 +264,6 @@ static int find_free(struct qb_census *c, uint64_t end, ranges *out, struct qb_e
         }
     }
     return 0;
-}
-
-/* Whether every leak is in the list, which is kept short. */
-static bool knows_all_leaks(const struct qb_census *c)
-{
-    uint64_t bytes = 0;
-
-    for (size_t i = 0; i < c->leaks.n; i++)
-        bytes += c->leaks.items[i].end - c->leaks.items[i].first;
-    return bytes / c->img->geom.cluster_size >= c->n_leaks;
 }
 
 static void punch(struct qb_undo *u, struct qb_io *io, const ranges *r)
@@ -306,13 +292,9 @@ static int discard(struct qb_undo *u, struct qb_io *io, struct qb_image *img, ui
 
     if (r < 0)
         return -1;
-    r = qb_census_take(io, img, memory_limit, NULL, NULL, &c, err);
+    r = qb_census_take_all(io, img, memory_limit, &c, err);
     if (r == 0 && qb_census_corruptions(&c))
         r = qb_fail(err, QB_E_CORRUPT, c.first.offset, "%s", c.first.text);
-    if (r == 0 && !knows_all_leaks(&c))
-        r = qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                    "the image has %" PRIu64 " leaked clusters; have them given back first",
-                    c.n_leaks);
     if (r == 0)
         r = find_free(&c, QB_MIN(c.end, u->file.size), &free_ranges, err);
     if (r == 0 && free_ranges.n && !dry_run)

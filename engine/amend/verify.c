@@ -52,10 +52,11 @@ static int verify_census(struct qb_io *io, const struct qb_plan *plan, const str
     struct qb_census c;
     int r = qb_census_take(io, now, plan->rq->memory_limit, NULL, NULL, &c, err);
 
-    if (r == 0 && (qb_census_corruptions(&c) || c.n_leaks))
+    if (r == 0 && (qb_census_corruptions(&c) || c.n_leaks != plan->n_kept))
         r = qb_fail(err, QB_E_VERIFY, c.first.offset,
-                    "the amended image has %" PRIu64 " errors and %" PRIu64 " leaks: %s",
-                    qb_census_corruptions(&c), c.n_leaks, c.first.text);
+                    "the amended image has %" PRIu64 " errors and %" PRIu64
+                    " leaked clusters, and %" PRIu64 " were to be kept: %s",
+                    qb_census_corruptions(&c), c.n_leaks, plan->n_kept, c.first.text);
     qb_census_free(&c);
     return r;
 }

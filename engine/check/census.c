@@ -130,10 +130,10 @@ static int count_fixed(struct qb_io *io, struct qb_census *c, struct qb_err *err
     return count_refblocks(c, err);
 }
 
-int qb_census_take(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
-                   qb_finding_fn *found, void *arg, struct qb_census *out, struct qb_err *err)
+static int take(struct qb_io *io, uint64_t memory_limit, struct qb_census *out, struct qb_err *err)
 {
-    *out = (struct qb_census){.img = img, .found = found, .found_arg = arg};
+    const struct qb_image *img = out->img;
+
     memory_limit = memory_limit ? memory_limit : QB_CENSUS_MEMORY;
     out->counts.memory_limit = memory_limit;
     out->clusters.valid = true;
@@ -148,12 +148,26 @@ int qb_census_take(struct qb_io *io, const struct qb_image *img, uint64_t memory
     return qb_census_compare(io, out, err);
 }
 
+int qb_census_take(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                   qb_finding_fn *found, void *arg, struct qb_census *out, struct qb_err *err)
+{
+    *out = (struct qb_census){.img = img, .found = found, .found_arg = arg};
+    return take(io, memory_limit, out, err);
+}
+
+int qb_census_take_all(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                       struct qb_census *out, struct qb_err *err)
+{
+    *out = (struct qb_census){.img = img, .wants_surplus = true};
+    return take(io, memory_limit, out, err);
+}
+
 void qb_census_free(struct qb_census *c)
 {
     qb_tables_free(&c->tables);
     free(c->notes);
     qb_counts_free(&c->counts);
+    qb_counts_free(&c->surplus);
     free(c->reftable);
     free(c->block_differs);
-    qb_vec_free(&c->leaks);
 }

@@ -12,6 +12,12 @@ struct qb_table_note {
     uint32_t data, zero_plain, zero_allocated, compressed;
 };
 
+/* How the counts in one refcount block differ from the references. */
+enum qb_block_differs {
+    QB_BLOCK_LEAKS = 1, /* some are too high, of clusters in the file */
+    QB_BLOCK_WRONG = 2, /* some are too low, or count clusters past the file's end */
+};
+
 struct qb_census {
     const struct qb_image *img;
     struct qb_tables tables;
@@ -19,14 +25,15 @@ struct qb_census {
     struct qb_counts counts;     /* what the refcounts should be */
     uint64_t *reftable;          /* refcount block offsets as on disk */
     size_t reftable_n;
-    uint8_t *block_differs;        /* one a refcount block: what it says is not what was counted */
-    QB_VEC(struct qb_range) leaks; /* bytes of clusters counted on disk that nothing names */
+    uint8_t *block_differs;   /* one a refcount block: bits of enum qb_block_differs */
+    struct qb_counts surplus; /* by how much refcounts are too high: see qb_census_take_all */
     struct qb_clusters clusters;
     uint64_t n_bad;      /* entries and tables that cannot be: never repaired */
     uint64_t n_overlaps; /* metadata that something else claims too: never repaired */
     uint64_t n_low;      /* clusters whose refcount is too low */
     uint64_t n_copied;   /* clusters whose COPIED flags do not fit the refcount on disk */
     uint64_t n_leaks;    /* clusters whose refcount is too high */
+    bool wants_surplus;
     bool copied_wrong;   /* COPIED flags that do not fit the true count: to write anew */
     uint64_t end; /* first byte behind the last cluster referred to, or counted in the file */
     struct qb_err first;  /* the first damage, in words */
@@ -42,6 +49,11 @@ struct qb_census {
 int qb_census_take(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                    qb_finding_fn *found, void *arg, struct qb_census *out, struct qb_err *err);
 void qb_census_free(struct qb_census *c);
+
+/* The same census, and `surplus` holds every leak: for each cluster of the file the refcount on
+ * disk less the references.  It takes its memory from the same limit. */
+int qb_census_take_all(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                       struct qb_census *out, struct qb_err *err);
 
 /* Whether there is damage that rebuilding the refcounts would not heal. */
 static inline bool qb_census_is_broken(const struct qb_census *c)

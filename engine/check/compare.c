@@ -4,27 +4,35 @@
 
 #include "qcow2/refcount.h"
 
-/* Ranges.  What leaks beyond them is counted, and free once refcounts are written anew, but it is
- * not given back to the file system: a megabyte of hostile refcounts can hold eight million. */
-#define LEAKS_KEPT (1u << 20)
-
 struct compare {
     struct qb_census *c;
     uint64_t file_clusters;
     uint64_t counted_end; /* one behind the last cluster in the file with a refcount on disk */
     uint8_t *block;       /* one cluster, for the block that is read */
     const uint8_t *zeros; /* one cluster, for blocks that are not there */
+    struct qb_count_run leak; /* clusters with the same surplus, not yet in the census */
 };
 
-static int note_leak(struct qb_census *c, uint64_t cluster, struct qb_err *err)
+static int flush_leak(struct compare *m, struct qb_err *err)
 {
-    uint64_t cs = c->img->geom.cluster_size;
-    struct qb_range r = {cluster * cs, (cluster + 1) * cs};
+    struct qb_count_run run = m->leak;
 
-    if (c->leaks.n && c->leaks.items[c->leaks.n - 1].end == r.first)
-        c->leaks.items[c->leaks.n - 1].end = r.end;
-    else if (c->leaks.n < LEAKS_KEPT && !qb_vec_push(&c->leaks, r))
-        return qb_fail_memory(err);
+    m->leak = (struct qb_count_run){0};
+    return qb_counts_add_data(&m->c->surplus, run.first, run.end - run.first, run.count, 0, err);
+}
+
+/* Clusters come in ascending order, so that most leaks are a few runs. */
+static int note_leak(struct compare *m, uint64_t cluster, uint64_t surplus, struct qb_err *err)
+{
+    if (!m->c->wants_surplus)
+        return 0;
+    if (m->leak.end == cluster && m->leak.count == surplus) {
+        m->leak.end++;
+        return 0;
+    }
+    if (flush_leak(m, err) < 0)
+        return -1;
+    m->leak = (struct qb_count_run){cluster, cluster + 1, surplus};
     return 0;
 }
 
@@ -51,7 +59,7 @@ static int compare_one(struct compare *m, uint64_t cluster, uint64_t disk, uint6
         qb_census_note(c, &c->n_leaks, true, offset,
                        "refcount %llu is too high, referenced %llu times", (unsigned long long)disk,
                        (unsigned long long)count);
-    return disk && !count ? note_leak(c, cluster, err) : 0;
+    return disk > count ? note_leak(m, cluster, disk - count, err) : 0;
 }
 
 /* Whether one count holds for the whole span, and nothing but that count is to be looked at. */
@@ -90,7 +98,8 @@ static int compare_span(struct compare *m, const uint8_t *block, size_t index, u
         if (disk == 0 && count == 0 && marks == 0)
             continue;
         if (disk != count)
-            c->block_differs[index] = 1;
+            c->block_differs[index] |=
+                disk > count && cluster < m->file_clusters ? QB_BLOCK_LEAKS : QB_BLOCK_WRONG;
         if (cluster >= m->file_clusters)
             continue; /* no such cluster: not a leak, but not to be kept either */
         if (disk)
@@ -163,6 +172,8 @@ int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err)
 
     if (!block || !zeros)
         return qb_fail_memory(err);
+    c->surplus.memory = c->counts.memory; /* one limit for both */
+    c->surplus.memory_limit = c->counts.memory_limit;
     m.block = block;
     m.zeros = zeros;
     /* Blocks behind the last used cluster and without an offset have nothing to say. */
@@ -172,8 +183,9 @@ int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err)
     for (size_t i = 0; i < last; i++)
         if (compare_block(io, &m, i, err) < 0)
             return -1;
-    if (compare_beyond(&m, err) < 0)
+    if (compare_beyond(&m, err) < 0 || flush_leak(&m, err) < 0)
         return -1;
+    c->counts.memory = c->surplus.memory;
     c->end = QB_MAX(qb_counts_end(&c->counts), m.counted_end) * cs;
     return 0;
 }

@@ -146,7 +146,7 @@ static int widen(struct qb_counts *c, struct qb_count_page *p, struct qb_err *er
 static int add_cell(struct qb_counts *c, struct qb_count_page *p, unsigned i, uint64_t n,
                     unsigned marks, struct qb_err *err)
 {
-    if (!p->wide && p->cells[i] + n > UINT8_MAX && widen(c, p, err) < 0)
+    if (!p->wide && (n > UINT8_MAX || p->cells[i] + n > UINT8_MAX) && widen(c, p, err) < 0)
         return -1;
     if (p->wide)
         p->wide[i] += n;
@@ -166,13 +166,14 @@ int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned ma
     return add_cell(c, p, cluster % QB_PAGE_COUNTS, n, marks, err);
 }
 
-/* A part of a page, [i, end). */
+/* A part of a page, [i, end).  `on_meta` is a mark more for clusters of metadata, or 0. */
 static int add_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, unsigned end,
-                    uint64_t n, unsigned marks, struct qb_err *err)
+                    uint64_t n, unsigned marks, unsigned on_meta, struct qb_err *err)
 {
     bool whole = end - i == QB_PAGE_COUNTS;
 
-    if (whole && !p->cells && p->count + n <= UINT8_MAX && !(p->marks & QB_MARK_META)) {
+    if (whole && !p->cells && n <= UINT8_MAX && p->count + n <= UINT8_MAX &&
+        !(on_meta && (p->marks & QB_MARK_META))) {
         p->count = (uint8_t)(p->count + n);
         p->marks |= (uint8_t)marks;
         return 0;
@@ -180,9 +181,9 @@ static int add_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, un
     if (unpack(c, p, err) < 0)
         return -1;
     for (; i < end; i++) {
-        unsigned overlap = p->cells[QB_PAGE_COUNTS + i] & QB_MARK_META ? QB_MARK_OVERLAP : 0;
+        unsigned more = p->cells[QB_PAGE_COUNTS + i] & QB_MARK_META ? on_meta : 0;
 
-        if (add_cell(c, p, i, n, marks | overlap, err) < 0)
+        if (add_cell(c, p, i, n, marks | more, err) < 0)
             return -1;
     }
     if (end == QB_PAGE_COUNTS)
@@ -190,8 +191,8 @@ static int add_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, un
     return 0;
 }
 
-int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
-                       unsigned marks, struct qb_err *err)
+static int add_range(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
+                     unsigned marks, unsigned on_meta, struct qb_err *err)
 {
     uint64_t end = first + clusters, stop;
 
@@ -200,11 +201,17 @@ int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, u
         struct qb_count_page *p = page_make(c, first, err);
 
         stop = QB_MIN(page + QB_PAGE_COUNTS, end);
-        if (!p ||
-            add_span(c, p, (unsigned)(first - page), (unsigned)(stop - page), n, marks, err) < 0)
+        if (!p || add_span(c, p, (unsigned)(first - page), (unsigned)(stop - page), n, marks,
+                           on_meta, err) < 0)
             return -1;
     }
     return 0;
+}
+
+int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
+                       unsigned marks, struct qb_err *err)
+{
+    return add_range(c, first, clusters, n, marks, QB_MARK_OVERLAP, err);
 }
 
 int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *left,
@@ -276,6 +283,27 @@ unsigned qb_counts_marks(struct qb_counts *c, uint64_t cluster)
     struct qb_count_page *p = qb_counts_page(c, cluster);
 
     return p ? qb_page_marks(p, cluster % QB_PAGE_COUNTS) : 0;
+}
+
+int qb_counts_add_counts(struct qb_counts *c, struct qb_counts *more, struct qb_err *err)
+{
+    struct qb_count_page *const *pages = qb_counts_pages(more);
+
+    for (size_t k = 0; k < more->n_pages; k++) {
+        const struct qb_count_page *p = pages[k];
+        uint64_t base = p->number * QB_PAGE_COUNTS;
+
+        for (unsigned i = 0, end; i < QB_PAGE_COUNTS; i = end) {
+            uint64_t n = qb_page_count(p, i);
+
+            end = p->cells ? i + 1 : QB_PAGE_COUNTS;
+            while (end < QB_PAGE_COUNTS && qb_page_count(p, end) == n)
+                end++;
+            if (n && add_range(c, base + i, end - i, n, 0, 0, err) < 0)
+                return -1;
+        }
+    }
+    return 0;
 }
 
 /* Calls for each page with a share in [first, end): *i is the first cluster, the page's own end or

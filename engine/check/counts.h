@@ -54,6 +54,10 @@ int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned ma
 int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
                        unsigned marks, struct qb_err *err);
 
+/* Adds the counts of `more` to those of `c`, cluster by cluster.  Marks stay as they are; `more`
+ * has no runs. */
+int qb_counts_add_counts(struct qb_counts *c, struct qb_counts *more, struct qb_err *err);
+
 /* Takes n references away; *left is what is left (never below 0). */
 int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *left,
                   struct qb_err *err);

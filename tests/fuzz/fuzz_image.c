@@ -372,6 +372,11 @@ static void check_second_run(struct trial *t)
     qb_amend_close(a);
 }
 
+static uint64_t kept_leaks(const struct qb_result *r)
+{
+    return r->leaks.freed ? 0 : r->leaks.clusters;
+}
+
 static void check_changed(struct trial *t, const struct qb_result *r, const struct view *old,
                           const struct view *now)
 {
@@ -384,8 +389,9 @@ static void check_changed(struct trial *t, const struct qb_result *r, const stru
     if (old->counted && !old->corruptions)
         FUZZ_HOLDS(now->counted && !now->corruptions && now->leaks <= old->leaks, "new damage");
     if (r->clusters.valid)
-        FUZZ_HOLDS(now->counted && !now->corruptions && !now->leaks, "%llu errors, %llu leaks",
-                   (unsigned long long)now->corruptions, (unsigned long long)now->leaks);
+        FUZZ_HOLDS(now->counted && !now->corruptions && now->leaks == kept_leaks(r),
+                   "%llu errors, %llu leaks", (unsigned long long)now->corruptions,
+                   (unsigned long long)now->leaks);
     check_content(old, now);
     check_second_run(t);
 }
@@ -420,7 +426,8 @@ static void check_fault(struct trial *t, const struct qb_result *r, const struct
     if (is_old)
         check_old(t, old, &now);
     else
-        FUZZ_HOLDS(!r->clusters.valid || (now.counted && !now.corruptions && !now.leaks),
+        FUZZ_HOLDS(!r->clusters.valid ||
+                       (now.counted && !now.corruptions && now.leaks == kept_leaks(r)),
                    "the image is damaged after a fault");
 }
 

@@ -112,6 +112,10 @@ def check_metadata(report, before, tool):
         report.complain("broken metadata", f"{corruptions} corruptions (exit {code}): {words}")
     elif leaks > before.leaks:
         report.complain("leaked clusters", f"{leaks} leaks, {before.leaks} before")
+    dirty = before.image.incompatible_features & qcow2.INCOMPAT_DIRTY
+    narrow = guest.info(before.path)["format-specific"]["data"]["refcount-bits"] == 1
+    if tool.promises_everything and leaks < before.leaks and not dirty and not narrow:
+        report.complain("leaks were freed", f"{leaks} leaks, {before.leaks} before")
     size = os.path.getsize(before.path)
     if tool.promises_everything and size % 512 and size != before.file_size:
         report.complain("odd file length", f"{size} bytes")

@@ -140,7 +140,7 @@ class Contradictions(ImageTest):
         image = self.create()
         self.io(image, "write -q -P 1 0 128k")
         qcow2.append_cluster(image, b"leak")
-        self.amended_keeping_content(image, refcount_bits=64)
+        self.amended_keeping_content(image, flags=["--on-leaks", "free"], refcount_bits=64)
 
     def test_copied_follows_when_giving_back_leaks_makes_a_refcount_one(self):
         image = self.create()
@@ -149,7 +149,8 @@ class Contradictions(ImageTest):
         qcow2.patch_header(image, nb_snapshots=0, snapshots_offset=0)
         for request in ({"refcount_bits": 64}, {"compat": "0.10"}):
             with self.subTest(**request):
-                self.amended_keeping_content(self.copy(image, "one.qcow2"), **request)
+                self.amended_keeping_content(self.copy(image, "one.qcow2"),
+                                             flags=["--on-leaks", "free"], **request)
 
     def test_wrong_copied_flags_are_set_right(self):
         image = self.create()

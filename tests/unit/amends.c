@@ -65,6 +65,10 @@ const struct recipe recipes[] = {
     {"dirty by name only", V3(9, 4, 64 * KIB, .dirty = true), "", false},
     {"dirty, rubbish behind", V3(9, 4, 64 * KIB, .dirty = true, .tail_bytes = 3000), "d9z", false},
     {"leaks", V3(9, 4, 64 * KIB), "d3L5d2H3L2z3Z", false},
+    {"leaks under lost snapshots", V3(9, 4, 64 * KIB, .lost_snapshots = true),
+     "d9z5Z4 @70d9 S d4 @20z30 S d2 @71d3 z4", false},
+    {"leaks that a narrow count cannot hold", V3(9, 4, 64 * KIB, .lost_snapshots = true),
+     "d9z5Z4 SSSSSSS d4", false},
     {"leaks at the end", V3(10, 4, 128 * KIB), "d3z3L5", false},
     {"rubbish behind", V3(9, 4, 64 * KIB, .tail_bytes = 5000), "d3z3Z3", false},
     {"an odd length", V3(9, 4, 64 * KIB, .tail_bytes = 77), "d3z3Z3", false},
@@ -408,6 +412,7 @@ static struct image_shape random_shape(struct dice *d)
     s.dirty = v3 && roll(d, 5) == 0;
     s.tail_bytes = roll(d, 6) ? 0 : 1 + roll(d, 9000);
     s.counts_behind = roll(d, 12) == 0;
+    s.lost_snapshots = roll(d, 8) == 0;
     if (backing < 4) {
         s.backing_file = names[backing];
         s.backing_fmt = backing == 2 ? "qcow2" : "raw";
@@ -455,6 +460,7 @@ static struct qb_request random_request(struct dice *d, const struct image_shape
     }
     rq.zero_clusters = (enum qb_zero_clusters)roll(d, 3);
     rq.zero_method = (enum qb_zero_method)roll(d, 4);
+    rq.on_leaks = roll(d, 4) ? QB_LEAKS_KEEP : QB_LEAKS_FREE;
     return rq;
 }
 

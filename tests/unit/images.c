@@ -704,6 +704,8 @@ static struct image_bytes finish(struct image *m)
         make_dirty(m);
     if (m->shape->counts_behind)
         count_behind(m);
+    if (m->shape->lost_snapshots)
+        memset(m->file + 60, 0, 12);
     if (m->shape->cut_bytes && m->clusters != last)
         fail("the last cluster is not data");
     out.size = m->clusters * m->cs - m->shape->cut_bytes + m->shape->tail_bytes;

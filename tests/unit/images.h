@@ -41,6 +41,7 @@ struct image_shape {
     uint32_t tail_bytes; /* rubbish behind the last cluster */
     uint32_t cut_bytes;  /* the file's last cluster lacks so many bytes */
     bool counts_behind;  /* refcounts for clusters behind the end of the file */
+    bool lost_snapshots; /* the header does not name them: what only they refer to leaks */
 };
 
 struct image_bytes {

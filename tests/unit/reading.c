@@ -382,8 +382,10 @@ static void check_behind(struct file *f)
 
             if (byte % 8 == 0 && f->order < 6 && get(f, block + byte, 8) == 0)
                 c += (64u >> f->order) - 1;
-            else if (refcount(f, c))
+            else if (refcount(f, c)) {
                 damage(f, &f->r->leaks, "a refcount behind the file's end", c * f->cs);
+                f->r->behind++;
+            }
         }
     }
 }

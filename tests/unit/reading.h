@@ -30,6 +30,7 @@ struct reading {
     /* The count. */
     uint64_t corruptions; /* too low refcounts, wrong COPIED flags, overlaps, misplaced things */
     uint64_t leaks;       /* too high refcounts, also of clusters behind the file's end */
+    uint64_t behind;      /* of these, those behind the file's end */
     uint64_t end;         /* first byte behind the last cluster referred to or counted */
     char damage[160];     /* the first corruption or leak in words */
 };
