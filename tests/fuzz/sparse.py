@@ -142,6 +142,6 @@ if __name__ == "__main__":
             os.unlink(probe.name)
             probe.truncate(LENGTH)
     except OSError:
-        print("no file of terabytes can be made here")
+        print("skipped: all: no file of terabytes can be made here")
         sys.exit(77)
     main()

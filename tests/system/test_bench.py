@@ -11,6 +11,7 @@ import unittest
 import context  # noqa: F401
 import proc
 import qbatch
+from fixture import run_tests
 
 BENCH = os.path.join(os.path.dirname(qbatch.absolute(qbatch.TOOL)), "qbatch-bench")
 
@@ -58,7 +59,7 @@ class Bench(unittest.TestCase):
 
     def test_the_images_are_clean_to_qemu_and_so_is_what_qbatch_makes_of_them(self):
         if not shutil.which("qemu-img"):
-            self.skipTest("no qemu-img")
+            self.skipTest("qemu-img is not installed")
         shapes = (["--every", "3"], ["--every", "1", "--cluster-size", "4K"],
                   ["--every", "2", "--snapshots", "3"], ["--every", "4", "--scatter", "5"],
                   ["--every", "2", "--between", "none", "--backing", "no"],
@@ -126,5 +127,5 @@ class Bench(unittest.TestCase):
 
 if __name__ == "__main__":
     if not os.access(BENCH, os.X_OK):
-        raise SystemExit(77)
-    unittest.main()
+        raise SystemExit("qbatch-bench is not built")
+    run_tests()

@@ -5,7 +5,7 @@ import unittest
 
 import context  # noqa: F401
 import proc
-from fixture import ImageTest, main
+from fixture import OTHER_BUILD, ImageTest, main
 
 BUILD = os.environ.get("QB_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))
@@ -24,10 +24,31 @@ class Installed(ImageTest):
 
     def test_the_program_and_what_belongs_to_it(self):
         self.assertIn("qbatch", proc.must([self.find("bin/qbatch"), "--version"]))
-        for part in ("share/man/man1/qbatch.1", "share/man/man5/qbatch-manifest.5",
+        self.assertIn("qbatch-bench", proc.must([self.find("bin/qbatch-bench"), "--version"]))
+        for part in ("share/man/man1/qbatch.1.gz", "share/man/man1/qbatch-bench.1.gz",
+                     "share/man/man5/qbatch-manifest.5.gz",
                      "share/doc/qbatch/examples/v2-to-v3.yaml", "lib/systemd/system/qbatch@.service",
-                     "lib/systemd/system/qbatch@.timer", "share/qbatch/qbatch-manifest.schema.json"):
+                     "lib/systemd/system/qbatch@.timer", "share/qbatch/qbatch-manifest.schema.json",
+                     "etc/qbatch"):
             self.find(part)
+
+    def test_the_unit_names_the_program_and_the_manifests_of_its_prefix(self):
+        with open(self.find("lib/systemd/system/qbatch@.service"), encoding="utf-8") as f:
+            unit = f.read()
+        self.assertIn(f"ExecStart={self.root}/usr/bin/qbatch --report", unit)
+        self.assertIn(f"ConditionPathExists={self.root}/usr/etc/qbatch/%i.yaml", unit)
+        self.assertIn("NotifyAccess=main", unit)
+        self.assertNotIn("[Install]", unit)  # only its timer is enabled
+
+    def test_staged_for_usr_as_packages_are(self):
+        stage = self.path("stage")
+        proc.must(["cmake", "--install", BUILD, "--prefix", "/usr"],
+                  env={**os.environ, "DESTDIR": stage})
+        self.assertEqual(sorted(os.listdir(stage)), ["etc", "usr"])
+        for part in ("etc/qbatch", "usr/bin/qbatch", "usr/share/zsh/vendor-completions/_qbatch"):
+            self.assertTrue(os.path.exists(os.path.join(stage, part)), part)
+        with open(os.path.join(stage, "usr/lib/systemd/system/qbatch@.service"), encoding="utf-8") as f:
+            self.assertIn("/etc/qbatch/%i.yaml", f.read())
 
     def test_bash_completes(self):
         script = self.find("share/bash-completion/completions/qbatch")
@@ -46,7 +67,7 @@ class Installed(ImageTest):
 
     @unittest.skipUnless(shutil.which("zsh"), "zsh is not installed")
     def test_zsh_takes_its_completion(self):
-        script = self.find("share/zsh/vendor-completions/_qbatch")
+        script = self.find("share/zsh/site-functions/_qbatch")
         proc.must(["zsh", "-n", script])
         out = proc.must(["zsh", "-f", "-c", f"""
             fpath=({os.path.dirname(script)} $fpath)
@@ -55,7 +76,7 @@ class Installed(ImageTest):
             """])
         self.assertEqual(out.strip(), "_qbatch")
 
-    @unittest.skipIf(SANITIZED, "the library of this build needs the sanitizer's")
+    @unittest.skipIf(SANITIZED, OTHER_BUILD)
     def test_a_program_is_built_with_the_library(self):
         config = os.path.dirname(self.find("include")) + "/lib"
         env = {**os.environ, "PKG_CONFIG_PATH": self.pkg_config(config)}
@@ -78,11 +99,20 @@ class Installed(ImageTest):
 
 
 @unittest.skipUnless(shutil.which("dpkg-shlibdeps") and shutil.which("dpkg-deb"), "dpkg-dev is not installed")
-@unittest.skipIf(SANITIZED, "nobody packages this build")
+@unittest.skipIf(SANITIZED, OTHER_BUILD)
 class Packages(ImageTest):
-    def test_three_packages_that_unpack_and_work(self):
+    def setUp(self):
+        super().setUp()
         proc.must(["cpack", "-G", "DEB", "-B", self.folder, "--config",
                    os.path.join(BUILD, "CPackConfig.cmake")], cwd=self.folder)
+
+    @unittest.skipUnless(shutil.which("lintian"), "lintian is not installed")
+    def test_lintian_finds_no_error(self):
+        debs = [self.path(name) for name in os.listdir(self.folder) if name.endswith(".deb")]
+        done = proc.run(["lintian", "--fail-on", "error", *debs])
+        self.assertEqual(done.code, 0, done.out)
+
+    def test_three_packages_that_unpack_and_work(self):
         debs = sorted(name.split("_")[0] for name in os.listdir(self.folder) if name.endswith(".deb"))
         self.assertEqual(debs, ["libqbatch-dev", "libqbatch0", "qbatch"])
         root = self.path("root")

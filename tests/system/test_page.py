@@ -14,6 +14,7 @@ import zlib
 import context  # noqa: F401
 import proc
 import qbatch
+from fixture import run_tests
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 IMAGES = 10000
@@ -199,6 +200,6 @@ class Page(unittest.TestCase):
 
 if __name__ == "__main__":
     if not CHROMIUM:
-        print("skipped: no Chromium to show the page in")
+        print("skipped: all: chromium is not installed")
         sys.exit(77)
-    unittest.main(verbosity=2)
+    run_tests()
