@@ -1,9 +1,10 @@
-# What is installed, in three parts: the program (qbatch), the library (libqbatch0), and what
+# What is installed, in three parts: the programs (qbatch), the library (libqbatch0), and what
 # programs that use it are built with (libqbatch-dev).  `cpack -G DEB` makes a package of each.
 set(program qbatch)
 set(library libqbatch${PROJECT_VERSION_MAJOR})
 set(dev libqbatch-dev)
 set(doc ${CMAKE_INSTALL_DATADIR}/doc/qbatch)
+set(QB_MAINTAINER "qbatch maintainers <qbatch@lists.example.org>" CACHE STRING "Maintainer of the Debian packages")
 
 install(TARGETS qbatch RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT ${program})
 install(TARGETS libqbatch
@@ -13,18 +14,43 @@ install(FILES ${CMAKE_BINARY_DIR}/libqbatch.pc DESTINATION ${CMAKE_INSTALL_LIBDI
 install(FILES configs/examples/amend.c
   DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${dev}/examples COMPONENT ${dev})
 
-install(FILES batch/man/qbatch.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT ${program})
-install(FILES batch/man/qbatch-manifest.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5 COMPONENT ${program})
+# ---- documentation ------------------------------------------------------------------------------
+# Compressed, without a time inside, so that the same sources give the same bytes.
+function(qb_compress from to)
+  add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/${to}
+    COMMAND gzip -9 -n < ${from} > ${CMAKE_BINARY_DIR}/${to} DEPENDS ${from} VERBATIM)
+  set_property(GLOBAL APPEND PROPERTY QB_COMPRESSED ${CMAKE_BINARY_DIR}/${to})
+endfunction()
+
+function(qb_manual page)
+  get_filename_component(name ${page} NAME)
+  get_filename_component(section ${page} LAST_EXT)
+  string(SUBSTRING ${section} 1 -1 section)
+  qb_compress(${CMAKE_CURRENT_SOURCE_DIR}/${page} ${name}.gz)
+  install(FILES ${CMAKE_BINARY_DIR}/${name}.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT ${program})
+endfunction()
+
+qb_manual(batch/man/qbatch.1)
+qb_manual(batch/man/qbatch-manifest.5)
+qb_manual(bench/man/qbatch-bench.1)
+set(changelog ${CMAKE_BINARY_DIR}/changelog.Debian)
+add_custom_command(OUTPUT ${changelog}
+  COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/scripts/debian-changelog ${QB_MAINTAINER} > ${changelog}
+  DEPENDS CHANGELOG.md scripts/debian-changelog VERBATIM)
+qb_compress(${changelog} changelog.gz)
+get_property(compressed GLOBAL PROPERTY QB_COMPRESSED)
+add_custom_target(documents ALL DEPENDS ${compressed})
+
 install(FILES README.md CHANGELOG.md DESTINATION ${doc} COMPONENT ${program})
 install(DIRECTORY configs/examples DESTINATION ${doc} COMPONENT ${program} FILES_MATCHING PATTERN "*.yaml")
 install(FILES configs/qbatch-manifest.schema.json
   DESTINATION ${CMAKE_INSTALL_DATADIR}/qbatch COMPONENT ${program})
-install(FILES configs/systemd/qbatch@.service configs/systemd/qbatch@.timer
-  DESTINATION lib/systemd/system COMPONENT ${program})
 foreach(package IN ITEMS ${program} ${library} ${dev})
   install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${package} RENAME copyright COMPONENT ${package})
+  install(FILES ${CMAKE_BINARY_DIR}/changelog.gz DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${package} COMPONENT ${package})
 endforeach()
 
+# ---- what depends on the prefix, which is known only when installing -----------------------------
 # The program itself knows how it is completed.
 set(completions ${CMAKE_BINARY_DIR}/completions)
 add_custom_command(OUTPUT ${completions}/qbatch ${completions}/_qbatch
@@ -35,13 +61,21 @@ add_custom_command(OUTPUT ${completions}/qbatch ${completions}/_qbatch
 add_custom_target(completions ALL DEPENDS ${completions}/qbatch ${completions}/_qbatch)
 install(FILES ${completions}/qbatch
   DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions COMPONENT ${program})
-install(FILES ${completions}/_qbatch
-  DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions COMPONENT ${program})
 
+install(CODE "
+  set(QB_SOURCE \"${CMAKE_CURRENT_SOURCE_DIR}\")
+  set(QB_BINARY \"${CMAKE_BINARY_DIR}\")
+  set(QB_BINDIR \"${CMAKE_INSTALL_BINDIR}\")
+  set(QB_DATADIR \"${CMAKE_INSTALL_DATADIR}\")
+  include(\"${CMAKE_CURRENT_SOURCE_DIR}/cmake/QbInstallPrefix.cmake\")
+  " COMPONENT ${program})
+
+# ---- packages -----------------------------------------------------------------------------------
 set(CPACK_GENERATOR DEB)
+set(CPACK_SET_DESTDIR ON)
+set(CPACK_INSTALL_PREFIX /usr)
 set(CPACK_PACKAGE_NAME qbatch)
-set(CPACK_PACKAGE_CONTACT "the qbatch authors <qbatch@localhost>")
-set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_PACKAGE_CONTACT "${QB_MAINTAINER}")
 set(CPACK_COMPONENTS_ALL ${program} ${library} ${dev})
 set(CPACK_STRIP_FILES ON)
 set(CPACK_DEB_COMPONENT_INSTALL ON)
@@ -55,6 +89,7 @@ string(TOUPPER ${library} LIBRARY)
 string(TOUPPER ${dev} DEV)
 set(CPACK_DEBIAN_${LIBRARY}_PACKAGE_NAME ${library})
 set(CPACK_DEBIAN_${LIBRARY}_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_${LIBRARY}_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_SOURCE_DIR}/configs/debian/triggers)
 set(CPACK_COMPONENT_${LIBRARY}_DESCRIPTION "amends qcow2 images in place: the library")
 set(CPACK_DEBIAN_${DEV}_PACKAGE_NAME ${dev})
 set(CPACK_DEBIAN_${DEV}_PACKAGE_SECTION libdevel)
