@@ -57,7 +57,7 @@ class Files(ImageTest):
             os.chmod(self.folder, 0o755)
             tool = shutil.copy(qbatch.absolute(qbatch.TOOL), self.path("qbatch"))
             done = qbatch.qbatch("amend", "--json", "-o", "lazy_refcounts=on", image, tool=tool,
-                                 cwd=self.folder, preexec=become_nobody)
+                                 cwd=self.folder, preexec=proc.become_nobody)
         else:
             done = qbatch.amend(image, lazy_refcounts="on")
         self.assertEqual((done.code, done.error), (1, "permission"), str(done))
@@ -133,12 +133,6 @@ class WrittenByNobody(ImageTest):
         self.assertEqual([r["path"] for r in answer.records], images)
         self.assertEqual({r["status"] for r in answer.records}, {"changed"})
         self.assert_sound(images[-1])
-
-
-def become_nobody():
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
 
 
 class OneFileTwice(ImageTest):
