@@ -36,6 +36,9 @@ size_t qb_text_columns(const char *s);
  * move the cursor or break a line. */
 void qb_text_safe(FILE *f, const char *s);
 
+/* Prints s as one word for a shell, quoted where it has to be; always on one line. */
+void qb_text_shell(FILE *f, const char *s);
+
 /* The candidate closest to `word` (a typo or a beginning), or NULL when none is close.  The list
  * ends with NULL. */
 const char *qb_text_nearest(const char *word, const char *const *candidates);
