@@ -313,6 +313,13 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
     }
 }
 
+/* None of these takes an argument of its own word. */
+static bool names_a_run(enum qb_option option)
+{
+    return option == QB_OPTION_RESUME || option == QB_OPTION_RETRY_FAILED ||
+           option == QB_OPTION_REDO || option == QB_OPTION_NEW_RUN;
+}
+
 static int parse_options(int argc, char **argv, struct qb_cli *cli, FILE *errors)
 {
     struct getopt_tables tables;
@@ -332,7 +339,11 @@ static int parse_options(int argc, char **argv, struct qb_cli *cli, FILE *errors
                    bad_argument(cli, option_of(optopt), "an argument is missing", errors);
         if (take(cli, option_of(value), errors) < 0)
             return -1;
+        if (names_a_run(option_of(value)) && !qb_vec_push(&cli->runs, argv[optind - 1]))
+            return optarg = NULL, bad_argument(cli, option_of(value), "out of memory", errors);
     }
+    cli->argv = argv + 1;
+    cli->argc = (size_t)argc - 1;
     cli->operands = argv + optind;
     cli->n_operands = (size_t)(argc - optind);
     return 0;
@@ -378,6 +389,13 @@ static int check_state_options(const struct qb_cli *cli, FILE *errors)
         return complain(cli, "--resume and --retry-failed exclude each other", errors);
     if (qb_cli_has(cli, QB_OPTION_FORCE_RESUME) && !resume && !retry)
         return complain(cli, "--force-resume goes with --resume or --retry-failed", errors);
+    if (qb_cli_has(cli, QB_OPTION_REDO) && !resume)
+        return complain(cli, "--redo goes with --resume", errors);
+    if (qb_cli_has(cli, QB_OPTION_NEW_RUN) && (resume || retry))
+        return complain(cli,
+                        "--new-run begins a new run; it does not go with --resume or "
+                        "--retry-failed",
+                        errors);
     if (qb_cli_has(cli, QB_OPTION_NO_STATE) &&
         (resume || retry || qb_cli_has(cli, QB_OPTION_STATE)))
         return complain(cli, "--no-state does not go with --state, --resume or --retry-failed",
@@ -459,4 +477,5 @@ void qb_cli_free(struct qb_cli *cli)
 {
     qb_vec_free(&cli->keys);
     qb_vec_free(&cli->sets);
+    qb_vec_free(&cli->runs);
 }

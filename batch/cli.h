@@ -51,6 +51,9 @@ struct qb_cli {
     unsigned jobs;             /* 0: as the machine allows */
     QB_VEC(const char *) keys; /* each -o */
     QB_VEC(const char *) sets; /* each --set */
+    QB_VEC(const char *) runs; /* the words of argv that say which run to resume, or to begin one */
+    char **argv;               /* all words after the command, as getopt left them */
+    size_t argc;
     char **operands;
     size_t n_operands;
 };

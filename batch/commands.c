@@ -61,9 +61,23 @@ static int run_kept(const struct qb_cli *cli, struct qb_batch *batch, struct qb_
     return qb_output_close(&out, detailed);
 }
 
+/* `finish`: the command that is to be given instead, or NULL. */
+static int refuse_run(const struct qb_cli *cli, const char *why, const char *finish)
+{
+    QB_AUTO(qb_buf) char *text = NULL;
+
+    fputs("qbatch: ", stderr);
+    qb_text_safe(stderr, why);
+    fputc('\n', stderr);
+    if (!finish)
+        return refuse(cli, why);
+    fprintf(stderr, "qbatch: to finish that run: %s\n", finish);
+    return refuse(cli, asprintf(&text, "%s; to finish that run: %s", why, finish) < 0 ? why : text);
+}
+
 static int run(const struct qb_cli *cli, struct qb_batch *batch)
 {
-    struct qb_keep keep;
+    struct qb_keep keep = {0};
     struct qb_err err;
     int code;
 
@@ -72,11 +86,9 @@ static int run(const struct qb_cli *cli, struct qb_batch *batch)
         qb_signal_deadline(batch->limits.deadline_seconds);
     if (qb_keep_open(cli, batch, &keep, &err) < 0 || qb_backup_prepare(batch, &err) < 0 ||
         qb_neighbour_begin(&batch->limits, &err) < 0) {
+        code = refuse_run(cli, err.text, keep.finish);
         qb_keep_drop(&keep);
-        fputs("qbatch: ", stderr);
-        qb_text_safe(stderr, err.text);
-        fputc('\n', stderr);
-        return refuse(cli, err.text);
+        return code;
     }
     code = run_kept(cli, batch, &keep);
     qb_keep_drop(&keep); /* unless it came to its end */

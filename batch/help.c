@@ -108,7 +108,7 @@ static void print_exit_codes(FILE *f, enum qb_command command)
             "  3  none failed, some were skipped because they are in use\n"
             "  4  with --dry-run --detailed-exitcode: there are changes to make\n"
             "  5  an image was amended, and is not what it should be: do not use it\n"
-            "  75 interrupted; every image is as it was or fully amended: run it again\n",
+            "  75 interrupted; every image is as it was or fully amended; --resume finishes it\n",
         [QB_COMMAND_CHECK] = "  0  no errors were found\n"
                              "  1  some image could not be checked\n"
                              "  2  some image is corrupt (or the command line is wrong)\n"

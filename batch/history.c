@@ -91,14 +91,20 @@ static int on_run(struct qb_history *h, const struct qb_json *record)
     keep_text(record, "manifest", &h->manifest);
     keep_text(record, "name", &h->name);
     keep_text(record, "started", &h->started);
+    keep_text(record, "folder", &h->folder);
+    keep_text(record, "command", &h->typed);
     snprintf(h->manifest_print, sizeof(h->manifest_print), "%s", print ? print : "");
     h->images = h->left = qb_json_get_number(record, "images", 0);
     h->undo = qb_json_get_bool(record, "undo");
     return 0;
 }
 
-static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_t at)
+static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_t at,
+                       unsigned attempt)
 {
+    t->uncertain = true;
+    t->attempt = attempt;
+    t->size_added = qb_json_get_number(record, "size_added", 0);
     t->planned = true;
     t->ended = t->committed = t->verified = t->undone = t->discarded = false;
     t->asks = (uint32_t)qb_json_get_number(record, "asks", 0);
@@ -110,6 +116,19 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
     t->done = (struct qb_seen){0};
     if (t->appends && t->abandoned_from == 0)
         t->abandoned_from = t->length_before;
+}
+
+/* Whether the last plan was carried out.  The result of a later attempt, which failed before it had
+ * a plan of its own, does not tell. */
+static void note_outcome(struct qb_trace *t, bool committed, enum qb_status status,
+                         unsigned attempt)
+{
+    if (committed || status == QB_STATUS_UNCHANGED) {
+        t->reached |= t->planned;
+        t->uncertain = false;
+    } else if (t->attempt == attempt) {
+        t->uncertain = false;
+    }
 }
 
 static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_status status,
@@ -130,6 +149,7 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
     };
     if (status == QB_STATUS_CHANGED || qb_json_get_bool(record, "committed")) {
         t->committed = true;
+        t->undone = t->discarded = false;
         t->done = t->seen;
     }
     if (qb_json_get_text(record, "old_sector")) {
@@ -148,44 +168,67 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
     keep_text(record, "message", &t->message);
 }
 
+static bool is_of_image(const char *is)
+{
+    static const char *const kinds[] = {"planned", "undone", "discarded", "abandoned"};
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (strcmp(is, kinds[i]) == 0)
+            return true;
+    for (int s = 0; s < QB_STATUS_COUNT; s++)
+        if (strcmp(is, qb_status_names[s]) == 0)
+            return true;
+    return false;
+}
+
 static int on_image(struct qb_history *h, const struct qb_json *record, const char *is, uint64_t at,
                     struct qb_err *err)
 {
-    struct qb_trace *t = trace_of(h, record, err);
+    struct qb_trace *t;
 
+    if (!is_of_image(is))
+        return 0;
+    t = trace_of(h, record, err);
     if (!t)
         return -1;
     if (strcmp(is, "planned") == 0)
-        on_planned(t, record, at);
+        on_planned(t, record, at, h->attempt);
     else if (strcmp(is, "undone") == 0)
-        t->undone = true;
+        t->undone = true, t->uncertain = t->reached = false;
     else if (strcmp(is, "discarded") == 0)
         t->discarded = true;
     else if (strcmp(is, "abandoned") == 0)
         t->abandoned_from = qb_json_get_number(record, "length", 0);
     for (int s = 0; s < QB_STATUS_COUNT; s++)
-        if (strcmp(is, qb_status_names[s]) == 0)
+        if (strcmp(is, qb_status_names[s]) == 0) {
             on_over(t, record, (enum qb_status)s, at);
+            note_outcome(t, t->status == QB_STATUS_CHANGED || qb_json_get_bool(record, "committed"),
+                         t->status, h->attempt);
+        }
     return 0;
 }
 
-/* Records of a kind that a later version added are passed over. */
+/* Records of a kind that a later version added are passed over.  The first line may be lost in a
+ * power cut; then it is not known of which run the others are. */
 static int on_record(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
 {
     struct qb_history *h = arg;
     const char *is = qb_json_get_text(record, "is");
 
-    if (!is || (at == 0) != (strcmp(is, "run") == 0))
-        return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "the journal of run %s is not one", h->id);
+    if (!is || (at == 0 && strcmp(is, "run") != 0))
+        return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "run %s: not a qbatch journal", h->id);
+    h->begun |= at == 0;
     if (at == 0)
         return on_run(h, record);
     if (strcmp(is, "end") == 0) {
         h->ended = true;
         h->undo |= qb_json_get_bool(record, "undo");
         h->left = qb_json_get_number(record, "left", 0);
+        h->to_finish = qb_json_get_number(record, "to_finish", h->left);
         keep_text(record, "at", &h->ended_at);
     } else if (strcmp(is, "resumed") == 0) {
         h->ended = false;
+        h->attempt++;
     } else if (strcmp(is, "superseded") == 0) {
         h->superseded = true;
     } else {
@@ -205,8 +248,9 @@ static void begin(struct qb_history *h, const char *dir, const char *id, char pa
 
 static int check(const struct qb_history *h, int r, struct qb_err *err)
 {
-    if (r == 0 && h->end.lines == 0)
-        return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "the journal of run %s is empty", h->id);
+    if (r == 0 && !h->begun)
+        return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
+                       "run %s: a power cut came before its journal was on the disk", h->id);
     return r;
 }
 
@@ -245,12 +289,60 @@ void qb_history_free(struct qb_history *h)
     free(h->name);
     free(h->started);
     free(h->ended_at);
+    free(h->folder);
+    free(h->typed);
     *h = (struct qb_history){0};
 }
 
 bool qb_history_is_unfinished(const struct qb_history *h)
 {
-    return !h->superseded && (!h->ended || h->left > 0);
+    return !h->superseded && (!h->ended || h->left > 0 || h->to_finish > 0);
+}
+
+bool qb_trace_is_left(const struct qb_trace *t)
+{
+    bool not_meant =
+        t->status == QB_STATUS_SKIPPED && (t->code == QB_E_WHEN || t->code == QB_E_UNDONE);
+
+    if (!t->ended || qb_trace_is_taken_back(t))
+        return !t->undone;
+    return t->status != QB_STATUS_CHANGED && t->status != QB_STATUS_UNCHANGED && !not_meant;
+}
+
+bool qb_trace_has_failed(const struct qb_trace *t)
+{
+    return t->ended && !qb_trace_is_taken_back(t) &&
+           (t->status == QB_STATUS_FAILED ||
+            (t->status == QB_STATUS_SKIPPED && t->code == QB_E_LOCKED));
+}
+
+uint64_t qb_history_to_finish(const struct qb_history *h)
+{
+    uint64_t done = 0;
+
+    if (h->ended)
+        return h->to_finish;
+    for (size_t i = 0; i < h->traces.n; i++)
+        done += !qb_trace_is_left(&h->traces.items[i]);
+    return h->images > done ? h->images - done : 0;
+}
+
+size_t qb_history_count_failed(const struct qb_history *h)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < h->traces.n; i++)
+        n += qb_trace_has_failed(&h->traces.items[i]);
+    return n;
+}
+
+size_t qb_history_count_undone(const struct qb_history *h)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < h->traces.n; i++)
+        n += qb_trace_is_taken_back(&h->traces.items[i]);
+    return n;
 }
 
 size_t qb_history_count(const struct qb_history *h, enum qb_status status)
@@ -258,7 +350,8 @@ size_t qb_history_count(const struct qb_history *h, enum qb_status status)
     size_t n = 0;
 
     for (size_t i = 0; i < h->traces.n; i++)
-        n += h->traces.items[i].ended && h->traces.items[i].status == status;
+        n += h->traces.items[i].ended && h->traces.items[i].status == status &&
+             !qb_trace_is_taken_back(&h->traces.items[i]);
     return n;
 }
 

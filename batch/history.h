@@ -12,6 +12,9 @@ struct qb_trace {
     bool appends;
     bool has_undo; /* ... that can be undone: the record at `sectors_at` has the sectors */
     bool ended;    /* status, and what follows it, holds for the plan */
+    bool uncertain;   /* planned, and no record tells whether that was carried out */
+    bool reached;     /* what was planned last was carried out, and not undone */
+    unsigned attempt; /* in which the last plan was made: 0, and one more with each resume */
     bool committed, verified;
     bool undone, discarded;
     enum qb_status status;
@@ -20,6 +23,7 @@ struct qb_trace {
     uint64_t sectors_at;     /* byte of the journal */
     uint64_t length_before;  /* of the file, when it was planned */
     uint64_t virtual_size;   /* that was planned, where it matters */
+    uint64_t size_added;     /* bytes of it, with `size: +N`; else 0 */
     uint64_t abandoned_from; /* see qb_job */
     struct qb_seen seen;     /* the file as it was left */
     struct qb_seen done;     /* the same, when it was left amended: the undo's measure */
@@ -29,8 +33,13 @@ struct qb_history {
     char id[QB_RUN_ID];
     char manifest_print[24];
     char *manifest, *name, *started, *ended_at; /* NULL: not told */
-    uint64_t images, left;
+    char *folder, *typed; /* the current folder and the command line of the run; likewise */
+    uint64_t images;
+    uint64_t left;      /* with `ended`: images that came to no result */
+    uint64_t to_finish; /* likewise: those that are not as requested, failed ones included */
+    unsigned attempt;
     bool undo;       /* some image may be undone */
+    bool begun;      /* its first record is there */
     bool ended;      /* the last that is known is its end */
     bool superseded; /* a later run took its work over */
     struct qb_journal_end end;
@@ -52,7 +61,25 @@ struct qb_trace *qb_history_find(const struct qb_history *h, const char *path);
 /* Whether a resume would have something to do. */
 bool qb_history_is_unfinished(const struct qb_history *h);
 
+/* Images with this result; those that were undone do not count. */
 size_t qb_history_count(const struct qb_history *h, enum qb_status status);
+size_t qb_history_count_undone(const struct qb_history *h);
+
+/* Images that a resume has to amend, as far as the records tell. */
+uint64_t qb_history_to_finish(const struct qb_history *h);
+
+/* Whether a user took the image back.  One that failed first is to be amended all the same. */
+static inline bool qb_trace_is_taken_back(const struct qb_trace *t)
+{
+    return t->undone && !(t->ended && t->status == QB_STATUS_FAILED);
+}
+
+/* Whether the image is not as requested, so that a resume has to amend it. */
+bool qb_trace_is_left(const struct qb_trace *t);
+
+/* Whether --retry-failed is about it: it failed, or was skipped because it was locked. */
+bool qb_trace_has_failed(const struct qb_trace *t);
+size_t qb_history_count_failed(const struct qb_history *h);
 
 /* Whether some image could still be undone. */
 bool qb_history_holds_undo(const struct qb_history *h);

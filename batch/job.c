@@ -36,6 +36,8 @@ void qb_batch_free(struct qb_batch *batch)
     free(batch->manifest_path);
     free(batch->folder);
     free(batch->real_folder);
+    free(batch->state_dir);
+    free(batch->typed);
     *batch = (struct qb_batch){0};
 }
 

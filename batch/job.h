@@ -57,7 +57,9 @@ struct qb_job {
     unsigned line;   /* of the manifest, 0 on the command line */
     uint32_t asks;   /* fingerprint of the request, for the journal; see state.h */
     bool already;    /* a run that is gone on with has done it: told as unchanged, not opened */
+    bool taken_back; /* the same run amended it, and a user undid that: skipped, not opened */
     bool mistrusted; /* it amended it, and what came of that is wrong: failed again, not opened */
+    uint64_t size_added;     /* what the manifest adds to the size: bytes; 0: nothing */
     uint64_t abandoned_from; /* an interrupted run appended behind this byte; 0: none did */
     dev_t dev; /* what the path led to when the manifest was read; ino 0: nobody looked */
     ino_t ino;
@@ -78,6 +80,8 @@ struct qb_batch {
     char manifest_print[24];    /* fingerprint of its text */
     bool undo_kept;             /* what was replaced is kept, for an undo of the run */
     char run_id[32];            /* of the journal that is kept; "": none is */
+    char *state_dir;            /* of the journal, unless it is where every user's command looks */
+    char *typed;                /* the command line for a shell, without what names a run */
     char backup_id[32];         /* see backup.h */
     struct qb_policy policy;
     struct qb_limits limits;

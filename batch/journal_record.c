@@ -1,6 +1,7 @@
 /* Composing records: text is put together by hand, because a fleet has tens of thousands of them
  * and a tree of objects for each would show in its time. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -62,12 +63,28 @@ static void put_key(struct qb_journal *j, const char *key)
     put(j, "\":", 2);
 }
 
-void qb_journal_begin(struct qb_journal *j, const char *is)
+static void begin(struct qb_journal *j, const char *is)
 {
     j->record = j->used;
     put(j, "00000000 {\"is\":\"", QB_JOURNAL_HEAD + 7);
     put(j, is, strlen(is));
     put(j, "\"", 1);
+    if (!j->tag[0])
+        return;
+    put_key(j, "of");
+    put(j, "\"", 1);
+    put(j, j->tag, strlen(j->tag));
+    put(j, "\"", 1);
+}
+
+void qb_journal_begin(struct qb_journal *j, const char *is)
+{
+    if (j->used == 0 && j->length > 0) { /* the first of a write */
+        begin(j, "synced");
+        qb_journal_number(j, "length", j->synced);
+        qb_journal_end(j);
+    }
+    begin(j, is);
 }
 
 /* A character that JSON wants escaped, or a byte that is no UTF-8 (which becomes U+FFFD). */
@@ -161,4 +178,20 @@ void qb_journal_end(struct qb_journal *j)
         return;
     json = j->text + j->record + QB_JOURNAL_HEAD;
     qb_journal_sum(json, (size_t)(j->text + j->used - 1 - json), j->text + j->record);
+}
+
+void qb_journal_fill(char *line, size_t len, const char *tag)
+{
+    char json[64];
+    int n = tag[0] ? snprintf(json, sizeof(json), "{\"is\":\"cut\",\"of\":\"%s\"", tag)
+                   : snprintf(json, sizeof(json), "{\"is\":\"cut\"");
+    size_t fixed = QB_JOURNAL_HEAD + (size_t)n + 2; /* and "}\n" */
+
+    memset(line, ' ', len - 1);
+    line[len - 1] = '\n';
+    if (len < fixed)
+        return;
+    memcpy(line + QB_JOURNAL_HEAD, json, (size_t)n);
+    memcpy(line + len - 2, "}\n", 2);
+    qb_journal_sum(line + QB_JOURNAL_HEAD, len - QB_JOURNAL_HEAD - 1, line);
 }

@@ -15,6 +15,9 @@ bool qb_state_prepare(struct qb_batch *batch)
     if (batch->folder)
         batch->real_folder = realpath(batch->folder[0] ? batch->folder : ".", NULL);
     qb_asks_note(batch);
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        if (batch->jobs[i].request.set & QB_KEY_SIZE && batch->jobs[i].request.size_is_delta)
+            batch->jobs[i].size_added = batch->jobs[i].request.size;
     return batch->folder != NULL;
 }
 

@@ -1,10 +1,13 @@
 #include "batch/output.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/own.h"
+#include "batch/finish.h"
 #include "batch/lines.h"
 #include "batch/text.h"
 
@@ -29,7 +32,7 @@ int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct
 {
     struct timespec at;
 
-    *out = (struct qb_output){.batch = batch, .json = qb_cli_has(cli, QB_OPTION_JSON)};
+    *out = (struct qb_output){.batch = batch, .cli = cli, .json = qb_cli_has(cli, QB_OPTION_JSON)};
     gethostname(out->host, sizeof(out->host) - 1);
     if (qb_sinks_open(&out->sinks, cli, batch) < 0)
         return -1;
@@ -73,6 +76,8 @@ static void on_image(void *arg, size_t i, const struct qb_outcome *outcome)
 
     hide(out);
     qb_summary_add(&out->sum, &outcome->result);
+    if (qb_finish_leaves(&outcome->result) && !qb_vec_push(&out->left, i))
+        out->left_unknown = true;
     if (out->sum.dry_run)
         qb_foresee(&out->foresight, out->batch, job, &outcome->result);
     qb_table_alarm(&out->table, job, &outcome->result);
@@ -136,12 +141,24 @@ static int stdout_code(const struct qb_output *out, int code)
     return code ? code : 1;
 }
 
+/* The command that finishes what is left; without one, where it takes more than the same command
+ * again, that is said. */
+static void find_finish(struct qb_output *out)
+{
+    if (!out->left_unknown)
+        out->finish = qb_finish_command(out->cli, out->batch, out->left.items, out->left.n);
+    out->sum.finish = out->finish;
+    out->sum.adds_twice = out->left.n > 0 && !out->finish && out->batch->typed &&
+                          !out->sum.dry_run && qb_finish_adds(out->batch);
+}
+
 int qb_output_close(struct qb_output *out, bool detailed)
 {
     int code = qb_summary_exit_code(&out->sum, detailed);
     struct qb_telling t = telling(out, code);
 
     qb_progress_stop(out->progress);
+    find_finish(out);
     out->sum.seconds = now() - out->started;
     if (out->sum.dry_run)
         out->sum.expected_seconds =
@@ -157,6 +174,9 @@ int qb_output_close(struct qb_output *out, bool detailed)
     if (qb_sinks_end(&out->sinks, &t) < 0 && code == 0)
         code = 1;
     qb_foresight_free(&out->foresight);
+    free(qb_take(&out->finish));
+    out->sum.finish = NULL;
+    qb_vec_free(&out->left);
     return stdout_code(out, code);
 }
 

@@ -20,6 +20,10 @@ struct qb_output {
     struct qb_foresight foresight; /* of a dry run */
     struct qb_progress *progress;
     double started;
+    const struct qb_cli *cli;
+    QB_VEC(size_t) left; /* jobs that the run leaves, in their order */
+    bool left_unknown;   /* memory was short for some */
+    char *finish;        /* owned: the command for them */
     bool hidden;      /* the progress bar is, while rows are printed */
     int stdout_errno; /* the first failure to write there */
 };

@@ -29,6 +29,7 @@ void qb_summary_add(struct qb_summary *sum, const struct qb_result *result)
     sum->images++;
     sum->by_status[result->status]++;
     sum->not_meant += result->err.code == QB_E_WHEN;
+    sum->undone += result->err.code == QB_E_UNDONE;
     sum->mistrusted += result->err.code == QB_E_VERIFY;
     sum->by_code[result->err.code]++;
     sum->leaked_clusters += result->leaks.clusters;
@@ -47,9 +48,9 @@ int qb_summary_exit_code(const struct qb_summary *sum, bool detailed)
         return QB_EXIT_MISTRUSTED;
     if (sum->by_status[QB_STATUS_INTERRUPTED])
         return QB_EXIT_INTERRUPTED;
-    if (sum->by_status[QB_STATUS_FAILED])
+    if (sum->by_status[QB_STATUS_FAILED] || sum->journal_errno)
         return 1;
-    if (sum->by_status[QB_STATUS_SKIPPED] > sum->not_meant)
+    if (sum->by_status[QB_STATUS_SKIPPED] > sum->not_meant + sum->undone)
         return 3;
     return detailed && sum->by_status[QB_STATUS_WOULD_CHANGE] ? 4 : 0;
 }

@@ -18,6 +18,11 @@ struct qb_summary {
     uint64_t by_code[QB_E_COUNT]; /* errors, whatever the status */
     uint64_t leaked_clusters;     /* found in images, whatever was done about them */
     uint64_t leaked_bytes;        /* of these clusters */
+    uint64_t undone;              /* of those skipped: taken back by an undo */
+    int journal_errno;            /* what the journal failed with */
+    const char *journal_lost;     /* with it: what no longer holds; lives as long as the run */
+    const char *finish;           /* the command that finishes what is left; NULL: none */
+    bool adds_twice; /* something is left, and running again would add to sizes twice */
     double started;               /* seconds since 1970; 0: not known */
     double seconds;               /* wall clock of the whole run */
     struct qb_io_stats io;
@@ -29,8 +34,8 @@ void qb_summary_add(struct qb_summary *sum, const struct qb_result *result);
 
 enum { QB_EXIT_MISTRUSTED = 5 }; /* an amended image is not what it should be */
 
-/* That over all else; 0 every image as wanted, 1 some failed, 3 some skipped, 75 interrupted; 4
- * when `detailed` and the dry run found changes to make. */
+/* That over all else; 0 every image as wanted, 1 some failed or the journal did, 3 some skipped, 75
+ * interrupted; 4 when `detailed` and the dry run found changes to make. */
 int qb_summary_exit_code(const struct qb_summary *sum, bool detailed);
 
 /* ---- what changed ---------------------------------------------------------------------------- */

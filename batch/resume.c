@@ -1,5 +1,10 @@
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
+#include "base/own.h"
+#include "batch/finish.h"
 #include "batch/keep.h"
 
 static const struct qb_trace *trace_of(const struct qb_history *h, const struct qb_batch *batch,
@@ -29,30 +34,34 @@ static bool is_done(const struct qb_job *job, const struct qb_trace *t)
            is_as_left(job, &t->seen);
 }
 
-/* Looked at again, it would be as wanted: what is wrong with it is not what a plan sees. */
+/* Planning again would report "unchanged": it cannot see what verification found. */
 static bool is_mistrusted(const struct qb_job *job, const struct qb_trace *t)
 {
     return t->ended && t->code == QB_E_VERIFY && t->committed && !t->undone &&
            is_as_left(job, &t->done);
 }
 
-/* An added size is added once: what the first plan made of it is what is wanted. */
-static void fix_added_size(struct qb_request *rq, const struct qb_trace *t)
+/* Whether the run has added to the size of this image, or may have, what the job adds. */
+static bool has_added(const struct qb_job *job, const struct qb_trace *t)
 {
-    bool done = t->ended && (t->status == QB_STATUS_CHANGED || t->status == QB_STATUS_UNCHANGED);
+    bool same = t->size_added ? t->size_added == job->size_added : t->asks == job->asks;
 
-    if (!(rq->set & QB_KEY_SIZE) || !rq->size_is_delta || !t->planned || t->undone)
-        return;
-    if (done && rq->set != QB_KEY_SIZE) {
-        rq->set &= ~(unsigned)QB_KEY_SIZE;
-        return;
-    }
-    rq->size = t->virtual_size;
-    rq->size_is_delta = false;
-    rq->allow_shrink = false; /* somebody may have made it larger still */
+    return job->size_added && same && (t->uncertain || t->reached);
 }
 
-void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h)
+/* An added size is added once: the size that was planned then is the one to reach.  Whoever has
+ * made the image larger still has reached it. */
+static void fix_added_size(struct qb_job *job, const struct qb_trace *t)
+{
+    if (!has_added(job, t))
+        return;
+    job->request.size = t->virtual_size;
+    job->request.size_is_delta = false;
+    job->request.size_at_least = true;
+    job->request.allow_shrink = false;
+}
+
+void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h, bool redo)
 {
     for (size_t i = 0; i < batch->n_jobs; i++) {
         struct qb_job *job = &batch->jobs[i];
@@ -61,12 +70,13 @@ void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h)
         if (!t)
             continue;
         job->abandoned_from = t->abandoned_from;
-        if (t->asks != job->asks)
-            continue; /* the manifest has changed, and this image is asked for something else */
-        job->already = is_done(job, t);
-        job->mistrusted = is_mistrusted(job, t);
+        job->taken_back = !redo && qb_trace_is_taken_back(t);
+        if (t->asks == job->asks) { /* else the manifest has changed, and asks for something else */
+            job->already = is_done(job, t);
+            job->mistrusted = is_mistrusted(job, t);
+        }
         if (!job->already)
-            fix_added_size(&job->request, t);
+            fix_added_size(job, t);
     }
 }
 
@@ -77,12 +87,102 @@ void qb_resume_failed_only(struct qb_batch *batch, const struct qb_history *h)
     for (size_t i = 0; i < batch->n_jobs; i++) {
         const struct qb_trace *t = trace_of(h, batch, &batch->jobs[i]);
 
-        if (t && t->ended && t->status == QB_STATUS_FAILED)
+        if (t && qb_trace_has_failed(t))
             batch->jobs[n++] = batch->jobs[i];
         else
             free(batch->jobs[i].path);
     }
     batch->n_jobs = n;
+}
+
+void qb_resume_count_elsewhere(const struct qb_batch *batch, const struct qb_history *h,
+                               struct qb_state *s)
+{
+    size_t ended = 0, open = 0, here = 0; /* of the records; jobs of the batch among them */
+    uint64_t unknown, in_batch;
+
+    for (size_t i = 0; i < h->traces.n; i++) {
+        ended += h->traces.items[i].ended && h->traces.items[i].status != QB_STATUS_INTERRUPTED;
+        open += qb_trace_is_left(&h->traces.items[i]);
+    }
+    for (size_t i = 0; i < batch->n_jobs; i++) {
+        const struct qb_trace *t = trace_of(h, batch, &batch->jobs[i]);
+
+        if (!t)
+            continue;
+        here++;
+        ended -= t->ended && t->status != QB_STATUS_INTERRUPTED;
+        open -= qb_trace_is_left(t);
+    }
+    /* Images that no record is about, and of these the ones that the batch has. */
+    unknown = h->images > h->traces.n ? h->images - h->traces.n : 0;
+    in_batch = QB_MIN(batch->n_jobs - here, unknown);
+    unknown -= in_batch;
+    s->left_elsewhere = unknown + (h->traces.n - here) - ended;
+    s->open_elsewhere = unknown + open;
+}
+
+/* ---- an added size ----------------------------------------------------------------------------
+ */
+
+static size_t count_added(const struct qb_batch *batch, const struct qb_history *h)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < batch->n_jobs; i++) {
+        const struct qb_trace *t = trace_of(h, batch, &batch->jobs[i]);
+
+        n += t && has_added(&batch->jobs[i], t);
+    }
+    return n;
+}
+
+static int check_run(struct qb_keep *keep, const struct qb_batch *batch, const struct qb_glance *g,
+                     struct qb_err *err)
+{
+    bool undone = g->undone && !g->unfinished;
+    struct qb_history h;
+    size_t n;
+
+    if (g->held)
+        return qb_fail(err, QB_E_LOCKED, QB_NOWHERE, "run %s: in use by another qbatch process",
+                       g->id.text);
+    if (qb_history_read(keep->dir, g->id.text, &h, err) < 0) {
+        qb_history_free(&h);
+        return -1;
+    }
+    n = count_added(batch, &h);
+    qb_history_free(&h);
+    if (n == 0)
+        return 0;
+    keep->finish = qb_finish_resume(g->id.text, undone ? " --redo" : "", batch->typed);
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   "run %s of this manifest has added to the size of %zu image%s and %s; a new run "
+                   "would add once more (--new-run does it all the same)",
+                   g->id.text, n, n == 1 ? "" : "s",
+                   undone ? "others were undone" : "is not finished");
+}
+
+int qb_resume_check_added(struct qb_keep *keep, const struct qb_batch *batch, struct qb_err *err)
+{
+    char manifest[PATH_MAX];
+    qb_run_ids ids = {0};
+    int r = qb_state_dir_list(keep->dir, &ids, err);
+
+    qb_runs_manifest(batch, manifest);
+    for (size_t i = 0; r == 0 && i < ids.n; i++) {
+        struct qb_glance g;
+
+        qb_glance_at(keep->dir, ids.items[i], &g);
+        if (g.held && g.manifest && strcmp(g.manifest, manifest) == 0)
+            g.held = qb_runs_is_busy(keep->dir, ids.items[i], manifest);
+        if (g.manifest && strcmp(g.manifest, manifest) == 0 && !g.superseded && !g.lost &&
+            (g.unfinished || g.undone || g.held))
+            r = check_run(keep, batch, &g, err);
+        qb_glance_free(&g);
+    }
+    qb_vec_free(&ids);
+    return r;
 }
 
 /* ---- runs that nobody goes on with ----------------------------------------------------------- */
@@ -104,22 +204,23 @@ static void take_over(struct qb_keep *keep, struct qb_batch *batch, const struct
     }
 }
 
-static void supersede(struct qb_keep *keep, struct qb_batch *batch, struct qb_run_id id)
+static void supersede(struct qb_keep *keep, struct qb_batch *batch, const struct qb_glance *g)
 {
     struct qb_history h;
     struct qb_journal j = {.file.fd = -1};
     struct qb_err err;
 
-    if (qb_history_reopen(keep->dir, id.text, &h, &j, &err) == 0) {
+    if (qb_history_reopen(keep->dir, g->id.text, &h, &j, &err) == 0) {
         take_over(keep, batch, &h);
         qb_journal_write(&keep->state.journal);
         qb_journal_begin(&j, "superseded");
         qb_journal_text(&j, "by", keep->state.id);
         qb_journal_end(&j);
-        snprintf(keep->notice, sizeof(keep->notice),
-                 "run %s of this manifest did not come to its end; this one begins anew "
-                 "(--resume=%s goes on with it instead)",
-                 id.text, id.text);
+        if (!g->ended)
+            snprintf(keep->notice, sizeof(keep->notice),
+                     "run %s of this manifest did not come to its end; this one begins anew "
+                     "(--resume=%s finishes it instead)",
+                     g->id.text, g->id.text);
     }
     qb_journal_close(&j);
     qb_history_free(&h);
@@ -139,10 +240,10 @@ void qb_resume_supersede(struct qb_keep *keep, struct qb_batch *batch)
 
         if (strcmp(ids.items[i].text, keep->state.id) == 0)
             continue;
-        if (qb_glance_at(keep->dir, ids.items[i], &g) == 0 && g.unfinished && g.manifest &&
-            strcmp(g.manifest, manifest) == 0 &&
+        if (qb_glance_at(keep->dir, ids.items[i], &g) == 0 && !g.superseded &&
+            (g.unfinished || g.undone) && g.manifest && strcmp(g.manifest, manifest) == 0 &&
             !(g.held && qb_runs_is_busy(keep->dir, ids.items[i], manifest)))
-            supersede(keep, batch, ids.items[i]);
+            supersede(keep, batch, &g);
         qb_glance_free(&g);
     }
     qb_vec_free(&ids);

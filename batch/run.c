@@ -126,9 +126,11 @@ static bool advance(struct qb_running *r)
     qb_wave_append(r->fresh);
     qb_run_tell(r);
     qb_sched_aside_wait(r->sched);
-    if (barrier.journal_errno) /* nothing that is written behind it can be relied on */
-        r->options->state->journal.errnum = barrier.journal_errno;
-    tell_of_journal(r, barrier.journal_errno);
+    if (barrier.journal) {
+        qb_journal_synced(&r->options->state->journal, barrier.journal_errno);
+        qb_wave_unrecorded(r->fresh, barrier.journal_errno); /* its plans follow what was lost */
+        tell_of_journal(r, barrier.journal_errno);
+    }
     r->ending = r->flipped;
     r->flipped = r->appended;
     r->appended = r->fresh;
@@ -177,19 +179,25 @@ static void give_up(struct qb_running *r)
 static void pass_over(struct qb_running *r)
 {
     for (size_t i = 0; i < r->batch->n_jobs; i++) {
+        const struct qb_job *job = &r->batch->jobs[i];
         struct qb_outcome outcome = {.result = {.status = QB_STATUS_UNCHANGED, .resumed = true}};
 
-        if (r->batch->jobs[i].mistrusted)
+        if (job->taken_back) {
+            outcome.result.status = QB_STATUS_SKIPPED;
+            qb_fail(&outcome.result.err, QB_E_UNDONE, QB_NOWHERE,
+                    "this run amended the image, and qbatch undo took that back");
+        }
+        if (job->mistrusted)
             qb_run_finish_untouched(
                 r, i, QB_STATUS_FAILED, QB_E_VERIFY,
                 "this run amended the image before, and found that it is not what it "
                 "should be; since then nobody has put it right");
-        if (!r->batch->jobs[i].already)
+        if (!job->already && !job->taken_back)
             continue;
         if (r->listener->meter)
             atomic_fetch_add(&r->listener->meter->units, QB_UNITS);
         if (r->options->state)
-            r->options->state->ended++;
+            qb_state_passed_over(r->options->state);
         qb_run_finish(r, i, &outcome);
     }
     qb_run_tell(r);

@@ -35,32 +35,31 @@ static int on_first(void *arg, const struct qb_json *record, uint64_t at, struct
     return 0;
 }
 
+/* false where the record is not the run's end. */
 static int on_last(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
 {
-    static const char *const later[] = {"superseded", "undone", "discarded"};
     struct qb_glance *g = arg;
-    const char *is = qb_json_get_text(record, "is");
+    const char *is = qb_json_get_text(record, "is"), *of = qb_json_get_text(record, "of");
+    size_t len = of ? strlen(of) : 0, id = strlen(g->id.text);
 
     (void)at;
     (void)err;
-    if (is && strcmp(is, "end") == 0) {
-        g->unfinished = qb_json_get_number(record, "left", 0) > 0;
-        g->failed = qb_json_get_number(record, "failed", 0);
-        g->undo |= qb_json_get_bool(record, "undo");
-    }
-    for (size_t i = 0; is && i < sizeof(later) / sizeof(later[0]); i++)
-        if (strcmp(is, later[i]) == 0) {
-            g->unfinished = false;
-            g->undo |= i > 0; /* of one image; there may be others */
-        }
+    if (!is || strcmp(is, "end") != 0 || len > id || strcmp(g->id.text + id - len, of ? of : ""))
+        return -1;
+    g->ended = qb_json_get_number(record, "left", 0) == 0;
+    g->to_finish = qb_json_get_number(record, "to_finish", 0);
+    g->unfinished = !g->ended || g->to_finish > 0;
+    g->failed = qb_json_get_number(record, "failed", 0);
+    g->undo |= qb_json_get_bool(record, "undo");
     return 0;
 }
 
-/* The byte where the last whole line begins. */
+/* The byte where the last line begins, if it ends in a newline. */
 static uint64_t last_line(const char *path)
 {
     char tail[TAIL_BYTES];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct qb_err err;
+    int fd = qb_journal_open(path, O_RDONLY, &err);
     struct stat st = {0};
     ssize_t n = 0;
     off_t from;
@@ -72,24 +71,48 @@ static uint64_t last_line(const char *path)
     from = st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0;
     n = pread(fd, tail, sizeof(tail), from);
     close(fd);
-    while (n > 0 && tail[n - 1] != '\n')
-        n--;
     for (n--; n > 0 && tail[n - 1] != '\n';)
         n--;
     return (uint64_t)from + (uint64_t)(n > 0 ? n : 0);
 }
 
+/* Whatever is not told by an end that is the last record. */
+static int read_all(const char *dir, struct qb_glance *g, struct qb_err *err)
+{
+    struct qb_history h;
+    int r = qb_history_read(dir, g->id.text, &h, err);
+
+    if (r == 0) {
+        g->ended = h.ended && h.left == 0;
+        g->unfinished = qb_history_is_unfinished(&h);
+        g->to_finish = qb_history_to_finish(&h);
+        g->failed = qb_history_count(&h, QB_STATUS_FAILED);
+        g->undone = qb_history_count_undone(&h);
+        g->undo = h.undo;
+        g->superseded = h.superseded;
+    }
+    qb_history_free(&h);
+    return r;
+}
+
 int qb_glance_at(const char *dir, struct qb_run_id id, struct qb_glance *g)
 {
     char path[QB_JOURNAL_PATH];
-    struct qb_err err;
+    struct qb_err err = {0};
+    uint64_t last;
 
     *g = (struct qb_glance){.id = id, .unfinished = true};
     qb_state_dir_journal(dir, id.text, path);
     g->held = qb_journal_is_held(path);
-    if (qb_journal_read_at(path, 0, on_first, g, &err) < 0 ||
-        qb_journal_read_at(path, last_line(path), on_last, g, &err) < 0)
-        return -1;
+    qb_journal_read_at(path, 0, on_first, g, &err);
+    last = last_line(path);
+    if (last == 0 || qb_journal_read_at(path, last, on_last, g, &err) < 0) {
+        if (read_all(dir, g, &err) < 0) {
+            g->lost = err.code == QB_E_NOT_FOUND;
+            g->unfinished = !g->lost;
+            return -1;
+        }
+    }
     g->is_readable = true;
     return 0;
 }
@@ -111,27 +134,31 @@ void qb_runs_manifest(const struct qb_batch *batch, char out[PATH_MAX])
 }
 
 /* Whether a run is what was asked for; what a glance cannot tell is left to reading it. */
-static bool may_be(const struct qb_glance *g, const char *manifest, bool failures)
+static bool may_be(const struct qb_glance *g, const char *manifest, enum qb_runs_with with)
 {
-    if (!g->is_readable || g->held || !g->manifest || strcmp(g->manifest, manifest) != 0)
+    if (g->lost || g->held || !g->manifest || strcmp(g->manifest, manifest) != 0)
         return false;
-    return failures || g->unfinished;
+    return !g->is_readable || with != QB_RUNS_UNFINISHED || g->unfinished;
 }
 
-static bool is_it(const struct qb_history *h, bool failures)
+static bool is_it(const struct qb_history *h, enum qb_runs_with with)
 {
-    return failures ? qb_history_count(h, QB_STATUS_FAILED) > 0 : qb_history_is_unfinished(h);
+    if (with == QB_RUNS_FAILED)
+        return qb_history_count_failed(h) > 0;
+    return qb_history_is_unfinished(h) ||
+           (with == QB_RUNS_UNDONE && !h->superseded && qb_history_count_undone(h) > 0);
 }
 
 /* 1 with the journal open, 0 when it is not the one, -1. */
-static int try_run(const char *dir, struct qb_run_id id, const char *manifest, bool failures,
-                   struct qb_history *h, struct qb_journal *j, struct qb_err *err)
+static int try_run(const char *dir, struct qb_run_id id, const char *manifest,
+                   enum qb_runs_with with, struct qb_history *h, struct qb_journal *j,
+                   struct qb_err *err)
 {
     struct qb_glance g;
     bool may;
 
     qb_glance_at(dir, id, &g);
-    may = may_be(&g, manifest, failures);
+    may = may_be(&g, manifest, with);
     qb_glance_free(&g);
     if (!may)
         return 0;
@@ -139,7 +166,7 @@ static int try_run(const char *dir, struct qb_run_id id, const char *manifest, b
         qb_history_free(h);
         return -1;
     }
-    if (is_it(h, failures))
+    if (is_it(h, with))
         return 1;
     qb_journal_close(j);
     qb_history_free(h);
@@ -161,9 +188,14 @@ bool qb_runs_is_busy(const char *dir, struct qb_run_id id, const char *manifest)
     return busy;
 }
 
-static int newest(const char *dir, bool failures, const struct qb_batch *batch,
+static int newest(const char *dir, enum qb_runs_with with, const struct qb_batch *batch,
                   struct qb_history *h, struct qb_journal *j, struct qb_err *err)
 {
+    static const char *const none[] = {
+        [QB_RUNS_UNFINISHED] = "no unfinished run of this manifest",
+        [QB_RUNS_FAILED] = "no run of this manifest in which an image failed or was locked",
+        [QB_RUNS_UNDONE] = "no run of this manifest that is unfinished or was undone",
+    };
     char manifest[PATH_MAX];
     qb_run_ids ids = {0};
     int r = qb_state_dir_list(dir, &ids, err);
@@ -171,27 +203,41 @@ static int newest(const char *dir, bool failures, const struct qb_batch *batch,
     qb_runs_manifest(batch, manifest);
     for (size_t i = ids.n; r == 0 && i-- > 0;) {
         if (qb_runs_is_busy(dir, ids.items[i], manifest))
-            r = qb_fail(err, QB_E_LOCKED, QB_NOWHERE, "run %s: another qbatch works with this run",
+            r = qb_fail(err, QB_E_LOCKED, QB_NOWHERE, "run %s: in use by another qbatch process",
                         ids.items[i].text);
         else
-            r = try_run(dir, ids.items[i], manifest, failures, h, j, err);
+            r = try_run(dir, ids.items[i], manifest, with, h, j, err);
     }
     qb_vec_free(&ids);
     if (r != 0)
         return r > 0 ? 0 : -1;
-    return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
-                   failures ? "no run of this manifest with failures is known"
-                            : "no run of this manifest is known that did not come to its end");
+    return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "%s", none[with]);
 }
 
-int qb_runs_reopen(const char *dir, const char *word, bool failures, const struct qb_batch *batch,
-                   struct qb_history *h, struct qb_journal *j, struct qb_err *err)
+static void fail_nothing_left(const struct qb_history *h, enum qb_runs_with with,
+                              struct qb_err *err)
+{
+    size_t undone = qb_history_count_undone(h);
+
+    if (with == QB_RUNS_FAILED)
+        qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "no image of run %s failed or was locked", h->id);
+    else if (undone && with != QB_RUNS_UNDONE)
+        qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
+                "run %s is finished; --redo amends the images that were undone (%zu)", h->id,
+                undone);
+    else
+        qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "run %s is finished", h->id);
+}
+
+int qb_runs_reopen(const char *dir, const char *word, enum qb_runs_with with,
+                   const struct qb_batch *batch, struct qb_history *h, struct qb_journal *j,
+                   struct qb_err *err)
 {
     char manifest[PATH_MAX];
     struct qb_run_id id;
 
     if (!word)
-        return newest(dir, failures, batch, h, j, err);
+        return newest(dir, with, batch, h, j, err);
     if (qb_state_dir_pick(dir, word, &id, err) < 0)
         return -1;
     qb_runs_manifest(batch, manifest);
@@ -200,10 +246,10 @@ int qb_runs_reopen(const char *dir, const char *word, bool failures, const struc
         qb_history_free(h);
         return -1;
     }
-    if (is_it(h, failures) || (!failures && (!h->ended || h->left > 0)))
+    h->superseded = false; /* it was named */
+    if (is_it(h, with))
         return 0;
-    qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
-            failures ? "no image of run %s failed" : "run %s came to its end", id.text);
+    fail_nothing_left(h, with, err);
     qb_journal_close(j);
     qb_history_free(h);
     return -1;
@@ -225,8 +271,8 @@ static bool holds_undo(const char *dir, struct qb_run_id id)
 static bool is_needed(const char *dir, struct qb_run_id id)
 {
     struct qb_glance g;
-    bool needed =
-        qb_glance_at(dir, id, &g) < 0 || g.held || g.unfinished || (g.undo && holds_undo(dir, id));
+    bool damaged = qb_glance_at(dir, id, &g) < 0 && !g.lost,
+         needed = damaged || g.held || g.unfinished || (g.undo && holds_undo(dir, id));
 
     qb_glance_free(&g);
     return needed;

@@ -80,29 +80,49 @@ static void record_run(struct qb_state *s, const struct qb_batch *batch)
     }
     if (batch->name)
         qb_journal_text(j, "name", batch->name);
+    if (batch->typed && getcwd(real, sizeof(real))) {
+        qb_journal_text(j, "folder", real);
+        qb_journal_text(j, "command", batch->typed);
+    }
     qb_journal_number(j, "images", batch->n_jobs);
     qb_journal_true(j, "undo", s->undo);
     qb_journal_end(j);
 }
 
+/* The folder is locked, so that names sort by age. */
+static int create(struct qb_state *s, const char *dir, struct qb_err *err)
+{
+    int lock = qb_state_dir_lock(dir), r;
+    char path[QB_JOURNAL_PATH];
+    struct qb_run_id id;
+
+    r = qb_state_dir_next_id(dir, &id, err);
+    if (r == 0) {
+        memcpy(s->id, id.text, sizeof(s->id));
+        qb_state_dir_journal(dir, s->id, path);
+        r = qb_journal_create(path, &s->journal, err);
+    }
+    if (lock >= 0)
+        close(lock);
+    return r;
+}
+
 int qb_state_begin(struct qb_state *s, const char *dir, const struct qb_batch *batch,
                    struct qb_err *err)
 {
-    char path[QB_JOURNAL_PATH];
-    struct qb_run_id id = qb_state_dir_new_id();
-
-    *s = (struct qb_state){
-        .undo = qb_state_keeps_undo(batch), .is_new = true, .journal.file.fd = -1};
-    memcpy(s->id, id.text, sizeof(s->id));
-    qb_state_dir_journal(dir, s->id, path);
-    if (qb_journal_create(path, &s->journal, err) < 0)
+    *s = (struct qb_state){.undo = qb_state_keeps_undo(batch),
+                           .must_last = qb_state_must_record_some(batch),
+                           .is_new = true,
+                           .journal.file.fd = -1};
+    if (create(s, dir, err) < 0)
         return -1;
     record_run(s, batch);
-    if (qb_journal_write(&s->journal))
-        qb_fail_sys(err, s->journal.errnum, QB_NOWHERE, "cannot write the journal %.200s", path);
-    else if (!qb_state_must_record_some(batch) || qb_state_dir_sync(dir, err) == 0)
+    if (s->must_last ? qb_journal_sync(&s->journal) : qb_journal_write(&s->journal))
+        qb_fail_sys(err, s->journal.errnum, QB_NOWHERE, "cannot write the journal %.200s",
+                    s->journal.file.path);
+    else if (!s->must_last || qb_state_dir_sync(dir, err) == 0)
         return 0;
-    unlink(path);
+    unlink(s->journal.file.path);
     qb_journal_close(&s->journal);
     return -1;
 }
@@ -114,10 +134,11 @@ void qb_state_drop(struct qb_state *s)
     qb_journal_close(&s->journal);
 }
 
-void qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct qb_summary *sum,
-                  int code)
+int qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct qb_summary *sum,
+                 int code)
 {
     struct qb_journal *j = &s->journal;
+    int errnum;
 
     qb_journal_begin(j, "end");
     qb_state_stamp(j, "at");
@@ -125,19 +146,26 @@ void qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct
         if (sum->by_status[i])
             qb_journal_number(j, qb_status_names[i], sum->by_status[i]);
     qb_journal_number(j, "left", s->left_elsewhere + batch->n_jobs - s->ended);
+    qb_journal_number(j, "to_finish", s->open_elsewhere + batch->n_jobs - s->done);
     qb_journal_number(j, "exit_code", (uint64_t)code);
     qb_journal_true(j, "undo", s->undo);
     qb_journal_end(j);
-    if (qb_journal_write(j) == 0 && s->undo)
-        j->errnum = fdatasync(j->file.fd) < 0 ? errno : 0;
+    errnum = s->undo || s->must_last ? qb_journal_sync(j) : qb_journal_write(j);
     qb_journal_close(j);
+    return errnum;
+}
+
+void qb_state_passed_over(struct qb_state *s)
+{
+    s->ended++;
+    s->done++;
 }
 
 /* ---- images ---------------------------------------------------------------------------------- */
 
 bool qb_state_must_record(const struct qb_request *rq)
 {
-    return rq->keep_undo || (rq->set & QB_KEY_SIZE && rq->size_is_delta);
+    return rq->keep_undo || (rq->set & QB_KEY_SIZE && (rq->size_is_delta || rq->size_at_least));
 }
 
 static void begin_image(struct qb_journal *j, const char *is, const struct qb_batch *batch,
@@ -164,6 +192,8 @@ void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const st
     qb_journal_true(j, "appends", qb_amend_appends(amend));
     qb_journal_number(j, "virtual_size",
                       qb_amend_result((struct qb_amend *)amend)->after.virtual_size);
+    if (job->size_added)
+        qb_journal_number(j, "size_added", job->size_added);
     if (job->request.keep_undo) {
         qb_journal_bytes(j, "old_sector", facts.old_sector, QB_SECTOR);
         qb_journal_bytes(j, "new_sector", facts.new_sector, QB_SECTOR);
@@ -196,6 +226,8 @@ void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struc
     struct qb_journal *j = &s->journal;
 
     s->ended += r->err.code != QB_E_CANCELLED;
+    s->done += r->status == QB_STATUS_CHANGED || r->status == QB_STATUS_UNCHANGED ||
+               r->err.code == QB_E_WHEN;
     begin_image(j, qb_status_names[r->status], batch, job);
     qb_journal_true(j, "committed", r->committed && r->status == QB_STATUS_FAILED);
     qb_journal_true(j, "verified", r->verified);

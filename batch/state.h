@@ -21,8 +21,11 @@ struct qb_state {
     char id[QB_RUN_ID];
     bool undo;             /* some image keeps what it was, or has to be put back */
     bool is_new;           /* this call of the program began it */
-    size_t left_elsewhere; /* images of the run that are none of the batch, and not done */
-    size_t ended;          /* images that were told to qb_state_over, or were done before */
+    bool must_last;        /* some image may not be amended twice: the end is synced too */
+    size_t left_elsewhere; /* images of the run that are not in the batch and came to no result */
+    size_t open_elsewhere; /* likewise, those that are not as requested */
+    size_t ended;          /* images of the batch that came to a result, in this call or before */
+    size_t done;           /* of these, those that a resume need not look at */
 };
 
 /* What a file is, seen while its locks are held: enough to see later that nobody wrote it since. */
@@ -34,7 +37,8 @@ struct qb_seen {
 struct qb_seen qb_seen_of(int fd);
 struct qb_seen qb_seen_at(const char *path);
 
-/* Begins a new run in `dir`, which exists.  -1 with *err, and no file is left. */
+/* Begins a new run in `dir`, which exists.  Its name sorts after those of all runs there.  -1 with
+ * *err, and no file is left. */
 int qb_state_begin(struct qb_state *s, const char *dir, const struct qb_batch *batch,
                    struct qb_err *err);
 
@@ -57,10 +61,13 @@ void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const st
 void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
                    const struct qb_result *result, const struct qb_seen *seen);
 
+/* Notes an image that an earlier call of the program dealt with, or that a user took back. */
+void qb_state_passed_over(struct qb_state *s);
+
 /* Notes that the run came to its end, and closes.  `sum` and `code` may be those of a part of the
- * images, for a run that is gone on with. */
-void qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct qb_summary *sum,
-                  int code);
+ * images, for a run that is resumed.  Returns 0, or the errno of the journal's first failure. */
+int qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct qb_summary *sum,
+                 int code);
 
 /* The time of day under a key. */
 void qb_state_stamp(struct qb_journal *j, const char *key);

@@ -1,7 +1,9 @@
 /* `qbatch status`: what the journals of the state folder tell. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "batch/commands.h"
+#include "batch/finish.h"
 #include "batch/output.h"
 #include "batch/lines.h"
 #include "batch/runs.h"
@@ -23,10 +25,12 @@ static int say(const struct qb_cli *cli, const struct qb_err *err)
 
 static const char *state_of(const struct qb_glance *g)
 {
-    return !g->is_readable ? "damaged"
-           : g->held       ? "running"
-           : g->unfinished ? "unfinished"
-                           : "ended";
+    return g->held           ? "running"
+           : g->lost         ? "lost"
+           : !g->is_readable ? "damaged"
+           : g->ended        ? "ended"
+           : g->superseded   ? "ended" /* by a later run */
+                             : "unfinished";
 }
 
 static void print_glance(const struct qb_glance *g)
@@ -48,6 +52,8 @@ static void json_glance(const struct qb_glance *g)
     qb_json_text(&o, "manifest", g->manifest);
     qb_json_number(&o, "images", g->images);
     qb_json_number(&o, "failed", g->failed);
+    qb_json_number(&o, "to_finish", g->to_finish);
+    qb_json_number(&o, "undone", g->undone);
     qb_json_bool(&o, "keep_undo", g->undo);
     qb_json_line(stdout, o);
 }
@@ -85,7 +91,9 @@ static int show_all(const struct qb_cli *cli, const char *dir)
 struct shown {
     const struct qb_history *h;
     const char *state;
-    size_t counts[QB_STATUS_COUNT], undoable, left;
+    size_t counts[QB_STATUS_COUNT], undoable, undone, left;
+    uint64_t to_finish;
+    char *finish; /* owned: the command for these, or NULL */
 };
 
 /* Without an end, what is left is what no record tells of. */
@@ -100,11 +108,16 @@ static struct shown look(const struct qb_history *h, bool held)
     }
     for (size_t i = 0; i < h->traces.n; i++)
         s.undoable += qb_trace_holds_undo(&h->traces.items[i]);
+    s.undone = qb_history_count_undone(h);
+    told += s.undone;
+    s.to_finish = h->superseded ? 0 : qb_history_to_finish(h);
+    if (!held && qb_history_is_unfinished(h) && h->typed)
+        s.finish = qb_finish_resume(h->id, "", h->typed);
     s.left = h->ended ? h->left : h->images > told ? h->images - told : 0;
-    s.state = held                          ? "running"
-              : h->superseded               ? "superseded"
-              : qb_history_is_unfinished(h) ? "unfinished"
-                                            : "ended";
+    s.state = held                       ? "running"
+              : h->superseded            ? "superseded"
+              : !h->ended || h->left > 0 ? "unfinished"
+                                         : "ended";
     return s;
 }
 
@@ -122,14 +135,22 @@ static void print_run(const struct shown *s)
     for (int i = 0; i < QB_STATUS_COUNT; i++)
         if (s->counts[i])
             printf(", %s %s", qb_text_count(s->counts[i], buf), qb_status_words[i]);
+    if (s->undone)
+        printf(", %s undone", qb_text_count(s->undone, buf));
     if (s->left)
         printf(", %s left to do", qb_text_count(s->left, buf));
     fputc('\n', stdout);
     if (h->undo)
         printf("undo      %s image%s can be put back\n", qb_text_count(s->undoable, buf),
                s->undoable == 1 ? "" : "s");
-    if (h->end.torn)
-        puts("note      the last line of the journal is torn, and was left out");
+    if (h->end.cuts)
+        printf("note      a power cut lost records of this journal, in %s place%s\n",
+               qb_text_count(h->end.cuts, buf), h->end.cuts == 1 ? "" : "s");
+    if (s->finish) {
+        fputs("finish    cd ", stdout);
+        qb_text_shell(stdout, h->folder ? h->folder : "/");
+        printf(" && %s\n", s->finish);
+    }
 }
 
 static void json_run(const struct shown *s)
@@ -148,26 +169,39 @@ static void json_run(const struct shown *s)
         qb_json_number(&o, qb_status_names[i], s->counts[i]);
     qb_json_number(&o, "left", s->left);
     qb_json_number(&o, "undoable", s->undoable);
+    qb_json_number(&o, "to_finish", s->to_finish);
+    qb_json_number(&o, "undone", s->undone);
+    qb_json_text(&o, "folder", h->folder);
+    qb_json_text(&o, "finish", s->finish);
     qb_json_bool(&o, "torn", h->end.torn);
+    qb_json_number(&o, "cuts", h->end.cuts);
     qb_json_line(stdout, o);
 }
 
 static void print_image(const struct qb_trace *t)
 {
-    printf("%-12s  ", qb_status_words[t->status]);
+    printf("%-12s  ", qb_trace_is_taken_back(t) ? "undone" : qb_status_words[t->status]);
     qb_text_safe(stdout, t->path);
-    printf("  %s: ", qb_code_name(t->code));
-    qb_text_safe(stdout, t->message ? t->message : "");
+    if (!qb_trace_is_taken_back(t)) {
+        printf("  %s: ", qb_code_name(t->code));
+        qb_text_safe(stdout, t->message ? t->message : "");
+    }
     fputc('\n', stdout);
 }
 
 static void json_image(const struct qb_trace *t)
 {
-    struct qb_json o = qb_json_object(), e = qb_json_object();
+    struct qb_json o = qb_json_object(), e;
+    bool undone = qb_trace_is_taken_back(t);
 
     qb_json_text(&o, "type", "image");
     qb_json_path(&o, t->path);
-    qb_json_text(&o, "status", qb_status_names[t->status]);
+    qb_json_text(&o, "status", undone ? "undone" : qb_status_names[t->status]);
+    if (undone) {
+        qb_json_line(stdout, o);
+        return;
+    }
+    e = qb_json_object();
     qb_json_text(&e, "code", qb_code_name(t->code));
     qb_json_text(&e, "message", t->message);
     qb_json_child(&o, "error", e);
@@ -197,13 +231,14 @@ static int show_one(const struct qb_cli *cli, const char *dir)
     for (size_t i = 0; i < h.traces.n; i++) {
         const struct qb_trace *t = &h.traces.items[i];
 
-        if (!t->ended || t->code == QB_E_NONE)
+        if (!qb_trace_is_taken_back(t) && (!t->ended || t->code == QB_E_NONE))
             continue;
         if (json)
             json_image(t);
         else
             print_image(t);
     }
+    free(s.finish);
     qb_history_free(&h);
     return qb_stdout_end(0);
 }

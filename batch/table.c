@@ -198,6 +198,15 @@ static void quiet_row(struct qb_table *t, const struct qb_job *job, const struct
     fputc('\n', t->errors);
 }
 
+/* The state folder, where a command without it would look elsewhere. */
+static void print_state(const struct qb_table *t, FILE *f)
+{
+    if (!t->batch->state_dir)
+        return;
+    fputs(" --state ", f);
+    qb_text_shell(f, t->batch->state_dir);
+}
+
 /* What a person must not miss, whatever was asked for: on stderr, and first. */
 void qb_table_alarm(struct qb_table *t, const struct qb_job *job, const struct qb_result *r)
 {
@@ -211,7 +220,8 @@ void qb_table_alarm(struct qb_table *t, const struct qb_job *job, const struct q
     if (!t->batch->run_id[0])
         return;
     fprintf(t->errors, "qbatch: to have the old image back: qbatch undo %s ", t->batch->run_id);
-    qb_text_safe(t->errors, job->path);
+    qb_text_shell(t->errors, job->path);
+    print_state(t, t->errors);
     fputc('\n', t->errors);
 }
 
@@ -219,6 +229,14 @@ void qb_table_alarm_end(struct qb_table *t, const struct qb_summary *sum)
 {
     char buf[QB_TEXT_NUMBER];
 
+    if (sum->journal_lost)
+        fprintf(t->errors, "qbatch: %s\n", sum->journal_lost);
+    if (sum->adds_twice)
+        fputs("qbatch: this run is not remembered: running it again would add to the sizes of the "
+              "images that are done once more\n",
+              t->errors);
+    if (sum->finish)
+        fprintf(t->errors, "qbatch: to finish: %s\n", sum->finish);
     if (sum->mistrusted)
         fprintf(t->errors, "qbatch: VERIFICATION FAILED for %s image%s, named above\n",
                 qb_text_count(sum->mistrusted, buf), sum->mistrusted == 1 ? "" : "s");
@@ -254,6 +272,13 @@ void qb_table_row(struct qb_table *t, const struct qb_job *job, const struct qb_
     print_steps(t, outcome->steps);
 }
 
+static void print_undo(const struct qb_table *t)
+{
+    fprintf(t->out, "to take it back: qbatch undo %s", t->batch->run_id);
+    print_state(t, t->out);
+    fputc('\n', t->out);
+}
+
 void qb_table_end(struct qb_table *t, const struct qb_summary *sum)
 {
     char buf[QB_TEXT_NUMBER];
@@ -282,5 +307,5 @@ void qb_table_end(struct qb_table *t, const struct qb_summary *sum)
         fprintf(t->out, "what changed images were is in IMAGE.%s.bak beside them\n",
                 t->batch->backup_id);
     if (sum->by_status[QB_STATUS_CHANGED] && t->batch->undo_kept)
-        fprintf(t->out, "to take it back: qbatch undo %s\n", t->batch->run_id);
+        print_undo(t);
 }

@@ -78,7 +78,7 @@ static void barrier_one_by_one(struct qb_wave_barrier *b, struct qb_io *io)
 void qb_wave_barrier(void *arg, struct qb_io *io)
 {
     struct qb_wave_barrier *b = arg;
-    size_t most = b->waves[0]->n + b->waves[1]->n, n = 0;
+    size_t most = b->waves[0]->n + b->waves[1]->n, n = 0, first = b->journal != NULL;
     QB_AUTO(qb_buf) struct qb_slot **slots = malloc((most + 1) * sizeof(struct qb_slot *));
     QB_AUTO(qb_buf) struct qb_file **files = malloc((most + 1) * sizeof(struct qb_file *));
     QB_AUTO(qb_buf) int *errors = calloc(most + 1, sizeof(int));
@@ -87,21 +87,23 @@ void qb_wave_barrier(void *arg, struct qb_io *io)
         barrier_one_by_one(b, io);
         return;
     }
+    /* First: a sync of the file system through the journal's descriptor, which was opened before
+     * all others, misses no error, and flushes the journal too. */
+    if (b->journal)
+        files[0] = b->journal;
     for (size_t i = 0; i < most; i++) {
         bool second = i >= b->waves[0]->n;
         struct qb_slot *s = &b->waves[second]->slots[second ? i - b->waves[0]->n : i];
 
         if (wants_barrier(s)) {
             slots[n] = s;
-            files[n++] = qb_amend_file(s->amend);
+            files[first + n++] = qb_amend_file(s->amend);
         }
     }
-    if (b->journal)
-        files[n] = b->journal; /* a sync of their file system covers it */
-    if (n > 0 || b->journal)
-        qb_io_barrier(io, files, n + (b->journal != NULL), how_to_sync(b->waves[0]), errors);
+    if (first + n > 0)
+        qb_io_barrier(io, files, first + n, how_to_sync(b->waves[0]), errors);
     for (size_t i = 0; i < n; i++)
-        synced(slots[i], errors[i]);
+        synced(slots[i], errors[first + i]);
     if (b->journal)
-        journal_synced(b, errors[n]);
+        journal_synced(b, errors[0]);
 }

@@ -44,6 +44,7 @@ enum qb_code {
     QB_E_EXPECTATION,     /* `expect` or `after` of a manifest does not hold */
     QB_E_BACKING_REFUSED, /* a file that an image names, and whose owner could not read it */
     QB_E_LEAKS,           /* leaked clusters, and on_leaks is fail */
+    QB_E_UNDONE,          /* the run amended it before, and an undo took that back */
     QB_E_COUNT
 };
 
@@ -114,6 +115,7 @@ struct qb_request {
     unsigned compat;          /* 2 (0.10) or 3 (1.1) */
     uint64_t size;            /* new virtual size, or what is added to it */
     bool size_is_delta;       /* `size` is added to the present virtual size */
+    bool size_at_least;       /* an image that is larger than `size` already keeps its size */
     const char *backing_file; /* NULL or "": none */
     const char *backing_fmt;  /* NULL or "": none */
     bool lazy_refcounts;

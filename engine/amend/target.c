@@ -154,7 +154,7 @@ static int resolve_size(const struct qb_image *img, const struct qb_request *rq,
         return 0;
     if (rq->size_is_delta && __builtin_add_overflow(rq->size, img->header.size, &size))
         return REFUSE("the new size is above 2^64");
-    if (size == img->header.size)
+    if (size == img->header.size || (rq->size_at_least && size < img->header.size))
         return 0;
     t->resize = true;
     t->header.size = size;

@@ -134,8 +134,14 @@ class Remembered(StateTest):
         self.assertEqual(self.run_fleet("--retry-failed").code, 2)
         self.assertEqual(len(self.journals()), 1)
 
-    def test_a_run_that_came_to_its_end_is_not_gone_on_with(self):
-        self.run_fleet()
+    def test_resuming_amends_what_failed_and_a_finished_run_is_not_resumed(self):
+        run = self.run_fleet().summary["run"]
+        self.create("missing.qcow2")
+        answer = self.run_fleet("--resume")
+        self.assertEqual((answer.code, answer.summary["run"]), (0, run), str(answer))
+        self.assertEqual([(r["status"], r["resumed"]) for r in answer.records],
+                         [("unchanged", True)] * 4 + [("changed", False)])
+        self.assertIsNone(answer.summary["finish"])
         answer = self.run_fleet("--resume")
         self.assertEqual((answer.code, answer.records), (2, []), str(answer))
 
@@ -219,16 +225,21 @@ class Resumed(StateTest):
         self.unfinish(self.images[:10])
         with open(self.journals()[0], "r+b") as f:
             f.truncate(os.path.getsize(self.journals()[0]) - 7)
-        torn = self.copy(self.journals()[0], "torn")
+        torn = self.path("torn")
         answer = self.run_fleet("--resume")
         self.assertEqual(answer.code, 0, str(answer))
         self.assertIn("the last line of the journal was torn", answer.result.err)
         self.assertEqual(sum(r["resumed"] for r in answer.records), 9)
+        with open(self.journals()[0], "rb") as f:
+            lines = f.read().split(b"\n")
+        offsets = [json.loads(line[9:])["length"] for line in lines if b'"is":"synced"' in line]
+        self.assertGreater(max(offsets), 400)  # those of the resumed run: the others were dropped
+        shutil.copyfile(self.journals()[0], torn)
         with open(torn, "r+b") as f:
             f.seek(400)
             f.write(b"?")
         shutil.copyfile(torn, self.journals()[0])
-        answer = self.run_fleet("--resume")
+        answer = self.run_fleet("--resume=last")
         self.assertEqual((answer.code, answer.records), (2, []), str(answer))
         self.assertRegex(answer.result.err, "line [0-9]+ is damaged")
 
