@@ -23,7 +23,7 @@ static bool is_known(const devices *seen, dev_t dev)
 }
 
 /* One try for each file system.  An image that is not there is the run's to tell of. */
-static int probe(const char *path, devices *seen, struct qb_err *err)
+static int probe(const char *path, bool dry_run, devices *seen, struct qb_err *err)
 {
     QB_AUTO(qb_buf) char *folder = realpath(path, NULL);
     struct stat st;
@@ -38,10 +38,10 @@ static int probe(const char *path, devices *seen, struct qb_err *err)
     if (!qb_vec_push(seen, st.st_dev))
         return qb_fail_memory(err);
     strrchr(folder, '/')[1] = '\0';
-    return qb_clone_probe(folder, err);
+    return dry_run ? qb_clone_look(folder, err) : qb_clone_probe(folder, err);
 }
 
-int qb_backup_prepare(struct qb_batch *batch, struct qb_err *err)
+int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err)
 {
     devices seen = {0};
     int r = 0;
@@ -52,7 +52,7 @@ int qb_backup_prepare(struct qb_batch *batch, struct qb_err *err)
              batch->run_id[0] ? batch->run_id : qb_state_dir_new_id().text);
     for (size_t i = 0; r == 0 && i < batch->n_jobs; i++)
         if (!batch->jobs[i].already)
-            r = probe(batch->jobs[i].path, &seen, err);
+            r = probe(batch->jobs[i].path, dry_run, &seen, err);
     qb_vec_free(&seen);
     return r;
 }

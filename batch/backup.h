@@ -8,9 +8,9 @@
 #include "io/io.h"
 
 /* Before anything is touched: whether every file system that the batch's images are on can clone.
- * Gives the batch the name that the clones will have.  -1 with *err, which names one that cannot.
- */
-int qb_backup_prepare(struct qb_batch *batch, struct qb_err *err);
+ * A dry run writes nothing, and so only looks at what kind of file system it is.  Gives the batch
+ * the name that the clones will have.  -1 with *err, which names one that cannot. */
+int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err);
 
 /* The clone's path, malloc'ed; NULL when memory is short. */
 char *qb_backup_path(const struct qb_batch *batch, const struct qb_job *job);

@@ -84,7 +84,8 @@ static int run(const struct qb_cli *cli, struct qb_batch *batch)
     qb_override(cli, batch);
     if (batch->limits.deadline_seconds > 0)
         qb_signal_deadline(batch->limits.deadline_seconds);
-    if (qb_keep_open(cli, batch, &keep, &err) < 0 || qb_backup_prepare(batch, &err) < 0 ||
+    if (qb_keep_open(cli, batch, &keep, &err) < 0 ||
+        qb_backup_prepare(batch, qb_cli_has(cli, QB_OPTION_DRY_RUN), &err) < 0 ||
         qb_neighbour_begin(&batch->limits, &err) < 0) {
         code = refuse_run(cli, err.text, keep.finish);
         qb_keep_drop(&keep);

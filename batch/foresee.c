@@ -1,20 +1,12 @@
 #include "batch/foresee.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "base/num.h"
+#include "batch/space.h"
 #include "batch/text.h"
-
-uint64_t qb_min_free(const struct qb_policy *policy, uint64_t total)
-{
-    return policy->min_free_percent ? total / 100 * policy->min_free : policy->min_free;
-}
 
 static char *folder_of(const char *path)
 {
@@ -31,7 +23,7 @@ static struct qb_outlook *new_system(struct qb_foresight *f, const struct qb_bat
 
     if (o.folder && statvfs(path, &fs) == 0) {
         o.free = (uint64_t)fs.f_bavail * fs.f_frsize;
-        o.keep = qb_min_free(&batch->policy, (uint64_t)fs.f_blocks * fs.f_frsize);
+        o.keep = qb_space_kept(&batch->policy, (uint64_t)fs.f_blocks * fs.f_frsize);
     }
     if (o.folder && qb_vec_push(&f->systems, o))
         return &f->systems.items[f->systems.n - 1];
@@ -75,66 +67,14 @@ void qb_foresight_free(struct qb_foresight *f)
     qb_vec_free(&f->systems);
 }
 
-/* ---- how long -------------------------------------------------------------------------------- */
-
-enum { SAMPLE_BYTES = 8 << 20, PAGE_BYTES = 4096, WAVE_IMAGES = 512 };
-
-static double now(void)
+/* Writing to a file system, to see how fast it is, is not what a dry run may do. */
+double qb_foresight_rate_seconds(const struct qb_foresight *f, const struct qb_batch *batch)
 {
-    struct timespec t;
+    uint64_t needed = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-/* Seconds that this write and its sync take; negative when they fail. */
-static double time_write(int fd, const void *bytes, size_t n)
-{
-    double from = now();
-
-    if (pwrite(fd, bytes, n, 0) != (ssize_t)n || fdatasync(fd) < 0)
-        return -1;
-    return now() - from;
-}
-
-/* Tries the file system; false when it cannot be tried. */
-static bool try_disk(struct qb_outlook *o)
-{
-    int fd = open(o->folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    size_t n = (size_t)QB_MIN(o->needed, (uint64_t)SAMPLE_BYTES);
-    char *bytes = fd < 0 ? NULL : malloc(SAMPLE_BYTES);
-    double longer = -1;
-
-    if (bytes) {
-        memset(bytes, 'x', SAMPLE_BYTES);
-        o->sync_seconds = time_write(fd, bytes, PAGE_BYTES);
-        longer = time_write(fd, bytes, QB_MAX(n, (size_t)PAGE_BYTES));
-    }
-    if (longer > 0)
-        o->bytes_per_second = (double)QB_MAX(n, (size_t)PAGE_BYTES) / longer;
-    if (fd >= 0)
-        close(fd);
-    free(bytes);
-    return o->sync_seconds > 0 && longer > 0;
-}
-
-double qb_foresight_seconds(struct qb_foresight *f, const struct qb_batch *batch,
-                            double dry_run_seconds)
-{
-    double seconds = dry_run_seconds, needed = 0;
-
-    if (f->systems.n == 0)
-        return -1;
-    qb_vec_each (o, &f->systems) {
-        if (!try_disk(o))
-            return -1;
-        needed += (double)o->needed;
-        seconds += (double)o->needed / o->bytes_per_second +
-                   2 * o->sync_seconds * (double)qb_div_up(o->images, WAVE_IMAGES);
-    }
-    if (batch->limits.rate)
-        seconds = QB_MAX(seconds, needed / (double)batch->limits.rate);
-    return seconds;
+    for (size_t i = 0; i < f->systems.n; i++)
+        needed += f->systems.items[i].needed;
+    return batch->limits.rate ? (double)needed / (double)batch->limits.rate : 0;
 }
 
 /* All at once: an amend gives back what it replaces only when it is done. */
@@ -143,7 +83,7 @@ static bool is_short(const struct qb_outlook *o)
     return o->needed > o->free || o->free - o->needed < o->keep;
 }
 
-void qb_foresight_print(const struct qb_foresight *f, double expected_seconds, FILE *out)
+void qb_foresight_print(const struct qb_foresight *f, double rate_seconds, FILE *out)
 {
     char took[QB_TEXT_NUMBER];
 
@@ -162,8 +102,9 @@ void qb_foresight_print(const struct qb_foresight *f, double expected_seconds, F
                 : o->keep    ? ": TOO LITTLE, with policy.min_free"
                              : ": TOO LITTLE");
     }
-    if (expected_seconds > 0)
-        fprintf(out, "the run would take about %s\n", qb_text_seconds(expected_seconds, took));
+    if (rate_seconds > 0)
+        fprintf(out, "with limits.rate, writing all of it takes %s\n",
+                qb_text_seconds(rate_seconds, took));
 }
 
 void qb_foresight_json(const struct qb_foresight *f, struct qb_json *o)

@@ -311,8 +311,8 @@ int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summa
     put_io(&o, &sum->io);
     if (foresight && sum->dry_run)
         qb_foresight_json(foresight, &o);
-    if (sum->expected_seconds > 0)
-        qb_json_real(&o, "expected_seconds", sum->expected_seconds);
+    if (sum->rate_seconds > 0)
+        qb_json_real(&o, "rate_seconds", sum->rate_seconds);
     qb_json_text(&o, "journal_error", sum->journal_lost);
     qb_json_text(&o, "finish", sum->finish);
     qb_json_number(&o, "exit_code", (uint64_t)exit_code);

@@ -161,15 +161,14 @@ int qb_output_close(struct qb_output *out, bool detailed)
     find_finish(out);
     out->sum.seconds = now() - out->started;
     if (out->sum.dry_run)
-        out->sum.expected_seconds =
-            qb_foresight_seconds(&out->foresight, out->batch, out->sum.seconds);
+        out->sum.rate_seconds = qb_foresight_rate_seconds(&out->foresight, out->batch);
     if (out->json)
         note_failure(&out->stdout_errno,
                      qb_line_summary(stdout, out->batch, &out->sum, &out->foresight, code));
     else
         qb_table_end(&out->table, &out->sum);
     if (!out->json && !out->table.quiet)
-        qb_foresight_print(&out->foresight, out->sum.expected_seconds, stdout);
+        qb_foresight_print(&out->foresight, out->sum.rate_seconds, stdout);
     qb_table_alarm_end(&out->table, &out->sum);
     if (qb_sinks_end(&out->sinks, &t) < 0 && code == 0)
         code = 1;

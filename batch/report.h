@@ -27,7 +27,7 @@ struct qb_summary {
     double seconds;               /* wall clock of the whole run */
     struct qb_io_stats io;
     bool dry_run;
-    double expected_seconds; /* of the run that a dry run foresees; negative or 0: not told */
+    double rate_seconds; /* of a dry run: what its writes take at limits.rate; 0: not told */
 };
 
 void qb_summary_add(struct qb_summary *sum, const struct qb_result *result);

@@ -64,12 +64,6 @@ static bool take_next(struct qb_running *r)
     return n > 0;
 }
 
-/* With on_error: stop, a failure to open or plan is seen before the next wave is taken. */
-static void look_for_failures(struct qb_running *r, const struct qb_wave *w)
-{
-    r->failed |= qb_run_failures_in(w) > 0;
-}
-
 /* Said once. */
 static void tell_of_journal(struct qb_running *r, int errnum)
 {
@@ -121,7 +115,6 @@ static bool advance(struct qb_running *r)
     end_wave(r, r->ending);
     busy |= take_next(r);
     qb_wave_prepare(r->fresh);
-    look_for_failures(r, r->fresh);
     note_plans(r, r->fresh);
     qb_wave_append(r->fresh);
     qb_run_tell(r);
@@ -163,10 +156,8 @@ static void wait_or_untangle(struct qb_running *r)
 static void give_up(struct qb_running *r)
 {
     bool by_signal = qb_run_stopped(r);
-    const char *why = by_signal ? "the run was interrupted before this image"
-                      : qb_run_has_too_many_failures(r)
-                          ? "not started: more images failed than policy.max_failed allows"
-                          : "not started: another image failed and policy.on_error is stop";
+    const char *why =
+        by_signal ? "the run was interrupted before this image" : qb_wave_why_no_more(r->batch);
 
     for (size_t i = 0; i < r->batch->n_jobs && r->done < r->batch->n_jobs; i++)
         if (!qb_queue_is_done(r->queue, i))

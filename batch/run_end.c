@@ -25,8 +25,6 @@ void qb_run_finish(struct qb_running *r, size_t job, struct qb_outcome *outcome)
 
     qb_queue_done(r->queue, job);
     r->done++;
-    r->failed |= failed;
-    r->n_failed += failed;
     if (meter) {
         const struct qb_result *result = &outcome->result;
 
@@ -47,6 +45,8 @@ void qb_run_finish_untouched(struct qb_running *r, size_t job, enum qb_status st
     struct qb_outcome outcome = {.result.status = status};
 
     qb_fail(&outcome.result.err, code, QB_NOWHERE, "%s", text);
+    if (status == QB_STATUS_FAILED)
+        atomic_fetch_add(&r->failures.n, 1);
     if (code != QB_E_CANCELLED)
         remember(r, job, &outcome, &(struct qb_seen){0});
     if (r->listener->meter)
@@ -98,6 +98,8 @@ void qb_run_finish_slot(struct qb_running *r, struct qb_slot *s, struct qb_timin
     else
         qb_fail_memory(&outcome.result.err);
     if (!wait_for_lock(r, s->job, &outcome.result, &not_before)) {
+        if (outcome.result.status == QB_STATUS_FAILED && !s->failed)
+            atomic_fetch_add(&r->failures.n, 1);
         remember(r, s->job, &outcome, &s->seen);
         qb_run_finish(r, s->job, &outcome);
         return;

@@ -8,6 +8,7 @@
 
 #include "base/num.h"
 #include "batch/running.h"
+#include "batch/space.h"
 #include "batch/topo.h"
 #include "io/named.h"
 
@@ -25,6 +26,7 @@ void qb_run_release(struct qb_running *r)
     qb_graph_free(r->graph);
     qb_overlays_free(r->overlays);
     qb_lender_free(r->lender);
+    qb_space_free(r->space);
     qb_queue_free(r->queue);
     qb_sched_close(r->sched);
     qb_owners_free(r->owners);
@@ -121,7 +123,8 @@ static int make_wave(struct qb_running *r, struct qb_wave *wave, struct qb_err *
                              .queue = r->queue,
                              .memory_limit = memory ? memory : MEMORY_DEFAULT,
                              .memory = &r->memory,
-                             .booked = &r->booked,
+                             .space = r->space,
+                             .failures = &r->failures,
                              .slots = calloc(r->wave_max, sizeof(struct qb_slot))};
     return wave->slots ? 0 : qb_fail_memory(err);
 }
@@ -137,8 +140,10 @@ int qb_run_prepare(struct qb_running *r, struct qb_err *err)
     r->graph = qb_graph_new(r->batch, r->queue, r->sched);
     r->lender = qb_lender_new();
     r->owners = qb_owners_new(r->batch->policy.owner_need_not_read);
+    r->space = qb_space_new();
+    r->failures.most = qb_run_most_failures(r->batch);
     r->taken = malloc(r->wave_max * sizeof(r->taken[0]));
-    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->owners || !r->taken)
+    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->owners || !r->space || !r->taken)
         return qb_fail_memory(err);
     qb_sched_set_owners(r->sched, r->owners);
     for (size_t i = 0; i < QB_WAVES; i++)

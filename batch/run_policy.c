@@ -4,39 +4,21 @@
 #include "batch/neighbour.h"
 #include "batch/running.h"
 
-size_t qb_run_failures_in(const struct qb_wave *w)
+size_t qb_run_most_failures(const struct qb_batch *batch)
 {
-    size_t n = 0;
+    const struct qb_policy *p = &batch->policy;
 
-    for (size_t i = 0; i < w->n; i++) {
-        const struct qb_slot *s = &w->slots[i];
-        const struct qb_result *result = s->amend ? qb_amend_result(s->amend) : NULL;
-
-        n += s->step == QB_STEP_OVER && result && result->status == QB_STATUS_FAILED &&
-             result->err.code != QB_E_LOCKED;
-    }
-    return n;
-}
-
-bool qb_run_has_too_many_failures(const struct qb_running *r)
-{
-    const struct qb_policy *p = &r->batch->policy;
-    uint64_t most = p->max_failed;
-    size_t n = r->n_failed;
-
+    if (p->on_error == QB_ON_ERROR_STOP)
+        return 0;
     if (!p->has_max_failed)
-        return false;
-    if (p->max_failed_percent)
-        most = r->batch->n_jobs * p->max_failed / 100;
-    for (size_t i = 0; i < QB_WAVES; i++)
-        n += qb_run_failures_in(&r->waves[i]);
-    return n > most;
+        return SIZE_MAX;
+    /* k images are more than P percent of n exactly when they are more than floor(n * P / 100). */
+    return p->max_failed_percent ? batch->n_jobs * p->max_failed / 100 : p->max_failed;
 }
 
-bool qb_run_goes_on(const struct qb_running *r)
+bool qb_run_goes_on(struct qb_running *r)
 {
-    return !qb_run_stopped(r) && !(r->failed && r->batch->policy.on_error == QB_ON_ERROR_STOP) &&
-           !qb_run_has_too_many_failures(r);
+    return !qb_run_stopped(r) && !qb_failures_are_too_many(&r->failures);
 }
 
 bool qb_run_is_held_back(struct qb_running *r)

@@ -26,12 +26,12 @@ struct qb_running {
     struct qb_wave waves[QB_WAVES];
     struct qb_wave *fresh, *appended, *flipped, *ending; /* each of them */
     atomic_uint_fast64_t memory; /* bytes that the plans of all of them hold */
-    atomic_uint_fast64_t booked; /* bytes of disk that appends under way may take */
+    struct qb_space *space;      /* what appends under way may take of the disk */
+    struct qb_failures failures;
     size_t wave_max, wave_size;  /* the most there can be, and what fits the memory */
-    size_t done, n_failed;
+    size_t done;
     double begun;
     unsigned n_waves; /* so far */
-    bool failed;      /* some image did */
     bool paced;       /* by limits.rate or limits.iops */
     bool waits;       /* for the host to be less busy; that was said */
     struct qb_pace pace;
@@ -67,11 +67,11 @@ void qb_run_tell(struct qb_running *r);
 /* ---- run_policy.c: whether to go on -----------------------------------------------------------
  */
 
-/* Failures that are not told of yet, in a wave under way. */
-size_t qb_run_failures_in(const struct qb_wave *w);
+/* How many images of the batch may fail before no more are started: SIZE_MAX without a limit. */
+size_t qb_run_most_failures(const struct qb_batch *batch);
 
-bool qb_run_has_too_many_failures(const struct qb_running *r); /* policy.max_failed */
-bool qb_run_goes_on(const struct qb_running *r);
+/* Whether images may be started. */
+bool qb_run_goes_on(struct qb_running *r);
 
 /* Whether the host is too busy for a new wave, as limits.load has it. */
 bool qb_run_is_held_back(struct qb_running *r);

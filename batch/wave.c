@@ -1,13 +1,11 @@
 #include "batch/wave.h"
 
 #include <stdlib.h>
-#include <sys/statvfs.h>
 
 #include "base/own.h"
 #include "batch/backup.h"
-#include "batch/foresee.h"
 #include "batch/meant.h"
-#include "batch/text.h"
+#include "batch/space.h"
 #include "batch/wave_slot.h"
 
 /* ---- writes below; a barrier ends each phase ----------------------------------------------------
@@ -51,39 +49,26 @@ static void drop_backup(struct qb_wave *w, struct qb_slot *s)
     r->backed_up = false;
 }
 
-/* Whether there will be as much space left as policy.min_free wants, and then books what the append
- * may take, which other workers must not count on. */
-static bool book_space(struct qb_wave *w, struct qb_slot *s, uint64_t need)
+/* Whether there will be as much space left as policy.min_free wants. */
+static int book_space(struct qb_wave *w, struct qb_slot *s)
 {
     struct qb_result *r = qb_amend_result(s->amend);
-    uint64_t booked = atomic_fetch_add(w->booked, need) + need, keep;
-    char wanted[QB_TEXT_NUMBER], left[QB_TEXT_NUMBER], kept[QB_TEXT_NUMBER];
-    struct statvfs fs;
 
-    if (!w->batch->policy.min_free || need == 0 || fstatvfs(qb_amend_file(s->amend)->fd, &fs) < 0)
-        return true;
-    keep = qb_min_free(&w->batch->policy, (uint64_t)fs.f_blocks * fs.f_frsize);
-    if ((uint64_t)fs.f_bavail * fs.f_frsize >= booked + keep)
-        return true;
+    if (qb_space_begin(w->space, &w->batch->policy, qb_amend_file(s->amend),
+                       qb_amend_space(s->amend), &r->err) == 0)
+        return 0;
     r->status = QB_STATUS_FAILED;
-    qb_fail(&r->err, QB_E_NO_SPACE, QB_NOWHERE,
-            "nothing was changed: the amend may take %s, %s are free, and policy.min_free keeps %s",
-            qb_text_size(need, wanted), qb_text_size((uint64_t)fs.f_bavail * fs.f_frsize, left),
-            qb_text_size(keep, kept));
-    return false;
+    return -1;
 }
 
 static void append_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
-    uint64_t need = qb_amend_space(s->amend);
-
-    if (!book_space(w, s, need) || qb_amend_remember(s->amend, io) < 0 || back_up(w, s) < 0)
+    if (qb_amend_remember(s->amend, io) < 0 || back_up(w, s) < 0)
         qb_slot_step(w, s, QB_STEP_OVER);
     else if (waits_for_barrier(w, s))
         qb_slot_step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
     else
         flip_slot(w, s, io);
-    atomic_fetch_sub(w->booked, need); /* it is taken, and the file system says so itself */
 }
 
 static void append_one(void *arg, struct qb_io *io, size_t i)
@@ -92,11 +77,18 @@ static void append_one(void *arg, struct qb_io *io, size_t i)
     struct qb_slot *s = &w->slots[i];
     struct qb_long_phase phase;
 
-    if (s->step != QB_STEP_PLANNED || qb_slot_leave(w, s, io))
+    if (s->step != QB_STEP_PLANNED || qb_slot_leave_untouched(w, s, io))
         return;
-    qb_slot_begin_long(w, s, io, "writing", true, &phase);
-    append_slot(w, s, io);
-    qb_slot_end_long(w, s, io, &phase);
+    if (book_space(w, s) < 0) {
+        qb_slot_step(w, s, QB_STEP_OVER);
+        return;
+    }
+    if (!qb_slot_leave_untouched(w, s, io)) { /* the booking may have waited for others */
+        qb_slot_begin_long(w, s, io, "writing", true, &phase);
+        append_slot(w, s, io);
+        qb_slot_end_long(w, s, io, &phase);
+    }
+    qb_space_end(w->space, qb_amend_file(s->amend)); /* it is taken: the file system counts it */
 }
 
 static void flip_one(void *arg, struct qb_io *io, size_t i)

@@ -49,7 +49,20 @@ struct qb_slot {
     int sync_errno;
     int record_errno;    /* the plan, which must be in the journal before the flip, is not */
     struct qb_seen seen; /* the file as it was left; only with a journal */
+    bool failed;         /* counted as such */
 };
+
+/* Images that failed, those of all waves and of none, and how many may: with more of them, no image
+ * that is untouched is touched any more (policy.max_failed, policy.on_error). */
+struct qb_failures {
+    atomic_size_t n;
+    size_t most; /* SIZE_MAX: any number */
+};
+
+static inline bool qb_failures_are_too_many(struct qb_failures *failures)
+{
+    return atomic_load(&failures->n) > failures->most;
+}
 
 struct qb_wave {
     const struct qb_batch *batch;
@@ -62,7 +75,8 @@ struct qb_wave {
     const struct qb_queue *queue;
     uint64_t memory_limit;
     atomic_uint_fast64_t *memory; /* bytes that all plans hold, those of other waves included */
-    atomic_uint_fast64_t *booked; /* bytes of disk that appends under way may take, likewise */
+    struct qb_space *space;       /* likewise: what appends under way may take of the disk */
+    struct qb_failures *failures; /* likewise */
     struct qb_slot *slots;
     size_t n;        /* 0: an empty wave, which has nothing to do in any phase */
     unsigned number; /* from 1, in the order in which waves are prepared */
@@ -91,6 +105,9 @@ bool qb_wave_barrier_is_due(const struct qb_wave_barrier *barrier);
 /* What the journal should hold of these images by now, it does not (errnum, if any): those that may
  * not be changed without are given up before their flip. */
 void qb_wave_unrecorded(struct qb_wave *wave, int errnum);
+
+/* Why images are not started after others failed: a sentence for them. */
+const char *qb_wave_why_no_more(const struct qb_batch *batch);
 
 /* Closes what is left open in a slot and frees what it holds. */
 void qb_wave_drop(struct qb_wave *wave, struct qb_slot *slot);

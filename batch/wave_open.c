@@ -39,7 +39,7 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
     struct qb_slot *s = &w->slots[i];
     double from = qb_wave_now();
 
-    if (qb_wave_stopped(w))
+    if (qb_wave_starts_no_more(w))
         return;
     s->started = from;
     s->worker = qb_sched_number(w->sched, io);
@@ -176,7 +176,7 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
     struct qb_slot *s = &w->slots[i];
     struct qb_long_phase phase;
 
-    if (s->step != QB_STEP_OPENED || qb_slot_leave(w, s, io))
+    if (s->step != QB_STEP_OPENED || qb_slot_leave_untouched(w, s, io))
         return;
     if (!has_room(w)) {
         put_off(w, s, QB_STEP_NO_ROOM);

@@ -18,12 +18,36 @@ bool qb_wave_stopped(const struct qb_wave *w)
     return w->options->stopped && w->options->stopped();
 }
 
+bool qb_wave_starts_no_more(const struct qb_wave *w)
+{
+    return qb_wave_stopped(w) || qb_failures_are_too_many(w->failures);
+}
+
+const char *qb_wave_why_no_more(const struct qb_batch *batch)
+{
+    return batch->policy.on_error == QB_ON_ERROR_STOP
+               ? "not started: another image failed and policy.on_error is stop"
+               : "not started: more images failed than policy.max_failed allows";
+}
+
 /* The meter: an image that ends early has all its units at once, one put off gives them back. */
 static void count(struct qb_wave *w, struct qb_slot *s, unsigned units)
 {
     if (w->meter && units != s->units)
         atomic_fetch_add(&w->meter->units, (size_t)units - s->units);
     s->units = units;
+}
+
+/* A locked image may be tried again, and one that is left in its middle is looked at once more. */
+static void count_failure(struct qb_wave *w, struct qb_slot *s)
+{
+    const struct qb_result *r = s->amend ? qb_amend_result(s->amend) : NULL;
+
+    if (!r || s->failed || r->status != QB_STATUS_FAILED || r->err.code == QB_E_LOCKED ||
+        r->err.code == QB_E_CANCELLED)
+        return;
+    s->failed = true;
+    atomic_fetch_add(&w->failures->n, 1);
 }
 
 void qb_slot_step(struct qb_wave *w, struct qb_slot *s, enum qb_step to)
@@ -36,6 +60,8 @@ void qb_slot_step(struct qb_wave *w, struct qb_slot *s, enum qb_step to)
 
     s->step = to;
     count(w, s, units[to]);
+    if (to == QB_STEP_OVER)
+        count_failure(w, s);
 }
 
 /* Gives an image up before its flip. */
@@ -81,6 +107,21 @@ bool qb_slot_leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     else if (is_overdue(w, s->busy_seconds))
         cancel(w, s, io, QB_E_TIMEOUT);
     return s->step == QB_STEP_OVER;
+}
+
+bool qb_slot_leave_untouched(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (qb_slot_leave(w, s, io))
+        return true;
+    if (!qb_failures_are_too_many(w->failures))
+        return false;
+    qb_amend_cancel(s->amend, io, QB_E_CANCELLED);
+    r->status = QB_STATUS_SKIPPED;
+    qb_fail(&r->err, QB_E_CANCELLED, QB_NOWHERE, "%s", qb_wave_why_no_more(w->batch));
+    qb_slot_step(w, s, QB_STEP_OVER);
+    return true;
 }
 
 static bool is_to_stop(void *arg)

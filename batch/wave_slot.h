@@ -13,9 +13,16 @@ void qb_wave_each(struct qb_wave *wave, qb_sched_fn *fn);
 /* Takes the slot to a step, and counts that into the meter. */
 void qb_slot_step(struct qb_wave *wave, struct qb_slot *slot, enum qb_step to);
 
-/* Whether this image is to be left as it is now, in which case it is given up and over: the run was
- * told to stop, the image has had its time, or what the journal must say of it, it does not. */
+/* Whether no more images are to be started: the run was told to stop, or too many failed. */
+bool qb_wave_starts_no_more(const struct qb_wave *wave);
+
+/* Whether this image, which may have been written, is to be left as it is now, in which case it is
+ * given up and over: the run was told to stop, the image has had its time, or what the journal must
+ * say of it, it does not. */
 bool qb_slot_leave(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
+
+/* The same for one that is untouched: also where too many others failed. */
+bool qb_slot_leave_untouched(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
 
 /* A phase of one image that may take long: shown by the meter meanwhile, and, where it may be left
  * in its middle, asked whether to go on before each batch of requests.  The slot is over where it

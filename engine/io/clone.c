@@ -4,10 +4,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/own.h"
@@ -51,6 +53,23 @@ static int fail_to_clone(int errnum, const char *where, struct qb_err *err)
                        "the file system of %.250s cannot clone files (reflinks)", where);
     default:
         return qb_fail_sys(err, errnum, QB_NOWHERE, "cannot clone to %.250s", where);
+    }
+}
+
+int qb_clone_look(const char *folder, struct qb_err *err)
+{
+    struct statfs fs;
+
+    if (statfs(folder, &fs) < 0)
+        return fail_to_clone(errno, folder, err);
+    switch ((unsigned long)fs.f_type) {
+    case EXT4_SUPER_MAGIC: /* that of ext2 and ext3, too */
+    case TMPFS_MAGIC:
+    case RAMFS_MAGIC:
+    case MSDOS_SUPER_MAGIC:
+        return fail_to_clone(EOPNOTSUPP, folder, err);
+    default:
+        return 0;
     }
 }
 

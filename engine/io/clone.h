@@ -9,6 +9,10 @@
  * -1 with *err otherwise. */
 int qb_clone_probe(const char *folder, struct qb_err *err);
 
+/* The same without a write: -1 where the kind of file system is known to have no clones; 0 does not
+ * promise that it has. */
+int qb_clone_look(const char *folder, struct qb_err *err);
+
 /* Clones the open file to `to`, whose folder must be on the same file system, with the file's mode
  * and, as far as this process may, its owner.  The name appears when the clone is whole; a file
  * that has it is replaced.  Durable behind the next barrier over `file` with QB_SYNC_FS. */

@@ -1,6 +1,8 @@
 """Limits and foresight: max_failed, min_free, priorities, rates, what a dry run tells of space."""
 import os
+import re
 import shutil
+import subprocess
 import unittest
 
 import context  # noqa: F401
@@ -32,16 +34,52 @@ class Limits(ImageTest):
         self.assertEqual(answer.code, code, str(answer))
         return answer
 
-    def test_with_too_many_failures_no_more_is_started(self):
-        self.fleet(40, broken=range(0, 12))
-        head = "limits: {memory: 1M, jobs: 1}\n            policy: {max_failed: %s}"
-        answer = self.run_with(head % "3", code=1)
-        skipped = [r for r in answer.records if r["status"] == "skipped"]
-        self.assertEqual(len(answer.records), 40)
-        for record in skipped:
-            self.assertIn("max_failed", record["error"]["message"])
-        answer = self.run_with(head % "50%", code=1)
-        self.assertEqual({r["status"] for r in answer.records} - {"changed", "unchanged"}, {"failed"})
+    def outcome(self, answer):
+        return {status: sum(r["status"] == status for r in answer.records)
+                for status in ("failed", "changed", "skipped")}
+
+    def test_with_one_failure_too_many_no_more_is_started(self):
+        """With one worker the order is the manifest's: exactly that many fail."""
+        head = "limits: {jobs: 1}\n            policy: {max_failed: %s}"
+        for most, failed in (("0", 1), ("3", 4), ("11", 12), ("10%", 5), ("9%", 4), ("29%", 12)):
+            with self.subTest(most):
+                self.fleet(40, broken=range(0, 12))
+                sha = proc.sha256(self.path("039.qcow2"))
+                answer = self.run_with(head % most, "--no-state", code=1)
+                self.assertEqual(self.outcome(answer),
+                                 {"failed": failed, "changed": 0, "skipped": 40 - failed})
+                for record in answer.records[failed:]:
+                    self.assertEqual(record["error"]["code"], "cancelled")
+                    self.assertIn("max_failed", record["error"]["message"])
+                self.assertEqual(proc.sha256(self.path("039.qcow2")), sha)
+
+    def test_as_many_failures_as_allowed_stop_nothing(self):
+        head = "limits: {jobs: 1}\n            policy: {max_failed: %s}"
+        for most in ("12", "30%", "100%", "40"):
+            with self.subTest(most):
+                self.fleet(40, broken=range(0, 12))
+                answer = self.run_with(head % most, "--no-state", code=1)
+                self.assertEqual(self.outcome(answer), {"failed": 12, "changed": 28, "skipped": 0})
+
+    def test_failures_stop_what_is_untouched_wherever_they_come(self):
+        """In the same wave, after images that were opened, and while others are written."""
+        for policy in ("max_failed: 0", "on_error: stop"):
+            for jobs in (1, 2):
+                with self.subTest((policy, jobs)):
+                    self.fleet(20, broken=[19])
+                    answer = self.run_with(f"limits: {{jobs: {jobs}}}\n            policy: {{{policy}}}",
+                                           "--no-state", code=1)
+                    self.assertEqual(self.outcome(answer), {"failed": 1, "changed": 0, "skipped": 19})
+                    self.assertIn(policy.split(":")[0], answer.records[0]["error"]["message"])
+
+    def test_what_was_not_started_is_done_by_the_next_run(self):
+        self.fleet(6, broken=[0])
+        head = "limits: {jobs: 1}\n            policy: {max_failed: 0}"
+        state = ("--state", self.path("state"))
+        self.run_with(head, *state, code=1, keys="size: +1M")
+        self.fleet(1)  # the broken one is put right
+        answer = self.run_with(head, "--resume", *state, keys="size: +1M")
+        self.assertEqual([r["after"]["virtual_size_bytes"] for r in answer.records], [65 * MIB] * 6)
 
     def test_min_free_leaves_images_untouched(self):
         self.fleet(3)
@@ -52,14 +90,78 @@ class Limits(ImageTest):
         self.assertEqual(proc.sha256(self.path("000.qcow2")), sha)
         self.run_with("policy: {min_free: 1M}")
 
+    @unittest.skipUnless(os.geteuid() == 0, "only root may mount file systems")
+    def test_min_free_counts_each_file_system_for_itself(self):
+        """Both are written at the same time, slowly; each fits its own file system, and no two of
+        one do."""
+        for name in ("one", "two"):
+            os.mkdir(self.path(name))
+            proc.must(["mount", "-t", "tmpfs", "-o", "size=32m", "qbatch-test", self.path(name)])
+            self.addCleanup(proc.run, ["umount", self.path(name)])
+            self.raw(f"{name}/base.raw", "16M")
+            image = self.create(f"{name}/a.qcow2", size="16M", backing="base.raw", backing_fmt="raw")
+            self.io(image, "write -q -z 0 8M")
+        text = self.manifest("""
+            version: 1
+            limits: {jobs: 2, rate: 16M}
+            policy: {min_free: 18M}
+            images: [{path: "*/a*.qcow2", compat: "0.10", zero_method: write}]
+            """)
+        pristine = [self.copy(self.path(f"{n}/a.qcow2"), f"{n}.qcow2") for n in ("one", "two")]
+        answer = qbatch.qbatch("--json", text)
+        self.assertEqual((answer.code, answer.summary["changed"]), (0, 2), str(answer))
+        self.copy(pristine[0], "one/a.qcow2")
+        self.copy(pristine[0], "one/a2.qcow2")
+        answer = qbatch.qbatch("--json", text)
+        self.assertEqual((answer.code, answer.summary["changed"], answer.summary["unchanged"]),
+                         (1, 1, 1), str(answer))
+        self.assertEqual(answer.summary["errors"], {"no_space": 1})
+        fs = os.statvfs(self.path("one"))
+        self.assertGreaterEqual(fs.f_bavail * fs.f_frsize, 18 * MIB)
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_a_dry_run_writes_nothing(self):
+        """Not to an image, and not to a file of its own either; no file is opened for it."""
+        self.fleet(3)
+        self.io(self.path("001.qcow2"), "write -q -P 1 0 1M")
+        text = self.manifest("""
+            version: 1
+            policy: {min_free: 1M, verify: content}
+            limits: {rate: 1M}
+            graph: {scan: .}
+            images:
+            - path: "*.qcow2"
+              compat: "0.10"
+              keep_undo: on
+            """)
+        log = self.path("log")
+        calls = ("write,pwrite64,writev,pwritev,pwritev2,ftruncate,truncate,fallocate,open,openat,openat2,"
+                 "creat,mkdir,mkdirat,unlink,unlinkat,rename,renameat,renameat2,link,linkat,symlink,"
+                 "fsync,fdatasync,sync_file_range,syncfs,msync,copy_file_range,sendfile,ioctl,utimensat")
+        with open(self.path("out"), "w", encoding="utf-8") as out:
+            answer = subprocess.run(
+                ["strace", "-f", "-qq", "-o", log, "-e", f"trace={calls}",
+                 qbatch.absolute(qbatch.TOOL), "--dry-run", "--json", "--io", "posix", text],
+                cwd=self.folder, env=strace.environment(), stdout=out, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(answer.returncode, 0, answer.stderr)
+        with open(log, encoding="utf-8") as f:
+            lines = [line.split(None, 1)[1] for line in f if "(" in line]
+        self.assertTrue(any("000.qcow2" in line for line in lines))
+        reads = re.compile(r"(open(at)?\(.*O_RDONLY|openat2\(.*O_RDONLY|open(at)?\(.*O_PATH|"
+                           r"write\([12], |ioctl\([^,]*, (TCGETS|BLKGETSIZE64|TIOCGWINSZ|BTRFS))")
+        self.assertEqual([line for line in lines if not reads.match(line) and "resumed" not in line], [])
+        self.assertFalse([line for line in lines if "O_CREAT" in line or "O_TMPFILE" in line])
+
     def test_a_dry_run_tells_what_the_file_systems_need(self):
         self.fleet(3)
         answer = self.run_with("policy: {min_free: 0}", "--dry-run")
         system, = answer.summary["filesystems"]
         self.assertEqual((system["images"], system["enough"]), (3, True))
-        self.assertGreater(answer.summary["expected_seconds"], answer.summary["seconds"])
+        self.assertNotIn("rate_seconds", answer.summary)
         self.assertEqual(sorted(os.listdir(self.folder)), ["000.qcow2", "001.qcow2", "002.qcow2", "fleet.yaml"])
         per_image = answer.first["space"]["allocated_delta_bytes"]
+        paced = self.run_with("limits: {rate: 1M}", "--dry-run")
+        self.assertAlmostEqual(paced.summary["rate_seconds"], 3 * per_image / MIB, delta=0.01)
         self.assertEqual(system["needed_bytes"], 3 * per_image)
         before = {i: os.stat(self.path(f"{i:03}.qcow2")).st_blocks for i in range(3)}
         answer = self.run_with("policy: {min_free: 0}")
