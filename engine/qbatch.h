@@ -45,6 +45,7 @@ enum qb_code {
     QB_E_BACKING_REFUSED, /* a file that an image names, and whose owner could not read it */
     QB_E_LEAKS,           /* leaked clusters, and on_leaks is fail */
     QB_E_UNDONE,          /* the run amended it before, and an undo took that back */
+    QB_E_NO_LOCKS,        /* locks do not reach everybody who can open the image */
     QB_E_COUNT
 };
 
@@ -134,6 +135,7 @@ struct qb_request {
     bool drop_bitmaps;  /* a downgrade may drop persistent bitmaps */
     bool fail_if_dirty; /* refuse a dirty image instead of repairing it */
     enum qb_on_leaks on_leaks;
+    bool without_locks; /* amend also where locks do not reach everybody who can open the image */
     bool keep_undo; /* leave replaced clusters as they are, so that the old header still works */
     /* Open backing files that the image's owner could not read (policy.owner_must_read: off).  By
      * default they are QB_E_BACKING_REFUSED: an image is the word of whoever can write it. */
@@ -216,6 +218,8 @@ struct qb_result {
     bool repaired;            /* the image was dirty: refcounts were rebuilt */
     bool backing_unchecked;   /* the backing file was changed as `rebase -u` does: metadata only */
     bool bitmaps_dropped;
+    bool without_locks;  /* its file system has no locks, or none that reach everybody */
+    bool writers_unseen; /* who has it open for writing without locks could not be asked */
     bool verified;
     bool backed_up; /* by the batch: a clone of what the image was is beside it */
     bool committed; /* the amended header is on disk, whatever is wrong with it */
@@ -231,9 +235,10 @@ struct qb_result {
 enum qb_io_kind { QB_IO_AUTO, QB_IO_URING, QB_IO_POSIX };
 
 /* Amends one image: opens, locks, plans, and unless `dry_run` writes and waits until the disk has
- * it.  Returns 0 when *result says changed, unchanged or would_change, else -1.  Either way the
- * image is its old self or fully amended; it is byte for byte its old self whenever the request was
- * refused. */
+ * it.  The caller must not have the image open for writing itself: that counts as in use.
+ * Returns 0 when *result says changed, unchanged or would_change, else -1.  Either way the image is
+ * its old self or fully amended; it is byte for byte its old self whenever the request was refused.
+ */
 QB_API int qb_amend_image(const char *path, const struct qb_request *request, enum qb_io_kind io,
                           bool dry_run, struct qb_result *result);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "io/io.h"
+#include "io/mounts.h"
 
 struct qb_io_ops {
     const char *name;
@@ -28,6 +29,7 @@ struct qb_io {
     void *stop_arg;
     struct qb_pace *pace; /* NULL: as fast as it goes */
     struct qb_owners *owners; /* NULL: the rule holds, and nothing is remembered */
+    struct qb_mounts mounts;
 };
 
 /* Both return 0 or an errno. */

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -37,25 +38,54 @@ int qb_file_check_kind(mode_t mode, struct qb_err *err)
     return qb_fail(err, QB_E_NOT_QCOW2, QB_NOWHERE, "%s", kind);
 }
 
+static int look(const struct qb_file *file, struct statx *st, struct qb_err *err)
+{
+    unsigned wanted = STATX_BASIC_STATS | STATX_MNT_ID;
+
+    if (statx(file->fd, "", AT_EMPTY_PATH | AT_STATX_SYNC_AS_STAT, wanted, st) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot stat the file");
+    return 0;
+}
+
+static int take_size(struct qb_file *file, const struct statx *st, struct qb_err *err)
+{
+    file->size = st->stx_size;
+    if (file->is_block_device && ioctl(file->fd, BLKGETSIZE64, &file->size) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot get the size of the block device");
+    file->allocated_at_open = file->is_block_device ? file->size : st->stx_blocks * 512;
+    return 0;
+}
+
 /* The open file's kind, size and identity. */
 static int describe(struct qb_file *file, struct qb_err *err)
 {
-    struct stat st;
+    struct statx st;
 
-    if (fstat(file->fd, &st) < 0)
-        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot stat the file");
-    if (qb_file_check_kind(st.st_mode, err) < 0)
+    if (look(file, &st, err) < 0 || qb_file_check_kind(st.stx_mode, err) < 0)
         return -1;
-    file->dev = st.st_dev;
-    file->ino = st.st_ino;
-    file->uid = st.st_uid;
-    file->gid = st.st_gid;
-    file->is_block_device = S_ISBLK(st.st_mode);
-    file->size = (uint64_t)st.st_size;
-    if (file->is_block_device && ioctl(file->fd, BLKGETSIZE64, &file->size) < 0)
-        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot get the size of the block device");
-    file->allocated_at_open = file->is_block_device ? file->size : (uint64_t)st.st_blocks * 512;
-    return 0;
+    file->dev = makedev(st.stx_dev_major, st.stx_dev_minor);
+    file->ino = st.stx_ino;
+    file->uid = st.stx_uid;
+    file->gid = st.stx_gid;
+    file->mount_id = st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : 0;
+    file->is_block_device = S_ISBLK(st.stx_mode);
+    return take_size(file, &st, err);
+}
+
+int qb_file_measure(struct qb_file *file, struct qb_err *err)
+{
+    struct statx st;
+
+    if (file->mem)
+        return 0;
+    if (look(file, &st, err) < 0)
+        return -1;
+    if (makedev(st.stx_dev_major, st.stx_dev_minor) != file->dev || st.stx_ino != file->ino)
+        return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "another file took the image's place");
+    file->uid = st.stx_uid;
+    file->gid = st.stx_gid;
+    qb_file_forget(file, 0, UINT64_MAX);
+    return take_size(file, &st, err);
 }
 
 /* O_NONBLOCK has done its work; left on, io_uring would report EAGAIN for bytes not yet cached.  It
@@ -67,24 +97,43 @@ static int make_blocking(int fd, struct qb_err *err)
     return 0;
 }
 
+/* Where another program holds a lease, O_NONBLOCK has the kernel tell it to let go, and fails. */
+static int open_path(const char *path, bool writable, struct qb_err *err)
+{
+    int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+    if (fd < 0 && errno == EAGAIN)
+        return qb_fail(err, QB_E_LOCKED, QB_NOWHERE,
+                       "another program holds a lease on the image (a file server?)");
+    if (fd < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file%s",
+                           writable ? " for writing" : "");
+    return fd;
+}
+
+int qb_file_reopen_writable(struct qb_file *file, struct qb_err *err)
+{
+    int fd = open_path(file->path, true, err);
+
+    if (fd < 0)
+        return -1;
+    close(file->fd);
+    file->fd = fd;
+    file->writable = true;
+    return make_blocking(fd, err);
+}
+
 /* Opens `at`, which leads to the file that is called `path`. */
 static int open_at(const char *at, const char *path, bool writable, struct qb_file *out,
                    struct qb_err *err)
 {
-    int flags = (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
     struct qb_file file = {.fd = -1, .writable = writable};
 
     file.path = strdup(path);
     if (!file.path)
         return qb_fail_memory(err);
-    file.fd = open(at, flags);
-    if (file.fd < 0) {
-        qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file%s",
-                    writable ? " for writing" : "");
-        qb_file_close(&file);
-        return -1;
-    }
-    if (describe(&file, err) < 0 || make_blocking(file.fd, err) < 0) {
+    file.fd = open_path(at, writable, err);
+    if (file.fd < 0 || describe(&file, err) < 0 || make_blocking(file.fd, err) < 0) {
         qb_file_close(&file);
         return -1;
     }

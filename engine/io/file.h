@@ -47,6 +47,9 @@ struct qb_file {
     ino_t ino;
     uid_t uid; /* its owner and group when it was opened */
     gid_t gid;
+    uint64_t mount_id;   /* of /proc/self/mountinfo; 0: the kernel does not say */
+    bool without_locks;  /* see qb_file_claim */
+    bool writers_unseen; /* likewise */
     struct qb_guard guard;
     struct qb_io_stats stats;
     struct qb_known known[QB_KNOWN]; /* the last answers about holes, see file.c */
@@ -64,6 +67,13 @@ int qb_file_reopen(int fd, const char *path, struct qb_file *out, struct qb_err 
 
 /* Whether images can be in files of this kind: 0, or -1 with QB_E_NOT_QCOW2 and "is a FIFO". */
 int qb_file_check_kind(mode_t mode, struct qb_err *err);
+/* Opens the path again, for writing, in place of the file's read-only descriptor.  Whether it led
+ * to the same file is found by qb_file_measure, which must come before anything else. */
+int qb_file_reopen_writable(struct qb_file *file, struct qb_err *err);
+
+/* Looks at the size and the allocation again: what was seen before the locks were held may be out
+ * of date.  QB_E_CHANGED when the descriptor is one of another file. */
+int qb_file_measure(struct qb_file *file, struct qb_err *err);
 
 /* Closes (and so unlocks) the file; harmless on an empty struct. */
 void qb_file_close(struct qb_file *file);
@@ -111,8 +121,14 @@ uint64_t qb_file_allocated(const struct qb_file *file);
 /* QEMU's byte-range locks (OFD, never waiting): see lock.c.  `for_amend` takes what `qemu-img
  * amend` takes on the image it changes and keeps readers out as well, otherwise what QEMU takes on
  * a backing file that it only reads.  QB_E_LOCKED names the permission in conflict, and nothing is
- * held then.  A file system without locks is no failure.  Read the header (again) after this. */
+ * held then.  Where the file system has no locks, an amend fails with QB_E_NO_LOCKS, and a reader
+ * does without.  On success the file has been measured again; read the header (again) after this.
+ * in_use.h has what an amend needs besides. */
 int qb_file_lock(struct qb_file *file, bool for_amend, struct qb_err *err);
+
+/* Whether somebody holds locks of QEMU's that an amend conflicts with: -1 with QB_E_LOCKED, else 0.
+ * Takes nothing. */
+int qb_file_look_for_locks(const struct qb_file *file, struct qb_err *err);
 
 /* Whether the guard lets this change (an enum qb_op, see io.h) happen: 0, or QB_EGUARD. */
 int qb_guard_check(const struct qb_file *file, int op, uint64_t offset, uint64_t len);

@@ -57,8 +57,10 @@ int qb_io_open(enum qb_io_kind kind, struct qb_io **out, const char **fell_back,
 
 void qb_io_close(struct qb_io *io)
 {
-    if (io)
-        io->ops->close(io);
+    if (!io)
+        return;
+    qb_mounts_free(&io->mounts);
+    io->ops->close(io);
 }
 
 const char *qb_io_name(const struct qb_io *io)

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <unistd.h>
 
 #define USES       100
@@ -115,6 +116,19 @@ static int try_lock(const struct qb_file *file, const struct lock_rule *rule, st
     return rc;
 }
 
+int qb_file_look_for_locks(const struct qb_file *file, struct qb_err *err)
+{
+    return probe(file, &amend_rule, err) < 0 ? -1 : 0;
+}
+
+static int fail_without_locks(int errnum, struct qb_err *err)
+{
+    qb_fail(err, QB_E_NO_LOCKS, QB_NOWHERE, "the file system has no locks: %s", strerror(errnum));
+    if (err)
+        err->sys_errno = errnum;
+    return -1;
+}
+
 int qb_file_lock(struct qb_file *file, bool for_amend, struct qb_err *err)
 {
     const struct lock_rule *rule = for_amend ? &amend_rule : &reader_rule;
@@ -132,5 +146,7 @@ int qb_file_lock(struct qb_file *file, bool for_amend, struct qb_err *err)
     }
     if (rc > 0 && !no_locks_here(rc))
         return qb_fail_sys(err, rc, QB_NOWHERE, "cannot lock the image");
-    return rc < 0 ? -1 : 0;
+    if (rc > 0 && for_amend)
+        return fail_without_locks(rc, err);
+    return rc < 0 ? -1 : qb_file_measure(file, err);
 }

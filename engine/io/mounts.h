@@ -1,0 +1,48 @@
+/* Which locks reach everybody who can open a file, by the file system that it is on.
+ *
+ * The answer comes from the lines of /proc/self/mountinfo (file system type, mount options) and a
+ * table; it is looked up once a mount and kept by the worker (struct qb_io) that asked. */
+#ifndef QB_IO_MOUNTS_H
+#define QB_IO_MOUNTS_H
+
+#include "base/vec.h"
+#include "io/file.h"
+
+enum qb_locking {
+    QB_LOCKING_HERE,   /* used by this host alone: locks, flock(2) and leases see every user */
+    QB_LOCKING_SERVED, /* byte-range locks reach other hosts; flock(2) and leases do not serve */
+    QB_LOCKING_NONE,   /* byte-range locks do not reach everybody who can open the file */
+};
+
+struct qb_mount {
+    uint64_t id; /* 0 where the kernel does not give it by statx */
+    dev_t dev;   /* tells mounts apart then; subvolumes of one mount have many */
+    enum qb_locking locking;
+    const char *why; /* with QB_LOCKING_NONE: a constant phrase, "locks are ..." */
+    char type[40];   /* "nfs4", "fuse.sshfs"; shortened where it is longer */
+};
+
+/* What a line of mountinfo says.  The texts point into the line. */
+struct qb_mountinfo {
+    uint64_t id;
+    dev_t dev;
+    const char *type, *source;
+    const char *options; /* of the file system, not of this mount; with the kernel's escapes */
+};
+
+/* Takes a line apart, which is changed by it; false when it is not a line of mountinfo. */
+bool qb_mountinfo_parse(char *line, struct qb_mountinfo *out);
+
+/* By type and options alone. *why is set with QB_LOCKING_NONE. */
+enum qb_locking qb_mountinfo_locking(const struct qb_mountinfo *mount, const char **why);
+
+struct qb_mounts {
+    QB_VEC(struct qb_mount) items;
+};
+void qb_mounts_free(struct qb_mounts *mounts);
+
+/* The mount of an open file that is not a memory file; valid until the next call.  NULL when memory
+ * is short. */
+const struct qb_mount *qb_mounts_find(struct qb_mounts *mounts, const struct qb_file *file);
+
+#endif
