@@ -226,7 +226,7 @@ const struct qb_setting_row *qb_cli_setting_of(enum qb_option option)
     } settings[] = {
         {QB_OPTION_BACKUP, "policy", "backup"}, {QB_OPTION_DEADLINE, "limits", "deadline"},
         {QB_OPTION_NICE, "limits", "nice"},     {QB_OPTION_IONICE, "limits", "ionice"},
-        {QB_OPTION_LOAD, "limits", "load"},
+        {QB_OPTION_LOAD, "limits", "load"},     {QB_OPTION_ON_NO_LOCKS, "policy", "on_no_locks"},
     };
 
     for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)

@@ -156,4 +156,6 @@ void qb_override(const struct qb_cli *cli, struct qb_batch *batch)
     }
     batch->policy = settings.policy;
     batch->limits = settings.limits;
+    for (size_t i = 0; i < batch->n_jobs && qb_cli_has(cli, QB_OPTION_ON_NO_LOCKS); i++)
+        batch->jobs[i].request.without_locks = settings.request.without_locks;
 }

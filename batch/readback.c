@@ -151,6 +151,8 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     r->repaired = qb_json_get_bool(o, "repaired");
     r->backing_unchecked = qb_json_get_bool(o, "backing_unchecked");
     r->bitmaps_dropped = qb_json_get_bool(o, "bitmaps_dropped");
+    r->without_locks = qb_json_get_bool(o, "without_locks");
+    r->writers_unseen = qb_json_get_bool(o, "writers_unseen");
     r->resumed = qb_json_get_bool(o, "resumed");
     out->owner_need_not_read =
         qb_json_has(o, "owner_must_read") && !qb_json_get_bool(o, "owner_must_read");

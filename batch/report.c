@@ -169,6 +169,13 @@ const char *qb_report_note(const struct qb_result *r, unsigned i, char room[QB_N
               "rebase -u`; its content was not compared"
             : NULL,
         r->bitmaps_dropped ? "persistent bitmaps are dropped: version 2 cannot hold them" : NULL,
+        r->without_locks ? "the file system has no locks that reach every host: whether the image "
+                           "is in use elsewhere was not known"
+                         : NULL,
+        r->writers_unseen ? "whether a program without locks had the image open for writing could "
+                            "not be asked: that takes its owner or root, and a file system with "
+                            "leases"
+                          : NULL,
     };
 
     if (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_WOULD_CHANGE)

@@ -36,6 +36,17 @@ static bool set_lock_timeout(const char *text, settings *out, struct qb_why *why
     return qb_scalar_seconds(text, &out->policy.lock_timeout_seconds, why);
 }
 
+static bool set_on_no_locks(const char *text, settings *out, struct qb_why *why)
+{
+    static const char *const words[] = {"fail", "continue", NULL};
+    unsigned word;
+
+    if (!qb_scalar_word(text, words, &word, why))
+        return false;
+    out->request.without_locks = word == 1;
+    return true;
+}
+
 static bool set_on_dirty(const char *text, settings *out, struct qb_why *why)
 {
     static const char *const words[] = {"repair", "fail", NULL};

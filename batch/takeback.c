@@ -40,6 +40,12 @@ static void interrupt(struct slot *s)
 
 /* ---- the phases ------------------------------------------------------------------------------ */
 
+static struct qb_claim claim(const struct taking *w, const struct slot *s)
+{
+    return (struct qb_claim){.writable = !w->t->options.dry_run,
+                             .without_locks = w->t->batch->jobs[s->job].request.without_locks};
+}
+
 static int check(struct taking *w, struct slot *s, struct qb_io *io)
 {
     const struct qb_trace *trace = w->t->traces[s->job];
@@ -58,7 +64,7 @@ static int check(struct taking *w, struct slot *s, struct qb_io *io)
     if (!trace->done.valid)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                        "the journal does not tell how the run left this file");
-    return qb_undo_check(s->undo, io, &facts, w->t->options.dry_run);
+    return qb_undo_check(s->undo, io, &facts, claim(w, s));
 }
 
 static void check_one(void *arg, struct qb_io *io, size_t i)
@@ -72,7 +78,7 @@ static void check_one(void *arg, struct qb_io *io, size_t i)
     if (stopped(w))
         interrupt(s);
     else if (w->t->discard)
-        qb_undo_discard(s->undo, io, 0, w->t->options.dry_run);
+        qb_undo_discard(s->undo, io, 0, claim(w, s));
     else
         check(w, s, io);
 }

@@ -5,6 +5,7 @@
 #include "base/own.h"
 #include "batch/commands.h"
 #include "batch/lines.h"
+#include "batch/narrow.h"
 #include "batch/output.h"
 #include "batch/signal.h"
 #include "batch/state_dir.h"
@@ -138,6 +139,7 @@ static int run(struct undoing *u)
     struct qb_output out;
     struct qb_err err;
 
+    qb_override(cli, &u->batch);
     if (qb_output_open(&out, cli, &u->batch) < 0)
         return EXIT_USAGE;
     listener = qb_output_listener(&out);

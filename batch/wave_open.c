@@ -37,6 +37,8 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
+    const struct qb_claim how = {.writable = !w->options->dry_run,
+                                 .without_locks = w->batch->jobs[s->job].request.without_locks};
     double from = qb_wave_now();
 
     if (qb_wave_starts_no_more(w))
@@ -44,7 +46,7 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
     s->started = from;
     s->worker = qb_sched_number(w->sched, io);
     s->amend = qb_amend_new(w->batch->jobs[s->job].path);
-    if (!s->amend || qb_amend_open_file(s->amend, w->options->dry_run) < 0)
+    if (!s->amend || qb_amend_open_file(s->amend, io, how) < 0)
         qb_slot_step(w, s, QB_STEP_OVER);
     else if (qb_file_is_cached(qb_amend_file(s->amend)))
         read_header(w, s, io);

@@ -88,17 +88,19 @@ static int failed(struct qb_amend *a)
     return -1;
 }
 
-int qb_amend_open_file(struct qb_amend *a, bool dry_run)
+int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how)
 {
     double start = now_seconds();
     struct qb_err *err = &a->result.err;
-    int r = 0;
+    int r;
 
     if (a->file.fd < 0 && !a->file.mem)
-        r = qb_file_open(a->path, !dry_run, &a->file, err);
-    a->result.file_size_before = a->result.file_size_after = a->file.size;
-    if (r == 0)
+        r = qb_file_claim(io, a->path, how, &a->file, err);
+    else
         r = qb_file_lock(&a->file, true, err);
+    a->result.file_size_before = a->result.file_size_after = a->file.size;
+    a->result.without_locks = a->file.without_locks;
+    a->result.writers_unseen = a->file.writers_unseen;
     a->result.open_seconds += now_seconds() - start;
     return r < 0 ? failed(a) : 0;
 }
@@ -116,14 +118,14 @@ int qb_amend_read_header(struct qb_amend *a, struct qb_io *io)
     return r < 0 ? failed(a) : 0;
 }
 
-int qb_amend_open(struct qb_amend *a, struct qb_io *io, bool dry_run, struct qb_file *file)
+int qb_amend_open(struct qb_amend *a, struct qb_io *io, struct qb_claim how, struct qb_file *file)
 {
     if (file) {
         a->file = *file;
         memset(file, 0, sizeof(*file));
         file->fd = -1;
     }
-    if (qb_amend_open_file(a, dry_run) < 0)
+    if (qb_amend_open_file(a, io, how) < 0)
         return -1;
     return qb_amend_read_header(a, io);
 }

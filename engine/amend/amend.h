@@ -10,7 +10,7 @@
 #ifndef QB_AMEND_AMEND_H
 #define QB_AMEND_AMEND_H
 
-#include "io/io.h"
+#include "io/in_use.h"
 
 struct qb_amend;
 
@@ -22,14 +22,15 @@ void qb_amend_close(struct qb_amend *a); /* closes the file, drops its locks, fr
  * qb_amend_close may follow. */
 void qb_amend_release(struct qb_amend *a);
 
-/* Opens and locks the image (read-only for a dry run, with the locks all the same). */
-int qb_amend_open_file(struct qb_amend *a, bool dry_run);
+/* Opens and locks the image, which nobody else may use (read-only for a dry run, with the locks all
+ * the same). */
+int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how);
 
 /* Decodes the header, which counts only now that the locks are held. */
 int qb_amend_read_header(struct qb_amend *a, struct qb_io *io);
 
 /* Both.  `file` (may be NULL) is taken over instead of opening the path: for tests. */
-int qb_amend_open(struct qb_amend *a, struct qb_io *io, bool dry_run, struct qb_file *file);
+int qb_amend_open(struct qb_amend *a, struct qb_io *io, struct qb_claim how, struct qb_file *file);
 
 /* Before planning: the backing file that the image's header names is open, and locked for a reader,
  * in `chain` until the amend is closed, so that it need not be opened again for its size. */

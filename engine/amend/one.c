@@ -54,7 +54,7 @@ int qb_amend_image(const char *path, const struct qb_request *request, enum qb_i
         return -1;
     }
     qb_io_set_owners(io, owners);
-    r = qb_amend_open(a, io, dry_run, NULL);
+    r = qb_amend_open(a, io, (struct qb_claim){!dry_run, request->without_locks}, NULL);
     if (r == 0)
         r = qb_amend_plan(a, io, request);
     if (r == 0 && !dry_run && qb_amend_result(a)->status == QB_STATUS_WOULD_CHANGE)

@@ -59,14 +59,14 @@ static int failed(struct qb_undo *u)
 
 /* ---- may it be undone? ----------------------------------------------------------------------- */
 
-static int open_file(struct qb_undo *u, bool dry_run)
+static int open_file(struct qb_undo *u, struct qb_io *io, struct qb_claim how)
 {
-    struct qb_err *err = &u->result.err;
+    int r = qb_file_claim(io, u->path, how, &u->file, &u->result.err);
 
-    if (qb_file_open(u->path, !dry_run, &u->file, err) < 0)
-        return -1;
     u->result.file_size_before = u->result.file_size_after = u->file.size;
-    return qb_file_lock(&u->file, true, err);
+    u->result.without_locks = u->file.without_locks;
+    u->result.writers_unseen = u->file.writers_unseen;
+    return r;
 }
 
 static int changed_since(struct qb_undo *u, const char *what)
@@ -164,10 +164,10 @@ static int check(struct qb_undo *u, struct qb_io *io)
 }
 
 int qb_undo_check(struct qb_undo *u, struct qb_io *io, const struct qb_undo_facts *facts,
-                  bool dry_run)
+                  struct qb_claim how)
 {
     u->facts = *facts;
-    return open_file(u, dry_run) < 0 || check(u, io) < 0 ? failed(u) : 0;
+    return open_file(u, io, how) < 0 || check(u, io) < 0 ? failed(u) : 0;
 }
 
 /* ---- writes below ---------------------------------------------------------------------------- */
@@ -308,16 +308,16 @@ static int discard(struct qb_undo *u, struct qb_io *io, struct qb_image *img, ui
     return r;
 }
 
-int qb_undo_discard(struct qb_undo *u, struct qb_io *io, uint64_t memory_limit, bool dry_run)
+int qb_undo_discard(struct qb_undo *u, struct qb_io *io, uint64_t memory_limit, struct qb_claim how)
 {
     struct qb_image img;
     int r;
 
-    if (open_file(u, dry_run) < 0 || qb_image_open(io, &u->file, &img, &u->result.err) < 0)
+    if (open_file(u, io, how) < 0 || qb_image_open(io, &u->file, &img, &u->result.err) < 0)
         return failed(u);
     qb_image_info(&img, &u->result.before);
     u->result.after = u->result.before;
-    r = discard(u, io, &img, memory_limit, dry_run);
+    r = discard(u, io, &img, memory_limit, !how.writable);
     qb_image_close(&img);
     u->result.allocated_delta =
         (int64_t)qb_file_allocated(&u->file) - (int64_t)u->file.allocated_at_open;

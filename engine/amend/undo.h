@@ -11,7 +11,7 @@
 #ifndef QB_AMEND_UNDO_H
 #define QB_AMEND_UNDO_H
 
-#include "io/io.h"
+#include "io/in_use.h"
 
 /* What was written down when the image was amended. */
 struct qb_undo_facts {
@@ -30,7 +30,7 @@ void qb_undo_close(struct qb_undo *u);         /* NULL is fine */
  * it since, and the old image, counted from its old header, is sound.  Status becomes would_change,
  * or unchanged where the old header stands there already. */
 int qb_undo_check(struct qb_undo *u, struct qb_io *io, const struct qb_undo_facts *facts,
-                  bool dry_run);
+                  struct qb_claim how);
 
 /* Writes the old sector. */
 int qb_undo_flip(struct qb_undo *u, struct qb_io *io);
@@ -41,7 +41,8 @@ int qb_undo_flipped(struct qb_undo *u, struct qb_io *io, int errnum);
 /* Instead of all this: opens and locks the image, counts it, and gives the space of every cluster
  * that it neither uses nor counts back to the file system.  Status becomes changed, or unchanged
  * where there was none. */
-int qb_undo_discard(struct qb_undo *u, struct qb_io *io, uint64_t memory_limit, bool dry_run);
+int qb_undo_discard(struct qb_undo *u, struct qb_io *io, uint64_t memory_limit,
+                    struct qb_claim how);
 
 struct qb_file *qb_undo_file(struct qb_undo *u);
 struct qb_result *qb_undo_result(struct qb_undo *u);

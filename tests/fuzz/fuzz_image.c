@@ -358,8 +358,10 @@ static int prepare(struct trial *t, struct qb_amend **a)
 
     *a = qb_amend_new("mem:0");
     FUZZ_HOLDS(*a && qb_mem_reopen(t->log, 0, &file) == 0, "out of memory");
-    return qb_amend_open(*a, t->io, false, &file) < 0 || qb_amend_plan(*a, t->io, &t->rq) < 0 ? -1
-                                                                                              : 0;
+    return qb_amend_open(*a, t->io, (struct qb_claim){.writable = true}, &file) < 0 ||
+                   qb_amend_plan(*a, t->io, &t->rq) < 0
+               ? -1
+               : 0;
 }
 
 static void check_second_run(struct trial *t)

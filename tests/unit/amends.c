@@ -569,7 +569,7 @@ struct qb_amend *run_open(struct qb_io *io, struct qb_mem_log *log, unsigned dis
 
     if (!a || qb_mem_reopen(log, disk, &file) < 0)
         abort();
-    qb_amend_open(a, io, false, &file);
+    qb_amend_open(a, io, (struct qb_claim){.writable = true}, &file);
     return a;
 }
 

@@ -1,0 +1,94 @@
+"""File systems to stand on, mounted for a test: contexts that give a folder, or raise NotHere."""
+import contextlib
+import os
+import subprocess
+import tempfile
+import time
+
+import proc
+
+
+class NotHere(Exception):
+    """This machine lacks what it takes."""
+
+
+@contextlib.contextmanager
+def mounted(folder, *argv):
+    os.makedirs(folder, exist_ok=True)
+    done = proc.run(["mount", *argv, folder])
+    if done.code:
+        raise NotHere(f"cannot mount: {done.err.strip()}")
+    try:
+        yield folder
+    finally:
+        if proc.run(["umount", folder]).code:
+            proc.run(["umount", "-l", folder])
+
+
+@contextlib.contextmanager
+def disk(folder, kind, size="320M"):
+    """A new file system of this kind in a file."""
+    image = os.path.join(folder, f"{kind}.disk")
+    proc.must(["truncate", "-s", size, image])
+    if proc.run([f"mkfs.{kind}", "-q", image]).code:
+        raise NotHere(f"cannot make {kind}")
+    with mounted(os.path.join(folder, kind), "-o", "loop", image) as there:
+        yield there
+
+
+@contextlib.contextmanager
+def subvolume(folder):
+    with disk(folder, "btrfs") as there:
+        proc.must(["btrfs", "-q", "subvolume", "create", f"{there}/sub"])
+        yield f"{there}/sub"
+
+
+@contextlib.contextmanager
+def tmpfs(folder):
+    with mounted(os.path.join(folder, "tmpfs"), "-t", "tmpfs", "-o", "size=64M", "test") as there:
+        yield there
+
+
+@contextlib.contextmanager
+def overlay(folder, fill=None):
+    """Over a lower folder, which `fill` fills before, and an upper one on another file system."""
+    with tmpfs(folder) as upper:
+        lower, there = os.path.join(folder, "lower"), os.path.join(folder, "overlay")
+        os.makedirs(lower)
+        os.makedirs(f"{upper}/u")
+        os.makedirs(f"{upper}/w")
+        if fill:
+            fill(lower)
+        with mounted(there, "-t", "overlay", "-o",
+                     f"index=off,lowerdir={lower},upperdir={upper}/u,workdir={upper}/w",
+                     "test"):
+            yield there
+
+
+@contextlib.contextmanager
+def fuse(folder, subtype=None):
+    """A folder seen through FUSE, under the name of some file system."""
+    recorder = os.path.join(os.environ.get("QB_BUILD", "build"), "tests/witness/witness-recorder")
+    if not os.path.exists(recorder) or not os.path.exists("/dev/fuse"):
+        raise NotHere("there is no FUSE")
+    top = tempfile.mkdtemp(dir=folder)
+    live, there = os.path.join(top, "live"), os.path.join(top, "mnt")
+    os.makedirs(live)
+    os.makedirs(there)
+    argv = [recorder, os.path.join(top, "log"), live, there, "-f"]
+    server = subprocess.Popen(argv + (["-o", f"subtype={subtype}"] if subtype else []),
+                              stderr=subprocess.DEVNULL)
+    while not os.path.ismount(there):
+        if server.poll() is not None:
+            raise NotHere("FUSE cannot be mounted")
+        time.sleep(0.005)
+    try:
+        yield there
+    finally:
+        if proc.run(["fusermount3", "-u", there]).code:
+            proc.run(["fusermount3", "-uz", there])
+        try:
+            server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
