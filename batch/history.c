@@ -118,17 +118,17 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
         t->abandoned_from = t->length_before;
 }
 
-/* Whether the last plan was carried out.  The result of a later attempt, which failed before it had
- * a plan of its own, does not tell. */
-static void note_outcome(struct qb_trace *t, bool committed, enum qb_status status,
-                         unsigned attempt)
+/* Whether the last plan was carried out.  A record does not tell where the header was written and
+ * the disk would not confirm it; nor one of a later attempt that failed before it had a plan. */
+static void note_outcome(struct qb_trace *t, const struct qb_json *record, unsigned attempt)
 {
-    if (committed || status == QB_STATUS_UNCHANGED) {
+    bool committed = t->status == QB_STATUS_CHANGED || t->status == QB_STATUS_UNCHANGED ||
+                     qb_json_get_bool(record, "committed");
+
+    if (committed)
         t->reached |= t->planned;
+    if (committed || (t->attempt == attempt && !qb_json_get_bool(record, "uncertain")))
         t->uncertain = false;
-    } else if (t->attempt == attempt) {
-        t->uncertain = false;
-    }
 }
 
 static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_status status,
@@ -159,7 +159,7 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
         t->length_before = qb_json_get_number(record, "length_before", 0);
     }
     /* Before the flip every failure cuts off again what it appended. */
-    if (status != QB_STATUS_SKIPPED)
+    if (status != QB_STATUS_SKIPPED && !qb_json_get_bool(record, "uncertain"))
         t->abandoned_from = 0;
     t->code = QB_E_NONE;
     for (int c = QB_E_NONE + 1; code && c < QB_E_COUNT; c++)
@@ -202,8 +202,7 @@ static int on_image(struct qb_history *h, const struct qb_json *record, const ch
     for (int s = 0; s < QB_STATUS_COUNT; s++)
         if (strcmp(is, qb_status_names[s]) == 0) {
             on_over(t, record, (enum qb_status)s, at);
-            note_outcome(t, t->status == QB_STATUS_CHANGED || qb_json_get_bool(record, "committed"),
-                         t->status, h->attempt);
+            note_outcome(t, record, h->attempt);
         }
     return 0;
 }

@@ -230,6 +230,7 @@ void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struc
                r->err.code == QB_E_WHEN;
     begin_image(j, qb_status_names[r->status], batch, job);
     qb_journal_true(j, "committed", r->committed && r->status == QB_STATUS_FAILED);
+    qb_journal_true(j, "uncertain", r->header_sent && !r->committed);
     qb_journal_true(j, "verified", r->verified);
     qb_journal_true(j, "backup", r->backed_up);
     if (r->committed && r->err.code == QB_E_VERIFY)

@@ -223,6 +223,7 @@ struct qb_result {
     bool verified;
     bool backed_up; /* by the batch: a clone of what the image was is beside it */
     bool committed; /* the amended header is on disk, whatever is wrong with it */
+    bool header_sent; /* its write was begun; unless committed, the disk has either header */
     /* With QB_E_VERIFY: the header's sector before and after.  Nothing of the old image was given
      * back, so that the old sector, written over the new one, is the old image again as long as
      * nobody else has written to it. */

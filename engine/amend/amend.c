@@ -321,6 +321,7 @@ int qb_amend_flip(struct qb_amend *a, struct qb_io *io)
     }
     a->file.guard = (struct qb_guard){.phase = QB_PHASE_FLIP};
     a->flipped = true;
+    a->result.header_sent = true;
     if (qb_io_run(io, &req, 1)) {
         qb_io_fail(&req, "the header", &a->result.err);
         a->file.guard.phase = QB_PHASE_READ;
