@@ -18,8 +18,6 @@
 #include "batch/text.h"
 #include "batch/topo.h"
 
-enum { EXIT_USAGE = 2 };
-
 static void free_batch(struct qb_batch *batch)
 {
     qb_batch_free(batch);
@@ -29,8 +27,8 @@ static void free_batch(struct qb_batch *batch)
 static int refuse(const struct qb_cli *cli, const char *what)
 {
     if (qb_cli_has(cli, QB_OPTION_JSON))
-        qb_line_abort(stdout, what, EXIT_USAGE);
-    return qb_stdout_end(EXIT_USAGE);
+        qb_line_abort(stdout, what, QB_EXIT_USAGE);
+    return qb_stdout_end(QB_EXIT_USAGE);
 }
 
 /* Runs a batch that is right, and whose journal, if it has one, is open. */
@@ -50,7 +48,7 @@ static int run_kept(const struct qb_cli *cli, struct qb_batch *batch, struct qb_
     struct qb_err err;
 
     if (qb_output_open(&out, cli, batch) < 0)
-        return EXIT_USAGE;
+        return QB_EXIT_USAGE;
     listener = qb_output_listener(&out);
     qb_keep_begin(keep, batch);
     if (keep->notice[0] && listener.notice)
@@ -135,7 +133,7 @@ int qb_command_lint(const struct qb_cli *cli)
     char count[QB_TEXT_NUMBER];
 
     if (load(cli, &batch) < 0)
-        return EXIT_USAGE;
+        return QB_EXIT_USAGE;
     if (!qb_cli_has(cli, QB_OPTION_QUIET)) {
         qb_text_safe(stdout, cli->operands[0]);
         printf(": right; it names %s image%s\n", qb_text_count(batch.n_jobs, count),
@@ -274,7 +272,7 @@ int qb_command_help(const struct qb_cli *cli)
         fputs(strcmp(subject, "completion") == 0 ? "completion for \"" : "command \"", stderr);
         qb_text_safe(stderr, strcmp(subject, "completion") == 0 ? shell : subject);
         fprintf(stderr, near ? "\"; did you mean \"%s\"?\n" : "\"\n", near);
-        return EXIT_USAGE;
+        return QB_EXIT_USAGE;
     }
     return qb_stdout_end(0);
 }

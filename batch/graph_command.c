@@ -12,8 +12,6 @@
 #include "batch/topo.h"
 #include "io/named.h"
 
-enum { EXIT_FOUND = 1, EXIT_USAGE = 2 };
-
 struct graphing {
     struct qb_batch batch;
     struct qb_owners *owners;
@@ -89,18 +87,18 @@ int qb_command_graph(const struct qb_cli *cli)
 
     if (load(&g, cli->operands[0]) < 0) {
         if (format && strcmp(format, "json") == 0)
-            qb_line_abort(stdout, "the manifest is wrong", EXIT_USAGE);
-        return qb_stdout_end(EXIT_USAGE);
+            qb_line_abort(stdout, "the manifest is wrong", QB_EXIT_USAGE);
+        return qb_stdout_end(QB_EXIT_USAGE);
     }
     if (read_with_workers(&g, cli) < 0) {
         fputs("qbatch graph: ", stderr);
         qb_text_safe(stderr, g.err.text);
         fputc('\n', stderr);
-        return EXIT_FOUND;
+        return QB_EXIT_FAILED;
     }
     if (qb_signal_seen())
         return QB_EXIT_INTERRUPTED;
-    code = g.findings.errors || g.family.unknown.n ? EXIT_FOUND : 0;
+    code = g.findings.errors || g.family.unknown.n ? QB_EXIT_FAILED : 0;
     show(&g, format ? format : "tree", code);
     return qb_stdout_end(code);
 }

@@ -7,23 +7,7 @@
 
 #include <stddef.h>
 
-#include "qbatch.h"
-
-/* When and where an image was worked on. */
-struct qb_timing {
-    double started_seconds; /* since the run began, when it was opened (the last time) */
-    double seconds;         /* from there to its result, with the waits for its wave */
-    unsigned wave;          /* counted from 1; 0: none took it, and the rest says nothing */
-    unsigned worker;        /* the one that had the longest part of it, counted from 0 */
-};
-
-/* What became of one image. */
-struct qb_outcome {
-    struct qb_result result;
-    struct qb_timing timing;
-    char *
-        steps; /* the plan in words, a line a step; NULL when nobody asked or nothing was planned */
-};
+#include "batch/report.h"
 
 struct qb_hold;
 

@@ -6,7 +6,6 @@
 
 #include <stdio.h>
 
-#include "batch/hold.h"
 #include "batch/job.h"
 #include "batch/report.h"
 

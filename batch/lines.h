@@ -5,7 +5,6 @@
 #include <stdio.h>
 
 #include "batch/foresee.h"
-#include "batch/hold.h"
 #include "batch/job.h"
 #include "batch/report.h"
 

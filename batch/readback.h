@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "batch/hold.h"
+#include "batch/report.h"
 
 enum qb_read_kind { QB_READ_IMAGE, QB_READ_SUMMARY };
 

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "batch/signal.h"
 #include "batch/text.h"
 
 const char *const qb_status_names[QB_STATUS_COUNT] = {
@@ -49,10 +48,10 @@ int qb_summary_exit_code(const struct qb_summary *sum, bool detailed)
     if (sum->by_status[QB_STATUS_INTERRUPTED])
         return QB_EXIT_INTERRUPTED;
     if (sum->by_status[QB_STATUS_FAILED] || sum->journal_errno)
-        return 1;
+        return QB_EXIT_FAILED;
     if (sum->by_status[QB_STATUS_SKIPPED] > sum->not_meant + sum->undone)
-        return 3;
-    return detailed && sum->by_status[QB_STATUS_WOULD_CHANGE] ? 4 : 0;
+        return QB_EXIT_SKIPPED;
+    return detailed && sum->by_status[QB_STATUS_WOULD_CHANGE] ? QB_EXIT_PENDING : QB_EXIT_OK;
 }
 
 /* ---- what changed ---------------------------------------------------------------------------- */

@@ -5,6 +5,22 @@
 
 #include "qbatch.h"
 
+/* When and where an image was worked on. */
+struct qb_timing {
+    double started_seconds; /* since the run began, when it was opened (the last time) */
+    double seconds;         /* from there to its result, with the waits for its wave */
+    unsigned wave;          /* counted from 1; 0: none took it, and the rest says nothing */
+    unsigned worker;        /* the one that had the longest part of it, counted from 0 */
+};
+
+/* What became of one image. */
+struct qb_outcome {
+    struct qb_result result;
+    struct qb_timing timing;
+    char *
+        steps; /* the plan in words, a line a step; NULL when nobody asked or nothing was planned */
+};
+
 enum { QB_STATUS_COUNT = QB_STATUS_INTERRUPTED + 1 };
 
 extern const char *const qb_status_names[QB_STATUS_COUNT]; /* "would_change" */
@@ -32,7 +48,16 @@ struct qb_summary {
 
 void qb_summary_add(struct qb_summary *sum, const struct qb_result *result);
 
-enum { QB_EXIT_MISTRUSTED = 5 }; /* an amended image is not what it should be */
+/* The exit codes of the program; the manual page says the same. */
+enum qb_exit {
+    QB_EXIT_OK = 0,           /* every image has the requested properties */
+    QB_EXIT_FAILED = 1,       /* some failed; also: findings */
+    QB_EXIT_USAGE = 2,        /* the command line or the manifest is wrong: nothing was touched */
+    QB_EXIT_SKIPPED = 3,      /* none failed, some are in use */
+    QB_EXIT_PENDING = 4,      /* --detailed-exitcode: a dry run found changes to make */
+    QB_EXIT_MISTRUSTED = 5,   /* an amended image is not what it should be; over all others */
+    QB_EXIT_INTERRUPTED = 75, /* run it again */
+};
 
 /* That over all else; 0 every image as wanted, 1 some failed or the journal did, 3 some skipped, 75
  * interrupted; 4 when `detailed` and the dry run found changes to make. */

@@ -15,7 +15,7 @@
 #include "batch/sinks.h"
 #include "batch/text.h"
 
-enum { EXIT_DAMAGED = 2, COMPLAINTS_MAX = 20 };
+enum { COMPLAINTS_MAX = 20 };
 
 struct file {
     const char *path;
@@ -219,7 +219,7 @@ static int show(struct shown *shown, const struct qb_cli *cli)
     int code = 0;
 
     if (qb_sinks_open(&s->sinks, cli, &r->batch) < 0)
-        return EXIT_DAMAGED;
+        return QB_EXIT_USAGE;
     s->table = (struct qb_table){.out = stdout,
                                  .errors = stderr,
                                  .quiet = qb_cli_has(cli, QB_OPTION_QUIET),
@@ -288,7 +288,7 @@ static void free_reports(struct reports *r)
 int qb_command_report(const struct qb_cli *cli)
 {
     struct shown shown = {0};
-    int code = EXIT_DAMAGED;
+    int code = QB_EXIT_USAGE;
 
     qb_batch_init(&shown.r.batch);
     if (check_all(&shown.r, cli))

@@ -8,6 +8,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "batch/report.h"
+
 static atomic_int seen;
 static _Atomic(const char *) restore_text;
 

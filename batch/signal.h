@@ -7,8 +7,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define QB_EXIT_INTERRUPTED 75
-
 /* SIGINT, SIGTERM and SIGHUP set the flag; the second of them leaves with QB_EXIT_INTERRUPTED at
  * once, which is safe for the images at any moment.  SIGPIPE and SIGXFSZ are ignored: a reader that
  * goes away, or a file that reaches RLIMIT_FSIZE, is an error of that file (EPIPE, EFBIG) and must

@@ -8,7 +8,6 @@
 
 #include "batch/cli.h"
 #include "batch/foresee.h"
-#include "batch/hold.h"
 #include "batch/job.h"
 #include "batch/outfile.h"
 #include "batch/report.h"

@@ -9,16 +9,14 @@
 #include "batch/runs.h"
 #include "batch/text.h"
 
-enum { EXIT_UNKNOWN = 2 };
-
 static int say(const struct qb_cli *cli, const struct qb_err *err)
 {
     fputs("qbatch status: ", stderr);
     qb_text_safe(stderr, err->text);
     fputc('\n', stderr);
     if (qb_cli_has(cli, QB_OPTION_JSON))
-        qb_line_abort(stdout, err->text, EXIT_UNKNOWN);
-    return qb_stdout_end(EXIT_UNKNOWN);
+        qb_line_abort(stdout, err->text, QB_EXIT_USAGE);
+    return qb_stdout_end(QB_EXIT_USAGE);
 }
 
 /* ---- all runs -------------------------------------------------------------------------------- */

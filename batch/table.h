@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 
-#include "batch/hold.h"
 #include "batch/job.h"
 #include "batch/report.h"
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/vec.h"
-#include "batch/hold.h"
+#include "batch/report.h"
 #include "batch/job.h"
 
 struct qb_timeline_mark { /* an image */

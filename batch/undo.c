@@ -12,8 +12,6 @@
 #include "batch/takeback.h"
 #include "batch/text.h"
 
-enum { EXIT_USAGE = 2 };
-
 /* What an undo works with. */
 struct undoing {
     const struct qb_cli *cli;
@@ -141,7 +139,7 @@ static int run(struct undoing *u)
 
     qb_override(cli, &u->batch);
     if (qb_output_open(&out, cli, &u->batch) < 0)
-        return EXIT_USAGE;
+        return QB_EXIT_USAGE;
     listener = qb_output_listener(&out);
     if (qb_takeback_run(&t, &listener, &err) < 0)
         return qb_output_abort(&out, err.text);
@@ -152,7 +150,7 @@ int qb_command_undo(const struct qb_cli *cli)
 {
     struct undoing u = {.cli = cli, .journal.file.fd = -1};
     struct qb_err err;
-    int code = EXIT_USAGE;
+    int code = QB_EXIT_USAGE;
 
     qb_batch_init(&u.batch);
     if (begin(&u, &err) == 0) {
@@ -162,8 +160,8 @@ int qb_command_undo(const struct qb_cli *cli)
         qb_text_safe(stderr, err.text);
         fputc('\n', stderr);
         if (qb_cli_has(cli, QB_OPTION_JSON))
-            qb_line_abort(stdout, err.text, EXIT_USAGE);
-        code = qb_stdout_end(EXIT_USAGE);
+            qb_line_abort(stdout, err.text, QB_EXIT_USAGE);
+        code = qb_stdout_end(QB_EXIT_USAGE);
     }
     end(&u);
     return code;
