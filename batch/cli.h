@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "base/vec.h"
-#include "batch/progress.h"
+#include "batch/meter.h"
 #include "batch/settings.h"
 #include "qbatch.h"
 

@@ -14,6 +14,7 @@
 #include "batch/neighbour.h"
 #include "batch/options.h"
 #include "batch/output.h"
+#include "batch/run.h"
 #include "batch/signal.h"
 #include "batch/text.h"
 #include "batch/topo.h"

@@ -6,6 +6,7 @@
 #include "batch/cli.h"
 #include "batch/foresee.h"
 #include "batch/progress.h"
+#include "batch/run.h"
 #include "batch/sinks.h"
 #include "batch/table.h"
 

@@ -7,13 +7,8 @@
 
 #include <stdio.h>
 
-#include "batch/run.h"
-
-enum qb_watching {
-    QB_WATCH_AUTO, /* the line where standard error is a terminal */
-    QB_WATCH_JSON,
-    QB_WATCH_NONE,
-};
+#include "batch/job.h"
+#include "batch/meter.h"
 
 struct qb_progress; /* NULL where nothing is watched: every call takes that */
 

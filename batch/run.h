@@ -6,10 +6,9 @@
 #ifndef QB_BATCH_RUN_H
 #define QB_BATCH_RUN_H
 
-#include <stdatomic.h>
-
 #include "batch/hold.h"
 #include "batch/job.h"
+#include "batch/meter.h"
 #include "batch/state.h"
 
 struct qb_run_options {
@@ -19,24 +18,6 @@ struct qb_run_options {
     bool describe;          /* outcomes carry the plan in words */
     struct qb_state *state; /* where the run remembers itself; NULL: nowhere */
     bool (*stopped)(void);  /* asked between the phases: leave before the next flip; may be NULL */
-};
-
-enum { QB_UNITS = 4, QB_BUSY_SHOWN = 16 };
-
-/* An image that a worker is with. */
-struct qb_busy {
-    atomic_size_t job;             /* 1 + its number; 0: this place is free */
-    atomic_uint_fast64_t since_ms; /* of CLOCK_MONOTONIC */
-    _Atomic(const char *) doing;   /* "planning" */
-};
-
-/* How far the run is, written by the workers and read by whoever draws it. */
-struct qb_meter {
-    atomic_size_t units; /* QB_UNITS for each image that is done, fewer for those under way */
-    atomic_size_t done, failed;
-    atomic_uint_fast64_t clusters;      /* expanded or given up, in images that are done */
-    atomic_uint_fast64_t written;       /* bytes, zeros included, likewise */
-    struct qb_busy busy[QB_BUSY_SHOWN]; /* some of those under way */
 };
 
 struct qb_listener {
