@@ -59,14 +59,6 @@ int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err)
 
 /* ---- one image ------------------------------------------------------------------------------- */
 
-char *qb_backup_path(const struct qb_batch *batch, const struct qb_job *job)
-{
-    QB_AUTO(qb_buf) char *real = realpath(job->path, NULL);
-    char *path = NULL;
-
-    return !real || asprintf(&path, "%s.%s.bak", real, batch->backup_id) < 0 ? NULL : path;
-}
-
 int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,
                    const struct qb_file *image, struct qb_err *err)
 {

@@ -12,9 +12,6 @@
  * the name that the clones will have.  -1 with *err, which names one that cannot. */
 int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err);
 
-/* The clone's path, malloc'ed; NULL when memory is short. */
-char *qb_backup_path(const struct qb_batch *batch, const struct qb_job *job);
-
 int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,
                    const struct qb_file *image, struct qb_err *err);
 void qb_backup_remove(const struct qb_batch *batch, const struct qb_job *job);

@@ -1,8 +1,10 @@
 #include "batch/job.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/own.h"
 #include "batch/moves.h"
 
 enum { LOCK_TIMEOUT_SECONDS = 60 };
@@ -88,4 +90,17 @@ bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
     }
     batch->jobs[batch->n_jobs++] = (struct qb_job){.path = copy, .line = line, .request = *request};
     return true;
+}
+
+uint64_t qb_min_free(const struct qb_policy *policy, uint64_t total)
+{
+    return policy->min_free_percent ? total / 100 * policy->min_free : policy->min_free;
+}
+
+char *qb_backup_path(const struct qb_batch *batch, const struct qb_job *job)
+{
+    QB_AUTO(qb_buf) char *real = realpath(job->path, NULL);
+    char *path = NULL;
+
+    return !real || asprintf(&path, "%s.%s.bak", real, batch->backup_id) < 0 ? NULL : path;
 }

@@ -112,4 +112,11 @@ const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len);
 bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
                   const struct qb_request *request);
 
+/* Bytes that policy.min_free wants to stay free on a file system that has so many in all. */
+uint64_t qb_min_free(const struct qb_policy *policy, uint64_t total);
+
+/* The path of the clone that policy.backup makes of a job's image (backup.h), malloc'ed; NULL when
+ * memory is short. */
+char *qb_backup_path(const struct qb_batch *batch, const struct qb_job *job);
+
 #endif

@@ -1,7 +1,6 @@
 #include "batch/lines.h"
 
 #include "base/own.h"
-#include "batch/backup.h"
 #include "batch/base64.h"
 #include "batch/json.h"
 #include "qcow2/disk.h"
