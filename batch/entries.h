@@ -2,7 +2,7 @@
 #ifndef QB_BATCH_ENTRIES_H
 #define QB_BATCH_ENTRIES_H
 
-#include "batch/rules.h"
+#include "batch/rules_read.h"
 #include "batch/select.h"
 #include "batch/settings.h"
 #include "batch/yaml.h"

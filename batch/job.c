@@ -104,3 +104,16 @@ char *qb_backup_path(const struct qb_batch *batch, const struct qb_job *job)
 
     return !real || asprintf(&path, "%s.%s.bak", real, batch->backup_id) < 0 ? NULL : path;
 }
+
+char *qb_scan_path(const struct qb_scan_root *root)
+{
+    size_t len = strlen(root->folder);
+    char *path = NULL;
+
+    if (root->text[0] == '/' || len == 0)
+        return strdup(root->text);
+    if (asprintf(&path, "%s%s%s", root->folder, root->folder[len - 1] == '/' ? "" : "/",
+                 root->text) < 0)
+        return NULL;
+    return path;
+}

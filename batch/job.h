@@ -112,6 +112,9 @@ const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len);
 bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
                   const struct qb_request *request);
 
+/* The path of a scan root, malloc'ed; NULL when memory is short. */
+char *qb_scan_path(const struct qb_scan_root *root);
+
 /* Bytes that policy.min_free wants to stay free on a file system that has so many in all. */
 uint64_t qb_min_free(const struct qb_policy *policy, uint64_t total);
 

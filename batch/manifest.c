@@ -4,7 +4,7 @@
 
 #include "batch/entries.h"
 #include "batch/fields.h"
-#include "batch/scan.h"
+#include "batch/scan_section.h"
 #include "batch/source.h"
 #include "qcow2/deflate.h"
 

@@ -5,9 +5,6 @@
 
 #include "batch/conditions.h"
 #include "batch/moves.h"
-#include "batch/yaml.h"
-
-struct qb_batch;
 
 struct qb_rules {
     struct qb_conditions when, expect, after;
@@ -15,14 +12,6 @@ struct qb_rules {
         *moves;              /* NULL: backing names stay; owned by the batch, as the tags are */
     const char *const *tags; /* a list that ends with NULL; NULL: none */
 };
-
-/* The names of the keys that qb_rules_read knows, a list that ends with NULL. */
-extern const char *const qb_rule_names[];
-
-/* Reads one key of an entry, or of `defaults`, into *rules, where it takes the place of what stood
- * there.  false: the key is none of these.  Mistakes go to *diags. */
-bool qb_rules_read(const struct qb_node *value, struct qb_batch *batch, struct qb_rules *rules,
-                   struct qb_diags *diags);
 
 /* Whether something is asked of the image by them alone. */
 static inline bool qb_rules_ask(const struct qb_rules *rules)

@@ -7,7 +7,6 @@
 #include <sys/stat.h>
 
 #include "base/own.h"
-#include "batch/fields.h"
 #include "batch/glob.h"
 
 void qb_paths_free(qb_paths *paths)
@@ -15,86 +14,6 @@ void qb_paths_free(qb_paths *paths)
     qb_vec_each (p, paths)
         free(*p);
     qb_vec_free(paths);
-}
-
-static char *join(const struct qb_scan_root *root)
-{
-    size_t len = strlen(root->folder);
-    char *path = NULL;
-
-    if (root->text[0] == '/' || len == 0)
-        return strdup(root->text);
-    if (asprintf(&path, "%s%s%s", root->folder, root->folder[len - 1] == '/' ? "" : "/",
-                 root->text) < 0)
-        return NULL;
-    return path;
-}
-
-/* ---- the section ----------------------------------------------------------------------------- */
-
-static int check_there(struct qb_reader *r, const struct qb_scan_root *root, struct qb_place at)
-{
-    QB_AUTO(qb_buf) char *path = join(root);
-    struct stat st;
-
-    if (!path)
-        return qb_diag_memory(r->diags);
-    if (stat(path, &st) < 0)
-        return qb_diag_add(r->diags, QB_M_FOLDER, at, NULL, "cannot look into \"%s\": %s", path,
-                           strerror(errno));
-    if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
-        return qb_diag_add(r->diags, QB_M_FOLDER, at, NULL, "\"%s\" is neither a folder nor a file",
-                           path);
-    return 0;
-}
-
-static int read_root(struct qb_reader *r, const struct qb_node *item)
-{
-    const char *text = qb_field_text(item, r->diags);
-    struct qb_scan_root root;
-
-    if (!text)
-        return -1;
-    if (!text[0])
-        return qb_diag_add(r->diags, QB_M_BAD_VALUE, item->at, NULL, "an empty path");
-    root.folder = qb_batch_keep(r->batch, r->select.folder, strlen(r->select.folder));
-    root.text = qb_batch_keep(r->batch, text, strlen(text));
-    if (!root.folder || !root.text || !qb_vec_push(&r->batch->scan, root))
-        return qb_diag_memory(r->diags);
-    return qb_glob_is_pattern(text) ? 0 : check_there(r, &root, item->at);
-}
-
-static void read_roots(struct qb_reader *r, const struct qb_node *value)
-{
-    const struct qb_node *item = value->kind == QB_NODE_SEQUENCE ? value->first : value;
-
-    if (!item)
-        qb_diag_add(r->diags, QB_M_NO_VALUE, value->at, NULL, "\"scan\" is an empty list");
-    else if (value->kind == QB_NODE_MAPPING)
-        qb_field_is(value, QB_NODE_SCALAR, "a folder or a list of folders", r->diags);
-    else
-        for (; item; item = item == value ? NULL : item->next)
-            read_root(r, item);
-}
-
-void qb_scan_read(struct qb_reader *r, const struct qb_node *mapping)
-{
-    static const char *const names[] = {"scan", NULL};
-    bool found = false;
-
-    if (!qb_field_is(mapping, QB_NODE_MAPPING, "a mapping with \"scan\"", r->diags))
-        return;
-    for (const struct qb_node *v = mapping->first; v; v = v->next) {
-        if (strcmp(v->key->text, "scan") != 0) {
-            qb_field_unknown(v, names, r->diags);
-            continue;
-        }
-        found = true;
-        read_roots(r, v);
-    }
-    if (!found)
-        qb_diag_add(r->diags, QB_M_MISSING_KEY, mapping->key->at, NULL,
-                    "\"graph\" without \"scan\"");
 }
 
 /* ---- looking --------------------------------------------------------------------------------- */
@@ -189,7 +108,7 @@ int qb_scan_files(const struct qb_batch *batch, bool (*stopped)(void), qb_paths 
 
     for (size_t i = 0; r == 0 && i < batch->scan.n; i++) {
         const struct qb_scan_root *root = &batch->scan.items[i];
-        QB_AUTO(qb_buf) char *path = join(root);
+        QB_AUTO(qb_buf) char *path = qb_scan_path(root);
 
         if (qb_glob_is_pattern(root->text))
             r = take_matches(root, paths, unknown);

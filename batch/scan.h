@@ -4,11 +4,7 @@
 #ifndef QB_BATCH_SCAN_H
 #define QB_BATCH_SCAN_H
 
-#include "batch/entries.h"
-
-/* Reads the section into batch->scan.  Nothing is looked into but a folder's or file's being there.
- */
-void qb_scan_read(struct qb_reader *r, const struct qb_node *mapping);
+#include "batch/job.h"
 
 typedef QB_VEC(char *) qb_paths;
 
