@@ -224,7 +224,6 @@ static void drop(struct qb_sink *s)
 extern const struct qb_sink_kind qb_sink_html;
 
 const struct qb_sink_kind qb_sink_html = {
-    .option = QB_OPTION_HTML,
     .what = "page",
     .begins = "<!doctype html>",
     .wants_body = true,

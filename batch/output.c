@@ -28,13 +28,25 @@ static struct qb_telling telling(const struct qb_output *out, int code)
                                .host = out->host};
 }
 
+int qb_output_open_sinks(struct qb_sinks *sinks, const struct qb_cli *cli,
+                         const struct qb_batch *batch)
+{
+    const char *const arguments[QB_SINK_COUNT] = {
+#define SINK(name, OPTION) [QB_SINK_##name] = qb_cli_text(cli, QB_OPTION_##OPTION),
+#include "batch/sinks.def"
+#undef SINK
+    };
+
+    return qb_sinks_open(sinks, arguments, batch);
+}
+
 int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct qb_batch *batch)
 {
     struct timespec at;
 
     *out = (struct qb_output){.batch = batch, .cli = cli, .json = qb_cli_has(cli, QB_OPTION_JSON)};
     gethostname(out->host, sizeof(out->host) - 1);
-    if (qb_sinks_open(&out->sinks, cli, batch) < 0)
+    if (qb_output_open_sinks(&out->sinks, cli, batch) < 0)
         return -1;
     out->table = (struct qb_table){.out = stdout,
                                    .errors = stderr,

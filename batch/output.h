@@ -33,6 +33,10 @@ struct qb_output {
  * kind: neither the manifest nor an image.  -1 after one line on standard error. */
 int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct qb_batch *batch);
 
+/* Opens the files of reports that the command line names; see qb_sinks_open. */
+int qb_output_open_sinks(struct qb_sinks *sinks, const struct qb_cli *cli,
+                         const struct qb_batch *batch);
+
 /* The listener that feeds it. */
 struct qb_listener qb_output_listener(struct qb_output *out);
 

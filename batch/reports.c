@@ -218,7 +218,7 @@ static int show(struct shown *shown, const struct qb_cli *cli)
     struct qb_telling t = {.batch = &r->batch, .sum = &r->sum};
     int code = 0;
 
-    if (qb_sinks_open(&s->sinks, cli, &r->batch) < 0)
+    if (qb_output_open_sinks(&s->sinks, cli, &r->batch) < 0)
         return QB_EXIT_USAGE;
     s->table = (struct qb_table){.out = stdout,
                                  .errors = stderr,

@@ -45,7 +45,6 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
 extern const struct qb_sink_kind qb_sink_joblog;
 
 const struct qb_sink_kind qb_sink_joblog = {
-    .option = QB_OPTION_JOBLOG,
     .what = "joblog",
     .begins = "Seq\tHost\t",
     .image = image,

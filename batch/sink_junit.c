@@ -117,7 +117,6 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
 extern const struct qb_sink_kind qb_sink_junit;
 
 const struct qb_sink_kind qb_sink_junit = {
-    .option = QB_OPTION_JUNIT,
     .what = "JUnit report",
     .begins = "<?xml",
     .wants_body = true,

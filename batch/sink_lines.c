@@ -41,7 +41,6 @@ static void summary_abort(struct qb_sink *s, const char *why)
 extern const struct qb_sink_kind qb_sink_report, qb_sink_summary;
 
 const struct qb_sink_kind qb_sink_report = {
-    .option = QB_OPTION_REPORT,
     .what = "report",
     .begins = "{",
     .streams = true,
@@ -50,7 +49,6 @@ const struct qb_sink_kind qb_sink_report = {
 };
 
 const struct qb_sink_kind qb_sink_summary = {
-    .option = QB_OPTION_SUMMARY,
     .what = "summary",
     .begins = "{\"type\":\"summary\"",
     .image = summary_image,

@@ -154,7 +154,6 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
 extern const struct qb_sink_kind qb_sink_prometheus;
 
 const struct qb_sink_kind qb_sink_prometheus = {
-    .option = QB_OPTION_PROMETHEUS,
     .what = "metrics",
     .begins = "# HELP qbatch_",
     .place = place,

@@ -7,12 +7,12 @@
 #include "base/own.h"
 #include "batch/text.h"
 
-#define SINK(name) extern const struct qb_sink_kind qb_sink_##name;
+#define SINK(name, OPTION) extern const struct qb_sink_kind qb_sink_##name;
 #include "batch/sinks.def"
 #undef SINK
 
 static const struct qb_sink_kind *const kinds[QB_SINK_COUNT] = {
-#define SINK(name) [QB_SINK_##name] = &qb_sink_##name,
+#define SINK(name, OPTION) [QB_SINK_##name] = &qb_sink_##name,
 #include "batch/sinks.def"
 #undef SINK
 };
@@ -77,16 +77,15 @@ static int open_sink(struct qb_sinks *sinks, struct qb_sink *s, const char *argu
     return 0;
 }
 
-int qb_sinks_open(struct qb_sinks *sinks, const struct qb_cli *cli, const struct qb_batch *batch)
+int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_COUNT],
+                  const struct qb_batch *batch)
 {
     *sinks = (struct qb_sinks){0};
     for (size_t i = 0; i < QB_SINK_COUNT; i++) {
-        const char *argument = qb_cli_text(cli, kinds[i]->option);
-
-        if (!argument)
+        if (!arguments[i])
             continue;
         sinks->of[i].kind = kinds[i];
-        if (open_sink(sinks, &sinks->of[i], argument, batch) == 0)
+        if (open_sink(sinks, &sinks->of[i], arguments[i], batch) == 0)
             continue;
         each_sink(s, sinks) drop(s);
         return -1;

@@ -6,7 +6,6 @@
 #ifndef QB_BATCH_SINKS_H
 #define QB_BATCH_SINKS_H
 
-#include "batch/cli.h"
 #include "batch/foresee.h"
 #include "batch/job.h"
 #include "batch/outfile.h"
@@ -29,7 +28,6 @@ struct qb_sink {
 };
 
 struct qb_sink_kind {
-    enum qb_option option;
     const char *what, *begins; /* see struct qb_outfile_rules */
     bool streams;              /* readable while it grows */
     bool wants_body;
@@ -45,7 +43,7 @@ struct qb_sink_kind {
 /* Any of the functions but `image` and `end` may be NULL; a failure to write shows in the FILE. */
 
 enum {
-#define SINK(name) QB_SINK_##name,
+#define SINK(name, OPTION) QB_SINK_##name,
 #include "batch/sinks.def"
 #undef SINK
     QB_SINK_COUNT
@@ -55,8 +53,10 @@ struct qb_sinks {
     struct qb_sink of[QB_SINK_COUNT];
 };
 
-/* Opens those that the command line asks for; -1 after one line on standard error. */
-int qb_sinks_open(struct qb_sinks *sinks, const struct qb_cli *cli, const struct qb_batch *batch);
+/* Opens those that have an argument, the file's name as it was typed; NULL: not asked for.  -1 after
+ * one line on standard error. */
+int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_COUNT],
+                  const struct qb_batch *batch);
 
 void qb_sinks_image(struct qb_sinks *sinks, const struct qb_telling *t, size_t job,
                     const struct qb_outcome *outcome);
