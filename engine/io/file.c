@@ -19,7 +19,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include "io/walk.h"
+#include "io/way.h"
 
 int qb_file_check_kind(mode_t mode, struct qb_err *err)
 {

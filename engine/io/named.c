@@ -44,6 +44,8 @@ static int follow_as(struct qb_owners *owners, struct qb_naming by, const char *
     if (qb_walk(&who, path, &came_to, st, &why) < 0) {
         if (why.code == QB_E_BACKING_REFUSED)
             return refuse(by, &why, err);
+        if (why.code == QB_E_NOT_QCOW2)
+            return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE, "it %s", why.text);
         if (err)
             *err = why;
         return -1;

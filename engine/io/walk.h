@@ -9,8 +9,7 @@
 
 /* A descriptor (O_PATH) of the file at `path` if `who` could read it: *fd, to be closed, and *st of
  * it.  A relative path begins in the current directory, which `who` must be able to reach from the
- * root.  Every directory is asked through the descriptor by which the next name is looked up, so
- * what is exchanged meanwhile is asked too, or not reached.
+ * root; see way.h.
  *
  * -1 with QB_E_BACKING_REFUSED and "could not ..." when he could not, else with what failed. */
 int qb_walk(const struct qb_who *who, const char *path, int *fd, struct stat *st,
@@ -20,9 +19,5 @@ int qb_walk(const struct qb_who *who, const char *path, int *fd, struct stat *st
  * -1 with *err when that cannot be found out. */
 int qb_may_fd(const struct qb_who *who, int fd, const struct stat *st, unsigned wanted, bool *may,
               struct qb_err *err);
-
-/* "/proc/self/fd/N", by which a descriptor's very file is opened again or asked. */
-enum { QB_FD_PATH = 32 };
-void qb_fd_path(int fd, char out[QB_FD_PATH]);
 
 #endif

@@ -295,6 +295,7 @@ static void an_answer_holds_until_the_file_changes(void)
     CU_ASSERT_EQUAL(open_as(io, 0, 0, in), QB_E_BACKING_REFUSED);
     CU_ASSERT_EQUAL(open_as(io, 0, 0, "/dev/null"), QB_E_BACKING_REFUSED);
     CU_ASSERT_EQUAL(open_as(io, 0, 0, folder), QB_E_BACKING_REFUSED);
+    CU_ASSERT_EQUAL(open_as(io, 60001, 60001, "/"), QB_E_BACKING_REFUSED);
     qb_io_close(io);
     qb_owners_free(owners);
 }

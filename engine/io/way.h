@@ -1,0 +1,45 @@
+/* Follows a path name by name, and has somebody asked about every directory and link on the way.
+ *
+ * Each name is looked up from the descriptor (O_PATH) of the very directory that was asked about,
+ * so what is exchanged meanwhile is asked about too, or not reached. */
+#ifndef QB_IO_WAY_H
+#define QB_IO_WAY_H
+
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+
+enum qb_way_answer { QB_WAY_GO_ON = 0, QB_WAY_END = 1 }; /* and -1 with *err */
+
+struct qb_way;
+
+struct qb_way_rules {
+    void *arg;
+    /* Whether a name may be looked up in the directory way->dir.  NULL: always. */
+    int (*directory)(void *arg, const struct qb_way *way, struct qb_err *err);
+    /* Whether the link way->fd in way->dir may be followed; QB_WAY_END: the way ends at the link.
+     * NULL: always. */
+    int (*link)(void *arg, const struct qb_way *way, struct qb_err *err);
+    bool may_lack_last; /* the last name need not be there */
+};
+
+struct qb_way {
+    int dir;                 /* O_PATH: the directory that the last name is in */
+    char name[NAME_MAX + 1]; /* that name */
+    int fd;                  /* O_PATH: what is there; -1: nothing */
+    struct stat st;          /* of it */
+    bool is_last;            /* nothing follows the name */
+};
+
+/* A relative path begins in the current directory, reached from the root.  Close *out either way.
+ * A path that ends in a slash, or is the root, is that of a directory: QB_E_NOT_QCOW2. */
+int qb_way_follow(const char *path, const struct qb_way_rules *rules, struct qb_way *out,
+                  struct qb_err *err);
+void qb_way_close(struct qb_way *way);
+
+/* "/proc/self/fd/N", by which a descriptor's very file is opened again or asked. */
+enum { QB_FD_PATH = 32 };
+void qb_fd_path(int fd, char out[QB_FD_PATH]);
+
+#endif
