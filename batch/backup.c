@@ -1,5 +1,6 @@
 #include "batch/backup.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,9 +63,12 @@ int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err)
 int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,
                    const struct qb_file *image, struct qb_err *err)
 {
-    QB_AUTO(qb_buf) char *to = qb_backup_path(batch, job);
+    QB_AUTO(qb_buf) char *real = realpath(job->path, NULL);
+    char suffix[sizeof(batch->backup_id) + 8];
 
-    return to ? qb_clone_make(image, to, err) : qb_fail_memory(err);
+    snprintf(suffix, sizeof(suffix), ".%s.bak", batch->backup_id);
+    return real ? qb_clone_make(image, real, suffix, err)
+                : qb_fail_sys(err, errno, QB_NOWHERE, "cannot clone");
 }
 
 void qb_backup_remove(const struct qb_batch *batch, const struct qb_job *job)

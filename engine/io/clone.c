@@ -14,6 +14,7 @@
 
 #include "base/own.h"
 #include "io/backend.h"
+#include "io/way.h"
 
 static void close_fd(int *fd)
 {
@@ -21,22 +22,9 @@ static void close_fd(int *fd)
         close(*fd);
 }
 
-/* ".../name" -> ".../" or "." */
-static int folder_of(const char *path, char out[PATH_MAX])
+static int open_unnamed(int folder, const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    size_t len = slash ? (size_t)(slash - path) + 1 : 0;
-
-    if (len >= PATH_MAX)
-        return ENAMETOOLONG;
-    memcpy(out, path, len);
-    strcpy(out + len, len ? "" : ".");
-    return 0;
-}
-
-static int open_unnamed(const char *folder)
-{
-    return open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    return openat(folder, path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 }
 
 /* A clone cannot be made without file system support; which errno says so depends on who is asked.
@@ -76,8 +64,8 @@ int qb_clone_look(const char *folder, struct qb_err *err)
 int qb_clone_probe(const char *folder, struct qb_err *err)
 {
     static const char block[4096];
-    QB_AUTO(close_fd) int from = open_unnamed(folder);
-    QB_AUTO(close_fd) int to = from < 0 ? -1 : open_unnamed(folder);
+    QB_AUTO(close_fd) int from = open_unnamed(AT_FDCWD, folder);
+    QB_AUTO(close_fd) int to = from < 0 ? -1 : open_unnamed(AT_FDCWD, folder);
 
     if (from < 0 || to < 0 || write(from, block, sizeof(block)) != (ssize_t)sizeof(block) ||
         ioctl(to, FICLONE, from) < 0)
@@ -85,23 +73,36 @@ int qb_clone_probe(const char *folder, struct qb_err *err)
     return 0;
 }
 
-/* Gives the file its name, and takes that away from another one. */
-static int link_to(int fd, const char *to)
+/* Whether an older clone of the image may go: a plain file of its owner or of the caller. */
+static bool may_go(const struct qb_file *image, int dir, const char *name)
 {
-    char self[32];
+    struct stat st;
 
-    snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-    if (linkat(AT_FDCWD, self, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0)
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+           (st.st_uid == image->uid || st.st_uid == geteuid());
+}
+
+/* Gives the file its name, and takes that away from an older clone. */
+static int link_to(const struct qb_file *image, int fd, int dir, const char *name)
+{
+    char self[QB_FD_PATH];
+
+    qb_fd_path(fd, self);
+    if (linkat(AT_FDCWD, self, dir, name, AT_SYMLINK_FOLLOW) == 0)
         return 0;
-    if (errno != EEXIST || unlink(to) < 0)
+    if (errno != EEXIST)
         return errno;
-    return linkat(AT_FDCWD, self, AT_FDCWD, to, AT_SYMLINK_FOLLOW) < 0 ? errno : 0;
+    if (!may_go(image, dir, name))
+        return EEXIST;
+    if (unlinkat(dir, name, 0) < 0)
+        return errno;
+    return linkat(AT_FDCWD, self, dir, name, AT_SYMLINK_FOLLOW) < 0 ? errno : 0;
 }
 
 /* For a file system that a barrier syncs file by file. */
-static int sync_name(int fd, const char *folder)
+static int sync_name(int fd, int folder)
 {
-    QB_AUTO(close_fd) int dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    QB_AUTO(close_fd) int dir = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     return dir < 0 || fsync(fd) < 0 || fsync(dir) < 0 ? errno : 0;
 }
@@ -118,9 +119,9 @@ static void match_flags(int from, int to)
     }
 }
 
-static int make(const struct qb_file *file, const char *folder, const char *to)
+static int make(const struct qb_file *file, int folder, const char *name)
 {
-    QB_AUTO(close_fd) int fd = open_unnamed(folder);
+    QB_AUTO(close_fd) int fd = open_unnamed(folder, ".");
     struct stat st;
     int errnum;
 
@@ -131,16 +132,33 @@ static int make(const struct qb_file *file, const char *folder, const char *to)
         return errno;
     if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
         errno = 0; /* its own owner's then, and nobody else's: the mode is 0600 */
-    errnum = link_to(fd, to);
+    errnum = link_to(file, fd, folder, name);
     return errnum || qb_barrier_covers_fs(file) ? errnum : sync_name(fd, folder);
 }
 
-int qb_clone_make(const struct qb_file *file, const char *to, struct qb_err *err)
+static int follow_none(void *unused, const struct qb_way *way, struct qb_err *err)
 {
-    char folder[PATH_MAX];
-    int errnum = folder_of(to, folder);
+    (void)unused;
+    return qb_fail(err, QB_E_CHANGED, QB_NOWHERE,
+                   "\"%.80s\" in the path of the image became a symbolic link", way->name);
+}
 
-    if (!errnum)
-        errnum = make(file, folder, to);
-    return errnum ? fail_to_clone(errnum, to, err) : 0;
+/* Whoever can rename the folders of the image must not have its clone made in another one: it is
+ * made where the very file is. */
+int qb_clone_make(const struct qb_file *file, const char *real, const char *suffix,
+                  struct qb_err *err)
+{
+    const struct qb_way_rules rules = {.link = follow_none};
+    QB_AUTO(qb_way_close) struct qb_way way;
+    char name[NAME_MAX + 1];
+    int errnum;
+
+    if (qb_way_follow(real, &rules, &way, err) < 0)
+        return -1;
+    if (way.st.st_dev != file->dev || way.st.st_ino != file->ino)
+        return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "another file is at the image's path now");
+    errnum = snprintf(name, sizeof(name), "%s%s", way.name, suffix) < (int)sizeof(name)
+                 ? make(file, way.dir, name)
+                 : ENAMETOOLONG;
+    return errnum ? fail_to_clone(errnum, real, err) : 0;
 }

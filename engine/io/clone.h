@@ -13,9 +13,12 @@ int qb_clone_probe(const char *folder, struct qb_err *err);
  * promise that it has. */
 int qb_clone_look(const char *folder, struct qb_err *err);
 
-/* Clones the open file to `to`, whose folder must be on the same file system, with the file's mode
- * and, as far as this process may, its owner.  The name appears when the clone is whole; a file
- * that has it is replaced.  Durable behind the next barrier over `file` with QB_SYNC_FS. */
-int qb_clone_make(const struct qb_file *file, const char *to, struct qb_err *err);
+/* Clones the open file, whose real path that is, to its name with `suffix` in the directory that
+ * holds it, with the file's mode and, as far as this process may, its owner.  The name appears when
+ * the clone is whole; an older clone, a plain file of the same owner or the caller, is replaced,
+ * and nothing else is.  QB_E_CHANGED where the path leads through a link or to another file by now.
+ * Durable behind the next barrier over `file` with QB_SYNC_FS. */
+int qb_clone_make(const struct qb_file *file, const char *real, const char *suffix,
+                  struct qb_err *err);
 
 #endif

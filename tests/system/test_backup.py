@@ -135,6 +135,43 @@ class Clones(BackupTest):
                                *images)
         self.assertEqual((answer.code, self.backups()), (1, []), str(answer))
 
+    def test_what_somebody_else_has_under_its_name_stays(self):
+        self.on_each(self.not_replaced)
+
+    def not_replaced(self, images):
+        """A tenant guesses the name: the run's is known while its report waits for a reader."""
+        state, fifo = self.path(f"state-{os.path.basename(self.there)}"), self.path("fifo")
+        if not os.path.exists(fifo):
+            os.mkfifo(fifo)
+        shas = {image: proc.sha256(image) for image in images}
+        run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), "--json", "--state", state, "--report", fifo,
+                                self.fleet], stdout=subprocess.PIPE, text=True)
+        journal = []
+        while not journal:
+            self.assertIsNone(run.poll())
+            time.sleep(0.01)
+            journal = [n for n in os.listdir(state) if n.endswith(".journal")] if os.path.isdir(state) else []
+        backup = [f"{image}.{journal[0][:-len('.journal')]}.bak" for image in images]
+        for path, uid in ((backup[0], 54321), (backup[1], 0)):
+            with open(path, "w", encoding="ascii") as f:
+                f.write("mine")
+            os.chown(path, uid, uid)
+        os.symlink(self.path("elsewhere"), backup[2])
+        with open(fifo, encoding="utf-8") as f:
+            f.read()
+        said = run.communicate()[0]
+        answer = qbatch.Answer(proc.Result(run.args, run.returncode, said, ""))
+        self.assertEqual([r["status"] for r in answer.records], ["failed", "changed", "failed", "changed"],
+                         str(answer))
+        with open(backup[0], encoding="ascii") as f:
+            self.assertEqual(f.read(), "mine")
+        self.assertTrue(os.path.islink(backup[2]))
+        self.assertFalse(os.path.exists(self.path("elsewhere")))
+        for i in (0, 2):
+            self.assertEqual(proc.sha256(images[i]), shas[images[i]])
+        for i in (1, 3):
+            self.assertEqual(proc.sha256(backup[i]), shas[images[i]])
+
     def test_killed_at_any_moment_an_amended_image_has_its_clone(self):
         self.on_each(self.killed)
 
