@@ -20,61 +20,72 @@ static int complain(const struct qb_outfile *out, const char *path, const char *
 
 /* ---- what may be replaced -------------------------------------------------------------------- */
 
-static bool begins_right(const char *path, const char *begins)
-{
-    char head[64];
-    FILE *f = fopen(path, "re");
-    size_t n = f ? fread(head, 1, strlen(begins), f) : 0;
+enum { HEAD = 4096 };
 
-    if (f)
-        fclose(f);
-    return n == 0 || (n == strlen(begins) && strncasecmp(head, begins, n) == 0);
+/* The files are text: a disk that begins like one has a NUL soon. */
+static bool begins_right(const struct qb_outfile *out)
+{
+    size_t want = strlen(out->rules.begins);
+    int fd = qb_outplace_open(&out->place, O_RDONLY | O_NONBLOCK);
+    char head[HEAD];
+    ssize_t n = fd < 0 ? 0 : pread(fd, head, sizeof(head), 0);
+
+    if (fd < 0)
+        return false;
+    close(fd);
+    if (n <= 0)
+        return n == 0;
+    return (size_t)n >= want && strncasecmp(head, out->rules.begins, want) == 0 &&
+           !memchr(head, '\0', (size_t)n);
 }
 
-static int check_replaced(const struct qb_outfile *out, const char *path, const struct stat *st)
+static int check_replaced(const struct qb_outfile *out)
 {
-    const char *manifest = out->rules.manifest;
+    const struct stat *st = &out->place.way.st;
+    const char *manifest = out->rules.manifest, *taken = NULL;
     char what[100];
     struct stat m;
 
     if (manifest && stat(manifest, &m) == 0 && m.st_dev == st->st_dev && m.st_ino == st->st_ino)
-        return complain(out, path, "that is the manifest");
-    if (begins_right(path, out->rules.begins))
+        return complain(out, out->path, "that is the manifest");
+    if (out->rules.is_taken)
+        taken = out->rules.is_taken(out->rules.arg, st);
+    if (taken) {
+        snprintf(what, sizeof(what), "that is %s; it is not overwritten", taken);
+        return complain(out, out->path, what);
+    }
+    if (begins_right(out))
         return 0;
     snprintf(what, sizeof(what), "the file exists and is no %s; it is not overwritten",
              out->rules.what);
-    return complain(out, path, what);
+    return complain(out, out->path, what);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* The path with its folder spelled out, so that two ways to one file are seen to be one. */
-static char *spelled_out(const char *path)
+bool qb_outfile_same(const struct qb_outfile *a, const struct qb_outfile *b)
 {
-    const char *slash = strrchr(path, '/');
-    QB_AUTO(qb_buf) char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    QB_AUTO(qb_buf) char *real = folder ? realpath(folder, NULL) : NULL;
-    char *whole = NULL;
+    struct stat x, y;
 
-    if (!real)
-        return NULL;
-    if (asprintf(&whole, "%s/%s", strcmp(real, "/") == 0 ? "" : real, slash ? slash + 1 : path) < 0)
-        return NULL;
-    return whole;
+    return (a->temp || b->temp) && strcmp(a->place.way.name, b->place.way.name) == 0 &&
+           fstat(a->place.way.dir, &x) == 0 && fstat(b->place.way.dir, &y) == 0 &&
+           x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 /* O_EXCL instead of mkstemp: the mode then follows from the umask and the folder's ACL. */
 static int make_temp(struct qb_outfile *out)
 {
+    const struct qb_way *way = &out->place.way;
     int fd = -1;
 
     for (unsigned i = 0; i < 100 && fd < 0; i++) {
         free(qb_take(&out->temp));
-        if (asprintf(&out->temp, "%s.%ld-%u.new", out->path, (long)getpid(), i) < 0) {
+        if (asprintf(&out->temp, "%s.%ld-%u.new", way->name, (long)getpid(), i) < 0) {
             out->temp = NULL;
             return errno = ENOMEM, -1;
         }
-        fd = open(out->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        fd =
+            openat(way->dir, out->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (fd < 0 && errno != EEXIST)
             break;
     }
@@ -96,34 +107,54 @@ static void take_after(int fd, const struct stat *old)
         return;
 }
 
-static int open_fd(struct qb_outfile *out, const struct stat *st, bool exists)
+/* A stream that begins: a new file, or the one that is there, emptied. */
+static int open_stream(const struct qb_way *way, const struct qb_outplace *place)
 {
+    if (way->fd >= 0)
+        return qb_outplace_open(place, O_WRONLY | O_TRUNC);
+    return openat(way->dir, way->name,
+                  O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, 0666);
+}
+
+static int open_fd(struct qb_outfile *out)
+{
+    const struct qb_way *way = &out->place.way;
+    bool exists = way->fd >= 0;
     int fd;
 
-    if (exists && !S_ISREG(st->st_mode))
-        return open(out->path, O_WRONLY | O_NOCTTY | O_CLOEXEC);
-    if (out->rules.streams)
-        return open(out->path, O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY | O_CLOEXEC, 0666);
+    if (exists && !S_ISREG(way->st.st_mode))
+        return qb_outplace_open(&out->place, O_WRONLY);
+    if (out->rules.streams || out->place.given)
+        return open_stream(way, &out->place);
     fd = make_temp(out);
     if (fd >= 0 && exists)
-        take_after(fd, st);
+        take_after(fd, &way->st);
     return fd;
+}
+
+static int find(struct qb_outfile *out)
+{
+    const struct qb_way *way = &out->place.way;
+    struct qb_err err = {0};
+
+    if (!out->path)
+        return complain(out, "", strerror(ENOMEM));
+    if (qb_outplace_find(out->path, &out->place, &err) < 0)
+        return complain(out, out->path, err.text);
+    return way->fd >= 0 && S_ISREG(way->st.st_mode) ? check_replaced(out) : 0;
 }
 
 int qb_outfile_open(struct qb_outfile *out, const char *path, struct qb_outfile_rules rules)
 {
-    struct stat st = {0};
-    bool exists = stat(path, &st) == 0;
     int fd;
 
-    *out = (struct qb_outfile){.rules = rules};
-    if (exists && S_ISREG(st.st_mode) && check_replaced(out, path, &st) < 0)
+    *out = (struct qb_outfile){
+        .rules = rules, .path = strdup(path), .place.way = {.dir = -1, .fd = -1}};
+    if (find(out) < 0) {
+        qb_outfile_drop(out);
         return -1;
-    if (exists && !S_ISREG(st.st_mode)) /* /dev/stdout must not be followed: it may be a pipe */
-        out->path = strdup(path);
-    else
-        out->path = exists ? realpath(path, NULL) : spelled_out(path);
-    fd = out->path ? open_fd(out, &st, exists) : -1;
+    }
+    fd = open_fd(out);
     out->f = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (out->f)
         return 0;
@@ -154,14 +185,28 @@ static void close_file(struct qb_outfile *out)
         out->errnum = errno ? errno : EIO;
 }
 
+/* Gives the file its name: 0 or an errno.  What somebody else has put there meanwhile stays. */
+static int name_it(const struct qb_outfile *out)
+{
+    const struct qb_way *way = &out->place.way;
+
+    if (renameat2(way->dir, out->temp, way->dir, way->name, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EEXIST && errno != EINVAL && errno != ENOSYS)
+        return errno;
+    if (!qb_outplace_is_free(&out->place))
+        return EEXIST;
+    return renameat(way->dir, out->temp, way->dir, way->name) < 0 ? errno : 0;
+}
+
 int qb_outfile_commit(struct qb_outfile *out)
 {
     int r = 0;
 
     close_file(out);
-    if (out->errnum == 0 && out->temp && rename(out->temp, out->path) < 0)
-        out->errnum = errno;
-    else if (out->errnum == 0)
+    if (out->errnum == 0 && out->temp)
+        out->errnum = name_it(out);
+    if (out->errnum == 0)
         free(qb_take(&out->temp));
     if (out->errnum)
         r = complain(out, out->path, strerror(out->errnum));
@@ -174,24 +219,22 @@ void qb_outfile_drop(struct qb_outfile *out)
     if (out->f)
         fclose(qb_take(&out->f));
     if (out->temp)
-        unlink(out->temp);
+        unlinkat(out->place.way.dir, out->temp, 0);
     free(qb_take(&out->temp));
     free(qb_take(&out->path));
+    if (out->place.way.dir != 0 || out->place.way.fd != 0) /* not an empty struct */
+        qb_outplace_close(&out->place);
 }
 
 /* ---- what comes later in the file ------------------------------------------------------------ */
 
 FILE *qb_outfile_spill(const struct qb_outfile *out)
 {
-    QB_AUTO(qb_buf) char *folder = out->temp ? strdup(out->temp) : NULL;
-    char *slash = folder ? strrchr(folder, '/') : NULL;
     int fd = -1;
     FILE *f;
 
-    if (slash) {
-        slash[slash == folder] = '\0';
-        fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    }
+    if (out->temp)
+        fd = openat(out->place.way.dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     if (fd < 0)
         return tmpfile();
     f = fdopen(fd, "w+");

@@ -45,11 +45,27 @@ static int check_alone(struct qb_sinks *sinks, const struct qb_sink *s, const ch
 {
     each_sink(other, sinks)
     {
-        if (other != s && (other->file.temp || s->file.temp) &&
-            strcmp(other->file.path, s->file.path) == 0)
+        if (other != s && qb_outfile_same(&other->file, &s->file))
             return complain(s->kind->what, path, "another output has the same name");
     }
     return 0;
+}
+
+/* The images are the run's; one that was not looked at yet is looked at now. */
+static const char *is_image(const void *arg, const struct stat *st)
+{
+    const struct qb_batch *batch = arg;
+    struct stat seen;
+
+    for (size_t i = 0; i < batch->n_jobs; i++) {
+        const struct qb_job *job = &batch->jobs[i];
+
+        if (job->ino ? job->ino == st->st_ino && job->dev == st->st_dev
+                     : stat(job->path, &seen) == 0 && seen.st_ino == st->st_ino &&
+                           seen.st_dev == st->st_dev)
+            return "an image of the run";
+    }
+    return NULL;
 }
 
 static int open_file(struct qb_sink *s, const char *argument, const struct qb_batch *batch)
@@ -62,7 +78,9 @@ static int open_file(struct qb_sink *s, const char *argument, const struct qb_ba
                            (struct qb_outfile_rules){.what = s->kind->what,
                                                      .begins = s->kind->begins,
                                                      .manifest = batch->manifest_path,
-                                                     .streams = s->kind->streams});
+                                                     .streams = s->kind->streams,
+                                                     .is_taken = is_image,
+                                                     .arg = batch});
 }
 
 static int open_sink(struct qb_sinks *sinks, struct qb_sink *s, const char *argument,

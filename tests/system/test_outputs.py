@@ -3,7 +3,9 @@ import html.parser
 import json
 import os
 import re
+import stat
 import subprocess
+import time
 import xml.etree.ElementTree as xml
 
 import context  # noqa: F401
@@ -11,6 +13,7 @@ import proc
 import qbatch
 from fixture import ImageTest, main
 
+TENANT = 54321
 SAMPLE = re.compile(r'([a-z_]+)\{((?:[a-z_]+="(?:[^"\\\n]|\\["\\n])*",?)+)\} (\S+)$')
 
 
@@ -259,6 +262,142 @@ class Outputs(ImageTest):
             done = proc.run([qbatch.absolute(qbatch.TOOL), "amend", "-q", "-o", "compat=1.1",
                              f"--{option}", "/dev/stdout", image])
             self.assertIn(words, done.out)
+
+    # ---- directories of others --------------------------------------------------------------
+    KINDS = ("report", "summary", "joblog", "junit", "html")
+
+    def shared(self, name="shared", mode=0o1777, uid=0):
+        """A directory that a tenant can write to."""
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to give files away")
+        os.chmod(self.folder, 0o755)
+        os.mkdir(self.path(name))
+        os.chmod(self.path(name), mode)
+        os.chown(self.path(name), uid, uid)
+        return self.path(name)
+
+    def write(self, path, text="", uid=TENANT, mode=0o644):
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+        os.chmod(path, mode)
+        os.chown(path, uid, uid)
+        return path
+
+    def refused_in_any_run(self, image, path, words, kinds=KINDS):
+        sha = proc.sha256(image)
+        for kind in kinds:
+            for flags in ((), ("--dry-run",)):
+                done = qbatch.amend(image, flags=[*flags, f"--{kind}", path], compat="1.1")
+                self.assertEqual((done.code, done.records), (2, []), str(done))
+                self.assertIn(words, done.result.err)
+        self.assertEqual(proc.sha256(image), sha)
+
+    def test_a_link_is_followed_when_root_or_the_caller_owns_it(self):
+        shared, image = self.shared(), self.create(compat="0.10")
+        target = self.write(self.path("target"), uid=0)
+        missing = self.path("missing")
+        for to in (target, missing, "/dev/null"):
+            link = os.path.join(shared, "link")
+            os.symlink(to, link)
+            os.lchown(link, TENANT, TENANT)
+            self.refused_in_any_run(image, link, "is not followed")
+            os.unlink(link)
+        os.symlink(self.folder, os.path.join(shared, "folder"))
+        os.lchown(os.path.join(shared, "folder"), TENANT, TENANT)
+        self.refused_in_any_run(image, os.path.join(shared, "folder/x"), "is not followed")
+        self.assertEqual((os.path.getsize(target), os.path.exists(missing)), (0, False))
+        os.symlink(target, os.path.join(shared, "own"))
+        self.amended(image, flags=["--report", os.path.join(shared, "own")], compat="1.1")
+        self.assertEqual(len(records(target)), 1)
+
+    def test_a_file_of_somebody_else_is_not_overwritten(self):
+        image = self.create(compat="0.10")
+        for name, mode, uid in (("sticky", 0o1777, 0), ("own", 0o755, TENANT), ("safe", 0o755, 0)):
+            folder = self.shared(name, mode, uid)
+            for text in ("", "{"):
+                path = self.write(os.path.join(folder, "f"), text)
+                self.refused_in_any_run(image, path, "belongs to the user")
+                with open(path, encoding="ascii") as f:
+                    self.assertEqual(f.read(), text)
+            self.assertEqual(os.listdir(folder), ["f"])
+
+    def test_a_second_name_in_a_tenants_directory_is_no_way_to_a_file_of_root(self):
+        folder, image = self.shared(mode=0o755, uid=TENANT), self.create(compat="0.10")
+        target = self.write(self.path("target"), "{}", uid=0)
+        os.link(target, os.path.join(folder, "f"))
+        self.refused_in_any_run(image, os.path.join(folder, "f"), "more names", ["report"])
+        with open(target, encoding="ascii") as f:
+            self.assertEqual(f.read(), "{}")
+
+    def test_a_block_device_is_never_written_to(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to make a device")
+        os.mknod(self.path("disk"), 0o600 | stat.S_IFBLK, os.makedev(7, 255))
+        self.refused_in_any_run(self.create(compat="0.10"), self.path("disk"), "block device")
+
+    def test_a_fifo_of_somebody_else_is_not_written_to_and_an_own_one_is(self):
+        shared, image = self.shared(), self.create(compat="0.10")
+        fifo = os.path.join(shared, "fifo")
+        os.mkfifo(fifo)
+        reader = subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE, text=True)
+        self.amended(image, flags=["--report", fifo], compat="1.1")
+        self.assertIn('"status":"changed"', reader.communicate()[0])
+        os.chown(fifo, TENANT, TENANT)
+        self.refused_in_any_run(image, fifo, "FIFO belongs")
+
+    def test_names_that_are_guessed_are_not_followed(self):
+        shared, image = self.shared(), self.create(compat="0.10")
+        target = self.write(self.path("target"), uid=0)
+        done = proc.run(["sh", "-c", 'ln -s "$1" "$2.$$-0.new"; exec "$3" amend -q -o compat=1.1 '
+                         '--html "$2" "$4"', "sh", target, os.path.join(shared, "page"),
+                         qbatch.absolute(qbatch.TOOL), image])
+        self.assertEqual(done.code, 0, done.err)
+        self.assertEqual(os.path.getsize(target), 0)
+        self.assertGreater(os.path.getsize(os.path.join(shared, "page")), 1000)
+
+    def test_what_appears_under_the_name_meanwhile_stays(self):
+        """A tenant puts a file of his there while the run works."""
+        shared, image = self.shared(), self.create(compat="0.10")
+        page = os.path.join(shared, "page")
+        fifo = self.path("fifo")
+        os.mkfifo(fifo)
+        run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), "amend", "-q", "-o", "compat=1.1", "--html",
+                                page, "--report", fifo, image], stderr=subprocess.PIPE, text=True)
+        while not any(name.endswith(".new") for name in os.listdir(shared)):
+            self.assertIsNone(run.poll())
+            time.sleep(0.01)
+        self.write(page, "mine")
+        with open(fifo, encoding="utf-8") as f:
+            f.read()
+        self.assertIn("File exists", run.communicate()[1])
+        self.assertEqual(run.returncode, 1)
+        with open(page, encoding="ascii") as f:
+            self.assertEqual(f.read(), "mine")
+        self.assertEqual(os.listdir(shared), ["page"])
+
+    def test_no_image_and_no_disk_is_taken_for_an_older_file(self):
+        image = self.create(compat="0.10")
+        empty = self.write(self.path("empty.qcow2"), uid=os.geteuid())
+        done = qbatch.amend([image, empty], flags=["--report", empty], compat="1.1")
+        self.assertEqual(done.code, 2, str(done))
+        self.assertIn("an image of the run", done.result.err)
+        disk = self.raw("disk", "1M")
+        for begin in (b"{", b"<!doctype html>", b"Seq\tHost\t"):
+            with open(disk, "r+b") as f:
+                f.write(begin)
+            self.refused_in_any_run(image, disk, "is no ")
+        self.assertEqual(os.path.getsize(disk), 1 << 20)
+
+    def test_standard_output_may_be_a_file_of_anybody(self):
+        image = self.create(compat="0.10")
+        for name in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+            path = self.write(self.path("out"), uid=TENANT if os.geteuid() == 0 else -1)
+            with open(path, "w", encoding="utf-8") as f:
+                subprocess.run([qbatch.absolute(qbatch.TOOL), "amend", "-q", "-o", "compat=1.1", "--report",
+                                name, image], check=True, stdout=f)
+            self.assertEqual(len(records(path)), 1)
+        for name in ("/dev/null", "/dev/stderr"):
+            self.assertEqual(qbatch.amend(image, flags=["--report", name], compat="1.1").code, 0)
 
     # ---- read back --------------------------------------------------------------------------
     def test_a_report_is_shown_as_the_run_was(self):

@@ -68,7 +68,7 @@ static void a_file_that_is_given_up_leaves_the_old_one_and_nothing_else(void)
 
     write_file("log", "Seq old\n");
     CU_ASSERT_EQUAL_FATAL(qb_outfile_open(&out, path_of("log"), rules), 0);
-    snprintf(temp, sizeof(temp), "%s", out.temp);
+    snprintf(temp, sizeof(temp), "%s", path_of(out.temp));
     CU_ASSERT_EQUAL(access(temp, F_OK), 0);
     fputs("Seq new\n", out.f);
     qb_outfile_drop(&out);
