@@ -212,12 +212,7 @@ struct qb_amend_facts qb_amend_facts(const struct qb_amend *a)
 /* New clusters of zeros are a hole where nobody asked for more. */
 uint64_t qb_amend_space(const struct qb_amend *a)
 {
-    const struct qb_plan *p = &a->plan;
-    bool holes = !a->file.is_block_device && p->rq->zero_method <= QB_ZEROED_HOLE;
-
-    if (!p->rewrites)
-        return 0;
-    return p->zero_base - p->base + (holes ? 0 : p->zero_len);
+    return qb_plan_space(&a->plan);
 }
 
 bool qb_amend_appends(const struct qb_amend *a)
@@ -400,7 +395,7 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
         .phase = QB_PHASE_SETTLE,
         .allowed = p->punches.items,
         .n_allowed = p->punches.n,
-        .min_size = p->new_size,
+        .min_size = QB_MIN(p->new_size, p->final_size),
     };
     if (p->final_size != a->file.size)
         qb_io_run(io, &size, 1);

@@ -223,39 +223,65 @@ static int set_size(struct qb_io *io, struct qb_file *file, uint64_t size, struc
 }
 
 /* In pieces, so that a run which is told to stop need not wait for all of it. */
-static int zero_by(enum qb_op op, struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+static int zero_by(enum qb_op op, struct qb_io *io, struct qb_range range, struct qb_file *file,
                    struct qb_req *req)
 {
-    uint64_t end = plan->zero_base + plan->zero_len;
     uint64_t piece = op == QB_OP_FILL ? qb_io_piece(io, FILLED_AT_ONCE) : ZEROED_AT_ONCE;
 
-    *req = (struct qb_req){.file = file, .op = op, .offset = plan->zero_base};
-    for (; req->offset < end; req->offset += req->len) {
-        req->len = QB_MIN(piece, end - req->offset);
+    *req = (struct qb_req){.file = file, .op = op, .offset = range.first};
+    for (; req->offset < range.end; req->offset += req->len) {
+        req->len = QB_MIN(piece, range.end - req->offset);
         if (qb_io_run(io, req, 1))
             return -1;
     }
     return 0;
 }
 
-/* The new clusters of zeros.  A longer file is all it takes where the file system has holes. */
-static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+static int zero_range(enum qb_op op, struct qb_io *io, struct qb_range range, struct qb_file *file,
                       struct qb_err *err)
 {
-    enum qb_zero_method how = plan->rq->zero_method;
-    enum qb_op op = how == QB_ZEROED_WRITE ? QB_OP_FILL : QB_OP_ZERO;
     struct qb_req req;
 
-    if (plan->zero_len == 0 || (!file->is_block_device && how <= QB_ZEROED_HOLE))
-        return 0;
-    if (zero_by(op, io, plan, file, &req) == 0)
+    if (zero_by(op, io, range, file, &req) == 0)
         return 0;
     /* No ZERO_RANGE here: the slow way. */
     if (op == QB_OP_ZERO &&
         (req.error == EOPNOTSUPP || req.error == ENOSYS || req.error == EINVAL) &&
-        zero_by(QB_OP_FILL, io, plan, file, &req) == 0)
+        zero_by(QB_OP_FILL, io, range, file, &req) == 0)
         return 0;
     return qb_io_fail(&req, "zeros", err);
+}
+
+static bool leaves_holes(const struct qb_plan *plan, const struct qb_file *file)
+{
+    return !file->is_block_device && plan->rq->zero_method <= QB_ZEROED_HOLE;
+}
+
+/* The new clusters of zeros.  A longer file is all it takes where the file system has holes. */
+static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+                      struct qb_err *err)
+{
+    enum qb_op op = plan->rq->zero_method == QB_ZEROED_WRITE ? QB_OP_FILL : QB_OP_ZERO;
+    struct qb_range range = {plan->zero_base, plan->zero_base + plan->zero_len};
+
+    if (plan->zero_len == 0 || leaves_holes(plan, file))
+        return 0;
+    return zero_range(op, io, range, file, err);
+}
+
+/* Where the file keeps its allocation, nothing was cut off: what the append leaves out because it
+ * reads zero is made to, and new metadata is no hole either.  The image's last cluster may have
+ * been in the file in part. */
+static int clear_reserved(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+                          struct qb_err *err)
+{
+    uint64_t end = plan->zero_base + plan->zero_len;
+    struct qb_range range = {QB_MIN(plan->base, plan->old_size), plan->zero_base};
+
+    if (!plan->reserved || !plan->rewrites || !leaves_holes(plan, file))
+        return 0;
+    range.end = QB_MAX(range.end, plan->reserves_zeros ? end : QB_MIN(end, plan->old_size));
+    return zero_range(QB_OP_ZERO, io, range, file, err);
 }
 
 static int write_name(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
@@ -275,16 +301,16 @@ static int write_name(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
 int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file, struct qb_err *err)
 {
     uint64_t cs = plan->img->geom.cluster_size;
-    struct writer w = {.io = io,
-                       .file = file,
-                       .base = plan->base,
-                       .sparse = !file->is_block_device && plan->rq->zero_method <= QB_ZEROED_HOLE};
+    struct writer w = {
+        .io = io, .file = file, .base = plan->base, .sparse = leaves_holes(plan, file)};
     int r;
 
-    /* First the length: what was behind the image's end goes, what comes behind it reads zero, and
-     * a file that cannot be so long fails before anything is written. */
+    /* First the length: what was behind the image's end goes (or is zeroed, where its space is
+     * reserved), what comes behind it reads zero, and a file that cannot be so long fails before
+     * anything is written. */
     if (set_size(io, file, plan->cut_size, err) < 0 ||
-        set_size(io, file, plan->new_size, err) < 0 || write_name(io, plan, file, err) < 0)
+        set_size(io, file, plan->new_size, err) < 0 || clear_reserved(io, plan, file, err) < 0 ||
+        write_name(io, plan, file, err) < 0)
         return -1;
     if (!plan->rewrites)
         return 0;

@@ -6,7 +6,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define SHARE_CAP 60000u /* leaves room below 65,535 for snapshots to come */
+#include "io/reserve.h"
+
+#define EXTENT_BLOCK 4096u  /* where file systems keep their maps of extents, bytes */
+#define SHARE_CAP    60000u /* leaves room below 65,535 for snapshots to come */
 
 void qb_plan_free_append(struct qb_plan *plan)
 {
@@ -244,13 +247,23 @@ static int look_for_leaks(struct qb_io *io, struct qb_plan *plan, struct qb_clus
     return r;
 }
 
+uint64_t qb_plan_space(const struct qb_plan *plan)
+{
+    bool holes = !plan->img->file->is_block_device && plan->rq->zero_method <= QB_ZEROED_HOLE &&
+                 !plan->reserves_zeros;
+    uint64_t first = plan->reserved ? plan->old_size : plan->base;
+    uint64_t end = plan->zero_base + (holes ? 0 : plan->zero_len);
+    uint64_t need = plan->rewrites && end > first ? end - first : 0;
+
+    /* Reserved space that is written in part is more extents to the file system. */
+    return need && plan->reserved ? need + EXTENT_BLOCK + need / 256 : need;
+}
+
 /* A disk that is known to be too full is refused before anything is written. */
 static int check_space(const struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_file *file = plan->img->file;
-    bool real =
-        plan->rq->zero_method == QB_ZEROED_FALLOC || plan->rq->zero_method == QB_ZEROED_WRITE;
-    uint64_t need = plan->zero_base - plan->base + (real ? plan->zero_len : 0), have;
+    uint64_t need = qb_plan_space(plan), have;
     struct statvfs fs;
 
     if (file->is_block_device && plan->new_size > file->size)
@@ -267,22 +280,39 @@ static int check_space(const struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
+/* Of a file that keeps its allocation.  A long stretch of new zeros is a hole all the same, unless
+ * zero_method says otherwise: a small image that is all data looks like a reserved one, and must
+ * not fill the disk. */
+static void keep_allocation(struct qb_plan *plan)
+{
+    plan->cut_size = QB_MAX(plan->cut_size, plan->old_size);
+    plan->new_size = QB_MAX(plan->new_size, plan->old_size);
+    plan->reserves_zeros =
+        plan->rq->zero_method == QB_ZEROED_AUTO && plan->zero_len <= plan->old_size;
+    plan->punches.n = 0;
+}
+
 static void plan_sizes(struct qb_plan *plan)
 {
-    uint64_t cs = plan->img->geom.cluster_size;
+    uint64_t cs = plan->img->geom.cluster_size, end = plan->zero_base + plan->zero_len;
+    bool shrinks = plan->target.header.size < plan->img->header.size;
 
     plan->old_size = plan->cut_size = plan->new_size = plan->img->file->size;
     plan->appends = plan->rewrites || plan->sector.name_at;
     if (plan->rewrites) {
         plan->cut_size = plan->base;
-        plan->new_size = plan->zero_base + plan->zero_len;
-        plan->append_ranges[plan->n_append_ranges++] =
-            (struct qb_range){plan->base, plan->new_size};
+        plan->new_size = end;
+        plan->append_ranges[plan->n_append_ranges++] = (struct qb_range){
+            plan->reserved ? QB_MIN(plan->base, plan->old_size) : plan->base, end};
     }
-    /* Other tools want whole sectors: an odd length is rounded up once the image is amended. */
+    if (plan->reserved)
+        keep_allocation(plan);
     plan->final_size = plan->new_size;
+    if (plan->reserved && shrinks && !plan->rq->keep_undo)
+        plan->final_size = end;
+    /* Other tools want whole sectors: an odd length is rounded up once the image is amended. */
     if (plan->final_size % QB_SECTOR && !plan->img->file->is_block_device)
-        plan->final_size = qb_round_up(plan->new_size, cs);
+        plan->final_size = qb_round_up(plan->final_size, cs);
 }
 
 static int plan_sector(struct qb_plan *plan, struct qb_err *err)
@@ -322,6 +352,8 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
     if (needs_census(plan)
             ? plan_tables(io, plan, clusters, err) < 0
             : rq->on_leaks == QB_LEAKS_FAIL && look_for_leaks(io, plan, clusters, err) < 0)
+        return -1;
+    if (plan->rewrites && qb_file_is_reserved(io, img->file, &plan->reserved, err) < 0)
         return -1;
     return plan_sector(plan, err);
 }

@@ -61,6 +61,10 @@ struct qb_plan {
     uint8_t old_sector[QB_SECTOR];
     bool appends;        /* the append epoch has something to do */
     bool rewrites;       /* ... more than the backing name: a census was taken, space is used */
+    /* The file keeps its allocation (io/reserve.h): the appended stretch is zeroed in the tail that
+     * the file has past the image's end, nothing is punched, and only a shrink cuts. */
+    bool reserved;
+    bool reserves_zeros; /* ... and the new clusters of zeros get space too */
     uint64_t old_size;   /* file length before, bytes */
     uint64_t cut_size;   /* file length to cut or grow to first, so that what is behind is new */
     uint64_t new_size;   /* file length once appended */
@@ -116,6 +120,9 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
                  const struct qb_target *target, const struct qb_chain *lent, struct qb_plan *plan,
                  struct qb_clusters *clusters, struct qb_err *err);
 void qb_plan_free(struct qb_plan *plan);
+
+/* How much of the disk the append takes at most, bytes. */
+uint64_t qb_plan_space(const struct qb_plan *plan);
 
 /* Drops everything that only the append epoch needs. */
 void qb_plan_free_append(struct qb_plan *plan);

@@ -7,6 +7,7 @@
 
 #include "base/own.h"
 #include "check/census.h"
+#include "io/reserve.h"
 #include "qcow2/refcount.h"
 
 struct qb_undo {
@@ -288,6 +289,7 @@ static int discard(struct qb_undo *u, struct qb_io *io, struct qb_image *img, ui
     struct qb_err *err = &u->result.err;
     struct qb_census c;
     ranges free_ranges = {0};
+    bool reserved = false;
     int r = qb_image_read_snapshots(io, img, err);
 
     if (r < 0)
@@ -297,6 +299,10 @@ static int discard(struct qb_undo *u, struct qb_io *io, struct qb_image *img, ui
         r = qb_fail(err, QB_E_CORRUPT, c.first.offset, "%s", c.first.text);
     if (r == 0)
         r = find_free(&c, QB_MIN(c.end, u->file.size), &free_ranges, err);
+    if (r == 0)
+        r = qb_file_is_reserved(io, &u->file, &reserved, err);
+    if (r == 0 && reserved)
+        free_ranges.n = 0;
     if (r == 0 && free_ranges.n && !dry_run)
         punch(u, io, &free_ranges);
     if (r == 0)

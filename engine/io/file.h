@@ -55,6 +55,7 @@ struct qb_file {
     struct qb_known known[QB_KNOWN]; /* the last answers about holes, see file.c */
     unsigned n_known, next_known;
     struct qb_mem_disk *mem;
+    bool mem_reserved; /* of a memory file: see qb_file_is_reserved */
 };
 
 /* Opens a regular file or block device; anything else (directory, FIFO, socket) is refused without

@@ -52,6 +52,7 @@ int qb_mem_reopen(struct qb_mem_log *log, unsigned disk, struct qb_file *out)
     if (!file.path)
         return -1;
     file.mem = log->disks.items[disk];
+    file.mem_reserved = file.mem->reserved;
     file.size = file.allocated_at_open = file.mem->now.size;
     *out = file;
     return 0;
@@ -71,6 +72,11 @@ int qb_mem_file(struct qb_mem_log *log, const void *content, uint64_t size, stru
         return -1;
     }
     return qb_mem_reopen(log, disk->number, out);
+}
+
+void qb_mem_reserve(struct qb_mem_log *log, unsigned disk)
+{
+    log->disks.items[disk]->reserved = true;
 }
 
 void qb_mem_fail(struct qb_mem_log *log, uint64_t nth, int errnum, bool onwards)

@@ -28,6 +28,9 @@ int qb_mem_file(struct qb_mem_log *log, const void *content, uint64_t size, stru
 /* Opens the file number `disk` of the log once more, as a second run of the program would. */
 int qb_mem_reopen(struct qb_mem_log *log, unsigned disk, struct qb_file *out);
 
+/* From now on files that are opened of this disk say that their space is reserved (reserve.h). */
+void qb_mem_reserve(struct qb_mem_log *log, unsigned disk);
+
 /* An I/O object on these files. */
 struct qb_io *qb_io_open_mem(struct qb_mem_log *log);
 

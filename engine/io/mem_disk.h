@@ -14,6 +14,7 @@ struct qb_mem_bytes {
 
 struct qb_mem_disk {
     unsigned number;
+    bool reserved;
     struct qb_mem_bytes now;
     struct qb_mem_bytes at_creation;
 };

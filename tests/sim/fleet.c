@@ -10,7 +10,7 @@ enum { FULL_WAVE = 100 }; /* fleets from this size on have small images */
 /* The image has been through it before: an amend of it ended with a power cut. */
 static void crash_before(struct subject *s, struct dice *dice)
 {
-    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size);
+    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved);
     unsigned char *bytes;
     uint64_t size;
     size_t flip;
@@ -21,7 +21,7 @@ static void crash_before(struct subject *s, struct dice *dice)
         0)
         abort();
     image_bytes_free(&s->image);
-    s->image = (struct image_bytes){bytes, size};
+    s->image = (struct image_bytes){bytes, size, s->image.reserved};
     qb_mem_log_free(log);
 }
 
@@ -92,6 +92,8 @@ static void new_disks(struct fleet *f)
         if (!f->log || qb_mem_file(f->log, image->bytes, image->size, &file) < 0)
             abort();
         qb_file_close(&file);
+        if (image->reserved)
+            qb_mem_reserve(f->log, i);
         f->images[i].told = SIZE_MAX;
     }
 }

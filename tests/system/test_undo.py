@@ -136,7 +136,7 @@ class Undo(ImageTest):
 
     def test_discarding_gives_the_space_back_and_keeps_the_amended_image(self):
         image = self.create("many.qcow2", size="512M", cluster_size=512)
-        self.io(image, "write -q -P 1 0 8M", "write -q -z 64M 16M")
+        self.io(image, "write -q -P 1 0 8M", "write -q -z 64M 16M", "discard -q 1M 1M")
         plain = self.copy(image, "plain.qcow2")
         self.amended(plain, compat="0.10")
         layers = guest.read_all(image)

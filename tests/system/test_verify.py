@@ -162,7 +162,7 @@ class Mismatch(Scene):
         """Enough tables are replaced that they would be punched: after the undo, and with the byte
         put right, it is the old image to the bit."""
         image = self.create("many.qcow2", size="512M", cluster_size=512, compat="1.1")
-        self.io(image, "write -q -P 1 0 8M", "write -q -z 64M 16M")
+        self.io(image, "write -q -P 1 0 8M", "write -q -z 64M 16M", "discard -q 1M 1M")
         sha, at, blocks = proc.sha256(image), self.data_place(image), os.stat(image).st_blocks
         plain = self.copy(image, "plain.qcow2")
         self.amended(plain, flags=CONTENT, compat="0.10")

@@ -474,6 +474,7 @@ static struct subject subject_drawn(struct dice *d, struct image_shape *shape, u
     snprintf(s.name, sizeof(s.name), "random %llu", (unsigned long long)seed);
     s.image = image_make(shape, script);
     s.rq = random_request(d, shape, size_in(&s.image));
+    s.image.reserved = roll(d, 3) == 0;
     return s;
 }
 
@@ -551,7 +552,7 @@ struct qb_io *run_io(struct qb_mem_log *log)
     return &m->io;
 }
 
-struct qb_mem_log *run_machine(const uint8_t *bytes, uint64_t size)
+struct qb_mem_log *run_machine(const uint8_t *bytes, uint64_t size, bool reserved)
 {
     struct qb_mem_log *log = qb_mem_log_new();
     struct qb_file file;
@@ -559,6 +560,8 @@ struct qb_mem_log *run_machine(const uint8_t *bytes, uint64_t size)
     if (!log || qb_mem_file(log, bytes, size, &file) < 0)
         abort();
     qb_file_close(&file);
+    if (reserved)
+        qb_mem_reserve(log, 0);
     return log;
 }
 
@@ -624,7 +627,7 @@ struct run run_amend(struct qb_mem_log *log, unsigned disk, const struct qb_requ
 bool run_census(const uint8_t *bytes, uint64_t size, uint64_t *corruptions, uint64_t *leaks,
                 char *why, size_t room)
 {
-    struct qb_mem_log *log = run_machine(bytes, size);
+    struct qb_mem_log *log = run_machine(bytes, size, false);
     struct qb_io *io = run_io(log);
     struct qb_census c = {0};
     struct qb_image img = {0};

@@ -77,7 +77,7 @@ struct qb_amend *run_open(struct qb_io *io, struct qb_mem_log *log, unsigned dis
 int run_barrier(struct qb_io *io, struct qb_amend *a);
 
 /* A new machine with this one disk. */
-struct qb_mem_log *run_machine(const uint8_t *bytes, uint64_t size);
+struct qb_mem_log *run_machine(const uint8_t *bytes, uint64_t size, bool reserved);
 
 /* What the engine's own census says: corruptions and leaks; false when it cannot be taken. */
 bool run_census(const uint8_t *bytes, uint64_t size, uint64_t *corruptions, uint64_t *leaks,

@@ -689,7 +689,7 @@ static void count_behind(struct image *m)
 
 static struct image_bytes finish(struct image *m)
 {
-    struct image_bytes out;
+    struct image_bytes out = {0};
     uint64_t last = m->clusters;
 
     reckon(m);
@@ -718,7 +718,7 @@ static struct image_bytes finish(struct image *m)
 struct image_bytes image_make(const struct image_shape *shape, const char *script)
 {
     struct image m = {.shape = shape, .cs = 1ull << shape->cluster_bits, .size = shape->size};
-    struct image_bytes out;
+    struct image_bytes out = {0};
 
     m.l2_entries = m.cs / 8;
     alloc(&m, 1);

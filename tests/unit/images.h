@@ -47,6 +47,7 @@ struct image_shape {
 struct image_bytes {
     uint8_t *bytes; /* owned */
     uint64_t size;
+    bool reserved; /* the file keeps its allocation (io/reserve.h) */
 };
 
 /* Aborts on a script that makes no sense. */

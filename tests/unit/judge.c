@@ -142,9 +142,25 @@ static void check_refusal(struct judge *j, const struct qb_mem_log *log)
         judge_blame(j, "refused", err->text);
 }
 
+/* What was reserved stays reserved: no punch, and only a shrink cuts. */
+static void check_reserved(struct judge *j, const struct qb_mem_log *log)
+{
+    const struct qb_mem_event *events;
+    size_t n = qb_mem_events(log, &events);
+    bool shrinks = asked(j, QB_KEY_SIZE) && j->s->rq.size < j->was.size;
+
+    for (size_t i = 0; j->s->image.reserved && i < n; i++) {
+        if (events[i].op == QB_OP_PUNCH)
+            judge_blame(j, "in peace", "reserved space was punched");
+        if (events[i].op == QB_OP_SET_SIZE && events[i].offset < j->s->image.size &&
+            (!shrinks || i < judge_flip(log, 0)))
+            judge_blame(j, "in peace", "reserved space was cut off");
+    }
+}
+
 void judge_begin(struct judge *j, const struct subject *s, struct qb_mem_log **log_out)
 {
-    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size);
+    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved);
     const unsigned char *now;
 
     *j = (struct judge){.s = s};
@@ -170,6 +186,7 @@ void judge_begin(struct judge *j, const struct subject *s, struct qb_mem_log **l
         struct reading is;
 
         judge_state(j, j->done.bytes, j->done.size, AMENDED, "in peace");
+        check_reserved(j, log);
         if (j->done.size % 512)
             judge_blame(j, "in peace", "a length that is no multiple of 512");
         reading_take(j->done.bytes, j->done.size, NULL, &is);
@@ -230,7 +247,7 @@ static bool compare(struct judge *j, const uint8_t *bytes, uint64_t size,
 static void run_again(struct judge *j, const uint8_t *bytes, uint64_t size, bool was_amended,
                       const char *at)
 {
-    struct qb_mem_log *log = run_machine(bytes, size);
+    struct qb_mem_log *log = run_machine(bytes, size, j->s->image.reserved);
     struct run r = run_amend(log, 0, &j->s->rq, RUN_WHOLE);
     const struct qb_mem_event *events;
     const unsigned char *now;

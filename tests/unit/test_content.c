@@ -27,7 +27,7 @@ struct trial {
 
 static struct trial trial_begin(const struct subject *s)
 {
-    struct trial t = {.log = run_machine(s->image.bytes, s->image.size)};
+    struct trial t = {.log = run_machine(s->image.bytes, s->image.size, s->image.reserved)};
     struct qb_request *rq = (struct qb_request *)&s->rq;
 
     rq->verify = QB_VERIFY_CONTENT;
@@ -435,7 +435,7 @@ static void a_fingerprint_that_cannot_be_taken_leaves_the_image_alone(void)
 
     for (uint64_t nth = 0; nth < 64; nth++) {
         struct subject s = subject_of(&r, &down);
-        struct trial t = {.log = run_machine(s.image.bytes, s.image.size)};
+        struct trial t = {.log = run_machine(s.image.bytes, s.image.size, s.image.reserved)};
         const struct qb_mem_event *events;
         int rc;
 
@@ -473,7 +473,7 @@ static void guest_data_in_the_header_cluster_is_refused(void)
     uint8_t *entry = entry_at(&t, 1);
 
     write64(entry, (read64(entry) >> (70 - BITS) << (70 - BITS)) + 40);
-    t.log = run_machine(s.image.bytes, s.image.size);
+    t.log = run_machine(s.image.bytes, s.image.size, s.image.reserved);
     t.io = run_io(t.log);
     t.a = run_open(t.io, t.log, 0);
     s.rq.verify = QB_VERIFY_CONTENT;

@@ -41,7 +41,7 @@ static void add_up(const struct judge *j)
 /* Whether the judge sees that the first barrier is missing. */
 static bool missing_barrier_shows(const struct subject *s)
 {
-    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size), *other;
+    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved), *other;
     const struct qb_mem_event *events;
     struct judge j;
     size_t flip;
@@ -135,7 +135,7 @@ static void power_loss_shows_when_the_first_barrier_is_left_out(void)
             if (recipes[i].heavy)
                 continue;
             s = subject_of(&recipes[i], &wishes[k]);
-            log = run_machine(s.image.bytes, s.image.size);
+            log = run_machine(s.image.bytes, s.image.size, s.image.reserved);
             r = run_amend(log, 0, &s.rq, RUN_WHOLE);
             if (r.rc == 0 && r.appends) {
                 bool shows = missing_barrier_shows(&s);

@@ -30,7 +30,7 @@ static unsigned long setting(const char *name, unsigned long otherwise)
 /* How many requests the amend makes. */
 static uint64_t count_requests(const struct subject *s)
 {
-    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size);
+    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved);
     uint64_t n;
 
     qb_mem_fail(log, NEVER, EIO, false);
@@ -67,7 +67,7 @@ static void check_result(struct judge *j, const struct run *r, const struct faul
 
 static void fail_once(struct judge *j, const struct fault *f)
 {
-    struct qb_mem_log *log = run_machine(j->s->image.bytes, j->s->image.size);
+    struct qb_mem_log *log = run_machine(j->s->image.bytes, j->s->image.size, j->s->image.reserved);
     const struct qb_mem_event *events;
     const unsigned char *bytes;
     struct run r;
@@ -149,7 +149,7 @@ static void cancelled_amend_leaves_the_old_image(void)
 {
     for (uint64_t seed = 0; seed < 100; seed++) {
         struct subject s = subject_random(seed);
-        struct qb_mem_log *log = run_machine(s.image.bytes, s.image.size);
+        struct qb_mem_log *log = run_machine(s.image.bytes, s.image.size, s.image.reserved);
         struct qb_io *io = run_io(log);
         struct qb_amend *a = run_open(io, log, 0);
         const unsigned char *bytes;
@@ -179,7 +179,7 @@ static void cancelled_amend_leaves_the_old_image(void)
 static void flip_does_not_happen_over_a_header_that_changed(void)
 {
     struct subject s = subject_of(&recipes[3], &wishes[0]);
-    struct qb_mem_log *log = run_machine(s.image.bytes, s.image.size);
+    struct qb_mem_log *log = run_machine(s.image.bytes, s.image.size, s.image.reserved);
     struct qb_io *io = run_io(log);
     struct qb_amend *a = run_open(io, log, 0);
 

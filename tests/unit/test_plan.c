@@ -26,7 +26,7 @@ static void expect_plan(const char *name, const struct image_shape *shape, const
                         const struct qb_request *rq, const char *expected)
 {
     struct image_bytes image = image_make(shape, script);
-    struct qb_mem_log *log = run_machine(image.bytes, image.size);
+    struct qb_mem_log *log = run_machine(image.bytes, image.size, image.reserved);
     struct qb_io *io = run_io(log);
     struct qb_amend *a = run_open(io, log, 0);
     const struct qb_mem_event *events;

@@ -1,0 +1,58 @@
+#include "io/reserve.h"
+
+#include <errno.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "io/backend.h"
+
+#define EXTENTS 128u /* in one call */
+
+struct map {
+    struct fiemap head;
+    struct fiemap_extent extents[EXTENTS];
+};
+
+/* Moves *at over the extents that follow each other from there on: 1 when there may be more of
+ * them, 0 where a hole or the last extent ends the row, -1 where the file system has no answer. */
+static int follow(int fd, struct map *map, uint64_t *at)
+{
+    memset(&map->head, 0, sizeof(map->head));
+    map->head.fm_start = *at;
+    map->head.fm_length = FIEMAP_MAX_OFFSET - *at;
+    map->head.fm_extent_count = EXTENTS;
+    if (ioctl(fd, FS_IOC_FIEMAP, &map->head) < 0)
+        return -1;
+    for (uint32_t i = 0; i < map->head.fm_mapped_extents && i < EXTENTS; i++) {
+        const struct fiemap_extent *e = &map->extents[i];
+
+        if (e->fe_logical > *at || e->fe_logical + e->fe_length <= *at)
+            return 0;
+        *at = e->fe_logical + e->fe_length;
+        if (e->fe_flags & FIEMAP_EXTENT_LAST)
+            return 0;
+    }
+    return map->head.fm_mapped_extents > 0;
+}
+
+int qb_file_is_reserved(struct qb_io *io, const struct qb_file *file, bool *reserved,
+                        struct qb_err *err)
+{
+    struct map map;
+    uint64_t at = 0;
+    int more = 1;
+
+    *reserved = file->mem && file->mem_reserved;
+    if (file->mem || file->is_block_device || file->size == 0 ||
+        qb_file_allocated(file) < file->size)
+        return 0;
+    while (more > 0 && at < file->size) {
+        if (io->stop && io->stop(io->stop_arg))
+            return qb_fail_sys(err, ECANCELED, QB_NOWHERE, "cannot look at the file's extents");
+        more = follow(file->fd, &map, &at);
+    }
+    *reserved = more < 0 || at >= file->size;
+    return 0;
+}
