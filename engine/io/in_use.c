@@ -9,13 +9,15 @@
 
 #include "io/backend.h"
 
-enum { RETRIES = 4, PAUSE_US = 2000 };
+enum { RETRIES = 2, PAUSE_US = 1000 };
 
-/* The precise sentence where the writer is QEMU and has its locks. */
-static int fail_open_for_writing(const struct qb_file *file, struct qb_err *err)
+/* The precise sentence where the writer is QEMU and has its locks.  A guest is not passing. */
+static int fail_open_for_writing(const struct qb_file *file, bool *passing, struct qb_err *err)
 {
-    if (qb_file_look_for_locks(file, err) < 0)
+    if (qb_file_look_for_locks(file, err) < 0) {
+        *passing = false;
         return -1;
+    }
     return qb_fail(err, QB_E_LOCKED, QB_NOWHERE,
                    "image is in use: another program has it open for writing, or a lease on it, "
                    "without QEMU's locks (`fuser -v` names it)");
@@ -25,7 +27,7 @@ static int fail_open_for_writing(const struct qb_file *file, struct qb_err *err)
  * nobody has been told to let go of a lease and did not. While it is held, whoever opens the file
  * for writing waits, and the holder is sent a signal: one that is ignored unless somebody asks for
  * it, since SIGIO would end the process. */
-static int look_for_writers(struct qb_file *file, struct qb_err *err)
+static int look_for_writers(struct qb_file *file, bool *passing, struct qb_err *err)
 {
     int errnum = 0;
 
@@ -34,7 +36,7 @@ static int look_for_writers(struct qb_file *file, struct qb_err *err)
     else
         fcntl(file->fd, F_SETLEASE, F_UNLCK);
     if (errnum == EAGAIN)
-        return fail_open_for_writing(file, err);
+        return fail_open_for_writing(file, passing, err);
     if (errnum == ENOMEM)
         return qb_fail_memory(err);
     file->writers_unseen = errnum != 0;
@@ -98,7 +100,7 @@ static int try_claim(struct qb_io *io, const char *path, struct qb_claim how, st
     }
     if (!out->is_block_device && check_mount(io, out, how, &here, err) < 0)
         return -1;
-    if (here && look_for_writers(out, err) < 0)
+    if (here && look_for_writers(out, passing, err) < 0)
         return -1;
     if (how.writable && qb_file_reopen_writable(out, err) < 0)
         return -1;
