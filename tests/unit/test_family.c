@@ -190,6 +190,33 @@ static void a_link_is_one_more_name_for_the_same_file(void)
     end();
 }
 
+/* A raw disk on which a guest wrote a header that leads back to what stands on the disk. */
+static void what_is_declared_raw_is_read_only_for_those_who_say_otherwise(void)
+{
+    begin();
+    make("disk", SIZE, "a", "qcow2");
+    make("a", SIZE, "disk", "raw");
+    make("b", SIZE, "./disk", "raw");
+    add("a");
+    add("b");
+    judge();
+    CU_ASSERT_EQUAL(count(QB_FINDING_LOOP, NULL), 0);
+    CU_ASSERT_EQUAL(base_of(member("a"))->kind, QB_MEMBER_OTHER);
+    CU_ASSERT_EQUAL(base_of(member("b"))->n_overlays, 2);
+    CU_ASSERT_EQUAL(member("a")->after, QB_NO_MEMBER);
+    CU_ASSERT_EQUAL(member("b")->after, QB_NO_MEMBER);
+    qb_findings_free(&findings);
+    qb_family_free(&family);
+    make("mid", SIZE, "disk", "qcow2"); /* met a round later */
+    make("c", SIZE, "mid", "qcow2");
+    add("c");
+    judge();
+    CU_ASSERT_EQUAL(base_of(base_of(member("c")))->kind, QB_MEMBER_QCOW2);
+    CU_ASSERT_EQUAL(base_of(base_of(member("c")))->n_overlays, 3);
+    CU_ASSERT_EQUAL(count(QB_FINDING_READ_RAW, NULL), 2);
+    end();
+}
+
 static void an_image_waits_for_the_nearest_job_below_it(void)
 {
     begin();
@@ -556,6 +583,7 @@ int main(void)
     static const struct unit_test tests[] = {
         UNIT(every_file_is_a_member_once_with_what_stands_on_it),
         UNIT(a_link_is_one_more_name_for_the_same_file),
+        UNIT(what_is_declared_raw_is_read_only_for_those_who_say_otherwise),
         UNIT(an_image_waits_for_the_nearest_job_below_it),
         UNIT(a_loop_is_told_apart_from_what_stands_on_it),
         UNIT(a_chain_of_200_files_is_fine_and_one_more_is_too_deep),

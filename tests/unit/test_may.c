@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "dice.h"
+#include "images.h"
 #include "io/io.h"
 #include "io/named.h"
 #include "io/walk.h"
@@ -320,6 +321,52 @@ static void groups_come_from_the_user_database(void)
     qb_io_close(io);
 }
 
+/* ---- the library ----------------------------------------------------------------------------- */
+
+/* What growing a tenant's image over the file comes to. */
+static enum qb_code grow(const char *image, bool need_not_read)
+{
+    struct qb_request rq = {
+        .set = QB_KEY_SIZE, .size = 1 << 20, .owner_need_not_read = need_not_read};
+    struct qb_result result;
+
+    qb_amend_image(image, &rq, QB_IO_POSIX, true, &result);
+    return result.err.code;
+}
+
+static void the_library_keeps_the_rule_unless_it_is_told_not_to(void)
+{
+    struct image_shape shape = {.version = 3,
+                                .cluster_bits = 12,
+                                .refcount_order = 4,
+                                .size = 4608,
+                                .backing_file = "others",
+                                .backing_fmt = "raw"};
+    struct image_bytes image = image_make(&shape, ".");
+    char path[128], below[128];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/image", folder);
+    snprintf(below, sizeof(below), "%s/others", folder);
+    f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    CU_ASSERT_EQUAL(fwrite(image.bytes, 1, image.size, f), image.size);
+    fclose(f);
+    image_bytes_free(&image);
+    f = fopen(below, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    for (int i = 0; i < 7680; i++)
+        fputc('s', f);
+    fclose(f);
+    CU_ASSERT_EQUAL(chmod(below, 0600), 0);
+    CU_ASSERT_EQUAL(grow(path, false), QB_E_NONE);
+    if (geteuid() != 0)
+        return;
+    CU_ASSERT_EQUAL(chown(path, 60001, 60001), 0);
+    CU_ASSERT_EQUAL(grow(path, false), QB_E_BACKING_REFUSED);
+    CU_ASSERT_EQUAL(grow(path, true), QB_E_NONE);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -330,6 +377,7 @@ int main(void)
         UNIT(a_walk_ends_where_the_kernel_ends),
         UNIT(an_answer_holds_until_the_file_changes),
         UNIT(groups_come_from_the_user_database),
+        UNIT(the_library_keeps_the_rule_unless_it_is_told_not_to),
     };
     char remove[96];
     int r;
