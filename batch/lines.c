@@ -242,6 +242,8 @@ static void put_verify(struct qb_json *o, const struct qb_request *rq, const str
                  : r->err.code == QB_E_VERIFY  ? "mismatch"
                  : r->committed && r->err.code ? "failed" /* it could not be looked at */
                                                : "not_run");
+    if (r->verified || r->err.code == QB_E_VERIFY)
+        qb_json_text(&v, "source", r->header_from_disk ? "disk" : "cache");
     if (r->committed && r->err.code == QB_E_VERIFY) {
         put_sector(&v, "old_sector_base64", r->old_sector);
         put_sector(&v, "new_sector_base64", r->new_sector);

@@ -217,6 +217,7 @@ static void record_way_back(struct qb_state *s, const struct qb_result *r)
     qb_journal_number(&s->journal, "length_before", r->file_size_before);
     qb_journal_bytes(&s->journal, "old_sector", r->old_sector, QB_SECTOR);
     qb_journal_bytes(&s->journal, "new_sector", r->new_sector, QB_SECTOR);
+    qb_journal_true(&s->journal, "header_wrong", r->header_wrong);
     s->undo = true;
 }
 

@@ -114,6 +114,8 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
 
     if (s->step == QB_STEP_SYNCED) {
         qb_slot_begin_long(w, s, io, "verifying", false, &phase);
+        if (w->n <= QB_WAVE_VERIFIED_FROM_DISK)
+            qb_amend_verify_from_disk(s->amend);
         if (qb_amend_flipped(s->amend, s->sync_errno) == 0 && qb_amend_verify(s->amend, io) == 0) {
             qb_amend_settle(s->amend, io);
             qb_slot_give_back_tail(w, s, io);

@@ -52,6 +52,10 @@ struct qb_slot {
     bool failed;         /* counted as such */
 };
 
+/* Images of a wave whose headers are read back from the disk one by one, whatever `verify` says: with
+ * more, that would be felt. */
+enum { QB_WAVE_VERIFIED_FROM_DISK = 8 };
+
 /* Images that failed, those of all waves and of none, and how many may: with more of them, no image
  * that is untouched is touched any more (policy.max_failed, policy.on_error). */
 struct qb_failures {

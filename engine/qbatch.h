@@ -221,6 +221,8 @@ struct qb_result {
     bool without_locks;  /* its file system has no locks, or none that reach everybody */
     bool writers_unseen; /* who has it open for writing without locks could not be asked */
     bool verified;
+    bool header_from_disk; /* verification read its sector with O_DIRECT, not from the page cache */
+    bool header_wrong;     /* with QB_E_VERIFY: the sector on disk is not the new one, or unreadable */
     bool backed_up; /* by the batch: a clone of what the image was is beside it */
     bool committed; /* the amended header is on disk, whatever is wrong with it */
     bool header_sent; /* its write was begun; unless committed, the disk has either header */

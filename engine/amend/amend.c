@@ -20,6 +20,7 @@ struct qb_amend {
     const struct qb_request *rq;
     const struct qb_chain *lent;
     struct qb_result result;
+    bool from_disk; /* see qb_amend_verify_from_disk */
     bool flipped;
     bool released; /* only the result is left */
 };
@@ -367,16 +368,24 @@ static int mistrust(struct qb_amend *a)
     return failed(a);
 }
 
+void qb_amend_verify_from_disk(struct qb_amend *a)
+{
+    a->from_disk = true;
+}
+
 int qb_amend_verify(struct qb_amend *a, struct qb_io *io)
 {
     double start = now_seconds();
     bool content = a->rq->verify == QB_VERIFY_CONTENT;
+    struct qb_verify_header how = {.direct = content || a->from_disk};
     int r;
 
     if (a->rq->verify == QB_VERIFY_NONE)
         return 0;
     r = qb_verify_amended(io, &a->plan, &a->file, &a->result.after, content ? &a->content : NULL,
-                          &a->result.err);
+                          &how, &a->result.err);
+    a->result.header_from_disk = how.from_disk;
+    a->result.header_wrong = how.wrong;
     qb_content_free(&a->content);
     a->result.verify_seconds += now_seconds() - start;
     a->result.verified = r == 0;

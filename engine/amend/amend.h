@@ -85,6 +85,10 @@ bool qb_amend_has_flipped(const struct qb_amend *a);
  * Sets status changed, or failed with QB_E_DURABILITY. */
 int qb_amend_flipped(struct qb_amend *a, int errnum);
 
+/* Before qb_amend_verify: has it read the header's sector with O_DIRECT, where the file takes that,
+ * which `verify: content` does anyway.  It costs a request to the disk. */
+void qb_amend_verify_from_disk(struct qb_amend *a);
+
 /* Reads the metadata back and counts once more, and compares what the guest can see, as the
  * request's `verify` says.  After a failure the old clusters must stay where they are, and the
  * amend may only be closed: with QB_E_VERIFY the result holds the old header's sector. */

@@ -27,6 +27,7 @@ static int run_plan(struct qb_io *io, struct qb_amend *a)
     }
     if (qb_amend_flip(a, io) < 0 || qb_amend_flipped(a, barrier(io, a)) < 0)
         return -1;
+    qb_amend_verify_from_disk(a);
     if (qb_amend_verify(a, io) < 0)
         return -1;
     qb_amend_settle(a, io);

@@ -33,7 +33,7 @@ int qb_verify_remember(struct qb_io *io, const struct qb_plan *plan, struct qb_c
     return qb_content_take(io, plan->img, &rules, out, err);
 }
 
-static int verify_header(const struct qb_plan *plan, const struct qb_image *now,
+static int verify_meaning(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
                          const struct qb_info *wanted, struct qb_err *err)
 {
     struct qb_info info;
@@ -42,7 +42,7 @@ static int verify_header(const struct qb_plan *plan, const struct qb_image *now,
     if (memcmp(now->head, plan->sector.bytes, QB_SECTOR) == 0 &&
         info.virtual_size == wanted->virtual_size &&
         strcmp(info.backing_file, wanted->backing_file) == 0)
-        return 0;
+        return qb_verify_edge(io, plan, now, err);
     return qb_fail(err, QB_E_VERIFY, 0, "the header on disk is not the one that was written");
 }
 
@@ -78,7 +78,7 @@ static int verify_image(struct qb_io *io, const struct qb_plan *plan, struct qb_
                         const struct qb_info *wanted, const struct qb_content *before,
                         struct qb_err *err)
 {
-    if (verify_header(plan, now, wanted, err) < 0)
+    if (verify_meaning(io, plan, now, wanted, err) < 0)
         return -1;
     if ((plan->rewrites || before) && qb_image_read_snapshots(io, now, err) < 0)
         return -1;
@@ -87,28 +87,35 @@ static int verify_image(struct qb_io *io, const struct qb_plan *plan, struct qb_
     return before ? verify_content(io, plan, now, before, err) : 0;
 }
 
-/* An image that cannot be made sense of is not what was planned. */
+/* Whatever keeps the amended image from being read is a damage of it, under whichever code the
+ * reader reports it: an unreadable sector, an unknown version, a table past the end of the file.
+ * Only a shortage of memory says nothing about the image. */
 static int blame(struct qb_err *err)
 {
     char text[sizeof(err->text)];
 
-    if (err->code != QB_E_CORRUPT && err->code != QB_E_NOT_QCOW2)
+    if (err->code == QB_E_VERIFY)
         return -1;
     memcpy(text, err->text, sizeof(text));
+    if (err->code == QB_E_MEMORY)
+        return qb_fail(err, QB_E_MEMORY, err->offset,
+                       "the image was amended, and could not be verified: %.330s", text);
     return qb_fail(err, QB_E_VERIFY, err->offset, "the amended image is damaged: %.350s", text);
 }
 
 int qb_verify_amended(struct qb_io *io, const struct qb_plan *plan, struct qb_file *file,
                       const struct qb_info *wanted, const struct qb_content *before,
-                      struct qb_err *err)
+                      struct qb_verify_header *how, struct qb_err *err)
 {
     struct qb_image now = {0};
     int r;
 
     if (before)
         qb_file_drop_cache(file);
-    r = qb_image_open(io, file, &now, err);
-    if (r == 0) {
+    r = qb_verify_header(io, plan, file, how, err);
+    if (r == 0 && qb_image_open(io, file, &now, err) < 0)
+        r = -1;
+    else if (r == 0) {
         r = verify_image(io, plan, &now, wanted, before, err);
         qb_image_close(&now);
     }

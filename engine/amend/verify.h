@@ -3,7 +3,7 @@
 #ifndef QB_AMEND_VERIFY_H
 #define QB_AMEND_VERIFY_H
 
-#include "amend/plan.h"
+#include "amend/verify_parts.h"
 #include "check/content.h"
 
 /* The guest's view before the first write, for qb_verify_amended. */
@@ -12,9 +12,10 @@ int qb_verify_remember(struct qb_io *io, const struct qb_plan *plan, struct qb_c
 
 /* Opens the image anew.  `wanted` is what its header must say, `before` what was remembered, or
  * NULL where only the metadata is looked at.  -1 with QB_E_VERIFY when something is not what was
- * planned, and with another code when it could not be looked at. */
+ * planned or cannot be read, and with QB_E_MEMORY when memory was short.  `how`: see
+ * verify_parts.h. */
 int qb_verify_amended(struct qb_io *io, const struct qb_plan *plan, struct qb_file *file,
                       const struct qb_info *wanted, const struct qb_content *before,
-                      struct qb_err *err);
+                      struct qb_verify_header *how, struct qb_err *err);
 
 #endif

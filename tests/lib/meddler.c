@@ -1,7 +1,7 @@
 /* A library to be preloaded: once a program has written the first sector of a file, it changes one
  * byte of the same file, as a disk or another program might that nobody expects.
  *
- * MEDDLE_AT is the byte's place.  Only plain system calls are watched: run the program with
+ * MEDDLE_AT is the byte's place; with MEDDLE_LENGTH the file gets that length instead.  Only plain system calls are watched: run the program with
  * --io posix. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -11,8 +11,11 @@
 static void meddle(int fd)
 {
     const char *at = getenv("MEDDLE_AT");
+    const char *length = getenv("MEDDLE_LENGTH");
     unsigned char byte;
 
+    if (length && ftruncate(fd, (off_t)strtoull(length, NULL, 0)) == 0)
+        return;
     if (!at || pread(fd, &byte, 1, (off_t)strtoull(at, NULL, 0)) != 1)
         return;
     byte ^= 1;

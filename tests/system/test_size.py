@@ -1,9 +1,11 @@
 """size: growing shows zeros, shrinking loses what is cut and nothing else."""
 import os
+import struct
 
 import context  # noqa: F401
 import guest
 import proc
+import qbatch
 import qcow2
 from fixture import GIB, KIB, MIB, ImageTest, main
 
@@ -176,6 +178,62 @@ class OddSizes(ImageTest):
         for size in ("", "x", "1GB", "-1", "99999999999999999999", "1.5", "0x", "1M M", "+"):
             with self.subTest(size=size):
                 self.never_accepted(image, size=size)
+
+
+class JunkBehindTables(ImageTest):
+    """What lies past the L1 table, or in its last L2 table past the disk's end, is nobody's; a grown
+    disk must not take it for its own."""
+
+    def junk(self, image, place, entry):
+        with open(image, "r+b") as f:
+            f.seek(place)
+            f.write(struct.pack(">Q", entry))
+
+    def test_entries_past_the_l1_table_do_not_become_the_disk(self):
+        for cluster, size, grown in ((512, "64K", "128K"), (512, "64K", "96K"), (2 << 20, "1G", "1T"),
+                                     (2 << 20, "1G", "3T")):
+            image = self.create(f"{cluster}-{grown}.qcow2", size=size, cluster_size=cluster)
+            self.io(image, "write -q -P 7 0 64k")
+            found = qcow2.load(image)
+            l1, n = found.l1_table_offset, found.l1_size
+            last = l1 + -(-8 * n // cluster) * cluster
+            if os.path.getsize(image) < last:
+                os.truncate(image, last)
+            needed = -(-qcow2_bytes(grown) // (cluster * cluster // 8))
+            places = {n, needed - 1, (n + needed - 1) // 2}
+            for i in sorted(p for p in places if l1 + 8 * p + 8 <= last):
+                for what, entry in (("valid", found.u64(l1)), ("far", 1 << 40 | 1 << 63), ("odd", 0x1ff)):
+                    with self.subTest((cluster, grown, i, what)):
+                        copy = self.copy(image, "copy.qcow2")
+                        self.junk(copy, l1 + 8 * i, entry)
+                        record = self.amended_keeping_content(copy, size=grown)
+                        self.assertNotEqual(qcow2.load(copy).l1_table_offset, l1)
+                        self.assertTrue(record["clusters"])
+
+    def test_entries_of_the_last_l2_table_past_the_end_do_not_become_the_disk(self):
+        for cluster, size, grown in ((512, "5K", "8K"), (512, "5K", "64K"), (2 << 20, "1G", "2G")):
+            image = self.create(f"l2-{cluster}-{grown}.qcow2", size=size, cluster_size=cluster)
+            self.io(image, "write -q -P 7 0 2k")
+            found = qcow2.load(image)
+            table = found.u64(found.l1_table_offset) & qcow2.L1_OFFSET
+            first = -(-found.size // cluster)
+            for i in (first, (first + cluster // 8) // 2, cluster // 8 - 1):
+                with self.subTest((cluster, grown, i)):
+                    copy = self.copy(image, "copy.qcow2")
+                    self.junk(copy, table + 8 * i, 1)  # a zero cluster: valid, and not the disk's
+                    before = guest.read_all(copy)
+                    answer = qbatch.amend(copy, cwd=self.folder, size=grown)
+                    self.assertEqual(answer.code, 0, str(answer))
+                    self.assertEqual(qcow2.load(copy).u64(qcow2.load(copy).l2_entry_offset(i * cluster))
+                                     if qcow2_bytes(grown) > i * cluster else 0, 0)
+                    after = guest.read_all(copy)
+                    before["active"] = before["active"].resized(after["active"].size)
+                    self.assert_same_layers(before, after)
+                    self.assert_sound(copy)
+
+
+def qcow2_bytes(text):
+    return int(text[:-1]) << {"K": 10, "M": 20, "G": 30, "T": 40}[text[-1]]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from fixture import KIB, MIB, OTHER_BUILD, ImageTest, main
 
 MEDDLER = os.environ.get("MEDDLER", "")
 CONTENT = ("--verify", "content")
+SOURCE = "cache" if os.path.ismount("/tmp") and proc.run(
+    ["findmnt", "-n", "-o", "FSTYPE", "/tmp"]).out.strip() == "tmpfs" else "disk"
+OK = {"mode": "content", "result": "ok", "source": SOURCE}
 
 
 class Scene(ImageTest):
@@ -47,14 +50,14 @@ class AllIsWell(Scene):
                     record = self.amended(image, flags=CONTENT, **options)
                 else:
                     record = self.amended_keeping_content(image, flags=CONTENT, **options)
-                self.assertEqual(record["verify"], {"mode": "content", "result": "ok"})
+                self.assertEqual(record["verify"], OK)
                 self.assertGreater(record["io"]["read_bytes"], 2 * MIB)
 
     def test_a_dirty_image_that_is_repaired_passes(self):
         image = self.create("dirty.qcow2", lazy_refcounts="on")
         self.killed_io(image, "write -q -P 3 0 512k")
         record = self.amended_keeping_content(image, flags=CONTENT, lazy_refcounts="off")
-        self.assertEqual(record["verify"], {"mode": "content", "result": "ok"})
+        self.assertEqual(record["verify"], OK)
 
     def test_an_encrypted_image_needs_no_passphrase(self):
         image = self.create(flags=["--object", "secret,id=s0,data=hunter2"],
@@ -87,7 +90,7 @@ class AllIsWell(Scene):
             """, "--no-state")
         self.assertEqual(answer.code, 0, str(answer))
         self.assertEqual([r["verify"] for r in answer.records],
-                         [{"mode": "content", "result": "ok"}] * len(images))
+                         [OK] * len(images))
 
     def test_only_what_is_allocated_is_read_and_once(self):
         image = self.create("large.qcow2", size="64G")
@@ -230,6 +233,76 @@ class Mismatch(Scene):
                          ["verify", None, "not_qcow2"])
         self.assertEqual(answer.records[1]["verify"]["result"], "ok")
         self.assertEqual(answer.summary["exit_code"], 5)
+
+    def test_a_damaged_header_is_a_mismatch_whatever_the_damage_means(self):
+        """Of a header that no reader would take for one, of another version, with features that are
+        unknown, with a table past the end: nothing of what it says is believed."""
+        places = {"magic": 3, "version": 7, "cluster_bits": 23, "size": 24, "l1_size": 36, "l1_offset": 41,
+                  "reftable_offset": 49, "nb_snapshots": 60, "refcount_order": 99, "incompatible": 73,
+                  "extensions": 121}
+        for mode in ("metadata", "content"):
+            original = self.create("h.qcow2", backing_fmt="raw", backing=self.raw("b.raw", "1M"))
+            with open(original, "rb") as f:
+                sector = f.read(512)
+            for what, at in places.items():
+                with self.subTest((mode, what)):
+                    image = self.copy(original, "copy.qcow2")
+                    answer = self.meddled(at, "amend", "--json", "--verify", mode, "-o",
+                                          "lazy_refcounts=on", image)
+                    self.assert_mismatch(answer, sector, SOURCE)
+                    # whoever looks at it again sees that it is wrong, or is told so by the run
+                    check = qbatch.qbatch("check", "--json", image)
+                    self.assertIn(answer.first["verify"]["result"], ("mismatch",), str(check))
+
+    def assert_mismatch(self, answer, sector, source):
+        self.assertEqual((answer.code, answer.status, answer.error), (5, "failed", "verify"), str(answer))
+        self.assertEqual(answer.summary["exit_code"], 5)
+        verify = answer.first["verify"]
+        self.assertEqual((verify["result"], verify["source"]), ("mismatch", source))
+        self.assertEqual(base64.b64decode(verify["old_sector_base64"]), sector)
+        self.assertNotIn("nothing was", answer.result.out + answer.result.err)
+
+    def test_a_file_that_became_shorter_is_a_mismatch(self):
+        for length in (0, 3, 511, 512, 4096, 1 << 16):
+            image = self.create(f"{length}.qcow2", size="4M")
+            self.io(image, "write -q -P 1 0 1M", "write -q -z 2M 1M")
+            with open(image, "rb") as f:
+                sector = f.read(512)
+            with self.subTest(length):
+                env = {**os.environ, "LD_PRELOAD": MEDDLER, "MEDDLE_LENGTH": str(length)}
+                answer = qbatch.qbatch("amend", "--json", *self.flags, "-o", "refcount_bits=64", image,
+                                       cwd=self.folder, env=env)
+                self.assert_mismatch(answer, sector, SOURCE)
+
+    def test_many_headers_are_read_through_the_cache_and_the_report_says_so(self):
+        for n, source in ((8, SOURCE), (9, "cache")):
+            images = [self.copy(self.create("first"), f"{n}-{i}.qcow2") for i in range(n)]
+            answer = qbatch.qbatch("amend", "--json", *self.flags, "-o", "lazy_refcounts=on", *images)
+            self.assertEqual({r["verify"]["source"] for r in answer.records}, {source}, str(answer))
+        images = [self.copy(self.create("first"), f"c{i}.qcow2") for i in range(9)]
+        answer = qbatch.qbatch("amend", "--json", *self.flags, *CONTENT, "-o", "lazy_refcounts=on", *images)
+        self.assertEqual({r["verify"]["source"] for r in answer.records}, {SOURCE}, str(answer))
+
+    def test_entries_that_come_into_use_must_be_zero_after_the_flip(self):
+        """L1 entries past the old table, and entries of its last L2 table past the old end."""
+        for cluster, size, grown in ((512, "64K", "128K"), (2 << 20, "1G", "1T")):
+            image = self.create(f"{cluster}.qcow2", size=size, cluster_size=cluster)
+            self.io(image, "write -q -P 7 0 1k")
+            found = qcow2.load(image)
+            place = found.l1_table_offset + 8 * found.l1_size + 6
+            pristine = self.copy(image, "pristine")
+            with self.subTest(cluster):
+                if os.path.getsize(image) <= place:
+                    os.truncate(image, found.l1_table_offset + cluster)
+                answer = self.meddled(place, "amend", "--json", "-o", f"size={grown}", image)
+                self.assertEqual((answer.code, answer.error), (5, "verify"), str(answer))
+                self.assertIn("L1 entry", answer.first["error"]["message"])
+            image = self.copy(pristine, "again.qcow2")
+            table = found.u64(found.l1_table_offset) & qcow2.L1_OFFSET
+            used = -(-found.size // cluster) % (cluster // 8)
+            if used:
+                answer = self.meddled(table + 8 * used + 6, "amend", "--json", "-o", f"size={grown}", image)
+                self.assertEqual((answer.code, answer.error), (5, "verify"), str(answer))
 
     def test_going_on_with_the_run_does_not_make_it_well(self):
         image = self.image(compat="1.1")

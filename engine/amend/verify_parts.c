@@ -1,0 +1,133 @@
+#include "amend/verify_parts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "qcow2/l2.h"
+
+#define WRONG(...) qb_fail(err, QB_E_VERIFY, __VA_ARGS__)
+
+static int wrong_header(struct qb_verify_header *how, const char *why, struct qb_err *err)
+{
+    char text[300];
+
+    snprintf(text, sizeof(text), "%.299s", why ? why : "");
+    how->wrong = true;
+    return WRONG(0, "the header on disk is not the one that was written%s%s", why ? ": " : "", text);
+}
+
+/* Sector 0 as the disk has it; the page cache's where the file takes no direct reads. */
+static int read_sector(struct qb_io *io, struct qb_file *file, struct qb_verify_header *how,
+                       uint8_t *sector, struct qb_err *err)
+{
+    int r = how->direct ? qb_file_read_direct(file, sector, QB_SECTOR) : 1;
+
+    how->from_disk = r <= 0;
+    if (r < 0)
+        return qb_fail_sys(err, -r, 0, "cannot read the header");
+    return r == 0 ? 0 : qb_io_read(io, file, 0, sector, QB_SECTOR, "the header", err);
+}
+
+/* What lies past sector 0: the old bytes, and the appended name among them. */
+static int compare_rest(struct qb_io *io, const struct qb_plan *plan, struct qb_file *file,
+                        struct qb_err *err)
+{
+    const struct qb_sector *s = &plan->sector;
+    uint64_t end = QB_MAX(plan->img->head_len, s->name_at ? s->name_at + s->name_len : 0);
+    QB_AUTO(qb_buf) uint8_t *wanted = NULL, *found = NULL;
+
+    if (end <= QB_SECTOR)
+        return 0;
+    wanted = calloc(1, end);
+    found = malloc(end);
+    if (!wanted || !found)
+        return qb_fail_memory(err);
+    if (qb_io_read(io, file, 0, found, end, "the header's extensions", err) < 0)
+        return -1;
+    memcpy(wanted, found, end);
+    memcpy(wanted + QB_SECTOR, plan->img->head + QB_SECTOR,
+           QB_MAX(plan->img->head_len, QB_SECTOR) - QB_SECTOR);
+    if (s->name_at)
+        memcpy(wanted + s->name_at, plan->target.backing_name, s->name_len);
+    for (uint64_t i = QB_SECTOR; i < end; i++)
+        if (found[i] != wanted[i])
+            return WRONG(i, "the header's extensions and backing name are not what they should be");
+    return 0;
+}
+
+int qb_verify_header(struct qb_io *io, const struct qb_plan *plan, struct qb_file *file,
+                     struct qb_verify_header *how, struct qb_err *err)
+{
+    uint8_t sector[QB_SECTOR];
+
+    how->wrong = false;
+    if (read_sector(io, file, how, sector, err) < 0)
+        return err->code == QB_E_MEMORY ? -1 : wrong_header(how, err->text, err);
+    if (memcmp(sector, plan->sector.bytes, QB_SECTOR) != 0)
+        return wrong_header(how, NULL, err);
+    return compare_rest(io, plan, file, err);
+}
+
+/* L1 entries from `first` on: VM state that was dropped, and what lay past the table. */
+static int verify_l1(struct qb_io *io, const struct qb_image *now, uint64_t first,
+                     struct qb_err *err)
+{
+    const struct qb_header *h = &now->header;
+    QB_AUTO(qb_buf) uint64_t *l1 = NULL;
+
+    if (first >= h->l1_size)
+        return 0;
+    if (qb_image_read_l1(io, now, h->l1_offset + 8 * first, (uint32_t)(h->l1_size - first), &l1,
+                         err) < 0)
+        return -1;
+    for (uint64_t i = first; i < h->l1_size; i++)
+        if (l1[i - first])
+            return WRONG(h->l1_offset + 8 * i,
+                         "L1 entry %" PRIu64 ", which came into use, is 0x%" PRIx64
+                         " instead of 0",
+                         i, l1[i - first]);
+    return 0;
+}
+
+/* Entries of one L2 table from `first` on. */
+static int verify_l2(struct qb_io *io, const struct qb_image *now, uint64_t l1_index,
+                     uint64_t first, struct qb_err *err)
+{
+    const struct qb_geom *g = &now->geom;
+    uint64_t entry, at, skip = first * g->l2_entry_size;
+    QB_AUTO(qb_buf) uint8_t *table = NULL;
+
+    if (first >= g->l2_entries)
+        return 0;
+    if (qb_image_lookup(io, now, l1_index * g->l1_span, &entry, &at, err) < 0)
+        return -1;
+    if (at == 0)
+        return 0;
+    table = malloc(g->cluster_size - skip);
+    if (!table)
+        return qb_fail_memory(err);
+    if (qb_io_read(io, now->file, at + skip, table, g->cluster_size - skip, "an L2 table", err) < 0)
+        return -1;
+    if (!qb_all_zero(table, g->cluster_size - skip))
+        return WRONG(at + skip, "the L2 table of the disk's old end has entries past that end");
+    return 0;
+}
+
+int qb_verify_edge(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
+                   struct qb_err *err)
+{
+    const struct qb_geom *g = &now->geom;
+    const struct qb_edge *e = &plan->edge;
+    uint64_t kept = QB_MIN(plan->img->header.size, plan->target.header.size);
+    uint64_t used = QB_MAX(qb_div_up(kept, g->cluster_size), e->zero_end); /* guest clusters */
+
+    if (!plan->target.resize)
+        return 0;
+    if (verify_l1(io, now, qb_div_up(used, g->l2_entries), err) < 0)
+        return -1;
+    if (used % g->l2_entries == 0)
+        return 0;
+    return verify_l2(io, now, used / g->l2_entries, used % g->l2_entries, err);
+}
