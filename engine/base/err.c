@@ -69,6 +69,11 @@ static enum qb_code code_of_errno(int errnum)
         return QB_E_NO_SPACE;
     case ENOMEM:
         return QB_E_MEMORY;
+    case EMFILE:
+    case ENFILE:
+    case ELOOP:
+    case ENAMETOOLONG:
+        return QB_E_LIMIT;
     case ECANCELED:
         return QB_E_CANCELLED;
     default:

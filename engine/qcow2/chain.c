@@ -94,8 +94,12 @@ static int link_format(struct qb_io *io, struct qb_link *l, const char *fmt, str
     return 0;
 }
 
+/* Only a file that is not there, or is not what it should be, is a missing backing file: the other
+ * failures of system calls (no descriptors, no permission, a bad disk) keep their own code. */
 static int fail_missing(const char *path, const struct qb_err *why, struct qb_err *err)
 {
+    bool missing = why->sys_errno == 0 || why->code == QB_E_NOT_FOUND;
+
     if (why->code == QB_E_MEMORY)
         return qb_fail_memory(err);
     if (why->code == QB_E_CANCELLED) { /* told to stop: nothing is wrong with the file */
@@ -106,8 +110,11 @@ static int fail_missing(const char *path, const struct qb_err *why, struct qb_er
     if (why->code == QB_E_BACKING_REFUSED)
         return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE,
                        "the backing file %.150s is not opened: %.230s", path, why->text);
-    return qb_fail(err, QB_E_BACKING_MISSING, why->offset, "the backing file %s cannot be read: %s",
-                   path, why->text);
+    qb_fail(err, missing ? QB_E_BACKING_MISSING : why->code, why->offset,
+            "the backing file %s cannot be read: %s", path, why->text);
+    if (err)
+        err->sys_errno = why->sys_errno;
+    return -1;
 }
 
 /* Who names the next file: the chain's lowest one, or the image itself. */

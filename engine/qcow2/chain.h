@@ -19,8 +19,9 @@ struct qb_chain {
  * locks. `self` is the image itself: naming it again is QB_E_BACKING_LOOP, and its owner must be
  * able to read each of the files, or it is QB_E_BACKING_REFUSED (io/named.h).  A format that a
  * header declares is binding: what is called raw is never looked at as qcow2.  QB_E_BACKING_MISSING
- * when a file cannot be opened, QB_E_UNSUPPORTED for formats and protocols other than local qcow2
- * and raw. `whole` false: only the nearest file is opened, which is enough for qb_chain_size. */
+ * when there is no such file or no such image in it, the code of the system call that failed else,
+ * QB_E_UNSUPPORTED for formats and protocols other than local qcow2 and raw. `whole` false: only
+ * the nearest file is opened, which is enough for qb_chain_size. */
 int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file *self,
                   const char *name, const char *fmt, bool whole, struct qb_chain *out,
                   struct qb_err *err);
