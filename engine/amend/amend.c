@@ -181,7 +181,8 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
     a->result.after = a->result.before;
     /* The snapshot table is small, and most plans look at it. */
     if (r == 0 && target.any)
-        r = qb_image_read_snapshots(io, &a->img, err);
+        r = qb_image_read_snapshots_in(
+            io, &a->img, request->memory_limit ? request->memory_limit : QB_CENSUS_MEMORY, err);
     if (r == 0 && target.any) {
         a->have_plan = true;
         r = qb_plan_make(io, &a->img, request, &target, a->lent, &a->plan, &a->result.clusters,
@@ -425,12 +426,10 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
 
 size_t qb_amend_memory(const struct qb_amend *a)
 {
-    const struct qb_plan *p = &a->plan;
-    size_t n = sizeof(*a) + a->img.head_len + p->census.counts.memory;
-
-    n += p->outs.cap * sizeof(*p->outs.items) + p->steps.cap * sizeof(*p->steps.items);
-    n += p->census.tables.n * (sizeof(struct qb_table) + sizeof(struct qb_table_note) + 8);
-    return n + p->punches.cap * sizeof(*p->punches.items) + a->img.snapshots.len;
+    if (a->released)
+        return sizeof(*a);
+    return sizeof(*a) + qb_image_memory(&a->img) + a->plan.census.counts.memory +
+           qb_content_memory(&a->content);
 }
 
 void qb_amend_describe(const struct qb_amend *a, void (*line)(void *arg, const char *text),

@@ -103,7 +103,8 @@ struct qb_file *qb_amend_file(struct qb_amend *a);
 
 struct qb_result *qb_amend_result(struct qb_amend *a);
 
-/* Estimate of the bytes of memory the plan holds now, for sizing waves. */
+/* The bytes of memory that the amend holds now: header, plan, fingerprint, and itself.  While the
+ * image is planned they stay below request.memory_limit plus what qb_amend_memory said before. */
 size_t qb_amend_memory(const struct qb_amend *a);
 
 /* The plan in words, a line a step, for --dry-run -v and for tests.  Calls `line` for each. */

@@ -128,7 +128,7 @@ static int write_tables(struct writer *w, struct qb_plan *plan, size_t first, si
 {
     struct tables_run run = {plan, w, first};
     QB_AUTO(qb_buf) struct qb_table *list = calloc(end - first, sizeof(*list));
-    struct qb_tables tables = {list, end - first};
+    struct qb_tables tables = {list, end - first, end - first};
 
     if (!list)
         return qb_fail_memory(err);

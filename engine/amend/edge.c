@@ -18,18 +18,29 @@ void qb_edge_free(struct qb_edge *e)
     e->copy_bytes = NULL;
 }
 
+static int stop_at_first(void *arg, uint32_t index, uint64_t entry, struct qb_err *err)
+{
+    (void)arg, (void)index, (void)entry, (void)err;
+    return 1;
+}
+
 /* Active L1 entries behind the part of the disk that stays. */
 static int probe_l1(const struct probe *p, struct qb_edge *e, struct qb_err *err)
 {
     const struct qb_header *h = &p->img->header;
-    QB_AUTO(qb_buf) uint64_t *l1 = NULL;
+    uint64_t keep = qb_geom_l1_needed(&p->img->geom, p->kept);
+    int r;
 
-    if (qb_image_read_l1(p->io, p->img, h->l1_offset, h->l1_size, &l1, err) < 0)
-        return -1;
-    e->l1_keep = qb_geom_l1_needed(&p->img->geom, p->kept);
-    for (uint64_t i = e->l1_keep; i < h->l1_size; i++)
-        e->drops_tables |= l1[i] != 0;
-    return 0;
+    if (!qb_range_ok(h->l1_offset, h->l1_size, 8, p->img->file->size))
+        return qb_fail(err, QB_E_CORRUPT, h->l1_offset,
+                       "an L1 table of %u entries ends past the end of the file", h->l1_size);
+    e->l1_keep = (uint32_t)keep;
+    if (keep >= h->l1_size)
+        return 0;
+    r = qb_image_scan_entries(p->io, p->img, h->l1_offset + 8 * keep, h->l1_size - (uint32_t)keep,
+                              "an L1 table", stop_at_first, NULL, err);
+    e->drops_tables = r > 0;
+    return r < 0 ? -1 : 0;
 }
 
 /* Whether the L1 table can have `entries` entries where it is: its last cluster has room, and what

@@ -33,9 +33,10 @@ static int add_step(struct layout *l, struct qb_step step, uint64_t len, uint64_
 
     step.offset = l->at;
     step.len = qb_round_up(len, cs);
-    if (!qb_vec_push(&plan->steps, step)) {
+    if (qb_counts_hold(&plan->census.counts, step.bytes_len, err) < 0 ||
+        qb_counts_push(&plan->census.counts, &plan->steps, err, step) < 0) {
         free(step.bytes);
-        return qb_fail_memory(err);
+        return -1;
     }
     l->at += step.len;
     return qb_counts_append(&plan->census.counts, step.offset / cs, step.len / cs, refs, err);
@@ -301,6 +302,8 @@ static int find_blocks(struct layout *l, struct qb_err *err)
     const struct qb_header *h = &plan->img->header;
     bool stable = false;
 
+    if (qb_counts_hold(&plan->census.counts, plan->census.reftable_n, err) < 0)
+        return -1;
     l->freed = calloc(plan->census.reftable_n ? plan->census.reftable_n : 1, 1);
     if (!l->freed)
         return qb_fail_memory(err);
@@ -326,6 +329,8 @@ static int place_blocks(struct layout *l, struct qb_err *err)
 
     plan->reftable_n = QB_MAX(plan->touched_n, plan->census.reftable_n);
     plan->reftable_n = QB_MIN(plan->reftable_n, l->reftable_clusters * cs / 8);
+    if (qb_counts_hold(&plan->census.counts, (plan->reftable_n + 1) * 8, err) < 0)
+        return -1;
     plan->reftable = calloc(plan->reftable_n + 1, sizeof(*plan->reftable));
     if (!plan->reftable)
         return qb_fail_memory(err);
@@ -422,6 +427,9 @@ int qb_layout_make(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
     l.at = plan->base;
     l.base_cluster = plan->base / plan->img->geom.cluster_size;
     l.block_entries = qb_geom_block_entries(&plan->img->geom, plan->target.header.refcount_order);
+    if (qb_counts_hold(&plan->census.counts, qb_image_layers(plan->img) * sizeof(*plan->l1_moved),
+                       err) < 0)
+        return -1;
     plan->l1_moved = calloc(qb_image_layers(plan->img), sizeof(*plan->l1_moved));
     r = plan->l1_moved ? place_all(&l, err) : qb_fail_memory(err);
     free(l.freed);

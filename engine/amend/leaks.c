@@ -53,8 +53,8 @@ static int add_punch(struct qb_plan *plan, uint64_t cluster, struct qb_err *err)
         last->end = r.end;
     else if (plan->punches.n >= FREED_RANGES)
         plan->n_unlisted++;
-    else if (!qb_vec_push(&plan->punches, r))
-        return qb_fail_memory(err);
+    else if (qb_counts_push(&plan->census.counts, &plan->punches, err, r) < 0)
+        return -1;
     return 0;
 }
 

@@ -6,6 +6,8 @@
 
 static void visit_free(struct qb_visit *v)
 {
+    qb_counts_let_go(&v->plan->census.counts, v->tables.cap * sizeof(*v->tables.items));
+    qb_counts_let_go(&v->plan->census.counts, v->outs.cap * sizeof(*v->outs.items));
     qb_vec_free(&v->tables);
     qb_vec_free(&v->outs);
     free(v->scratch);
@@ -35,8 +37,8 @@ static int replace_table(struct qb_plan *plan, size_t source, struct qb_err *err
         out.zero_end = plan->img->geom.l2_entries;
     }
 
-    if (!qb_vec_push(&plan->outs, out))
-        return qb_fail_memory(err);
+    if (qb_counts_push(&plan->census.counts, &plan->outs, err, out) < 0)
+        return -1;
     plan->out_of[source] = (uint32_t)plan->outs.n;
     return 0;
 }
@@ -74,8 +76,8 @@ static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, s
         out.zero_first = QB_MAX(e->zero_first, first) - first;
         out.zero_end = QB_MIN(e->zero_end, first + n) - first;
     }
-    if (!qb_vec_push(&plan->outs, out))
-        return qb_fail_memory(err);
+    if (qb_counts_push(&plan->census.counts, &plan->outs, err, out) < 0)
+        return -1;
     plan->split_of[l1_index] = (uint32_t)plan->outs.n;
     return source == QB_NO_TABLE ? 0 : drop_active(plan, source, err);
 }
@@ -98,8 +100,12 @@ static int plan_resize(struct qb_visit *v, struct qb_err *err)
     struct qb_plan *plan = v->plan;
     const struct qb_edge *e = &plan->edge;
     uint32_t entries = QB_MAX(e->l1_size, plan->img->header.l1_size);
-    QB_AUTO(qb_buf) size_t *active = malloc(((size_t)entries + 1) * sizeof(*active));
+    QB_AUTO(qb_buf) size_t *active = NULL;
 
+    if (qb_counts_hold(&plan->census.counts,
+                       (entries + 1ull) * (sizeof(*active) + sizeof(*plan->split_of)), err) < 0)
+        return -1;
+    active = malloc((entries + 1ull) * sizeof(*active));
     plan->split_of = calloc((size_t)entries + 1, sizeof(*plan->split_of));
     if (!active || !plan->split_of)
         return qb_fail_memory(err);
@@ -114,8 +120,8 @@ static int plan_resize(struct qb_visit *v, struct qb_err *err)
             active[t->l1_index] = i;
             continue;
         }
-        if (!qb_vec_push(&v->tables, i))
-            return qb_fail_memory(err);
+        if (qb_counts_push(&plan->census.counts, &v->tables, err, i) < 0)
+            return -1;
         if (drop_active(plan, i, err) < 0)
             return -1;
     }
@@ -165,8 +171,8 @@ static int plan_copied(struct qb_visit *v, struct qb_err *err)
     v->tables.n = 0;
     for (size_t i = 0; i < plan->census.tables.n; i++)
         if (plan->census.tables.items[i].active && !plan->out_of[i] && !plan->gone[i] &&
-            !qb_vec_push(&v->tables, i))
-            return qb_fail_memory(err);
+            qb_counts_push(&plan->census.counts, &v->tables, err, i) < 0)
+            return -1;
     return qb_visit_scan(v, true, find_wrong_copied, err);
 }
 
@@ -187,8 +193,9 @@ static int number_new_clusters(struct qb_plan *plan, struct qb_err *err)
         for (uint64_t k = 0; share && k < out->n_new; k++) {
             uint64_t cluster = qb_out_take_cluster(plan, &c, out->refs);
 
-            if (cluster >= plan->shared.n && !qb_vec_push(&plan->shared, 0))
-                return qb_fail_memory(err);
+            if (cluster >= plan->shared.n &&
+                qb_counts_push(&plan->census.counts, &plan->shared, err, 0) < 0)
+                return -1;
             plan->shared.items[cluster] += out->refs;
         }
     }
@@ -230,9 +237,12 @@ static int plan_all(struct qb_visit *v, struct qb_err *err)
 int qb_outs_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
 {
     size_t n = plan->census.tables.n;
-    struct qb_visit v = {.io = io, .plan = plan, .scratch = malloc(plan->img->geom.cluster_size)};
+    struct qb_visit v = {.io = io, .plan = plan};
     int r;
 
+    if (qb_counts_hold(&plan->census.counts, n * (sizeof(*plan->out_of) + 1), err) < 0)
+        return -1;
+    v.scratch = malloc(plan->img->geom.cluster_size);
     plan->out_of = calloc(n ? n : 1, sizeof(*plan->out_of));
     plan->gone = calloc(n ? n : 1, 1);
     if (!v.scratch || !plan->out_of || !plan->gone)

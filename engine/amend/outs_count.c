@@ -6,16 +6,23 @@
 int qb_visit_scan(struct qb_visit *v, bool held_only, qb_table_fn *fn, struct qb_err *err)
 {
     size_t n = v->tables.n;
-    QB_AUTO(qb_buf) struct qb_table *list = calloc(n ? n : 1, sizeof(*list));
-    struct qb_tables tables = {list, n};
+    QB_AUTO(qb_buf) struct qb_table *list = NULL;
+    struct qb_tables tables;
+    int r;
 
+    if (qb_counts_hold(&v->plan->census.counts, n * sizeof(*list), err) < 0)
+        return -1;
+    list = calloc(n ? n : 1, sizeof(*list));
+    tables = (struct qb_tables){list, n, n};
     if (!list)
         return qb_fail_memory(err);
     for (size_t i = 0; i < n; i++)
         if (v->tables.items[i] != QB_NO_TABLE)
             list[i].offset = v->plan->census.tables.items[v->tables.items[i]].offset;
-    return held_only ? qb_tables_scan_held(v->io, v->plan->img, &tables, 0, n, fn, v, err)
-                     : qb_tables_scan(v->io, v->plan->img, &tables, 0, n, fn, v, err);
+    r = held_only ? qb_tables_scan_held(v->io, v->plan->img, &tables, 0, n, fn, v, err)
+                  : qb_tables_scan(v->io, v->plan->img, &tables, 0, n, fn, v, err);
+    qb_counts_let_go(&v->plan->census.counts, n * sizeof(*list));
+    return r;
 }
 
 int qb_visit_unref_table(void *arg, size_t index, const uint8_t *table, struct qb_err *err)
@@ -39,6 +46,8 @@ static int try_defer(struct qb_visit *v, struct qb_out_table *out, uint64_t i, s
     QB_AUTO(qb_buf) uint8_t *buf = malloc(g->cluster_size);
     struct qb_err why;
 
+    if (!out->deferred && qb_counts_hold(&plan->census.counts, g->l2_entries / 8, err) < 0)
+        return -1;
     if (!out->deferred)
         out->deferred = calloc(1, g->l2_entries / 8);
     if (!buf || !out->deferred)
@@ -122,11 +131,13 @@ static bool count_from_note(struct qb_plan *plan, struct qb_out_table *out)
 int qb_visit_count_outs(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
+    struct qb_counts *counts = &plan->census.counts;
 
     v->tables.n = 0;
     for (size_t i = 0; i < plan->outs.n; i++)
         if (!count_from_note(plan, &plan->outs.items[i]) &&
-            (!qb_vec_push(&v->tables, plan->outs.items[i].source) || !qb_vec_push(&v->outs, i)))
-            return qb_fail_memory(err);
+            (qb_counts_push(counts, &v->tables, err, plan->outs.items[i].source) < 0 ||
+             qb_counts_push(counts, &v->outs, err, i) < 0))
+            return -1;
     return qb_visit_scan(v, false, count_out, err);
 }

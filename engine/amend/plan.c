@@ -186,9 +186,11 @@ static void drop_small_punches(struct qb_plan *plan)
 static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_clusters *clusters,
                        struct qb_err *err)
 {
+    uint64_t limit = plan->rq->memory_limit ? plan->rq->memory_limit : QB_CENSUS_MEMORY;
     uint64_t zeros;
 
-    if (qb_census_take_all(io, plan->img, plan->rq->memory_limit, &plan->census, err) < 0 ||
+    limit -= QB_MIN(qb_image_memory(plan->img), limit - 1);
+    if (qb_census_take_all(io, plan->img, limit, &plan->census, err) < 0 ||
         trust_census(plan, err) < 0 || qb_leaks_plan(plan, err) < 0 ||
         check_downgrade(plan, err) < 0)
         return -1;

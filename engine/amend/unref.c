@@ -14,8 +14,11 @@ int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err)
             1u << plan->target.header.refcount_order);
     if (index >= plan->touched_n) {
         size_t want = QB_MAX(index + 1, plan->touched_n * 2);
-        uint8_t *grown = realloc(plan->touched, want);
+        uint8_t *grown;
 
+        if (qb_counts_hold(&plan->census.counts, want - plan->touched_n, err) < 0)
+            return -1;
+        grown = realloc(plan->touched, want);
         if (!grown)
             return qb_fail_memory(err);
         memset(grown + plan->touched_n, 0, want - plan->touched_n);
@@ -41,8 +44,8 @@ static int unref_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, str
         plan->recheck_copied = true;
     if (left == 0 && last && last->end == r.first)
         last->end = r.end;
-    else if (left == 0 && !qb_vec_push(&plan->punches, r))
-        return qb_fail_memory(err);
+    else if (left == 0 && qb_counts_push(counts, &plan->punches, err, r) < 0)
+        return -1;
     return qb_plan_touch(plan, cluster / entries, err);
 }
 

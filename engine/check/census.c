@@ -130,20 +130,35 @@ static int count_fixed(struct qb_io *io, struct qb_census *c, struct qb_err *err
     return count_refblocks(c, err);
 }
 
+/* What the file really holds of the refcount table, bytes. */
+static uint64_t reftable_held(const struct qb_image *img)
+{
+    struct qb_range part =
+        qb_file_data_part(img->file, img->header.reftable_offset,
+                          img->header.reftable_clusters * img->geom.cluster_size);
+
+    return part.end - part.first;
+}
+
 static int take(struct qb_io *io, uint64_t memory_limit, struct qb_census *out, struct qb_err *err)
 {
     const struct qb_image *img = out->img;
+    uint64_t held = reftable_held(img);
 
     memory_limit = memory_limit ? memory_limit : QB_CENSUS_MEMORY;
     out->counts.memory_limit = memory_limit;
     out->clusters.valid = true;
     out->clusters.total = qb_geom_clusters(&img->geom, img->header.size);
-    if (qb_image_read_reftable(io, img, &out->reftable, &out->reftable_n, err) < 0)
+    if (qb_counts_hold(&out->counts, held, err) < 0 ||
+        qb_image_read_reftable(io, img, &out->reftable, &out->reftable_n, err) < 0)
+        return -1;
+    qb_counts_let_go(&out->counts, held);
+    if (qb_counts_hold(&out->counts, 9 * out->reftable_n, err) < 0)
         return -1;
     out->block_differs = calloc(out->reftable_n ? out->reftable_n : 1, 1);
     if (!out->block_differs)
         return qb_fail_memory(err);
-    if (count_fixed(io, out, err) < 0 || qb_census_references(io, out, memory_limit, err) < 0)
+    if (count_fixed(io, out, err) < 0 || qb_census_references(io, out, err) < 0)
         return -1;
     return qb_census_compare(io, out, err);
 }

@@ -43,7 +43,8 @@ struct qb_census {
 
 #define QB_CENSUS_MEMORY (512ull << 20) /* bytes, when the caller names no limit */
 
-/* Takes the census, in at most `memory_limit` bytes (0: QB_CENSUS_MEMORY).  The image's snapshot
+/* Takes the census, in at most `memory_limit` bytes (0: QB_CENSUS_MEMORY), everything that it holds
+ * included.  The image's snapshot
  * table must be in memory.  Returns 0 also when damage was found (see the numbers); -1 when it
  * could not be taken.  Free it in either case. */
 int qb_census_take(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
@@ -78,8 +79,7 @@ void qb_census_note(struct qb_census *c, uint64_t *counter, bool is_leak, uint64
 int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const char *what,
                    struct qb_err *err);
 
-int qb_census_references(struct qb_io *io, struct qb_census *c, uint64_t memory_limit,
-                         struct qb_err *err);
+int qb_census_references(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 int qb_census_bitmaps(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 

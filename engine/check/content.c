@@ -64,6 +64,9 @@ static int gather(struct qb_taking *t, uint64_t memory_limit, struct qb_err *err
             return qb_fail(err, QB_E_CORRUPT, t->tables.items[i].offset,
                            "an L2 table is used for two different parts of the disk");
     t->hosts.memory_limit = memory_limit;
+    if (qb_counts_hold(&t->hosts, t->tables.cap * sizeof(*t->tables.items), err) < 0 ||
+        qb_counts_hold(&t->hosts, t->tables.n * sizeof(*t->prints), err) < 0)
+        return -1;
     t->prints = calloc(t->tables.n ? t->tables.n : 1, sizeof(*t->prints));
     if (!t->prints)
         return qb_fail_memory(err);

@@ -49,6 +49,12 @@ int qb_content_take(struct qb_io *io, const struct qb_image *img,
                     struct qb_err *err);
 void qb_content_free(struct qb_content *c);
 
+/* The bytes of memory that it holds beside itself. */
+static inline size_t qb_content_memory(const struct qb_content *c)
+{
+    return c->layers.cap * sizeof(*c->layers.items) + c->windows.cap * sizeof(*c->windows.items);
+}
+
 /* 0 when nothing that a guest can see has changed; else -1 with QB_E_VERIFY, and the layer or the
  * bytes of the file in words. */
 int qb_content_compare(const struct qb_content *before, const struct qb_content *after,

@@ -27,14 +27,31 @@ static size_t slot_of(const struct qb_counts *c, uint64_t number)
     return i;
 }
 
+/* What a block of malloc costs beside its bytes: its head, and rounding up to 16. */
+static uint64_t with_head(uint64_t bytes)
+{
+    return qb_round_up(bytes + 8, 16);
+}
+
 static int take_memory(struct qb_counts *c, uint64_t bytes, struct qb_err *err)
 {
+    bytes = with_head(bytes);
     if (c->memory_limit && c->memory + bytes > c->memory_limit)
         return qb_fail(err, QB_E_MEMORY, QB_NOWHERE,
-                       "counting this image's clusters takes more than %llu MiB",
-                       (unsigned long long)(c->memory_limit >> 20));
+                       "counting and planning this image takes more than %llu KiB",
+                       (unsigned long long)(c->memory_limit >> 10));
     c->memory += bytes;
     return 0;
+}
+
+int qb_counts_hold(struct qb_counts *c, uint64_t bytes, struct qb_err *err)
+{
+    return take_memory(c, bytes, err);
+}
+
+void qb_counts_let_go(struct qb_counts *c, uint64_t bytes)
+{
+    c->memory -= QB_MIN(with_head(bytes), c->memory);
 }
 
 static int grow_slots(struct qb_counts *c, struct qb_err *err)
@@ -62,6 +79,8 @@ static int grow_slots(struct qb_counts *c, struct qb_err *err)
         if (old.slots[i])
             c->slots[slot_of(c, old.slots[i]->number)] = old.slots[i];
     free(old.slots);
+    if (old.n_slots)
+        c->memory -= with_head((old.n_slots + old.n_slots / 2) * sizeof(*c->slots));
     return 0;
 }
 
@@ -127,7 +146,7 @@ static void pack(struct qb_counts *c, struct qb_count_page *p)
     p->marks = p->cells[QB_PAGE_COUNTS];
     free(p->cells);
     p->cells = NULL;
-    c->memory -= 2 * QB_PAGE_COUNTS;
+    c->memory -= with_head(2 * QB_PAGE_COUNTS);
 }
 
 static int widen(struct qb_counts *c, struct qb_count_page *p, struct qb_err *err)
@@ -244,8 +263,8 @@ int qb_counts_append(struct qb_counts *c, uint64_t first, uint64_t n, uint64_t c
         return 0;
     if (last && last->end == first && last->count == count)
         last->end += n;
-    else if (!qb_vec_push(&c->runs, run))
-        return qb_fail_memory(err);
+    else if (qb_counts_push(c, &c->runs, err, run) < 0)
+        return -1;
     return 0;
 }
 

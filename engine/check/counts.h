@@ -45,6 +45,20 @@ struct qb_counts {
 
 void qb_counts_free(struct qb_counts *c);
 
+/* Counts `bytes` that are held beside the pages, in tables, lists, steps of a plan, against the
+ * same limit, before they are allocated; QB_E_MEMORY at the limit.  So `memory` is all that a
+ * census, and the plan made of it, hold, each block with what malloc adds to it. */
+int qb_counts_hold(struct qb_counts *c, uint64_t bytes, struct qb_err *err);
+void qb_counts_let_go(struct qb_counts *c, uint64_t bytes); /* once it is freed */
+
+/* Appends to a vector whose memory is counted so: 0 or -1. */
+#define qb_counts_push(c, v, err, ...)                                                             \
+    ((v)->n >= (v)->cap &&                                                                         \
+             qb_counts_hold(c, ((v)->cap ? (v)->cap : 8) * sizeof(*(v)->items), err) < 0           \
+         ? -1                                                                                      \
+     : qb_vec_push(v, __VA_ARGS__) ? 0                                                             \
+                                   : qb_fail_memory(err))
+
 /* Adds n references to a cluster and sets marks; QB_E_MEMORY at the limit. */
 int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned marks,
                   struct qb_err *err);

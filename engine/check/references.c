@@ -180,10 +180,13 @@ static int count_entries(void *arg, size_t index, const uint8_t *table, struct q
     return r;
 }
 
-int qb_census_references(struct qb_io *io, struct qb_census *c, uint64_t memory_limit,
-                         struct qb_err *err)
+int qb_census_references(struct qb_io *io, struct qb_census *c, struct qb_err *err)
 {
-    if (qb_tables_gather(io, c->img, memory_limit, note_l1_oddity, c, &c->tables, err) < 0)
+    uint64_t room = c->counts.memory_limit - c->counts.memory;
+
+    if (qb_tables_gather(io, c->img, room, note_l1_oddity, c, &c->tables, err) < 0 ||
+        qb_counts_hold(&c->counts, c->tables.cap * sizeof(*c->tables.items), err) < 0 ||
+        qb_counts_hold(&c->counts, c->tables.n * sizeof(*c->notes), err) < 0)
         return -1;
     c->notes = calloc(c->tables.n ? c->tables.n : 1, sizeof(*c->notes));
     if (!c->notes)

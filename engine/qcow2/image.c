@@ -150,7 +150,24 @@ void qb_image_close(struct qb_image *img)
     img->head = NULL;
 }
 
+/* Entries in memory take a little more than their 40 bytes on disk. */
+static int check_snapshot_memory(uint64_t len, uint32_t n, uint64_t memory_limit,
+                                 struct qb_err *err)
+{
+    if (len + 2ull * n * sizeof(struct qb_snapshot) <= memory_limit)
+        return 0;
+    return qb_fail(err, QB_E_MEMORY, QB_NOWHERE,
+                   "the table of %u snapshots takes more than %llu KiB", n,
+                   (unsigned long long)(memory_limit >> 10));
+}
+
 int qb_image_read_snapshots(struct qb_io *io, struct qb_image *img, struct qb_err *err)
+{
+    return qb_image_read_snapshots_in(io, img, UINT64_MAX, err);
+}
+
+int qb_image_read_snapshots_in(struct qb_io *io, struct qb_image *img, uint64_t memory_limit,
+                               struct qb_err *err)
 {
     const struct qb_header *h = &img->header;
     struct qb_snapshot_table *t = &img->snapshots;
@@ -165,10 +182,13 @@ int qb_image_read_snapshots(struct qb_io *io, struct qb_image *img, struct qb_er
             return qb_fail(err, QB_E_CORRUPT, h->snapshots_offset,
                            "the snapshot table lies behind the end of the file");
         len = QB_MIN(len, limit - h->snapshots_offset);
+        if (check_snapshot_memory(len, h->nb_snapshots, memory_limit, err) < 0)
+            return -1;
         grown = realloc(t->bytes, len);
         if (!grown)
             return qb_fail_memory(err);
         t->bytes = grown;
+        t->room = len;
         if (qb_io_read(io, img->file, h->snapshots_offset, t->bytes, len, "the snapshot table",
                        err) < 0)
             return -1;
@@ -251,13 +271,23 @@ int qb_image_scan_entries(struct qb_io *io, const struct qb_image *img, uint64_t
 int qb_image_read_reftable(struct qb_io *io, const struct qb_image *img, uint64_t **out, size_t *n,
                            struct qb_err *err)
 {
+    uint64_t *kept;
+
     *n = (uint64_t)img->header.reftable_clusters * img->geom.cluster_size / 8;
     if (read_words(io, img->file, img->header.reftable_offset, *n, "the refcount table", out, err) <
         0)
         return -1;
     while (*n && (*out)[*n - 1] == 0)
         --*n;
+    kept = realloc(*out, (*n ? *n : 1) * 8);
+    *out = kept ? kept : *out;
     return 0;
+}
+
+size_t qb_image_memory(const struct qb_image *img)
+{
+    return img->head_len + img->exts.cap * sizeof(*img->exts.items) + img->snapshots.room +
+           img->snapshots.list.cap * sizeof(*img->snapshots.list.items);
 }
 
 bool qb_image_has_bitmaps(const struct qb_image *img, struct qb_disk_bitmaps_ext *ext)

@@ -35,6 +35,13 @@ void qb_image_close(struct qb_image *img); /* frees; the file stays open */
 
 int qb_image_read_snapshots(struct qb_io *io, struct qb_image *img, struct qb_err *err);
 
+/* The same within `memory_limit` bytes: QB_E_MEMORY, before they are allocated. */
+int qb_image_read_snapshots_in(struct qb_io *io, struct qb_image *img, uint64_t memory_limit,
+                               struct qb_err *err);
+
+/* The bytes of memory that the open image holds beside itself. */
+size_t qb_image_memory(const struct qb_image *img);
+
 /* Reads `entries` L1 entries at `offset`, byte order already this machine's.  *out is malloc'ed. */
 int qb_image_read_l1(struct qb_io *io, const struct qb_image *img, uint64_t offset,
                      uint32_t entries, uint64_t **out, struct qb_err *err);

@@ -20,6 +20,7 @@ struct qb_snapshot {
 struct qb_snapshot_table {
     QB_VEC(struct qb_snapshot) list;
     uint8_t *bytes; /* owned */
+    uint64_t room;  /* bytes allocated for them */
     uint64_t len;   /* bytes of the table on disk, without padding behind the last entry */
 };
 

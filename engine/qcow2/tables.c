@@ -164,7 +164,7 @@ int qb_tables_gather(struct qb_io *io, const struct qb_image *img, uint64_t memo
     }
     if (g.list.n)
         qsort(g.list.items, g.list.n, sizeof(*g.list.items), by_offset);
-    *out = (struct qb_tables){g.list.items, g.list.n};
+    *out = (struct qb_tables){g.list.items, g.list.n, g.list.cap};
     return 0;
 }
 

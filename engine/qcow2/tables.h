@@ -25,7 +25,7 @@ struct qb_table {
 
 struct qb_tables {
     struct qb_table *items; /* sorted by offset */
-    size_t n;
+    size_t n, cap;          /* those that there are, and those that memory is held for */
 };
 
 /* What is odd in an L1 entry, told to whoever wants to know (the check); planning refuses. */
@@ -40,7 +40,8 @@ static inline unsigned qb_image_layers(const struct qb_image *img)
     return 1 + img->header.nb_snapshots;
 }
 
-/* Reads all L1 tables (holes are not read) and gathers their L2 tables.  Entries that are odd are
+/* Reads all L1 tables (holes are not read) and gathers their L2 tables in at most `memory_limit`
+ * bytes.  Entries that are odd are
  * reported and left out.  L1 tables that overlap each other are QB_E_CORRUPT at once: no walk over
  * them would end in bounded time. */
 int qb_tables_gather(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
