@@ -89,21 +89,21 @@ static size_t *members_of_jobs(const struct qb_family *f, size_t n_jobs)
 }
 
 static int order_one(struct qb_graph *graph, const struct qb_job *job, struct qb_member *m,
-                     const size_t *of)
+                     const size_t *of, struct qb_err *err)
 {
     struct qb_naming owner = {m->uid, m->gid, m->path};
     struct qb_info info = {.has_backing_file = m->backing_name};
     struct qb_request rq = job->request;
     QB_AUTO(qb_buf) char *name = NULL;
     struct qb_need need;
-    struct qb_err err;
+    struct qb_err why;
 
     if (m->backing_name)
         snprintf(info.backing_file, sizeof(info.backing_file), "%s", m->backing_name);
     memcpy(info.backing_fmt, m->backing_fmt, sizeof(info.backing_fmt));
     if (job->rules && job->rules->moves) /* a name that cannot be made is the run's to tell of */
-        qb_moves_rename(job->rules->moves, job->path, &info, &rq, &name, &err);
-    if (qb_graph_need(graph, m->job, owner, &rq, &info, &need) < 0)
+        qb_moves_rename(job->rules->moves, job->path, &info, &rq, &name, &why);
+    if (qb_graph_need(graph, m->job, owner, &rq, &info, &need, err) < 0)
         return -1;
     m->after = need.job == QB_NO_JOB ? QB_NO_MEMBER : of[need.job];
     m->after_must = need.must;
@@ -113,19 +113,16 @@ static int order_one(struct qb_graph *graph, const struct qb_job *job, struct qb
 int qb_family_order(struct qb_family *f, const struct qb_batch *batch, struct qb_sched *sched,
                     struct qb_err *err)
 {
-    enum { ROUND = 512 }; /* what the graph remembers is looked through one by one */
     struct qb_queue *queue = qb_queue_new(batch->n_jobs);
     struct qb_graph *graph = queue ? qb_graph_new(batch, queue, sched) : NULL;
     QB_AUTO(qb_buf) size_t *of = members_of_jobs(f, batch->n_jobs);
-    int rc = graph && of ? 0 : -1;
+    int rc = graph && of ? 0 : qb_fail_memory(err);
 
-    for (size_t i = 0; rc == 0 && i < f->members.n; i++) {
-        if (i % ROUND == 0)
-            qb_graph_forget(graph);
+    for (size_t i = 0; rc == 0 && i < f->members.n; i++)
         if (f->members.items[i].job != QB_NO_JOB && f->members.items[i].kind == QB_MEMBER_QCOW2)
-            rc = order_one(graph, &batch->jobs[f->members.items[i].job], &f->members.items[i], of);
-    }
+            rc = order_one(graph, &batch->jobs[f->members.items[i].job], &f->members.items[i], of,
+                           err);
     qb_graph_free(graph);
     qb_queue_free(queue);
-    return rc < 0 ? qb_fail_memory(err) : 0;
+    return rc;
 }

@@ -30,9 +30,11 @@ struct qb_need {
  * Reads headers through the sched's own qb_io; to be called between the loops.  What cannot be
  * read, or not on behalf of the image's owner, ends a chain: that is for the amend to complain
  * about, if it matters there.  So does a file that is declared to be of another format than qcow2:
- * its first bytes are a guest's.  -1 when memory is short. */
+ * its first bytes are a guest's.  -1 with *err when memory or open files are short, and the chain
+ * may go on. */
 int qb_graph_need(struct qb_graph *graph, size_t job, struct qb_naming owner,
-                  const struct qb_request *rq, const struct qb_info *info, struct qb_need *need);
+                  const struct qb_request *rq, const struct qb_info *info, struct qb_need *need,
+                  struct qb_err *err);
 
 /* The path behind a backing name of the image at `of`, malloc'ed; NULL for none and for what is no
  * local file ("nbd://...", "json:..."). */

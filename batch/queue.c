@@ -12,8 +12,12 @@ struct entry {
     double not_before;
     uint32_t after; /* a job, or NOBODY */
     uint8_t state;
+    uint8_t crowded; /* how often it found no room */
     bool must, alone;
+    bool wants_all; /* the room of all others */
 };
+
+enum { CROWDED_MAX = 3 }; /* times; then it waits until it has all the room that there is */
 
 #define NOBODY UINT32_MAX
 
@@ -22,7 +26,7 @@ struct qb_queue {
     uint32_t *waiting; /* jobs, those to be looked at first in front; room for all of them */
     size_t n_waiting;
     size_t n_taken;   /* and not given back or done */
-    bool alone_taken; /* one of them runs alone */
+    bool alone_taken; /* one of them runs alone, or with all the room */
     struct entry entries[];
 };
 
@@ -60,7 +64,7 @@ static void take(struct qb_queue *q, uint32_t job, size_t *out, size_t *n)
     e->state = TAKEN;
     e->after = NOBODY;
     q->n_taken++;
-    q->alone_taken = e->alone;
+    q->alone_taken = e->alone || e->wants_all;
     out[(*n)++] = job;
 }
 
@@ -77,7 +81,7 @@ static size_t take_waiting(struct qb_queue *q, double now, size_t most, size_t *
 
     for (size_t i = 0; i < q->n_waiting; i++) {
         const struct entry *e = &q->entries[q->waiting[i]];
-        bool free = !q->alone_taken && (!e->alone || q->n_taken == 0);
+        bool free = !q->alone_taken && (!(e->alone || e->wants_all) || q->n_taken == 0);
 
         if (n < most && free && is_ready(q, e, now))
             take(q, q->waiting[i], out, &n);
@@ -116,6 +120,20 @@ static void wait(struct qb_queue *q, size_t job, double not_before, uint32_t aft
 void qb_queue_again(struct qb_queue *q, size_t job, double not_before)
 {
     wait(q, job, not_before, NOBODY);
+}
+
+void qb_queue_crowded(struct qb_queue *q, size_t job, bool alone)
+{
+    struct entry *e = &q->entries[job];
+
+    e->crowded++;
+    e->wants_all |= alone || e->crowded >= CROWDED_MAX;
+    wait(q, job, 0, NOBODY);
+}
+
+bool qb_queue_has_all_room(const struct qb_queue *q, size_t job)
+{
+    return q->entries[job].wants_all;
 }
 
 void qb_queue_after(struct qb_queue *q, size_t job, size_t other, bool must)

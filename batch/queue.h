@@ -26,6 +26,14 @@ void qb_queue_again(struct qb_queue *queue, size_t job, double not_before);
  * or only because the old backing file, which the request replaces, is `other`. */
 void qb_queue_after(struct qb_queue *queue, size_t job, size_t other, bool must);
 
+/* It was closed again, untouched, since the images under way left it no room: of memory or of open
+ * files.  It is taken again later; `alone`, or after a few times, when no other job is under way,
+ * and none is until it is done. */
+void qb_queue_crowded(struct qb_queue *queue, size_t job, bool alone);
+
+/* Whether no other job is under way for that reason: there will not be more room. */
+bool qb_queue_has_all_room(const struct qb_queue *queue, size_t job);
+
 bool qb_queue_is_done(const struct qb_queue *queue, size_t job);
 
 /* Whether this job was let through without waiting for its old backing file (see

@@ -38,9 +38,11 @@ static void end_wave(struct qb_running *r, struct qb_wave *w)
             qb_run_finish_slot(r, s, timing_of(r, w, s, ended));
         else if (s->step == QB_STEP_AFTER)
             qb_queue_after(r->queue, s->job, s->need.job, s->need.must);
+        else if (s->step == QB_STEP_CROWDED)
+            qb_queue_crowded(r->queue, s->job, s->wants_all);
         else
             qb_queue_again(r->queue, s->job, 0);
-        no_room += s->step == QB_STEP_NO_ROOM;
+        no_room += s->step == QB_STEP_NO_ROOM || s->step == QB_STEP_CROWDED;
         qb_wave_drop(w, s);
     }
     if (w->n > 0)

@@ -13,9 +13,10 @@
 #include "io/named.h"
 
 enum {
-    WAVE_MAX = 512,    /* images; more gains nothing per barrier */
-    FDS_RESERVED = 64, /* files open besides a wave's images */
-    FDS_A_WORKER = 16, /* its ring, and a backing chain while it plans */
+    WAVE_MAX = 512,   /* images; more gains nothing per barrier */
+    FILES_RUN = 48,   /* open besides a wave's images: journal, reports, folders, barriers */
+    FILES_WORKER = 6, /* its ring, and what it looks into for a moment */
+    FILES_IMAGE = 2,  /* itself, and its backing file */
 };
 
 #define MEMORY_DEFAULT (UINT64_C(512) << 20)
@@ -51,10 +52,12 @@ bool qb_run_stopped(const struct qb_running *r)
     return r->options->stopped && r->options->stopped();
 }
 
-/* How many images a wave can have open, after asking the kernel for all it allows. */
+/* How many images a wave can have open, after asking the kernel for all it allows.  Whole backing
+ * chains are not foreseen: where they leave too few files for others, those are put off, and the
+ * waves become smaller (qb_slot_gives_way). */
 static size_t room_for_files(unsigned workers)
 {
-    size_t reserved = FDS_RESERVED + (size_t)FDS_A_WORKER * workers;
+    size_t reserved = FILES_RUN + (size_t)FILES_WORKER * workers, images;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
@@ -66,10 +69,10 @@ static size_t room_for_files(unsigned workers)
         if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
             limit.rlim_cur = soft;
     }
-    if (limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur >= reserved + QB_WAVES * WAVE_MAX)
+    if (limit.rlim_cur == RLIM_INFINITY)
         return WAVE_MAX;
-    return limit.rlim_cur >= reserved + QB_WAVES ? ((size_t)limit.rlim_cur - reserved) / QB_WAVES
-                                                 : 1;
+    images = ((size_t)limit.rlim_cur - QB_MIN(limit.rlim_cur, reserved)) / (FILES_IMAGE * QB_WAVES);
+    return QB_MIN(QB_MAX(images, 1), (size_t)WAVE_MAX);
 }
 
 /* Has the kernel make its table of open files as large as it will have to be.  Later, with threads
@@ -94,7 +97,7 @@ static int open_workers(struct qb_running *r, struct qb_err *err)
 
     r->wave_max = QB_MIN(room_for_files(qb_topo_workers(topo)), QB_MAX(r->batch->n_jobs, 1));
     r->wave_size = r->wave_max;
-    make_room_for_files(QB_MIN(r->batch->n_jobs, QB_WAVES * r->wave_max) + FDS_RESERVED);
+    make_room_for_files(QB_MIN(r->batch->n_jobs, QB_WAVES * r->wave_max) + FILES_RUN);
     if (qb_sched_open(topo, r->options->io, r->batch->n_jobs > r->wave_max, &r->sched, &fell_back,
                       err) < 0)
         return -1;
@@ -122,6 +125,7 @@ static int make_wave(struct qb_running *r, struct qb_wave *wave, struct qb_err *
                              .lender = r->lender,
                              .queue = r->queue,
                              .memory_limit = memory ? memory : MEMORY_DEFAULT,
+                             .workers = qb_sched_workers(r->sched),
                              .memory = &r->memory,
                              .space = r->space,
                              .failures = &r->failures,

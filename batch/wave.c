@@ -124,11 +124,9 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
         qb_slot_end_long(w, s, io, &phase);
         qb_slot_step(w, s, QB_STEP_OVER);
     }
-    if (s->step == QB_STEP_OVER && s->amend) {
+    if (s->step == QB_STEP_OVER && s->amend && !s->released) {
         drop_backup(w, s);
-        if (w->options->state)
-            s->seen = qb_seen_of(qb_amend_file(s->amend)->fd);
-        qb_amend_release(s->amend);
+        qb_slot_release(w, s);
     }
 }
 
@@ -151,7 +149,7 @@ void qb_wave_finish(struct qb_wave *w)
 
 void qb_wave_drop(struct qb_wave *w, struct qb_slot *s)
 {
-    atomic_fetch_sub(w->memory, s->memory);
+    qb_slot_hold(w, s, 0);
     qb_amend_close(s->amend);
     s->amend = NULL;
     qb_loan_end(qb_take(&s->loan));

@@ -27,6 +27,7 @@ enum qb_step {
     QB_STEP_SYNCED,   /* has had that barrier; sync_errno is its result */
     QB_STEP_OVER,     /* the result is final */
     QB_STEP_NO_ROOM,  /* closed again, untouched: the plans of the others fill the memory */
+    QB_STEP_CROWDED,  /* closed again, untouched: what the others leave it was too little */
     QB_STEP_AFTER,    /* closed again, untouched: another job goes first */
 };
 
@@ -38,13 +39,15 @@ struct qb_slot {
     struct qb_need need;    /* with QB_STEP_AFTER */
     struct qb_request rq;   /* the job's, and what its rules make of the image's header */
     char *name;             /* owned: a name in it, or NULL */
+    bool released;          /* its file is closed, and only the result is left */
     struct qb_loan *loan;   /* its backing file; may be NULL */
     dev_t dev;              /* of the file system; only with a limit for each of them */
     double busy_seconds;    /* spent on this image, not on its neighbours */
     double started;         /* when it was opened; 0: not yet */
     double longest_seconds; /* the longest phase, and who had it */
     unsigned worker;
-    size_t memory;  /* bytes that its plan holds */
+    uint64_t memory; /* bytes that it holds, or may take while it is planned, of wave->memory */
+    bool wants_all;  /* with QB_STEP_CROWDED: see qb_queue_crowded */
     unsigned units; /* counted into the meter */
     int sync_errno;
     int record_errno;    /* the plan, which must be in the journal before the flip, is not */
@@ -78,7 +81,8 @@ struct qb_wave {
     const struct qb_overlays *overlays; /* NULL: nothing to look for */
     const struct qb_queue *queue;
     uint64_t memory_limit;
-    atomic_uint_fast64_t *memory; /* bytes that all plans hold, those of other waves included */
+    unsigned workers;
+    atomic_uint_fast64_t *memory; /* bytes that all images hold, those of other waves included */
     struct qb_space *space;       /* likewise: what appends under way may take of the disk */
     struct qb_failures *failures; /* likewise */
     struct qb_slot *slots;

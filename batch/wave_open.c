@@ -22,6 +22,22 @@ static void find_filesystem(void *arg, struct qb_io *io, size_t i)
         w->slots[i].dev = st.st_dev;
 }
 
+static void fail_or_put_off(struct qb_wave *w, struct qb_slot *s)
+{
+    if (qb_slot_gives_way(w, s))
+        qb_slot_put_off(w, s, QB_STEP_CROWDED);
+    else
+        qb_slot_step(w, s, QB_STEP_OVER);
+}
+
+/* Headers can take megabytes each. */
+static bool crowds_others(const struct qb_wave *w, const struct qb_slot *s)
+{
+    uint64_t held = atomic_load(w->memory);
+
+    return held > w->memory_limit && held != s->memory && !qb_queue_has_all_room(w->queue, s->job);
+}
+
 static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
     const struct qb_job *job = &w->batch->jobs[s->job];
@@ -30,7 +46,13 @@ static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     s->rq = job->request;
     if (goes_on && job->rules)
         goes_on = qb_meant_begins(job, io, s->amend, &s->rq, &s->name);
-    qb_slot_step(w, s, goes_on ? QB_STEP_OPENED : QB_STEP_OVER);
+    qb_slot_hold(w, s, qb_amend_memory(s->amend));
+    if (!goes_on)
+        fail_or_put_off(w, s);
+    else if (crowds_others(w, s))
+        qb_slot_put_off(w, s, QB_STEP_NO_ROOM);
+    else
+        qb_slot_step(w, s, QB_STEP_OPENED);
 }
 
 static void open_one(void *arg, struct qb_io *io, size_t i)
@@ -47,7 +69,7 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
     s->worker = qb_sched_number(w->sched, io);
     s->amend = qb_amend_new(w->batch->jobs[s->job].path);
     if (!s->amend || qb_amend_open_file(s->amend, io, how) < 0)
-        qb_slot_step(w, s, QB_STEP_OVER);
+        fail_or_put_off(w, s);
     else if (qb_file_is_cached(qb_amend_file(s->amend)))
         read_header(w, s, io);
     else
@@ -92,14 +114,6 @@ static void fetch_cold(struct qb_wave *w)
         qb_sched_each(w->sched, qb_div_up(w->n, FETCHED_AT_ONCE), fetch_some, w);
 }
 
-static void put_off(struct qb_wave *w, struct qb_slot *s, enum qb_step why)
-{
-    qb_amend_close(s->amend);
-    s->amend = NULL;
-    free(qb_take(&s->name));
-    qb_slot_step(w, s, why);
-}
-
 /* Only a downgrade needs the backing file without needing all that lies below it. */
 static void lend(struct qb_wave *w, struct qb_slot *s, const struct qb_info *info)
 {
@@ -116,8 +130,10 @@ static void order_one(struct qb_wave *w, struct qb_slot *s)
     struct qb_need *need = &s->need;
 
     if (qb_graph_need(w->graph, s->job, qb_naming_of(qb_amend_file(s->amend)), &s->rq, &r->before,
-                      need) < 0) {
-        qb_fail_memory(&r->err);
+                      need, &r->err) < 0) {
+        r->status = QB_STATUS_FAILED;
+        fail_or_put_off(w, s);
+        return;
     } else if (need->loop) {
         qb_fail(&r->err, QB_E_BACKING_LOOP, QB_NOWHERE,
                 need->deep ? "the backing chain is in a loop, or deeper than %u files"
@@ -126,7 +142,7 @@ static void order_one(struct qb_wave *w, struct qb_slot *s)
     } else if (qb_overlays_check(w->overlays, w->batch, s->job, r->before.virtual_size, &r->err) ==
                0) {
         if (need->job != QB_NO_JOB && (need->must || !qb_queue_is_alone(w->queue, s->job)))
-            put_off(w, s, QB_STEP_AFTER);
+            qb_slot_put_off(w, s, QB_STEP_AFTER);
         else
             lend(w, s, &r->before);
         return;
@@ -153,14 +169,6 @@ static char *describe(const struct qb_amend *a)
     return text;
 }
 
-/* An image is planned whatever it takes where no other one is, so that the run gets somewhere. */
-static bool has_room(const struct qb_wave *w)
-{
-    uint64_t held = atomic_load(w->memory);
-
-    return held == 0 || held < w->memory_limit;
-}
-
 /* That a rewritten backing name leads to the same guest data, where the entry asks for it. */
 static int check_content(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
@@ -172,37 +180,68 @@ static int check_content(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     return qb_amend_check_backing(s->amend, io, &s->rq);
 }
 
-static void plan_one(void *arg, struct qb_io *io, size_t i)
+/* Within the memory that it is granted; false: put off. */
+static bool make_plan(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
-    struct qb_wave *w = arg;
-    struct qb_slot *s = &w->slots[i];
     struct qb_long_phase phase;
 
-    if (s->step != QB_STEP_OPENED || qb_slot_leave_untouched(w, s, io))
-        return;
-    if (!has_room(w)) {
-        put_off(w, s, QB_STEP_NO_ROOM);
-        return;
+    s->rq.memory_limit = qb_slot_grant(w, s);
+    if (!s->rq.memory_limit) {
+        qb_slot_put_off(w, s, QB_STEP_NO_ROOM);
+        return false;
     }
     qb_slot_begin_long(w, s, io, "planning", true, &phase);
     if (check_content(w, s, io) == 0)
         qb_amend_plan(s->amend, io, &s->rq);
     qb_slot_end_long(w, s, io, &phase);
-    if (qb_amend_result(s->amend)->status == QB_STATUS_WOULD_CHANGE ||
-        qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED)
+    if (qb_slot_gives_way(w, s)) {
+        s->wants_all &= qb_amend_result(s->amend)->err.code == QB_E_MEMORY;
+        qb_slot_put_off(w, s, QB_STEP_CROWDED);
+        return false;
+    }
+    return true;
+}
+
+/* What it will hold until its wave ends: the fingerprint of its content takes about as much again,
+ * for a while, and verification no more than the plan did, which is gone by then. */
+static void hold_plan(struct qb_wave *w, struct qb_slot *s)
+{
+    uint64_t held = qb_amend_memory(s->amend);
+
+    qb_slot_hold(w, s, s->rq.verify == QB_VERIFY_CONTENT ? 2 * held : held);
+    s->rq.memory_limit = w->memory_limit;
+}
+
+static void plan_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    struct qb_result *r;
+
+    if (!make_plan(w, s, io))
+        return;
+    r = qb_amend_result(s->amend);
+    if (r->status == QB_STATUS_WOULD_CHANGE || r->status == QB_STATUS_UNCHANGED)
         qb_meant_ends(&w->batch->jobs[s->job], s->amend, false);
-    if (qb_amend_result(s->amend)->status != QB_STATUS_WOULD_CHANGE) {
+    if (r->status != QB_STATUS_WOULD_CHANGE) {
         qb_slot_give_back_tail(w, s, io);
         qb_slot_step(w, s, QB_STEP_OVER);
         return;
     }
-    s->memory = qb_amend_memory(s->amend);
-    atomic_fetch_add(w->memory, s->memory);
+    hold_plan(w, s);
     if (w->options->dry_run) /* at most: what is replaced may be given back */
-        qb_amend_result(s->amend)->allocated_delta = (int64_t)qb_amend_space(s->amend);
+        r->allocated_delta = (int64_t)qb_amend_space(s->amend);
     if (w->options->describe)
         s->steps = describe(s->amend);
     qb_slot_step(w, s, w->options->dry_run ? QB_STEP_OVER : QB_STEP_PLANNED);
+}
+
+static void plan_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    if (s->step == QB_STEP_OPENED && !qb_slot_leave_untouched(w, s, io))
+        plan_slot(w, s, io);
+    if (s->step == QB_STEP_OVER)
+        qb_slot_release(w, s);
 }
 
 void qb_wave_prepare(struct qb_wave *w)

@@ -16,6 +16,23 @@ void qb_slot_step(struct qb_wave *wave, struct qb_slot *slot, enum qb_step to);
 /* Whether no more images are to be started: the run was told to stop, or too many failed. */
 bool qb_wave_starts_no_more(const struct qb_wave *wave);
 
+/* What the slot counts for in the memory that all images hold together, from now on; bytes. */
+void qb_slot_hold(struct qb_wave *wave, struct qb_slot *slot, uint64_t bytes);
+
+/* Books memory for planning the image, beside what it holds: a share of what is left, or all of it
+ * where no other image holds any.  0: too little is left. */
+uint64_t qb_slot_grant(struct qb_wave *wave, struct qb_slot *slot);
+
+/* Whether the image failed for want of memory or open files that other images have: it is put off
+ * then, instead of failing. */
+bool qb_slot_gives_way(const struct qb_wave *wave, struct qb_slot *slot);
+
+/* Closes the image once it is over, and frees all but its result. */
+void qb_slot_release(struct qb_wave *wave, struct qb_slot *slot);
+
+/* Closes it untouched, to be opened again in another wave. */
+void qb_slot_put_off(struct qb_wave *wave, struct qb_slot *slot, enum qb_step why);
+
 /* Whether this image, which may have been written, is to be left as it is now, in which case it is
  * given up and over: the run was told to stop, the image has had its time, or what the journal must
  * say of it, it does not. */

@@ -130,14 +130,15 @@ static int count_fixed(struct qb_io *io, struct qb_census *c, struct qb_err *err
     return count_refblocks(c, err);
 }
 
-/* What the file really holds of the refcount table, bytes. */
+/* What reading the refcount table takes for a moment: what the file really holds of it.  A cluster
+ * is among the buffers that every worker has. */
 static uint64_t reftable_held(const struct qb_image *img)
 {
     struct qb_range part =
         qb_file_data_part(img->file, img->header.reftable_offset,
                           img->header.reftable_clusters * img->geom.cluster_size);
 
-    return part.end - part.first;
+    return part.end - part.first - QB_MIN(part.end - part.first, img->geom.cluster_size);
 }
 
 static int take(struct qb_io *io, uint64_t memory_limit, struct qb_census *out, struct qb_err *err)

@@ -128,7 +128,8 @@ int fleet_start(struct fleet *f, struct host *host, struct qb_err *err)
     if (f->stops)
         host->stops = 1 + roll(&host->dice, 50 * f->n);
     if (roll(&host->dice, 6) == 0)
-        f->batch.limits.memory_bytes = 1 + roll(&host->dice, 64 << 10); /* few plans at once */
+        f->batch.limits.memory_bytes =
+            (128u << 10) + roll(&host->dice, 64 << 10); /* few plans at once */
     host->log = f->log;
     host->wave_max = f->wave_max;
     host_enter(host);

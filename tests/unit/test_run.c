@@ -253,7 +253,7 @@ static void limits_of_memory_and_of_a_filesystem_only_slow_down(void)
     struct told told;
 
     make_fleet(&batch);
-    batch.limits.memory_bytes = 1;
+    batch.limits.memory_bytes = 40 << 10;
     batch.limits.jobs_per_filesystem = 1;
     told = run(&batch);
     for (size_t i = 0; i < N; i++)
@@ -269,7 +269,7 @@ static void after_a_failure_stop_starts_nothing_more(void)
     make_fleet(&batch);
     unlink(path_of("b"));
     batch.policy.on_error = QB_ON_ERROR_STOP;
-    batch.limits.memory_bytes = 1; /* waves of one or a few */
+    batch.limits.memory_bytes = 40 << 10; /* waves of one or a few */
     told = run_with(&batch, (struct qb_run_options){.jobs = 1});
     CU_ASSERT_EQUAL(told.code[1], QB_E_NOT_FOUND);
     for (size_t i = 0; i < N; i++)
@@ -419,7 +419,7 @@ static void wherever_a_run_ends_the_backing_file_was_amended_first(void)
         add(&batch, "top", 2);
         add(&batch, "mid", 2);
         add(&batch, "base", 2);
-        batch.limits.memory_bytes = 1; /* a wave for each image */
+        batch.limits.memory_bytes = 40 << 10; /* a wave for each image */
         atomic_store(&calls_left, calls);
         run_with(&batch, (struct qb_run_options){.jobs = 1, .stopped = stop_after_some_calls});
         CU_ASSERT(version_of("top") == 3 || version_of("mid") == 2);
