@@ -10,16 +10,30 @@
 #include "batch/signal.h"
 #include "batch/text.h"
 
-enum { FINDINGS_MAX = 1000 }; /* kept for JSON; the human form prints all as they come */
+enum {
+    FINDINGS_MAX = 1000, /* kept for JSON */
+    SHOWN_MAX = 200,     /* of a kind, printed for people; the rest are counted */
+};
+
+/* Findings that follow each other: the same words, and offsets at the same distance. */
+struct group {
+    bool is_leak;
+    uint64_t first, last, step; /* offsets; step 0 while there is one */
+    uint64_t n;                 /* 0: there is no group */
+    char text[240];
+};
 
 /* The image that is checked now, and how to tell of it. */
 struct checking {
     struct qb_checked checked;
     size_t room;
     bool json, quiet;
-    bool many;  /* the image's name stands before what is said of it */
-    bool named; /* and has been printed */
-    FILE *out;  /* standard error for a quiet check, which says only what is wrong */
+    bool many;             /* the image's name stands before what is said of it */
+    bool named;            /* and has been printed */
+    FILE *out;             /* standard error for a quiet check, which says only what is wrong */
+    struct group group;    /* not told yet */
+    size_t shown[2];       /* groups of corruptions, and of leaks */
+    uint64_t not_shown[2]; /* findings */
 };
 
 static void name_it(struct checking *c)
@@ -31,7 +45,7 @@ static void name_it(struct checking *c)
     c->named = true;
 }
 
-static void keep(struct checking *c, bool is_leak, uint64_t offset, const char *text)
+static void keep(struct checking *c, const struct group *g)
 {
     struct qb_checked *k = &c->checked;
     struct qb_finding *more;
@@ -44,27 +58,71 @@ static void keep(struct checking *c, bool is_leak, uint64_t offset, const char *
             c->room += 100;
         }
     }
-    copy = k->n_findings < c->room ? strdup(text) : NULL;
+    copy = k->n_findings < c->room ? strdup(g->text) : NULL;
     if (copy)
-        k->findings[k->n_findings++] = (struct qb_finding){is_leak, offset, copy};
+        k->findings[k->n_findings++] =
+            (struct qb_finding){g->is_leak, g->first, g->last, g->n, copy};
     else
-        k->left_out++;
+        k->left_out += g->n;
+}
+
+static void print(struct checking *c, const struct group *g)
+{
+    if (c->shown[g->is_leak] == SHOWN_MAX) {
+        c->not_shown[g->is_leak] += g->n;
+        return;
+    }
+    c->shown[g->is_leak]++;
+    name_it(c);
+    fputs(g->is_leak ? "Leaked: " : "ERROR: ", c->out);
+    qb_text_safe(c->out, g->text);
+    if (g->first != QB_NOWHERE)
+        fprintf(c->out, " at 0x%llx", (unsigned long long)g->first);
+    if (g->n > 1)
+        fprintf(c->out, " and up to 0x%llx, %llu times, each 0x%llx further",
+                (unsigned long long)g->last, (unsigned long long)g->n, (unsigned long long)g->step);
+    fputc('\n', c->out);
+}
+
+static void tell_group(struct checking *c)
+{
+    if (c->group.n && c->json)
+        keep(c, &c->group);
+    else if (c->group.n)
+        print(c, &c->group);
+    c->group.n = 0;
+}
+
+static bool joins(const struct group *g, bool is_leak, uint64_t offset, const char *text)
+{
+    return g->n && g->is_leak == is_leak && offset != QB_NOWHERE && offset > g->last &&
+           (g->n == 1 || offset - g->last == g->step) && strcmp(g->text, text) == 0;
 }
 
 static void on_finding(void *arg, bool is_leak, uint64_t offset, const char *text)
 {
     struct checking *c = arg;
+    struct group *g = &c->group;
 
-    if (c->json) {
-        keep(c, is_leak, offset, text);
+    if (joins(g, is_leak, offset, text)) {
+        g->step = offset - g->last;
+        g->last = offset;
+        g->n++;
         return;
     }
-    name_it(c);
-    fputs(is_leak ? "Leaked: " : "ERROR: ", c->out);
-    qb_text_safe(c->out, text);
-    if (offset != QB_NOWHERE)
-        fprintf(c->out, " at 0x%llx", (unsigned long long)offset);
-    fputc('\n', c->out);
+    tell_group(c);
+    *g = (struct group){.is_leak = is_leak, .first = offset, .last = offset, .n = 1};
+    snprintf(g->text, sizeof(g->text), "%s", text);
+}
+
+static void print_not_shown(struct checking *c)
+{
+    static const char *const kinds[] = {"errors", "leaks"};
+
+    for (size_t i = 0; i < 2; i++)
+        if (c->not_shown[i])
+            fprintf(c->out, "... and %llu more %s\n", (unsigned long long)c->not_shown[i],
+                    kinds[i]);
 }
 
 static void print_verdict(struct checking *c)
@@ -134,7 +192,13 @@ static void check_one(struct checking *c, const char *path, enum qb_io_kind io)
     *k = (struct qb_checked){.path = path};
     c->room = 0;
     c->named = false;
+    c->group.n = 0;
+    memset(c->shown, 0, sizeof(c->shown));
+    memset(c->not_shown, 0, sizeof(c->not_shown));
     k->counted = qb_check_image(path, io, on_finding, c, &k->result, &k->err) == 0;
+    tell_group(c);
+    if (!c->json)
+        print_not_shown(c);
     tell(c);
     for (size_t i = 0; i < k->n_findings; i++)
         free(k->findings[i].text);

@@ -27,9 +27,11 @@ static void free_batch(struct qb_batch *batch)
 /* Says what is wrong with the request, and to a program that nothing came of it. */
 static int refuse(const struct qb_cli *cli, const char *what)
 {
+    int code = qb_signal_seen() ? QB_EXIT_INTERRUPTED : QB_EXIT_USAGE;
+
     if (qb_cli_has(cli, QB_OPTION_JSON))
-        qb_line_abort(stdout, what, QB_EXIT_USAGE);
-    return qb_stdout_end(QB_EXIT_USAGE);
+        qb_line_abort(stdout, what, code);
+    return qb_stdout_end(code);
 }
 
 /* Runs a batch that is right, and whose journal, if it has one, is open. */
@@ -134,7 +136,7 @@ int qb_command_lint(const struct qb_cli *cli)
     char count[QB_TEXT_NUMBER];
 
     if (load(cli, &batch) < 0)
-        return QB_EXIT_USAGE;
+        return qb_signal_seen() ? QB_EXIT_INTERRUPTED : QB_EXIT_USAGE;
     if (!qb_cli_has(cli, QB_OPTION_QUIET)) {
         qb_text_safe(stdout, cli->operands[0]);
         printf(": right; it names %s image%s\n", qb_text_count(batch.n_jobs, count),

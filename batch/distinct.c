@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/own.h"
+#include "batch/signal.h"
 #include "batch/select.h"
 
 struct id {
@@ -93,8 +94,10 @@ int qb_select_check_distinct(struct qb_select *select)
 
     if (!ids || !twice)
         return qb_diag_memory(select->diags);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && !qb_signal_seen(); i++)
         ids[i] = id_of(&select->picks.items[i], i);
+    if (qb_signal_seen())
+        return qb_diag_add(select->diags, QB_M_FILE, (struct qb_place){0}, NULL, "interrupted");
     qsort(ids, n, sizeof(*ids), by_id);
     for (size_t i = 1, first = 0; i < n; i++) {
         if (compare_ids(&ids[first], &ids[i]) != 0)

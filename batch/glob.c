@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/own.h"
+#include "batch/signal.h"
 
 /* The pattern is walked once for all its components: a folder is visited with the set of components
  * that may match next inside it, a bit each.  So several `**` cost no more than one. */
@@ -18,7 +19,7 @@ struct walk {
     char *parts[QB_GLOB_MAX_PARTS + 1];
     unsigned n;
     char path[PATH_MAX]; /* where the walk is */
-    bool failed;
+    bool failed, stopped;
 };
 
 struct name {
@@ -74,6 +75,16 @@ static void complain(struct walk *w, int errnum)
     w->failed = true;
     qb_diag_add(w->glob->diags, QB_M_FOLDER, w->glob->at, NULL, "cannot look into \"%s\": %s",
                 w->path[0] ? w->path : ".", strerror(errnum));
+}
+
+/* Whether somebody pressed ^C; that is said once. */
+static bool is_stopped(struct walk *w)
+{
+    if (!w->stopped && qb_signal_seen()) {
+        w->stopped = true;
+        complain(w, EINTR);
+    }
+    return w->stopped;
 }
 
 /* Appends a name to the path: the new length, or 0 when that is too long. */
@@ -207,6 +218,10 @@ static void list(struct walk *w, names_vec *names)
     while (errno = 0, (e = readdir(dir))) {
         struct name name;
 
+        if (is_stopped(w)) {
+            errno = 0; /* that was said */
+            break;
+        }
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
             continue;
         name = (struct name){strdup(e->d_name), e->d_type};
@@ -225,6 +240,8 @@ static void visit(struct walk *w, size_t len, uint64_t states)
 {
     QB_AUTO(free_names) names_vec names = {0};
 
+    if (is_stopped(w))
+        return;
     w->path[len] = '\0';
     for (unsigned p = 0; p + 1 < w->n; p++) { /* `**` may stand for no folder at all */
         if ((states >> p & 1) && is_stars(w->parts[p]))
@@ -239,7 +256,8 @@ static void visit(struct walk *w, size_t len, uint64_t states)
         }
     }
     list(w, &names);
-    qb_vec_each (name, &names)
+    for (struct name *name = names.items; name && name < names.items + names.n && !is_stopped(w);
+         name++)
         visit_name(w, len, states, name);
 }
 

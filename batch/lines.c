@@ -344,6 +344,10 @@ static void put_findings(struct qb_json *o, const struct qb_checked *c)
 
         qb_json_text(&one, "kind", c->findings[i].is_leak ? "leak" : "corruption");
         number_unless(&one, "offset", c->findings[i].offset, QB_NOWHERE);
+        if (c->findings[i].n > 1) {
+            number_unless(&one, "last_offset", c->findings[i].last, QB_NOWHERE);
+            qb_json_number(&one, "count", c->findings[i].n);
+        }
         qb_json_text(&one, "message", c->findings[i].text);
         qb_json_append(&list, one);
     }

@@ -21,9 +21,11 @@ int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summa
 /* The summary of a run that could not start. */
 int qb_line_abort(FILE *f, const char *message, int exit_code);
 
+/* Findings in the same words, at offsets that follow each other at the same distance. */
 struct qb_finding {
     bool is_leak;
-    uint64_t offset;
+    uint64_t offset, last; /* the first and the last of them, or QB_NOWHERE */
+    uint64_t n;
     char *text;
 };
 

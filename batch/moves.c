@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/own.h"
 #include "base/vec.h"
+#include "batch/pattern.h"
 #include "qcow2/chain.h"
 #include "qcow2/deflate.h"
 #include "qcow2/disk.h"
@@ -104,8 +105,11 @@ static bool check_to(const char *to, size_t groups, struct qb_why *why)
 static bool compile(struct rewrite *r, const char *from, struct qb_why *why)
 {
     char text[120];
-    int rc = regcomp(&r->from, from, REG_EXTENDED);
+    int rc;
 
+    if (!qb_pattern_check(from, why))
+        return false;
+    rc = regcomp(&r->from, from, REG_EXTENDED);
     if (rc == 0)
         return true;
     regerror(rc, &r->from, text, sizeof(text));

@@ -7,6 +7,7 @@
 
 #include "base/num.h"
 #include "base/own.h"
+#include "batch/incoming.h"
 #include "batch/text.h"
 #include "batch/yaml.h"
 
@@ -29,12 +30,12 @@ static int read_all(int fd, text_vec *v)
             return EFBIG;
         if (!qb_vec_room(&v->items, v->n + 1 < v->cap ? v->n : v->cap, &v->cap, 1))
             return ENOMEM;
-        n = read(fd, v->items + v->n, v->cap - v->n - 1);
+        n = qb_incoming_read(fd, v->items + v->n, v->cap - v->n - 1);
         if (n == 0)
             break;
-        if (n < 0 && errno != EINTR)
+        if (n < 0)
             return errno;
-        v->n += n > 0 ? (size_t)n : 0;
+        v->n += (size_t)n;
     }
     v->items[v->n] = '\0';
     return 0;
@@ -43,14 +44,13 @@ static int read_all(int fd, text_vec *v)
 int qb_source_load(const char *path, struct qb_diags *diags)
 {
     bool is_stdin = strcmp(path, "-") == 0;
-    int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    int fd = qb_incoming_open(path);
     const char *name = is_stdin ? "<stdin>" : path;
     QB_AUTO(free_text) text_vec v = {0};
     int errnum = fd < 0 ? errno : read_all(fd, &v);
     size_t len = v.n;
 
-    if (fd >= 0 && !is_stdin)
-        close(fd);
+    qb_incoming_close(fd);
     if (errnum) {
         qb_diags_init(diags, name, NULL, 0);
         if (errnum == EFBIG)
