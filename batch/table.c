@@ -43,7 +43,7 @@ static bool changes(enum qb_status status)
 /* Whether this may be one of very many that are all alike. */
 static bool is_common(const struct qb_result *r)
 {
-    return changes(r->status) || r->err.code == QB_E_CANCELLED;
+    return changes(r->status) || r->err.code == QB_E_CANCELLED || r->err.code == QB_E_NOT_FOUND;
 }
 
 static bool is_shown(struct qb_table *t, const struct qb_result *r)
@@ -289,7 +289,8 @@ void qb_table_end(struct qb_table *t, const struct qb_summary *sum)
     for (size_t i = 0; i < QB_STATUS_COUNT; i++)
         if (t->left_out[i])
             fprintf(t->out, "... and %s%s %s\n", qb_text_count(t->left_out[i], buf),
-                    i == QB_STATUS_UNCHANGED ? "" : " more", qb_status_words[i]);
+                    i == QB_STATUS_UNCHANGED ? "" : " more",
+                    i == QB_STATUS_FAILED ? "failed: not_found" : qb_status_words[i]);
     fprintf(t->out, "%s image%s", qb_text_count(sum->images, buf), sum->images == 1 ? "" : "s");
     for (size_t i = 0; i < QB_STATUS_COUNT; i++)
         if (sum->by_status[i]) {
