@@ -271,16 +271,20 @@ static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
 
 /* Where the file keeps its allocation, nothing was cut off: what the append leaves out because it
  * reads zero is made to, and new metadata is no hole either.  The image's last cluster may have
- * been in the file in part. */
+ * been in the file in part.  This makes the file longer, too: without a moment in which it has a
+ * hole, after which it would not look reserved to the run that comes after a crash. */
 static int clear_reserved(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                           struct qb_err *err)
 {
     uint64_t end = plan->zero_base + plan->zero_len;
     struct qb_range range = {QB_MIN(plan->base, plan->old_size), plan->zero_base};
 
-    if (!plan->reserved || !plan->rewrites || !leaves_holes(plan, file))
+    if (!plan->reserved || !plan->rewrites)
         return 0;
-    range.end = QB_MAX(range.end, plan->reserves_zeros ? end : QB_MIN(end, plan->old_size));
+    if (plan->reserves_zeros || !leaves_holes(plan, file))
+        range.end = end;
+    else
+        range.end = QB_MAX(range.end, QB_MIN(end, plan->old_size));
     return zero_range(QB_OP_ZERO, io, range, file, err);
 }
 
@@ -308,9 +312,8 @@ int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
     /* First the length: what was behind the image's end goes (or is zeroed, where its space is
      * reserved), what comes behind it reads zero, and a file that cannot be so long fails before
      * anything is written. */
-    if (set_size(io, file, plan->cut_size, err) < 0 ||
-        set_size(io, file, plan->new_size, err) < 0 || clear_reserved(io, plan, file, err) < 0 ||
-        write_name(io, plan, file, err) < 0)
+    if (set_size(io, file, plan->cut_size, err) < 0 || clear_reserved(io, plan, file, err) < 0 ||
+        set_size(io, file, plan->new_size, err) < 0 || write_name(io, plan, file, err) < 0)
         return -1;
     if (!plan->rewrites)
         return 0;

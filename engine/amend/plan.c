@@ -287,7 +287,7 @@ static int check_space(const struct qb_plan *plan, struct qb_err *err)
  * not fill the disk. */
 static void keep_allocation(struct qb_plan *plan)
 {
-    plan->cut_size = QB_MAX(plan->cut_size, plan->old_size);
+    plan->cut_size = plan->old_size;
     plan->new_size = QB_MAX(plan->new_size, plan->old_size);
     plan->reserves_zeros =
         plan->rq->zero_method == QB_ZEROED_AUTO && plan->zero_len <= plan->old_size;

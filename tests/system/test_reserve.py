@@ -161,6 +161,26 @@ class OnExt4(ImageTest):
         self.assertEqual((answer.code, answer.status), (1, "failed"), str(answer))
         self.assertEqual((proc.sha256(image), held(image)), (sha, before))
 
+    def test_a_killed_append_leaves_no_hole(self):
+        if not shutil.which("strace"):
+            self.skipTest("strace is not installed")
+        for call in ("fallocate", "ftruncate", "pwrite64"):
+            image = self.image()
+            with open(image, "r+b") as f:
+                f.truncate(image_end(image) - 100)
+            before, length = held(image), os.path.getsize(image)
+            proc.run(["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e",
+                      f"inject={call}:signal=SIGKILL:when=1", qbatch.absolute(qbatch.TOOL), "amend",
+                      "--io", "posix", "-o", "refcount_bits=64", image],
+                     env={**os.environ, "ASAN_OPTIONS": "detect_leaks=0"})
+            if self.maps:
+                self.assertFalse(has_holes(image), call)
+            self.assertGreaterEqual(held(image), before)
+            if call != "ftruncate":  # which need not be called at all
+                self.assertEqual(qcow2.load(image).refcount_bits, 16)
+            self.keeps(image, refcount_bits=32)
+            self.assertGreaterEqual(os.path.getsize(image), length)
+
     def test_undo_and_its_discarding(self):
         state = ("--state", os.path.join(self.outside, "state"))
         for flags in ((), ("--discard-undo",)):
