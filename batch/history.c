@@ -109,6 +109,7 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
     t->ended = t->committed = t->verified = t->undone = t->discarded = false;
     t->asks = (uint32_t)qb_json_get_number(record, "asks", 0);
     t->appends = qb_json_get_bool(record, "appends");
+    t->header_wrong = false;
     t->has_undo = qb_json_get_text(record, "old_sector") != NULL;
     t->sectors_at = at;
     t->length_before = qb_json_get_number(record, "length", 0);
@@ -157,6 +158,7 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
         t->undone = t->discarded = false;
         t->sectors_at = at;
         t->length_before = qb_json_get_number(record, "length_before", 0);
+        t->header_wrong = qb_json_get_bool(record, "header_wrong");
     }
     /* Before the flip every failure cuts off again what it appended. */
     if (status != QB_STATUS_SKIPPED && !qb_json_get_bool(record, "uncertain"))

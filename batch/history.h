@@ -16,6 +16,7 @@ struct qb_trace {
     bool reached;     /* what was planned last was carried out, and not undone */
     unsigned attempt; /* in which the last plan was made: 0, and one more with each resume */
     bool committed, verified;
+    bool header_wrong; /* the header on disk was found to be neither the old nor the new one */
     bool undone, discarded;
     enum qb_status status;
     enum qb_code code;

@@ -56,6 +56,7 @@ static int check(struct taking *w, struct slot *s, struct qb_io *io)
         .length = trace->done.length,
         .mtime_ns = trace->done.mtime_ns,
         .ino = trace->done.ino,
+        .header_wrong = trace->header_wrong,
     };
     struct qb_err *err = &qb_undo_result(s->undo)->err;
 

@@ -95,7 +95,7 @@ static int unwritten(struct qb_undo *u)
     return 0;
 }
 
-/* 0 when the amended header stands there, 1 when the old one does. */
+/* 0 when the amended header stands there, or the wrong one that the amend left, 1 when the old one does. */
 static int look_at_sector(struct qb_undo *u, struct qb_io *io)
 {
     struct qb_err *err = &u->result.err;
@@ -105,7 +105,7 @@ static int look_at_sector(struct qb_undo *u, struct qb_io *io)
         return -1;
     if (memcmp(sector, u->facts.old_sector, QB_SECTOR) == 0)
         return 1;
-    if (memcmp(sector, u->facts.new_sector, QB_SECTOR) != 0)
+    if (memcmp(sector, u->facts.new_sector, QB_SECTOR) != 0 && !u->facts.header_wrong)
         return changed_since(u, "the image's header was written");
     return 0;
 }
@@ -137,7 +137,8 @@ static int look_at_images(struct qb_undo *u, struct qb_io *io)
     struct qb_image img;
     int r;
 
-    if (qb_image_open(io, &u->file, &img, err) < 0)
+    if (qb_image_open_as(io, &u->file, u->facts.header_wrong ? u->facts.new_sector : NULL, &img,
+                         err) < 0)
         return -1;
     qb_image_info(&img, &u->result.before);
     qb_image_close(&img);

@@ -19,6 +19,7 @@ struct qb_undo_facts {
     uint64_t old_length;                    /* of the file before, bytes */
     uint64_t length, mtime_ns, ino;         /* of the file as the amend left it */
     uint64_t memory_limit;                  /* for counting; 0: 512 MiB */
+    bool header_wrong; /* the amend's own verification found the header on disk to be neither */
 };
 
 struct qb_undo;
