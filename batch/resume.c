@@ -226,6 +226,22 @@ static void supersede(struct qb_keep *keep, struct qb_batch *batch, const struct
     qb_history_free(&h);
 }
 
+/* Images that an earlier run amended and found wrong, and that nobody has touched since: a plan sees
+ * nothing to do in them, and they must not be called unchanged. */
+static void distrust(struct qb_keep *keep, struct qb_batch *batch, struct qb_run_id id)
+{
+    struct qb_history h;
+    struct qb_err err;
+    bool read = qb_history_read(keep->dir, id.text, &h, &err) == 0;
+
+    for (size_t i = 0; read && i < batch->n_jobs; i++) {
+        const struct qb_trace *t = trace_of(&h, batch, &batch->jobs[i]);
+
+        batch->jobs[i].mistrusted |= t && is_mistrusted(&batch->jobs[i], t);
+    }
+    qb_history_free(&h);
+}
+
 void qb_resume_supersede(struct qb_keep *keep, struct qb_batch *batch)
 {
     char manifest[PATH_MAX];
@@ -244,6 +260,8 @@ void qb_resume_supersede(struct qb_keep *keep, struct qb_batch *batch)
             (g.unfinished || g.undone) && g.manifest && strcmp(g.manifest, manifest) == 0 &&
             !(g.held && qb_runs_is_busy(keep->dir, ids.items[i], manifest)))
             supersede(keep, batch, &g);
+        if (g.is_readable && g.undo && g.failed && g.manifest && strcmp(g.manifest, manifest) == 0)
+            distrust(keep, batch, g.id);
         qb_glance_free(&g);
     }
     qb_vec_free(&ids);

@@ -326,6 +326,8 @@ class Mismatch(Scene):
             again = qbatch.qbatch("--json", *self.state, "--retry-failed", text)
             self.assertEqual((again.code, again.status, again.error), (5, "failed", "verify"),
                              str(again))
+        plain = qbatch.qbatch("--json", *self.state, text)
+        self.assertEqual((plain.code, plain.status, plain.error), (5, "failed", "verify"), str(plain))
         self.assertEqual(qbatch.qbatch("undo", *self.state, answer.summary["run"]).code, 0)
         self.assertEqual(qcow2.load(image).version, 3)
         again = qbatch.qbatch("--json", *self.state, "--retry-failed", text)
