@@ -182,6 +182,8 @@ int qb_output_close(struct qb_output *out, bool detailed)
     if (!out->json && !out->table.quiet)
         qb_foresight_print(&out->foresight, out->sum.rate_seconds, stdout);
     qb_table_alarm_end(&out->table, &out->sum);
+    if (out->sum.finish && (out->json || out->table.quiet)) /* else the last row has it */
+        fprintf(stderr, "qbatch: to finish: %s\n", out->sum.finish);
     if (qb_sinks_end(&out->sinks, &t) < 0 && code == 0)
         code = 1;
     qb_foresight_free(&out->foresight);

@@ -235,8 +235,6 @@ void qb_table_alarm_end(struct qb_table *t, const struct qb_summary *sum)
         fputs("qbatch: this run is not remembered: running it again would add to the sizes of the "
               "images that are done once more\n",
               t->errors);
-    if (sum->finish)
-        fprintf(t->errors, "qbatch: to finish: %s\n", sum->finish);
     if (sum->mistrusted)
         fprintf(t->errors, "qbatch: VERIFICATION FAILED for %s image%s, named above\n",
                 qb_text_count(sum->mistrusted, buf), sum->mistrusted == 1 ? "" : "s");
@@ -298,8 +296,9 @@ void qb_table_end(struct qb_table *t, const struct qb_summary *sum)
                     qb_status_words[i]);
             before = ", ";
         }
-    fprintf(t->out, " in %s%s\n", qb_text_seconds(sum->seconds, buf),
-            sum->dry_run ? " (dry run: nothing was written)" : "");
+    fprintf(t->out, " in %s%s%s%s\n", qb_text_seconds(sum->seconds, buf),
+            sum->dry_run ? " (dry run: nothing was written)" : "",
+            sum->finish ? "; to finish: " : "", sum->finish ? sum->finish : "");
     if (t->batch->policy.owner_need_not_read)
         fputs("policy.owner_must_read is off: backing files were opened whether or not the "
               "owners of the images could read them\n",

@@ -97,6 +97,16 @@ class Finished(FinishTest):
         self.assertEqual(self.run_fleet().code, 0)  # a finished run's manifest adds once more
         self.assert_sizes(6, 6, 6, 6)
 
+    def test_the_table_ends_with_the_command(self):
+        lock = self.locked(self.images[2])
+        for flags in ([], ["-q"]):
+            answer = qbatch.qbatch(*self.flags, *flags, "--new-run", self.fleet, cwd=self.folder)
+            shown = answer.result.err if flags else answer.result.out
+            command = shown.rstrip("\n").split("to finish: ")[1]
+        lock.close()
+        self.assertEqual(self.finish(command).code, 0)
+        self.assert_sizes(6, 6, 5, 6)
+
     def test_a_new_run_all_the_same_takes_over(self):
         self.leave_one_locked()
         answer = self.run_fleet("--new-run")
