@@ -141,7 +141,7 @@ static uint64_t reftable_held(const struct qb_image *img)
     return part.end - part.first - QB_MIN(part.end - part.first, img->geom.cluster_size);
 }
 
-static int take(struct qb_io *io, uint64_t memory_limit, struct qb_census *out, struct qb_err *err)
+static int count(struct qb_io *io, uint64_t memory_limit, struct qb_census *out, struct qb_err *err)
 {
     const struct qb_image *img = out->img;
     uint64_t held = reftable_held(img);
@@ -159,23 +159,28 @@ static int take(struct qb_io *io, uint64_t memory_limit, struct qb_census *out, 
     out->block_differs = calloc(out->reftable_n ? out->reftable_n : 1, 1);
     if (!out->block_differs)
         return qb_fail_memory(err);
-    if (count_fixed(io, out, err) < 0 || qb_census_references(io, out, err) < 0)
-        return -1;
-    return qb_census_compare(io, out, err);
+    return count_fixed(io, out, err) < 0 ? -1 : qb_census_references(io, out, err);
 }
 
 int qb_census_take(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                    qb_finding_fn *found, void *arg, struct qb_census *out, struct qb_err *err)
 {
     *out = (struct qb_census){.img = img, .found = found, .found_arg = arg};
-    return take(io, memory_limit, out, err);
+    return count(io, memory_limit, out, err) < 0 ? -1 : qb_census_compare(io, out, err);
 }
 
 int qb_census_take_all(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                        struct qb_census *out, struct qb_err *err)
 {
     *out = (struct qb_census){.img = img, .wants_surplus = true};
-    return take(io, memory_limit, out, err);
+    return count(io, memory_limit, out, err) < 0 ? -1 : qb_census_compare(io, out, err);
+}
+
+int qb_census_count(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                    struct qb_census *out, struct qb_err *err)
+{
+    *out = (struct qb_census){.img = img};
+    return count(io, memory_limit, out, err);
 }
 
 void qb_census_free(struct qb_census *c)

@@ -56,6 +56,12 @@ void qb_census_free(struct qb_census *c);
 int qb_census_take_all(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                        struct qb_census *out, struct qb_err *err);
 
+/* The two halves of it: counts the references, and compares them with the refcounts on disk.  What
+ * the caller adds to out->counts in between counts as references too. */
+int qb_census_count(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                    struct qb_census *out, struct qb_err *err);
+int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err);
+
 /* Whether there is damage that rebuilding the refcounts would not heal. */
 static inline bool qb_census_is_broken(const struct qb_census *c)
 {
@@ -81,7 +87,6 @@ int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const cha
 
 int qb_census_references(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 int qb_census_bitmaps(struct qb_io *io, struct qb_census *c, struct qb_err *err);
-int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 
 /* Calls fn for every range of host bytes that persistent bitmaps occupy (directory, tables, data);
  * fn returns 0, or 1 for a directory or table that is not to be followed, or -1.
