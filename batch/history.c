@@ -107,6 +107,8 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
     t->size_added = qb_json_get_number(record, "size_added", 0);
     t->planned = true;
     t->ended = t->committed = t->verified = t->undone = t->discarded = false;
+    t->tail_left = t->mistrusted = false;
+    t->proof_at = t->discarding_at = 0;
     t->asks = (uint32_t)qb_json_get_number(record, "asks", 0);
     t->appends = qb_json_get_bool(record, "appends");
     t->header_wrong = false;
@@ -155,7 +157,8 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
     }
     if (qb_json_get_text(record, "old_sector")) {
         t->has_undo = true;
-        t->undone = t->discarded = false;
+        t->undone = t->discarded = t->tail_left = false;
+        t->mistrusted = true;
         t->sectors_at = at;
         t->length_before = qb_json_get_number(record, "length_before", 0);
         t->header_wrong = qb_json_get_bool(record, "header_wrong");
@@ -172,7 +175,8 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
 
 static bool is_of_image(const char *is)
 {
-    static const char *const kinds[] = {"planned", "undone", "discarded", "abandoned"};
+    static const char *const kinds[] = {"planned",    "proof",     "undone",
+                                        "discarding", "discarded", "abandoned"};
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(is, kinds[i]) == 0)
@@ -181,6 +185,13 @@ static bool is_of_image(const char *is)
         if (strcmp(is, qb_status_names[s]) == 0)
             return true;
     return false;
+}
+
+static void on_undone(struct qb_trace *t, const struct qb_json *record)
+{
+    t->undone = true;
+    t->uncertain = t->reached = false;
+    t->tail_left = qb_json_get_bool(record, "tail");
 }
 
 static int on_image(struct qb_history *h, const struct qb_json *record, const char *is, uint64_t at,
@@ -195,8 +206,12 @@ static int on_image(struct qb_history *h, const struct qb_json *record, const ch
         return -1;
     if (strcmp(is, "planned") == 0)
         on_planned(t, record, at, h->attempt);
+    else if (strcmp(is, "proof") == 0)
+        t->proof_at = at;
     else if (strcmp(is, "undone") == 0)
-        t->undone = true, t->uncertain = t->reached = false;
+        on_undone(t, record);
+    else if (strcmp(is, "discarding") == 0)
+        t->discarding_at = at;
     else if (strcmp(is, "discarded") == 0)
         t->discarded = true;
     else if (strcmp(is, "abandoned") == 0)
@@ -362,37 +377,4 @@ bool qb_history_holds_undo(const struct qb_history *h)
         if (qb_trace_holds_undo(&h->traces.items[i]))
             return true;
     return false;
-}
-
-/* ---- sectors --------------------------------------------------------------------------------- */
-
-struct wanted {
-    uint64_t at;
-    uint8_t *old_sector, *new_sector;
-    bool found;
-};
-
-static int on_sectors(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
-{
-    struct wanted *w = arg;
-
-    (void)err;
-    if (at == w->at)
-        w->found = qb_json_get_bytes(record, "old_sector", w->old_sector, QB_SECTOR) &&
-                   qb_json_get_bytes(record, "new_sector", w->new_sector, QB_SECTOR);
-    return 0;
-}
-
-int qb_history_sectors(const char *dir, const struct qb_history *h, const struct qb_trace *t,
-                       uint8_t *old_sector, uint8_t *new_sector, struct qb_err *err)
-{
-    struct wanted w = {t->sectors_at, old_sector, new_sector, false};
-    char path[QB_JOURNAL_PATH];
-
-    qb_state_dir_journal(dir, h->id, path);
-    if (qb_journal_read_at(path, t->sectors_at, on_sectors, &w, err) < 0)
-        return -1;
-    return w.found ? 0
-                   : qb_fail(err, QB_E_CORRUPT, QB_NOWHERE,
-                             "the journal of run %s lacks the old header", h->id);
 }

@@ -3,6 +3,7 @@
 #ifndef QB_BATCH_HISTORY_H
 #define QB_BATCH_HISTORY_H
 
+#include "amend/proof.h"
 #include "batch/state.h"
 
 struct qb_trace {
@@ -18,6 +19,10 @@ struct qb_trace {
     bool committed, verified;
     bool header_wrong; /* the header on disk was found to be neither the old nor the new one */
     bool undone, discarded;
+    bool tail_left;         /* undone, but for the appended tail, which is still to be cut off */
+    bool mistrusted;        /* the sectors come from a verification that failed */
+    uint64_t discarding_at; /* byte of the journal: a discard was about to be made; 0: never */
+    uint64_t proof_at;      /* byte of the journal: the plan's proof record; 0: there is none */
     enum qb_status status;
     enum qb_code code;
     char *message;           /* with a code */
@@ -82,12 +87,24 @@ bool qb_trace_is_left(const struct qb_trace *t);
 bool qb_trace_has_failed(const struct qb_trace *t);
 size_t qb_history_count_failed(const struct qb_history *h);
 
-/* Whether some image could still be undone. */
+/* Whether some image could still be undone.  Of an image that the run did not come to the end with,
+ * only its header can tell whether it was amended. */
 bool qb_history_holds_undo(const struct qb_history *h);
 static inline bool qb_trace_holds_undo(const struct qb_trace *t)
 {
-    return t->has_undo && t->committed && !t->undone && !t->discarded;
+    bool may_be_amended = t->committed || !t->ended || t->status == QB_STATUS_FAILED ||
+                          t->status == QB_STATUS_INTERRUPTED;
+
+    return t->has_undo && may_be_amended && (!t->undone || t->tail_left) && !t->discarded;
 }
+
+/* The header, 512 bytes, that a discard of what was kept was about to write; zeros if none was. */
+int qb_history_discarding(const char *dir, const struct qb_history *h, const struct qb_trace *t,
+                          uint8_t *sector, struct qb_err *err);
+
+/* The proof record of a trace that has one. */
+int qb_history_proof(const char *dir, const struct qb_history *h, const struct qb_trace *t,
+                     struct qb_proof *out, struct qb_err *err);
 
 /* The two sectors of a trace that has them: 512 bytes each. */
 int qb_history_sectors(const char *dir, const struct qb_history *h, const struct qb_trace *t,

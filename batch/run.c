@@ -94,6 +94,22 @@ static void note_plans(struct qb_running *r, struct qb_wave *w)
     tell_of_journal(r, errnum);
 }
 
+/* Proofs for undos, of what was appended just now; the barrier that is next covers them. */
+static void note_proofs(struct qb_running *r, struct qb_wave *w)
+{
+    struct qb_state *state = r->options->state;
+    int errnum;
+
+    if (!state || !r->batch->undo_kept)
+        return;
+    for (size_t i = 0; i < w->n; i++)
+        if (w->slots[i].step == QB_STEP_APPENDED)
+            qb_state_appended(state, r->batch, &r->batch->jobs[w->slots[i].job], w->slots[i].amend);
+    errnum = qb_journal_write(&state->journal);
+    qb_wave_unrecorded(w, errnum);
+    tell_of_journal(r, errnum);
+}
+
 static bool under_way(const struct qb_running *r)
 {
     return r->appended->n + r->flipped->n + r->ending->n > 0;
@@ -119,6 +135,7 @@ static bool advance(struct qb_running *r)
     qb_wave_prepare(r->fresh);
     note_plans(r, r->fresh);
     qb_wave_append(r->fresh);
+    note_proofs(r, r->fresh);
     qb_run_tell(r);
     qb_sched_aside_wait(r->sched);
     if (barrier.journal) {

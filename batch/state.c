@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "amend/proof.h"
+#include "base/be.h"
 #include "qcow2/header.h"
 
 static struct qb_seen seen_of(const struct stat *st)
@@ -198,6 +200,46 @@ void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const st
         qb_journal_bytes(j, "old_sector", facts.old_sector, QB_SECTOR);
         qb_journal_bytes(j, "new_sector", facts.new_sector, QB_SECTOR);
     }
+    qb_journal_end(j);
+}
+
+static void record_digest(struct qb_journal *j, const char *key, struct qb_digest d)
+{
+    be64 words[2] = {be64_of(d.high), be64_of(d.low)};
+
+    qb_journal_bytes(j, key, words, sizeof(words));
+}
+
+/* Places that are 0 are left out. */
+static void record_place(struct qb_journal *j, const char *key, uint64_t at)
+{
+    if (at)
+        qb_journal_number(j, key, at);
+}
+
+void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
+                       const struct qb_amend *amend)
+{
+    const struct qb_proof *p = qb_amend_proof(amend);
+    struct qb_journal *j = &s->journal;
+
+    if (!p)
+        return;
+    begin_image(j, "proof", batch, job);
+    qb_journal_number(j, "dev", p->dev);
+    qb_journal_number(j, "ino", p->ino);
+    record_place(j, "base", p->base);
+    record_place(j, "zero_base", p->zero_base);
+    record_place(j, "end", p->end);
+    record_place(j, "name_at", p->name_at);
+    record_place(j, "name_len", p->name_len);
+    record_place(j, "head_len", p->head_len);
+    if (p->end)
+        record_digest(j, "stretch", p->stretch);
+    if (p->name_len)
+        record_digest(j, "name", p->name);
+    if (p->head_len)
+        record_digest(j, "head", p->head);
     qb_journal_end(j);
 }
 

@@ -2,6 +2,8 @@
  *
  *     planned     what is about to be done to an image; written before the first byte of it is.
  *                 Left out where that is one sector, which a later run may as well write again
+ *     proof       with keep_undo: what the append wrote, for an undo to compare the image with.
+ *                 Written after the append, and durable before the flip
  *     changed, unchanged, skipped, failed, interrupted     what became of it
  *
  * The images themselves are the truth.  The journal saves a resumed run the look at images that are
@@ -56,6 +58,10 @@ bool qb_state_must_record_some(const struct qb_batch *batch);
 /* Notes that the amend, which has a plan, is about to be carried out. */
 void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
                       const struct qb_amend *amend);
+
+/* Notes what the amend has appended, if an undo will need to know; its flip is yet to come. */
+void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
+                       const struct qb_amend *amend);
 
 /* Notes what became of an image. */
 void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,

@@ -245,6 +245,7 @@ void qb_table_row(struct qb_table *t, const struct qb_job *job, const struct qb_
     const struct qb_result *r = &outcome->result;
     size_t columns = qb_text_columns(job->path);
 
+    t->undoable |= job->request.keep_undo && r->status == QB_STATUS_CHANGED;
     if (t->quiet) {
         quiet_row(t, job, r);
         return;
@@ -306,6 +307,6 @@ void qb_table_end(struct qb_table *t, const struct qb_summary *sum)
     if (sum->by_status[QB_STATUS_CHANGED] && t->batch->policy.backup && !sum->dry_run)
         fprintf(t->out, "what changed images were is in IMAGE.%s.bak beside them\n",
                 t->batch->backup_id);
-    if (sum->by_status[QB_STATUS_CHANGED] && t->batch->undo_kept)
+    if (t->undoable && t->batch->undo_kept)
         print_undo(t);
 }

@@ -21,6 +21,7 @@ struct qb_table {
     size_t path_width;               /* columns */
     uint64_t shown[QB_STATUS_COUNT]; /* rows of those that may be very many */
     uint64_t left_out[QB_STATUS_COUNT];
+    bool undoable;   /* some image was changed that `qbatch undo` can take back */
     unsigned hinted; /* bits of enum qb_code: a hint is given once */
 };
 

@@ -16,6 +16,7 @@ struct slot {
     struct qb_undo *undo;
     bool flipped;
     uint8_t old_sector[QB_SECTOR], new_sector[QB_SECTOR];
+    struct qb_proof proof;
 };
 
 struct taking {
@@ -24,6 +25,13 @@ struct taking {
     struct slot *slots;
     size_t n;
 };
+
+static bool is_to_stop(void *arg)
+{
+    const struct taking *w = arg;
+
+    return w->t->options.stopped && w->t->options.stopped();
+}
 
 static bool stopped(const struct taking *w)
 {
@@ -46,25 +54,45 @@ static struct qb_claim claim(const struct taking *w, const struct slot *s)
                              .without_locks = w->t->batch->jobs[s->job].request.without_locks};
 }
 
-static int check(struct taking *w, struct slot *s, struct qb_io *io)
+/* Reads what the journal holds of an image; the slot's parts of `facts` outlive the undo. */
+static int look_up(struct taking *w, struct slot *s, struct qb_undo_facts *facts,
+                   struct qb_err *err)
 {
-    const struct qb_trace *trace = w->t->traces[s->job];
-    const struct qb_undo_facts facts = {
+    const struct qb_trace *t = w->t->traces[s->job];
+
+    *facts = (struct qb_undo_facts){
         .old_sector = s->old_sector,
         .new_sector = s->new_sector,
-        .old_length = trace->length_before,
-        .length = trace->done.length,
-        .mtime_ns = trace->done.mtime_ns,
-        .ino = trace->done.ino,
-        .header_wrong = trace->header_wrong,
+        .old_length = t->length_before,
+        .seen = t->done.valid,
+        .length = t->done.length,
+        .mtime_ns = t->done.mtime_ns,
+        .ino = t->done.ino,
+        .mistrusted = t->mistrusted,
+        .header_wrong = t->header_wrong,
     };
-    struct qb_err *err = &qb_undo_result(s->undo)->err;
-
-    if (qb_history_sectors(w->t->dir, w->t->history, trace, s->old_sector, s->new_sector, err) < 0)
+    if (qb_history_sectors(w->t->dir, w->t->history, t, s->old_sector, s->new_sector, err) < 0)
         return -1;
-    if (!trace->done.valid)
+    if (t->proof_at && qb_history_proof(w->t->dir, w->t->history, t, &s->proof, err) < 0)
+        return -1;
+    facts->proof = t->proof_at ? &s->proof : NULL;
+    return 0;
+}
+
+static int check(struct taking *w, struct slot *s, struct qb_io *io)
+{
+    const struct qb_trace *t = w->t->traces[s->job];
+    struct qb_err *err = &qb_undo_result(s->undo)->err;
+    struct qb_undo_facts facts;
+
+    if (!t->has_undo)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       "the journal does not tell how the run left this file");
+                       "the run kept nothing of this image; see keep_undo");
+    if (t->discarded)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "what an undo needs was freed by --discard-undo");
+    if (look_up(w, s, &facts, err) < 0)
+        return -1;
     return qb_undo_check(s->undo, io, &facts, claim(w, s));
 }
 
@@ -76,12 +104,15 @@ static void check_one(void *arg, struct qb_io *io, size_t i)
     s->undo = qb_undo_new(w->t->batch->jobs[s->job].path);
     if (!s->undo)
         return;
-    if (stopped(w))
+    if (stopped(w)) {
         interrupt(s);
-    else if (w->t->discard)
-        qb_undo_discard(s->undo, io, 0, claim(w, s));
-    else
-        check(w, s, io);
+        return;
+    }
+    qb_io_set_stop(io, is_to_stop, w);
+    check(w, s, io);
+    qb_io_set_stop(io, NULL, NULL);
+    if (qb_undo_result(s->undo)->err.code == QB_E_CANCELLED)
+        interrupt(s);
 }
 
 static void flip_one(void *arg, struct qb_io *io, size_t i)
@@ -89,7 +120,7 @@ static void flip_one(void *arg, struct qb_io *io, size_t i)
     struct taking *w = arg;
     struct slot *s = &w->slots[i];
 
-    if (!s->undo || w->t->discard || w->t->options.dry_run ||
+    if (!s->undo || w->t->options.dry_run ||
         qb_undo_result(s->undo)->status != QB_STATUS_WOULD_CHANGE)
         return;
     if (stopped(w))
@@ -124,14 +155,17 @@ static void make_durable(struct taking *w)
 
 /* ---- what became of them --------------------------------------------------------------------- */
 
-static void record(const struct qb_takeback *t, const struct qb_job *job,
-                   const struct qb_result *result)
+/* An image is undone from its barrier on, even where its tail could not be cut off. */
+static void record(const struct qb_takeback *t, const struct qb_job *job, const struct slot *s)
 {
-    if (t->options.dry_run ||
-        (result->status != QB_STATUS_CHANGED && result->status != QB_STATUS_UNCHANGED))
+    const struct qb_result *result = qb_undo_result(s->undo);
+    bool over = result->status == QB_STATUS_CHANGED || result->status == QB_STATUS_UNCHANGED;
+
+    if (t->options.dry_run || (!over && !qb_undo_is_done(s->undo)))
         return;
-    qb_journal_begin(t->journal, t->discard ? "discarded" : "undone");
+    qb_journal_begin(t->journal, "undone");
     qb_journal_path(t->journal, job->path);
+    qb_journal_true(t->journal, "tail", !over);
     qb_journal_end(t->journal);
 }
 
@@ -145,7 +179,8 @@ static void tell(struct taking *w, const struct qb_listener *listener)
             outcome.result = *qb_undo_result(s->undo);
         else
             qb_fail_memory(&outcome.result.err);
-        record(w->t, &w->t->batch->jobs[s->job], &outcome.result);
+        if (s->undo)
+            record(w->t, &w->t->batch->jobs[s->job], s);
         qb_undo_close(s->undo);
         if (listener->meter) {
             atomic_fetch_add(&listener->meter->done, 1);

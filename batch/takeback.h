@@ -1,5 +1,4 @@
-/* Undoes, or gives up the undo of, many images: waves whose sectors are written, and made durable,
- * together. */
+/* Undoes many images: waves whose sectors are written, and made durable, together. */
 #ifndef QB_BATCH_TAKEBACK_H
 #define QB_BATCH_TAKEBACK_H
 
@@ -12,7 +11,6 @@ struct qb_takeback {
     struct qb_journal *journal; /* of the same run, open; told what was done */
     const struct qb_batch *batch;
     const struct qb_trace *const *traces; /* one for each job, of the history */
-    bool discard;                         /* give the space back instead */
     struct qb_run_options options;        /* its state is not used */
 };
 

@@ -4,6 +4,7 @@
 
 #include "base/own.h"
 #include "batch/commands.h"
+#include "batch/discard.h"
 #include "batch/lines.h"
 #include "batch/narrow.h"
 #include "batch/output.h"
@@ -71,9 +72,9 @@ static int add_named(struct undoing *u, const char *word, struct qb_err *err)
     if (!t)
         return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "run %s has no image %.200s", u->history.id,
                        word);
-    if (t->undone || t->discarded)
+    if (t->discarded || (t->undone && !is_meant(u, t)))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "%.200s: %s already", word,
-                       t->undone ? "this was undone" : "what an undo needs was given back");
+                       t->undone ? "this was undone" : "what an undo needs was freed");
     if (!is_meant(u, t))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                        t->has_undo ? "%.200s: the journal does not tell that the run amended it"
@@ -83,6 +84,25 @@ static int add_named(struct undoing *u, const char *word, struct qb_err *err)
         if (u->traces[i] == t)
             return 0;
     return add(u, t, err);
+}
+
+/* All of the run: what can be undone, and, to be reported as not undone, the other images that the
+ * run changed. */
+static int add_all(struct undoing *u, struct qb_err *err)
+{
+    const struct qb_history *h = &u->history;
+    bool discard = qb_cli_has(u->cli, QB_OPTION_DISCARD), some = false;
+    int r = 0;
+
+    for (size_t i = 0; i < h->traces.n; i++)
+        some |= is_meant(u, &h->traces.items[i]);
+    for (size_t i = 0; r == 0 && some && i < h->traces.n; i++) {
+        const struct qb_trace *t = &h->traces.items[i];
+
+        if (is_meant(u, t) || (!discard && t->committed && !t->undone))
+            r = add(u, t, err);
+    }
+    return r;
 }
 
 static int choose(struct undoing *u, struct qb_err *err)
@@ -96,9 +116,8 @@ static int choose(struct undoing *u, struct qb_err *err)
         return qb_fail_memory(err);
     for (size_t i = 0; r == 0 && i < n_words; i++)
         r = add_named(u, u->cli->operands[1 + i], err);
-    for (size_t i = 0; r == 0 && n_words == 0 && i < h->traces.n; i++)
-        if (is_meant(u, &h->traces.items[i]))
-            r = add(u, &h->traces.items[i], err);
+    if (r == 0 && n_words == 0)
+        r = add_all(u, err);
     if (r == 0 && u->batch.n_jobs == 0)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "run %s holds nothing that can be undone",
                        h->id);
@@ -127,7 +146,6 @@ static int run(struct undoing *u)
         .journal = &u->journal,
         .batch = &u->batch,
         .traces = u->traces,
-        .discard = qb_cli_has(cli, QB_OPTION_DISCARD),
         .options = {.io = cli->io,
                     .jobs = cli->jobs,
                     .dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN),
@@ -141,7 +159,8 @@ static int run(struct undoing *u)
     if (qb_output_open(&out, cli, &u->batch) < 0)
         return QB_EXIT_USAGE;
     listener = qb_output_listener(&out);
-    if (qb_takeback_run(&t, &listener, &err) < 0)
+    if ((qb_cli_has(cli, QB_OPTION_DISCARD) ? qb_discard_run : qb_takeback_run)(&t, &listener,
+                                                                                &err) < 0)
         return qb_output_abort(&out, err.text);
     return qb_output_close(&out, false);
 }

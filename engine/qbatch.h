@@ -141,6 +141,9 @@ struct qb_request {
     /* Open backing files that the image's owner could not read (policy.owner_must_read: off).  By
      * default they are QB_E_BACKING_REFUSED: an image is the word of whoever can write it. */
     bool owner_need_not_read;
+    /* What an earlier amend of this image with keep_undo kept is freed: its old header's sector,
+     * 512 bytes, while the image's header is the one that it wrote.  NULL: nothing. */
+    const uint8_t *free_kept;
     enum qb_verify verify;
     uint64_t memory_limit; /* bytes that planning one image may use; 0: 512 MiB */
     uint64_t punch_min;    /* fewer freed bytes are left to the guest, not to the file system */

@@ -172,8 +172,9 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
     a->rq = request;
     r = qb_target_resolve(&a->img, request, &target, err);
     if (r == 0 && target.any && request->keep_undo && a->file.is_block_device)
-        r = qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                    "keep_undo: a block device does not tell whether it was written since");
+        r = qb_fail(
+            err, QB_E_UNSUPPORTED, QB_NOWHERE,
+            "keep_undo: a block device has no modification time and no tail that could be cut");
     if (r == 0 && target.any && request->verify == QB_VERIFY_CONTENT && a->img.geom.external_data)
         r = qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
                     "verify: content does not reach into an external data file");
@@ -192,10 +193,8 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
     a->result.plan_seconds += now_seconds() - start;
     if (r < 0)
         return failed(a);
-    if (!target.any)
+    if (!target.any || (target.unkeep && !a->plan.rewrites)) /* ... and nothing is kept */
         return 0;
-    if (request->keep_undo)
-        a->plan.punches.n = 0;
     qb_target_info(&a->img, &a->plan.target, &a->result.after);
     a->result.status = QB_STATUS_WOULD_CHANGE;
     a->result.repaired = target.repair;
@@ -209,6 +208,11 @@ struct qb_amend_facts qb_amend_facts(const struct qb_amend *a)
 {
     return (struct qb_amend_facts){a->plan.old_sector, a->plan.sector.bytes, a->plan.old_size,
                                    a->plan.rewrites};
+}
+
+const struct qb_proof *qb_amend_proof(const struct qb_amend *a)
+{
+    return a->have_plan && a->plan.proof.valid ? &a->plan.proof : NULL;
 }
 
 /* New clusters of zeros are a hole where nobody asked for more. */

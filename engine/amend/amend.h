@@ -60,6 +60,11 @@ struct qb_amend_facts {
 };
 struct qb_amend_facts qb_amend_facts(const struct qb_amend *a);
 
+/* What the undo will compare the image with: complete once the append is done; NULL without
+ * keep_undo.  Lives as long as the amend does. */
+struct qb_proof;
+const struct qb_proof *qb_amend_proof(const struct qb_amend *a);
+
 /* Before the first write: takes the fingerprint of the guest's data that qb_amend_verify will
  * compare with.  Does nothing unless the request's `verify` is content. */
 int qb_amend_remember(struct qb_amend *a, struct qb_io *io);

@@ -19,6 +19,7 @@ struct writer {
     uint8_t *buf;
     uint64_t base, used, size; /* bytes */
     bool sparse;               /* the file reads zero there: long runs of zeros are left out */
+    struct qb_hasher *hasher;  /* of all that is put in; NULL: nobody asked */
 };
 
 /* The end of the pages of zeros that begin at `at`. */
@@ -66,6 +67,8 @@ static int writer_flush(struct writer *w, struct qb_err *err)
                 if (reqs[i].error)
                     return qb_io_fail(&reqs[i], "new metadata", err);
     }
+    if (w->hasher)
+        qb_hasher_add(w->hasher, w->buf, w->used);
     if (w->used >= START_BYTES)
         qb_file_start_writeback(w->file, w->base, w->used);
     w->base += w->used;
@@ -302,12 +305,32 @@ static int write_name(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
     return qb_io_fail(&req, "the backing file name", err);
 }
 
+static int write_stretch(struct qb_io *io, struct qb_plan *plan, struct writer *w,
+                         struct qb_err *err)
+{
+    int r;
+
+    /* Half of it: the tables that are changed on the way have a window of their own. */
+    w->size = QB_MIN(qb_io_window(io) / 2, plan->zero_base - plan->base);
+    w->size = QB_MAX(w->size, plan->img->geom.cluster_size);
+    w->buf = malloc(w->size);
+    if (plan->rq->keep_undo && (w->hasher = qb_hasher_new()))
+        qb_hasher_reset(w->hasher);
+    if (!w->buf || (plan->rq->keep_undo && !w->hasher))
+        r = qb_fail_memory(err);
+    else
+        r = write_steps(w, plan, err);
+    if (r == 0 && w->hasher)
+        plan->proof.stretch = qb_hasher_end(w->hasher);
+    qb_hasher_free(w->hasher);
+    free(w->buf);
+    return r;
+}
+
 int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file, struct qb_err *err)
 {
-    uint64_t cs = plan->img->geom.cluster_size;
     struct writer w = {
         .io = io, .file = file, .base = plan->base, .sparse = leaves_holes(plan, file)};
-    int r;
 
     /* First the length: what was behind the image's end goes (or is zeroed, where its space is
      * reserved), what comes behind it reads zero, and a file that cannot be so long fails before
@@ -317,10 +340,7 @@ int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
         return -1;
     if (!plan->rewrites)
         return 0;
-    /* Half of it: the tables that are changed on the way have a window of their own. */
-    w.size = QB_MAX(QB_MIN(qb_io_window(io) / 2, plan->zero_base - plan->base), cs);
-    w.buf = malloc(w.size);
-    r = w.buf ? write_steps(&w, plan, err) : qb_fail_memory(err);
-    free(w.buf);
-    return r < 0 ? -1 : make_zeros(io, plan, file, err);
+    if (write_stretch(io, plan, &w, err) < 0)
+        return -1;
+    return make_zeros(io, plan, file, err);
 }

@@ -79,7 +79,7 @@ static int free_all(struct qb_plan *plan, struct qb_err *err)
 int qb_leaks_plan(struct qb_plan *plan, struct qb_err *err)
 {
     if (plan->target.repair) /* its refcounts mean nothing */
-        return free_all(plan, err);
+        return plan->rq->keep_undo ? 0 : free_all(plan, err);
     note(plan, plan->census.n_leaks);
     if (plan->leaks.clusters == 0)
         return 0;
@@ -87,6 +87,8 @@ int qb_leaks_plan(struct qb_plan *plan, struct qb_err *err)
     case QB_LEAKS_FAIL:
         return refuse(plan, err);
     case QB_LEAKS_FREE:
+        if (plan->rq->keep_undo) /* the undo of an earlier run may need them */
+            break;
         plan->leaks.freed = true;
         return free_all(plan, err);
     case QB_LEAKS_KEEP:
@@ -109,14 +111,14 @@ int qb_leaks_clip(struct qb_plan *plan, struct qb_err *err)
             if (kept == 0)
                 continue;
             count = qb_counts_get(counts, cluster);
-            if (count > max)
+            if (count > max && !plan->rq->keep_undo)
                 over = QB_MIN(count - max, kept);
             if (over && (qb_counts_sub(counts, cluster, over, &rest, err) < 0 ||
                          qb_counts_sub(&plan->kept, cluster, over, &rest, err) < 0))
                 return -1;
             left += kept > over;
         }
-    if (plan->leaks.valid && !plan->leaks.freed)
+    if (plan->leaks.valid && !plan->leaks.freed && !plan->rq->keep_undo)
         note(plan, left);
     plan->n_kept = left;
     return 0;

@@ -21,7 +21,6 @@ void qb_plan_free_append(struct qb_plan *plan)
     qb_vec_free(&plan->outs);
     qb_vec_free(&plan->shared);
     qb_census_free(&plan->census);
-    qb_counts_free(&plan->kept);
     qb_edge_free(&plan->edge);
     free(plan->out_of);
     free(plan->gone);
@@ -40,6 +39,7 @@ void qb_plan_free(struct qb_plan *plan)
     qb_plan_free_append(plan);
     qb_chain_close(&plan->chain);
     qb_vec_free(&plan->punches);
+    qb_counts_free(&plan->kept);
 }
 
 /* Opens the target's backing chain, once: all of it where its content may be needed, else only the
@@ -79,7 +79,7 @@ static bool needs_census(const struct qb_plan *plan)
 {
     const struct qb_target *t = &plan->target;
 
-    if (t->repair || t->downgrade || t->new_width)
+    if (t->repair || t->downgrade || t->new_width || t->unkeep)
         return true;
     if (t->resize && !qb_edge_is_header_only(&plan->edge))
         return true;
@@ -192,7 +192,7 @@ static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_cluster
     limit -= QB_MIN(qb_image_memory(plan->img), limit - 1);
     if (qb_census_take_all(io, plan->img, limit, &plan->census, err) < 0 ||
         trust_census(plan, err) < 0 || qb_leaks_plan(plan, err) < 0 ||
-        check_downgrade(plan, err) < 0)
+        check_downgrade(plan, err) < 0 || qb_plan_unkeep(io, plan, err) < 0)
         return -1;
     *clusters = plan->census.clusters;
     zeros = clusters->zero_plain + clusters->zero_allocated;
@@ -326,6 +326,7 @@ static int plan_sector(struct qb_plan *plan, struct qb_err *err)
         t->header.l1_size = plan->edge.l1_size;
     if (qb_sector_compose(plan->img, t, plan->rewrites, &plan->sector, err) < 0)
         return -1;
+    qb_keep_plan_proof(plan);
     if (plan->sector.name_at)
         plan->append_ranges[plan->n_append_ranges++] =
             (struct qb_range){plan->sector.name_at, plan->sector.name_at + plan->sector.name_len};
@@ -341,6 +342,7 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
 
     *plan = (struct qb_plan){.img = img, .rq = rq, .target = *target, .lent = lent};
     plan->share_cap = SHARE_CAP;
+    plan->kept.memory_limit = rq->memory_limit;
     plan->edge.l1_keep = plan->edge.l1_size = img->header.l1_size;
     if (t->name_changes && t->backing_name[0] &&
         qb_chain_names(img->file->path, t->backing_name, img->file))
@@ -348,7 +350,7 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
                        "the backing file %s is the image itself", t->backing_name);
     if (t->resize && t->header.size > img->header.size && open_chain(io, plan, err) < 0)
         return -1;
-    if (check_bitmaps(io, plan, err) < 0 ||
+    if (qb_keep_check(plan, err) < 0 || check_bitmaps(io, plan, err) < 0 ||
         qb_edge_probe(io, img, t, plan->chain.n ? &plan->chain : NULL, &plan->edge, err) < 0)
         return -1;
     if (needs_census(plan)

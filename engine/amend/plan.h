@@ -9,6 +9,7 @@
 #define QB_AMEND_PLAN_H
 
 #include "amend/edge.h"
+#include "amend/proof.h"
 #include "amend/sector.h"
 #include "check/census.h"
 #include "qcow2/refcount.h"
@@ -84,9 +85,10 @@ struct qb_plan {
      *
      * is the refcount that the amended image will hold, and all of the plan goes by that: COPIED,
      * what is free, the refcount blocks.  A reference that goes away is taken off census.counts
-     * (unref.c), or, to have the cluster stay counted, added to `kept` instead.  qb_leaks_clip
-     * makes kept counts fit the target's width and sets n_kept, the clusters with a kept count:
-     * just so many leaks are found by the census of the amended image. */
+     * (unref.c), or, with keep_undo, to have the cluster stay counted, added to `kept` instead.
+     * qb_leaks_clip makes kept counts fit the target's width (with keep_undo they have to fit) and
+     * sets n_kept, the clusters with a kept count: the census of the amended image finds just these
+     * leaks. */
     struct qb_counts kept;
     uint64_t n_kept;
     uint64_t n_unlisted;   /* clusters that become free and are not in `punches` */
@@ -111,6 +113,8 @@ struct qb_plan {
     uint8_t *touched; /* one a refcount block: counts that it describes change */
     size_t touched_n;
     bool recheck_copied; /* some cluster became singly referenced */
+
+    struct qb_proof proof; /* keep_undo: its digests are computed by the append */
 };
 
 /* Compiles the plan.  Every refusal is here; nothing is written.  `lent` is the backing file of the
@@ -152,6 +156,16 @@ int qb_plan_unref(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t 
 
 /* Takes n references off the clusters of one L2 entry. */
 int qb_plan_unref_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err);
+
+/* keep.c, for keep_undo.  Refuses what no undo could take back. */
+int qb_keep_check(const struct qb_plan *plan, struct qb_err *err);
+
+/* Fills plan->proof but for the fingerprint of the stretch; everything has its place. */
+void qb_keep_plan_proof(struct qb_plan *plan);
+
+/* unkeep.c: takes away what an amend with keep_undo, whose old header's sector rq->free_kept is,
+ * had kept for its undo and for nothing else. */
+int qb_plan_unkeep(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
 
 /* Notes that counts in refcount block `index` (of the target's width) change. */
 int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err);

@@ -205,8 +205,9 @@ int qb_target_resolve(const struct qb_image *img, const struct qb_request *rq,
         t.repair = true;
         t.header.incompatible &= ~QB_INCOMPAT_DIRTY;
     }
-    t.any = t.upgrade || t.downgrade || t.resize || t.new_width || t.repair || t.name_changes ||
-            t.fmt_changes || t.header.compatible != img->header.compatible;
+    t.unkeep = rq->free_kept;
+    t.any = t.unkeep || t.upgrade || t.downgrade || t.resize || t.new_width || t.repair ||
+            t.name_changes || t.fmt_changes || t.header.compatible != img->header.compatible;
     t.header.autoclear &= QB_AUTOCLEAR_KNOWN;
     *out = t;
     return 0;

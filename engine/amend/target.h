@@ -15,6 +15,7 @@ struct qb_target {
     bool new_width; /* refcount_bits changes */
     bool repair;    /* the image is dirty */
     bool drop_bitmaps;
+    bool unkeep; /* what an earlier amend kept for its undo is freed */
     bool any; /* something changes at all */
 };
 

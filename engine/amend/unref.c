@@ -1,5 +1,5 @@
 /* References that go away: the counts, the refcount blocks that change with them, and the clusters
- * that can be given back in the end. */
+ * that can be freed in the end.  With keep_undo they stay counted, and are only noted. */
 #include <string.h>
 
 #include "amend/plan.h"
@@ -29,6 +29,16 @@ int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err)
     return 0;
 }
 
+/* What that takes counts against the one limit that the plan has. */
+static int keep_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, struct qb_err *err)
+{
+    uint64_t held = plan->kept.memory;
+
+    if (qb_counts_add(&plan->kept, cluster, n, 0, err) < 0)
+        return -1;
+    return qb_counts_hold(&plan->census.counts, plan->kept.memory - held, err);
+}
+
 static int unref_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, struct qb_err *err)
 {
     struct qb_counts *counts = &plan->census.counts;
@@ -38,6 +48,9 @@ static int unref_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, str
     struct qb_range r = {cluster * cs, (cluster + 1) * cs};
     struct qb_range *last = plan->punches.n ? &plan->punches.items[plan->punches.n - 1] : NULL;
 
+    /* Whatever the old header needs stays counted: references are added, never taken away. */
+    if (plan->rq->keep_undo)
+        return keep_cluster(plan, cluster, n, err);
     if (qb_counts_sub(counts, cluster, n, &left, err) < 0)
         return -1;
     if (left == 1 && (qb_counts_marks(counts, cluster) & QB_MARK_PLAIN))

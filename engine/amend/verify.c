@@ -46,13 +46,18 @@ static int verify_meaning(struct qb_io *io, const struct qb_plan *plan, const st
     return qb_fail(err, QB_E_VERIFY, 0, "the header on disk is not the one that was written");
 }
 
-static int verify_census(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
+/* What is kept for an undo is counted as if it were referred to: no more and no less may leak. */
+static int verify_census(struct qb_io *io, struct qb_plan *plan, const struct qb_image *now,
                          struct qb_err *err)
 {
     struct qb_census c;
-    int r = qb_census_take(io, now, plan->rq->memory_limit, NULL, NULL, &c, err);
+    int r = qb_census_count(io, now, plan->rq->memory_limit, &c, err);
 
-    if (r == 0 && (qb_census_corruptions(&c) || c.n_leaks != plan->n_kept))
+    if (r == 0)
+        r = qb_counts_add_counts(&c.counts, &plan->kept, err);
+    if (r == 0)
+        r = qb_census_compare(io, &c, err);
+    if (r == 0 && (qb_census_corruptions(&c) || c.n_leaks))
         r = qb_fail(err, QB_E_VERIFY, c.first.offset,
                     "the amended image has %" PRIu64 " errors and %" PRIu64
                     " leaked clusters, and %" PRIu64 " were to be kept: %s",
@@ -74,7 +79,7 @@ static int verify_content(struct qb_io *io, const struct qb_plan *plan, const st
     return r;
 }
 
-static int verify_image(struct qb_io *io, const struct qb_plan *plan, struct qb_image *now,
+static int verify_image(struct qb_io *io, struct qb_plan *plan, struct qb_image *now,
                         const struct qb_info *wanted, const struct qb_content *before,
                         struct qb_err *err)
 {
@@ -103,7 +108,7 @@ static int blame(struct qb_err *err)
     return qb_fail(err, QB_E_VERIFY, err->offset, "the amended image is damaged: %.350s", text);
 }
 
-int qb_verify_amended(struct qb_io *io, const struct qb_plan *plan, struct qb_file *file,
+int qb_verify_amended(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                       const struct qb_info *wanted, const struct qb_content *before,
                       struct qb_verify_header *how, struct qb_err *err)
 {

@@ -14,7 +14,7 @@ int qb_verify_remember(struct qb_io *io, const struct qb_plan *plan, struct qb_c
  * NULL where only the metadata is looked at.  -1 with QB_E_VERIFY when something is not what was
  * planned or cannot be read, and with QB_E_MEMORY when memory was short.  `how`: see
  * verify_parts.h. */
-int qb_verify_amended(struct qb_io *io, const struct qb_plan *plan, struct qb_file *file,
+int qb_verify_amended(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                       const struct qb_info *wanted, const struct qb_content *before,
                       struct qb_verify_header *how, struct qb_err *err);
 

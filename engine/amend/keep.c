@@ -1,0 +1,46 @@
+/* What keep_undo asks of a plan, beside unref.c: that leaks stay counted, that an undo can be
+ * truthful, and all of the undo's proof but what the append computes. */
+#include "amend/plan.h"
+
+/* An autoclear bit says that nobody who does not know the feature has written the image since.  A
+ * guest may write the amended image, in clusters that both images map, so no undo could set the bit
+ * again truthfully. */
+int qb_keep_check(const struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_header *old = &plan->img->header, *h = &plan->target.header;
+
+    if (!plan->rq->keep_undo || !(old->autoclear & ~h->autoclear))
+        return 0;
+    if (plan->target.drop_bitmaps)
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                       "keep_undo: an undo cannot bring back persistent bitmaps, which would miss "
+                       "what guests write in the meantime");
+    return qb_fail(err, QB_E_UNSUPPORTED, offsetof(struct qb_disk_header, autoclear),
+                   "keep_undo: an undo cannot set unknown autoclear features again (0x%llx)",
+                   (unsigned long long)(old->autoclear & ~h->autoclear));
+}
+
+/* All of the proof but what the append computes. */
+void qb_keep_plan_proof(struct qb_plan *plan)
+{
+    const struct qb_image *img = plan->img;
+    struct qb_proof *p = &plan->proof;
+
+    if (!plan->rq->keep_undo)
+        return;
+    *p = (struct qb_proof){.valid = true, .dev = img->file->dev, .ino = img->file->ino};
+    if (plan->rewrites) {
+        p->base = plan->base;
+        p->zero_base = plan->zero_base;
+        p->end = plan->zero_base + plan->zero_len;
+    }
+    if (plan->sector.name_at) {
+        p->name_at = plan->sector.name_at;
+        p->name_len = plan->sector.name_len;
+        p->name = qb_digest_of(plan->target.backing_name, p->name_len);
+    }
+    if (img->head_len > QB_SECTOR) {
+        p->head_len = img->head_len;
+        p->head = qb_digest_of(img->head + QB_SECTOR, img->head_len - QB_SECTOR);
+    }
+}
