@@ -41,6 +41,12 @@ class Undo(ImageTest):
         self.assertEqual(answer.code, 0, str(answer))
         return answer.summary["run"]
 
+    def assert_kept(self, image):
+        """No error; what is kept for an undo is leaked, as `qemu-img check` calls it."""
+        code, corruptions, _, words = guest.check(image)
+        self.assertIn(code, (0, 3), words)
+        self.assertEqual(corruptions, 0, words)
+
     def undo(self, run, *operands):
         return qbatch.qbatch("undo", "--json", *self.flags, run, *operands, cwd="/")
 
@@ -50,7 +56,7 @@ class Undo(ImageTest):
                 image = self.copy(self.image, name + ".qcow2")
                 run = self.amend(image, **options)
                 self.assertNotEqual(proc.sha256(image), self.before)
-                self.assert_sound(image)
+                self.assert_kept(image)
                 answer = self.undo(run)
                 self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
                 self.assertEqual(os.path.getsize(image), self.length)
@@ -64,11 +70,11 @@ class Undo(ImageTest):
         self.killed_io(image, "write -q -P 3 0 512k")
         sha = proc.sha256(image)
         run = self.amend(image, lazy_refcounts="off")
-        self.assert_sound(image)
+        self.assert_kept(image)
         self.assertEqual(self.undo(run).code, 0)
         self.assertEqual(proc.sha256(image), sha)
         run = self.amend(image, compat="0.10", lazy_refcounts="off")
-        self.assert_sound(image)
+        self.assert_kept(image)
         self.assertEqual(self.undo(run).code, 0)
         self.assertEqual(proc.sha256(image), sha)
 
@@ -108,7 +114,7 @@ class Undo(ImageTest):
                 os.utime(self.image, ns=(0, os.stat(self.image).st_mtime_ns))  # not mtime: no change
                 self.io(self.image, write)
                 self.refused_to_undo(run)
-                self.assert_sound(self.image)
+                self.assert_kept(self.image)
                 shutil.copyfile(self.path(f"kept{number}"), self.image)
 
     def test_another_file_at_the_path_is_left_alone(self):

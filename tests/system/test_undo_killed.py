@@ -1,0 +1,144 @@
+"""Amends and undos that are killed, or fail, at any system call: the next undo finishes the work."""
+import errno
+import os
+import shutil
+import unittest
+
+import context  # noqa: F401
+import guest
+import proc
+import qbatch
+import qcow2
+import strace
+from fixture import ImageTest, main
+
+SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))  # some ten times slower
+CALLS = "pwrite64,ftruncate,fdatasync,write"
+
+
+@unittest.skipUnless(strace.works(), strace.MISSING)
+class Killed(ImageTest):
+    def setUp(self):
+        super().setUp()
+        self.raw("base.raw", "1M", "write -q -P 9 0 1M")
+        self.image = self.create("a.qcow2", size="1M", backing="base.raw", backing_fmt="raw",
+                                 cluster_size=4096)
+        self.io(self.image, "write -q -P 1 0 64k", "write -q -z 64k 64k")
+        self.snapshot(self.image, "s")
+        self.io(self.image, "write -q -P 2 0 16k")
+        self.original = self.copy(self.image, "original")
+        self.before = proc.sha256(self.image)
+        self.state = self.path("state")
+
+    def restore(self):
+        shutil.copyfile(self.original, self.image)
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def amend_argv(self, **options):
+        return [qbatch.absolute(qbatch.TOOL), "amend", "--json", "--io", "posix", "--state",
+                self.state, "-o", qbatch.option_string({"keep_undo": "on", **options}), self.image]
+
+    def undo_argv(self, *flags):
+        return [qbatch.absolute(qbatch.TOOL), "undo", "--json", "--io", "posix", "--state",
+                self.state, *flags, "last"]
+
+    def sweep(self, argv, action, prepare):
+        """Each call of a kind goes wrong in turn, until there are no more: yields (words, trace)."""
+        tried = 0
+        for call in CALLS.split(","):
+            for number in range(1, 100, 3 if SANITIZED else 1):
+                prepare()
+                trace = strace.run(argv, f"{call}:{action}:when={number}")
+                if not trace.hit:
+                    break
+                tried += 1
+                yield f"{call} {number}", trace
+        self.assertGreater(tried, 0 if SANITIZED else 3)
+
+    def assert_as_it_was(self, answer):
+        """Undone, or the run had not come so far that there was something to undo."""
+        self.assertFalse(answer.crashed, str(answer))
+        self.assertIn(answer.code, (0, 2), str(answer))
+        self.assertEqual(proc.sha256(self.image), self.before, str(answer))
+
+    def test_an_amend_killed_at_any_call_is_undone(self):
+        for options in ({"compat": "0.10"}, {"size": "1M", "lazy_refcounts": "on"}):
+            undone = 0
+            for what, _ in self.sweep(self.amend_argv(**options), "signal=KILL", self.restore):
+                with self.subTest(f"{options} {what}"):
+                    amended = proc.sha256(self.image) != self.before
+                    answer = qbatch.Answer(proc.run(self.undo_argv()))
+                    self.assert_as_it_was(answer)
+                    undone += answer.status == "changed"
+                    if amended:
+                        self.assertEqual(answer.status, "changed", str(answer))
+            self.assertGreater(undone, 0 if SANITIZED else 2)
+
+    def amended(self, **options):
+        self.restore()
+        proc.must(self.amend_argv(**options))
+        self.assertNotEqual(proc.sha256(self.image), self.before)
+
+    def test_an_undo_killed_at_any_call_is_finished_by_the_next(self):
+        for what, _ in self.sweep(self.undo_argv(), "signal=KILL",
+                                  lambda: self.amended(compat="0.10")):
+            with self.subTest(what):
+                self.assert_as_it_was(qbatch.Answer(proc.run(self.undo_argv())))
+
+    def test_an_undo_whose_calls_fail_says_so_and_is_finished_by_the_next(self):
+        for what, trace in self.sweep(self.undo_argv(), "error=EIO",
+                                      lambda: self.amended(compat="0.10")):
+            with self.subTest(what):
+                answer = qbatch.Answer(trace.result)
+                self.assertFalse(answer.crashed, str(answer))
+                if proc.sha256(self.image) != self.before:
+                    self.assertIn(answer.code, (1, 2), str(answer))  # 2: the journal's own call
+                    self.assertIn(os.strerror(errno.EIO), answer.result.out, str(answer))
+                self.assert_as_it_was(qbatch.Answer(proc.run(self.undo_argv())))
+
+    def test_a_tail_that_cannot_be_cut_is_reported_and_cut_by_the_next_undo(self):
+        for number in range(1, 6):  # the journal is cut too, when it is opened
+            self.amended(compat="0.10")
+            answer = qbatch.Answer(strace.run(self.undo_argv(), "ftruncate:error=EIO:when="
+                                              f"{number}").result)
+            if answer.records:
+                break
+        self.assertEqual((answer.code, answer.status), (1, "failed"), str(answer))
+        self.assertIn("could not be cut off", answer.first["error"]["message"])
+        self.assert_sound(self.image)
+        self.assertGreater(os.path.getsize(self.image), os.path.getsize(self.original))
+        answer = qbatch.Answer(proc.run(self.undo_argv()))
+        self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+        self.assertEqual(proc.sha256(self.image), self.before)
+        self.assertEqual(proc.run(self.undo_argv()).code, 2)
+
+    def test_a_tail_that_a_guest_has_used_since_stays(self):
+        for number in range(1, 6):
+            self.amended(compat="0.10")
+            strace.run(self.undo_argv(), f"ftruncate:signal=KILL:when={number}")
+            if qcow2.load(self.image).data[:512] == qcow2.load(self.original).data[:512]:
+                break
+        self.assertGreater(os.path.getsize(self.image), os.path.getsize(self.original))
+        self.io(self.image, "write -q -P 5 512k 256k")
+        layers = guest.read_all(self.image)
+        answer = qbatch.Answer(proc.run(self.undo_argv()))
+        self.assertFalse(answer.crashed, str(answer))
+        self.assert_sound(self.image)
+        self.assert_same_layers(layers, guest.read_all(self.image))
+
+    def test_a_discard_killed_at_any_call_is_finished_by_the_next(self):
+        argv = self.undo_argv("--discard-undo")
+        self.amended(compat="0.10")
+        layers = guest.read_all(self.image)
+        for what, _ in self.sweep(argv, "signal=KILL", lambda: self.amended(compat="0.10")):
+            with self.subTest(what):
+                answer = qbatch.Answer(proc.run(argv))
+                self.assertFalse(answer.crashed, str(answer))
+                self.assertIn(answer.code, (0, 2), str(answer))
+                self.assert_sound(self.image)
+                self.assert_same_layers(layers, guest.read_all(self.image))
+                self.assertEqual(proc.run(self.undo_argv(self.image)).code, 2)
+
+
+if __name__ == "__main__":
+    main()
