@@ -9,6 +9,7 @@ struct probe {
     const struct qb_image *img;
     const struct qb_target *t;
     struct qb_chain *chain;
+    uint64_t memory_limit;
     uint64_t old_size, new_size, kept; /* bytes; kept is the smaller */
 };
 
@@ -16,6 +17,7 @@ void qb_edge_free(struct qb_edge *e)
 {
     free(e->copy_bytes);
     e->copy_bytes = NULL;
+    qb_vec_free(&e->zeros);
 }
 
 static int stop_at_first(void *arg, uint32_t index, uint64_t entry, struct qb_err *err)
@@ -153,16 +155,41 @@ static int probe_tail(const struct probe *p, struct qb_edge *e, struct qb_err *e
     return 0;
 }
 
-/* Growing over a longer backing file: from the old end to the backing file's end, no further. */
-static void probe_zero(const struct probe *p, struct qb_edge *e)
+/* Notes guest clusters that need zero entries, joined to those before where they adjoin. */
+static int add_zeros(const struct probe *p, struct qb_edge *e, struct qb_range r,
+                     struct qb_err *err)
+{
+    struct qb_range *last = e->zeros.n ? &e->zeros.items[e->zeros.n - 1] : NULL;
+
+    e->zero_end = r.end;
+    if (last && last->end >= r.first) {
+        last->end = QB_MAX(last->end, r.end);
+        return 0;
+    }
+    if (p->memory_limit && (e->zeros.n + 1) * sizeof(r) > p->memory_limit)
+        return qb_fail(err, QB_E_MEMORY, QB_NOWHERE,
+                       "the backing chain holds data in more than %zu places behind the disk's end",
+                       e->zeros.n);
+    return qb_vec_push(&e->zeros, r) ? 0 : qb_fail_memory(err);
+}
+
+/* Growing over a longer backing file: from the old end to the backing file's end, no further, and
+ * only where the chain may show data.  That it shows none elsewhere stays so: a file that overlays
+ * stand on does not change, else what they read from it would change too. */
+static int probe_zeros(const struct probe *p, struct qb_edge *e, struct qb_err *err)
 {
     uint64_t cs = p->img->geom.cluster_size, below = p->chain ? qb_chain_size(p->chain) : 0;
-    uint64_t end = QB_MIN(p->new_size, below);
+    uint64_t at = qb_round_up(p->old_size, cs), end = QB_MIN(p->new_size, below);
+    struct qb_range data;
 
-    if (end <= p->old_size)
-        return;
-    e->zero_first = qb_div_up(p->old_size, cs);
-    e->zero_end = QB_MAX(qb_div_up(end, cs), e->zero_first);
+    for (; at < end; at = data.end) {
+        if (qb_chain_next_data(p->io, p->chain, at, end, &data, err) < 0)
+            return -1;
+        if (data.first < data.end &&
+            add_zeros(p, e, (struct qb_range){data.first / cs, qb_div_up(data.end, cs)}, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 static int probe_all(const struct probe *p, struct qb_edge *e, struct qb_err *err)
@@ -170,15 +197,14 @@ static int probe_all(const struct probe *p, struct qb_edge *e, struct qb_err *er
     if (probe_l1(p, e, err) < 0 || size_l1(p, e, err) < 0 || probe_cut(p, e, err) < 0 ||
         probe_tail(p, e, err) < 0)
         return -1;
-    if (p->new_size > p->old_size)
-        probe_zero(p, e);
-    return 0;
+    return p->new_size > p->old_size ? probe_zeros(p, e, err) : 0;
 }
 
 int qb_edge_probe(struct qb_io *io, const struct qb_image *img, const struct qb_target *t,
-                  struct qb_chain *chain, struct qb_edge *out, struct qb_err *err)
+                  struct qb_chain *chain, uint64_t memory_limit, struct qb_edge *out,
+                  struct qb_err *err)
 {
-    struct probe p = {io, img, t, chain, img->header.size, t->header.size, 0};
+    struct probe p = {io, img, t, chain, memory_limit, img->header.size, t->header.size, 0};
     struct qb_edge e = {.l1_keep = img->header.l1_size, .l1_size = img->header.l1_size};
 
     p.kept = QB_MIN(p.old_size, p.new_size);

@@ -14,12 +14,15 @@ struct qb_edge {
     bool drops_tables; /* ... and there are some */
     uint32_t cut_l1;   /* the L1 entry whose table keeps only entries [0, cut_entry) */
     uint64_t cut_entry;
-    bool cuts_table;               /* some entries fall away there */
-    uint64_t copy_cluster;         /* guest cluster number of the last cluster, ... */
-    uint8_t *copy_bytes;           /* ... if it must be copied: its new content, owned */
-    uint64_t zero_first, zero_end; /* guest clusters that must read zero from now on */
-    uint32_t l1_size;              /* entries of the active L1 table afterwards */
-    bool moves_l1;                 /* they do not fit where it is, or clusters of it become free */
+    bool cuts_table;       /* some entries fall away there */
+    uint64_t copy_cluster; /* guest cluster number of the last cluster, ... */
+    uint8_t *copy_bytes;   /* ... if it must be copied: its new content, owned */
+    QB_VEC(struct qb_range)
+    zeros;             /* guest clusters that must have a zero entry from now on: where
+                          the backing chain may show data; ascending, disjoint */
+    uint64_t zero_end; /* where the last of `zeros` ends; 0: there are none */
+    uint32_t l1_size;  /* entries of the active L1 table afterwards */
+    bool moves_l1;     /* they do not fit where it is, or clusters of it become free */
 };
 
 void qb_edge_free(struct qb_edge *e);
@@ -27,12 +30,14 @@ void qb_edge_free(struct qb_edge *e);
 /* Whether nothing but the header's size and L1 size changes. */
 static inline bool qb_edge_is_header_only(const struct qb_edge *e)
 {
-    return !e->drops_tables && !e->cuts_table && !e->copy_bytes && e->zero_first == e->zero_end &&
-           !e->moves_l1;
+    return !e->drops_tables && !e->cuts_table && !e->copy_bytes && e->zeros.n == 0 && !e->moves_l1;
 }
 
-/* Reads what it takes to know.  `chain` is the target's backing chain, NULL when there is none. */
+/* Reads what it takes to know.  `chain` is the target's backing chain, NULL when there is none; it
+ * must be whole where it is longer than the disk and the disk grows.  QB_E_MEMORY when `zeros`
+ * would take more than memory_limit bytes (0: no limit). */
 int qb_edge_probe(struct qb_io *io, const struct qb_image *img, const struct qb_target *t,
-                  struct qb_chain *chain, struct qb_edge *out, struct qb_err *err);
+                  struct qb_chain *chain, uint64_t memory_limit, struct qb_edge *out,
+                  struct qb_err *err);
 
 #endif

@@ -42,20 +42,32 @@ uint64_t qb_out_with_copied(struct qb_plan *plan, const struct qb_out_table *out
     return qb_leaks_single(plan, cluster) ? entry | QB_ENTRY_COPIED : entry;
 }
 
-void qb_out_base(const struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
-                 uint8_t *table)
+static void put_zeros(const struct qb_geom *g, uint8_t *table, uint64_t i, uint64_t end)
 {
-    const struct qb_geom *g = &plan->img->geom;
-    uint64_t kept = out->keep_end * g->l2_entry_size;
     be64 all_zero_subclusters = be64_of(0xffffffff00000000ull);
 
-    memcpy(table, source, kept);
-    memset(table + kept, 0, g->cluster_size - kept);
-    for (uint64_t i = out->zero_first; i < out->zero_end; i++) {
+    for (; i < end; i++) {
         if (g->l2_entry_size == 16)
             memcpy(table + i * 16 + 8, &all_zero_subclusters, 8);
         else
             qb_l2_put(g, table, i, QB_ENTRY_ZERO);
+    }
+}
+
+void qb_out_base(const struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
+                 uint8_t *table)
+{
+    const struct qb_geom *g = &plan->img->geom;
+    uint64_t kept = out->keep_end * g->l2_entry_size, first = out->l1_index * g->l2_entries;
+
+    memcpy(table, source, kept);
+    memset(table + kept, 0, g->cluster_size - kept);
+    put_zeros(g, table, 0, out->zero_end);
+    for (size_t k = 0; k < out->n_zeros; k++) {
+        struct qb_range r = plan->edge.zeros.items[out->zeros + k];
+
+        put_zeros(g, table, QB_MAX(r.first, first) - first,
+                  QB_MIN(r.end, first + g->l2_entries) - first);
     }
     if (out->copy_entry != QB_NO_ENTRY)
         qb_l2_put(g, table, out->copy_entry, plan->copy_offset);
@@ -131,13 +143,30 @@ static uint64_t entry_to(const struct qb_out_table *out, bool active)
     return out->offset | (active && out->refs == 1 ? QB_ENTRY_COPIED : 0);
 }
 
+const struct qb_out_table *qb_out_split(const struct qb_plan *plan, uint32_t l1_index)
+{
+    size_t lo = 0, hi = plan->n_splits;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (plan->outs.items[mid].l1_index < l1_index)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < plan->n_splits && plan->outs.items[lo].l1_index == l1_index ? &plan->outs.items[lo]
+                                                                            : NULL;
+}
+
 uint64_t qb_out_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old)
 {
+    const struct qb_out_table *split = layer == 0 ? qb_out_split(plan, index) : NULL;
     const struct qb_table *t;
     size_t i;
 
-    if (layer == 0 && plan->split_of && plan->split_of[index])
-        return entry_to(&plan->outs.items[plan->split_of[index] - 1], true);
+    if (split)
+        return entry_to(split, true);
     if (layer == 0 && plan->target.resize && index >= plan->edge.l1_keep)
         return 0;
     t = old & QB_ENTRY_OFFSET ? qb_tables_find(&plan->census.tables, old & QB_ENTRY_OFFSET) : NULL;

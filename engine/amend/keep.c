@@ -1,6 +1,7 @@
 /* What keep_undo asks of a plan, beside unref.c: that leaks stay counted, that an undo can be
  * truthful, and all of the undo's proof but what the append computes. */
 #include "amend/plan.h"
+#include "qcow2/deflate.h"
 
 /* An autoclear bit says that nobody who does not know the feature has written the image since.  A
  * guest may write the amended image, in clusters that both images map, so no undo could set the bit
@@ -20,14 +21,37 @@ int qb_keep_check(const struct qb_plan *plan, struct qb_err *err)
                    (unsigned long long)(old->autoclear & ~h->autoclear));
 }
 
+/* The digest of the header's bytes past its sector: the open image keeps none of them.  They must
+ * be those that it was opened with. */
+static int digest_head(struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_image *img = plan->img;
+    struct qb_proof *p = &plan->proof;
+    uint64_t len = img->head_used - QB_SECTOR;
+    QB_AUTO(qb_buf) uint8_t *bytes = NULL;
+
+    if (len == 0)
+        return 0;
+    bytes = malloc(len);
+    if (!bytes)
+        return qb_fail_memory(err);
+    if (qb_io_read(plan->io, img->file, QB_SECTOR, bytes, len, "the header's extensions", err) < 0)
+        return -1;
+    if (qb_crc32(0, bytes, len) != img->head_crc)
+        return qb_fail(err, QB_E_CHANGED, QB_SECTOR, "something else wrote the image's header");
+    p->head_len = img->head_used;
+    p->head = qb_digest_of(bytes, len);
+    return 0;
+}
+
 /* All of the proof but what the append computes. */
-void qb_keep_plan_proof(struct qb_plan *plan)
+int qb_keep_plan_proof(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_image *img = plan->img;
     struct qb_proof *p = &plan->proof;
 
     if (!plan->rq->keep_undo)
-        return;
+        return 0;
     *p = (struct qb_proof){.valid = true, .dev = img->file->dev, .ino = img->file->ino};
     if (plan->rewrites) {
         p->base = plan->base;
@@ -39,8 +63,5 @@ void qb_keep_plan_proof(struct qb_plan *plan)
         p->name_len = plan->sector.name_len;
         p->name = qb_digest_of(plan->target.backing_name, p->name_len);
     }
-    if (img->head_len > QB_SECTOR) {
-        p->head_len = img->head_len;
-        p->head = qb_digest_of(img->head + QB_SECTOR, img->head_len - QB_SECTOR);
-    }
+    return digest_head(plan, err);
 }

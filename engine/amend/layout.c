@@ -14,9 +14,13 @@ struct layout {
     uint64_t at;            /* next free byte of the stretch */
     uint64_t block_entries; /* in a block of the target's width */
     uint64_t base_cluster;
-    uint8_t *freed; /* old blocks that were given back already */
+    uint8_t *freed;   /* old blocks that were given back already */
+    size_t n_settled; /* of plan->touches: those whose old blocks were looked at */
     uint64_t n_blocks, reftable_clusters;
+    unsigned round;
 };
+
+enum { PLAIN_ROUNDS = 8 }; /* any image that QEMU wrote settles in less */
 
 static uint64_t cluster_size(const struct layout *l)
 {
@@ -81,8 +85,8 @@ static int l1_changes(struct layout *l, unsigned layer, struct qb_err *err)
 
     if (layer == 0 && plan->edge.moves_l1)
         return 1;
-    for (uint32_t i = 0; layer == 0 && plan->split_of && i < plan->edge.l1_size; i++)
-        if (plan->split_of[i] && !plan->outs.items[plan->split_of[i] - 1].empty)
+    for (size_t i = 0; layer == 0 && i < plan->n_splits; i++)
+        if (!plan->outs.items[i].empty)
             return 1;
     return qb_image_scan_entries(l->io, plan->img, lay.l1_offset, lay.l1_size, "an L1 table",
                                  entry_changes, &look, err);
@@ -181,22 +185,16 @@ static int free_block(struct layout *l, uint64_t index, struct qb_err *err)
     return qb_plan_unref(l->plan, offset, cluster_size(l), 1, err);
 }
 
-/* Old blocks whose counts change are given back, until that changes no further block. */
+/* Old blocks whose counts change are given back.  That touches further blocks, which come behind
+ * those that are there: each is looked at once. */
 static int cascade(struct layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
-    bool again = true;
 
-    while (again) {
-        again = false;
-        for (uint64_t i = 0; i < plan->census.reftable_n && i < plan->touched_n; i++) {
-            if (!plan->touched[i] || !old_block(l, i) || l->freed[i])
-                continue;
-            if (free_block(l, i, err) < 0)
-                return -1;
-            again = true;
-        }
-    }
+    for (; l->n_settled < plan->touches.n; l->n_settled++)
+        if ((l->n_settled % 64 == 0 && qb_io_go_on(l->io, err) < 0) ||
+            free_block(l, plan->touches.items[l->n_settled], err) < 0)
+            return -1;
     return 0;
 }
 
@@ -214,7 +212,8 @@ static uint64_t stretch_end(const struct layout *l)
 }
 
 /* One round: which blocks does a stretch of the present length touch, and how long does that make
- * it?  *stable when nothing moved. */
+ * it?  *stable when nothing moved.  Refcount blocks can be laid out so that each round adds a few
+ * more; so after some rounds room is left for an eighth more, and what fits is stable. */
 static int settle_round(struct layout *l, bool *stable, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
@@ -228,6 +227,8 @@ static int settle_round(struct layout *l, bool *stable, struct qb_err *err)
     for (uint64_t i = 0; i < QB_MAX(plan->touched_n, plan->census.reftable_n); i++) {
         bool touched = i < plan->touched_n && plan->touched[i];
 
+        if (touched && qb_io_go_on(l->io, err) < 0)
+            return -1;
         if (touched ? block_in_use(l, i, end) : !plan->target.new_width && old_block(l, i)) {
             blocks += touched;
             last = i;
@@ -235,6 +236,11 @@ static int settle_round(struct layout *l, bool *stable, struct qb_err *err)
     }
     clusters = qb_geom_clusters(&plan->img->geom, 8 * (last + 1));
     *stable = blocks == l->n_blocks && clusters == l->reftable_clusters;
+    if (l->round >= PLAIN_ROUNDS) {
+        *stable = blocks <= l->n_blocks && clusters <= l->reftable_clusters;
+        blocks = *stable ? l->n_blocks : QB_MAX(blocks + blocks / 8, l->n_blocks);
+        clusters = QB_MAX(clusters, l->reftable_clusters);
+    }
     l->n_blocks = blocks;
     l->reftable_clusters = clusters;
     if (clusters * cluster_size(l) > QB_MAX_REFTABLE_BYTES)
@@ -246,39 +252,40 @@ static int settle_round(struct layout *l, bool *stable, struct qb_err *err)
     return 0;
 }
 
+/* Touches the blocks that describe clusters in use, or of these the ones that the image lacks.  It
+ * goes from one page of counts to the next: how far out a cluster lies makes no difference.  What
+ * the plan appends is touched in settle_round. */
+static int touch_counted(struct layout *l, bool only_missing, struct qb_err *err)
+{
+    struct qb_counts *counts = &l->plan->census.counts;
+    uint64_t at = qb_counts_next(counts, 0), end;
+
+    for (; at != UINT64_MAX; at = qb_counts_next(counts, end)) {
+        uint64_t i = at / l->block_entries;
+
+        end = (i + 1) * l->block_entries;
+        if (qb_io_go_on(l->io, err) < 0)
+            return -1;
+        if (!(only_missing && old_block(l, i)) && qb_counts_any(counts, at, end) &&
+            qb_plan_touch(l->plan, i, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* A change of width writes every block anew; so all that count something are touched. */
 static int touch_all(struct layout *l, struct qb_err *err)
 {
-    struct qb_plan *plan = l->plan;
-    uint64_t end = qb_counts_end(&plan->census.counts);
-
-    for (uint64_t i = 0; i < plan->census.reftable_n; i++)
+    for (uint64_t i = 0; i < l->plan->census.reftable_n; i++)
         if (free_block(l, i, err) < 0)
             return -1;
-    for (uint64_t i = 0; i * l->block_entries < end; i++)
-        if (qb_plan_touch(plan, i, err) < 0)
-            return -1;
-    return 0;
+    return touch_counted(l, false, err);
 }
 
 static int touch_differing(struct layout *l, struct qb_err *err)
 {
     for (uint64_t i = 0; i < l->plan->census.reftable_n; i++)
         if (l->plan->census.block_differs[i] && qb_plan_touch(l->plan, i, err) < 0)
-            return -1;
-    return 0;
-}
-
-/* Clusters in use that no block of the image describes (only in a repair). */
-static int touch_beyond(struct layout *l, struct qb_err *err)
-{
-    uint64_t end = qb_counts_end(&l->plan->census.counts);
-
-    for (uint64_t i = 0; l->plan->target.repair && i * l->block_entries < end; i++)
-        if (!old_block(l, i) &&
-            qb_counts_any(&l->plan->census.counts, i * l->block_entries,
-                          QB_MIN((i + 1) * l->block_entries, end)) &&
-            qb_plan_touch(l->plan, i, err) < 0)
             return -1;
     return 0;
 }
@@ -309,15 +316,14 @@ static int find_blocks(struct layout *l, struct qb_err *err)
         return qb_fail_memory(err);
     if (qb_plan_unref(plan, h->reftable_offset, h->reftable_clusters * cluster_size(l), 1, err) < 0)
         return -1;
-    if (plan->target.new_width ? touch_all(l, err) < 0
-                               : touch_differing(l, err) < 0 || touch_beyond(l, err) < 0)
+    if (plan->target.new_width ? touch_all(l, err) < 0 : touch_differing(l, err) < 0)
         return -1;
-    for (unsigned round = 0; !stable; round++) {
-        if (round == 1000)
-            return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE, "the refcount blocks find no place");
+    /* Clusters in use that no block of the image describes: only in a repair. */
+    if (plan->target.repair && !plan->target.new_width && touch_counted(l, true, err) < 0)
+        return -1;
+    for (l->round = 0; !stable; l->round++)
         if (settle_round(l, &stable, err) < 0)
             return -1;
-    }
     return check_proportion(l, err);
 }
 
@@ -338,6 +344,8 @@ static int place_blocks(struct layout *l, struct qb_err *err)
         struct qb_step step = {.kind = QB_STEP_BLOCK, .index = i, .what = "refcount block"};
         bool touched = i < plan->touched_n && plan->touched[i];
 
+        if (touched && qb_io_go_on(l->io, err) < 0)
+            return -1;
         if (!touched) {
             plan->reftable[i] = plan->target.new_width ? 0 : old_block(l, i);
         } else if (block_in_use(l, i, end)) {

@@ -64,7 +64,9 @@ static int free_all(struct qb_plan *plan, struct qb_err *err)
     struct qb_census *c = &plan->census;
     struct qb_count_page *const *pages = qb_counts_pages(&c->surplus);
 
-    for (size_t k = 0; k < c->surplus.n_pages; k++)
+    for (size_t k = 0; k < c->surplus.n_pages; k++) {
+        if (qb_io_go_on(plan->io, err) < 0)
+            return -1;
         for (unsigned i = 0; i < QB_PAGE_COUNTS; i++) {
             uint64_t cluster = pages[k]->number * QB_PAGE_COUNTS + i;
 
@@ -72,6 +74,7 @@ static int free_all(struct qb_plan *plan, struct qb_err *err)
                 add_punch(plan, cluster, err) < 0)
                 return -1;
         }
+    }
     qb_counts_free(&c->surplus);
     return 0;
 }
@@ -103,7 +106,9 @@ int qb_leaks_clip(struct qb_plan *plan, struct qb_err *err)
     struct qb_count_page *const *pages = qb_counts_pages(&plan->kept);
     uint64_t max = qb_refcount_max(plan->target.header.refcount_order), left = 0;
 
-    for (size_t k = 0; k < plan->kept.n_pages; k++)
+    for (size_t k = 0; k < plan->kept.n_pages; k++) {
+        if (qb_io_go_on(plan->io, err) < 0)
+            return -1;
         for (unsigned i = 0; i < QB_PAGE_COUNTS; i++) {
             uint64_t cluster = pages[k]->number * QB_PAGE_COUNTS + i, over = 0, count;
             uint64_t kept = qb_page_count(pages[k], i), rest;
@@ -118,6 +123,7 @@ int qb_leaks_clip(struct qb_plan *plan, struct qb_err *err)
                 return -1;
             left += kept > over;
         }
+    }
     if (plan->leaks.valid && !plan->leaks.freed && !plan->rq->keep_undo)
         note(plan, left);
     plan->n_kept = left;

@@ -4,6 +4,16 @@
 
 #include "amend/outs.h"
 
+/* An active table that stays. */
+struct active {
+    uint32_t l1_index, table; /* of the census */
+};
+
+struct actives {
+    struct active *items;
+    size_t n, cap;
+};
+
 static void visit_free(struct qb_visit *v)
 {
     qb_counts_let_go(&v->plan->census.counts, v->tables.cap * sizeof(*v->tables.items));
@@ -11,6 +21,7 @@ static void visit_free(struct qb_visit *v)
     qb_vec_free(&v->tables);
     qb_vec_free(&v->outs);
     free(v->scratch);
+    free(v->below);
 }
 
 static struct qb_out_table plain_out(const struct qb_plan *plan, size_t source)
@@ -54,6 +65,23 @@ static int drop_active(struct qb_plan *plan, size_t index, struct qb_err *err)
     return qb_plan_unref(plan, t->offset, plan->img->geom.cluster_size, 1, err);
 }
 
+/* The place in the edge's zeros of the first that ends behind this guest cluster. */
+static size_t zeros_from(const struct qb_edge *e, uint64_t cluster)
+{
+    size_t lo = 0, hi = e->zeros.n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (e->zeros.items[mid].end <= cluster)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
+/* Splits a table for the active layer: `source` is what it has there, or QB_NO_TABLE. */
 static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, struct qb_err *err)
 {
     const struct qb_edge *e = &plan->edge;
@@ -66,69 +94,102 @@ static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, s
         .split = true,
         .keep_end = source == QB_NO_TABLE ? 0 : n,
         .copy_entry = QB_NO_ENTRY,
+        .zeros = zeros_from(e, first),
     };
 
     if (l1_index == e->cut_l1 && e->cut_entry)
         out.keep_end = QB_MIN(out.keep_end, e->cut_entry);
     if (e->copy_bytes && e->copy_cluster / n == l1_index)
         out.copy_entry = e->copy_cluster % n;
-    if (e->zero_first < first + n && e->zero_end > first) {
-        out.zero_first = QB_MAX(e->zero_first, first) - first;
-        out.zero_end = QB_MIN(e->zero_end, first + n) - first;
-    }
+    out.n_zeros = zeros_from(e, first + n) - out.zeros;
+    if (out.zeros + out.n_zeros < e->zeros.n &&
+        e->zeros.items[out.zeros + out.n_zeros].first < first + n)
+        out.n_zeros++; /* which reaches into the next table too */
     if (qb_counts_push(&plan->census.counts, &plan->outs, err, out) < 0)
         return -1;
-    plan->split_of[l1_index] = (uint32_t)plan->outs.n;
+    plan->n_splits++;
     return source == QB_NO_TABLE ? 0 : drop_active(plan, source, err);
 }
 
-/* Whether the active layer needs a table of its own at this L1 index. */
-static bool edge_touches(const struct qb_plan *plan, uint32_t l1_index)
+/* The first L1 index at or behind `from` where the active layer needs a table of its own;
+ * UINT64_MAX when there is none.  The edge knows of few: it is not asked for each index. */
+static uint64_t next_split(const struct qb_plan *plan, uint64_t from)
 {
     const struct qb_edge *e = &plan->edge;
-    uint64_t n = plan->img->geom.l2_entries, first = l1_index * n;
+    uint64_t n = plan->img->geom.l2_entries, next = UINT64_MAX;
+    size_t zeros = zeros_from(e, from * n);
 
-    if (l1_index == e->cut_l1 && e->cuts_table)
-        return true;
-    if (e->copy_bytes && e->copy_cluster / n == l1_index)
-        return true;
-    return e->zero_first < e->zero_end && e->zero_first < first + n && e->zero_end > first;
+    if (e->cuts_table && e->cut_l1 >= from)
+        next = e->cut_l1;
+    if (e->copy_bytes && e->copy_cluster / n >= from)
+        next = QB_MIN(next, e->copy_cluster / n);
+    if (zeros < e->zeros.n)
+        next = QB_MIN(next, QB_MAX(e->zeros.items[zeros].first / n, from));
+    return next;
+}
+
+static int by_l1_index(const void *a, const void *b)
+{
+    const struct active *x = a, *y = b;
+
+    return (x->l1_index > y->l1_index) - (x->l1_index < y->l1_index);
+}
+
+/* The census table that the active layer has at this L1 index. */
+static size_t active_table(const struct actives *list, uint32_t l1_index)
+{
+    struct active key = {.l1_index = l1_index}, *found = NULL;
+
+    if (list->n)
+        found = bsearch(&key, list->items, list->n, sizeof(key), by_l1_index);
+    return found ? found->table : QB_NO_TABLE;
+}
+
+/* The active tables that stay; those behind the disk's new end go, and are noted in v->tables. */
+static int sort_active(struct qb_visit *v, struct actives *kept, struct qb_err *err)
+{
+    struct qb_plan *plan = v->plan;
+
+    for (size_t i = 0; i < plan->census.tables.n; i++) {
+        struct qb_table *t = &plan->census.tables.items[i];
+        struct active a = {t->l1_index, (uint32_t)i};
+
+        if (i % 1024 == 0 && qb_io_go_on(plan->io, err) < 0)
+            return -1;
+        if (!t->active)
+            continue;
+        if (t->l1_index < plan->edge.l1_keep) {
+            if (qb_counts_push(&plan->census.counts, kept, err, a) < 0)
+                return -1;
+        } else if (qb_counts_push(&plan->census.counts, &v->tables, err, i) < 0 ||
+                   drop_active(plan, i, err) < 0) {
+            return -1;
+        }
+    }
+    if (kept->n)
+        qsort(kept->items, kept->n, sizeof(*kept->items), by_l1_index);
+    return 0;
 }
 
 static int plan_resize(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
-    const struct qb_edge *e = &plan->edge;
-    uint32_t entries = QB_MAX(e->l1_size, plan->img->header.l1_size);
-    QB_AUTO(qb_buf) size_t *active = NULL;
+    struct actives kept = {0};
+    uint64_t i = next_split(plan, 0);
+    int r = qb_counts_hold(&plan->census.counts,
+                           plan->edge.zeros.cap * sizeof(*plan->edge.zeros.items), err);
 
-    if (qb_counts_hold(&plan->census.counts,
-                       (entries + 1ull) * (sizeof(*active) + sizeof(*plan->split_of)), err) < 0)
-        return -1;
-    active = malloc((entries + 1ull) * sizeof(*active));
-    plan->split_of = calloc((size_t)entries + 1, sizeof(*plan->split_of));
-    if (!active || !plan->split_of)
-        return qb_fail_memory(err);
-    for (uint32_t i = 0; i < entries; i++)
-        active[i] = QB_NO_TABLE;
-    for (size_t i = 0; i < plan->census.tables.n; i++) {
-        struct qb_table *t = &plan->census.tables.items[i];
+    if (r == 0)
+        r = sort_active(v, &kept, err);
 
-        if (!t->active)
-            continue;
-        if (t->l1_index < e->l1_keep) {
-            active[t->l1_index] = i;
-            continue;
-        }
-        if (qb_counts_push(&plan->census.counts, &v->tables, err, i) < 0)
-            return -1;
-        if (drop_active(plan, i, err) < 0)
-            return -1;
+    for (; r == 0 && i < plan->edge.l1_size; i = next_split(plan, i + 1)) {
+        r = qb_io_go_on(plan->io, err);
+        if (r == 0)
+            r = split_table(plan, (uint32_t)i, active_table(&kept, (uint32_t)i), err);
     }
-    for (uint32_t i = 0; i < e->l1_size; i++)
-        if (edge_touches(plan, i) && split_table(plan, i, active[i], err) < 0)
-            return -1;
-    return qb_visit_scan(v, true, qb_visit_unref_table, err);
+    qb_counts_let_go(&plan->census.counts, kept.cap * sizeof(*kept.items));
+    qb_vec_free(&kept);
+    return r < 0 ? -1 : qb_visit_scan(v, true, qb_visit_unref_table, err);
 }
 
 /* Version 2 has no word for zero clusters: every table with one is written anew. */
@@ -185,6 +246,8 @@ static int number_new_clusters(struct qb_plan *plan, struct qb_err *err)
     for (size_t i = 0; i < plan->outs.n; i++) {
         struct qb_out_table *out = &plan->outs.items[i];
 
+        if (qb_io_go_on(plan->io, err) < 0)
+            return -1;
         out->new_first = c.cluster;
         out->new_used = c.used;
         plan->n_new_clusters += share ? 0 : out->n_new;

@@ -44,6 +44,8 @@ struct qb_visit {
     QB_VEC(size_t) tables; /* census tables to read */
     QB_VEC(size_t) outs;   /* the outs that they are for, where it matters */
     uint8_t *scratch;      /* one cluster */
+    uint8_t *below;        /* one cluster, zero_clusters=defer only */
+    struct qb_range empty; /* guest bytes where the chain has nothing allocated */
 };
 
 /* Reads v->tables in their order and calls fn(v, place in the list, table); with `held_only`, not

@@ -37,28 +37,51 @@ int qb_visit_unref_table(void *arg, size_t index, const uint8_t *table, struct q
     return 0;
 }
 
+/* Whether the chain proves that the cluster at `guest` reads zero without the image's entry: by
+ * what it has allocated where that will do, else by its bytes. */
+static int reads_zero_below(struct qb_visit *v, uint64_t guest, bool *zero, struct qb_err *err)
+{
+    struct qb_plan *plan = v->plan;
+    uint64_t cs = plan->img->geom.cluster_size;
+    struct qb_range data;
+    struct qb_err why;
+
+    *zero = guest >= v->empty.first && guest + cs <= v->empty.end;
+    if (*zero)
+        return 0;
+    if (qb_chain_next_data(v->io, &plan->chain, guest, INT64_MAX, &data, err) < 0)
+        return -1;
+    v->empty = (struct qb_range){guest, data.first};
+    *zero = guest + cs <= data.first;
+    if (*zero)
+        return 0;
+    if (qb_chain_read(v->io, &plan->chain, guest, cs, v->below, &why) == 0) {
+        *zero = qb_all_zero(v->below, cs);
+        return 0;
+    }
+    if (why.code == QB_E_UNSUPPORTED)
+        return 0; /* not provable: the entry gets a cluster */
+    *err = why;
+    return -1;
+}
+
 /* zero_clusters=defer: what the whole chain reads as zero may become unallocated. */
 static int try_defer(struct qb_visit *v, struct qb_out_table *out, uint64_t i, struct qb_err *err)
 {
-    struct qb_plan *plan = v->plan;
-    const struct qb_geom *g = &plan->img->geom;
-    uint64_t guest = out->l1_index * g->l1_span + i * g->cluster_size;
-    QB_AUTO(qb_buf) uint8_t *buf = malloc(g->cluster_size);
-    struct qb_err why;
+    const struct qb_geom *g = &v->plan->img->geom;
+    bool zero;
 
-    if (!out->deferred && qb_counts_hold(&plan->census.counts, g->l2_entries / 8, err) < 0)
+    if (!out->deferred && qb_counts_hold(&v->plan->census.counts, g->l2_entries / 8, err) < 0)
         return -1;
     if (!out->deferred)
         out->deferred = calloc(1, g->l2_entries / 8);
-    if (!buf || !out->deferred)
+    if (!v->below)
+        v->below = malloc(g->cluster_size);
+    if (!out->deferred || !v->below)
         return qb_fail_memory(err);
-    if (qb_chain_read(v->io, &plan->chain, guest, g->cluster_size, buf, &why) < 0) {
-        if (why.code == QB_E_UNSUPPORTED)
-            return 0; /* not provable: the entry gets a cluster */
-        *err = why;
+    if (reads_zero_below(v, out->l1_index * g->l1_span + i * g->cluster_size, &zero, err) < 0)
         return -1;
-    }
-    if (qb_all_zero(buf, g->cluster_size))
+    if (zero)
         out->deferred[i / 8] |= (uint8_t)(1u << (i % 8));
     return 0;
 }

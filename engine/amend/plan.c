@@ -20,16 +20,17 @@ void qb_plan_free_append(struct qb_plan *plan)
     qb_vec_free(&plan->steps);
     qb_vec_free(&plan->outs);
     qb_vec_free(&plan->shared);
+    qb_vec_free(&plan->touches);
     qb_census_free(&plan->census);
     qb_edge_free(&plan->edge);
     free(plan->out_of);
     free(plan->gone);
-    free(plan->split_of);
     free(plan->l1_moved);
     free(plan->reftable);
     free(plan->touched);
     memset(&plan->census, 0, sizeof(plan->census));
-    plan->out_of = plan->split_of = NULL;
+    plan->out_of = NULL;
+    plan->n_splits = 0;
     plan->gone = plan->touched = NULL;
     plan->l1_moved = plan->reftable = NULL;
 }
@@ -42,13 +43,28 @@ void qb_plan_free(struct qb_plan *plan)
     qb_counts_free(&plan->kept);
 }
 
-/* Opens the target's backing chain, once: all of it where its content may be needed, else only the
- * nearest file, for its size. */
+static int open_files(struct qb_io *io, struct qb_plan *plan, bool whole, struct qb_err *err)
+{
+    const struct qb_target *t = &plan->target;
+
+    qb_chain_close(&plan->chain);
+    if (qb_chain_open(io, plan->img->file->path, plan->img->file, t->backing_name, t->backing_fmt,
+                      whole, &plan->chain, err) < 0)
+        return -1;
+    plan->backing_size = qb_chain_size(&plan->chain);
+    plan->knows_backing = true;
+    plan->chain_is_whole = whole;
+    return 0;
+}
+
+/* Opens the target's backing chain, once: all of it where its content may be needed or the disk
+ * grows over it, else only the nearest file, for its size. */
 static int open_chain(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_target *t = &plan->target;
+    uint64_t size = plan->img->header.size;
     bool whole = plan->rq->zero_clusters == QB_ZERO_DEFER ||
-                 (t->resize && plan->img->header.size % plan->img->geom.cluster_size);
+                 (t->resize && size % plan->img->geom.cluster_size);
 
     if (!t->backing_name[0] || plan->chain.n)
         return 0;
@@ -57,12 +73,10 @@ static int open_chain(struct qb_io *io, struct qb_plan *plan, struct qb_err *err
         plan->knows_backing = true;
         return 0;
     }
-    if (qb_chain_open(io, plan->img->file->path, plan->img->file, t->backing_name, t->backing_fmt,
-                      whole, &plan->chain, err) < 0)
+    if (open_files(io, plan, whole, err) < 0)
         return -1;
-    plan->backing_size = qb_chain_size(&plan->chain);
-    plan->knows_backing = true;
-    plan->chain_is_whole = whole;
+    if (!whole && t->resize && t->header.size > size && plan->backing_size > size)
+        return open_files(io, plan, true, err);
     return 0;
 }
 
@@ -326,7 +340,8 @@ static int plan_sector(struct qb_plan *plan, struct qb_err *err)
         t->header.l1_size = plan->edge.l1_size;
     if (qb_sector_compose(plan->img, t, plan->rewrites, &plan->sector, err) < 0)
         return -1;
-    qb_keep_plan_proof(plan);
+    if (qb_keep_plan_proof(plan, err) < 0)
+        return -1;
     if (plan->sector.name_at)
         plan->append_ranges[plan->n_append_ranges++] =
             (struct qb_range){plan->sector.name_at, plan->sector.name_at + plan->sector.name_len};
@@ -340,7 +355,7 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
 {
     const struct qb_target *t = &plan->target;
 
-    *plan = (struct qb_plan){.img = img, .rq = rq, .target = *target, .lent = lent};
+    *plan = (struct qb_plan){.img = img, .io = io, .rq = rq, .target = *target, .lent = lent};
     plan->share_cap = SHARE_CAP;
     plan->kept.memory_limit = rq->memory_limit;
     plan->edge.l1_keep = plan->edge.l1_size = img->header.l1_size;
@@ -351,7 +366,8 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
     if (t->resize && t->header.size > img->header.size && open_chain(io, plan, err) < 0)
         return -1;
     if (qb_keep_check(plan, err) < 0 || check_bitmaps(io, plan, err) < 0 ||
-        qb_edge_probe(io, img, t, plan->chain.n ? &plan->chain : NULL, &plan->edge, err) < 0)
+        qb_edge_probe(io, img, t, plan->chain.n ? &plan->chain : NULL, rq->memory_limit,
+                      &plan->edge, err) < 0)
         return -1;
     if (needs_census(plan)
             ? plan_tables(io, plan, clusters, err) < 0

@@ -18,8 +18,8 @@
 #define QB_NO_ENTRY UINT64_MAX
 
 /* One L2 table that is written anew.  Its content is described, not held: the entries of the source
- * table below keep_end, zeros in [zero_first, zero_end), one copied cluster, and then the rules of
- * the target version on top. */
+ * table below keep_end, zero clusters, one copied cluster, and then the rules of the target version
+ * on top. */
 struct qb_out_table {
     size_t source;   /* index of the census's tables, or QB_NO_TABLE */
     uint64_t offset; /* where it goes, bytes; set by the layout */
@@ -29,7 +29,8 @@ struct qb_out_table {
     bool split; /* made for the active layer alone: its source stays for snapshots */
     bool empty; /* nothing is left in it: the L1 entries become 0, nothing is written */
     uint64_t keep_end;
-    uint64_t zero_first, zero_end;
+    uint64_t zero_end;           /* entries [0, zero_end) are zero clusters */
+    size_t zeros, n_zeros;       /* of the edge's zeros: those that reach into this table */
     uint64_t copy_entry; /* entry that gets the edge's copied cluster, or QB_NO_ENTRY */
     uint64_t new_first;  /* its first new cluster of zeros, counted from the zero run's start */
     uint64_t new_used;   /* zero_clusters=share: references that cluster had before this table */
@@ -56,6 +57,7 @@ struct qb_step {
 
 struct qb_plan {
     const struct qb_image *img;
+    struct qb_io *io; /* while the plan is made */
     const struct qb_request *rq;
     struct qb_target target;
     struct qb_sector sector;
@@ -102,7 +104,7 @@ struct qb_plan {
     QB_VEC(struct qb_out_table) outs; /* in host order of their sources */
     uint32_t *out_of;        /* one a census table: 1 + index of the out that replaces it */
     uint8_t *gone;           /* one a census table: nothing names it any more */
-    uint32_t *split_of;      /* one an active L1 entry: 1 + index of its split out; NULL: none */
+    size_t n_splits;         /* of outs: the first ones, split for the active layer; ascending */
     uint64_t n_new_clusters; /* clusters of zeros */
     uint64_t share_cap;      /* references that one shared cluster may get */
     QB_VEC(uint64_t) shared; /* zero_clusters=share: references of each shared cluster */
@@ -112,6 +114,7 @@ struct qb_plan {
     size_t reftable_n;
     uint8_t *touched; /* one a refcount block: counts that it describes change */
     size_t touched_n;
+    QB_VEC(uint32_t) touches; /* those blocks, in the order in which they were touched */
     bool recheck_copied; /* some cluster became singly referenced */
 
     struct qb_proof proof; /* keep_undo: its digests are computed by the append */
@@ -145,6 +148,9 @@ int qb_outs_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
 void qb_out_fill(struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
                  uint8_t *table);
 
+/* The table that is split for the active layer at this L1 index, or NULL. */
+const struct qb_out_table *qb_out_split(const struct qb_plan *plan, uint32_t l1_index);
+
 /* What L1 entry `index` of `layer`, now `old`, shall be.  Before the layout only whether it differs
  * is meaningful. */
 uint64_t qb_out_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old);
@@ -161,7 +167,7 @@ int qb_plan_unref_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct
 int qb_keep_check(const struct qb_plan *plan, struct qb_err *err);
 
 /* Fills plan->proof but for the fingerprint of the stretch; everything has its place. */
-void qb_keep_plan_proof(struct qb_plan *plan);
+int qb_keep_plan_proof(struct qb_plan *plan, struct qb_err *err);
 
 /* unkeep.c: takes away what an amend with keep_undo, whose old header's sector rq->free_kept is,
  * had kept for its undo and for nothing else. */

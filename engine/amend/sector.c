@@ -43,6 +43,16 @@ static uint64_t ext_space(const struct composer *c, const struct layout *l)
     return n;
 }
 
+/* Whether extensions that must be moved are more than a sector holds, so that the image that was
+ * opened has not even kept them. */
+static bool lacks_some(const struct composer *c, const struct layout *l)
+{
+    const bool *left_out = c->img->exts_left_out;
+
+    return left_out[QB_EXT_CLASS_OTHER] || (left_out[QB_EXT_CLASS_BITMAPS] && !c->drop_bitmaps) ||
+           (left_out[QB_EXT_CLASS_FEATURES] && l->feature_names && c->t->header.version == 3);
+}
+
 static void put_exts(const struct composer *c, const struct layout *l, uint8_t *at)
 {
     size_t fmt_len = strlen(c->t->backing_fmt);
@@ -67,7 +77,7 @@ static void put_exts(const struct composer *c, const struct layout *l, uint8_t *
  * nowhere. */
 static uint64_t free_behind(const struct qb_image *img, uint64_t len)
 {
-    uint64_t used = qb_round_up(img->head_len, 8);
+    uint64_t used = qb_round_up(img->head_used, 8);
 
     return qb_range_ok(used, len, 1, img->geom.cluster_size) ? used : 0;
 }
@@ -104,7 +114,7 @@ static bool try_layout(const struct composer *c, const struct layout *l, struct 
 {
     uint64_t end = l->header_length + ext_space(c, l);
 
-    if (end > QB_SECTOR)
+    if (end > QB_SECTOR || lacks_some(c, l))
         return false;
     memset(out->bytes, 0, QB_SECTOR);
     if (c->t->header.version == 3 && c->img->header.version == 3)
@@ -132,7 +142,7 @@ static bool clear_end_length(const struct qb_image *img, uint8_t *sector)
     const struct qb_disk_ext none = {{{0}}, {{0}}};
     uint64_t at = img->ext_end - sizeof(none);
 
-    if (memcmp(img->head + at, &none, sizeof(none)) == 0)
+    if (img->ext_end_len == 0)
         return true;
     if (img->ext_end > QB_SECTOR)
         return false;

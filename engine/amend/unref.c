@@ -25,6 +25,9 @@ int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err)
         plan->touched = grown;
         plan->touched_n = want;
     }
+    if (!plan->touched[index] &&
+        qb_counts_push(&plan->census.counts, &plan->touches, err, (uint32_t)index) < 0)
+        return -1;
     plan->touched[index] = 1;
     return 0;
 }
@@ -66,10 +69,14 @@ int qb_plan_unref(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t 
                   struct qb_err *err)
 {
     unsigned bits = plan->img->geom.cluster_bits;
+    uint64_t first = offset >> bits;
 
-    for (uint64_t c = offset >> bits; len && c <= (offset + len - 1) >> bits; c++)
+    for (uint64_t c = first; len && c <= (offset + len - 1) >> bits; c++) {
+        if ((c - first) % 1024 == 1023 && qb_io_go_on(plan->io, err) < 0)
+            return -1;
         if (unref_cluster(plan, c, n, err) < 0)
             return -1;
+    }
     return 0;
 }
 

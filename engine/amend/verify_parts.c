@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "qcow2/deflate.h"
 #include "qcow2/l2.h"
 
 #define WRONG(...) qb_fail(err, QB_E_VERIFY, __VA_ARGS__)
@@ -15,7 +16,8 @@ static int wrong_header(struct qb_verify_header *how, const char *why, struct qb
 
     snprintf(text, sizeof(text), "%.299s", why ? why : "");
     how->wrong = true;
-    return WRONG(0, "the header on disk is not the one that was written%s%s", why ? ": " : "", text);
+    return WRONG(0, "the header on disk is not the one that was written%s%s", why ? ": " : "",
+                 text);
 }
 
 /* Sector 0 as the disk has it; the page cache's where the file takes no direct reads. */
@@ -30,30 +32,28 @@ static int read_sector(struct qb_io *io, struct qb_file *file, struct qb_verify_
     return r == 0 ? 0 : qb_io_read(io, file, 0, sector, QB_SECTOR, "the header", err);
 }
 
-/* What lies past sector 0: the old bytes, and the appended name among them. */
+/* What lies past sector 0: the old bytes, of which the open image keeps a checksum, and behind them
+ * the appended name. */
 static int compare_rest(struct qb_io *io, const struct qb_plan *plan, struct qb_file *file,
                         struct qb_err *err)
 {
     const struct qb_sector *s = &plan->sector;
-    uint64_t end = QB_MAX(plan->img->head_len, s->name_at ? s->name_at + s->name_len : 0);
-    QB_AUTO(qb_buf) uint8_t *wanted = NULL, *found = NULL;
+    uint64_t used = plan->img->head_used;
+    uint64_t end = QB_MAX(used, s->name_at ? s->name_at + s->name_len : 0);
+    QB_AUTO(qb_buf) uint8_t *found = NULL;
 
     if (end <= QB_SECTOR)
         return 0;
-    wanted = calloc(1, end);
     found = malloc(end);
-    if (!wanted || !found)
+    if (!found)
         return qb_fail_memory(err);
     if (qb_io_read(io, file, 0, found, end, "the header's extensions", err) < 0)
         return -1;
-    memcpy(wanted, found, end);
-    memcpy(wanted + QB_SECTOR, plan->img->head + QB_SECTOR,
-           QB_MAX(plan->img->head_len, QB_SECTOR) - QB_SECTOR);
-    if (s->name_at)
-        memcpy(wanted + s->name_at, plan->target.backing_name, s->name_len);
-    for (uint64_t i = QB_SECTOR; i < end; i++)
-        if (found[i] != wanted[i])
-            return WRONG(i, "the header's extensions and backing name are not what they should be");
+    if (qb_crc32(0, found + QB_SECTOR, used - QB_SECTOR) != plan->img->head_crc)
+        return WRONG(QB_SECTOR,
+                     "the header's extensions and backing name are not what they should be");
+    if (s->name_at && memcmp(found + s->name_at, plan->target.backing_name, s->name_len) != 0)
+        return WRONG(s->name_at, "the backing name is not what it should be");
     return 0;
 }
 
@@ -85,8 +85,7 @@ static int verify_l1(struct qb_io *io, const struct qb_image *now, uint64_t firs
     for (uint64_t i = first; i < h->l1_size; i++)
         if (l1[i - first])
             return WRONG(h->l1_offset + 8 * i,
-                         "L1 entry %" PRIu64 ", which came into use, is 0x%" PRIx64
-                         " instead of 0",
+                         "L1 entry %" PRIu64 ", which came into use, is 0x%" PRIx64 " instead of 0",
                          i, l1[i - first]);
     return 0;
 }

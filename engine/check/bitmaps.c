@@ -113,7 +113,7 @@ int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *f
 
     if (r == 0 && d.bytes)
         r = fn(arg, d.offset, d.size, "the bitmap directory", err);
-    while (r == 0 && directory_next(&w, &d, &bitmap))
+    while (r == 0 && directory_next(&w, &d, &bitmap) && (r = qb_io_go_on(io, err)) == 0)
         r = walk_table(&w, be64_get(bitmap.table_offset), be32_get(bitmap.table_size), err);
     free(d.bytes);
     return QB_MIN(r, 0);

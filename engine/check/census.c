@@ -26,7 +26,7 @@ int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const cha
                    struct qb_err *err)
 {
     unsigned bits = c->img->geom.cluster_bits;
-    uint64_t cluster = offset >> bits, end;
+    uint64_t cluster = offset >> bits, end, stop;
     int overlaps = 0;
 
     if (len == 0)
@@ -36,14 +36,10 @@ int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const cha
         return 0;
     }
     end = (offset + len - 1) / c->img->geom.cluster_size + 1;
-    for (; cluster < end; cluster++) {
-        unsigned mark = QB_MARK_META;
-
-        if (qb_counts_get(&c->counts, cluster)) {
-            mark |= QB_MARK_OVERLAP;
-            overlaps = 1;
-        }
-        if (qb_counts_add(&c->counts, cluster, 1, mark, err) < 0)
+    for (; cluster < end; cluster = stop) {
+        stop = QB_MIN((cluster / QB_PAGE_COUNTS + 1) * QB_PAGE_COUNTS, end);
+        if (qb_io_go_on(c->io, err) < 0 ||
+            qb_counts_add_meta(&c->counts, cluster, stop - cluster, &overlaps, err) < 0)
             return -1;
     }
     return overlaps;
@@ -74,6 +70,8 @@ static int count_refblocks(struct qb_census *c, struct qb_err *err)
         uint64_t at = c->img->header.reftable_offset + i * 8;
         const char *odd = offset ? odd_refblock(c, offset) : NULL;
 
+        if (offset && qb_io_go_on(c->io, err) < 0)
+            return -1;
         if (c->reftable[i] & QB_REFTABLE_RESERVED)
             qb_census_note(c, &c->n_bad, false, at,
                            "refcount table entry %zu has reserved bits set", i);
@@ -165,21 +163,21 @@ static int count(struct qb_io *io, uint64_t memory_limit, struct qb_census *out,
 int qb_census_take(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                    qb_finding_fn *found, void *arg, struct qb_census *out, struct qb_err *err)
 {
-    *out = (struct qb_census){.img = img, .found = found, .found_arg = arg};
+    *out = (struct qb_census){.img = img, .io = io, .found = found, .found_arg = arg};
     return count(io, memory_limit, out, err) < 0 ? -1 : qb_census_compare(io, out, err);
 }
 
 int qb_census_take_all(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                        struct qb_census *out, struct qb_err *err)
 {
-    *out = (struct qb_census){.img = img, .wants_surplus = true};
+    *out = (struct qb_census){.img = img, .io = io, .wants_surplus = true};
     return count(io, memory_limit, out, err) < 0 ? -1 : qb_census_compare(io, out, err);
 }
 
 int qb_census_count(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                     struct qb_census *out, struct qb_err *err)
 {
-    *out = (struct qb_census){.img = img};
+    *out = (struct qb_census){.img = img, .io = io};
     return count(io, memory_limit, out, err);
 }
 

@@ -20,6 +20,7 @@ enum qb_block_differs {
 
 struct qb_census {
     const struct qb_image *img;
+    struct qb_io *io; /* while the census is taken */
     struct qb_tables tables;
     struct qb_table_note *notes; /* one a table */
     struct qb_counts counts;     /* what the refcounts should be */

@@ -152,6 +152,10 @@ static int compare_beyond(struct compare *m, struct qb_err *err)
     for (size_t n = 0; n < counts->n_pages; n++) {
         struct qb_count_page *p = pages[n];
 
+        if (p->number * QB_PAGE_COUNTS + QB_PAGE_COUNTS <= limit)
+            continue;
+        if (qb_io_go_on(m->c->io, err) < 0)
+            return -1;
         for (unsigned i = 0; i < QB_PAGE_COUNTS; i++) {
             uint64_t cluster = p->number * QB_PAGE_COUNTS + i;
 
@@ -181,7 +185,7 @@ int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err)
            (last - 1) * c->img->geom.block_entries >= m.file_clusters)
         last--;
     for (size_t i = 0; i < last; i++)
-        if (compare_block(io, &m, i, err) < 0)
+        if (qb_io_go_on(io, err) < 0 || compare_block(io, &m, i, err) < 0)
             return -1;
     if (compare_beyond(&m, err) < 0 || flush_leak(&m, err) < 0)
         return -1;

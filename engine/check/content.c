@@ -90,12 +90,32 @@ static void add_table(struct layer *l, uint64_t l1_index, struct qb_digest d)
         qb_hasher_add(l->hasher, words, sizeof(words));
 }
 
+/* Steps over L1 entries for which the chain has nothing allocated: they need no zeros. */
+static int skip_empty(struct layer *l, struct qb_err *err)
+{
+    const struct qb_geom *g = &l->t->img->geom;
+    uint64_t guest = l->next * g->l1_span, left = (l->end - l->next) * g->l2_entries, alike;
+    bool empty;
+
+    if (!qb_content_needs_proof(l->t, guest))
+        return 0;
+    if (qb_content_below(l->t, guest, left, &alike, &empty, err) < 0)
+        return -1;
+    if (empty)
+        l->next += (uint32_t)(alike / g->l2_entries);
+    return 0;
+}
+
 /* L1 entries up to `end` that have no table, where an image that grows will read zero. */
 static int add_blanks(struct layer *l, uint32_t end, struct qb_err *err)
 {
     for (; l->next < QB_MIN(l->end, end); l->next++) {
         struct qb_digest d;
 
+        if (qb_io_go_on(l->t->io, err) < 0 || skip_empty(l, err) < 0)
+            return -1;
+        if (l->next >= QB_MIN(l->end, end))
+            break;
         if (qb_content_table(l->t, NULL, l->next, true, &d, err) < 0)
             return -1;
         add_table(l, l->next, d);

@@ -21,7 +21,9 @@ struct qb_content_rules {
     uint64_t zero_from;          /* guest byte from which on no backing file is read; UINT64_MAX
                                     where that is not known */
     struct qb_chain *below;      /* the whole backing chain, or NULL: for the cluster at the old
-                                    end, which an amend may copy */
+                                    end, which an amend may copy, and for the part by which the disk
+                                    grows: zero clusters count there where the chain has something
+                                    allocated */
     bool defers;                 /* zero clusters may be unallocated where that chain reads zero */
     uint64_t new_from;           /* clusters of the file from this byte on are new, and hold zeros;
                                     UINT64_MAX: there are none */

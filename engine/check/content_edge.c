@@ -5,6 +5,24 @@
 
 #define REQUEST_BYTES ((uint64_t)1 << 20)
 
+int qb_content_below(struct qb_taking *t, uint64_t guest, uint64_t n, uint64_t *alike, bool *empty,
+                     struct qb_err *err)
+{
+    uint64_t cs = t->img->geom.cluster_size;
+    struct qb_range data;
+
+    if (guest < t->empty.first || guest >= t->data_end) {
+        if (qb_chain_next_data(t->io, t->rules->below, guest, INT64_MAX, &data, err) < 0)
+            return -1;
+        t->empty = (struct qb_range){guest, data.first};
+        t->data_end = QB_MAX(data.end, guest + cs);
+    }
+    *empty = guest < t->empty.end && t->empty.end - guest >= cs;
+    *alike = *empty ? (t->empty.end - guest) / cs : qb_div_up(t->data_end - guest, cs);
+    *alike = QB_MAX(QB_MIN(*alike, n), 1);
+    return 0;
+}
+
 int qb_content_zero_below(struct qb_taking *t, uint64_t guest, bool *zero, struct qb_err *err)
 {
     uint64_t cs = t->img->geom.cluster_size;

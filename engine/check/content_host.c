@@ -122,6 +122,11 @@ static int add_range(struct reader *r, uint64_t first, uint64_t end, struct qb_e
     uint64_t stop;
 
     for (; first < end; first = stop) {
+        uint64_t data = qb_file_next_data(r->t->img->file, first);
+
+        if (data >= end)
+            return 0;
+        first = QB_MAX(first, data / CHUNK_BYTES * CHUNK_BYTES); /* holes are stepped over */
         stop = QB_MIN((first / CHUNK_BYTES + 1) * CHUNK_BYTES, end);
         if (add_chunk(r, first, stop - first, err) < 0)
             return -1;
@@ -134,6 +139,8 @@ static int add_page(struct reader *r, const struct qb_count_page *p, struct qb_e
     uint64_t cs = r->t->img->geom.cluster_size, base = p->number * QB_PAGE_COUNTS;
     unsigned i = 0, end;
 
+    if (qb_io_go_on(r->t->io, err) < 0)
+        return -1;
     while (i < QB_PAGE_COUNTS) {
         if (!qb_page_count(p, i)) {
             i++;

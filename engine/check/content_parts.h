@@ -34,6 +34,8 @@ struct qb_taking {
     uint64_t edge;
 
     struct qb_range zeros; /* new bytes of the file that were found to be zero */
+    struct qb_range empty; /* guest bytes where the chain has nothing allocated, ... */
+    uint64_t data_end;     /* ... and where the data ends that follow them */
 };
 
 #define QB_SCRATCH_BYTES ((uint64_t)4 << 20)
@@ -43,8 +45,23 @@ struct qb_taking {
 int qb_content_table(struct qb_taking *t, const uint8_t *table, uint32_t l1_index, bool active,
                      struct qb_digest *out, struct qb_err *err);
 
-/* content_edge.c: whether the guest cluster at this guest byte reads zero when it is unallocated.
- */
+/* content_edge.c: how many of the guest clusters from the guest byte `guest` on are alike in that the
+ * chain has nothing allocated for them (*empty), or may show data.  At most n, at least 1. */
+int qb_content_below(struct qb_taking *t, uint64_t guest, uint64_t n, uint64_t *alike, bool *empty,
+                     struct qb_err *err);
+
+/* Whether zero clusters at or behind `guest` may be unallocated where the chain shows no data: an
+ * amend makes such for the part by which the disk grows, and everywhere with `defers`. */
+static inline bool qb_content_needs_proof(const struct qb_taking *t, uint64_t guest)
+{
+    const struct qb_content_rules *r = t->rules;
+    bool grown = r->new_size > r->old_size &&
+                 guest >= qb_round_up(r->old_size, t->img->geom.cluster_size);
+
+    return r->below && (r->defers || grown);
+}
+
+/* Whether the guest cluster at this guest byte reads zero when it is unallocated. */
 int qb_content_zero_below(struct qb_taking *t, uint64_t guest, bool *zero, struct qb_err *err);
 
 /* Whether the new cluster at this byte of the file holds nothing but zeros. */

@@ -85,17 +85,14 @@ static int push(struct walk *w, struct run next, struct qb_err *err)
     return 0;
 }
 
-/* Zero clusters [i, i + n), of which those count that would not read zero anyway. */
-static int push_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err)
+/* Zero clusters [i, i + n), which the chain may show data for: with `defers` its bytes may prove
+ * that it does not. */
+static int push_proved_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err)
 {
     const struct qb_geom *g = &w->t->img->geom;
-    const struct qb_content_rules *rules = w->t->rules;
     uint64_t guest = w->l1_index * g->l1_span + i * g->cluster_size;
 
-    if (guest >= rules->zero_from)
-        return 0;
-    n = QB_MIN(n, qb_div_up(rules->zero_from - guest, g->cluster_size));
-    if (!rules->defers)
+    if (!w->t->rules->defers)
         return push(w, (struct run){RUN_ZERO, i, n, 0, 0}, err);
     for (uint64_t k = 0; k < n; k++) {
         bool zero;
@@ -103,6 +100,29 @@ static int push_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err
         if (qb_content_zero_below(w->t, guest + k * g->cluster_size, &zero, err) < 0)
             return -1;
         if (!zero && push(w, (struct run){RUN_ZERO, i + k, 1, 0, 0}, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Zero clusters [i, i + n), of which those count that would not read zero anyway. */
+static int push_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err)
+{
+    const struct qb_geom *g = &w->t->img->geom;
+    const struct qb_content_rules *rules = w->t->rules;
+    uint64_t guest = w->l1_index * g->l1_span + i * g->cluster_size, end, alike;
+
+    if (guest >= rules->zero_from)
+        return 0;
+    n = QB_MIN(n, qb_div_up(rules->zero_from - guest, g->cluster_size));
+    for (end = i + n; i < end; i += alike, guest += alike * g->cluster_size) {
+        bool empty = false;
+
+        alike = end - i;
+        if (qb_content_needs_proof(w->t, guest) &&
+            qb_content_below(w->t, guest, end - i, &alike, &empty, err) < 0)
+            return -1;
+        if (!empty && push_proved_zeros(w, i, alike, err) < 0)
             return -1;
     }
     return 0;

@@ -233,6 +233,44 @@ int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, u
     return add_range(c, first, clusters, n, marks, QB_MARK_OVERLAP, err);
 }
 
+/* A whole page where nothing was counted stays a few words, as large as the table may be. */
+static int add_meta_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, unsigned end,
+                         int *overlaps, struct qb_err *err)
+{
+    if (end - i == QB_PAGE_COUNTS && !p->cells && p->count == 0 && p->marks == 0) {
+        p->count = 1;
+        p->marks = QB_MARK_META;
+        return 0;
+    }
+    if (unpack(c, p, err) < 0)
+        return -1;
+    for (; i < end; i++) {
+        unsigned mark = qb_page_count(p, i) ? QB_MARK_OVERLAP : 0;
+
+        *overlaps |= mark != 0;
+        if (add_cell(c, p, i, 1, QB_MARK_META | mark, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int qb_counts_add_meta(struct qb_counts *c, uint64_t first, uint64_t clusters, int *overlaps,
+                       struct qb_err *err)
+{
+    uint64_t end = first + clusters, stop;
+
+    for (; first < end; first = stop) {
+        uint64_t page = first / QB_PAGE_COUNTS * QB_PAGE_COUNTS;
+        struct qb_count_page *p = page_make(c, first, err);
+
+        stop = QB_MIN(page + QB_PAGE_COUNTS, end);
+        if (!p || add_meta_span(c, p, (unsigned)(first - page), (unsigned)(stop - page), overlaps,
+                                err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *left,
                   struct qb_err *err)
 {
@@ -391,6 +429,8 @@ bool qb_counts_any(struct qb_counts *c, uint64_t first, uint64_t end)
 
         if (base >= end)
             break;
+        if (!p->cells && p->count == 0)
+            continue;
         for (uint64_t i = QB_MAX(base, first); i < QB_MIN(base + QB_PAGE_COUNTS, end); i++)
             if (qb_page_count(p, i % QB_PAGE_COUNTS))
                 return true;

@@ -72,6 +72,11 @@ int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, u
  * has no runs. */
 int qb_counts_add_counts(struct qb_counts *c, struct qb_counts *more, struct qb_err *err);
 
+/* Adds one reference to each of `clusters` clusters from `first` on, which are metadata: where one
+ * is counted already QB_MARK_OVERLAP is set, and *overlaps becomes 1. */
+int qb_counts_add_meta(struct qb_counts *c, uint64_t first, uint64_t clusters, int *overlaps,
+                       struct qb_err *err);
+
 /* Takes n references away; *left is what is left (never below 0). */
 int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *left,
                   struct qb_err *err);

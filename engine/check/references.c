@@ -21,6 +21,8 @@ static int count_tables(struct qb_census *c, struct qb_err *err)
         uint64_t cluster = t->offset >> c->img->geom.cluster_bits;
         unsigned marks = QB_MARK_META;
 
+        if (i % 1024 == 0 && qb_io_go_on(c->io, err) < 0)
+            return -1;
         if (qb_counts_get(&c->counts, cluster))
             marks |= QB_MARK_OVERLAP;
         if (qb_counts_add(&c->counts, cluster, t->refs, marks, err) < 0)

@@ -259,6 +259,13 @@ uint64_t qb_file_next_data(struct qb_file *file, uint64_t offset)
     return QB_MIN(offset, file->size);
 }
 
+uint64_t qb_file_data_end(struct qb_file *file, uint64_t offset)
+{
+    if (file->mem || file->is_block_device || offset >= file->size)
+        return UINT64_MAX;
+    return known_at(file, offset)->range.end;
+}
+
 struct qb_range qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_t len)
 {
     struct qb_range part = {offset, offset + len};

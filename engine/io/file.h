@@ -94,6 +94,10 @@ bool qb_file_is_hole(struct qb_file *file, uint64_t offset, uint64_t len);
  * there is none. */
 uint64_t qb_file_next_data(struct qb_file *file, uint64_t offset);
 
+/* The end of the data that covers `offset`, a byte that qb_file_next_data named; UINT64_MAX where
+ * that is not known. */
+uint64_t qb_file_data_end(struct qb_file *file, uint64_t offset);
+
 /* The part of [offset, offset + len) outside of which all is known to be a hole; empty where all of
  * it is.  For reading a cluster of metadata that holds little. */
 struct qb_range qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_t len);

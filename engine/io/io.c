@@ -99,6 +99,13 @@ void qb_io_set_stop(struct qb_io *io, qb_stop_fn *stop, void *arg)
     io->stop_arg = arg;
 }
 
+int qb_io_go_on(struct qb_io *io, struct qb_err *err)
+{
+    if (!io || !io->stop || !io->stop(io->stop_arg))
+        return 0;
+    return qb_fail(err, QB_E_CANCELLED, QB_NOWHERE, "stopped before the end");
+}
+
 /* Whether nothing is lost when this one is not carried out.  A changed length is put back. */
 static bool may_be_left_out(const struct qb_req *req)
 {

@@ -51,6 +51,11 @@ void qb_io_set_window(struct qb_io *io, uint64_t bytes);
 typedef bool qb_stop_fn(void *arg);
 void qb_io_set_stop(struct qb_io *io, qb_stop_fn *stop, void *arg);
 
+/* 0 to continue; -1 with QB_E_CANCELLED once stop(arg) is true.  A loop over what a file claims
+ * (tables, runs, pages of counts) calls it as it goes: holes and memory are walked without a
+ * request that would notice. */
+int qb_io_go_on(struct qb_io *io, struct qb_err *err);
+
 /* From now on what is read and written waits for its turn; the pace is not owned, and NULL is none.
  * Barriers do not wait: what they wait for has. */
 struct qb_pace;

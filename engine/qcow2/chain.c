@@ -1,19 +1,9 @@
-#include "qcow2/chain.h"
-
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "io/named.h"
-#include "qcow2/deflate.h"
-#include "qcow2/l2.h"
-
-struct qb_link {
-    struct qb_file file;
-    bool is_qcow2;
-    struct qb_image img; /* qcow2 only */
-    uint64_t size;       /* virtual, bytes */
-};
+#include "qcow2/chain_parts.h"
 
 static void link_close(struct qb_link *l)
 {
@@ -27,6 +17,8 @@ void qb_chain_close(struct qb_chain *chain)
 {
     for (size_t i = 0; i < chain->n; i++)
         link_close(chain->links[i]);
+    for (size_t i = 0; i < QB_CHAIN_INFLATED; i++)
+        free(chain->inflated[i].bytes);
     free(chain->links);
     *chain = (struct qb_chain){0};
 }
@@ -141,6 +133,7 @@ static int link_open(struct qb_io *io, const struct qb_file *self, struct qb_nam
         return fail_missing(path, &why, err);
     l->is_qcow2 = true;
     l->size = l->img.header.size;
+    qb_map_init(&l->map, &l->img);
     return 0;
 }
 
@@ -213,152 +206,4 @@ int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file
     }
     *out = chain;
     return 0;
-}
-
-int qb_image_lookup(struct qb_io *io, const struct qb_image *img, uint64_t offset, uint64_t *entry,
-                    uint64_t *at, struct qb_err *err)
-{
-    const struct qb_geom *g = &img->geom;
-    uint64_t l1_index = offset / g->l1_span, l2_index = offset % g->l1_span / g->cluster_size;
-    be64 raw;
-    uint64_t l1, place;
-
-    *entry = *at = 0;
-    if (l1_index >= img->header.l1_size)
-        return 0;
-    if (qb_io_read(io, img->file, img->header.l1_offset + 8 * l1_index, &raw, 8, "an L1 entry",
-                   err) < 0)
-        return -1;
-    l1 = be64_get(raw) & QB_ENTRY_OFFSET;
-    if (l1 == 0)
-        return 0;
-    if (l1 % g->cluster_size || !qb_range_ok(l1, g->cluster_size, 1, img->file->size))
-        return qb_fail(err, QB_E_CORRUPT, img->header.l1_offset + 8 * l1_index,
-                       "L1 entry %llu points to no L2 table", (unsigned long long)l1_index);
-    place = l1 + l2_index * g->l2_entry_size;
-    if (qb_io_read(io, img->file, place, &raw, 8, "an L2 entry", err) < 0)
-        return -1;
-    *at = place;
-    *entry = be64_get(raw);
-    return 0;
-}
-
-static int read_compressed(struct qb_io *io, const struct qb_image *img, uint64_t entry, void *buf,
-                           struct qb_err *err)
-{
-    struct qb_compressed z = qb_l2_compressed(&img->geom, entry);
-    QB_AUTO(qb_buf) void *in = NULL;
-
-    if (img->header.compression_type != 0)
-        return qb_fail(err, QB_E_UNSUPPORTED, z.offset, "this needs to read a zstd cluster");
-    if (z.offset >= img->file->size)
-        return qb_fail(err, QB_E_CORRUPT, z.offset,
-                       "a compressed cluster lies behind the end of the file");
-    z.available = QB_MIN(z.available, img->file->size - z.offset);
-    in = malloc(z.available);
-    if (!in)
-        return qb_fail_memory(err);
-    if (qb_io_read(io, img->file, z.offset, in, z.available, "a compressed cluster", err) < 0)
-        return -1;
-    return qb_inflate(in, z.available, buf, img->geom.cluster_size, err);
-}
-
-int qb_image_read_cluster(struct qb_io *io, const struct qb_image *img, uint64_t entry, void *buf,
-                          struct qb_err *err)
-{
-    const struct qb_geom *g = &img->geom;
-    uint64_t offset = entry & QB_ENTRY_OFFSET, have;
-
-    if (img->header.crypt_method || g->external_data || g->l2_entry_size != 8)
-        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                       "this needs to read guest data of an image with %s",
-                       img->header.crypt_method ? "encryption"
-                       : g->external_data       ? "an external data file"
-                                                : "extended L2 entries");
-    if (entry & QB_ENTRY_COMPRESSED)
-        return read_compressed(io, img, entry, buf, err);
-    if (offset % g->cluster_size || offset >= img->file->size)
-        return qb_fail(err, QB_E_CORRUPT, offset, "a data cluster is misplaced");
-    have = QB_MIN(g->cluster_size, img->file->size - offset);
-    memset((uint8_t *)buf + have, 0, g->cluster_size - have);
-    return qb_io_read(io, img->file, offset, buf, have, "a data cluster", err);
-}
-
-static int read_raw(struct qb_io *io, struct qb_link *l, uint64_t offset, uint64_t len,
-                    uint8_t *buf, struct qb_err *err)
-{
-    uint64_t have = offset < l->file.size ? QB_MIN(len, l->file.size - offset) : 0;
-
-    memset(buf + have, 0, len - have);
-    if (have == 0)
-        return 0;
-    if (qb_file_is_hole(&l->file, offset, have)) {
-        memset(buf, 0, have);
-        return 0;
-    }
-    return qb_io_read(io, &l->file, offset, buf, have, "the backing file", err);
-}
-
-static int read_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
-                     uint64_t len, uint8_t *buf, struct qb_err *err);
-
-/* A piece that lies within one cluster of a qcow2 link. */
-static int read_piece(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
-                      uint64_t len, uint8_t *buf, struct qb_err *err)
-{
-    struct qb_image *img = &chain->links[depth]->img;
-    const struct qb_geom *g = &img->geom;
-    QB_AUTO(qb_buf) uint8_t *cluster = NULL;
-    uint64_t entry, at;
-
-    if (g->l2_entry_size != 8)
-        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "this needs to read extended L2 entries");
-    if (qb_image_lookup(io, img, offset, &entry, &at, err) < 0)
-        return -1;
-    switch (qb_l2_kind(g, entry)) {
-    case QB_UNALLOCATED:
-        return read_from(io, chain, depth + 1, offset, len, buf, err);
-    case QB_ZERO_PLAIN:
-    case QB_ZERO_ALLOCATED:
-        memset(buf, 0, len);
-        return 0;
-    case QB_DATA:
-    case QB_COMPRESSED:
-        break;
-    }
-    cluster = malloc(g->cluster_size);
-    if (!cluster)
-        return qb_fail_memory(err);
-    if (qb_image_read_cluster(io, img, entry, cluster, err) < 0)
-        return -1;
-    memcpy(buf, cluster + offset % g->cluster_size, len);
-    return 0;
-}
-
-static int read_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
-                     uint64_t len, uint8_t *buf, struct qb_err *err)
-{
-    struct qb_link *l = depth < chain->n ? chain->links[depth] : NULL;
-    uint64_t have = l && offset < l->size ? QB_MIN(len, l->size - offset) : 0;
-
-    memset(buf + have, 0, len - have);
-    if (have && !l->is_qcow2)
-        return read_raw(io, l, offset, have, buf, err);
-    while (have) {
-        uint64_t cs = l->img.geom.cluster_size;
-        uint64_t piece = QB_MIN(have, cs - offset % cs);
-
-        if (read_piece(io, chain, depth, offset, piece, buf, err) < 0)
-            return -1;
-        offset += piece;
-        buf += piece;
-        have -= piece;
-    }
-    return 0;
-}
-
-int qb_chain_read(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t len,
-                  void *buf, struct qb_err *err)
-{
-    return read_from(io, chain, 0, offset, len, buf, err);
 }

@@ -7,11 +7,23 @@
 
 enum { QB_CHAIN_MAX_DEPTH = 200 }; /* files below an image; a longer chain is refused */
 
-struct qb_link; /* one backing file, see chain.c */
+struct qb_link; /* one backing file, see chain_parts.h */
+
+/* The compressed cluster of this size that was inflated last.  Of links with clusters of one size
+ * only one is read within a cluster's bytes, so one place for each size serves the whole chain; all
+ * together take less than 4 MiB. */
+struct qb_inflated {
+    const struct qb_link *link; /* NULL: none */
+    uint64_t entry;             /* its L2 entry */
+    uint8_t *bytes;             /* owned */
+};
+
+enum { QB_CLUSTER_BITS_LEAST = 9, QB_CHAIN_INFLATED = 13 };
 
 struct qb_chain {
     struct qb_link **links; /* the nearest first; each stays in its place while the list grows */
     size_t n, cap;
+    struct qb_inflated inflated[QB_CHAIN_INFLATED];
 };
 
 /* Opens the backing file `name` of the image at `image_path`, of format `fmt` ("" = found out from
@@ -42,11 +54,18 @@ bool qb_chain_is_qcow2(const struct qb_chain *chain, size_t i);
 /* Virtual size of the nearest backing file, bytes. */
 uint64_t qb_chain_size(const struct qb_chain *chain);
 
-/* Guest bytes [offset, offset + len) as the chain reads them; zeros behind its end.  The range lies
- * in one cluster-aligned piece of at most 2 MiB.  QB_E_UNSUPPORTED where that needs what this build
+/* Guest bytes [offset, offset + len) as the chain reads them; zeros behind its end.
+ * QB_E_UNSUPPORTED where that needs what this build
  * cannot read (encryption, zstd, extended L2, external data). */
 int qb_chain_read(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t len,
                   void *buf, struct qb_err *err);
+
+/* The first stretch of [offset, end) where the chain may read anything but zeros, as far as that
+ * follows from what its files have allocated: nothing of the guest's data is read, so it works for
+ * encrypted and zstd images too.  out->first is `end` where there is none.  The chain must be whole:
+ * below its last file nothing is assumed. */
+int qb_chain_next_data(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t end,
+                       struct qb_range *out, struct qb_err *err);
 
 /* Whether both chains, each whole, read the same wherever `img`, whose snapshot table is in memory,
  * does not cover them: with snapshots everywhere, for a snapshot may show what the active layer

@@ -5,7 +5,7 @@
 
 #include "base/own.h"
 #include "qcow2/chain.h"
-#include "qcow2/l2.h"
+#include "qcow2/map.h"
 
 #define PIECE_BYTES ((uint64_t)2 << 20)
 
@@ -14,6 +14,7 @@ struct comparing {
     const struct qb_image *img;
     struct qb_chain *a, *b;
     uint8_t *from_a, *from_b; /* PIECE_BYTES each */
+    struct qb_map map;        /* of img */
 };
 
 /* The same files in the same order read the same. */
@@ -29,27 +30,11 @@ static bool are_one(const struct qb_chain *a, const struct qb_chain *b)
     return a->n == b->n;
 }
 
-/* A snapshot may show what the active layer covers. */
-static int is_covered(const struct comparing *c, uint64_t offset, bool *covered, struct qb_err *err)
-{
-    uint64_t entry, at;
-
-    *covered = false;
-    if (c->img->header.nb_snapshots)
-        return 0;
-    if (qb_image_lookup(c->io, c->img, offset, &entry, &at, err) < 0)
-        return -1;
-    *covered = qb_l2_kind(&c->img->geom, entry) != QB_UNALLOCATED;
-    return 0;
-}
-
 static int compare_piece(const struct comparing *c, uint64_t offset, uint64_t len,
                          struct qb_err *err)
 {
     uint64_t at = 0;
 
-    if (len == 0)
-        return 0;
     if (qb_chain_read(c->io, c->a, offset, len, c->from_a, err) < 0 ||
         qb_chain_read(c->io, c->b, offset, len, c->from_b, err) < 0)
         return -1;
@@ -63,22 +48,47 @@ static int compare_piece(const struct comparing *c, uint64_t offset, uint64_t le
                    offset + at);
 }
 
-static int compare(const struct comparing *c, uint64_t end, struct qb_err *err)
+static int compare_bytes(const struct comparing *c, uint64_t first, uint64_t end,
+                         struct qb_err *err)
 {
-    uint64_t cs = c->img->geom.cluster_size, first = 0, offset = 0;
-
-    for (; offset < end; offset = QB_MIN(offset + cs, end)) {
-        bool covered;
-
-        if (is_covered(c, offset, &covered, err) < 0)
+    for (uint64_t n; first < end; first += n) {
+        n = QB_MIN(PIECE_BYTES, end - first);
+        if (compare_piece(c, first, n, err) < 0)
             return -1;
-        if (!covered && offset + cs - first <= PIECE_BYTES)
-            continue;
-        if (compare_piece(c, first, offset - first, err) < 0)
-            return -1;
-        first = covered ? QB_MIN(offset + cs, end) : offset;
     }
-    return compare_piece(c, first, end - first, err);
+    return 0;
+}
+
+/* What the image covers is left out; but a snapshot may show what the active layer covers. */
+static int compare_uncovered(struct comparing *c, uint64_t first, uint64_t end, struct qb_err *err)
+{
+    struct qb_map_run run = {.end = end};
+
+    for (; first < end; first = run.end) {
+        if (!c->img->header.nb_snapshots && qb_map_run(c->io, &c->map, first, end, &run, err) < 0)
+            return -1;
+        if (run.shows == QB_SHOWS_BELOW && compare_bytes(c, first, run.end, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Both read zero where neither has anything allocated: only the rest is looked at. */
+static int compare(struct comparing *c, uint64_t end, struct qb_err *err)
+{
+    struct qb_range a = {0}, b = {0}, r;
+
+    for (uint64_t offset = 0; offset < end; offset = r.end) {
+        if (qb_io_go_on(c->io, err) < 0 ||
+            (a.end <= offset && qb_chain_next_data(c->io, c->a, offset, end, &a, err) < 0) ||
+            (b.end <= offset && qb_chain_next_data(c->io, c->b, offset, end, &b, err) < 0))
+            return -1;
+        r = a.first < b.first ? a : b;
+        r.first = QB_MAX(r.first, offset);
+        if (compare_uncovered(c, r.first, r.end, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* How far anybody can read: the disk, or that of a snapshot. */
@@ -95,7 +105,7 @@ int qb_chain_same(struct qb_io *io, const struct qb_image *img, struct qb_chain 
                   struct qb_chain *b, struct qb_err *err)
 {
     QB_AUTO(qb_buf) uint8_t *from_a = malloc(PIECE_BYTES), *from_b = malloc(PIECE_BYTES);
-    const struct comparing c = {io, img, a, b, from_a, from_b};
+    struct comparing c = {io, img, a, b, from_a, from_b, .map = {0}};
 
     if (are_one(a, b))
         return 0;
@@ -104,5 +114,6 @@ int qb_chain_same(struct qb_io *io, const struct qb_image *img, struct qb_chain 
     if (img->geom.l2_entry_size != 8)
         return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
                        "check_content does not know extended L2 entries");
+    qb_map_init(&c.map, img);
     return compare(&c, end_of(img), err);
 }

@@ -145,7 +145,9 @@ static_assert(sizeof(struct qb_disk_snapshot_extra) == 16, "snapshot extra data"
 #define QB_MAX_BITMAP_DIRECTORY (64ull << 20)
 #define QB_MAX_BACKING_NAME     1023u
 #define QB_MAX_BACKING_FMT      15u
-/* And one of our own: what a LUKS header with all its key material takes is a few MiB. */
+/* And two of our own.  Of an extension that no sector can hold, so much is kept: */
+#define QB_MAX_EXT_READ 4096u
+/* What a LUKS header with all its key material takes is a few MiB. */
 #define QB_MAX_LUKS_HEADER (1ull << 30)
 
 #endif

@@ -40,6 +40,32 @@ int qb_ext_parse(const uint8_t *cluster, uint64_t have, uint64_t first, uint64_t
     return 0;
 }
 
+enum qb_ext_class qb_ext_class(uint32_t type)
+{
+    switch (type) {
+    case QB_EXT_FEATURE_NAMES:
+        return QB_EXT_CLASS_FEATURES;
+    case QB_EXT_BITMAPS:
+        return QB_EXT_CLASS_BITMAPS;
+    default:
+        return QB_EXT_CLASS_OTHER;
+    }
+}
+
+unsigned qb_ext_reader(uint32_t type)
+{
+    switch (type) {
+    case QB_EXT_BITMAPS:
+        return 1;
+    case QB_EXT_LUKS:
+        return 2;
+    case QB_EXT_DATA_FILE:
+        return 4;
+    default:
+        return 0;
+    }
+}
+
 const struct qb_ext *qb_ext_find(const qb_ext_list *list, uint32_t type)
 {
     for (size_t i = list->n; i-- > 0;)

@@ -14,6 +14,18 @@ struct qb_ext {
 
 typedef QB_VEC(struct qb_ext) qb_ext_list;
 
+/* Extensions by what an amend may do with them. */
+enum qb_ext_class {
+    QB_EXT_CLASS_FEATURES, /* the feature name table: may be dropped */
+    QB_EXT_CLASS_BITMAPS,  /* dropped together with the bitmaps */
+    QB_EXT_CLASS_OTHER,    /* stay */
+    QB_EXT_CLASSES,
+};
+enum qb_ext_class qb_ext_class(uint32_t type);
+
+/* One bit for each type whose data are read from an open image; 0 for others. */
+unsigned qb_ext_reader(uint32_t type);
+
 /* Parses the list from cluster[first, end).  Returns 0; 1 when the list goes on at or behind
  * `have`, the number of bytes that `cluster` really holds (read more and call again); -1 with
  * QB_E_CORRUPT where QEMU would refuse the image: a length, the end marker's included, that crosses

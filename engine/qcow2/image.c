@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "qcow2/deflate.h"
+
 #define FIRST_READ                                                                                 \
     4096u /* bytes: holds all that QEMU puts before the name, and the name mostly                  \
            */
@@ -107,20 +109,70 @@ static uint64_t head_used(const struct qb_image *img)
     return used;
 }
 
-/* Lets go of the bytes behind: a wave has hundreds of images open. */
+/* Which extensions are kept: all of a class that could stand in a sector, where alone an amend puts
+ * them; of larger ones the beginning of the last of each type that is read.  A header cluster of 2
+ * MiB may be nothing but extensions, and a wave has hundreds of images open. */
+static void choose_exts(struct qb_image *img)
+{
+    uint64_t space[QB_EXT_CLASSES] = {0};
+    size_t to = img->exts.n;
+    unsigned seen = 0;
+
+    qb_vec_each (e, &img->exts)
+        space[qb_ext_class(e->type)] += qb_ext_space(e->len);
+    for (size_t i = 0; i < QB_EXT_CLASSES; i++)
+        img->exts_left_out[i] = space[i] > QB_SECTOR;
+    for (size_t i = img->exts.n; i-- > 0;) {
+        struct qb_ext e = img->exts.items[i];
+        unsigned reader = qb_ext_reader(e.type);
+
+        if (img->exts_left_out[qb_ext_class(e.type)] && (!reader || (seen & reader)))
+            continue;
+        seen |= reader;
+        e.len = QB_MIN(e.len, QB_MAX_EXT_READ);
+        img->exts.items[--to] = e;
+    }
+    img->exts.n -= to;
+    if (img->exts.n)
+        memmove(img->exts.items, img->exts.items + to, img->exts.n * sizeof(*img->exts.items));
+}
+
+/* Lets go of the bytes behind, and of what is not needed of the extensions. */
 static int keep_used(struct qb_image *img, struct qb_err *err)
 {
-    uint64_t used = QB_MIN(head_used(img), img->head_len);
-    uint8_t *kept = malloc(used);
+    uint64_t kept = QB_SECTOR;
+    qb_ext_list exts = {0};
+    uint8_t *head;
+    struct qb_disk_ext end = {0};
 
-    if (!kept)
-        return qb_fail_memory(err);
-    memcpy(kept, img->head, used);
+    img->head_used = QB_MIN(head_used(img), img->head_len);
+    if (img->ext_end)
+        memcpy(&end, img->head + img->ext_end - sizeof(end), sizeof(end));
+    img->ext_end_len = be32_get(end.length);
+    img->head_crc = qb_crc32(0, img->head + QB_SECTOR, img->head_used - QB_SECTOR);
+    choose_exts(img);
     qb_vec_each (e, &img->exts)
-        e->data = kept + (e->data - img->head);
+        kept += e->len;
+    head = malloc(kept);
+    if (!head)
+        return qb_fail_memory(err);
+    memcpy(head, img->head, QB_SECTOR);
+    kept = QB_SECTOR;
+    qb_vec_each (e, &img->exts) {
+        memcpy(head + kept, e->data, e->len);
+        e->data = head + kept;
+        kept += e->len;
+        if (!qb_vec_push(&exts, *e)) {
+            qb_vec_free(&exts);
+            free(head);
+            return qb_fail_memory(err);
+        }
+    }
     free(img->head);
-    img->head = kept;
-    img->head_len = used;
+    qb_vec_free(&img->exts);
+    img->head = head;
+    img->head_len = kept;
+    img->exts = exts;
     return 0;
 }
 

@@ -13,10 +13,14 @@ struct qb_image {
     struct qb_file *file; /* not owned */
     struct qb_header header;
     struct qb_geom geom;
-    uint8_t *head;     /* owned: the first head_len bytes of the file */
-    uint64_t head_len; /* sector 0, and just what extensions and backing name take */
-    uint64_t ext_end;  /* first byte behind the extensions' end marker; 0: they have none */
-    qb_ext_list exts;  /* owned */
+    uint8_t *head;        /* owned: sector 0, and behind it the data of `exts` */
+    uint64_t head_len;    /* bytes of `head` */
+    uint64_t head_used;   /* of the file: what header, extensions and backing name take, >= 512 */
+    uint32_t head_crc;    /* of the file's bytes [512, head_used) */
+    uint64_t ext_end;     /* first byte behind the extensions' end marker; 0: they have none */
+    uint32_t ext_end_len; /* what the end marker gives as its length: 0 as a rule */
+    qb_ext_list exts;     /* owned: those that could stand in a sector */
+    bool exts_left_out[QB_EXT_CLASSES]; /* more than that: they can stay, and not be moved */
     char backing_name[QB_MAX_BACKING_NAME + 1]; /* "" when there is none */
     char backing_fmt[64];                       /* "" when the header names none */
     const uint8_t *sector;                      /* see qb_image_open_as; not owned */

@@ -6,6 +6,7 @@
 
 #define REQUEST_BYTES (1u << 20)
 #define WORTH_CUTTING 8192u /* bytes of a hole that a read leaves out */
+#define ASK_EVERY     256u  /* tables in holes: nothing is read of them */
 
 struct window {
     uint8_t *bytes;
@@ -62,6 +63,8 @@ static ssize_t fill(struct qb_io *io, const struct qb_image *img, struct window 
         uint8_t *to = w->bytes + n * cs;
         struct qb_range part = {0};
 
+        if (*next % ASK_EVERY == 0 && qb_io_go_on(io, err) < 0)
+            return -1;
         if (offset)
             part = qb_file_data_part(img->file, offset, cs);
         if (part.first == part.end && held_only)

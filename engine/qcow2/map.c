@@ -1,0 +1,167 @@
+#include "qcow2/map.h"
+
+/* A walk in guest order reads a table once; tables that are named again and again would make a few
+ * megabytes of L1 entries cost terabytes.  The factor allows for file systems that compress. */
+#define WALKED_PER_ALLOCATED 64u
+#define WALKED_AT_LEAST      (64ull << 20)
+
+void qb_map_init(struct qb_map *map, const struct qb_image *img)
+{
+    map->img = img;
+    map->l1.first = map->l1.end = map->l2.first = map->l2.end = 0;
+    map->last = map->walked = 0;
+}
+
+/* Has the piece hold the byte `at` of the table [table, end). */
+static int fetch(struct qb_io *io, const struct qb_map *map, struct qb_map_piece *p, uint64_t table,
+                 uint64_t end, uint64_t at, const char *what, struct qb_err *err)
+{
+    uint64_t first = table + (at - table) / QB_MAP_PIECE * QB_MAP_PIECE;
+    uint64_t stop = QB_MIN(first + QB_MAP_PIECE, end);
+
+    if (p->first == first && p->end == stop)
+        return 0;
+    p->first = p->end = 0;
+    if (qb_io_read(io, map->img->file, first, p->words, stop - first, what, err) < 0)
+        return -1;
+    p->first = first;
+    p->end = stop;
+    return 0;
+}
+
+static uint64_t word_at(const struct qb_map_piece *p, uint64_t at)
+{
+    return be64_get(p->words[(at - p->first) / 8]);
+}
+
+static enum qb_shows shows_of(const struct qb_geom *g, const struct qb_map_piece *p, uint64_t at)
+{
+    uint64_t entry = word_at(p, at);
+    uint64_t bitmap = g->l2_entry_size == 16 ? word_at(p, at + 8) : 0;
+
+    switch (qb_l2_kind(g, entry)) {
+    case QB_ZERO_PLAIN:
+    case QB_ZERO_ALLOCATED:
+        return QB_SHOWS_ZERO;
+    case QB_DATA:
+        return bitmap == 0xffffffff00000000ull ? QB_SHOWS_ZERO : QB_SHOWS_DATA;
+    case QB_COMPRESSED:
+        return QB_SHOWS_DATA;
+    case QB_UNALLOCATED:
+        break;
+    }
+    if (bitmap == 0xffffffff00000000ull)
+        return QB_SHOWS_ZERO;
+    return bitmap ? QB_SHOWS_DATA : QB_SHOWS_BELOW;
+}
+
+/* Guest byte `offset` advanced to entry `n` of a table whose first entry maps `base`. */
+static uint64_t guest_at(uint64_t base, uint64_t n, uint64_t bytes, uint64_t limit)
+{
+    return n > (limit - base) / bytes ? limit : QB_MIN(base + n * bytes, limit);
+}
+
+static int note_walked(struct qb_map *map, struct qb_err *err)
+{
+    const struct qb_file *file = map->img->file;
+    uint64_t held = file->mem ? file->size : file->allocated_at_open;
+
+    map->walked += QB_MAP_PIECE;
+    if (map->walked / WALKED_PER_ALLOCATED <= held + WALKED_AT_LEAST)
+        return 0;
+    return qb_fail(err, QB_E_CORRUPT, map->l2.first,
+                   "L2 tables of %s are used for many parts of the disk", file->path);
+}
+
+/* The run at `offset` within the L2 table. */
+static int run_in_table(struct qb_io *io, struct qb_map *map, uint64_t table, uint64_t offset,
+                        uint64_t limit, struct qb_map_run *run, struct qb_err *err)
+{
+    const struct qb_geom *g = &map->img->geom;
+    uint64_t base = offset - offset % g->l1_span, end = table + g->cluster_size, before;
+    uint64_t at = table + offset % g->l1_span / g->cluster_size * g->l2_entry_size;
+    uint64_t data = qb_file_next_data(map->img->file, at);
+
+    *run = (struct qb_map_run){.shows = QB_SHOWS_BELOW};
+    if (data >= at + g->l2_entry_size) { /* these entries lie in a hole */
+        data = QB_MIN(data, end);
+        run->end = guest_at(base, (data - table) / g->l2_entry_size, g->cluster_size, limit);
+        return 0;
+    }
+    before = map->l2.first;
+    if (fetch(io, map, &map->l2, table, end, at, "an L2 table", err) < 0 ||
+        (map->l2.first != before && note_walked(map, err) < 0))
+        return -1;
+    run->shows = shows_of(g, &map->l2, at);
+    run->entry = word_at(&map->l2, at);
+    do
+        at += g->l2_entry_size;
+    while (at < map->l2.end && shows_of(g, &map->l2, at) == run->shows);
+    run->end = guest_at(base, (at - table) / g->l2_entry_size, g->cluster_size, limit);
+    return 0;
+}
+
+/* The run at `offset` where the L1 table has no L2 table for it; *table is set where it has. */
+static int run_in_l1(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
+                     uint64_t *table, struct qb_map_run *run, struct qb_err *err)
+{
+    const struct qb_image *img = map->img;
+    const struct qb_geom *g = &img->geom;
+    uint64_t index = offset / g->l1_span, first = img->header.l1_offset, data;
+    uint64_t end = first + 8ull * img->header.l1_size, at = first + 8 * index;
+
+    *run = (struct qb_map_run){.shows = QB_SHOWS_BELOW, .end = limit};
+    *table = 0;
+    if (index >= img->header.l1_size)
+        return 0;
+    data = QB_MIN(qb_file_next_data(img->file, at), end);
+    if (data < at + 8) {
+        if (fetch(io, map, &map->l1, first, end, at, "an L1 table", err) < 0)
+            return -1;
+        *table = word_at(&map->l1, at) & QB_ENTRY_OFFSET;
+        if (*table &&
+            (*table % g->cluster_size || !qb_range_ok(*table, g->cluster_size, 1, img->file->size)))
+            return qb_fail(err, QB_E_CORRUPT, at, "L1 entry %llu points to no L2 table",
+                           (unsigned long long)index);
+        for (data = at; data < map->l1.end && (word_at(&map->l1, data) & QB_ENTRY_OFFSET) == 0;)
+            data += 8;
+    }
+    if (data < end)
+        run->end = guest_at(0, (data - first) / 8, g->l1_span, limit);
+    return 0;
+}
+
+static int run_once(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
+                    struct qb_map_run *run, struct qb_err *err)
+{
+    uint64_t table;
+
+    if (run_in_l1(io, map, offset, limit, &table, run, err) < 0)
+        return -1;
+    return table ? run_in_table(io, map, table, offset, limit, run, err) : 0;
+}
+
+int qb_map_run(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
+               struct qb_map_run *run, struct qb_err *err)
+{
+    const struct qb_image *img = map->img;
+
+    if (!qb_range_ok(img->header.l1_offset, img->header.l1_size, 8, img->file->size))
+        return qb_fail(err, QB_E_CORRUPT, img->header.l1_offset,
+                       "the L1 table of %s ends past the end of the file", img->file->path);
+    if (offset < map->last)
+        map->walked = 0;
+    map->last = offset;
+    if (run_once(io, map, offset, limit, run, err) < 0)
+        return -1;
+    while (run->shows == QB_SHOWS_BELOW && run->end < limit) {
+        struct qb_map_run next;
+
+        if (qb_io_go_on(io, err) < 0 || run_once(io, map, run->end, limit, &next, err) < 0)
+            return -1;
+        if (next.shows != QB_SHOWS_BELOW)
+            break;
+        run->end = next.end;
+    }
+    return 0;
+}
