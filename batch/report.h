@@ -3,6 +3,7 @@
 #ifndef QB_BATCH_REPORT_H
 #define QB_BATCH_REPORT_H
 
+#include "batch/exit_code.h"
 #include "qbatch.h"
 
 /* When and where an image was worked on. */
@@ -47,17 +48,6 @@ struct qb_summary {
 };
 
 void qb_summary_add(struct qb_summary *sum, const struct qb_result *result);
-
-/* The exit codes of the program; the manual page says the same. */
-enum qb_exit {
-    QB_EXIT_OK = 0,           /* every image has the requested properties */
-    QB_EXIT_FAILED = 1,       /* some failed; also: findings */
-    QB_EXIT_USAGE = 2,        /* the command line or the manifest is wrong: nothing was touched */
-    QB_EXIT_SKIPPED = 3,      /* none failed, some are in use */
-    QB_EXIT_PENDING = 4,      /* --detailed-exitcode: a dry run found changes to make */
-    QB_EXIT_MISTRUSTED = 5,   /* an amended image is not what it should be; over all others */
-    QB_EXIT_INTERRUPTED = 75, /* run it again */
-};
 
 /* That over all else; 0 every image as wanted, 1 some failed or the journal did, 3 some skipped, 75
  * interrupted; 4 when `detailed` and the dry run found changes to make. */

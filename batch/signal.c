@@ -8,7 +8,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "batch/report.h"
+#include "batch/exit_code.h"
 
 static atomic_int seen;
 static _Atomic(const char *) restore_text;
