@@ -5,7 +5,7 @@ math(EXPR length "${digits} / 2")
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
 string(REGEX REPLACE "((0x..,){16})" "    \\1\n" bytes "${bytes}")
 file(WRITE ${OUT} "/* Made from configs/qbatch-manifest.schema.json. */
-#include \"batch/commands.h\"
+#include \"command/commands.h\"
 
 const char qb_schema[] = {
 ${bytes}

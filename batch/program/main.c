@@ -1,9 +1,9 @@
 /* qbatch, the program: understands the command line and hands over. */
 #include <stdio.h>
 
-#include "batch/commands.h"
-#include "batch/output.h"
-#include "batch/signal.h"
+#include "command/commands.h"
+#include "command/output.h"
+#include "util/signal.h"
 
 static int dispatch(const struct qb_cli *cli)
 {

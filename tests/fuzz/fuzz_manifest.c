@@ -5,8 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "batch/manifest.h"
-#include "batch/yaml.h"
+#include "manifest/manifest.h"
+#include "manifest/yaml.h"
 #include "fuzz.h"
 
 static char folder[] = "/tmp/qbatch-fuzz-XXXXXX";

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "batch/run.h"
+#include "run/run.h"
 
 enum { FULL_WAVE = 100 }; /* fleets from this size on have small images */
 

@@ -2,7 +2,7 @@
 #ifndef QB_TESTS_FLEET_H
 #define QB_TESTS_FLEET_H
 
-#include "batch/job.h"
+#include "job/job.h"
 #include "device.h"
 #include "host.h"
 #include "judge.h"

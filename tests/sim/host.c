@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "batch/sched.h"
-#include "batch/topo.h"
+#include "host/sched.h"
+#include "host/topo.h"
 #include "io/backend.h"
 
 #define FOLDER "/simulated/"

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "batch/conditions.h"
-#include "batch/moves.h"
+#include "job/conditions.h"
+#include "job/moves.h"
 #include "unit.h"
 
 /* ---- conditions ------------------------------------------------------------------------------ */

@@ -6,11 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "batch/findings.h"
-#include "batch/overlays.h"
-#include "batch/run.h"
-#include "batch/scan.h"
-#include "batch/topo.h"
+#include "backing/findings.h"
+#include "backing/overlays.h"
+#include "run/run.h"
+#include "backing/scan.h"
+#include "host/topo.h"
 #include "images.h"
 #include "unit.h"
 

@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "batch/base64.h"
-#include "batch/keep.h"
+#include "util/base64.h"
+#include "command/keep.h"
 #include "unit.h"
 
 static char folder[] = "/tmp/qb-journal-XXXXXX";

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
-#include "batch/history.h"
+#include "journal/history.h"
 #include "dice.h"
 #include "unit.h"
 

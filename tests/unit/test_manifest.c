@@ -5,11 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "batch/glob.h"
-#include "batch/keys.h"
-#include "batch/manifest.h"
-#include "batch/settings.h"
-#include "batch/yaml.h"
+#include "util/glob.h"
+#include "manifest/keys.h"
+#include "manifest/manifest.h"
+#include "manifest/settings.h"
+#include "manifest/yaml.h"
 #include "unit.h"
 
 /* ---- helpers --------------------------------------------------------------------------------- */

@@ -2,9 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "batch/keys.h"
-#include "batch/options.h"
-#include "batch/settings.h"
+#include "manifest/keys.h"
+#include "manifest/options.h"
+#include "manifest/settings.h"
 #include "unit.h"
 
 /* ---- helpers --------------------------------------------------------------------------------- */

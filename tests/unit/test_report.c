@@ -3,13 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "batch/cli.h"
-#include "batch/hold.h"
-#include "batch/lines.h"
-#include "batch/progress.h"
-#include "batch/queue.h"
-#include "batch/table.h"
-#include "batch/text.h"
+#include "cli/cli.h"
+#include "run/hold.h"
+#include "report/lines.h"
+#include "report/progress.h"
+#include "backing/queue.h"
+#include "report/table.h"
+#include "util/text.h"
 #include "base/err.h"
 #include "unit.h"
 

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/be.h"
-#include "batch/run.h"
+#include "run/run.h"
 #include "unit.h"
 
 enum { CLUSTER = 65536, IMAGES_MAX = 16 };

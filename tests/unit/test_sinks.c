@@ -6,12 +6,12 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "batch/html_lists.h"
-#include "batch/lines.h"
-#include "batch/markup.h"
-#include "batch/outfile.h"
-#include "batch/readback.h"
-#include "batch/timeline.h"
+#include "report/html_lists.h"
+#include "report/lines.h"
+#include "util/markup.h"
+#include "util/outfile.h"
+#include "report/readback.h"
+#include "report/timeline.h"
 #include "unit.h"
 
 static char folder[] = "/tmp/qbatch-sinks-XXXXXX";

@@ -1,5 +1,5 @@
 /* policy.min_free: who may append, who waits for others, who is refused. */
-#include "batch/space.h"
+#include "host/space.h"
 
 #include <errno.h>
 #include <fcntl.h>

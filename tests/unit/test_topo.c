@@ -8,7 +8,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "batch/topo.h"
+#include "host/topo.h"
 #include "unit.h"
 
 /* ---- machines -------------------------------------------------------------------------------- */

@@ -1,0 +1,174 @@
+/* Everything that can be read off cli.def: the usage, --help, completion, and the options of the
+ * manual page; and the commands by name. */
+#include <ctype.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "util/text.h"
+
+enum {
+    OPTION_WIDTH = 26, /* columns of the option itself */
+    LINE_WIDTH = 92,
+};
+
+enum qb_command qb_command_find(const char *name)
+{
+    int i = QB_COMMAND_RUN + 1;
+
+    while (i < QB_COMMAND_COUNT && strcmp(qb_commands[i].name, name) != 0)
+        i++;
+    return (enum qb_command)i;
+}
+
+const char *qb_command_nearest(const char *name)
+{
+    const char *names[QB_COMMAND_COUNT] = {0};
+
+    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++)
+        names[i - 1] = qb_commands[i].name;
+    return qb_text_nearest(name, names);
+}
+
+static void print_synopsis(FILE *f, const char *before, enum qb_command command)
+{
+    const struct qb_command_row *row = &qb_commands[command];
+
+    fprintf(f, "%sqbatch%s%s [OPTIONS] %s\n", before, *row->name ? " " : "", row->name,
+            row->operands);
+}
+
+void qb_help_usage(FILE *f)
+{
+    for (int i = 0; i < QB_COMMAND_COUNT; i++)
+        if (i != QB_COMMAND_HELP)
+            print_synopsis(f, i == 0 ? "usage: " : "       ", (enum qb_command)i);
+    fputs("Amends qcow2 images in place, many at a time: qbatch --help says how.\n", f);
+}
+
+/* Prints text from column `at` on, breaking lines between words. */
+static void print_wrapped(FILE *f, const char *text, size_t at)
+{
+    size_t column = at;
+
+    while (*text) {
+        size_t len = strcspn(text, " ");
+
+        if (column > at && column + 1 + len > LINE_WIDTH) {
+            fprintf(f, "\n%*s", (int)at, "");
+            column = at;
+        } else if (column > at) {
+            fputc(' ', f);
+            column++;
+        }
+        fprintf(f, "%.*s", (int)len, text);
+        column += len;
+        text += len + strspn(text + len, " ");
+    }
+    fputc('\n', f);
+}
+
+static void print_option(FILE *f, const struct qb_option_row *row)
+{
+    char left[80] = "", letter[8] = "   ";
+    const char *argument = row->argument ? row->argument : "";
+
+    if (row->letter)
+        snprintf(letter, sizeof(letter), "-%c%s", row->letter, row->name ? "," : "");
+    snprintf(left, sizeof(left), "  %s %s%s%s%s", letter, row->name ? "--" : "",
+             row->name ? row->name : "", *argument && *argument != '[' && row->name ? " " : "",
+             argument);
+    fprintf(f, "%-*s", OPTION_WIDTH, left);
+    if (strlen(left) >= OPTION_WIDTH)
+        fprintf(f, "\n%*s", OPTION_WIDTH, "");
+    print_wrapped(f, row->help, OPTION_WIDTH);
+}
+
+static void print_options(FILE *f, enum qb_command command)
+{
+    fputs("\nOptions:\n", f);
+    for (int i = 0; i < QB_OPTION_COUNT; i++)
+        if (qb_options[i].commands & 1u << command)
+            print_option(f, &qb_options[i]);
+}
+
+static void print_commands(FILE *f)
+{
+    fputs("\nOther commands (qbatch help COMMAND says more):\n", f);
+    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++)
+        fprintf(f, "  %-10s %s\n", qb_commands[i].name, qb_commands[i].help);
+}
+
+static void print_exit_codes(FILE *f, enum qb_command command)
+{
+    static const char *const words[QB_COMMAND_COUNT] = {
+        [QB_COMMAND_RUN] =
+            "  0  every image is as wanted\n"
+            "  1  some images failed\n"
+            "  2  the command line or the manifest is wrong; nothing was touched\n"
+            "  3  none failed, some were skipped because they are in use\n"
+            "  4  with --dry-run --detailed-exitcode: there are changes to make\n"
+            "  5  an image was amended, and is not what it should be: do not use it\n"
+            "  75 interrupted; every image is as it was or fully amended; --resume finishes it\n",
+        [QB_COMMAND_CHECK] = "  0  no errors were found\n"
+                             "  1  some image could not be checked\n"
+                             "  2  some image is corrupt (or the command line is wrong)\n"
+                             "  3  clusters are leaked, nothing worse\n",
+        [QB_COMMAND_LINT] = "  0  the manifest is right\n"
+                            "  2  it is not\n",
+        [QB_COMMAND_REPORT] = "  0  shown, or merged\n"
+                              "  1  something could not be written\n"
+                              "  2  a report cannot be read or is damaged; nothing was shown\n",
+        [QB_COMMAND_STATUS] = "  0  shown\n"
+                              "  2  there is no such run, or its journal is damaged\n",
+        [QB_COMMAND_UNDO] = "  0  every image is as it was before the run\n"
+                            "  1  some images could not be put back\n"
+                            "  2  there is no such run, or it kept nothing; nothing was touched\n"
+                            "  5  what was written does not come back from the disk\n"
+                            "  75 interrupted: run it again\n",
+    };
+    const char *text = words[command == QB_COMMAND_AMEND ? QB_COMMAND_RUN : command];
+
+    if (text)
+        fprintf(f, "\nExit codes:\n%s", text);
+}
+
+void qb_help_command(FILE *f, enum qb_command command)
+{
+    char what[128];
+
+    print_synopsis(f, "usage: ", command);
+    snprintf(what, sizeof(what), "%s.", qb_commands[command].help);
+    what[0] = (char)toupper((unsigned char)what[0]);
+    fprintf(f, "\n%s\n", what);
+    print_options(f, command);
+    if (command == QB_COMMAND_RUN)
+        print_commands(f);
+    print_exit_codes(f, command);
+    if (command == QB_COMMAND_RUN)
+        fputs("\nqbatch(1) and qbatch-manifest(5) tell the rest.\n", f);
+}
+
+/* ---- for the manual page --------------------------------------------------------------------- */
+
+void qb_help_man(FILE *f)
+{
+    fputs(".Bl -tag -width Ds\n", f);
+    for (int i = 0; i < QB_OPTION_COUNT; i++) {
+        const struct qb_option_row *row = &qb_options[i];
+
+        fputs(".It", f);
+        if (row->letter)
+            fprintf(f, " Fl %c", row->letter);
+        if (row->letter && row->name)
+            fputs(" ,", f);
+        if (row->name)
+            fprintf(f, " Fl -%s", row->name);
+        if (row->argument && row->argument[0] == '[') /* [=RUN] */
+            fprintf(f, " Ns Op = Ns Ar %.*s", (int)strcspn(row->argument + 2, "]"),
+                    row->argument + 2);
+        else if (row->argument)
+            fprintf(f, " Ar %s", row->argument);
+        fprintf(f, "\n%c%s.\n", toupper((unsigned char)row->help[0]), row->help + 1);
+    }
+    fputs(".El\n", f);
+}

@@ -1,0 +1,281 @@
+#include "command/commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/own.h"
+#include "run/backup.h"
+#include "command/keep.h"
+#include "manifest/keys.h"
+#include "report/lines.h"
+#include "manifest/manifest.h"
+#include "command/narrow.h"
+#include "host/neighbour.h"
+#include "manifest/options.h"
+#include "command/output.h"
+#include "run/run.h"
+#include "util/signal.h"
+#include "util/text.h"
+#include "host/topo.h"
+
+static void free_batch(struct qb_batch *batch)
+{
+    qb_batch_free(batch);
+}
+
+/* Says what is wrong with the request, and to a program that nothing came of it. */
+static int refuse(const struct qb_cli *cli, const char *what)
+{
+    int code = qb_signal_seen() ? QB_EXIT_INTERRUPTED : QB_EXIT_USAGE;
+
+    if (qb_cli_has(cli, QB_OPTION_JSON))
+        qb_line_abort(stdout, what, code);
+    return qb_stdout_end(code);
+}
+
+/* Runs a batch that is right, and whose journal, if it has one, is open. */
+static int run_kept(const struct qb_cli *cli, struct qb_batch *batch, struct qb_keep *keep)
+{
+    struct qb_run_options options = {
+        .io = cli->io,
+        .jobs = cli->jobs,
+        .dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN),
+        .describe = qb_cli_has(cli, QB_OPTION_VERBOSE) && !qb_cli_has(cli, QB_OPTION_JSON),
+        .state = keep->kept ? &keep->state : NULL,
+        .stopped = qb_signal_seen,
+    };
+    bool detailed = qb_cli_has(cli, QB_OPTION_DETAILED);
+    struct qb_listener listener;
+    struct qb_output out;
+    struct qb_err err;
+
+    if (qb_output_open(&out, cli, batch) < 0)
+        return QB_EXIT_USAGE;
+    listener = qb_output_listener(&out);
+    qb_keep_begin(keep, batch);
+    if (keep->notice[0] && listener.notice)
+        listener.notice(listener.arg, keep->notice);
+    if (qb_run(batch, &options, &listener, &err) < 0)
+        return qb_output_abort(&out, err.text);
+    qb_keep_end(keep, batch, &out.sum, qb_summary_exit_code(&out.sum, detailed));
+    return qb_output_close(&out, detailed);
+}
+
+/* `finish`: the command that is to be given instead, or NULL. */
+static int refuse_run(const struct qb_cli *cli, const char *why, const char *finish)
+{
+    QB_AUTO(qb_buf) char *text = NULL;
+
+    fputs("qbatch: ", stderr);
+    qb_text_safe(stderr, why);
+    fputc('\n', stderr);
+    if (!finish)
+        return refuse(cli, why);
+    fprintf(stderr, "qbatch: to finish that run: %s\n", finish);
+    return refuse(cli, asprintf(&text, "%s; to finish that run: %s", why, finish) < 0 ? why : text);
+}
+
+static int run(const struct qb_cli *cli, struct qb_batch *batch)
+{
+    struct qb_keep keep = {0};
+    struct qb_err err;
+    int code;
+
+    qb_override(cli, batch);
+    if (batch->limits.deadline_seconds > 0)
+        qb_signal_deadline(batch->limits.deadline_seconds);
+    if (qb_keep_open(cli, batch, &keep, &err) < 0 ||
+        qb_backup_prepare(batch, qb_cli_has(cli, QB_OPTION_DRY_RUN), &err) < 0 ||
+        qb_neighbour_begin(&batch->limits, &err) < 0) {
+        code = refuse_run(cli, err.text, keep.finish);
+        qb_keep_drop(&keep);
+        return code;
+    }
+    code = run_kept(cli, batch, &keep);
+    qb_keep_drop(&keep); /* unless it came to its end */
+    return code;
+}
+
+static int load(const struct qb_cli *cli, struct qb_batch *batch)
+{
+    struct qb_diags diags;
+    int r = qb_manifest_load(cli->operands[0], cli->sets.n > 0, batch, &diags);
+
+    qb_diags_render(&diags, stderr);
+    qb_diags_free(&diags);
+    return r < 0 ? -1 : qb_narrow(cli, batch);
+}
+
+static int show_topology(unsigned wanted, const struct qb_batch *batch)
+{
+    if (qb_topo_show(stdout, wanted, batch) == 0)
+        return qb_stdout_end(0);
+    fputs("qbatch: out of memory\n", stderr);
+    return 1;
+}
+
+int qb_command_run(const struct qb_cli *cli)
+{
+    __attribute__((cleanup(free_batch))) struct qb_batch batch;
+
+    if (cli->n_operands == 0) { /* --topology alone */
+        qb_batch_init(&batch);
+        return show_topology(cli->jobs, NULL);
+    }
+    if (load(cli, &batch) < 0)
+        return refuse(cli, "the manifest is wrong; nothing was touched");
+    if (qb_cli_has(cli, QB_OPTION_TOPOLOGY))
+        return show_topology(cli->jobs ? cli->jobs : batch.limits.jobs, &batch);
+    return run(cli, &batch);
+}
+
+int qb_command_lint(const struct qb_cli *cli)
+{
+    __attribute__((cleanup(free_batch))) struct qb_batch batch;
+    char count[QB_TEXT_NUMBER];
+
+    if (load(cli, &batch) < 0)
+        return qb_signal_seen() ? QB_EXIT_INTERRUPTED : QB_EXIT_USAGE;
+    if (!qb_cli_has(cli, QB_OPTION_QUIET)) {
+        qb_text_safe(stdout, cli->operands[0]);
+        printf(": right; it names %s image%s\n", qb_text_count(batch.n_jobs, count),
+               batch.n_jobs == 1 ? "" : "s");
+    }
+    return qb_stdout_end(0);
+}
+
+/* ---- amend ----------------------------------------------------------------------------------- */
+
+/* All of the -o; every one is looked at, so that every mistake is told. */
+static int parse_keys(const struct qb_cli *cli, struct qb_batch *batch, struct qb_request *rq)
+{
+    int worst = 0;
+
+    for (size_t i = 0; i < cli->keys.n; i++) {
+        struct qb_diags diags;
+        int r = qb_options_parse(cli->keys.items[i], batch, rq, &diags);
+
+        qb_diags_render(&diags, stderr);
+        qb_diags_free(&diags);
+        worst = worst < 0 || r == 0 ? worst : r;
+    }
+    return worst;
+}
+
+struct named_file {
+    const char *path;
+    dev_t dev;
+    ino_t ino;
+};
+
+static int by_file(const void *a, const void *b)
+{
+    const struct named_file *x = a, *y = b;
+
+    if (x->dev != y->dev)
+        return x->dev < y->dev ? -1 : 1;
+    return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+/* One image under two names would be amended twice, and lock itself out.  A file that is not there
+ * is for the run to tell of. */
+static int check_distinct(const struct qb_batch *batch)
+{
+    QB_AUTO(qb_buf) struct named_file *files = calloc(batch->n_jobs, sizeof(*files));
+    struct stat st;
+    size_t n = 0;
+
+    for (size_t i = 0; files && i < batch->n_jobs; i++)
+        if (stat(batch->jobs[i].path, &st) == 0)
+            files[n++] = (struct named_file){batch->jobs[i].path, st.st_dev, st.st_ino};
+    if (!files)
+        return -1;
+    qsort(files, n, sizeof(*files), by_file);
+    for (size_t i = 1; i < n; i++)
+        if (by_file(&files[i - 1], &files[i]) == 0) {
+            fputs("qbatch amend: one file is named twice: ", stderr);
+            qb_text_safe(stderr, files[i - 1].path);
+            fputs(" and ", stderr);
+            qb_text_safe(stderr, files[i].path);
+            fputc('\n', stderr);
+            return -1;
+        }
+    return 0;
+}
+
+static int add_images(const struct qb_cli *cli, const struct qb_request *rq, struct qb_batch *batch)
+{
+    for (size_t i = 0; i < cli->n_operands; i++)
+        if (!qb_batch_add(batch, cli->operands[i], 0, rq)) {
+            fputs("qbatch: out of memory\n", stderr);
+            return -1;
+        }
+    return check_distinct(batch);
+}
+
+int qb_command_amend(const struct qb_cli *cli)
+{
+    __attribute__((cleanup(free_batch))) struct qb_batch batch;
+    struct qb_request rq;
+    int r;
+
+    qb_batch_init(&batch);
+    qb_request_init(&rq);
+    r = parse_keys(cli, &batch, &rq);
+    if (r < 0)
+        return refuse(cli, "the options are wrong; nothing was touched");
+    if (r == QB_OPTIONS_HELP) {
+        qb_keys_help(stdout);
+        return qb_stdout_end(0);
+    }
+    rq.allow_shrink |= qb_cli_has(cli, QB_OPTION_SHRINK);
+    if (qb_cli_has(cli, QB_OPTION_VERIFY))
+        rq.verify = cli->verify;
+    if (qb_cli_has(cli, QB_OPTION_ON_LEAKS))
+        rq.on_leaks = cli->on_leaks;
+    if (cli->n_operands == 0) {
+        fputs("qbatch amend: an image is missing (see qbatch amend --help)\n", stderr);
+        return refuse(cli, "an image is missing");
+    }
+    if (add_images(cli, &rq, &batch) < 0)
+        return refuse(cli, "the images cannot be amended together; nothing was touched");
+    return run(cli, &batch);
+}
+
+/* ---- schema, help ---------------------------------------------------------------------------- */
+
+int qb_command_schema(const struct qb_cli *cli)
+{
+    (void)cli;
+    fwrite(qb_schema, 1, qb_schema_len, stdout);
+    return qb_stdout_end(0);
+}
+
+int qb_command_help(const struct qb_cli *cli)
+{
+    const char *subject = cli->n_operands ? cli->operands[0] : "";
+    const char *shell = cli->n_operands > 1 ? cli->operands[1] : "bash";
+    enum qb_command command = *subject ? qb_command_find(subject) : QB_COMMAND_RUN;
+    const char *near;
+
+    if (command != QB_COMMAND_COUNT)
+        qb_help_command(stdout, command);
+    else if (strcmp(subject, "keys") == 0)
+        qb_keys_help(stdout);
+    else if (strcmp(subject, "completion") == 0 && strcmp(shell, "zsh") == 0)
+        qb_complete_zsh(stdout);
+    else if (strcmp(subject, "completion") == 0 && strcmp(shell, "bash") == 0)
+        qb_complete_bash(stdout);
+    else if (strcmp(subject, "man") == 0)
+        qb_help_man(stdout);
+    else {
+        near = qb_command_nearest(subject);
+        fputs("qbatch help: there is no ", stderr);
+        fputs(strcmp(subject, "completion") == 0 ? "completion for \"" : "command \"", stderr);
+        qb_text_safe(stderr, strcmp(subject, "completion") == 0 ? shell : subject);
+        fprintf(stderr, near ? "\"; did you mean \"%s\"?\n" : "\"\n", near);
+        return QB_EXIT_USAGE;
+    }
+    return qb_stdout_end(0);
+}

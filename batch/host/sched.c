@@ -1,0 +1,277 @@
+#include "host/sched.h"
+
+#include <omp.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/own.h"
+#include "host/topo.h"
+
+struct worker {
+    struct qb_io *io;
+    const char *fell_back;
+    struct qb_err err;
+};
+
+/* The loop that all workers are in, or wait for. */
+struct loop {
+    pthread_mutex_t mutex;
+    pthread_cond_t posted, left;
+    unsigned long number; /* of the loop; the workers wait for the next one */
+    unsigned inside;      /* workers but the first that have not left it yet */
+    bool over;            /* there will be no more */
+    size_t n;
+    atomic_size_t next;
+    qb_sched_fn *fn;
+    void *arg;
+};
+
+/* What one thread does beside the loops. */
+struct aside {
+    pthread_mutex_t mutex;
+    pthread_cond_t posted, done;
+    qb_aside_fn *fn; /* NULL: nothing to do */
+    void *arg;
+    bool over;
+};
+
+struct qb_sched {
+    unsigned n;     /* never more threads than this in a loop */
+    bool has_aside; /* and one beside it: the last of the workers */
+    bool running;   /* inside qb_sched_run */
+    struct loop loop;
+    struct aside aside;
+    struct qb_topo *topo;
+    struct worker workers[]; /* n, and one more with has_aside */
+};
+
+static void close_sched(void *pp)
+{
+    qb_sched_close(*(struct qb_sched **)pp);
+}
+
+/* A ring is set up by the thread that uses it. */
+static unsigned open_workers(struct qb_sched *s, enum qb_io_kind kind)
+{
+    unsigned got = 1;
+
+#pragma omp parallel num_threads(s->n)
+    {
+        unsigned me = (unsigned)omp_get_thread_num();
+
+#pragma omp single
+        got = (unsigned)omp_get_num_threads();
+        qb_topo_bind(s->topo, me);
+        if (qb_io_open(kind, &s->workers[me].io, &s->workers[me].fell_back, &s->workers[me].err) ==
+            0)
+            qb_io_set_window(s->workers[me].io, qb_topo_window(s->topo));
+    }
+    return got;
+}
+
+int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside, struct qb_sched **out,
+                  const char **fell_back, struct qb_err *err)
+{
+    unsigned workers = qb_topo_workers(topo);
+    QB_AUTO(close_sched)
+    struct qb_sched *s = calloc(1, sizeof(*s) + (workers + 1) * sizeof(s->workers[0]));
+
+    if (!s) {
+        qb_topo_close(topo);
+        return qb_fail_memory(err);
+    }
+    omp_set_dynamic(0);
+    s->n = workers;
+    s->topo = topo;
+    s->n = open_workers(s, kind);
+    if (fell_back)
+        *fell_back = s->workers[0].fell_back;
+    for (unsigned i = 0; i < s->n; i++)
+        if (!s->workers[i].io) {
+            *err = s->workers[i].err;
+            return -1;
+        }
+    s->has_aside =
+        aside && qb_io_open(kind, &s->workers[s->n].io, NULL, &s->workers[s->n].err) == 0;
+    *out = qb_take(&s);
+    return 0;
+}
+
+void qb_sched_set_pace(struct qb_sched *s, struct qb_pace *pace)
+{
+    for (unsigned i = 0; i < s->n; i++)
+        qb_io_set_pace(s->workers[i].io, pace);
+}
+
+void qb_sched_set_owners(struct qb_sched *s, struct qb_owners *owners)
+{
+    for (unsigned i = 0; i < s->n + s->has_aside; i++)
+        qb_io_set_owners(s->workers[i].io, owners);
+}
+
+void qb_sched_close(struct qb_sched *s)
+{
+    if (!s)
+        return;
+    for (unsigned i = 0; i < s->n + s->has_aside; i++)
+        if (s->workers[i].io)
+            qb_io_close(s->workers[i].io);
+    qb_topo_close(s->topo);
+    free(s);
+}
+
+static void take_part(struct qb_sched *s, unsigned me)
+{
+    struct loop *l = &s->loop;
+
+    for (size_t i; (i = atomic_fetch_add(&l->next, 1)) < l->n;)
+        l->fn(l->arg, s->workers[me].io, i);
+}
+
+/* What a worker but the first does: sleep, take part in a loop, sleep. */
+static void serve(struct qb_sched *s, unsigned me)
+{
+    struct loop *l = &s->loop;
+    unsigned long seen = 0;
+
+    pthread_mutex_lock(&l->mutex);
+    for (;;) {
+        while (l->number == seen && !l->over)
+            pthread_cond_wait(&l->posted, &l->mutex);
+        if (l->over)
+            break;
+        seen = l->number;
+        pthread_mutex_unlock(&l->mutex);
+        take_part(s, me);
+        pthread_mutex_lock(&l->mutex);
+        if (--l->inside == 0)
+            pthread_cond_signal(&l->left);
+    }
+    pthread_mutex_unlock(&l->mutex);
+}
+
+/* What the thread beside them does. */
+static void serve_aside(struct qb_sched *s)
+{
+    struct aside *a = &s->aside;
+
+    pthread_mutex_lock(&a->mutex);
+    for (;;) {
+        while (!a->fn && !a->over)
+            pthread_cond_wait(&a->posted, &a->mutex);
+        if (!a->fn)
+            break;
+        pthread_mutex_unlock(&a->mutex);
+        a->fn(a->arg, s->workers[s->n].io);
+        pthread_mutex_lock(&a->mutex);
+        a->fn = NULL;
+        pthread_cond_signal(&a->done);
+    }
+    pthread_mutex_unlock(&a->mutex);
+}
+
+static void dismiss(struct qb_sched *s)
+{
+    pthread_mutex_lock(&s->loop.mutex);
+    s->loop.over = true;
+    pthread_cond_broadcast(&s->loop.posted);
+    pthread_mutex_unlock(&s->loop.mutex);
+    pthread_mutex_lock(&s->aside.mutex);
+    s->aside.over = true;
+    pthread_cond_signal(&s->aside.posted);
+    pthread_mutex_unlock(&s->aside.mutex);
+}
+
+void qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg)
+{
+    s->loop = (struct loop){.mutex = PTHREAD_MUTEX_INITIALIZER,
+                            .posted = PTHREAD_COND_INITIALIZER,
+                            .left = PTHREAD_COND_INITIALIZER};
+    s->aside = (struct aside){.mutex = PTHREAD_MUTEX_INITIALIZER,
+                              .posted = PTHREAD_COND_INITIALIZER,
+                              .done = PTHREAD_COND_INITIALIZER};
+#pragma omp parallel num_threads(s->n + s->has_aside)
+    if (omp_get_thread_num() == 0) {
+        /* The runtime may have given fewer threads than last time. */
+        s->running = omp_get_num_threads() == (int)(s->n + s->has_aside);
+        body(arg);
+        s->running = false;
+        dismiss(s);
+    } else if (omp_get_thread_num() == (int)s->n) {
+        serve_aside(s);
+    } else {
+        serve(s, (unsigned)omp_get_thread_num());
+    }
+}
+
+void qb_sched_aside(struct qb_sched *s, qb_aside_fn *fn, void *arg)
+{
+    struct aside *a = &s->aside;
+
+    if (!s->running || !s->has_aside) {
+        fn(arg, s->workers[0].io);
+        return;
+    }
+    pthread_mutex_lock(&a->mutex);
+    a->fn = fn;
+    a->arg = arg;
+    pthread_cond_signal(&a->posted);
+    pthread_mutex_unlock(&a->mutex);
+}
+
+void qb_sched_aside_wait(struct qb_sched *s)
+{
+    struct aside *a = &s->aside;
+
+    if (!s->running || !s->has_aside)
+        return;
+    pthread_mutex_lock(&a->mutex);
+    while (a->fn)
+        pthread_cond_wait(&a->done, &a->mutex);
+    pthread_mutex_unlock(&a->mutex);
+}
+
+void qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg)
+{
+    struct loop *l = &s->loop;
+
+    if (!s->running || s->n == 1 || n == 1) { /* not worth waking anybody */
+        for (size_t i = 0; i < n; i++)
+            fn(arg, s->workers[0].io, i);
+        return;
+    }
+    pthread_mutex_lock(&l->mutex);
+    l->n = n;
+    l->fn = fn;
+    l->arg = arg;
+    atomic_store(&l->next, 0);
+    l->inside = s->n - 1;
+    l->number++;
+    pthread_cond_broadcast(&l->posted);
+    pthread_mutex_unlock(&l->mutex);
+    take_part(s, 0);
+    pthread_mutex_lock(&l->mutex);
+    while (l->inside > 0)
+        pthread_cond_wait(&l->left, &l->mutex);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+struct qb_io *qb_sched_io(struct qb_sched *s)
+{
+    return s->workers[0].io;
+}
+
+unsigned qb_sched_workers(const struct qb_sched *s)
+{
+    return s->n;
+}
+
+unsigned qb_sched_number(const struct qb_sched *s, const struct qb_io *io)
+{
+    unsigned i = 0;
+
+    while (i + 1 < s->n && s->workers[i].io != io)
+        i++;
+    return i;
+}

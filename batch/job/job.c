@@ -1,0 +1,119 @@
+#include "job/job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/own.h"
+#include "job/moves.h"
+
+enum { LOCK_TIMEOUT_SECONDS = 60 };
+#define MEMORY_BYTES (UINT64_C(512) << 20)
+
+/* A punch takes a transaction of the file system, and often a discard of the disk, for each image:
+ * more than all the rest of a small amend. */
+#define PUNCH_MIN_BYTES (UINT64_C(257) << 10)
+
+void qb_batch_init(struct qb_batch *batch)
+{
+    *batch = (struct qb_batch){
+        .policy = {.lock_timeout_seconds = LOCK_TIMEOUT_SECONDS},
+        .limits = {.memory_bytes = MEMORY_BYTES},
+    };
+}
+
+void qb_batch_free(struct qb_batch *batch)
+{
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        free(batch->jobs[i].path);
+    free(batch->jobs);
+    qb_vec_each (block, &batch->blocks)
+        free(*block);
+    qb_vec_free(&batch->blocks);
+    qb_vec_each (moves, &batch->moves)
+        qb_moves_free(*moves);
+    qb_vec_free(&batch->moves);
+    qb_vec_free(&batch->scan);
+    free(batch->name);
+    free(batch->manifest_path);
+    free(batch->folder);
+    free(batch->real_folder);
+    free(batch->state_dir);
+    free(batch->typed);
+    *batch = (struct qb_batch){0};
+}
+
+void qb_request_init(struct qb_request *request)
+{
+    *request = (struct qb_request){
+        .verify = QB_VERIFY_METADATA, .memory_limit = MEMORY_BYTES, .punch_min = PUNCH_MIN_BYTES};
+}
+
+void *qb_batch_block(struct qb_batch *batch, size_t size)
+{
+    char *block = calloc(1, size);
+
+    if (block && qb_vec_push(&batch->blocks, block))
+        return block;
+    free(block);
+    return NULL;
+}
+
+const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len)
+{
+    char *copy = qb_batch_block(batch, len + 1);
+
+    if (copy)
+        memcpy(copy, text, len);
+    return copy;
+}
+
+struct qb_moves *qb_batch_new_moves(struct qb_batch *batch)
+{
+    struct qb_moves *moves = qb_moves_new();
+
+    if (moves && qb_vec_push(&batch->moves, moves))
+        return moves;
+    qb_moves_free(moves);
+    return NULL;
+}
+
+bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
+                  const struct qb_request *request)
+{
+    char *copy = strdup(path);
+
+    if (!copy ||
+        !qb_vec_room(&batch->jobs, batch->n_jobs, &batch->cap_jobs, sizeof(*batch->jobs))) {
+        free(copy);
+        return false;
+    }
+    batch->jobs[batch->n_jobs++] = (struct qb_job){.path = copy, .line = line, .request = *request};
+    return true;
+}
+
+uint64_t qb_min_free(const struct qb_policy *policy, uint64_t total)
+{
+    return policy->min_free_percent ? total / 100 * policy->min_free : policy->min_free;
+}
+
+char *qb_backup_path(const struct qb_batch *batch, const struct qb_job *job)
+{
+    QB_AUTO(qb_buf) char *real = realpath(job->path, NULL);
+    char *path = NULL;
+
+    return !real || asprintf(&path, "%s.%s.bak", real, batch->backup_id) < 0 ? NULL : path;
+}
+
+char *qb_scan_path(const struct qb_scan_root *root)
+{
+    size_t len = strlen(root->folder);
+    char *path = NULL;
+
+    if (root->text[0] == '/' || len == 0)
+        return strdup(root->text);
+    if (asprintf(&path, "%s%s%s", root->folder, root->folder[len - 1] == '/' ? "" : "/",
+                 root->text) < 0)
+        return NULL;
+    return path;
+}

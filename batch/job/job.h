@@ -1,0 +1,125 @@
+/* What a manifest, or a command line, comes down to: a list of jobs and how to run them.
+ *
+ * manifest.c and options.c make it, run.c runs it, report.c tells of it.  The batch owns all its
+ * memory: each job its path, and `blocks` the texts of the requests and the rules, where jobs that
+ * come from one entry of the manifest share them. */
+#ifndef QB_JOB_JOB_H
+#define QB_JOB_JOB_H
+
+#include <sys/types.h>
+
+#include "base/vec.h"
+#include "io/io.h"
+
+enum qb_on_error { QB_ON_ERROR_CONTINUE, QB_ON_ERROR_STOP };
+enum qb_on_locked { QB_ON_LOCKED_SKIP, QB_ON_LOCKED_FAIL, QB_ON_LOCKED_WAIT };
+
+enum qb_ionice { QB_IONICE_KEEP, QB_IONICE_IDLE, QB_IONICE_BEST_EFFORT };
+enum qb_backup { QB_BACKUP_NONE, QB_BACKUP_REFLINK };
+
+/* `policy:` of the manifest.  on_dirty, allow_shrink, drop_bitmaps and verify stand in each job's
+ * request. */
+struct qb_policy {
+    enum qb_on_error on_error;
+    enum qb_on_locked on_locked;
+    enum qb_backup backup;
+    enum qb_sync sync;
+    double lock_timeout_seconds; /* with wait; default 60 */
+    bool has_max_failed;         /* with more failures than this nothing new is started */
+    uint64_t max_failed;
+    bool max_failed_percent; /* it is a percentage of the images */
+    uint64_t min_free;       /* bytes, or percent, of a file system; 0: none */
+    bool min_free_percent;
+    bool owner_need_not_read; /* owner_must_read: off; see io/named.h */
+};
+
+/* `limits:` of the manifest; 0 is "auto" or "none". */
+struct qb_limits {
+    unsigned jobs;
+    unsigned jobs_per_filesystem;
+    uint64_t memory_bytes;
+    double timeout_seconds;  /* for each image */
+    double deadline_seconds; /* for the run */
+    uint64_t rate;           /* bytes written a second */
+    uint64_t iops;           /* reads and writes a second */
+    bool has_nice;
+    int nice;
+    enum qb_ionice ionice;
+    int ionice_level;    /* 0 to 7, of best-effort */
+    double load_percent; /* no new wave while the host waits more than this for I/O */
+};
+
+struct qb_rules;
+struct qb_moves;
+
+struct qb_job {
+    char *path;      /* as it will be opened; absolute, or relative to the current folder */
+    unsigned line;   /* of the manifest, 0 on the command line */
+    uint32_t asks;   /* fingerprint of the request, for the journal; see state.h */
+    bool already;    /* a run that is gone on with has done it: told as unchanged, not opened */
+    bool taken_back; /* the same run amended it, and a user undid that: skipped, not opened */
+    bool mistrusted; /* it amended it, and what came of that is wrong: failed again, not opened */
+    uint64_t size_added;     /* what the manifest adds to the size: bytes; 0: nothing */
+    uint64_t abandoned_from; /* an interrupted run appended behind this byte; 0: none did */
+    dev_t dev; /* what the path led to when the manifest was read; ino 0: nobody looked */
+    ino_t ino;
+    struct qb_request request;    /* its strings are owned by the batch */
+    const struct qb_rules *rules; /* see rules.h; NULL: none; owned by the batch */
+};
+
+/* A folder, or a pattern, that `graph: {scan: ...}` names; text is relative to folder, which is no
+ * pattern. */
+struct qb_scan_root {
+    const char *folder, *text;
+};
+
+struct qb_batch {
+    char *name;                 /* for the report */
+    char *manifest_path;        /* NULL on the command line */
+    char *folder, *real_folder; /* see qb_job_name; NULL: not looked up */
+    char manifest_print[24];    /* fingerprint of its text */
+    bool undo_kept;             /* what was replaced is kept, for an undo of the run */
+    char run_id[32];            /* of the journal that is kept; "": none is */
+    char *state_dir;            /* of the journal, unless it is where every user's command looks */
+    char *typed;                /* the command line for a shell, without what names a run */
+    char backup_id[32];         /* see backup.h */
+    struct qb_policy policy;
+    struct qb_limits limits;
+    struct qb_job *jobs;
+    size_t n_jobs, cap_jobs;
+    QB_VEC(char *) blocks; /* of memory: strings, rules */
+    QB_VEC(struct qb_moves *) moves;
+    QB_VEC(struct qb_scan_root) scan; /* its strings are among these */
+};
+
+/* Empty, with the policy and the limits that hold when nobody says otherwise. */
+void qb_batch_init(struct qb_batch *batch);
+void qb_batch_free(struct qb_batch *batch); /* everything in it; not the struct itself */
+
+/* Asks for nothing, with the defaults of everything that shapes a plan. */
+void qb_request_init(struct qb_request *request);
+
+/* Zeroed memory that lives as long as the batch; NULL when there is none. */
+void *qb_batch_block(struct qb_batch *batch, size_t size);
+
+/* Rewrites of backing names (moves.h) that live as long as the batch. */
+struct qb_moves *qb_batch_new_moves(struct qb_batch *batch);
+
+/* A copy of `len` bytes and a NUL that lives as long as the batch; NULL when memory is short. */
+const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len);
+
+/* Appends a job with a copy of path; false when memory is short. */
+bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
+                  const struct qb_request *request);
+
+/* The path of a scan root, malloc'ed; NULL when memory is short. */
+char *qb_scan_path(const struct qb_scan_root *root);
+
+/* Bytes that policy.min_free wants to stay free on a file system that has so many in all. */
+uint64_t qb_min_free(const struct qb_policy *policy, uint64_t total);
+
+/* The path of the clone that policy.backup makes of a job's image (backup.h), malloc'ed; NULL when
+ * memory is short. */
+char *qb_backup_path(const struct qb_batch *batch, const struct qb_job *job);
+
+#endif

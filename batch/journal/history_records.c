@@ -1,0 +1,109 @@
+/* Reads single records of a journal again, which are too large to be held for each image. */
+#include <string.h>
+
+#include "base/be.h"
+#include "base/own.h"
+#include "journal/history.h"
+#include "qcow2/disk.h"
+
+/* ---- sectors --------------------------------------------------------------------------------- */
+
+struct wanted {
+    uint64_t at;
+    uint8_t *old_sector, *new_sector;
+    bool found;
+};
+
+static int on_sectors(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+{
+    struct wanted *w = arg;
+
+    (void)err;
+    if (at == w->at)
+        w->found = qb_json_get_bytes(record, "old_sector", w->old_sector, QB_SECTOR) &&
+                   qb_json_get_bytes(record, "new_sector", w->new_sector, QB_SECTOR);
+    return 0;
+}
+
+int qb_history_sectors(const char *dir, const struct qb_history *h, const struct qb_trace *t,
+                       uint8_t *old_sector, uint8_t *new_sector, struct qb_err *err)
+{
+    struct wanted w = {t->sectors_at, old_sector, new_sector, false};
+    char path[QB_JOURNAL_PATH];
+
+    qb_state_dir_journal(dir, h->id, path);
+    if (qb_journal_read_at(path, t->sectors_at, on_sectors, &w, err) < 0)
+        return -1;
+    return w.found ? 0
+                   : qb_fail(err, QB_E_CORRUPT, QB_NOWHERE,
+                             "the journal of run %s lacks the old header", h->id);
+}
+
+static int on_discarding(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+{
+    (void)at;
+    if (qb_json_get_bytes(record, "sector", arg, QB_SECTOR))
+        return 0;
+    return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "a record of the journal lacks its header");
+}
+
+int qb_history_discarding(const char *dir, const struct qb_history *h, const struct qb_trace *t,
+                          uint8_t *sector, struct qb_err *err)
+{
+    char path[QB_JOURNAL_PATH];
+
+    memset(sector, 0, QB_SECTOR);
+    if (!t->discarding_at)
+        return 0;
+    qb_state_dir_journal(dir, h->id, path);
+    return qb_journal_read_at(path, t->discarding_at, on_discarding, sector, err);
+}
+
+/* ---- proofs ---------------------------------------------------------------------------------- */
+
+static bool get_digest(const struct qb_json *record, const char *key, struct qb_digest *out)
+{
+    be64 words[2];
+
+    if (!qb_json_get_bytes(record, key, (uint8_t *)words, sizeof(words)))
+        return false;
+    *out = (struct qb_digest){.high = be64_get(words[0]), .low = be64_get(words[1])};
+    return true;
+}
+
+/* Leaves `valid` false where something is missing. */
+static int on_proof(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+{
+    struct qb_proof *p = arg;
+
+    (void)at;
+    (void)err;
+    *p = (struct qb_proof){
+        .dev = qb_json_get_number(record, "dev", 0),
+        .ino = qb_json_get_number(record, "ino", 0),
+        .base = qb_json_get_number(record, "base", 0),
+        .zero_base = qb_json_get_number(record, "zero_base", 0),
+        .end = qb_json_get_number(record, "end", 0),
+        .name_at = qb_json_get_number(record, "name_at", 0),
+        .name_len = qb_json_get_number(record, "name_len", 0),
+        .head_len = qb_json_get_number(record, "head_len", 0),
+    };
+    p->valid = (!p->end || get_digest(record, "stretch", &p->stretch)) &&
+               (!p->name_len || get_digest(record, "name", &p->name)) &&
+               (!p->head_len || get_digest(record, "head", &p->head)) && p->base <= p->zero_base &&
+               p->zero_base <= p->end;
+    return 0;
+}
+
+int qb_history_proof(const char *dir, const struct qb_history *h, const struct qb_trace *t,
+                     struct qb_proof *out, struct qb_err *err)
+{
+    char path[QB_JOURNAL_PATH];
+
+    qb_state_dir_journal(dir, h->id, path);
+    if (qb_journal_read_at(path, t->proof_at, on_proof, out, err) < 0)
+        return -1;
+    return out->valid ? 0
+                      : qb_fail(err, QB_E_CORRUPT, QB_NOWHERE,
+                                "the journal of run %s lacks what an undo needs", h->id);
+}

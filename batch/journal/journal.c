@@ -1,0 +1,216 @@
+#include "journal/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "base/own.h"
+
+static int fail(const char *path, const char *what, struct qb_err *err)
+{
+    return qb_fail_sys(err, errno, QB_NOWHERE, "%.250s: %s", path, what);
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int check_owner(int fd, const char *path, struct qb_err *err)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return fail(path, "cannot look at the journal", err);
+    if (!S_ISREG(st.st_mode))
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "%.250s: not a regular file", path);
+    if (st.st_uid != geteuid())
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "%.250s: this journal belongs to user %u, not to the present user %u", path,
+                       (unsigned)st.st_uid, (unsigned)geteuid());
+    if (st.st_mode & (S_IWGRP | S_IWOTH))
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "%.250s: other users can write this journal (mode %03o)", path,
+                       (unsigned)st.st_mode & 0777);
+    return 0;
+}
+
+int qb_journal_open(const char *path, int flags, struct qb_err *err)
+{
+    /* O_NONBLOCK: opening a FIFO would wait. */
+    int fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+
+    if (fd < 0 && errno == ELOOP)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "%.250s: a journal is not a link", path);
+    if (fd < 0)
+        return fail(path, "cannot open the journal", err);
+    if (check_owner(fd, path, err) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* Of the open file, not of the process: asking for it takes nothing. */
+static struct flock whole_file(void)
+{
+    return (struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET};
+}
+
+/* The end of the run's name: "…-baec3d.journal". */
+static void tag_of(const char *path, char tag[8])
+{
+    const char *dot = strrchr(path, '.'), *from = dot;
+
+    while (from && from > path && dot - from < 6 && from[-1] != '-' && from[-1] != '/')
+        from--;
+    snprintf(tag, 8, "%.*s", from ? (int)(dot - from) : 0, from ? from : "");
+}
+
+static int open_locked(const char *path, int flags, struct qb_journal *j, struct qb_err *err)
+{
+    struct flock lock = whole_file();
+    struct stat st;
+
+    *j = (struct qb_journal){.file.fd = qb_journal_open(path, flags, err)};
+    if (j->file.fd < 0)
+        return -1;
+    j->file.path = strdup(path);
+    if (fcntl(j->file.fd, F_OFD_SETLK, &lock) < 0 && (errno == EAGAIN || errno == EACCES))
+        return qb_fail(err, QB_E_LOCKED, QB_NOWHERE, "%.250s: in use by another qbatch process",
+                       path);
+    if (fstat(j->file.fd, &st) < 0)
+        return fail(path, "cannot look at the journal", err);
+    j->file.dev = st.st_dev;
+    j->file.ino = st.st_ino;
+    j->length = (uint64_t)st.st_size;
+    tag_of(path, j->tag);
+    return j->file.path ? 0 : qb_fail_memory(err);
+}
+
+int qb_journal_create(const char *path, struct qb_journal *j, struct qb_err *err)
+{
+    int r = open_locked(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, j, err);
+
+    if (r < 0)
+        qb_journal_close(j);
+    return r;
+}
+
+/* Writes once more what is not known to be durable: after a sync that failed, the page cache holds
+ * it and the disk does not, and no later sync would write it. */
+static int write_again(struct qb_journal *j, const struct qb_journal_end *end, struct qb_err *err)
+{
+    size_t n = (size_t)(end->length - end->synced);
+    QB_AUTO(qb_buf) char *text = malloc(n + 1);
+
+    if (!text)
+        return qb_fail_memory(err);
+    if (pread(j->file.fd, text, n, (off_t)end->synced) != (ssize_t)n)
+        return fail(j->file.path, "cannot read the journal", err);
+    qb_journal_mend(text, n, j->tag);
+    if (ftruncate(j->file.fd, (off_t)end->length) < 0)
+        return fail(j->file.path, "cannot cut off the torn line", err);
+    if (pwrite(j->file.fd, text, n, (off_t)end->synced) != (ssize_t)n ||
+        fcntl(j->file.fd, F_SETFL, O_APPEND) < 0)
+        return fail(j->file.path, "cannot write the journal", err);
+    return 0;
+}
+
+int qb_journal_reopen(const char *path, qb_journal_fn *fn, void *arg, struct qb_journal *j,
+                      struct qb_journal_end *end, struct qb_err *err)
+{
+    int r = open_locked(path, O_RDWR, j, err);
+
+    if (r == 0)
+        r = qb_journal_read_fd(j->file.fd, path, fn, arg, j->tag, end, err);
+    if (r == 0)
+        r = write_again(j, end, err);
+    if (r < 0) {
+        qb_journal_close(j);
+        return -1;
+    }
+    j->length = end->length;
+    j->synced = end->synced;
+    j->unsynced = true;
+    return 0;
+}
+
+bool qb_journal_is_held(const char *path)
+{
+    struct qb_err err;
+    int fd = qb_journal_open(path, O_RDONLY, &err);
+    struct flock lock = whole_file();
+    bool held = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+
+    if (fd >= 0)
+        close(fd);
+    return held;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+void qb_journal_close(struct qb_journal *j)
+{
+    qb_journal_write(j);
+    free(j->text);
+    qb_file_close(&j->file);
+    *j = (struct qb_journal){.file.fd = -1};
+}
+
+struct qb_file *qb_journal_file(struct qb_journal *j)
+{
+    bool unsynced = j->unsynced && !j->errnum;
+
+    j->unsynced = false;
+    j->syncing = j->length;
+    return unsynced ? &j->file : NULL;
+}
+
+void qb_journal_synced(struct qb_journal *j, int errnum)
+{
+    if (errnum && !j->errnum)
+        j->errnum = errnum;
+    if (!j->errnum)
+        j->synced = j->syncing;
+}
+
+int qb_journal_sync(struct qb_journal *j)
+{
+    struct qb_file *file;
+    int r = 0;
+
+    if (qb_journal_write(j) || !(file = qb_journal_file(j)))
+        return j->errnum;
+    while ((r = fdatasync(file->fd)) < 0 && errno == EINTR)
+        ;
+    qb_journal_synced(j, r < 0 ? errno : 0);
+    return j->errnum;
+}
+
+static int write_all(int fd, const char *text, size_t n)
+{
+    while (n > 0) {
+        ssize_t done = write(fd, text, n);
+
+        if (done < 0 && errno != EINTR)
+            return errno;
+        text += QB_MAX(done, 0);
+        n -= (size_t)QB_MAX(done, 0);
+    }
+    return 0;
+}
+
+int qb_journal_write(struct qb_journal *j)
+{
+    if (j->file.fd < 0 || j->used == 0 || j->errnum)
+        return j->errnum;
+    j->errnum = write_all(j->file.fd, j->text, j->used);
+    if (j->errnum == 0)
+        j->length += j->used;
+    else if (ftruncate(j->file.fd, (off_t)j->length) < 0)
+        j->errnum = errno; /* a torn line remains, which the next reader leaves out */
+    j->unsynced = true;
+    j->used = 0;
+    return j->errnum;
+}

@@ -1,0 +1,295 @@
+#include "journal/runs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/own.h"
+
+enum {
+    TAIL_BYTES = 32768, /* holds the last record, however long its path is */
+    HELD_TRIES = 50,
+    HELD_WAIT_NS = 20 * 1000 * 1000,
+};
+
+/* ---- a glance -------------------------------------------------------------------------------- */
+
+static char *copy(const char *s)
+{
+    return s ? strdup(s) : NULL;
+}
+
+static int on_first(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+{
+    struct qb_glance *g = arg;
+
+    (void)at;
+    (void)err;
+    g->manifest = copy(qb_json_get_text(record, "manifest"));
+    g->started = copy(qb_json_get_text(record, "started"));
+    g->images = qb_json_get_number(record, "images", 0);
+    g->undo = qb_json_get_bool(record, "undo");
+    return 0;
+}
+
+/* false where the record is not the run's end. */
+static int on_last(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+{
+    struct qb_glance *g = arg;
+    const char *is = qb_json_get_text(record, "is"), *of = qb_json_get_text(record, "of");
+    size_t len = of ? strlen(of) : 0, id = strlen(g->id.text);
+
+    (void)at;
+    (void)err;
+    if (!is || strcmp(is, "end") != 0 || len > id || strcmp(g->id.text + id - len, of ? of : ""))
+        return -1;
+    g->ended = qb_json_get_number(record, "left", 0) == 0;
+    g->to_finish = qb_json_get_number(record, "to_finish", 0);
+    g->unfinished = !g->ended || g->to_finish > 0;
+    g->failed = qb_json_get_number(record, "failed", 0);
+    g->undo |= qb_json_get_bool(record, "undo");
+    return 0;
+}
+
+/* The byte where the last line begins, if it ends in a newline. */
+static uint64_t last_line(const char *path)
+{
+    char tail[TAIL_BYTES];
+    struct qb_err err;
+    int fd = qb_journal_open(path, O_RDONLY, &err);
+    struct stat st = {0};
+    ssize_t n = 0;
+    off_t from;
+
+    if (fd < 0)
+        return 0;
+    if (fstat(fd, &st) < 0)
+        st.st_size = 0;
+    from = st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0;
+    n = pread(fd, tail, sizeof(tail), from);
+    close(fd);
+    for (n--; n > 0 && tail[n - 1] != '\n';)
+        n--;
+    return (uint64_t)from + (uint64_t)(n > 0 ? n : 0);
+}
+
+/* Whatever is not told by an end that is the last record. */
+static int read_all(const char *dir, struct qb_glance *g, struct qb_err *err)
+{
+    struct qb_history h;
+    int r = qb_history_read(dir, g->id.text, &h, err);
+
+    if (r == 0) {
+        g->ended = h.ended && h.left == 0;
+        g->unfinished = qb_history_is_unfinished(&h);
+        g->to_finish = qb_history_to_finish(&h);
+        g->failed = qb_history_count(&h, QB_STATUS_FAILED);
+        g->undone = qb_history_count_undone(&h);
+        g->undo = h.undo;
+        g->superseded = h.superseded;
+    }
+    qb_history_free(&h);
+    return r;
+}
+
+int qb_glance_at(const char *dir, struct qb_run_id id, struct qb_glance *g)
+{
+    char path[QB_JOURNAL_PATH];
+    struct qb_err err = {0};
+    uint64_t last;
+
+    *g = (struct qb_glance){.id = id, .unfinished = true};
+    qb_state_dir_journal(dir, id.text, path);
+    g->held = qb_journal_is_held(path);
+    qb_journal_read_at(path, 0, on_first, g, &err);
+    last = last_line(path);
+    if (last == 0 || qb_journal_read_at(path, last, on_last, g, &err) < 0) {
+        if (read_all(dir, g, &err) < 0) {
+            g->lost = err.code == QB_E_NOT_FOUND;
+            g->unfinished = !g->lost;
+            return -1;
+        }
+    }
+    g->is_readable = true;
+    return 0;
+}
+
+void qb_glance_free(struct qb_glance *g)
+{
+    free(qb_take(&g->manifest));
+    free(qb_take(&g->started));
+}
+
+/* ---- which one ------------------------------------------------------------------------------- */
+
+void qb_runs_manifest(const struct qb_batch *batch, char out[PATH_MAX])
+{
+    const char *path = batch->manifest_path ? batch->manifest_path : "";
+
+    if (strcmp(path, "-") == 0 || !*path || !realpath(path, out))
+        snprintf(out, PATH_MAX, "%s", path);
+}
+
+/* Whether a run is what was asked for; what a glance cannot tell is left to reading it. */
+static bool may_be(const struct qb_glance *g, const char *manifest, enum qb_runs_with with)
+{
+    if (g->lost || g->held || !g->manifest || strcmp(g->manifest, manifest) != 0)
+        return false;
+    return !g->is_readable || with != QB_RUNS_UNFINISHED || g->unfinished;
+}
+
+static bool is_it(const struct qb_history *h, enum qb_runs_with with)
+{
+    if (with == QB_RUNS_FAILED)
+        return qb_history_count_failed(h) > 0;
+    return qb_history_is_unfinished(h) ||
+           (with == QB_RUNS_UNDONE && !h->superseded && qb_history_count_undone(h) > 0);
+}
+
+/* 1 with the journal open, 0 when it is not the one, -1. */
+static int try_run(const char *dir, struct qb_run_id id, const char *manifest,
+                   enum qb_runs_with with, struct qb_history *h, struct qb_journal *j,
+                   struct qb_err *err)
+{
+    struct qb_glance g;
+    bool may;
+
+    qb_glance_at(dir, id, &g);
+    may = may_be(&g, manifest, with);
+    qb_glance_free(&g);
+    if (!may)
+        return 0;
+    if (qb_history_reopen(dir, id.text, h, j, err) < 0) {
+        qb_history_free(h);
+        return -1;
+    }
+    if (is_it(h, with))
+        return 1;
+    qb_journal_close(j);
+    qb_history_free(h);
+    return 0;
+}
+
+bool qb_runs_is_busy(const char *dir, struct qb_run_id id, const char *manifest)
+{
+    struct qb_glance g;
+    bool busy = true;
+
+    for (unsigned tries = 0; busy && tries < HELD_TRIES; tries++) {
+        if (tries > 0)
+            nanosleep(&(struct timespec){.tv_nsec = HELD_WAIT_NS}, NULL);
+        qb_glance_at(dir, id, &g);
+        busy = g.held && g.manifest && strcmp(g.manifest, manifest) == 0;
+        qb_glance_free(&g);
+    }
+    return busy;
+}
+
+static int newest(const char *dir, enum qb_runs_with with, const struct qb_batch *batch,
+                  struct qb_history *h, struct qb_journal *j, struct qb_err *err)
+{
+    static const char *const none[] = {
+        [QB_RUNS_UNFINISHED] = "no unfinished run of this manifest",
+        [QB_RUNS_FAILED] = "no run of this manifest in which an image failed or was locked",
+        [QB_RUNS_UNDONE] = "no run of this manifest that is unfinished or was undone",
+    };
+    char manifest[PATH_MAX];
+    qb_run_ids ids = {0};
+    int r = qb_state_dir_list(dir, &ids, err);
+
+    qb_runs_manifest(batch, manifest);
+    for (size_t i = ids.n; r == 0 && i-- > 0;) {
+        if (qb_runs_is_busy(dir, ids.items[i], manifest))
+            r = qb_fail(err, QB_E_LOCKED, QB_NOWHERE, "run %s: in use by another qbatch process",
+                        ids.items[i].text);
+        else
+            r = try_run(dir, ids.items[i], manifest, with, h, j, err);
+    }
+    qb_vec_free(&ids);
+    if (r != 0)
+        return r > 0 ? 0 : -1;
+    return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "%s", none[with]);
+}
+
+static void fail_nothing_left(const struct qb_history *h, enum qb_runs_with with,
+                              struct qb_err *err)
+{
+    size_t undone = qb_history_count_undone(h);
+
+    if (with == QB_RUNS_FAILED)
+        qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "no image of run %s failed or was locked", h->id);
+    else if (undone && with != QB_RUNS_UNDONE)
+        qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
+                "run %s is finished; --redo amends the images that were undone (%zu)", h->id,
+                undone);
+    else
+        qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "run %s is finished", h->id);
+}
+
+int qb_runs_reopen(const char *dir, const char *word, enum qb_runs_with with,
+                   const struct qb_batch *batch, struct qb_history *h, struct qb_journal *j,
+                   struct qb_err *err)
+{
+    char manifest[PATH_MAX];
+    struct qb_run_id id;
+
+    if (!word)
+        return newest(dir, with, batch, h, j, err);
+    if (qb_state_dir_pick(dir, word, &id, err) < 0)
+        return -1;
+    qb_runs_manifest(batch, manifest);
+    qb_runs_is_busy(dir, id, manifest);
+    if (qb_history_reopen(dir, id.text, h, j, err) < 0) {
+        qb_history_free(h);
+        return -1;
+    }
+    h->superseded = false; /* it was named */
+    if (is_it(h, with))
+        return 0;
+    fail_nothing_left(h, with, err);
+    qb_journal_close(j);
+    qb_history_free(h);
+    return -1;
+}
+
+/* ---- old ones -------------------------------------------------------------------------------- */
+
+static bool holds_undo(const char *dir, struct qb_run_id id)
+{
+    struct qb_history h;
+    struct qb_err err;
+    bool holds = qb_history_read(dir, id.text, &h, &err) < 0 || qb_history_holds_undo(&h);
+
+    qb_history_free(&h);
+    return holds;
+}
+
+/* One that cannot be read is kept: somebody has to look at it. */
+static bool is_needed(const char *dir, struct qb_run_id id)
+{
+    struct qb_glance g;
+    bool damaged = qb_glance_at(dir, id, &g) < 0 && !g.lost,
+         needed = damaged || g.held || g.unfinished || (g.undo && holds_undo(dir, id));
+
+    qb_glance_free(&g);
+    return needed;
+}
+
+void qb_runs_prune(const char *dir)
+{
+    char path[QB_JOURNAL_PATH];
+    qb_run_ids ids = {0};
+    struct qb_err err;
+
+    if (qb_state_dir_list(dir, &ids, &err) == 0)
+        for (size_t i = 0; i + QB_RUNS_KEPT < ids.n; i++) {
+            if (is_needed(dir, ids.items[i]))
+                continue;
+            qb_state_dir_journal(dir, ids.items[i].text, path);
+            unlink(path);
+        }
+    qb_vec_free(&ids);
+}

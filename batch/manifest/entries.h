@@ -1,0 +1,29 @@
+/* `defaults` and `images` of a manifest: what is asked, and of which files. */
+#ifndef QB_MANIFEST_ENTRIES_H
+#define QB_MANIFEST_ENTRIES_H
+
+#include "manifest/rules_read.h"
+#include "manifest/select.h"
+#include "manifest/settings.h"
+#include "manifest/yaml.h"
+
+/* What only an entry has: which files it means.  A list that ends with NULL. */
+extern const char *const qb_entry_names[];
+
+/* A manifest while it is read. */
+struct qb_reader {
+    struct qb_diags *diags;
+    struct qb_batch *batch; /* keeps the texts */
+    struct qb_settings settings;
+    struct qb_select select;
+    bool defaults_broken; /* so that an entry with nothing to do may not be to blame */
+    bool asked_elsewhere; /* what is to be amended may stand on the command line */
+    QB_VEC(struct qb_request) requests; /* one for each entry; qb_pick.entry counts these, */
+    QB_VEC(struct qb_rules) rules;      /* and these */
+};
+
+/* Fills `requests` and `select`; the settings must have been read.  Either node may be NULL. */
+void qb_entries_read(struct qb_reader *r, const struct qb_node *defaults,
+                     const struct qb_node *images);
+
+#endif

@@ -1,0 +1,184 @@
+#include "manifest/manifest.h"
+
+#include <string.h>
+
+#include "manifest/entries.h"
+#include "manifest/fields.h"
+#include "manifest/scan_section.h"
+#include "manifest/source.h"
+#include "qcow2/deflate.h"
+
+/* The sections are read in the order that they need each other, wherever they stand. */
+struct top {
+    const struct qb_node *version, *defaults, *images, *graph;
+};
+
+static void read_section(struct qb_reader *r, const struct qb_node *mapping)
+{
+    const char *names[QB_FIELDS_MAX] = {NULL}, *section = mapping->key->text;
+
+    if (!qb_field_is(mapping, QB_NODE_MAPPING, "a mapping", r->diags))
+        return;
+    for (size_t i = 0, n = 0; i < qb_setting_count && n < QB_FIELDS_MAX - 1; i++) {
+        if (strcmp(qb_setting_rows[i].section, section) == 0)
+            names[n++] = qb_setting_rows[i].name;
+    }
+    for (const struct qb_node *v = mapping->first; v; v = v->next) {
+        const struct qb_setting_row *row = qb_setting_find(section, v->key->text);
+        const char *text;
+        struct qb_why why;
+
+        if (!row) {
+            qb_field_unknown(v, names, r->diags);
+            continue;
+        }
+        text = qb_field_text(v, r->diags);
+        if (text && !row->set(text, &r->settings, &why))
+            qb_field_bad(v, &why, r->diags);
+    }
+}
+
+static void read_name(struct qb_reader *r, const struct qb_node *value)
+{
+    const char *text = qb_field_text(value, r->diags);
+
+    if (!text)
+        return;
+    free(r->batch->name);
+    r->batch->name = strdup(text);
+}
+
+static void read_version(struct qb_reader *r, const struct qb_node *value)
+{
+    const char *text = qb_field_text(value, r->diags);
+
+    if (text && strcmp(text, "1") != 0)
+        qb_diag_add(r->diags, QB_M_BAD_VALUE, value->at, NULL,
+                    "version: \"%s\" is not known to this qbatch, which reads version 1", text);
+}
+
+static void read_top_key(struct qb_reader *r, const struct qb_node *v, struct top *top)
+{
+    static const char *const names[] = {"version", "name",   "defaults", "policy",
+                                        "limits",  "graph",  "images",   NULL};
+    const char *key = v->key->text;
+
+    if (strcmp(key, "version") == 0)
+        read_version(r, top->version = v);
+    else if (strcmp(key, "name") == 0)
+        read_name(r, v);
+    else if (strcmp(key, "defaults") == 0)
+        top->defaults = v;
+    else if (strcmp(key, "policy") == 0 || strcmp(key, "limits") == 0)
+        read_section(r, v);
+    else if (strcmp(key, "graph") == 0)
+        top->graph = v;
+    else if (strcmp(key, "images") == 0)
+        top->images = v;
+    else
+        qb_field_unknown(v, names, r->diags);
+}
+
+static void read_top(struct qb_reader *r, const struct qb_node *root)
+{
+    struct top top = {0};
+
+    if (!qb_field_is(root, QB_NODE_MAPPING, "a mapping that begins with \"version: 1\"", r->diags))
+        return;
+    for (const struct qb_node *v = root->first; v; v = v->next)
+        read_top_key(r, v, &top);
+    if (!top.version)
+        qb_diag_add(r->diags, QB_M_MISSING_KEY, root->at, NULL,
+                    "no \"version\"; write version: 1 at the top");
+    if (!top.images)
+        qb_diag_add(r->diags, QB_M_MISSING_KEY, root->at, NULL, "no \"images\"");
+    if (top.graph)
+        qb_scan_read(r, top.graph);
+    r->select.owner_need_not_read = r->settings.policy.owner_need_not_read;
+    qb_entries_read(r, top.defaults, top.images);
+    qb_select_check_distinct(&r->select);
+}
+
+/* Rules that are the batch's: one copy for all the images of an entry.  *out is NULL for none. */
+static int keep_rules(struct qb_reader *r, size_t entry, const struct qb_rules **out)
+{
+    struct qb_rules *kept;
+
+    *out = NULL;
+    if (qb_rules_are_none(&r->rules.items[entry]))
+        return 0;
+    kept = qb_batch_block(r->batch, sizeof(*kept));
+    if (!kept)
+        return qb_diag_memory(r->diags);
+    *kept = r->rules.items[entry];
+    *out = kept;
+    return 0;
+}
+
+static int make_jobs(struct qb_reader *r)
+{
+    const struct qb_rules *rules = NULL;
+    size_t entry = SIZE_MAX;
+
+    r->batch->policy = r->settings.policy;
+    r->batch->limits = r->settings.limits;
+    qb_vec_each (pick, &r->select.picks) {
+        if (pick->entry != entry && keep_rules(r, entry = pick->entry, &rules) < 0)
+            return -1;
+        if (!qb_batch_add(r->batch, pick->path, pick->at.line, &r->requests.items[pick->entry]))
+            return qb_diag_memory(r->diags);
+        r->batch->jobs[r->batch->n_jobs - 1].dev = pick->dev;
+        r->batch->jobs[r->batch->n_jobs - 1].ino = pick->ino;
+        r->batch->jobs[r->batch->n_jobs - 1].rules = rules;
+    }
+    return 0;
+}
+
+static int read_manifest(struct qb_reader *r, const char *path)
+{
+    struct qb_yaml yaml;
+    int rc = qb_yaml_parse(&yaml, r->diags);
+    bool is_stdin = strcmp(path, "-") == 0;
+    const char *slash = strrchr(path, '/');
+
+    if (rc == 0)
+        rc = qb_select_init(&r->select, is_stdin ? NULL : path, r->diags);
+    r->select.stdin_taken = is_stdin;
+    if (rc == 0) {
+        read_top(r, yaml.root);
+        rc = qb_diags_count(r->diags) ? -1 : make_jobs(r);
+    }
+    qb_select_free(&r->select);
+    qb_yaml_free(&yaml);
+    if (!r->batch->name)
+        r->batch->name = strdup(is_stdin ? "stdin" : slash ? slash + 1 : path);
+    r->batch->manifest_path = strdup(path);
+    if (rc == 0 && (!r->batch->name || !r->batch->manifest_path))
+        rc = qb_diag_memory(r->diags);
+    return rc;
+}
+
+int qb_manifest_load(const char *path, bool asked_elsewhere, struct qb_batch *out,
+                     struct qb_diags *diags)
+{
+    struct qb_reader r = {.diags = diags, .batch = out, .asked_elsewhere = asked_elsewhere};
+    int rc;
+
+    qb_batch_init(out);
+    if (qb_source_load(path, diags) < 0)
+        return -1;
+    snprintf(out->manifest_print, sizeof(out->manifest_print), "%08x-%zu",
+             qb_crc32(0, diags->source, diags->source_len), diags->source_len);
+    r.settings.policy = out->policy;
+    r.settings.limits = out->limits;
+    qb_request_init(&r.settings.request);
+    rc = read_manifest(&r, path);
+    qb_vec_free(&r.requests);
+    qb_vec_free(&r.rules);
+    if (rc < 0) {
+        qb_batch_free(out);
+        qb_batch_init(out);
+        qb_diags_sort(diags);
+    }
+    return rc;
+}

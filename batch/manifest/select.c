@@ -1,0 +1,189 @@
+#include "manifest/select.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/own.h"
+#include "util/glob.h"
+
+/* One entry's excludes at work. */
+struct filter {
+    const struct qb_select *select;
+    const struct qb_excludes *excludes;
+    size_t left_out;
+};
+
+/* `folder`/`name`, or just the name when the folder is "" or the name is absolute. */
+static char *join(const char *folder, const char *name)
+{
+    char *path = NULL;
+    size_t len = strlen(folder);
+
+    if (name[0] == '/' || len == 0)
+        return strdup(name);
+    if (asprintf(&path, "%s%s%s", folder, folder[len - 1] == '/' ? "" : "/", name) < 0)
+        return NULL;
+    return path;
+}
+
+static char *folder_of(const char *path)
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+
+    if (!slash)
+        return strdup("");
+    return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+int qb_select_init(struct qb_select *select, const char *manifest, struct qb_diags *diags)
+{
+    QB_AUTO(qb_buf) char *here = getcwd(NULL, 0);
+
+    *select = (struct qb_select){.diags = diags, .folder = folder_of(manifest)};
+    if (!select->folder)
+        return qb_diag_memory(diags);
+    if (!here && select->folder[0] != '/')
+        return qb_diag_add(diags, QB_M_FOLDER, (struct qb_place){0}, NULL,
+                           "the current folder has no path: %s", strerror(errno));
+    select->full = select->folder[0] ? join(here ? here : "", select->folder) : strdup(here);
+    return select->full ? 0 : qb_diag_memory(diags);
+}
+
+void qb_select_free(struct qb_select *select)
+{
+    qb_vec_each (pick, &select->picks)
+        free(pick->path);
+    qb_vec_free(&select->picks);
+    qb_vec_free(&select->chained);
+    free(select->folder);
+    free(select->full);
+    *select = (struct qb_select){0};
+}
+
+/* A relative pattern is compared with what comes behind the manifest's folder, so that the folder's
+ * own name is never taken for a pattern. */
+static bool is_excluded(const struct qb_select *select, const char *pattern, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t len;
+
+    if (!strchr(pattern, '/'))
+        return qb_glob_match(pattern, slash ? slash + 1 : path);
+    if (pattern[0] != '/' && path[0] == '/') {
+        len = strlen(select->full);
+        if (strncmp(path, select->full, len) != 0 ||
+            (path[len] != '/' && select->full[len - 1] != '/'))
+            return false;
+        path += len + strspn(path + len, "/");
+    } else if (pattern[0] != '/') {
+        len = strlen(select->folder);
+        path += len + strspn(path + len, "/");
+    } else if (path[0] != '/') {
+        QB_AUTO(qb_buf)
+        char *full =
+            join(select->full, path + strlen(select->folder) + (select->folder[0] != '\0'));
+
+        return full && qb_glob_match(pattern, full);
+    }
+    return qb_glob_match(pattern, path);
+}
+
+static bool leave_out(void *arg, const char *path)
+{
+    struct filter *filter = arg;
+    const struct qb_excludes *ex = filter->excludes;
+
+    for (size_t i = 0; i < ex->patterns.n; i++) {
+        if (is_excluded(filter->select, ex->patterns.items[i], path)) {
+            filter->left_out++;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes over the path. */
+static int pick(struct qb_select *select, char *path, struct qb_place at, size_t entry)
+{
+    if (path &&
+        qb_vec_push(&select->picks, (struct qb_pick){.path = path, .at = at, .entry = entry}))
+        return 0;
+    free(path);
+    return qb_diag_memory(select->diags);
+}
+
+static int complain_empty(struct qb_select *select, const char *pattern, struct qb_place at,
+                          size_t left_out)
+{
+    QB_AUTO(qb_buf) char *path = join(select->folder, pattern);
+
+    if (left_out)
+        return qb_diag_add(select->diags, QB_M_NO_MATCH, at, NULL,
+                           "everything that \"%s\" matches is excluded", pattern);
+    if (path && access(path, F_OK) == 0)
+        return qb_diag_add(select->diags, QB_M_NO_MATCH, at, NULL,
+                           "no file matches \"%s\"; to mean the file of just this name, put a "
+                           "backslash before each of * ? [",
+                           pattern);
+    return qb_diag_add(select->diags, QB_M_NO_MATCH, at, NULL, "no file matches \"%s\"", pattern);
+}
+
+static int add_pattern(struct qb_select *select, const char *pattern, struct qb_place at,
+                       struct filter *filter, size_t entry)
+{
+    QB_AUTO(qb_glob_free)
+    struct qb_glob glob = {.folder = select->folder,
+                           .skip = leave_out,
+                           .arg = filter,
+                           .at = at,
+                           .diags = select->diags};
+
+    if (qb_glob_expand(&glob, pattern) < 0)
+        return -1;
+    if (glob.paths.n == 0)
+        return complain_empty(select, pattern, at, filter->left_out);
+    qb_vec_each (path, &glob.paths) {
+        if (pick(select, qb_take(path), at, entry) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+char *qb_select_path(const struct qb_select *select, const char *name)
+{
+    return join(select->folder, name);
+}
+
+int qb_select_pick(struct qb_select *select, char *path, struct qb_place at,
+                   const struct qb_excludes *excludes, size_t entry)
+{
+    struct filter filter = {select, excludes, 0};
+
+    if (path && leave_out(&filter, path)) {
+        free(path);
+        return 0;
+    }
+    return pick(select, path, at, entry);
+}
+
+/* ---- paths and patterns ---------------------------------------------------------------------- */
+
+int qb_select_add(struct qb_select *select, const char *text, struct qb_place at,
+                  const struct qb_excludes *excludes, size_t entry)
+{
+    struct filter filter = {select, excludes, 0};
+    char *path;
+
+    if (qb_glob_is_pattern(text))
+        return add_pattern(select, text, at, &filter, entry);
+    path = join(select->folder, text);
+    if (path && leave_out(&filter, path)) {
+        free(path);
+        return qb_diag_add(select->diags, QB_M_NO_MATCH, at, NULL,
+                           "\"%s\" is excluded by its own entry", text);
+    }
+    return pick(select, path, at, entry);
+}

@@ -1,0 +1,38 @@
+/* How a run is watched, by a thread of its own, so that the workers only ever count: a line on the
+ * terminal, drawn a few times a second, with lines below it for the images that take long; or JSON
+ * on standard error; and words for systemd.  The line says 100% never: when everything is done it
+ * is gone. */
+#ifndef QB_REPORT_PROGRESS_H
+#define QB_REPORT_PROGRESS_H
+
+#include <stdio.h>
+
+#include "job/job.h"
+#include "job/meter.h"
+
+struct qb_progress; /* NULL where nothing is watched: every call takes that */
+
+/* Starts to show what the meter says of the batch's images. */
+struct qb_progress *qb_progress_start(enum qb_watching how, const struct qb_meter *meter,
+                                      const struct qb_batch *batch);
+
+/* Between these two the line is away and others may write to the terminal. */
+void qb_progress_hide(struct qb_progress *progress);
+void qb_progress_show(struct qb_progress *progress);
+
+void qb_progress_stop(struct qb_progress *progress); /* erases the line, frees */
+
+/* ---- progress_text.c --------------------------------------------------------------------------
+ */
+
+/* The line as it would be drawn in `columns` columns after `seconds`; for tests too. */
+void qb_progress_line(char *out, size_t size, unsigned columns, const struct qb_meter *meter,
+                      size_t total, double seconds);
+
+/* The same for place i of meter->busy; false where no image has been under way for long. */
+bool qb_progress_slow(char *out, size_t size, unsigned columns, const struct qb_meter *meter,
+                      const struct qb_batch *batch, size_t i);
+
+void qb_progress_json(FILE *f, const struct qb_meter *meter, size_t total, double seconds);
+
+#endif

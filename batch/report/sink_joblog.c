@@ -1,0 +1,52 @@
+/* The joblog: a row an image, in the columns that GNU parallel gives its own, so that what reads
+ * those reads these.  Send and Receive are the bytes written to the image and read from it, and the
+ * command is the image's path, quoted as a shell would want it: a row is always one line. */
+#include <string.h>
+
+#include "report/sinks.h"
+#include "util/text.h"
+
+/* The exit code that a run of this image alone would have. */
+static int exit_value(const struct qb_result *r)
+{
+    struct qb_summary sum = {0};
+
+    qb_summary_add(&sum, r);
+    return qb_summary_exit_code(&sum, false);
+}
+
+static void put_header(FILE *f)
+{
+    fputs("Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n", f);
+}
+
+static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
+                  const struct qb_outcome *outcome)
+{
+    const struct qb_result *r = &outcome->result;
+    const struct qb_timing *timing = &outcome->timing;
+
+    if (job == 0)
+        put_header(s->file.f);
+    fprintf(s->file.f, "%zu\t:\t%.3f\t%10.3f\t%llu\t%llu\t%d\t0\t", job + 1,
+            t->sum->started + timing->started_seconds, timing->seconds,
+            (unsigned long long)r->io.write_bytes, (unsigned long long)r->io.read_bytes,
+            exit_value(r));
+    qb_text_shell(s->file.f, t->batch->jobs[job].path);
+    fputc('\n', s->file.f);
+}
+
+static void end(struct qb_sink *s, const struct qb_telling *t)
+{
+    if (t->sum->images == 0)
+        put_header(s->file.f);
+}
+
+extern const struct qb_sink_kind qb_sink_joblog;
+
+const struct qb_sink_kind qb_sink_joblog = {
+    .what = "joblog",
+    .begins = "Seq\tHost\t",
+    .image = image,
+    .end = end,
+};

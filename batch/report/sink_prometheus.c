@@ -1,0 +1,162 @@
+/* Metrics of the last run of a manifest, for the textfile collector of Prometheus' node exporter.
+ *
+ * The collector's rules: the file appears whole, ends in .prom, has no timestamps of samples, and
+ * all files agree on the help of a metric.  Every status and error is there, also at 0, so that a
+ * rule that watches one never looks at a series that is missing. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "report/sinks.h"
+#include "util/text.h"
+
+static const char *name_of(const struct qb_batch *batch)
+{
+    return batch->name ? batch->name : "amend";
+}
+
+/* ---- the file's name ------------------------------------------------------------------------- */
+
+/* FNV-1a: two names that differ in what a file name cannot hold shall not be one. */
+static unsigned fingerprint(const char *s)
+{
+    uint32_t h = 2166136261u;
+
+    for (; *s; s++)
+        h = (h ^ (unsigned char)*s) * 16777619u;
+    return h;
+}
+
+static char *place(const char *folder, const struct qb_batch *batch)
+{
+    static const char *const kept = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                    "._-";
+    const char *name = name_of(batch);
+    char plain[101], print[12] = "", *path = NULL;
+    struct stat st;
+    size_t n = 0;
+
+    if (stat(folder, &st) < 0)
+        return NULL;
+    if (!S_ISDIR(st.st_mode))
+        return errno = ENOTDIR, NULL;
+    for (; name[n] && n < sizeof(plain) - 1; n++)
+        plain[n] = name[n];
+    plain[n] = '\0';
+    for (size_t i = 0; i < n; i++)
+        if (!strchr(kept, plain[i]))
+            plain[i] = '_';
+    if (strcmp(plain, name) != 0)
+        snprintf(print, sizeof(print), "-%08x", fingerprint(name));
+    return asprintf(&path, "%s/qbatch-%s%s.prom", folder, plain, print) < 0 ? NULL : path;
+}
+
+/* ---- samples --------------------------------------------------------------------------------- */
+
+struct metrics {
+    FILE *f;
+    const char *name;
+};
+
+static void put_label_text(FILE *f, const char *s)
+{
+    while (*s) {
+        size_t len = qb_text_utf8(s);
+
+        if (*s == '\\' || *s == '"')
+            fprintf(f, "\\%c", *s);
+        else if (*s == '\n')
+            fputs("\\n", f);
+        else
+            fwrite(len ? s : "\xef\xbf\xbd", 1, len ? len : 3, f);
+        s += len ? len : 1;
+    }
+}
+
+static void begin(const struct metrics *m, const char *metric, const char *help)
+{
+    fprintf(m->f, "# HELP qbatch_%s %s\n# TYPE qbatch_%s gauge\n", metric, help, metric);
+}
+
+static void sample(const struct metrics *m, const char *metric, const char *label,
+                   const char *value, double d)
+{
+    fprintf(m->f, "qbatch_%s{manifest=\"", metric);
+    put_label_text(m->f, m->name);
+    fputc('"', m->f);
+    if (label)
+        fprintf(m->f, ",%s=\"%s\"", label, value);
+    fprintf(m->f, "} %.15g\n", d);
+}
+
+static void single(const struct metrics *m, const char *metric, const char *help, double d)
+{
+    begin(m, metric, help);
+    sample(m, metric, NULL, NULL, d);
+}
+
+static void put_images(const struct metrics *m, const struct qb_summary *sum)
+{
+    begin(m, "last_run_images", "Images of the last run, by what became of them.");
+    for (int i = 0; i < QB_STATUS_COUNT; i++)
+        sample(m, "last_run_images", "status", qb_status_names[i], (double)sum->by_status[i]);
+    begin(m, "last_run_errors", "Images of the last run with an error, by its code.");
+    for (int i = QB_E_NONE + 1; i < QB_E_COUNT; i++)
+        sample(m, "last_run_errors", "code", qb_code_name((enum qb_code)i),
+               (double)sum->by_code[i]);
+}
+
+static void put_io(const struct metrics *m, const struct qb_io_stats *io)
+{
+    single(m, "last_run_read_bytes", "Bytes the last run read from images.",
+           (double)io->read_bytes);
+    single(m, "last_run_written_bytes", "Bytes the last run wrote to images.",
+           (double)io->write_bytes);
+    single(m, "last_run_zeroed_bytes", "Bytes the last run made read zero without writing them.",
+           (double)io->zeroed_bytes);
+    single(m, "last_run_read_operations", "Reads of the last run.", (double)io->read_ops);
+    single(m, "last_run_write_operations", "Writes of the last run.", (double)io->write_ops);
+}
+
+static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
+                  const struct qb_outcome *outcome)
+{
+    (void)s, (void)t, (void)job, (void)outcome; /* counted for all */
+}
+
+static void end(struct qb_sink *s, const struct qb_telling *t)
+{
+    const struct qb_summary *sum = t->sum;
+    struct metrics m = {s->file.f, name_of(t->batch)};
+
+    single(&m, "last_run_exit_code",
+           "Exit code of the last run: 0 all as wanted, 1 some failed, 3 some skipped, 75 "
+           "interrupted.",
+           t->exit_code);
+    single(&m, "last_run_dry_run", "Whether the last run only planned.", sum->dry_run);
+    single(&m, "last_run_owner_must_read",
+           "Whether the last run opened only backing files that the owners of images could read.",
+           !t->batch->policy.owner_need_not_read);
+    single(&m, "last_run_start_timestamp_seconds", "When the last run began, in unixtime.",
+           sum->started);
+    single(&m, "last_run_end_timestamp_seconds", "When the last run ended, in unixtime.",
+           sum->started + sum->seconds);
+    single(&m, "last_run_duration_seconds", "How long the last run took.", sum->seconds);
+    put_images(&m, sum);
+    single(&m, "last_run_leaked_clusters", "Leaked clusters found in images of the last run.",
+           (double)sum->leaked_clusters);
+    single(&m, "last_run_leaked_bytes", "Bytes of leaked clusters found in images of the last run.",
+           (double)sum->leaked_bytes);
+    put_io(&m, &sum->io);
+}
+
+extern const struct qb_sink_kind qb_sink_prometheus;
+
+const struct qb_sink_kind qb_sink_prometheus = {
+    .what = "metrics",
+    .begins = "# HELP qbatch_",
+    .place = place,
+    .image = image,
+    .end = end,
+};

@@ -1,0 +1,71 @@
+/* The files that tell of a run, each for another reader: one row of sinks.def a kind.
+ *
+ * All are fed alike: opened before anything is touched, then each image in the order of the
+ * manifest, then the end.  A kind writes into its file; opening, naming and closing it is the same
+ * for all. */
+#ifndef QB_REPORT_SINKS_H
+#define QB_REPORT_SINKS_H
+
+#include "report/foresee.h"
+#include "job/job.h"
+#include "util/outfile.h"
+#include "job/report.h"
+
+/* What a sink is told of the run. */
+struct qb_telling {
+    const struct qb_batch *batch;
+    const struct qb_summary *sum; /* the images so far; at the end all of them, and the time */
+    const struct qb_foresight *foresight; /* of a dry run; NULL: none */
+    int exit_code;                        /* at the end */
+    const char *host;                     /* where it ran; NULL: not known */
+};
+
+struct qb_sink {
+    const struct qb_sink_kind *kind; /* NULL: not asked for */
+    struct qb_outfile file;
+    FILE *body;  /* a spill (outfile.h), for kinds that want one */
+    void *state; /* the kind's own; freed with free() */
+};
+
+struct qb_sink_kind {
+    const char *what, *begins; /* see struct qb_outfile_rules */
+    bool streams;              /* readable while it grows */
+    bool wants_body;
+    size_t state_size; /* zeroed; 0: none */
+    /* Where the file is, given what the option says: malloc'ed; NULL: just there. */
+    char *(*place)(const char *argument, const struct qb_batch *batch);
+    void (*image)(struct qb_sink *sink, const struct qb_telling *t, size_t job,
+                  const struct qb_outcome *outcome);
+    void (*end)(struct qb_sink *sink, const struct qb_telling *t);
+    void (*abort)(struct qb_sink *sink, const char *why); /* the run could not start */
+    void (*drop)(struct qb_sink *sink);                   /* what the state points to */
+};
+/* Any of the functions but `image` and `end` may be NULL; a failure to write shows in the FILE. */
+
+enum {
+#define SINK(name, OPTION) QB_SINK_##name,
+#include "report/sinks.def"
+#undef SINK
+    QB_SINK_COUNT
+};
+
+struct qb_sinks {
+    struct qb_sink of[QB_SINK_COUNT];
+};
+
+/* Opens those that have an argument, the file's name as it was typed; NULL: not asked for.  -1 after
+ * one line on standard error. */
+int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_COUNT],
+                  const struct qb_batch *batch);
+
+void qb_sinks_image(struct qb_sinks *sinks, const struct qb_telling *t, size_t job,
+                    const struct qb_outcome *outcome);
+void qb_sinks_flush(struct qb_sinks *sinks); /* those that stream */
+
+/* Writes the ends and names the files; -1 when one of them is not whole, and it was said. */
+int qb_sinks_end(struct qb_sinks *sinks, const struct qb_telling *t);
+
+/* The run could not start. */
+void qb_sinks_abort(struct qb_sinks *sinks, const char *why);
+
+#endif

@@ -1,0 +1,80 @@
+#include "run/backup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/own.h"
+#include "journal/state_dir.h"
+#include "io/clone.h"
+
+/* ---- before anything is touched -------------------------------------------------------------- */
+
+typedef QB_VEC(dev_t) devices;
+
+static bool is_known(const devices *seen, dev_t dev)
+{
+    for (size_t i = 0; i < seen->n; i++)
+        if (seen->items[i] == dev)
+            return true;
+    return false;
+}
+
+/* One try for each file system.  An image that is not there is the run's to tell of. */
+static int probe(const char *path, bool dry_run, devices *seen, struct qb_err *err)
+{
+    QB_AUTO(qb_buf) char *folder = realpath(path, NULL);
+    struct stat st;
+
+    if (!folder || stat(path, &st) < 0)
+        return 0;
+    if (!S_ISREG(st.st_mode))
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                       "backup: reflink: %.250s is no file, and cannot be cloned", path);
+    if (is_known(seen, st.st_dev))
+        return 0;
+    if (!qb_vec_push(seen, st.st_dev))
+        return qb_fail_memory(err);
+    strrchr(folder, '/')[1] = '\0';
+    return dry_run ? qb_clone_look(folder, err) : qb_clone_probe(folder, err);
+}
+
+int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err)
+{
+    devices seen = {0};
+    int r = 0;
+
+    if (batch->policy.backup == QB_BACKUP_NONE)
+        return 0;
+    snprintf(batch->backup_id, sizeof(batch->backup_id), "%s",
+             batch->run_id[0] ? batch->run_id : qb_state_dir_new_id().text);
+    for (size_t i = 0; r == 0 && i < batch->n_jobs; i++)
+        if (!batch->jobs[i].already)
+            r = probe(batch->jobs[i].path, dry_run, &seen, err);
+    qb_vec_free(&seen);
+    return r;
+}
+
+/* ---- one image ------------------------------------------------------------------------------- */
+
+int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,
+                   const struct qb_file *image, struct qb_err *err)
+{
+    QB_AUTO(qb_buf) char *real = realpath(job->path, NULL);
+    char suffix[sizeof(batch->backup_id) + 8];
+
+    snprintf(suffix, sizeof(suffix), ".%s.bak", batch->backup_id);
+    return real ? qb_clone_make(image, real, suffix, err)
+                : qb_fail_sys(err, errno, QB_NOWHERE, "cannot clone");
+}
+
+void qb_backup_remove(const struct qb_batch *batch, const struct qb_job *job)
+{
+    QB_AUTO(qb_buf) char *path = qb_backup_path(batch, job);
+
+    if (path)
+        unlink(path);
+}

@@ -1,0 +1,12 @@
+/* `qbatch undo --discard-undo`: what a run kept for its undo is freed, by an amend of each image
+ * whose plan takes away just those references. */
+#ifndef QB_RUN_DISCARD_H
+#define QB_RUN_DISCARD_H
+
+#include "run/takeback.h"
+
+/* As qb_takeback_run. */
+int qb_discard_run(const struct qb_takeback *t, const struct qb_listener *listener,
+                   struct qb_err *err);
+
+#endif

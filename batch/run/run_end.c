@@ -1,0 +1,124 @@
+/* What becomes of images once their wave, or the run, is over with them. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "run/running.h"
+
+/* How long a lock may be held that everybody would rather wait for than hear of: the kernel keeps a
+ * killed program's files, and their locks, until what it had in a ring is done. */
+#define LOCK_PATIENCE_SECONDS 0.1
+
+static void remember(struct qb_running *r, size_t job, const struct qb_outcome *outcome,
+                     const struct qb_seen *seen)
+{
+    if (r->options->state)
+        qb_state_over(r->options->state, r->batch, &r->batch->jobs[job], &outcome->result, seen);
+}
+
+void qb_run_finish(struct qb_running *r, size_t job, struct qb_outcome *outcome)
+{
+    struct qb_meter *meter = r->listener->meter;
+    bool failed = outcome->result.status == QB_STATUS_FAILED;
+
+    qb_queue_done(r->queue, job);
+    r->done++;
+    if (meter) {
+        const struct qb_result *result = &outcome->result;
+
+        atomic_fetch_add(&meter->done, 1);
+        atomic_fetch_add(&meter->failed, failed);
+        if (result->clusters.valid && result->status == QB_STATUS_CHANGED)
+            atomic_fetch_add(&meter->clusters,
+                             result->clusters.expanded + result->clusters.deallocated);
+        atomic_fetch_add(&meter->written, result->io.write_bytes + result->io.zeroed_bytes);
+    }
+    qb_hold_put(r->hold, job, outcome);
+}
+
+/* An image that no wave took. */
+void qb_run_finish_untouched(struct qb_running *r, size_t job, enum qb_status status,
+                             enum qb_code code, const char *text)
+{
+    struct qb_outcome outcome = {.result.status = status};
+
+    qb_fail(&outcome.result.err, code, QB_NOWHERE, "%s", text);
+    if (status == QB_STATUS_FAILED)
+        atomic_fetch_add(&r->failures.n, 1);
+    if (code != QB_E_CANCELLED)
+        remember(r, job, &outcome, &(struct qb_seen){0});
+    if (r->listener->meter)
+        atomic_fetch_add(&r->listener->meter->units, QB_UNITS);
+    qb_run_finish(r, job, &outcome);
+}
+
+/* Whether a locked image is to be tried again later; otherwise its result is made what the policy
+ * says. */
+static bool wait_for_lock(struct qb_running *r, size_t job, struct qb_result *result,
+                          double *not_before)
+{
+    const struct qb_policy *policy = &r->batch->policy;
+    bool waits = policy->on_locked == QB_ON_LOCKED_WAIT;
+    double timeout = waits ? policy->lock_timeout_seconds : LOCK_PATIENCE_SECONDS;
+    double at = qb_run_now(), waited, delay;
+    size_t used;
+
+    if (result->status != QB_STATUS_FAILED || result->err.code != QB_E_LOCKED)
+        return false;
+    if (policy->on_locked != QB_ON_LOCKED_FAIL)
+        result->status = QB_STATUS_SKIPPED;
+    if (qb_run_stopped(r))
+        return false;
+    if (!r->locked_since && !(r->locked_since = calloc(r->batch->n_jobs, sizeof(double))))
+        return false;
+    if (r->locked_since[job] == 0)
+        r->locked_since[job] = at;
+    waited = at - r->locked_since[job];
+    delay = QB_MIN(QB_MAX(waited / 4, 0.1), 2.0);
+    *not_before = at + QB_MIN(delay, QB_MAX(timeout - waited, 0.01));
+    if (waited < timeout)
+        return true;
+    if (!waits)
+        return false;
+    used = strlen(result->err.text);
+    snprintf(result->err.text + used, sizeof(result->err.text) - used, " (waited %.0f s)", waited);
+    return false;
+}
+
+void qb_run_finish_slot(struct qb_running *r, struct qb_slot *s, struct qb_timing timing)
+{
+    struct qb_outcome outcome = {
+        .result.status = QB_STATUS_FAILED, .timing = timing, .steps = qb_take(&s->steps)};
+    double not_before;
+
+    if (s->amend)
+        outcome.result = *qb_amend_result(s->amend);
+    else
+        qb_fail_memory(&outcome.result.err);
+    if (!wait_for_lock(r, s->job, &outcome.result, &not_before)) {
+        if (outcome.result.status == QB_STATUS_FAILED && !s->failed)
+            atomic_fetch_add(&r->failures.n, 1);
+        remember(r, s->job, &outcome, &s->seen);
+        qb_run_finish(r, s->job, &outcome);
+        return;
+    }
+    free(outcome.steps);
+    if (r->listener->meter)
+        atomic_fetch_sub(&r->listener->meter->units, s->units);
+    qb_queue_again(r->queue, s->job, not_before);
+}
+
+void qb_run_tell(struct qb_running *r)
+{
+    struct qb_outcome outcome;
+    size_t job, n = 0;
+
+    for (; qb_hold_next(r->hold, &job, &outcome); n++) {
+        r->listener->image(r->listener->arg, job, &outcome);
+        free(outcome.steps);
+    }
+    if (n > 0 && r->listener->pause)
+        r->listener->pause(r->listener->arg);
+}

@@ -1,0 +1,161 @@
+/* What a run needs before it begins: workers, waves, room for open files. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "run/running.h"
+#include "host/space.h"
+#include "host/topo.h"
+#include "io/named.h"
+
+enum {
+    WAVE_MAX = 512,   /* images; more gains nothing per barrier */
+    FILES_RUN = 48,   /* open besides a wave's images: journal, reports, folders, barriers */
+    FILES_WORKER = 6, /* its ring, and what it looks into for a moment */
+    FILES_IMAGE = 2,  /* itself, and its backing file */
+};
+
+#define MEMORY_DEFAULT (UINT64_C(512) << 20)
+
+void qb_run_release(struct qb_running *r)
+{
+    qb_hold_free(r->hold);
+    qb_graph_free(r->graph);
+    qb_overlays_free(r->overlays);
+    qb_lender_free(r->lender);
+    qb_space_free(r->space);
+    qb_queue_free(r->queue);
+    qb_sched_close(r->sched);
+    qb_owners_free(r->owners);
+    if (r->paced)
+        qb_pace_free(&r->pace);
+    for (size_t i = 0; i < QB_WAVES; i++)
+        free(r->waves[i].slots);
+    free(r->taken);
+    free(r->locked_since);
+}
+
+double qb_run_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+bool qb_run_stopped(const struct qb_running *r)
+{
+    return r->options->stopped && r->options->stopped();
+}
+
+/* How many images a wave can have open, after asking the kernel for all it allows.  Whole backing
+ * chains are not foreseen: where they leave too few files for others, those are put off, and the
+ * waves become smaller (qb_slot_gives_way). */
+static size_t room_for_files(unsigned workers)
+{
+    size_t reserved = FILES_RUN + (size_t)FILES_WORKER * workers, images;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 1;
+    if (limit.rlim_cur < limit.rlim_max) {
+        rlim_t soft = limit.rlim_cur;
+
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            limit.rlim_cur = soft;
+    }
+    if (limit.rlim_cur == RLIM_INFINITY)
+        return WAVE_MAX;
+    images = ((size_t)limit.rlim_cur - QB_MIN(limit.rlim_cur, reserved)) / (FILES_IMAGE * QB_WAVES);
+    return QB_MIN(QB_MAX(images, 1), (size_t)WAVE_MAX);
+}
+
+/* Has the kernel make its table of open files as large as it will have to be.  Later, with threads
+ * that share it, each doubling would stop all of them for milliseconds. */
+static void make_room_for_files(size_t files)
+{
+    int fd = open("/", O_PATH | O_CLOEXEC);
+    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, (int)files);
+
+    if (high >= 0)
+        close(high);
+    if (fd >= 0)
+        close(fd);
+}
+
+static int open_workers(struct qb_running *r, struct qb_err *err)
+{
+    unsigned wanted = r->options->jobs ? r->options->jobs : r->batch->limits.jobs;
+    struct qb_topo *topo = qb_topo_open(wanted, r->batch);
+    const char *fell_back = NULL;
+    char text[200];
+
+    r->wave_max = QB_MIN(room_for_files(qb_topo_workers(topo)), QB_MAX(r->batch->n_jobs, 1));
+    r->wave_size = r->wave_max;
+    make_room_for_files(QB_MIN(r->batch->n_jobs, QB_WAVES * r->wave_max) + FILES_RUN);
+    if (qb_sched_open(topo, r->options->io, r->batch->n_jobs > r->wave_max, &r->sched, &fell_back,
+                      err) < 0)
+        return -1;
+    if (fell_back && r->listener->notice) {
+        snprintf(text, sizeof(text), "%s; going on with ordinary system calls", fell_back);
+        r->listener->notice(r->listener->arg, text);
+    }
+    r->paced = r->batch->limits.rate || r->batch->limits.iops;
+    if (r->paced) {
+        qb_pace_init(&r->pace, (double)r->batch->limits.rate, (double)r->batch->limits.iops);
+        qb_sched_set_pace(r->sched, &r->pace);
+    }
+    return 0;
+}
+
+static int make_wave(struct qb_running *r, struct qb_wave *wave, struct qb_err *err)
+{
+    uint64_t memory = r->batch->limits.memory_bytes;
+
+    *wave = (struct qb_wave){.batch = r->batch,
+                             .options = r->options,
+                             .meter = r->listener->meter,
+                             .sched = r->sched,
+                             .graph = r->graph,
+                             .lender = r->lender,
+                             .queue = r->queue,
+                             .memory_limit = memory ? memory : MEMORY_DEFAULT,
+                             .workers = qb_sched_workers(r->sched),
+                             .memory = &r->memory,
+                             .space = r->space,
+                             .failures = &r->failures,
+                             .slots = calloc(r->wave_max, sizeof(struct qb_slot))};
+    return wave->slots ? 0 : qb_fail_memory(err);
+}
+
+int qb_run_prepare(struct qb_running *r, struct qb_err *err)
+{
+    size_t n = r->batch->n_jobs;
+
+    if (open_workers(r, err) < 0)
+        return -1;
+    r->queue = qb_queue_new(n);
+    r->hold = qb_hold_new(n);
+    r->graph = qb_graph_new(r->batch, r->queue, r->sched);
+    r->lender = qb_lender_new();
+    r->owners = qb_owners_new(r->batch->policy.owner_need_not_read);
+    r->space = qb_space_new();
+    r->failures.most = qb_run_most_failures(r->batch);
+    r->taken = malloc(r->wave_max * sizeof(r->taken[0]));
+    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->owners || !r->space || !r->taken)
+        return qb_fail_memory(err);
+    qb_sched_set_owners(r->sched, r->owners);
+    for (size_t i = 0; i < QB_WAVES; i++)
+        if (make_wave(r, &r->waves[i], err) < 0)
+            return -1;
+    r->fresh = &r->waves[0];
+    r->appended = &r->waves[1];
+    r->flipped = &r->waves[2];
+    r->ending = &r->waves[3];
+    return 0;
+}

@@ -1,0 +1,42 @@
+/* Whether a run goes on: failures, interruption, a busy host. */
+#include <stdio.h>
+
+#include "host/neighbour.h"
+#include "run/running.h"
+
+size_t qb_run_most_failures(const struct qb_batch *batch)
+{
+    const struct qb_policy *p = &batch->policy;
+
+    if (p->on_error == QB_ON_ERROR_STOP)
+        return 0;
+    if (!p->has_max_failed)
+        return SIZE_MAX;
+    /* k images are more than P percent of n exactly when they are more than floor(n * P / 100). */
+    return p->max_failed_percent ? batch->n_jobs * p->max_failed / 100 : p->max_failed;
+}
+
+bool qb_run_goes_on(struct qb_running *r)
+{
+    return !qb_run_stopped(r) && !qb_failures_are_too_many(&r->failures);
+}
+
+bool qb_run_is_held_back(struct qb_running *r)
+{
+    double limit = r->batch->limits.load_percent, now_percent;
+    char text[160];
+
+    if (limit <= 0)
+        return false;
+    now_percent = qb_pressure_now();
+    if (now_percent <= limit)
+        return false;
+    if (!r->waits && r->listener->notice) {
+        snprintf(text, sizeof(text),
+                 "waiting: this host waited %.0f%% of the last ten seconds for its disks "
+                 "(limits.load: %g%%)",
+                 now_percent, limit);
+        r->listener->notice(r->listener->arg, text);
+    }
+    return r->waits = true;
+}

@@ -1,0 +1,79 @@
+/* A run while it goes on; for run*.c only. */
+#ifndef QB_RUN_RUNNING_H
+#define QB_RUN_RUNNING_H
+
+#include "run/run.h"
+#include "run/wave.h"
+#include "io/pace.h"
+
+enum { QB_WAVES = 4 }; /* under way at once; see advance in run.c */
+
+struct qb_running {
+    const struct qb_batch *batch;
+    const struct qb_run_options *options;
+    const struct qb_listener *listener;
+    struct qb_sched *sched;
+    struct qb_queue *queue;
+    struct qb_graph *graph;
+    struct qb_lender *lender;
+    struct qb_owners *owners; /* of the images; see io/named.h */
+    struct qb_hold *hold;
+    struct qb_overlays *overlays; /* see overlays.h */
+    struct qb_err *err;           /* why nothing could be started */
+    bool broken;                  /* that is so */
+    size_t *taken;                /* jobs of the next wave */
+    double *locked_since;         /* of each job; NULL until one waits for a lock */
+    struct qb_wave waves[QB_WAVES];
+    struct qb_wave *fresh, *appended, *flipped, *ending; /* each of them */
+    atomic_uint_fast64_t memory; /* bytes that the plans of all of them hold */
+    struct qb_space *space;      /* what appends under way may take of the disk */
+    struct qb_failures failures;
+    size_t wave_max, wave_size;  /* the most there can be, and what fits the memory */
+    size_t done;
+    double begun;
+    unsigned n_waves; /* so far */
+    bool paced;       /* by limits.rate or limits.iops */
+    bool waits;       /* for the host to be less busy; that was said */
+    struct qb_pace pace;
+    bool forgetful; /* it was said that the journal cannot be written */
+};
+
+/* ---- run_open.c ------------------------------------------------------------------------------
+ */
+
+/* Opens the workers and makes the waves.  -1 with *err: nothing can be started. */
+int qb_run_prepare(struct qb_running *r, struct qb_err *err);
+void qb_run_release(struct qb_running *r);
+
+double qb_run_now(void); /* seconds */
+bool qb_run_stopped(const struct qb_running *r);
+
+/* ---- run_end.c: what became of images ---------------------------------------------------------
+ */
+
+/* An image whose wave is over: it is told of, or waits for a lock. */
+void qb_run_finish_slot(struct qb_running *r, struct qb_slot *s, struct qb_timing timing);
+
+/* One that no wave took. */
+void qb_run_finish_untouched(struct qb_running *r, size_t job, enum qb_status status,
+                             enum qb_code code, const char *text);
+
+/* Hands its outcome on, and counts it. */
+void qb_run_finish(struct qb_running *r, size_t job, struct qb_outcome *outcome);
+
+/* Tells of those whose turn it is. */
+void qb_run_tell(struct qb_running *r);
+
+/* ---- run_policy.c: whether to go on -----------------------------------------------------------
+ */
+
+/* How many images of the batch may fail before no more are started: SIZE_MAX without a limit. */
+size_t qb_run_most_failures(const struct qb_batch *batch);
+
+/* Whether images may be started. */
+bool qb_run_goes_on(struct qb_running *r);
+
+/* Whether the host is too busy for a new wave, as limits.load has it. */
+bool qb_run_is_held_back(struct qb_running *r);
+
+#endif

@@ -1,0 +1,158 @@
+#include "run/wave.h"
+
+#include <stdlib.h>
+
+#include "base/own.h"
+#include "run/backup.h"
+#include "run/meant.h"
+#include "host/space.h"
+#include "run/wave_slot.h"
+
+/* ---- writes below; a barrier ends each phase ----------------------------------------------------
+ */
+
+static void flip_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    qb_slot_step(w, s, qb_amend_flip(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_FLIPPED);
+}
+
+/* Whether something of this image has to be durable before its flip: what was appended, its backup,
+ * or what the journal must say of it. */
+static bool waits_for_barrier(const struct qb_wave *w, const struct qb_slot *s)
+{
+    return qb_amend_appends(s->amend) || qb_amend_result(s->amend)->backed_up ||
+           (w->options->state && qb_state_must_record(&w->batch->jobs[s->job].request));
+}
+
+static int back_up(struct qb_wave *w, struct qb_slot *s)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (w->batch->policy.backup == QB_BACKUP_NONE)
+        return 0;
+    if (qb_backup_make(w->batch, &w->batch->jobs[s->job], qb_amend_file(s->amend), &r->err) < 0) {
+        r->status = QB_STATUS_FAILED;
+        return -1;
+    }
+    r->backed_up = true;
+    return 0;
+}
+
+/* Of an image that was not changed after all. */
+static void drop_backup(struct qb_wave *w, struct qb_slot *s)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (!r->backed_up || qb_amend_has_flipped(s->amend))
+        return;
+    qb_backup_remove(w->batch, &w->batch->jobs[s->job]);
+    r->backed_up = false;
+}
+
+/* Whether there will be as much space left as policy.min_free wants. */
+static int book_space(struct qb_wave *w, struct qb_slot *s)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (qb_space_begin(w->space, &w->batch->policy, qb_amend_file(s->amend),
+                       qb_amend_space(s->amend), &r->err) == 0)
+        return 0;
+    r->status = QB_STATUS_FAILED;
+    return -1;
+}
+
+static void append_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    if (qb_amend_remember(s->amend, io) < 0 || back_up(w, s) < 0)
+        qb_slot_step(w, s, QB_STEP_OVER);
+    else if (waits_for_barrier(w, s))
+        qb_slot_step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
+    else
+        flip_slot(w, s, io);
+}
+
+static void append_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    struct qb_long_phase phase;
+
+    if (s->step != QB_STEP_PLANNED || qb_slot_leave_untouched(w, s, io))
+        return;
+    if (book_space(w, s) < 0) {
+        qb_slot_step(w, s, QB_STEP_OVER);
+        return;
+    }
+    if (!qb_slot_leave_untouched(w, s, io)) { /* the booking may have waited for others */
+        qb_slot_begin_long(w, s, io, "writing", true, &phase);
+        append_slot(w, s, io);
+        qb_slot_end_long(w, s, io, &phase);
+    }
+    qb_space_end(w->space, qb_amend_file(s->amend)); /* it is taken: the file system counts it */
+}
+
+static void flip_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+
+    if (s->step != QB_STEP_APPENDED)
+        return;
+    if (s->sync_errno != 0) {
+        qb_amend_append_lost(s->amend, io, s->sync_errno);
+        qb_slot_step(w, s, QB_STEP_OVER);
+    } else if (!qb_slot_leave(w, s, io)) {
+        flip_slot(w, s, io);
+    }
+}
+
+static void finish_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    struct qb_long_phase phase;
+
+    if (s->step == QB_STEP_SYNCED) {
+        qb_slot_begin_long(w, s, io, "verifying", false, &phase);
+        if (w->n <= QB_WAVE_VERIFIED_FROM_DISK)
+            qb_amend_verify_from_disk(s->amend);
+        if (qb_amend_flipped(s->amend, s->sync_errno) == 0 && qb_amend_verify(s->amend, io) == 0) {
+            qb_amend_settle(s->amend, io);
+            qb_slot_give_back_tail(w, s, io);
+            qb_meant_ends(&w->batch->jobs[s->job], s->amend, true);
+        }
+        qb_slot_end_long(w, s, io, &phase);
+        qb_slot_step(w, s, QB_STEP_OVER);
+    }
+    if (s->step == QB_STEP_OVER && s->amend && !s->released) {
+        drop_backup(w, s);
+        qb_slot_release(w, s);
+    }
+}
+
+/* ---- the phases ------------------------------------------------------------------------------ */
+
+void qb_wave_append(struct qb_wave *w)
+{
+    qb_wave_each(w, append_one);
+}
+
+void qb_wave_flip(struct qb_wave *w)
+{
+    qb_wave_each(w, flip_one);
+}
+
+void qb_wave_finish(struct qb_wave *w)
+{
+    qb_wave_each(w, finish_one);
+}
+
+void qb_wave_drop(struct qb_wave *w, struct qb_slot *s)
+{
+    qb_slot_hold(w, s, 0);
+    qb_amend_close(s->amend);
+    s->amend = NULL;
+    qb_loan_end(qb_take(&s->loan));
+    free(qb_take(&s->steps));
+    free(qb_take(&s->name));
+}

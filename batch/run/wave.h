@@ -1,0 +1,123 @@
+/* A wave: images amended in step, so that hundreds of them share their barriers.
+ *
+ *     prepare (open, lock, order, plan), append | barrier | flip | barrier | finish (verify,
+ * settle)
+ *
+ * Each phase is one parallel loop over the slots, in which a worker touches only the slot it was
+ * given.  A slot that fails, or has nothing to do, sits out the rest; one that has nothing to
+ * append flips at once and is done after the first barrier.  A barrier covers several waves, each
+ * in its own phase. */
+#ifndef QB_RUN_WAVE_H
+#define QB_RUN_WAVE_H
+
+#include "amend/amend.h"
+#include "backing/graph.h"
+#include "backing/lend.h"
+#include "backing/overlays.h"
+#include "run/run.h"
+#include "journal/state.h"
+
+enum qb_step {
+    QB_STEP_WAITS, /* not opened yet */
+    QB_STEP_COLD,  /* opened, but its header is still on the disk */
+    QB_STEP_OPENED,
+    QB_STEP_PLANNED,  /* there is something to write */
+    QB_STEP_APPENDED, /* and needs a barrier before its flip */
+    QB_STEP_FLIPPED,  /* and needs a barrier before it is done */
+    QB_STEP_SYNCED,   /* has had that barrier; sync_errno is its result */
+    QB_STEP_OVER,     /* the result is final */
+    QB_STEP_NO_ROOM,  /* closed again, untouched: the plans of the others fill the memory */
+    QB_STEP_CROWDED,  /* closed again, untouched: what the others leave it was too little */
+    QB_STEP_AFTER,    /* closed again, untouched: another job goes first */
+};
+
+struct qb_slot {
+    size_t job;
+    enum qb_step step;
+    struct qb_amend *amend; /* NULL while it waits and when memory was short */
+    char *steps;            /* the plan in words, when asked for */
+    struct qb_need need;    /* with QB_STEP_AFTER */
+    struct qb_request rq;   /* the job's, and what its rules make of the image's header */
+    char *name;             /* owned: a name in it, or NULL */
+    bool released;          /* its file is closed, and only the result is left */
+    struct qb_loan *loan;   /* its backing file; may be NULL */
+    dev_t dev;              /* of the file system; only with a limit for each of them */
+    double busy_seconds;    /* spent on this image, not on its neighbours */
+    double started;         /* when it was opened; 0: not yet */
+    double longest_seconds; /* the longest phase, and who had it */
+    unsigned worker;
+    uint64_t memory; /* bytes that it holds, or may take while it is planned, of wave->memory */
+    bool wants_all;  /* with QB_STEP_CROWDED: see qb_queue_crowded */
+    unsigned units; /* counted into the meter */
+    int sync_errno;
+    int record_errno;    /* the plan, which must be in the journal before the flip, is not */
+    struct qb_seen seen; /* the file as it was left; only with a journal */
+    bool failed;         /* counted as such */
+};
+
+/* Images of a wave whose headers are read back from the disk one by one, whatever `verify` says: with
+ * more, that would be felt. */
+enum { QB_WAVE_VERIFIED_FROM_DISK = 8 };
+
+/* Images that failed, those of all waves and of none, and how many may: with more of them, no image
+ * that is untouched is touched any more (policy.max_failed, policy.on_error). */
+struct qb_failures {
+    atomic_size_t n;
+    size_t most; /* SIZE_MAX: any number */
+};
+
+static inline bool qb_failures_are_too_many(struct qb_failures *failures)
+{
+    return atomic_load(&failures->n) > failures->most;
+}
+
+struct qb_wave {
+    const struct qb_batch *batch;
+    const struct qb_run_options *options;
+    struct qb_meter *meter; /* may be NULL */
+    struct qb_sched *sched;
+    struct qb_graph *graph;
+    struct qb_lender *lender;
+    const struct qb_overlays *overlays; /* NULL: nothing to look for */
+    const struct qb_queue *queue;
+    uint64_t memory_limit;
+    unsigned workers;
+    atomic_uint_fast64_t *memory; /* bytes that all images hold, those of other waves included */
+    struct qb_space *space;       /* likewise: what appends under way may take of the disk */
+    struct qb_failures *failures; /* likewise */
+    struct qb_slot *slots;
+    size_t n;        /* 0: an empty wave, which has nothing to do in any phase */
+    unsigned number; /* from 1, in the order in which waves are prepared */
+};
+
+/* The phases, each for all jobs of the wave (slots[i].job).  After the last one every slot is over,
+ * has no room, comes after another job, or still waits because the run was stopped; in a dry run
+ * the ones between do nothing.  Finishing closes the files. */
+void qb_wave_prepare(struct qb_wave *wave);
+void qb_wave_append(struct qb_wave *wave);
+void qb_wave_flip(struct qb_wave *wave);
+void qb_wave_finish(struct qb_wave *wave);
+
+/* One barrier behind all that these waves appended and flipped.  A qb_aside_fn: arg is a struct
+ * qb_wave_barrier.  Meanwhile neither of them may be in a phase. */
+struct qb_wave_barrier {
+    struct qb_wave *waves[2];
+    struct qb_file *journal; /* to be made durable along with them, or NULL */
+    int journal_errno;       /* what came of that */
+};
+void qb_wave_barrier(void *arg, struct qb_io *io);
+
+/* Whether there is anything that waits for this barrier. */
+bool qb_wave_barrier_is_due(const struct qb_wave_barrier *barrier);
+
+/* What the journal should hold of these images by now, it does not (errnum, if any): those that may
+ * not be changed without are given up before their flip. */
+void qb_wave_unrecorded(struct qb_wave *wave, int errnum);
+
+/* Why images are not started after others failed: a sentence for them. */
+const char *qb_wave_why_no_more(const struct qb_batch *batch);
+
+/* Closes what is left open in a slot and frees what it holds. */
+void qb_wave_drop(struct qb_wave *wave, struct qb_slot *slot);
+
+#endif

@@ -1,0 +1,257 @@
+/* The first phase of a wave: open and lock, read headers, find the order, plan.  Writes nothing but
+ * what an interrupted run left behind an image's end. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "run/meant.h"
+#include "job/rules.h"
+#include "run/wave_slot.h"
+
+enum { FETCHED_AT_ONCE = 64, HEADER_PAGE = 4096 };
+
+static void find_filesystem(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct stat st;
+
+    (void)io;
+    if (stat(w->batch->jobs[w->slots[i].job].path, &st) == 0)
+        w->slots[i].dev = st.st_dev;
+}
+
+static void fail_or_put_off(struct qb_wave *w, struct qb_slot *s)
+{
+    if (qb_slot_gives_way(w, s))
+        qb_slot_put_off(w, s, QB_STEP_CROWDED);
+    else
+        qb_slot_step(w, s, QB_STEP_OVER);
+}
+
+/* Headers can take megabytes each. */
+static bool crowds_others(const struct qb_wave *w, const struct qb_slot *s)
+{
+    uint64_t held = atomic_load(w->memory);
+
+    return held > w->memory_limit && held != s->memory && !qb_queue_has_all_room(w->queue, s->job);
+}
+
+static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    const struct qb_job *job = &w->batch->jobs[s->job];
+    bool goes_on = qb_amend_read_header(s->amend, io) == 0;
+
+    s->rq = job->request;
+    if (goes_on && job->rules)
+        goes_on = qb_meant_begins(job, io, s->amend, &s->rq, &s->name);
+    qb_slot_hold(w, s, qb_amend_memory(s->amend));
+    if (!goes_on)
+        fail_or_put_off(w, s);
+    else if (crowds_others(w, s))
+        qb_slot_put_off(w, s, QB_STEP_NO_ROOM);
+    else
+        qb_slot_step(w, s, QB_STEP_OPENED);
+}
+
+static void open_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    const struct qb_claim how = {.writable = !w->options->dry_run,
+                                 .without_locks = w->batch->jobs[s->job].request.without_locks};
+    double from = qb_wave_now();
+
+    if (qb_wave_starts_no_more(w))
+        return;
+    s->started = from;
+    s->worker = qb_sched_number(w->sched, io);
+    s->amend = qb_amend_new(w->batch->jobs[s->job].path);
+    if (!s->amend || qb_amend_open_file(s->amend, io, how) < 0)
+        fail_or_put_off(w, s);
+    else if (qb_file_is_cached(qb_amend_file(s->amend)))
+        read_header(w, s, io);
+    else
+        qb_slot_step(w, s, QB_STEP_COLD);
+    s->busy_seconds += qb_wave_now() - from;
+}
+
+/* Headers that are not in memory: a worker reads many at once, so that the disk has work in all its
+ * queues.  What it reads here is only to be at hand for read_header. */
+static void fetch_some(void *arg, struct qb_io *io, size_t share)
+{
+    struct qb_wave *w = arg;
+    struct qb_req reqs[FETCHED_AT_ONCE];
+    QB_AUTO(qb_buf) char *pages = malloc(sizeof(reqs) / sizeof(reqs[0]) * HEADER_PAGE);
+    size_t first = share * FETCHED_AT_ONCE, end = QB_MIN(first + FETCHED_AT_ONCE, w->n), n = 0;
+
+    for (size_t i = first; pages && i < end; i++) {
+        struct qb_file *file =
+            w->slots[i].step == QB_STEP_COLD ? qb_amend_file(w->slots[i].amend) : NULL;
+
+        if (!file)
+            continue;
+        reqs[n] = (struct qb_req){.file = file,
+                                  .op = QB_OP_READ,
+                                  .len = QB_MIN(file->size, (uint64_t)HEADER_PAGE),
+                                  .buf = pages + n * HEADER_PAGE};
+        n++;
+    }
+    qb_io_run(io, reqs, n);
+    for (size_t i = first; i < end; i++)
+        if (w->slots[i].step == QB_STEP_COLD)
+            read_header(w, &w->slots[i], io);
+}
+
+static void fetch_cold(struct qb_wave *w)
+{
+    size_t cold = 0;
+
+    for (size_t i = 0; i < w->n; i++)
+        cold += w->slots[i].step == QB_STEP_COLD;
+    if (cold > 0)
+        qb_sched_each(w->sched, qb_div_up(w->n, FETCHED_AT_ONCE), fetch_some, w);
+}
+
+/* Only a downgrade needs the backing file without needing all that lies below it. */
+static void lend(struct qb_wave *w, struct qb_slot *s, const struct qb_info *info)
+{
+    if (!(s->rq.set & QB_KEY_COMPAT) || s->rq.compat >= info->version)
+        return;
+    s->loan = qb_lend(w->lender, qb_sched_io(w->sched), qb_amend_file(s->amend),
+                      w->batch->jobs[s->job].path, info);
+    qb_amend_lend(s->amend, qb_loan_chain(s->loan));
+}
+
+static void order_one(struct qb_wave *w, struct qb_slot *s)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+    struct qb_need *need = &s->need;
+
+    if (qb_graph_need(w->graph, s->job, qb_naming_of(qb_amend_file(s->amend)), &s->rq, &r->before,
+                      need, &r->err) < 0) {
+        r->status = QB_STATUS_FAILED;
+        fail_or_put_off(w, s);
+        return;
+    } else if (need->loop) {
+        qb_fail(&r->err, QB_E_BACKING_LOOP, QB_NOWHERE,
+                need->deep ? "the backing chain is in a loop, or deeper than %u files"
+                           : "the backing chain of the image comes back to itself",
+                (unsigned)QB_CHAIN_MAX_DEPTH);
+    } else if (qb_overlays_check(w->overlays, w->batch, s->job, r->before.virtual_size, &r->err) ==
+               0) {
+        if (need->job != QB_NO_JOB && (need->must || !qb_queue_is_alone(w->queue, s->job)))
+            qb_slot_put_off(w, s, QB_STEP_AFTER);
+        else
+            lend(w, s, &r->before);
+        return;
+    }
+    r->status = QB_STATUS_FAILED;
+    qb_slot_step(w, s, QB_STEP_OVER);
+}
+
+static void add_line(void *arg, const char *text)
+{
+    fprintf(arg, "%s\n", text);
+}
+
+static char *describe(const struct qb_amend *a)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+
+    if (f) {
+        qb_amend_describe(a, add_line, f);
+        fclose(f);
+    }
+    return text;
+}
+
+/* That a rewritten backing name leads to the same guest data, where the entry asks for it. */
+static int check_content(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    const struct qb_rules *rules = w->batch->jobs[s->job].rules;
+
+    if (!s->name || !(s->rq.set & QB_KEY_BACKING_FILE) || !rules->moves ||
+        !qb_moves_checks_content(rules->moves))
+        return 0;
+    return qb_amend_check_backing(s->amend, io, &s->rq);
+}
+
+/* Within the memory that it is granted; false: put off. */
+static bool make_plan(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    struct qb_long_phase phase;
+
+    s->rq.memory_limit = qb_slot_grant(w, s);
+    if (!s->rq.memory_limit) {
+        qb_slot_put_off(w, s, QB_STEP_NO_ROOM);
+        return false;
+    }
+    qb_slot_begin_long(w, s, io, "planning", true, &phase);
+    if (check_content(w, s, io) == 0)
+        qb_amend_plan(s->amend, io, &s->rq);
+    qb_slot_end_long(w, s, io, &phase);
+    if (qb_slot_gives_way(w, s)) {
+        s->wants_all &= qb_amend_result(s->amend)->err.code == QB_E_MEMORY;
+        qb_slot_put_off(w, s, QB_STEP_CROWDED);
+        return false;
+    }
+    return true;
+}
+
+/* What it will hold until its wave ends: the fingerprint of its content takes about as much again,
+ * for a while, and verification no more than the plan did, which is gone by then. */
+static void hold_plan(struct qb_wave *w, struct qb_slot *s)
+{
+    uint64_t held = qb_amend_memory(s->amend);
+
+    qb_slot_hold(w, s, s->rq.verify == QB_VERIFY_CONTENT ? 2 * held : held);
+    s->rq.memory_limit = w->memory_limit;
+}
+
+static void plan_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    struct qb_result *r;
+
+    if (!make_plan(w, s, io))
+        return;
+    r = qb_amend_result(s->amend);
+    if (r->status == QB_STATUS_WOULD_CHANGE || r->status == QB_STATUS_UNCHANGED)
+        qb_meant_ends(&w->batch->jobs[s->job], s->amend, false);
+    if (r->status != QB_STATUS_WOULD_CHANGE) {
+        qb_slot_give_back_tail(w, s, io);
+        qb_slot_step(w, s, QB_STEP_OVER);
+        return;
+    }
+    hold_plan(w, s);
+    if (w->options->dry_run) /* at most: what is replaced may be given back */
+        r->allocated_delta = (int64_t)qb_amend_space(s->amend);
+    if (w->options->describe)
+        s->steps = describe(s->amend);
+    qb_slot_step(w, s, w->options->dry_run ? QB_STEP_OVER : QB_STEP_PLANNED);
+}
+
+static void plan_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    if (s->step == QB_STEP_OPENED && !qb_slot_leave_untouched(w, s, io))
+        plan_slot(w, s, io);
+    if (s->step == QB_STEP_OVER)
+        qb_slot_release(w, s);
+}
+
+void qb_wave_prepare(struct qb_wave *w)
+{
+    if (w->batch->limits.jobs_per_filesystem && w->n > 0)
+        qb_sched_each(w->sched, w->n, find_filesystem, w);
+    qb_wave_each(w, open_one);
+    fetch_cold(w);
+    for (size_t i = 0; i < w->n; i++)
+        if (w->slots[i].step == QB_STEP_OPENED)
+            order_one(w, &w->slots[i]);
+    qb_wave_each(w, plan_one);
+}

@@ -1,0 +1,279 @@
+#include "run/wave_slot.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <time.h>
+
+#include "amend/tail.h"
+#include "base/num.h"
+#include "base/own.h"
+#include "run/lanes.h"
+
+double qb_wave_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+bool qb_wave_stopped(const struct qb_wave *w)
+{
+    return w->options->stopped && w->options->stopped();
+}
+
+bool qb_wave_starts_no_more(const struct qb_wave *w)
+{
+    return qb_wave_stopped(w) || qb_failures_are_too_many(w->failures);
+}
+
+const char *qb_wave_why_no_more(const struct qb_batch *batch)
+{
+    return batch->policy.on_error == QB_ON_ERROR_STOP
+               ? "not started: another image failed and policy.on_error is stop"
+               : "not started: more images failed than policy.max_failed allows";
+}
+
+/* The meter: an image that ends early has all its units at once, one put off gives them back. */
+static void count(struct qb_wave *w, struct qb_slot *s, unsigned units)
+{
+    if (w->meter && units != s->units)
+        atomic_fetch_add(&w->meter->units, (size_t)units - s->units);
+    s->units = units;
+}
+
+/* A locked image may be tried again, and one that is left in its middle is looked at once more. */
+static void count_failure(struct qb_wave *w, struct qb_slot *s)
+{
+    const struct qb_result *r = s->amend ? qb_amend_result(s->amend) : NULL;
+
+    if (!r || s->failed || r->status != QB_STATUS_FAILED || r->err.code == QB_E_LOCKED ||
+        r->err.code == QB_E_CANCELLED)
+        return;
+    s->failed = true;
+    atomic_fetch_add(&w->failures->n, 1);
+}
+
+void qb_slot_step(struct qb_wave *w, struct qb_slot *s, enum qb_step to)
+{
+    static const unsigned units[] = {
+        [QB_STEP_PLANNED] = 1,     [QB_STEP_APPENDED] = 2,
+        [QB_STEP_FLIPPED] = 3,     [QB_STEP_SYNCED] = 3,
+        [QB_STEP_OVER] = QB_UNITS, [QB_STEP_AFTER] = 0, /* the greatest: the table ends here */
+    };
+
+    s->step = to;
+    count(w, s, units[to]);
+    if (to == QB_STEP_OVER)
+        count_failure(w, s);
+}
+
+/* Gives an image up before its flip. */
+static void cancel(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, enum qb_code why)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    qb_amend_cancel(s->amend, io, why);
+    if (why == QB_E_TIMEOUT) {
+        r->status = QB_STATUS_FAILED;
+        qb_fail(&r->err, why, QB_NOWHERE,
+                "gave up after %.1f s, nothing was changed (limits.timeout: %g s)", s->busy_seconds,
+                w->batch->limits.timeout_seconds);
+    }
+    qb_slot_step(w, s, QB_STEP_OVER);
+}
+
+/* Nothing may happen to this image that the journal does not know of beforehand. */
+static void cancel_unrecorded(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    qb_amend_cancel(s->amend, io, QB_E_CANCELLED);
+    r->status = QB_STATUS_FAILED;
+    qb_fail_sys(&r->err, s->record_errno, QB_NOWHERE,
+                "nothing was changed: the journal could not be written");
+    qb_slot_step(w, s, QB_STEP_OVER);
+}
+
+static bool is_overdue(const struct qb_wave *w, double busy_seconds)
+{
+    double limit = w->batch->limits.timeout_seconds;
+
+    return limit > 0 && busy_seconds > limit;
+}
+
+bool qb_slot_leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    if (s->record_errno)
+        cancel_unrecorded(w, s, io);
+    else if (qb_wave_stopped(w))
+        cancel(w, s, io, QB_E_CANCELLED);
+    else if (is_overdue(w, s->busy_seconds))
+        cancel(w, s, io, QB_E_TIMEOUT);
+    return s->step == QB_STEP_OVER;
+}
+
+bool qb_slot_leave_untouched(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (qb_slot_leave(w, s, io))
+        return true;
+    if (!qb_failures_are_too_many(w->failures))
+        return false;
+    qb_amend_cancel(s->amend, io, QB_E_CANCELLED);
+    r->status = QB_STATUS_SKIPPED;
+    qb_fail(&r->err, QB_E_CANCELLED, QB_NOWHERE, "%s", qb_wave_why_no_more(w->batch));
+    qb_slot_step(w, s, QB_STEP_OVER);
+    return true;
+}
+
+static bool is_to_stop(void *arg)
+{
+    const struct qb_long_phase *p = arg;
+
+    return qb_wave_stopped(p->wave) ||
+           (p->wave->batch->limits.timeout_seconds > 0 &&
+            is_overdue(p->wave, p->busy_before + qb_wave_now() - p->from));
+}
+
+/* A place among those that are shown; NULL where all are taken. */
+static struct qb_busy *show(struct qb_meter *meter, size_t job, const char *doing, double now)
+{
+    for (size_t i = 0; meter && i < QB_BUSY_SHOWN; i++) {
+        struct qb_busy *b = &meter->busy[i];
+        size_t nobody = 0;
+
+        if (atomic_load_explicit(&b->job, memory_order_relaxed) != 0 ||
+            !atomic_compare_exchange_strong(&b->job, &nobody, job + 1))
+            continue;
+        atomic_store(&b->since_ms, (uint64_t)(now * 1e3));
+        atomic_store(&b->doing, doing);
+        return b;
+    }
+    return NULL;
+}
+
+void qb_slot_begin_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, const char *doing,
+                        bool may_be_left, struct qb_long_phase *p)
+{
+    *p = (struct qb_long_phase){w, s->busy_seconds, qb_wave_now(), NULL};
+    p->busy = show(w->meter, s->job, doing, p->from);
+    if (may_be_left)
+        qb_io_set_stop(io, is_to_stop, p);
+}
+
+void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
+                      const struct qb_long_phase *p)
+{
+    const struct qb_result *r = qb_amend_result(s->amend);
+    double took;
+
+    qb_io_set_stop(io, NULL, NULL);
+    if (p->busy)
+        atomic_store(&p->busy->job, 0);
+    took = qb_wave_now() - p->from;
+    s->busy_seconds = p->busy_before + took;
+    if (took > s->longest_seconds) {
+        s->longest_seconds = took;
+        s->worker = qb_sched_number(w->sched, io);
+    }
+    if (r->status == QB_STATUS_FAILED && r->err.code == QB_E_CANCELLED)
+        cancel(w, s, io, qb_wave_stopped(w) ? QB_E_CANCELLED : QB_E_TIMEOUT);
+}
+
+void qb_slot_give_back_tail(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    const struct qb_job *job = &w->batch->jobs[s->job];
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (job->abandoned_from == 0 || w->options->dry_run || qb_amend_facts(s->amend).rewrites ||
+        (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_UNCHANGED))
+        return;
+    r->tail_given_back = qb_tail_give_back(io, qb_amend_file(s->amend), job->abandoned_from,
+                                           job->request.memory_limit);
+    r->file_size_after = qb_amend_file(s->amend)->size;
+}
+
+/* ---- memory and open files ------------------------------------------------------------------- */
+
+void qb_slot_hold(struct qb_wave *w, struct qb_slot *s, uint64_t bytes)
+{
+    atomic_fetch_add(w->memory, bytes - s->memory); /* unsigned: less is added as a wrap */
+    s->memory = bytes;
+}
+
+#define TRIM_FROM (UINT64_C(16) << 20) /* bytes */
+
+/* A small part of a share is not worth trying: the image would be opened and read in vain. */
+enum { SHARES_A_WORKER = 2, LEAST_OF_SHARE = 8 };
+
+uint64_t qb_slot_grant(struct qb_wave *w, struct qb_slot *s)
+{
+    uint64_t share = w->memory_limit / (SHARES_A_WORKER * QB_MAX(w->workers, 1u));
+    bool has_all = qb_queue_has_all_room(w->queue, s->job);
+    uint64_t held = atomic_load(w->memory), grant;
+
+    do {
+        grant = w->memory_limit - QB_MIN(held, w->memory_limit);
+        if (has_all || held == s->memory)
+            grant = QB_MAX(grant, 1); /* enough where only the header changes */
+        else if (grant < share / LEAST_OF_SHARE)
+            return 0;
+        else
+            grant = QB_MIN(grant, share);
+    } while (!atomic_compare_exchange_weak(w->memory, &held, held + grant));
+    s->memory += grant;
+    s->wants_all = grant == share;
+    return grant;
+}
+
+bool qb_slot_gives_way(const struct qb_wave *w, struct qb_slot *s)
+{
+    const struct qb_result *r = s->amend ? qb_amend_result(s->amend) : NULL;
+    const struct qb_err *err = r ? &r->err : NULL;
+
+    if (!r || r->status != QB_STATUS_FAILED || w->batch->n_jobs == 1 ||
+        qb_queue_has_all_room(w->queue, s->job))
+        return false;
+    return err->code == QB_E_MEMORY || err->sys_errno == EMFILE || err->sys_errno == ENFILE;
+}
+
+/* What many small blocks took, malloc keeps for this worker: others are to have it. */
+static void trim(uint64_t freed)
+{
+    if (freed >= TRIM_FROM)
+        malloc_trim(0);
+}
+
+void qb_slot_release(struct qb_wave *w, struct qb_slot *s)
+{
+    uint64_t held = s->memory;
+
+    if (!s->amend || s->released)
+        return;
+    s->released = true;
+    if (w->options->state)
+        s->seen = qb_seen_of(qb_amend_file(s->amend)->fd);
+    qb_amend_release(s->amend);
+    trim(held);
+    qb_slot_hold(w, s, qb_amend_memory(s->amend));
+}
+
+void qb_slot_put_off(struct qb_wave *w, struct qb_slot *s, enum qb_step why)
+{
+    uint64_t held = s->memory;
+
+    qb_amend_close(s->amend);
+    s->amend = NULL;
+    free(qb_take(&s->name));
+    trim(held);
+    qb_slot_hold(w, s, 0);
+    qb_slot_step(w, s, why);
+}
+
+void qb_wave_each(struct qb_wave *w, qb_sched_fn *fn)
+{
+    if (w->n > 0)
+        qb_lanes_each(w, fn);
+}

@@ -1,0 +1,109 @@
+/* The barriers of waves. */
+#include <stdlib.h>
+
+#include "base/own.h"
+#include "run/wave.h"
+
+static void synced(struct qb_slot *s, int errnum)
+{
+    s->sync_errno = errnum;
+    if (s->step == QB_STEP_FLIPPED)
+        s->step = QB_STEP_SYNCED;
+}
+
+static bool wants_barrier(const struct qb_slot *s)
+{
+    return s->step == QB_STEP_APPENDED || s->step == QB_STEP_FLIPPED;
+}
+
+static bool wave_is_due(const struct qb_wave *w)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (wants_barrier(&w->slots[i]))
+            return true;
+    return false;
+}
+
+bool qb_wave_barrier_is_due(const struct qb_wave_barrier *b)
+{
+    return wave_is_due(b->waves[0]) || wave_is_due(b->waves[1]);
+}
+
+void qb_wave_unrecorded(struct qb_wave *w, int errnum)
+{
+    for (size_t i = 0; i < w->n && errnum; i++)
+        if (qb_state_must_record(&w->batch->jobs[w->slots[i].job].request))
+            w->slots[i].record_errno = errnum;
+}
+
+/* A backup is another file: only a sync of all of them covers it and its name. */
+static enum qb_sync how_to_sync(const struct qb_wave *w)
+{
+    return w->batch->policy.backup ? QB_SYNC_FS : w->batch->policy.sync;
+}
+
+/* Where memory is short, each file has its own barrier. */
+static void barrier_each(const struct qb_wave *w, struct qb_io *io)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        struct qb_slot *s = &w->slots[i];
+        struct qb_file *file = wants_barrier(s) ? qb_amend_file(s->amend) : NULL;
+        int errnum = 0;
+
+        if (!file)
+            continue;
+        qb_io_barrier(io, &file, 1, w->batch->policy.backup ? QB_SYNC_FS : QB_SYNC_FILE, &errnum);
+        synced(s, errnum);
+    }
+}
+
+static void journal_synced(struct qb_wave_barrier *b, int errnum)
+{
+    b->journal_errno = errnum;
+    for (size_t i = 0; i < 2; i++)
+        qb_wave_unrecorded(b->waves[i], errnum);
+}
+
+static void barrier_one_by_one(struct qb_wave_barrier *b, struct qb_io *io)
+{
+    int errnum = 0;
+
+    if (b->journal)
+        qb_io_barrier(io, &b->journal, 1, QB_SYNC_FILE, &errnum);
+    for (size_t i = 0; i < 2; i++)
+        barrier_each(b->waves[i], io);
+    journal_synced(b, errnum);
+}
+
+void qb_wave_barrier(void *arg, struct qb_io *io)
+{
+    struct qb_wave_barrier *b = arg;
+    size_t most = b->waves[0]->n + b->waves[1]->n, n = 0, first = b->journal != NULL;
+    QB_AUTO(qb_buf) struct qb_slot **slots = malloc((most + 1) * sizeof(struct qb_slot *));
+    QB_AUTO(qb_buf) struct qb_file **files = malloc((most + 1) * sizeof(struct qb_file *));
+    QB_AUTO(qb_buf) int *errors = calloc(most + 1, sizeof(int));
+
+    if (!slots || !files || !errors) {
+        barrier_one_by_one(b, io);
+        return;
+    }
+    /* First: a sync of the file system through the journal's descriptor, which was opened before
+     * all others, misses no error, and flushes the journal too. */
+    if (b->journal)
+        files[0] = b->journal;
+    for (size_t i = 0; i < most; i++) {
+        bool second = i >= b->waves[0]->n;
+        struct qb_slot *s = &b->waves[second]->slots[second ? i - b->waves[0]->n : i];
+
+        if (wants_barrier(s)) {
+            slots[n] = s;
+            files[first + n++] = qb_amend_file(s->amend);
+        }
+    }
+    if (first + n > 0)
+        qb_io_barrier(io, files, first + n, how_to_sync(b->waves[0]), errors);
+    for (size_t i = 0; i < n; i++)
+        synced(slots[i], errors[first + i]);
+    if (b->journal)
+        journal_synced(b, errors[0]);
+}

@@ -1,0 +1,20 @@
+/* Bytes as text that JSON can hold. */
+#ifndef QB_UTIL_BASE64_H
+#define QB_UTIL_BASE64_H
+
+#include <stddef.h>
+
+/* Characters that n bytes take. */
+static inline size_t qb_base64_len(size_t n)
+{
+    return (n + 2) / 3 * 4;
+}
+
+/* Writes qb_base64_len(n) characters, without a NUL. */
+void qb_base64_write(const void *bytes, size_t n, char *out);
+
+/* Decodes a whole text into at most `room` bytes.  0 with *n set, or -1 for what is not such a text
+ * or does not fit. */
+int qb_base64_read(const char *text, void *out, size_t room, size_t *n);
+
+#endif

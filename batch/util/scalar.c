@@ -1,0 +1,209 @@
+#include "util/scalar.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "util/text.h"
+
+enum { FRACTION_MAX = 9, SECONDS_MAX = 366 * 24 * 3600 };
+
+bool qb_why_not(struct qb_why *why, const char *did_you_mean, const char *fmt, ...)
+{
+    va_list args;
+
+    *why = (struct qb_why){.did_you_mean = did_you_mean};
+    va_start(args, fmt);
+    vsnprintf(why->text, sizeof(why->text), fmt, args);
+    va_end(args);
+    return false;
+}
+
+bool qb_is_power_of_two(uint64_t n)
+{
+    return n != 0 && (n & (n - 1)) == 0;
+}
+
+bool qb_scalar_bool(const char *text, bool *out, struct qb_why *why)
+{
+    static const char *const words[] = {"off", "on", "false", "true", "no", "yes", NULL};
+
+    for (unsigned i = 0; words[i]; i++) {
+        if (strcasecmp(text, words[i]) == 0) {
+            *out = i & 1;
+            return true;
+        }
+    }
+    return qb_why_not(why, qb_text_nearest(text, words), "is neither on nor off");
+}
+
+bool qb_scalar_word(const char *text, const char *const *words, unsigned *out, struct qb_why *why)
+{
+    char list[sizeof(why->text) - 32] = "";
+    size_t used = 0;
+
+    for (unsigned i = 0; words[i]; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            *out = i;
+            return true;
+        }
+        if (used < sizeof(list))
+            used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s",
+                                     i == 0         ? ""
+                                     : words[i + 1] ? ", "
+                                                    : " or ",
+                                     words[i]);
+    }
+    return qb_why_not(why, qb_text_nearest(text, words), "is not one of %s", list);
+}
+
+/* Digits from *p on, which moves behind them: false when there is none, when it leads with zeros,
+ * or when 64 bits do not hold it. */
+static bool digits(const char **p, uint64_t *out, struct qb_why *why)
+{
+    const char *s = *p;
+    uint64_t n = 0;
+
+    if (!isdigit((unsigned char)*s))
+        return qb_why_not(why, NULL, "is not a number");
+    if (s[0] == '0' && isdigit((unsigned char)s[1]))
+        return qb_why_not(why, NULL, "has leading zeros (octal or decimal?); leave them out");
+    for (; isdigit((unsigned char)*s); s++) {
+        if (__builtin_mul_overflow(n, (uint64_t)10, &n) ||
+            __builtin_add_overflow(n, (uint64_t)(*s - '0'), &n))
+            return qb_why_not(why, NULL, "is too large for 64 bits");
+    }
+    *p = s;
+    *out = n;
+    return true;
+}
+
+static bool in_limits(uint64_t n, uint64_t low, uint64_t high, struct qb_why *why)
+{
+    if (n >= low && n <= high)
+        return true;
+    return qb_why_not(why, NULL, "is not in the range of %llu to %llu", (unsigned long long)low,
+                      (unsigned long long)high);
+}
+
+bool qb_scalar_number(const char *text, uint64_t low, uint64_t high, uint64_t *out,
+                      struct qb_why *why)
+{
+    uint64_t n;
+
+    if (text[0] == '-' && isdigit((unsigned char)text[1]))
+        return qb_why_not(why, NULL, "is negative");
+    if (!digits(&text, &n, why))
+        return false;
+    if (*text)
+        return qb_why_not(why, NULL, "is not a whole decimal number");
+    if (!in_limits(n, low, high, why))
+        return false;
+    *out = n;
+    return true;
+}
+
+/* ---- sizes ----------------------------------------------------------------------------------- */
+
+/* How many bits a unit shifts by: G, GiB, but not GB, which is 1000^3 to some and 1024^3 to others.
+ */
+static bool unit_of(const char *unit, unsigned *shift, struct qb_why *why)
+{
+    static const char letters[] = "KMGTPE";
+    const char *at = *unit ? strchr(letters, *unit == 'k' ? 'K' : *unit) : NULL;
+
+    *shift = 0;
+    if (*unit == '\0' || strcmp(unit, "B") == 0)
+        return true;
+    if (at && (unit[1] == '\0' || strcmp(unit + 1, "iB") == 0)) {
+        *shift = 10 * (unsigned)(at - letters + 1);
+        return true;
+    }
+    at = strchr(letters, toupper((unsigned char)*unit));
+    if (at && (unit[1] == 'b' || unit[1] == 'B') && unit[2] == '\0')
+        return qb_why_not(
+            why, NULL,
+            "is ambiguous: %s may mean powers of 1000 or of 1024; write %c or %ciB for "
+            "1024, or the number of bytes",
+            unit, *at, *at);
+    return qb_why_not(
+        why, NULL,
+        "is not a size; write bytes, or a number with k, M, G, T, P or E (powers of 1024)");
+}
+
+/* 0.`fraction` << shift, which must be whole; `scale` is 10 to the number of its digits.  Long
+ * division, a bit at a time, has no intermediate that could overflow. */
+static bool fraction_bytes(uint64_t fraction, uint64_t scale, unsigned shift, uint64_t *out)
+{
+    *out = 0;
+    while (shift-- > 0) {
+        fraction *= 2;
+        if (fraction >= scale) {
+            fraction -= scale;
+            *out |= UINT64_C(1) << shift;
+        }
+    }
+    return fraction == 0;
+}
+
+/* The digits behind a point, if there is one. */
+static bool read_fraction(const char **p, uint64_t *fraction, uint64_t *scale, struct qb_why *why)
+{
+    *fraction = 0;
+    *scale = 1;
+    if (**p != '.')
+        return true;
+    if (!isdigit((unsigned char)*++*p))
+        return qb_why_not(why, NULL, "has no digit behind the point");
+    for (unsigned n = 0; isdigit((unsigned char)**p); n++, ++*p) {
+        if (n == FRACTION_MAX)
+            return qb_why_not(why, NULL, "has more than %d digits behind the point", FRACTION_MAX);
+        *fraction = *fraction * 10 + (uint64_t)(**p - '0');
+        *scale *= 10;
+    }
+    return true;
+}
+
+bool qb_scalar_size(const char *text, uint64_t low, uint64_t high, uint64_t *out,
+                    struct qb_why *why)
+{
+    uint64_t whole, fraction, scale, rest, bytes;
+    unsigned shift;
+
+    if (text[0] == '-')
+        return qb_why_not(why, NULL, "is negative");
+    if (!isdigit((unsigned char)text[0]))
+        return qb_why_not(why, NULL,
+                          "is not a size; write bytes, or a number with k, M, G, T, P or "
+                          "E (powers of 1024)");
+    if (!digits(&text, &whole, why) || !read_fraction(&text, &fraction, &scale, why) ||
+        !unit_of(text, &shift, why))
+        return false;
+    if (!fraction_bytes(fraction, scale, shift, &rest))
+        return qb_why_not(why, NULL, "is not a whole number of bytes");
+    if (__builtin_mul_overflow(whole, UINT64_C(1) << shift, &bytes) ||
+        __builtin_add_overflow(bytes, rest, &bytes) || bytes > INT64_MAX)
+        return qb_why_not(why, NULL, "is too large: a size is less than 8E");
+    if (!in_limits(bytes, low, high, why))
+        return false;
+    *out = bytes;
+    return true;
+}
+
+bool qb_scalar_seconds(const char *text, double *out, struct qb_why *why)
+{
+    uint64_t whole, fraction, scale;
+
+    if (text[0] == '-' || !isdigit((unsigned char)text[0]))
+        return qb_why_not(why, NULL, "is not a number of seconds, such as 60 or 0.5");
+    if (!digits(&text, &whole, why) || !read_fraction(&text, &fraction, &scale, why))
+        return false;
+    if (*text)
+        return qb_why_not(why, NULL, "is not a number of seconds, such as 60 or 0.5");
+    if (whole >= SECONDS_MAX)
+        return qb_why_not(why, NULL, "is more than a year of seconds");
+    *out = (double)whole + (double)fraction / (double)scale;
+    return true;
+}
