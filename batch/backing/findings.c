@@ -5,13 +5,13 @@
 #include <string.h>
 
 #include "base/own.h"
-#include "backing/graph.h"
+#include "backing/order.h"
 #include "util/text.h"
 #include "qcow2/chain.h"
 
 const struct qb_finding_row qb_finding_rows[QB_FINDING_COUNT] = {
 #define FINDING(ID, name, is_error, help) [QB_FINDING_##ID] = {name, is_error, help},
-#include "backing/finding.def"
+#include "backing/findings.def"
 #undef FINDING
 };
 

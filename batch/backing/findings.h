@@ -1,13 +1,13 @@
-/* What is noteworthy about a family: one table (finding.def), read by the tree, the JSON and the
+/* What is noteworthy about a family: one table (findings.def), read by the tree, the JSON and the
  * manual page. */
 #ifndef QB_BACKING_FINDINGS_H
 #define QB_BACKING_FINDINGS_H
 
-#include "backing/family.h"
+#include "backing/tree.h"
 
 enum qb_finding_id {
 #define FINDING(ID, name, is_error, help) QB_FINDING_##ID,
-#include "backing/finding.def"
+#include "backing/findings.def"
 #undef FINDING
     QB_FINDING_COUNT
 };

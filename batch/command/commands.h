@@ -7,12 +7,12 @@
 int qb_command_run(const struct qb_cli *cli);
 int qb_command_amend(const struct qb_cli *cli);
 int qb_command_lint(const struct qb_cli *cli);
-int qb_command_check(const struct qb_cli *cli);  /* check.c */
+int qb_command_check(const struct qb_cli *cli);  /* check_command.c */
 int qb_command_graph(const struct qb_cli *cli);  /* graph_command.c */
-int qb_command_status(const struct qb_cli *cli); /* status.c */
-int qb_command_undo(const struct qb_cli *cli);   /* undo.c */
+int qb_command_status(const struct qb_cli *cli); /* status_command.c */
+int qb_command_undo(const struct qb_cli *cli);   /* undo_command.c */
 int qb_command_schema(const struct qb_cli *cli);
-int qb_command_report(const struct qb_cli *cli); /* reports.c */
+int qb_command_report(const struct qb_cli *cli); /* report_command.c */
 int qb_command_help(const struct qb_cli *cli);
 
 /* configs/qbatch-manifest.schema.json, put into the program when it is built. */

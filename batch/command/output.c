@@ -8,7 +8,7 @@
 
 #include "base/own.h"
 #include "command/finish.h"
-#include "report/lines.h"
+#include "report/report_json.h"
 #include "util/text.h"
 
 static double now(void)

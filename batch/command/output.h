@@ -4,7 +4,7 @@
 #define QB_COMMAND_OUTPUT_H
 
 #include "cli/cli.h"
-#include "report/foresee.h"
+#include "report/forecast.h"
 #include "report/progress.h"
 #include "run/run.h"
 #include "report/sinks.h"

@@ -5,7 +5,7 @@
 #include "base/num.h"
 #include "base/own.h"
 #include "command/finish.h"
-#include "command/keep.h"
+#include "command/session.h"
 
 static const struct qb_trace *trace_of(const struct qb_history *h, const struct qb_batch *batch,
                                        const struct qb_job *job)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "base/own.h"
-#include "job/moves.h"
+#include "job/backing_rewrite.h"
 
 enum { LOCK_TIMEOUT_SECONDS = 60 };
 #define MEMORY_BYTES (UINT64_C(512) << 20)

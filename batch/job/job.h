@@ -1,6 +1,6 @@
 /* What a manifest, or a command line, comes down to: a list of jobs and how to run them.
  *
- * manifest.c and options.c make it, run.c runs it, report.c tells of it.  The batch owns all its
+ * manifest.c and o_option.c make it, run.c runs it, outcome.c tells of it.  The batch owns all its
  * memory: each job its path, and `blocks` the texts of the requests and the rules, where jobs that
  * come from one entry of the manifest share them. */
 #ifndef QB_JOB_JOB_H
@@ -55,7 +55,7 @@ struct qb_moves;
 struct qb_job {
     char *path;      /* as it will be opened; absolute, or relative to the current folder */
     unsigned line;   /* of the manifest, 0 on the command line */
-    uint32_t asks;   /* fingerprint of the request, for the journal; see state.h */
+    uint32_t asks;   /* fingerprint of the request, for the journal; see run_journal.h */
     bool already;    /* a run that is gone on with has done it: told as unchanged, not opened */
     bool taken_back; /* the same run amended it, and a user undid that: skipped, not opened */
     bool mistrusted; /* it amended it, and what came of that is wrong: failed again, not opened */
@@ -102,7 +102,7 @@ void qb_request_init(struct qb_request *request);
 /* Zeroed memory that lives as long as the batch; NULL when there is none. */
 void *qb_batch_block(struct qb_batch *batch, size_t size);
 
-/* Rewrites of backing names (moves.h) that live as long as the batch. */
+/* Rewrites of backing names (backing_rewrite.h) that live as long as the batch. */
 struct qb_moves *qb_batch_new_moves(struct qb_batch *batch);
 
 /* A copy of `len` bytes and a NUL that lives as long as the batch; NULL when memory is short. */

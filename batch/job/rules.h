@@ -4,7 +4,7 @@
 #define QB_JOB_RULES_H
 
 #include "job/conditions.h"
-#include "job/moves.h"
+#include "job/backing_rewrite.h"
 
 struct qb_rules {
     struct qb_conditions when, expect, after;

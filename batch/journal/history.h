@@ -4,7 +4,7 @@
 #define QB_JOURNAL_HISTORY_H
 
 #include "amend/proof.h"
-#include "journal/state.h"
+#include "journal/run_journal.h"
 
 struct qb_trace {
     char *path;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "manifest/fields.h"
+#include "manifest/node.h"
 #include "manifest/keys.h"
 
 /* ---- amend keys ------------------------------------------------------------------------------ */

@@ -3,9 +3,9 @@
 #include <string.h>
 
 #include "manifest/entries.h"
-#include "manifest/fields.h"
+#include "manifest/node.h"
 #include "manifest/scan_section.h"
-#include "manifest/source.h"
+#include "manifest/manifest_text.h"
 #include "qcow2/deflate.h"
 
 /* The sections are read in the order that they need each other, wherever they stand. */

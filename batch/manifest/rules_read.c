@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "manifest/fields.h"
+#include "manifest/node.h"
 #include "job/job.h"
 
 const char *const qb_rule_names[] = {"when", "expect", "after", "backing", "tags", NULL};

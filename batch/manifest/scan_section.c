@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/own.h"
-#include "manifest/fields.h"
+#include "manifest/node.h"
 #include "util/glob.h"
 
 static int check_there(struct qb_reader *r, const struct qb_scan_root *root, struct qb_place at)

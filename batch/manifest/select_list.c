@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/own.h"
-#include "util/incoming.h"
+#include "util/slow_input.h"
 #include "manifest/select.h"
 #include "util/text.h"
 

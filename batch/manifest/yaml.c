@@ -4,7 +4,7 @@
 #include <yaml.h>
 
 #include "base/num.h"
-#include "manifest/source.h"
+#include "manifest/manifest_text.h"
 #include "util/text.h"
 
 enum { BLOCK_BYTES = 64 << 10, QUOTED_MAX = 60 };

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
-#include "util/markup.h"
+#include "util/xml.h"
 #include "report/html.h"
 #include "report/sinks.h"
 #include "report/table.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "util/markup.h"
+#include "util/xml.h"
 #include "util/text.h"
 
 enum { LISTED_MAX = 500 /* images of one error */ };

@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "job/job.h"
-#include "job/report.h"
+#include "job/outcome.h"
 
 /* The class of each status, which the style gives its color. */
 extern const char qb_html_classes[QB_STATUS_COUNT];

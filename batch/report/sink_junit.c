@@ -1,6 +1,6 @@
 /* JUnit's XML, which programs that build and test read: the run is a test suite, an image a test
  * case.  A failed image is a failure, one that was interrupted an error. */
-#include "util/markup.h"
+#include "util/xml.h"
 #include "report/sinks.h"
 #include "report/table.h"
 #include "util/text.h"

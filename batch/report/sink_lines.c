@@ -1,5 +1,5 @@
 /* The sinks for programs that read JSON: a line for each image, and the summary. */
-#include "report/lines.h"
+#include "report/report_json.h"
 #include "report/sinks.h"
 
 #include <errno.h>

@@ -6,10 +6,10 @@
 #ifndef QB_REPORT_SINKS_H
 #define QB_REPORT_SINKS_H
 
-#include "report/foresee.h"
+#include "report/forecast.h"
 #include "job/job.h"
-#include "util/outfile.h"
-#include "job/report.h"
+#include "util/atomic_file.h"
+#include "job/outcome.h"
 
 /* What a sink is told of the run. */
 struct qb_telling {
@@ -23,7 +23,7 @@ struct qb_telling {
 struct qb_sink {
     const struct qb_sink_kind *kind; /* NULL: not asked for */
     struct qb_outfile file;
-    FILE *body;  /* a spill (outfile.h), for kinds that want one */
+    FILE *body;  /* a spill (atomic_file.h), for kinds that want one */
     void *state; /* the kind's own; freed with free() */
 };
 

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "job/job.h"
-#include "job/report.h"
+#include "job/outcome.h"
 
 struct qb_table {
     const struct qb_batch *batch;

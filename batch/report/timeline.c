@@ -4,7 +4,7 @@
 
 #include "base/num.h"
 #include "base/own.h"
-#include "util/markup.h"
+#include "util/xml.h"
 #include "util/text.h"
 
 enum {

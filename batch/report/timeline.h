@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 #include "base/vec.h"
-#include "job/report.h"
+#include "job/outcome.h"
 #include "job/job.h"
 
 struct qb_timeline_mark { /* an image */

@@ -3,7 +3,7 @@
 #ifndef QB_RUN_DISCARD_H
 #define QB_RUN_DISCARD_H
 
-#include "run/takeback.h"
+#include "run/undo_run.h"
 
 /* As qb_takeback_run. */
 int qb_discard_run(const struct qb_takeback *t, const struct qb_listener *listener,

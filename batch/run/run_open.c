@@ -8,7 +8,7 @@
 
 #include "base/num.h"
 #include "run/running.h"
-#include "host/space.h"
+#include "host/free_space.h"
 #include "host/topo.h"
 #include "io/named.h"
 

@@ -1,7 +1,7 @@
 /* Whether a run goes on: failures, interruption, a busy host. */
 #include <stdio.h>
 
-#include "host/neighbour.h"
+#include "host/priority.h"
 #include "run/running.h"
 
 size_t qb_run_most_failures(const struct qb_batch *batch)

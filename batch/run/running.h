@@ -18,7 +18,7 @@ struct qb_running {
     struct qb_lender *lender;
     struct qb_owners *owners; /* of the images; see io/named.h */
     struct qb_hold *hold;
-    struct qb_overlays *overlays; /* see overlays.h */
+    struct qb_overlays *overlays; /* see shrink_guard.h */
     struct qb_err *err;           /* why nothing could be started */
     bool broken;                  /* that is so */
     size_t *taken;                /* jobs of the next wave */

@@ -4,8 +4,8 @@
 
 #include "base/own.h"
 #include "run/backup.h"
-#include "run/meant.h"
-#include "host/space.h"
+#include "run/rules_apply.h"
+#include "host/free_space.h"
 #include "run/wave_slot.h"
 
 /* ---- writes below; a barrier ends each phase ----------------------------------------------------

@@ -11,11 +11,11 @@
 #define QB_RUN_WAVE_H
 
 #include "amend/amend.h"
-#include "backing/graph.h"
-#include "backing/lend.h"
-#include "backing/overlays.h"
+#include "backing/order.h"
+#include "backing/shared_backing.h"
+#include "backing/shrink_guard.h"
 #include "run/run.h"
-#include "journal/state.h"
+#include "journal/run_journal.h"
 
 enum qb_step {
     QB_STEP_WAITS, /* not opened yet */

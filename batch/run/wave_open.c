@@ -6,7 +6,7 @@
 
 #include "base/num.h"
 #include "base/own.h"
-#include "run/meant.h"
+#include "run/rules_apply.h"
 #include "job/rules.h"
 #include "run/wave_slot.h"
 

@@ -7,7 +7,7 @@
 #include "amend/tail.h"
 #include "base/num.h"
 #include "base/own.h"
-#include "run/lanes.h"
+#include "run/per_fs.h"
 
 double qb_wave_now(void)
 {

@@ -118,7 +118,7 @@ class Graph(ImageTest):
             self.assert_untouched(image, sha, stat)
 
     def test_the_manual_page_has_every_finding(self):
-        with open(os.path.join(ROOT, "batch/backing/finding.def"), encoding="utf-8") as f:
+        with open(os.path.join(ROOT, "batch/backing/findings.def"), encoding="utf-8") as f:
             rows = re.findall(r'^FINDING\(\w+, "(\w+)", (\w+), "(.*)"\)$', f.read(), re.M)
         with open(os.path.join(ROOT, "batch/man/qbatch.1"), encoding="utf-8") as f:
             page = f.read()

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "job/conditions.h"
-#include "job/moves.h"
+#include "job/backing_rewrite.h"
 #include "unit.h"
 
 /* ---- conditions ------------------------------------------------------------------------------ */

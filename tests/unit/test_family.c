@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "backing/findings.h"
-#include "backing/overlays.h"
+#include "backing/shrink_guard.h"
 #include "run/run.h"
 #include "backing/scan.h"
 #include "host/topo.h"

@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 #include "util/base64.h"
-#include "command/keep.h"
+#include "command/session.h"
 #include "unit.h"
 
 static char folder[] = "/tmp/qb-journal-XXXXXX";

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "manifest/keys.h"
-#include "manifest/options.h"
+#include "manifest/o_option.h"
 #include "manifest/settings.h"
 #include "unit.h"
 

@@ -1,7 +1,7 @@
 /* The pace: whatever is asked for and when, no ten seconds see more than their share. */
 #include <stdlib.h>
 
-#include "host/neighbour.h"
+#include "host/priority.h"
 #include "io/pace.h"
 #include "unit.h"
 

@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "cli/cli.h"
-#include "run/hold.h"
-#include "report/lines.h"
+#include "run/reorder.h"
+#include "report/report_json.h"
 #include "report/progress.h"
-#include "backing/queue.h"
+#include "backing/ready_queue.h"
 #include "report/table.h"
 #include "util/text.h"
 #include "base/err.h"

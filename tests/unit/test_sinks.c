@@ -7,10 +7,10 @@
 
 #include "base/err.h"
 #include "report/html_lists.h"
-#include "report/lines.h"
-#include "util/markup.h"
-#include "util/outfile.h"
-#include "report/readback.h"
+#include "report/report_json.h"
+#include "util/xml.h"
+#include "util/atomic_file.h"
+#include "report/report_read.h"
 #include "report/timeline.h"
 #include "unit.h"
 

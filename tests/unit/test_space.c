@@ -1,5 +1,5 @@
 /* policy.min_free: who may append, who waits for others, who is refused. */
-#include "host/space.h"
+#include "host/free_space.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,0 +1,348 @@
+#include "backing/order.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "base/vec.h"
+#include "qcow2/chain.h"
+
+struct id {
+    dev_t dev;
+    ino_t ino; /* 0: no such file */
+};
+
+/* A file of some chain whose header was read: its owner, and what it names. */
+struct link {
+    struct id id;
+    struct qb_naming owner; /* without a path */
+    char *backing;          /* path of its backing file; NULL: none */
+    bool ends;              /* that file is declared not to be qcow2 */
+};
+
+/* A path that was looked up, since fleets stand on few files. */
+struct looked {
+    char *path;
+    struct id id;
+};
+
+enum { LOOKED = 8 }; /* one for each depth of a chain, the first of which are the common ones */
+
+struct qb_graph {
+    const struct qb_batch *batch;
+    const struct qb_queue *queue;
+    struct qb_sched *sched;
+    struct id *ids;  /* of each job's file; NULL until the first backing file is met */
+    uint32_t *table; /* hash of ids: job + 1, 0 is empty */
+    size_t mask;
+    QB_VEC(struct link) links;
+    uint32_t *link_table; /* hash of links, see link_slot */
+    size_t link_slots;
+    struct looked looked[LOOKED];
+};
+
+struct qb_graph *qb_graph_new(const struct qb_batch *batch, const struct qb_queue *queue,
+                              struct qb_sched *sched)
+{
+    struct qb_graph *g = calloc(1, sizeof(*g));
+
+    if (g) {
+        g->batch = batch;
+        g->queue = queue;
+        g->sched = sched;
+    }
+    return g;
+}
+
+void qb_graph_forget(struct qb_graph *g)
+{
+    qb_vec_each (l, &g->links)
+        free(l->backing);
+    g->links.n = 0;
+    if (g->link_slots)
+        memset(g->link_table, 0, g->link_slots * sizeof(*g->link_table));
+    for (size_t i = 0; i < LOOKED; i++)
+        free(qb_take(&g->looked[i].path));
+}
+
+void qb_graph_free(struct qb_graph *g)
+{
+    if (!g)
+        return;
+    qb_graph_forget(g);
+    qb_vec_free(&g->links);
+    free(g->ids);
+    free(g->table);
+    free(g->link_table);
+    free(g);
+}
+
+static struct id id_of(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return (struct id){0, 0};
+    return (struct id){st.st_dev, st.st_ino};
+}
+
+/* The same, remembered for each depth. */
+static struct id look_up(struct qb_graph *g, const char *path, unsigned depth)
+{
+    struct looked *l = &g->looked[depth % LOOKED];
+
+    if (!l->path || strcmp(l->path, path) != 0) {
+        free(l->path);
+        l->path = strdup(path);
+        l->id = id_of(path);
+    }
+    return l->id;
+}
+
+static bool same(struct id a, struct id b)
+{
+    return a.ino != 0 && a.ino == b.ino && a.dev == b.dev;
+}
+
+static void index_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_graph *g = arg;
+
+    const struct qb_job *job = &g->batch->jobs[i];
+
+    (void)io;
+    g->ids[i] = job->ino ? (struct id){job->dev, job->ino} : id_of(job->path);
+}
+
+static uint64_t hash_of(struct id id)
+{
+    return ((uint64_t)id.ino ^ (uint64_t)id.dev << 40) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static size_t slot_of(const struct qb_graph *g, struct id id)
+{
+    return (size_t)(hash_of(id) >> 20) & g->mask;
+}
+
+/* The hash is at most half full. */
+static int make_index(struct qb_graph *g)
+{
+    size_t n = g->batch->n_jobs, size = 16;
+
+    while (size < 2 * n)
+        size *= 2;
+    g->mask = size - 1;
+    g->table = calloc(size, sizeof(g->table[0]));
+    g->ids = calloc(n, sizeof(g->ids[0]));
+    if (!g->table || !g->ids) {
+        free(qb_take(&g->table)); /* for the next image to try again */
+        free(qb_take(&g->ids));
+        return -1;
+    }
+    qb_sched_each(g->sched, n, index_one, g);
+    for (size_t i = 0; i < n; i++) {
+        size_t at = slot_of(g, g->ids[i]);
+
+        while (g->table[at])
+            at = (at + 1) & g->mask;
+        g->table[at] = (uint32_t)(i + 1);
+    }
+    return 0;
+}
+
+static size_t job_of(const struct qb_graph *g, struct id id)
+{
+    for (size_t at = slot_of(g, id); g->table[at]; at = (at + 1) & g->mask)
+        if (same(g->ids[g->table[at] - 1], id))
+            return g->table[at] - 1;
+    return QB_NO_JOB;
+}
+
+/* A colon before the first slash names a protocol. */
+char *qb_graph_resolve(const char *of, const char *name)
+{
+    char *path = NULL;
+
+    if (!*name || qb_chain_resolve(of, name, &path, NULL) < 0)
+        return NULL;
+    return path;
+}
+
+/* ---- what was read --------------------------------------------------------------------------- */
+
+#define NO_LINK SIZE_MAX
+
+/* The hash of links: their places + 1, 0 is empty, at most half full. */
+static size_t link_slot(const struct qb_graph *g, struct id id)
+{
+    size_t at = (size_t)(hash_of(id) >> 20) & (g->link_slots - 1);
+
+    while (g->link_table[at] && !same(g->links.items[g->link_table[at] - 1].id, id))
+        at = (at + 1) & (g->link_slots - 1);
+    return at;
+}
+
+static size_t find_link(const struct qb_graph *g, struct id id)
+{
+    uint32_t found = g->link_slots ? g->link_table[link_slot(g, id)] : 0;
+
+    return found ? found - 1 : NO_LINK;
+}
+
+static int grow_links(struct qb_graph *g)
+{
+    size_t want = g->link_slots ? 2 * g->link_slots : 64;
+    uint32_t *fresh = calloc(want, sizeof(*fresh));
+
+    if (!fresh)
+        return -1;
+    free(g->link_table);
+    g->link_table = fresh;
+    g->link_slots = want;
+    for (size_t i = 0; i < g->links.n; i++)
+        g->link_table[link_slot(g, g->links.items[i].id)] = (uint32_t)i + 1;
+    return 0;
+}
+
+static int add_link(struct qb_graph *g, struct link link)
+{
+    if (2 * (g->links.n + 1) > g->link_slots && grow_links(g) < 0)
+        return -1;
+    if (!qb_vec_push(&g->links, link))
+        return -1;
+    g->link_table[link_slot(g, link.id)] = (uint32_t)g->links.n;
+    return 0;
+}
+
+/* Whether that failure says nothing about the file. */
+static bool is_shortage(const struct qb_err *why)
+{
+    return why->code == QB_E_MEMORY || why->sys_errno == EMFILE || why->sys_errno == ENFILE;
+}
+
+/* Whether a file that is declared so may be a qcow2 image; without a format it is probed. */
+static bool may_be_qcow2(const char *fmt)
+{
+    return !fmt || !*fmt || strcmp(fmt, "qcow2") == 0;
+}
+
+/* Reads what a file names on behalf of the owners of the image and of what names it: 1, 0 where they
+ * may not have it, or -1. */
+static int read_link(struct qb_graph *g, struct qb_naming image, struct qb_naming namer,
+                     const char *path, struct link *out, struct qb_err *err)
+{
+    struct qb_io *io = qb_sched_io(g->sched);
+    struct qb_file file;
+    struct qb_image img;
+    struct qb_err why = {0};
+
+    if (qb_named_open(io, image, namer, path, &file, &why) < 0) {
+        if (!is_shortage(&why))
+            return why.code != QB_E_BACKING_REFUSED;
+        *err = why;
+        return -1;
+    }
+    out->owner = (struct qb_naming){.uid = file.uid, .gid = file.gid};
+    if (qb_image_open(io, &file, &img, &why) == 0) {
+        out->backing = qb_graph_resolve(path, img.backing_name);
+        out->ends = !may_be_qcow2(img.backing_fmt);
+        qb_image_close(&img);
+    }
+    qb_file_close(&file);
+    if (!is_shortage(&why))
+        return 1;
+    *err = why;
+    return -1;
+}
+
+/* The same, remembered: a base image is the base of many.  Whoever may not have it does not keep it
+ * from others.  *link is NULL where the chain ends; it is valid until the next call. */
+static int link_of(struct qb_graph *g, struct id id, struct qb_naming image, struct qb_naming namer,
+                   const char *path, const struct link **link, struct qb_err *err)
+{
+    struct link fresh = {.id = id};
+    size_t at = find_link(g, id);
+    int r;
+
+    *link = NULL;
+    if (at == NO_LINK) {
+        r = read_link(g, image, namer, path, &fresh, err);
+        if (r <= 0)
+            return r;
+        if (add_link(g, fresh) < 0) {
+            free(fresh.backing);
+            return qb_fail_memory(err);
+        }
+        at = g->links.n - 1;
+    }
+    *link = &g->links.items[at];
+    return 0;
+}
+
+/* Follows a chain until a job that is not done, the image itself, or the end. */
+static int follow(struct qb_graph *g, size_t job, struct qb_naming image, const char *path,
+                  bool ends, struct qb_need *need, struct qb_err *err)
+{
+    struct qb_naming namer = image;
+    const struct link *link;
+
+    for (unsigned depth = 0; path; depth++) {
+        struct id id = look_up(g, path, depth);
+        size_t other = job_of(g, id);
+
+        if (depth == QB_CHAIN_MAX_DEPTH || same(id, g->ids[job])) {
+            need->loop = true;
+            need->deep = depth == QB_CHAIN_MAX_DEPTH;
+            return 0;
+        }
+        if (other != QB_NO_JOB && !qb_queue_is_done(g->queue, other)) {
+            need->job = other;
+            return 0;
+        }
+        if (id.ino == 0 || ends)
+            return 0;
+        if (link_of(g, id, image, namer, path, &link, err) < 0)
+            return -1;
+        if (!link)
+            return 0;
+        namer = link->owner;
+        namer.path = path;
+        path = link->backing;
+        ends = link->ends;
+    }
+    return 0;
+}
+
+static int follow_name(struct qb_graph *g, size_t job, struct qb_naming owner, const char *name,
+                       const char *fmt, struct qb_need *need, struct qb_err *err)
+{
+    QB_AUTO(qb_buf) char *path = qb_graph_resolve(g->batch->jobs[job].path, name);
+
+    return path ? follow(g, job, owner, path, !may_be_qcow2(fmt), need, err) : 0;
+}
+
+int qb_graph_need(struct qb_graph *g, size_t job, struct qb_naming owner,
+                  const struct qb_request *rq, const struct qb_info *info, struct qb_need *need,
+                  struct qb_err *err)
+{
+    bool replaced = rq->set & QB_KEY_BACKING_FILE;
+    const char *after = replaced ? rq->backing_file : info->backing_file;
+    const char *fmt = rq->set & QB_KEY_BACKING_FMT ? rq->backing_fmt : info->backing_fmt;
+
+    *need = (struct qb_need){.job = QB_NO_JOB, .must = true};
+    if (!info->has_backing_file && (!after || !*after))
+        return 0;
+    if (!g->table && make_index(g) < 0)
+        return qb_fail_memory(err);
+    if (after && *after && (follow_name(g, job, owner, after, fmt, need, err) < 0 || need->loop))
+        return need->loop ? 0 : -1;
+    if (need->job != QB_NO_JOB || !replaced || !info->has_backing_file)
+        return 0;
+    need->must = false;
+    if (follow_name(g, job, owner, info->backing_file, info->backing_fmt, need, err) < 0)
+        return -1;
+    need->loop = false; /* the request is what ends it */
+    return 0;
+}

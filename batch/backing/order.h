@@ -1,0 +1,46 @@
+/* Which image of the batch must be done before which: an image and a file of its backing chain
+ * never run in one wave, and the backing file goes first.
+ *
+ * Nothing is read ahead of time: a fleet without backing files costs nothing here.  The first image
+ * that has one makes the index of the jobs' inodes; a backing file's own header is read when it is
+ * reached, without locks, and remembered until the wave ends. */
+#ifndef QB_BACKING_ORDER_H
+#define QB_BACKING_ORDER_H
+
+#include "job/job.h"
+#include "backing/ready_queue.h"
+#include "host/sched.h"
+#include "io/named.h"
+
+struct qb_graph;
+
+/* Batch, queue and sched must outlive the graph.  NULL when memory is short. */
+struct qb_graph *qb_graph_new(const struct qb_batch *batch, const struct qb_queue *queue,
+                              struct qb_sched *sched);
+void qb_graph_free(struct qb_graph *graph);
+
+struct qb_need {
+    bool loop;  /* the image would be, or is, in its own backing chain */
+    bool deep;  /* with loop: more than QB_CHAIN_MAX_DEPTH files, be it a loop or not */
+    size_t job; /* that must be done first, or QB_NO_JOB */
+    bool must;  /* see qb_queue_after */
+};
+
+/* What `job`, an image of that owner whose header says `info` and which is asked for `rq`, needs.
+ * Reads headers through the sched's own qb_io; to be called between the loops.  What cannot be
+ * read, or not on behalf of the image's owner, ends a chain: that is for the amend to complain
+ * about, if it matters there.  So does a file that is declared to be of another format than qcow2:
+ * its first bytes are a guest's.  -1 with *err when memory or open files are short, and the chain
+ * may go on. */
+int qb_graph_need(struct qb_graph *graph, size_t job, struct qb_naming owner,
+                  const struct qb_request *rq, const struct qb_info *info, struct qb_need *need,
+                  struct qb_err *err);
+
+/* The path behind a backing name of the image at `of`, malloc'ed; NULL for none and for what is no
+ * local file ("nbd://...", "json:..."). */
+char *qb_graph_resolve(const char *of, const char *name);
+
+/* Forgets what was read: images have changed. */
+void qb_graph_forget(struct qb_graph *graph);
+
+#endif

@@ -1,0 +1,172 @@
+#include "backing/shrink_guard.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/own.h"
+#include "backing/tree.h"
+
+enum { NAMED = 3 }; /* overlays that a refusal names */
+
+struct qb_overlays {
+    struct qb_family family;
+    size_t *members;       /* of each job; QB_NO_MEMBER: none */
+    size_t unread;         /* a member that may stand on any other, or QB_NO_MEMBER */
+    QB_VEC(size_t) strays; /* members whose backing name was not followed */
+};
+
+void qb_overlays_free(struct qb_overlays *o)
+{
+    if (!o)
+        return;
+    qb_family_free(&o->family);
+    qb_vec_free(&o->strays);
+    free(o->members);
+    free(o);
+}
+
+/* An added size is never less. */
+static bool could_shrink(const struct qb_job *job)
+{
+    const struct qb_request *rq = &job->request;
+
+    return !job->already && rq->allow_shrink && (rq->set & QB_KEY_SIZE) && !rq->size_is_delta;
+}
+
+static bool any_could_shrink(const struct qb_batch *batch)
+{
+    if (batch->n_jobs < 2 && batch->scan.n == 0)
+        return false;
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        if (could_shrink(&batch->jobs[i]))
+            return true;
+    return false;
+}
+
+static int index_jobs(struct qb_overlays *o, size_t n_jobs)
+{
+    o->unread = QB_NO_MEMBER;
+    o->members = malloc((n_jobs + 1) * sizeof(o->members[0]));
+    if (!o->members)
+        return -1;
+    for (size_t i = 0; i < n_jobs; i++)
+        o->members[i] = QB_NO_MEMBER;
+    for (size_t i = 0; i < o->family.members.n; i++) {
+        const struct qb_member *m = &o->family.members.items[i];
+
+        if (m->job != QB_NO_JOB)
+            o->members[m->job] = i;
+        /* What is not opened because an image's owner may not have it is that image's word alone:
+         * it must not keep others from what they are to become. */
+        if (m->kind == QB_MEMBER_UNREADABLE && m->code != QB_E_BACKING_REFUSED &&
+            o->unread == QB_NO_MEMBER)
+            o->unread = i;
+        if (m->backing_name && m->base == QB_NO_MEMBER && !qb_vec_push(&o->strays, i))
+            return -1;
+    }
+    return 0;
+}
+
+int qb_overlays_find(const struct qb_batch *batch, struct qb_sched *sched, bool (*stopped)(void),
+                     struct qb_overlays **out, struct qb_err *err)
+{
+    struct qb_overlays *o;
+
+    *out = NULL;
+    if (!any_could_shrink(batch))
+        return 0;
+    o = calloc(1, sizeof(*o));
+    if (!o)
+        return qb_fail_memory(err);
+    if (qb_family_read(batch, sched, stopped, &o->family, err) < 0) {
+        qb_overlays_free(o);
+        return -1;
+    }
+    if (index_jobs(o, batch->n_jobs) < 0) {
+        qb_overlays_free(o);
+        return qb_fail_memory(err);
+    }
+    *out = o;
+    return 0;
+}
+
+static int refuse(const struct qb_family *f, const struct qb_member *base, uint64_t from,
+                  uint64_t to, struct qb_err *err)
+{
+    char names[240] = "", more[40] = "";
+    size_t named = 0, len = 0;
+
+    for (size_t i = base->first_overlay; i != QB_NO_MEMBER && named < NAMED;
+         i = f->members.items[i].next, named++) {
+        int n = snprintf(names + len, sizeof(names) - len, "%s%s", named ? ", " : "",
+                         f->members.items[i].path);
+
+        if (n < 0 || (size_t)n >= sizeof(names) - len) {
+            names[len] = '\0';
+            break;
+        }
+        len += (size_t)n;
+    }
+    if (base->n_overlays > named)
+        snprintf(more, sizeof(more), named ? " and %zu more" : "%zu", base->n_overlays - named);
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   "shrinking from %llu to %llu bytes would change what its overlays read: %s%s",
+                   (unsigned long long)from, (unsigned long long)to, names, more);
+}
+
+/* A name like json:{...} may lead to any file; one that has this file's name inside is taken to. */
+static const struct qb_member *find_stray(const struct qb_overlays *o, const struct qb_member *base)
+{
+    const char *slash = strrchr(base->path, '/');
+
+    for (size_t i = 0; i < o->strays.n; i++) {
+        const struct qb_member *m = &o->family.members.items[o->strays.items[i]];
+
+        if (m != base && strstr(m->backing_name, slash ? slash + 1 : base->path))
+            return m;
+    }
+    return NULL;
+}
+
+/* What is not known to stand elsewhere may stand on the image. */
+static int check_unknown(const struct qb_overlays *o, const struct qb_member *base,
+                         struct qb_err *err)
+{
+    const struct qb_family *f = &o->family;
+    const struct qb_member *stray = find_stray(o, base), *unread;
+
+    if (f->unknown.n)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "shrinking is refused, as an overlay may not have been found: %.300s",
+                       f->unknown.items[0]);
+    if (stray)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "shrinking is refused, as %.150s seems to stand on the image: %.150s",
+                       stray->path, stray->backing_name);
+    if (o->unread == QB_NO_MEMBER)
+        return 0;
+    unread = &f->members.items[o->unread];
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   "shrinking is refused, as %.150s may stand on the image and cannot be read: "
+                   "%.150s",
+                   unread->path, unread->why ? unread->why : "");
+}
+
+int qb_overlays_check(const struct qb_overlays *o, const struct qb_batch *batch, size_t job,
+                      uint64_t virtual_size, struct qb_err *err)
+{
+    const struct qb_family *f = o ? &o->family : NULL;
+    uint64_t size = batch->jobs[job].request.size;
+    const struct qb_member *m;
+
+    if (!o || !could_shrink(&batch->jobs[job]) || size >= virtual_size)
+        return 0;
+    if (o->members[job] ==
+        QB_NO_MEMBER) /* the file was not there, or another one, before the run */
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "shrinking is refused: what stands on the image was not found out");
+    m = &f->members.items[o->members[job]];
+    if (m->first_overlay != QB_NO_MEMBER)
+        return refuse(f, m, virtual_size, size, err);
+    return check_unknown(o, m, err);
+}

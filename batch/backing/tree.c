@@ -1,0 +1,430 @@
+#include "backing/tree.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/own.h"
+#include "backing/order.h"
+#include "io/named.h"
+#include "qcow2/image.h"
+
+/* The family is read in rounds: first the jobs and the scanned files, then what those stand on, and
+ * so on down.  In a round every path is looked at once, in parallel; then the files that are new
+ * join, in the order of the paths. */
+
+/* A path to be looked at, and what was seen there. */
+struct look {
+    char *path; /* moves into the member */
+    size_t job;
+    bool scanned;
+    size_t first, end; /* of the round's wants, which name it; none: nobody but the user does */
+    struct qb_member seen;
+};
+
+/* What a member's header names. */
+struct want {
+    char *path;
+    size_t overlay;
+};
+
+typedef QB_VEC(struct want) wants_vec;
+
+struct reading {
+    struct qb_family *family;
+    QB_VEC(struct look) looks;
+    wants_vec wants, next; /* of this round, and of the one that comes */
+};
+
+static void free_member(struct qb_member *m)
+{
+    free(m->path);
+    free(m->other_path);
+    free(m->why);
+    free(m->backing_name);
+}
+
+void qb_family_free(struct qb_family *f)
+{
+    qb_vec_each (m, &f->members)
+        free_member(m);
+    qb_vec_free(&f->members);
+    free(f->table);
+    qb_paths_free(&f->unknown);
+    *f = (struct qb_family){0};
+}
+
+static void clear_looks(struct reading *r)
+{
+    qb_vec_each (l, &r->looks) {
+        free(l->path);
+        free_member(&l->seen);
+    }
+    r->looks.n = 0;
+}
+
+static void clear_wants(wants_vec *wants)
+{
+    qb_vec_each (w, wants)
+        free(w->path);
+    wants->n = 0;
+}
+
+static void free_reading(struct reading *r)
+{
+    clear_looks(r);
+    clear_wants(&r->wants);
+    clear_wants(&r->next);
+    qb_vec_free(&r->looks);
+    qb_vec_free(&r->wants);
+    qb_vec_free(&r->next);
+}
+
+/* ---- one file -------------------------------------------------------------------------------- */
+
+static void see_failure(struct qb_member *m, const struct qb_err *err)
+{
+    m->kind = err->code == QB_E_NOT_FOUND ? QB_MEMBER_MISSING : QB_MEMBER_UNREADABLE;
+    m->code = err->code;
+    m->why = strdup(err->text);
+}
+
+static void see_header(struct qb_member *m, const struct qb_image *img)
+{
+    m->kind = QB_MEMBER_QCOW2;
+    m->version = img->header.version;
+    m->virtual_size = img->header.size;
+    strcpy(m->backing_fmt, img->backing_fmt);
+    if (img->backing_name[0] && !(m->backing_name = strdup(img->backing_name))) {
+        m->kind = QB_MEMBER_UNREADABLE; /* rather than taken for one that stands on nothing */
+        m->code = QB_E_MEMORY;
+    }
+}
+
+static void see_file(struct qb_member *m, struct qb_io *io, struct qb_file *file)
+{
+    struct qb_image img;
+    struct qb_err err;
+
+    if (qb_image_open(io, file, &img, &err) == 0) {
+        see_header(m, &img);
+        qb_image_close(&img);
+    } else if (err.code == QB_E_NOT_QCOW2) {
+        m->kind = QB_MEMBER_OTHER;
+        m->virtual_size = file->size;
+    } else {
+        see_failure(m, &err);
+    }
+}
+
+static bool takes_for_qcow2(const struct qb_member *overlay)
+{
+    return !overlay->backing_fmt[0] || strcmp(overlay->backing_fmt, "qcow2") == 0;
+}
+
+/* Opens what the user names, or what an overlay names whose owner could read it: 0; -1 with *err;
+ * 1 where all overlays declare it to be no qcow2 image. */
+static int open_look(const struct reading *r, const struct look *l, struct qb_io *io,
+                     struct qb_file *file, struct qb_err *err)
+{
+    int result = 1;
+
+    if (l->first == l->end)
+        return qb_file_open(l->path, false, file, err);
+    for (size_t i = l->first; i < l->end; i++) {
+        const struct qb_member *m = &r->family->members.items[r->wants.items[i].overlay];
+        struct qb_naming by = {m->uid, m->gid, m->path};
+
+        if (!takes_for_qcow2(m))
+            continue;
+        result = qb_named_open(io, by, by, l->path, file, err);
+        if (result == 0 || err->code != QB_E_BACKING_REFUSED)
+            break;
+    }
+    return result;
+}
+
+static void look_once(const struct reading *r, struct look *l, struct qb_io *io)
+{
+    struct qb_member *m = &l->seen;
+    struct qb_file file;
+    struct qb_err err;
+    struct stat st = {0};
+    int opened;
+
+    *m = (struct qb_member){.base = QB_NO_MEMBER,
+                            .first_overlay = QB_NO_MEMBER,
+                            .next = QB_NO_MEMBER,
+                            .after = QB_NO_MEMBER};
+    if (stat(l->path, &st) == 0) {
+        m->dev = st.st_dev;
+        m->ino = st.st_ino;
+        m->uid = st.st_uid;
+        m->gid = st.st_gid;
+        m->links = (unsigned)st.st_nlink;
+    } else if (errno == ENOENT || errno == ENOTDIR) {
+        qb_fail_sys(&err, errno, QB_NOWHERE, "cannot open the file");
+        see_failure(m, &err);
+        return;
+    }
+    opened = open_look(r, l, io, &file, &err);
+    if (opened < 0) {
+        see_failure(m, &err);
+    } else if (opened > 0) {
+        m->kind = QB_MEMBER_OTHER;
+        m->declared = true;
+        m->virtual_size = (uint64_t)st.st_size;
+    } else {
+        see_file(m, io, &file);
+        qb_file_close(&file);
+    }
+}
+
+/* A header that cannot be read is in the way of others (see shrink_guard.h), so that a passing failure
+ * is to cost none of them anything: it is tried twice. */
+static void look_at(void *arg, struct qb_io *io, size_t i)
+{
+    struct reading *r = arg;
+    struct look *l = &r->looks.items[i];
+
+    look_once(r, l, io);
+    if (l->seen.kind != QB_MEMBER_UNREADABLE || l->seen.code == QB_E_BACKING_REFUSED)
+        return;
+    free_member(&l->seen);
+    look_once(r, l, io);
+}
+
+/* ---- each file once -------------------------------------------------------------------------- */
+
+static size_t slot_of(const struct qb_family *f, const struct qb_member *m)
+{
+    uint64_t h = ((uint64_t)m->ino ^ (uint64_t)m->dev << 40) * UINT64_C(0x9e3779b97f4a7c15);
+
+    return (size_t)(h >> 20) & f->mask;
+}
+
+static void index_member(struct qb_family *f, size_t i)
+{
+    size_t at = slot_of(f, &f->members.items[i]);
+
+    while (f->table[at])
+        at = (at + 1) & f->mask;
+    f->table[at] = (uint32_t)(i + 1);
+}
+
+/* Keeps the hash at most half full. */
+static int make_room(struct qb_family *f, size_t more)
+{
+    size_t n = f->members.n + more, size = 64;
+    uint32_t *table;
+
+    if (f->table && 2 * n <= f->mask + 1)
+        return 0;
+    while (size < 2 * n)
+        size *= 2;
+    table = n < UINT32_MAX ? calloc(size, sizeof(*table)) : NULL;
+    if (!table)
+        return -1;
+    free(f->table);
+    f->table = table;
+    f->mask = size - 1;
+    for (size_t i = 0; i < f->members.n; i++)
+        if (f->members.items[i].ino)
+            index_member(f, i);
+    return 0;
+}
+
+static size_t find(const struct qb_family *f, const struct qb_member *m)
+{
+    for (size_t at = slot_of(f, m); m->ino && f->table[at]; at = (at + 1) & f->mask) {
+        const struct qb_member *have = &f->members.items[f->table[at] - 1];
+
+        if (have->ino == m->ino && have->dev == m->dev)
+            return f->table[at] - 1;
+    }
+    return QB_NO_MEMBER;
+}
+
+static bool same_folder(const char *a, const char *b)
+{
+    const char *x = strrchr(a, '/'), *y = strrchr(b, '/');
+    QB_AUTO(qb_buf) char *p = x ? strndup(a, (size_t)(x - a) + 1) : strdup(".");
+    QB_AUTO(qb_buf) char *q = y ? strndup(b, (size_t)(y - b) + 1) : strdup(".");
+    struct stat s, t;
+
+    return p && q && stat(p, &s) == 0 && stat(q, &t) == 0 && s.st_dev == t.st_dev &&
+           s.st_ino == t.st_ino;
+}
+
+/* `a/../b` is no other name than `b`: what counts is the entry of a folder. */
+static void note_name(struct qb_member *m, const char *path)
+{
+    const char *x = strrchr(m->path, '/'), *y = strrchr(path, '/');
+
+    if (m->other_path || !m->ino || strcmp(m->path, path) == 0)
+        return;
+    if (strcmp(x ? x + 1 : m->path, y ? y + 1 : path) != 0 || !same_folder(m->path, path))
+        m->other_path = strdup(path);
+}
+
+static int want_base(struct reading *r, size_t i)
+{
+    const struct qb_member *m = &r->family->members.items[i];
+    char *path = m->backing_name ? qb_graph_resolve(m->path, m->backing_name) : NULL;
+
+    if (!path || qb_vec_push(&r->next, (struct want){path, i}))
+        return 0;
+    free(path);
+    return -1;
+}
+
+/* A member that was not read, or not for those who named it so far, and now was. */
+static int see_again(struct reading *r, size_t i, struct look *l)
+{
+    struct qb_member *m = &r->family->members.items[i], *seen = &l->seen;
+
+    if (!(m->declared || m->code == QB_E_BACKING_REFUSED) || seen->declared || seen->code)
+        return 0;
+    free(m->why);
+    m->why = NULL;
+    m->code = QB_E_NONE;
+    m->declared = false;
+    m->kind = seen->kind;
+    m->version = seen->version;
+    m->virtual_size = seen->virtual_size;
+    m->backing_name = qb_take(&seen->backing_name);
+    memcpy(m->backing_fmt, seen->backing_fmt, sizeof(m->backing_fmt));
+    return want_base(r, i);
+}
+
+/* The member that a look leads to, a new one if need be; *out is QB_NO_MEMBER for a scanned file
+ * that is of no interest. */
+static int join(struct reading *r, struct look *l, size_t *out)
+{
+    struct qb_family *f = r->family;
+
+    *out = find(f, &l->seen);
+    if (*out != QB_NO_MEMBER) {
+        note_name(&f->members.items[*out], l->path);
+        return see_again(r, *out, l);
+    }
+    if (l->scanned && (l->seen.kind == QB_MEMBER_OTHER || l->seen.kind == QB_MEMBER_MISSING))
+        return 0;
+    l->seen.job = l->job;
+    l->seen.scanned = l->scanned;
+    l->seen.path = qb_take(&l->path);
+    if (!qb_vec_push(&f->members, l->seen)) {
+        l->path = l->seen.path;
+        l->seen.path = NULL;
+        return -1;
+    }
+    l->seen = (struct qb_member){0}; /* it has moved */
+    *out = f->members.n - 1;
+    if (f->members.items[*out].ino)
+        index_member(f, *out);
+    return want_base(r, *out);
+}
+
+/* ---- rounds ---------------------------------------------------------------------------------- */
+
+static int add_look(struct reading *r, struct look look)
+{
+    if (look.path && qb_vec_push(&r->looks, look))
+        return 0;
+    free(look.path);
+    return -1;
+}
+
+static int look_at_all(struct reading *r, struct qb_sched *sched)
+{
+    if (make_room(r->family, r->looks.n) < 0)
+        return -1;
+    qb_sched_each(sched, r->looks.n, look_at, r);
+    for (size_t i = 0; i < r->looks.n; i++)
+        if (r->looks.items[i].seen.code == QB_E_MEMORY)
+            return -1;
+    return 0;
+}
+
+static int first_round(struct reading *r, const struct qb_batch *batch, struct qb_sched *sched,
+                       bool (*stopped)(void))
+{
+    qb_paths found = {0};
+    int rc = qb_scan_files(batch, stopped, &found, &r->family->unknown);
+    size_t member;
+
+    for (size_t i = 0; rc == 0 && i < batch->n_jobs; i++)
+        rc = add_look(r, (struct look){.path = strdup(batch->jobs[i].path), .job = i});
+    for (size_t i = 0; rc == 0 && i < found.n; i++)
+        rc = add_look(
+            r, (struct look){.path = qb_take(&found.items[i]), .job = QB_NO_JOB, .scanned = true});
+    qb_paths_free(&found);
+    if (rc == 0)
+        rc = look_at_all(r, sched);
+    for (size_t i = 0; rc == 0 && i < r->looks.n; i++)
+        rc = join(r, &r->looks.items[i], &member);
+    clear_looks(r);
+    return rc;
+}
+
+static int by_path(const void *a, const void *b)
+{
+    const struct want *x = a, *y = b;
+    int order = strcmp(x->path, y->path);
+
+    return order ? order : x->overlay < y->overlay ? -1 : 1;
+}
+
+static bool is_named_before(const wants_vec *wants, size_t i)
+{
+    return i > 0 && i < wants->n && strcmp(wants->items[i - 1].path, wants->items[i].path) == 0;
+}
+
+/* Many stand on one file, and most of them name it alike: each name is looked at once. */
+static int next_round(struct reading *r, struct qb_sched *sched)
+{
+    wants_vec done = r->wants;
+    size_t at = 0, member = QB_NO_MEMBER;
+    int rc = 0;
+
+    clear_wants(&done);
+    r->wants = r->next;
+    r->next = done;
+    qsort(r->wants.items, r->wants.n, sizeof(r->wants.items[0]), by_path);
+    for (size_t i = 0, end; rc == 0 && i < r->wants.n; i = end) {
+        for (end = i + 1; is_named_before(&r->wants, end);)
+            end++;
+        rc = add_look(r, (struct look){.path = strdup(r->wants.items[i].path),
+                                       .job = QB_NO_JOB,
+                                       .first = i,
+                                       .end = end});
+    }
+    if (rc == 0)
+        rc = look_at_all(r, sched);
+    for (size_t i = 0; rc == 0 && i < r->wants.n; i++) {
+        if (!is_named_before(&r->wants, i))
+            rc = join(r, &r->looks.items[at++], &member);
+        if (rc == 0)
+            r->family->members.items[r->wants.items[i].overlay].base = member;
+    }
+    clear_looks(r);
+    return rc;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+int qb_family_read(const struct qb_batch *batch, struct qb_sched *sched, bool (*stopped)(void),
+                   struct qb_family *out, struct qb_err *err)
+{
+    QB_AUTO(free_reading) struct reading r = {.family = out};
+    int rc;
+
+    *out = (struct qb_family){0};
+    rc = first_round(&r, batch, sched, stopped);
+    while (rc == 0 && r.next.n > 0)
+        rc = next_round(&r, sched);
+    if (rc < 0)
+        return qb_fail_memory(err);
+    qb_family_relate(out);
+    return 0;
+}

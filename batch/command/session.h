@@ -1,0 +1,59 @@
+/* Whether a run is remembered, where, and which earlier one it goes on with. */
+#ifndef QB_COMMAND_SESSION_H
+#define QB_COMMAND_SESSION_H
+
+#include "cli/cli.h"
+#include "journal/runs.h"
+
+struct qb_keep {
+    bool kept; /* there is a journal: state is open */
+    struct qb_state state;
+    char dir[PATH_MAX];
+    char notice[500]; /* a line for a person, or "" */
+    char lost[400];   /* what no longer holds once the journal has failed */
+    char *finish;     /* owned: with a refusal, the command that finishes an earlier run; or NULL */
+};
+
+/* Decides by the command line and the batch.  A new run gets a journal, a run that is gone on with
+ * its own: then images that are done are marked in the batch, images that are not asked for leave
+ * it, and what earlier runs began on the others is taken into account.  -1 with *err, and nothing
+ * was touched: what was asked for cannot be had. */
+int qb_keep_open(const struct qb_cli *cli, struct qb_batch *batch, struct qb_keep *keep,
+                 struct qb_err *err);
+
+/* To be called once nothing else can keep the run from starting: a new run takes over from
+ * unfinished ones of its manifest. */
+void qb_keep_begin(struct qb_keep *keep, struct qb_batch *batch);
+
+/* Forgets it all: the run could not start. */
+void qb_keep_drop(struct qb_keep *keep);
+
+/* Notes the run's end, and removes journals that nobody needs any more.  Where the journal has
+ * failed, now or before, the summary says so afterwards. */
+void qb_keep_end(struct qb_keep *keep, const struct qb_batch *batch, struct qb_summary *sum,
+                 int code);
+
+/* ---- resume.c ---------------------------------------------------------------------------------
+ */
+
+/* Applies to the batch what its images came to in an earlier run.  Images that were undone stay as
+ * they are unless `redo`. */
+void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h, bool redo);
+
+/* Leaves only those images in the batch that failed in it, or were locked. */
+void qb_resume_failed_only(struct qb_batch *batch, const struct qb_history *h);
+
+/* Counts the images of the run that are not in the batch. */
+void qb_resume_count_elsewhere(const struct qb_batch *batch, const struct qb_history *h,
+                               struct qb_state *s);
+
+/* Refuses a new run that would add to the size of images to which an unfinished run of the same
+ * manifest, or one that was undone in part, has added already. */
+int qb_resume_check_added(struct qb_keep *keep, const struct qb_batch *batch, struct qb_err *err);
+
+/* Takes over from runs of the same manifest that left something: what they appended and did not use
+ * is noted in the batch and in the new run's journal, which then is the one to resume.  Notes the
+ * newest that did not come to its end. */
+void qb_resume_supersede(struct qb_keep *keep, struct qb_batch *batch);
+
+#endif

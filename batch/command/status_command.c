@@ -1,0 +1,252 @@
+/* `qbatch status`: what the journals of the state folder tell. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "command/commands.h"
+#include "command/finish.h"
+#include "command/output.h"
+#include "report/report_json.h"
+#include "journal/runs.h"
+#include "util/text.h"
+
+static int say(const struct qb_cli *cli, const struct qb_err *err)
+{
+    fputs("qbatch status: ", stderr);
+    qb_text_safe(stderr, err->text);
+    fputc('\n', stderr);
+    if (qb_cli_has(cli, QB_OPTION_JSON))
+        qb_line_abort(stdout, err->text, QB_EXIT_USAGE);
+    return qb_stdout_end(QB_EXIT_USAGE);
+}
+
+/* ---- all runs -------------------------------------------------------------------------------- */
+
+static const char *state_of(const struct qb_glance *g)
+{
+    return g->held           ? "running"
+           : g->lost         ? "lost"
+           : !g->is_readable ? "damaged"
+           : g->ended        ? "ended"
+           : g->superseded   ? "ended" /* by a later run */
+                             : "unfinished";
+}
+
+static void print_glance(const struct qb_glance *g)
+{
+    printf("%-22s  %-10s  %7llu  %6llu  ", g->id.text, state_of(g), (unsigned long long)g->images,
+           (unsigned long long)g->failed);
+    qb_text_safe(stdout, g->manifest ? g->manifest : "-");
+    fputc('\n', stdout);
+}
+
+static void json_glance(const struct qb_glance *g)
+{
+    struct qb_json o = qb_json_object();
+
+    qb_json_text(&o, "type", "run");
+    qb_json_text(&o, "run", g->id.text);
+    qb_json_text(&o, "state", state_of(g));
+    qb_json_text(&o, "started", g->started);
+    qb_json_text(&o, "manifest", g->manifest);
+    qb_json_number(&o, "images", g->images);
+    qb_json_number(&o, "failed", g->failed);
+    qb_json_number(&o, "to_finish", g->to_finish);
+    qb_json_number(&o, "undone", g->undone);
+    qb_json_bool(&o, "keep_undo", g->undo);
+    qb_json_line(stdout, o);
+}
+
+static int show_all(const struct qb_cli *cli, const char *dir)
+{
+    bool json = qb_cli_has(cli, QB_OPTION_JSON);
+    qb_run_ids ids = {0};
+    struct qb_err err;
+
+    if (qb_state_dir_list(dir, &ids, &err) < 0) {
+        qb_vec_free(&ids);
+        return say(cli, &err);
+    }
+    if (!json && ids.n)
+        printf("%-22s  %-10s  %7s  %6s  %s\n", "RUN", "STATE", "IMAGES", "FAILED", "MANIFEST");
+    else if (!json)
+        puts("no runs are remembered");
+    for (size_t i = 0; i < ids.n; i++) {
+        struct qb_glance g;
+
+        qb_glance_at(dir, ids.items[i], &g);
+        if (json)
+            json_glance(&g);
+        else
+            print_glance(&g);
+        qb_glance_free(&g);
+    }
+    qb_vec_free(&ids);
+    return qb_stdout_end(0);
+}
+
+/* ---- one run --------------------------------------------------------------------------------- */
+
+struct shown {
+    const struct qb_history *h;
+    const char *state;
+    size_t counts[QB_STATUS_COUNT], undoable, undone, left;
+    uint64_t to_finish;
+    char *finish; /* owned: the command for these, or NULL */
+};
+
+/* Without an end, what is left is what no record tells of. */
+static struct shown look(const struct qb_history *h, bool held)
+{
+    struct shown s = {.h = h};
+    size_t told = 0;
+
+    for (int i = 0; i < QB_STATUS_COUNT; i++) {
+        s.counts[i] = qb_history_count(h, (enum qb_status)i);
+        told += i == QB_STATUS_INTERRUPTED ? 0 : s.counts[i];
+    }
+    for (size_t i = 0; i < h->traces.n; i++)
+        s.undoable += qb_trace_holds_undo(&h->traces.items[i]);
+    s.undone = qb_history_count_undone(h);
+    told += s.undone;
+    s.to_finish = h->superseded ? 0 : qb_history_to_finish(h);
+    if (!held && qb_history_is_unfinished(h) && h->typed)
+        s.finish = qb_finish_resume(h->id, "", h->typed);
+    s.left = h->ended ? h->left : h->images > told ? h->images - told : 0;
+    s.state = held                       ? "running"
+              : h->superseded            ? "superseded"
+              : !h->ended || h->left > 0 ? "unfinished"
+                                         : "ended";
+    return s;
+}
+
+static void print_run(const struct shown *s)
+{
+    const struct qb_history *h = s->h;
+    char buf[QB_TEXT_NUMBER];
+
+    printf("run       %s, %s\nmanifest  ", h->id, s->state);
+    qb_text_safe(stdout, h->manifest ? h->manifest : "none");
+    printf("\nstarted   %s\n", h->started ? h->started : "?");
+    if (h->ended && h->ended_at)
+        printf("ended     %s\n", h->ended_at);
+    printf("images    %s", qb_text_count(h->images, buf));
+    for (int i = 0; i < QB_STATUS_COUNT; i++)
+        if (s->counts[i])
+            printf(", %s %s", qb_text_count(s->counts[i], buf), qb_status_words[i]);
+    if (s->undone)
+        printf(", %s undone", qb_text_count(s->undone, buf));
+    if (s->left)
+        printf(", %s left to do", qb_text_count(s->left, buf));
+    fputc('\n', stdout);
+    if (h->undo)
+        printf("undo      %s image%s can be put back\n", qb_text_count(s->undoable, buf),
+               s->undoable == 1 ? "" : "s");
+    if (h->end.cuts)
+        printf("note      a power cut lost records of this journal, in %s place%s\n",
+               qb_text_count(h->end.cuts, buf), h->end.cuts == 1 ? "" : "s");
+    if (s->finish) {
+        fputs("finish    cd ", stdout);
+        qb_text_shell(stdout, h->folder ? h->folder : "/");
+        printf(" && %s\n", s->finish);
+    }
+}
+
+static void json_run(const struct shown *s)
+{
+    const struct qb_history *h = s->h;
+    struct qb_json o = qb_json_object();
+
+    qb_json_text(&o, "type", "run");
+    qb_json_text(&o, "run", h->id);
+    qb_json_text(&o, "state", s->state);
+    qb_json_text(&o, "started", h->started);
+    qb_json_text(&o, "ended", h->ended ? h->ended_at : NULL);
+    qb_json_text(&o, "manifest", h->manifest);
+    qb_json_number(&o, "images", h->images);
+    for (int i = 0; i < QB_STATUS_COUNT; i++)
+        qb_json_number(&o, qb_status_names[i], s->counts[i]);
+    qb_json_number(&o, "left", s->left);
+    qb_json_number(&o, "undoable", s->undoable);
+    qb_json_number(&o, "to_finish", s->to_finish);
+    qb_json_number(&o, "undone", s->undone);
+    qb_json_text(&o, "folder", h->folder);
+    qb_json_text(&o, "finish", s->finish);
+    qb_json_bool(&o, "torn", h->end.torn);
+    qb_json_number(&o, "cuts", h->end.cuts);
+    qb_json_line(stdout, o);
+}
+
+static void print_image(const struct qb_trace *t)
+{
+    printf("%-12s  ", qb_trace_is_taken_back(t) ? "undone" : qb_status_words[t->status]);
+    qb_text_safe(stdout, t->path);
+    if (!qb_trace_is_taken_back(t)) {
+        printf("  %s: ", qb_code_name(t->code));
+        qb_text_safe(stdout, t->message ? t->message : "");
+    }
+    fputc('\n', stdout);
+}
+
+static void json_image(const struct qb_trace *t)
+{
+    struct qb_json o = qb_json_object(), e;
+    bool undone = qb_trace_is_taken_back(t);
+
+    qb_json_text(&o, "type", "image");
+    qb_json_path(&o, t->path);
+    qb_json_text(&o, "status", undone ? "undone" : qb_status_names[t->status]);
+    if (undone) {
+        qb_json_line(stdout, o);
+        return;
+    }
+    e = qb_json_object();
+    qb_json_text(&e, "code", qb_code_name(t->code));
+    qb_json_text(&e, "message", t->message);
+    qb_json_child(&o, "error", e);
+    qb_json_line(stdout, o);
+}
+
+static int show_one(const struct qb_cli *cli, const char *dir)
+{
+    bool json = qb_cli_has(cli, QB_OPTION_JSON);
+    char path[QB_JOURNAL_PATH];
+    struct qb_history h = {0};
+    struct qb_run_id id;
+    struct shown s;
+    struct qb_err err;
+
+    if (qb_state_dir_pick(dir, cli->operands[0], &id, &err) < 0 ||
+        qb_history_read(dir, id.text, &h, &err) < 0) {
+        qb_history_free(&h);
+        return say(cli, &err);
+    }
+    qb_state_dir_journal(dir, id.text, path);
+    s = look(&h, qb_journal_is_held(path));
+    if (json)
+        json_run(&s);
+    else
+        print_run(&s);
+    for (size_t i = 0; i < h.traces.n; i++) {
+        const struct qb_trace *t = &h.traces.items[i];
+
+        if (!qb_trace_is_taken_back(t) && (!t->ended || t->code == QB_E_NONE))
+            continue;
+        if (json)
+            json_image(t);
+        else
+            print_image(t);
+    }
+    free(s.finish);
+    qb_history_free(&h);
+    return qb_stdout_end(0);
+}
+
+int qb_command_status(const struct qb_cli *cli)
+{
+    char dir[PATH_MAX];
+    struct qb_err err;
+
+    if (qb_state_dir_find(qb_cli_text(cli, QB_OPTION_STATE), dir, &err) < 0)
+        return say(cli, &err);
+    return cli->n_operands ? show_one(cli, dir) : show_all(cli, dir);
+}

@@ -1,0 +1,186 @@
+#include "job/outcome.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "util/text.h"
+
+const char *const qb_status_names[QB_STATUS_COUNT] = {
+    [QB_STATUS_CHANGED] = "changed",
+    [QB_STATUS_UNCHANGED] = "unchanged",
+    [QB_STATUS_WOULD_CHANGE] = "would_change",
+    [QB_STATUS_SKIPPED] = "skipped",
+    [QB_STATUS_FAILED] = "failed",
+    [QB_STATUS_INTERRUPTED] = "interrupted",
+};
+
+const char *const qb_status_words[QB_STATUS_COUNT] = {
+    [QB_STATUS_CHANGED] = "changed",
+    [QB_STATUS_UNCHANGED] = "unchanged",
+    [QB_STATUS_WOULD_CHANGE] = "would change",
+    [QB_STATUS_SKIPPED] = "skipped",
+    [QB_STATUS_FAILED] = "failed",
+    [QB_STATUS_INTERRUPTED] = "interrupted",
+};
+
+void qb_summary_add(struct qb_summary *sum, const struct qb_result *result)
+{
+    sum->images++;
+    sum->by_status[result->status]++;
+    sum->not_meant += result->err.code == QB_E_WHEN;
+    sum->undone += result->err.code == QB_E_UNDONE;
+    sum->mistrusted += result->err.code == QB_E_VERIFY;
+    sum->by_code[result->err.code]++;
+    sum->leaked_clusters += result->leaks.clusters;
+    sum->leaked_bytes += result->leaks.bytes;
+    sum->io.read_bytes += result->io.read_bytes;
+    sum->io.write_bytes += result->io.write_bytes;
+    sum->io.zeroed_bytes += result->io.zeroed_bytes;
+    sum->io.read_ops += result->io.read_ops;
+    sum->io.write_ops += result->io.write_ops;
+    sum->io.barriers += result->io.barriers;
+}
+
+int qb_summary_exit_code(const struct qb_summary *sum, bool detailed)
+{
+    if (sum->mistrusted)
+        return QB_EXIT_MISTRUSTED;
+    if (sum->by_status[QB_STATUS_INTERRUPTED])
+        return QB_EXIT_INTERRUPTED;
+    if (sum->by_status[QB_STATUS_FAILED] || sum->journal_errno)
+        return QB_EXIT_FAILED;
+    if (sum->by_status[QB_STATUS_SKIPPED] > sum->not_meant + sum->undone)
+        return QB_EXIT_SKIPPED;
+    return detailed && sum->by_status[QB_STATUS_WOULD_CHANGE] ? QB_EXIT_PENDING : QB_EXIT_OK;
+}
+
+/* ---- what changed ---------------------------------------------------------------------------- */
+
+static struct qb_value text_or_none(const char *text)
+{
+    return (struct qb_value){.kind = text[0] ? QB_VALUE_TEXT : QB_VALUE_NONE, .text = text};
+}
+
+static struct qb_value compat_of(const struct qb_info *info)
+{
+    return text_or_none(info->version == 2 ? "0.10" : "1.1");
+}
+
+static struct qb_value size_of(const struct qb_info *info)
+{
+    return (struct qb_value){.kind = QB_VALUE_BYTES, .number = info->virtual_size};
+}
+
+static struct qb_value backing_file_of(const struct qb_info *info)
+{
+    return text_or_none(info->has_backing_file ? info->backing_file : "");
+}
+
+static struct qb_value backing_fmt_of(const struct qb_info *info)
+{
+    return text_or_none(info->backing_fmt);
+}
+
+static struct qb_value lazy_of(const struct qb_info *info)
+{
+    return (struct qb_value){.kind = QB_VALUE_BOOL, .number = info->lazy_refcounts};
+}
+
+static struct qb_value refcount_bits_of(const struct qb_info *info)
+{
+    return (struct qb_value){.kind = QB_VALUE_NUMBER, .number = info->refcount_bits};
+}
+
+static struct qb_value dirty_of(const struct qb_info *info)
+{
+    return (struct qb_value){.kind = QB_VALUE_BOOL, .number = info->dirty};
+}
+
+static struct qb_value bitmaps_of(const struct qb_info *info)
+{
+    return (struct qb_value){.kind = QB_VALUE_NUMBER, .number = info->nb_bitmaps};
+}
+
+static const struct {
+    const char *key;
+    struct qb_value (*of)(const struct qb_info *info);
+} watched[] = {
+    {"compat", compat_of},
+    {"size", size_of},
+    {"backing_file", backing_file_of},
+    {"backing_fmt", backing_fmt_of},
+    {"lazy_refcounts", lazy_of},
+    {"refcount_bits", refcount_bits_of},
+    {"dirty", dirty_of},
+    {"bitmaps", bitmaps_of},
+};
+
+_Static_assert(sizeof(watched) / sizeof(watched[0]) <= QB_CHANGES_MAX, "every change has room");
+
+static bool equal(struct qb_value a, struct qb_value b)
+{
+    if (a.kind != b.kind)
+        return false;
+    return a.kind == QB_VALUE_TEXT ? strcmp(a.text, b.text) == 0 : a.number == b.number;
+}
+
+size_t qb_report_changes(const struct qb_result *r, struct qb_change out[QB_CHANGES_MAX])
+{
+    size_t n = 0;
+
+    if ((r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_WOULD_CHANGE) ||
+        !r->before.valid || !r->after.valid)
+        return 0;
+    for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
+        struct qb_change c = {watched[i].key, watched[i].of(&r->before), watched[i].of(&r->after)};
+
+        if (!equal(c.from, c.to))
+            out[n++] = c;
+    }
+    return n;
+}
+
+static const char *leaks_note(const struct qb_leaks *l, bool done, char room[QB_NOTE_ROOM])
+{
+    char size[QB_TEXT_NUMBER], count[QB_TEXT_NUMBER];
+
+    if (l->clusters == 0)
+        return NULL;
+    snprintf(room, QB_NOTE_ROOM, "leaks: %s leaked cluster%s (%s) %s",
+             qb_text_count(l->clusters, count), l->clusters == 1 ? "" : "s",
+             qb_text_size(l->bytes, size),
+             l->freed ? (done ? "freed" : "to be freed")
+                      : "kept as found; qbatch check lists them, policy.on_leaks: free frees them");
+    return room;
+}
+
+const char *qb_report_note(const struct qb_result *r, unsigned i, char room[QB_NOTE_ROOM])
+{
+    bool done = r->status == QB_STATUS_CHANGED;
+    const char *const notes[] = {
+        r->repaired ? (done ? "repaired: reference counts rebuilt, unreferenced clusters freed"
+                            : "needs a repair first: reference counts rebuilt, unreferenced "
+                              "clusters freed")
+                    : NULL,
+        leaks_note(&r->leaks, done, room),
+        r->backing_unchecked
+            ? "backing file: only the name in the image changes, as with `qemu-img "
+              "rebase -u`; its content was not compared"
+            : NULL,
+        r->bitmaps_dropped ? "persistent bitmaps are dropped: version 2 cannot hold them" : NULL,
+        r->without_locks ? "the file system has no locks that reach every host: whether the image "
+                           "is in use elsewhere was not known"
+                         : NULL,
+        r->writers_unseen ? "whether a program without locks had the image open for writing could "
+                            "not be asked: that takes its owner or root, and a file system with "
+                            "leases"
+                          : NULL,
+    };
+
+    if (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_WOULD_CHANGE)
+        return NULL;
+    for (size_t k = 0; k < sizeof(notes) / sizeof(notes[0]); k++)
+        if (notes[k] && i-- == 0)
+            return notes[k];
+    return NULL;
+}

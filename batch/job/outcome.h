@@ -1,0 +1,81 @@
+/* What a run comes to, independent of how it is shown: the counts, the exit code, and for each
+ * image the list of what changed.  json.c and table.c are its two readers. */
+#ifndef QB_JOB_OUTCOME_H
+#define QB_JOB_OUTCOME_H
+
+#include "util/exit_code.h"
+#include "qbatch.h"
+
+/* When and where an image was worked on. */
+struct qb_timing {
+    double started_seconds; /* since the run began, when it was opened (the last time) */
+    double seconds;         /* from there to its result, with the waits for its wave */
+    unsigned wave;          /* counted from 1; 0: none took it, and the rest says nothing */
+    unsigned worker;        /* the one that had the longest part of it, counted from 0 */
+};
+
+/* What became of one image. */
+struct qb_outcome {
+    struct qb_result result;
+    struct qb_timing timing;
+    char *
+        steps; /* the plan in words, a line a step; NULL when nobody asked or nothing was planned */
+};
+
+enum { QB_STATUS_COUNT = QB_STATUS_INTERRUPTED + 1 };
+
+extern const char *const qb_status_names[QB_STATUS_COUNT]; /* "would_change" */
+extern const char *const qb_status_words[QB_STATUS_COUNT]; /* "would change" */
+
+struct qb_summary {
+    uint64_t images;
+    uint64_t by_status[QB_STATUS_COUNT];
+    uint64_t not_meant;           /* of those skipped: by the `when` of their entry */
+    uint64_t mistrusted;          /* of those that failed: amended, and not what was planned */
+    uint64_t by_code[QB_E_COUNT]; /* errors, whatever the status */
+    uint64_t leaked_clusters;     /* found in images, whatever was done about them */
+    uint64_t leaked_bytes;        /* of these clusters */
+    uint64_t undone;              /* of those skipped: taken back by an undo */
+    int journal_errno;            /* what the journal failed with */
+    const char *journal_lost;     /* with it: what no longer holds; lives as long as the run */
+    const char *finish;           /* the command that finishes what is left; NULL: none */
+    bool adds_twice; /* something is left, and running again would add to sizes twice */
+    double started;               /* seconds since 1970; 0: not known */
+    double seconds;               /* wall clock of the whole run */
+    struct qb_io_stats io;
+    bool dry_run;
+    double rate_seconds; /* of a dry run: what its writes take at limits.rate; 0: not told */
+};
+
+void qb_summary_add(struct qb_summary *sum, const struct qb_result *result);
+
+/* That over all else; 0 every image as wanted, 1 some failed or the journal did, 3 some skipped, 75
+ * interrupted; 4 when `detailed` and the dry run found changes to make. */
+int qb_summary_exit_code(const struct qb_summary *sum, bool detailed);
+
+/* ---- what changed ---------------------------------------------------------------------------- */
+
+enum qb_value_kind { QB_VALUE_NONE, QB_VALUE_TEXT, QB_VALUE_NUMBER, QB_VALUE_BYTES, QB_VALUE_BOOL };
+
+struct qb_value {
+    enum qb_value_kind kind;
+    uint64_t number;  /* also 0 and 1 for a bool */
+    const char *text; /* lives as long as the result */
+};
+
+struct qb_change {
+    const char *key; /* the amend key */
+    struct qb_value from, to;
+};
+
+enum { QB_CHANGES_MAX = 12 };
+
+/* What the amend changed or would change, in a fixed order; returns how many. */
+size_t qb_report_changes(const struct qb_result *result, struct qb_change out[QB_CHANGES_MAX]);
+
+/* Whatever else a person should know, one sentence at a time: i = 0, 1, ... until NULL.  What it
+ * returns may be in `room`. */
+enum { QB_NOTE_ROOM = 160 };
+const char *qb_report_note(const struct qb_result *result, unsigned i, char room[QB_NOTE_ROOM]);
+
+#endif

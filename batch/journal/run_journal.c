@@ -1,0 +1,289 @@
+#include "journal/run_journal.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "amend/proof.h"
+#include "base/be.h"
+#include "qcow2/header.h"
+
+static struct qb_seen seen_of(const struct stat *st)
+{
+    return (struct qb_seen){
+        .valid = S_ISREG(st->st_mode),
+        .dev = st->st_dev,
+        .ino = st->st_ino,
+        .length = (uint64_t)st->st_size,
+        .mtime_ns = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec,
+    };
+}
+
+struct qb_seen qb_seen_of(int fd)
+{
+    struct stat st;
+
+    return fd >= 0 && fstat(fd, &st) == 0 ? seen_of(&st) : (struct qb_seen){0};
+}
+
+struct qb_seen qb_seen_at(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? seen_of(&st) : (struct qb_seen){0};
+}
+
+void qb_state_stamp(struct qb_journal *j, const char *key)
+{
+    char text[32];
+    time_t now = time(NULL);
+    struct tm utc;
+
+    gmtime_r(&now, &utc);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+    qb_journal_text(j, key, text);
+}
+
+/* ---- the run --------------------------------------------------------------------------------- */
+
+bool qb_state_keeps_undo(const struct qb_batch *batch)
+{
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        if (batch->jobs[i].request.keep_undo)
+            return true;
+    return false;
+}
+
+bool qb_state_must_record_some(const struct qb_batch *batch)
+{
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        if (qb_state_must_record(&batch->jobs[i].request))
+            return true;
+    return false;
+}
+
+static void record_run(struct qb_state *s, const struct qb_batch *batch)
+{
+    struct qb_journal *j = &s->journal;
+    char real[PATH_MAX];
+    const char *manifest = batch->manifest_path;
+
+    qb_journal_begin(j, "run");
+    qb_journal_text(j, "run", s->id);
+    qb_journal_text(j, "qbatch", QB_VERSION);
+    qb_state_stamp(j, "started");
+    if (manifest && strcmp(manifest, "-") != 0 && realpath(manifest, real))
+        manifest = real;
+    if (manifest) {
+        qb_journal_text(j, "manifest", manifest);
+        qb_journal_text(j, "manifest_print", batch->manifest_print);
+    }
+    if (batch->name)
+        qb_journal_text(j, "name", batch->name);
+    if (batch->typed && getcwd(real, sizeof(real))) {
+        qb_journal_text(j, "folder", real);
+        qb_journal_text(j, "command", batch->typed);
+    }
+    qb_journal_number(j, "images", batch->n_jobs);
+    qb_journal_true(j, "undo", s->undo);
+    qb_journal_end(j);
+}
+
+/* The folder is locked, so that names sort by age. */
+static int create(struct qb_state *s, const char *dir, struct qb_err *err)
+{
+    int lock = qb_state_dir_lock(dir), r;
+    char path[QB_JOURNAL_PATH];
+    struct qb_run_id id;
+
+    r = qb_state_dir_next_id(dir, &id, err);
+    if (r == 0) {
+        memcpy(s->id, id.text, sizeof(s->id));
+        qb_state_dir_journal(dir, s->id, path);
+        r = qb_journal_create(path, &s->journal, err);
+    }
+    if (lock >= 0)
+        close(lock);
+    return r;
+}
+
+int qb_state_begin(struct qb_state *s, const char *dir, const struct qb_batch *batch,
+                   struct qb_err *err)
+{
+    *s = (struct qb_state){.undo = qb_state_keeps_undo(batch),
+                           .must_last = qb_state_must_record_some(batch),
+                           .is_new = true,
+                           .journal.file.fd = -1};
+    if (create(s, dir, err) < 0)
+        return -1;
+    record_run(s, batch);
+    if (s->must_last ? qb_journal_sync(&s->journal) : qb_journal_write(&s->journal))
+        qb_fail_sys(err, s->journal.errnum, QB_NOWHERE, "cannot write the journal %.200s",
+                    s->journal.file.path);
+    else if (!s->must_last || qb_state_dir_sync(dir, err) == 0)
+        return 0;
+    unlink(s->journal.file.path);
+    qb_journal_close(&s->journal);
+    return -1;
+}
+
+void qb_state_drop(struct qb_state *s)
+{
+    if (s->is_new && s->journal.file.path)
+        unlink(s->journal.file.path);
+    qb_journal_close(&s->journal);
+}
+
+int qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct qb_summary *sum,
+                 int code)
+{
+    struct qb_journal *j = &s->journal;
+    int errnum;
+
+    qb_journal_begin(j, "end");
+    qb_state_stamp(j, "at");
+    for (size_t i = 0; i < QB_STATUS_COUNT; i++)
+        if (sum->by_status[i])
+            qb_journal_number(j, qb_status_names[i], sum->by_status[i]);
+    qb_journal_number(j, "left", s->left_elsewhere + batch->n_jobs - s->ended);
+    qb_journal_number(j, "to_finish", s->open_elsewhere + batch->n_jobs - s->done);
+    qb_journal_number(j, "exit_code", (uint64_t)code);
+    qb_journal_true(j, "undo", s->undo);
+    qb_journal_end(j);
+    errnum = s->undo || s->must_last ? qb_journal_sync(j) : qb_journal_write(j);
+    qb_journal_close(j);
+    return errnum;
+}
+
+void qb_state_passed_over(struct qb_state *s)
+{
+    s->ended++;
+    s->done++;
+}
+
+/* ---- images ---------------------------------------------------------------------------------- */
+
+bool qb_state_must_record(const struct qb_request *rq)
+{
+    return rq->keep_undo || (rq->set & QB_KEY_SIZE && (rq->size_is_delta || rq->size_at_least));
+}
+
+static void begin_image(struct qb_journal *j, const char *is, const struct qb_batch *batch,
+                        const struct qb_job *job)
+{
+    char name[PATH_MAX];
+
+    qb_journal_begin(j, is);
+    qb_journal_path(j, qb_job_name(batch, job, name));
+    qb_journal_number(j, "asks", job->asks);
+}
+
+void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
+                      const struct qb_amend *amend)
+{
+    struct qb_journal *j = &s->journal;
+    struct qb_amend_facts facts = qb_amend_facts(amend);
+
+    /* One sector that may as well be written twice: a fleet of these would feel a record more. */
+    if (!qb_amend_appends(amend) && !qb_state_must_record(&job->request))
+        return;
+    begin_image(j, "planned", batch, job);
+    qb_journal_number(j, "length", facts.old_length);
+    qb_journal_true(j, "appends", qb_amend_appends(amend));
+    qb_journal_number(j, "virtual_size",
+                      qb_amend_result((struct qb_amend *)amend)->after.virtual_size);
+    if (job->size_added)
+        qb_journal_number(j, "size_added", job->size_added);
+    if (job->request.keep_undo) {
+        qb_journal_bytes(j, "old_sector", facts.old_sector, QB_SECTOR);
+        qb_journal_bytes(j, "new_sector", facts.new_sector, QB_SECTOR);
+    }
+    qb_journal_end(j);
+}
+
+static void record_digest(struct qb_journal *j, const char *key, struct qb_digest d)
+{
+    be64 words[2] = {be64_of(d.high), be64_of(d.low)};
+
+    qb_journal_bytes(j, key, words, sizeof(words));
+}
+
+/* Places that are 0 are left out. */
+static void record_place(struct qb_journal *j, const char *key, uint64_t at)
+{
+    if (at)
+        qb_journal_number(j, key, at);
+}
+
+void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
+                       const struct qb_amend *amend)
+{
+    const struct qb_proof *p = qb_amend_proof(amend);
+    struct qb_journal *j = &s->journal;
+
+    if (!p)
+        return;
+    begin_image(j, "proof", batch, job);
+    qb_journal_number(j, "dev", p->dev);
+    qb_journal_number(j, "ino", p->ino);
+    record_place(j, "base", p->base);
+    record_place(j, "zero_base", p->zero_base);
+    record_place(j, "end", p->end);
+    record_place(j, "name_at", p->name_at);
+    record_place(j, "name_len", p->name_len);
+    record_place(j, "head_len", p->head_len);
+    if (p->end)
+        record_digest(j, "stretch", p->stretch);
+    if (p->name_len)
+        record_digest(j, "name", p->name);
+    if (p->head_len)
+        record_digest(j, "head", p->head);
+    qb_journal_end(j);
+}
+
+static void record_seen(struct qb_journal *j, const struct qb_seen *seen)
+{
+    if (!seen->valid)
+        return;
+    qb_journal_number(j, "dev", seen->dev);
+    qb_journal_number(j, "ino", seen->ino);
+    qb_journal_number(j, "length", seen->length);
+    qb_journal_number(j, "mtime_ns", seen->mtime_ns);
+}
+
+/* The amended image is not to be trusted, and the old one is still there. */
+static void record_way_back(struct qb_state *s, const struct qb_result *r)
+{
+    qb_journal_number(&s->journal, "length_before", r->file_size_before);
+    qb_journal_bytes(&s->journal, "old_sector", r->old_sector, QB_SECTOR);
+    qb_journal_bytes(&s->journal, "new_sector", r->new_sector, QB_SECTOR);
+    qb_journal_true(&s->journal, "header_wrong", r->header_wrong);
+    s->undo = true;
+}
+
+void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
+                   const struct qb_result *r, const struct qb_seen *seen)
+{
+    struct qb_journal *j = &s->journal;
+
+    s->ended += r->err.code != QB_E_CANCELLED;
+    s->done += r->status == QB_STATUS_CHANGED || r->status == QB_STATUS_UNCHANGED ||
+               r->err.code == QB_E_WHEN;
+    begin_image(j, qb_status_names[r->status], batch, job);
+    qb_journal_true(j, "committed", r->committed && r->status == QB_STATUS_FAILED);
+    qb_journal_true(j, "uncertain", r->header_sent && !r->committed);
+    qb_journal_true(j, "verified", r->verified);
+    qb_journal_true(j, "backup", r->backed_up);
+    if (r->committed && r->err.code == QB_E_VERIFY)
+        record_way_back(s, r);
+    record_seen(j, seen);
+    if (r->tail_given_back)
+        qb_journal_number(j, "tail_given_back", r->tail_given_back);
+    if (r->err.code != QB_E_NONE) {
+        qb_journal_text(j, "code", qb_code_name(r->err.code));
+        qb_journal_text(j, "message", r->err.text);
+    }
+    qb_journal_end(j);
+}

@@ -1,0 +1,113 @@
+#include "manifest/manifest_text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "util/slow_input.h"
+#include "util/text.h"
+#include "manifest/yaml.h"
+
+enum { BAD_BYTES_MAX = 20 };
+
+typedef QB_VEC(char) text_vec;
+
+static void free_text(text_vec *v)
+{
+    qb_vec_free(v);
+}
+
+/* Reads all of fd and a NUL behind it.  0, or an errno. */
+static int read_all(int fd, text_vec *v)
+{
+    for (;;) {
+        ssize_t n;
+
+        if (v->n > QB_YAML_MAX_BYTES)
+            return EFBIG;
+        if (!qb_vec_room(&v->items, v->n + 1 < v->cap ? v->n : v->cap, &v->cap, 1))
+            return ENOMEM;
+        n = qb_incoming_read(fd, v->items + v->n, v->cap - v->n - 1);
+        if (n == 0)
+            break;
+        if (n < 0)
+            return errno;
+        v->n += (size_t)n;
+    }
+    v->items[v->n] = '\0';
+    return 0;
+}
+
+int qb_source_load(const char *path, struct qb_diags *diags)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    int fd = qb_incoming_open(path);
+    const char *name = is_stdin ? "<stdin>" : path;
+    QB_AUTO(free_text) text_vec v = {0};
+    int errnum = fd < 0 ? errno : read_all(fd, &v);
+    size_t len = v.n;
+
+    qb_incoming_close(fd);
+    if (errnum) {
+        qb_diags_init(diags, name, NULL, 0);
+        if (errnum == EFBIG)
+            return qb_diag_add(diags, QB_M_TOO_BIG, (struct qb_place){0}, NULL,
+                               "a manifest of more than %d MiB", QB_YAML_MAX_BYTES >> 20);
+        return qb_diag_add(diags, QB_M_FILE, (struct qb_place){0}, NULL, "cannot read it: %s",
+                           strerror(errnum));
+    }
+    return qb_diags_init(diags, name, qb_take(&v.items), len);
+}
+
+/* What is wrong with the character at `s`, or NULL.  Line ends that only some programs take for
+ * such would make the line numbers of an editor differ from ours. */
+static const char *complaint(const char *s, size_t len, const char *end)
+{
+    const unsigned char *u = (const unsigned char *)s;
+
+    if (len == 0)
+        return "not UTF-8";
+    if (len == 1 && u[0] == '\r' && (end - s < 2 || s[1] != '\n'))
+        return "a carriage return without a line feed";
+    if (len == 1 && ((u[0] < 0x20 && !strchr("\t\n\r", u[0])) || u[0] == 0x7f))
+        return "a control character";
+    if (len == 2 && u[0] == 0xc2 && u[1] < 0xa0)
+        return "a control character";
+    if (len == 3 && (memcmp(s, "\xe2\x80\xa8", 3) == 0 || memcmp(s, "\xe2\x80\xa9", 3) == 0))
+        return "a line separator that is not a line feed";
+    if (len == 3 && (memcmp(s, "\xef\xbb\xbf", 3) == 0 || memcmp(s, "\xef\xbf\xbe", 3) >= 0) &&
+        u[0] == 0xef)
+        return "a character that text does not have";
+    return NULL;
+}
+
+/* The text ends with a NUL, so that no character runs over its end. */
+int qb_source_check(struct qb_diags *diags)
+{
+    const char *s = diags->source, *end = s + diags->source_len;
+    struct qb_place at = {1, 1, 1};
+    unsigned found = 0;
+
+    if (end - s >= 3 && memcmp(s, QB_BYTE_ORDER_MARK, 3) == 0)
+        s += 3;
+    for (; s < end && found < BAD_BYTES_MAX; at.column++) {
+        size_t n = *s ? qb_text_utf8(s) : 1;
+        const char *what = complaint(s, n, end);
+
+        if (what) {
+            char byte[16] = "";
+
+            if (n < 2)
+                snprintf(byte, sizeof(byte), " (byte 0x%02x)", (unsigned char)*s);
+            qb_diag_add(diags, n ? QB_M_CONTROL : QB_M_UTF8, at, NULL, "%s%s", what, byte);
+            found++;
+        }
+        if (*s == '\n')
+            at = (struct qb_place){at.line + 1, 0, 1};
+        s += QB_MAX(n, 1);
+    }
+    return found ? -1 : 0;
+}

@@ -1,0 +1,206 @@
+#include "report/report_read.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/own.h"
+#include "util/json.h"
+#include "job/outcome.h"
+#include "util/text.h"
+
+/* ---- the parts of an image ------------------------------------------------------------------- */
+
+static bool read_status(const struct qb_json *o, enum qb_status *out)
+{
+    const char *name = qb_json_get_text(o, "status");
+
+    for (int i = 0; name && i < QB_STATUS_COUNT; i++)
+        if (strcmp(name, qb_status_names[i]) == 0)
+            return *out = (enum qb_status)i, true;
+    return false;
+}
+
+static void copy(char *out, size_t size, const char *text)
+{
+    size_t len = text ? strlen(text) : 0;
+
+    len = len < size ? len : size - 1;
+    memcpy(out, text ? text : "", len);
+    out[len] = '\0';
+}
+
+/* A code that a later version has is an internal error to this one: it cannot say more of it. */
+static enum qb_code code_of(const char *name)
+{
+    for (int i = QB_E_NONE + 1; name && i < QB_E_COUNT; i++)
+        if (strcmp(name, qb_code_name((enum qb_code)i)) == 0)
+            return (enum qb_code)i;
+    return QB_E_INTERNAL;
+}
+
+static void read_error(const struct qb_json *o, struct qb_err *err)
+{
+    struct qb_json e = qb_json_get_child(o, "error");
+
+    *err = (struct qb_err){.offset = QB_NOWHERE};
+    if (!e.value)
+        return;
+    err->code = code_of(qb_json_get_text(&e, "code"));
+    err->sys_errno = (int)qb_json_get_number(&e, "errno", 0);
+    err->offset = qb_json_get_number(&e, "offset", QB_NOWHERE);
+    copy(err->text, sizeof(err->text), qb_json_get_text(&e, "message"));
+}
+
+/* What qb_report_changes looks at, and no more. */
+static void read_info(const struct qb_json *o, const char *key, struct qb_info *info)
+{
+    struct qb_json i = qb_json_get_child(o, key);
+    const char *compat = qb_json_get_text(&i, "compat");
+    const char *backing = qb_json_get_text(&i, "backing_file");
+
+    if (!i.value)
+        return;
+    info->valid = true;
+    info->version = compat && strcmp(compat, "0.10") == 0 ? 2 : 3;
+    info->virtual_size = qb_json_get_number(&i, "virtual_size_bytes", 0);
+    info->cluster_size = qb_json_get_number(&i, "cluster_size_bytes", 0);
+    info->refcount_bits = (unsigned)qb_json_get_number(&i, "refcount_bits", 0);
+    info->nb_snapshots = (unsigned)qb_json_get_number(&i, "snapshots", 0);
+    info->nb_bitmaps = (unsigned)qb_json_get_number(&i, "bitmaps", 0);
+    info->lazy_refcounts = qb_json_get_bool(&i, "lazy_refcounts");
+    info->dirty = qb_json_get_bool(&i, "dirty");
+    info->has_backing_file = backing != NULL;
+    copy(info->backing_file, sizeof(info->backing_file), backing);
+    copy(info->backing_fmt, sizeof(info->backing_fmt), qb_json_get_text(&i, "backing_fmt"));
+}
+
+static void read_leaks(const struct qb_json *o, struct qb_leaks *l)
+{
+    struct qb_json leaks = qb_json_get_child(o, "leaks");
+
+    l->valid = leaks.value != NULL;
+    l->clusters = qb_json_get_number(&leaks, "clusters", 0);
+    l->bytes = qb_json_get_number(&leaks, "bytes", 0);
+    l->freed = qb_json_get_bool(&leaks, "freed");
+}
+
+static void read_io(const struct qb_json *o, struct qb_io_stats *s)
+{
+    struct qb_json io = qb_json_get_child(o, "io");
+
+    s->read_bytes = qb_json_get_number(&io, "read_bytes", 0);
+    s->write_bytes = qb_json_get_number(&io, "write_bytes", 0);
+    s->zeroed_bytes = qb_json_get_number(&io, "zeroed_bytes", 0);
+    s->read_ops = qb_json_get_number(&io, "read_ops", 0);
+    s->write_ops = qb_json_get_number(&io, "write_ops", 0);
+    s->barriers = qb_json_get_number(&io, "barriers", 0);
+}
+
+/* Whatever the line says, a picture can be drawn of it. */
+static double seconds_of(const struct qb_json *o, const char *key)
+{
+    double seconds = qb_json_get_real(o, key);
+
+    return seconds >= 0 && seconds < 1e9 ? seconds : 0;
+}
+
+static unsigned count_of(const struct qb_json *o, const char *key)
+{
+    uint64_t n = qb_json_get_number(o, key, 0);
+
+    return n < UINT32_C(1) << 24 ? (unsigned)n : 0;
+}
+
+static void read_times(const struct qb_json *o, struct qb_outcome *out)
+{
+    struct qb_json p = qb_json_get_child(o, "phases");
+
+    out->result.open_seconds = seconds_of(&p, "open_seconds");
+    out->result.read_seconds = seconds_of(&p, "read_seconds");
+    out->result.plan_seconds = seconds_of(&p, "plan_seconds");
+    out->result.write_seconds = seconds_of(&p, "write_seconds");
+    out->result.verify_seconds = seconds_of(&p, "verify_seconds");
+    out->timing.started_seconds = seconds_of(o, "started_seconds");
+    out->timing.seconds = seconds_of(o, "seconds");
+    out->timing.wave = count_of(o, "wave");
+    out->timing.worker = count_of(o, "worker");
+}
+
+static void read_space(const struct qb_json *o, struct qb_result *r)
+{
+    struct qb_json s = qb_json_get_child(o, "space");
+
+    r->allocated_delta = qb_json_get_signed(&s, "allocated_delta_bytes");
+    r->file_size_before = qb_json_get_number(&s, "file_size_before_bytes", 0);
+    r->file_size_after = qb_json_get_number(&s, "file_size_after_bytes", 0);
+    r->tail_given_back = qb_json_get_number(&s, "tail_given_back_bytes", 0);
+}
+
+static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
+{
+    struct qb_result *r = &out->outcome.result;
+
+    if (!read_status(o, &r->status))
+        return "its status is none that an image can have";
+    out->path = qb_json_get_path(o);
+    if (!out->path || !*out->path)
+        return "it has no path";
+    read_error(o, &r->err);
+    read_info(o, "before", &r->before);
+    read_info(o, "after", &r->after);
+    r->repaired = qb_json_get_bool(o, "repaired");
+    r->backing_unchecked = qb_json_get_bool(o, "backing_unchecked");
+    r->bitmaps_dropped = qb_json_get_bool(o, "bitmaps_dropped");
+    r->without_locks = qb_json_get_bool(o, "without_locks");
+    r->writers_unseen = qb_json_get_bool(o, "writers_unseen");
+    r->resumed = qb_json_get_bool(o, "resumed");
+    out->owner_need_not_read =
+        qb_json_has(o, "owner_must_read") && !qb_json_get_bool(o, "owner_must_read");
+    read_leaks(o, &r->leaks);
+    read_io(o, &r->io);
+    read_times(o, &out->outcome);
+    read_space(o, r);
+    return NULL;
+}
+
+/* ---- lines ----------------------------------------------------------------------------------- */
+
+static void read_summary(const struct qb_json *o, struct qb_read_line *out)
+{
+    const char *name = qb_json_get_text(o, "name"), *manifest = qb_json_get_text(o, "manifest");
+
+    out->kind = QB_READ_SUMMARY;
+    out->name = name ? strdup(name) : NULL;
+    out->manifest = manifest ? strdup(manifest) : NULL;
+    out->started = qb_text_time_read(qb_json_get_text(o, "started"));
+    out->seconds = seconds_of(o, "seconds");
+    out->dry_run = qb_json_get_bool(o, "dry_run");
+}
+
+const char *qb_line_read(const char *text, size_t len, struct qb_read_line *out)
+{
+    QB_AUTO(qb_json_drop) struct qb_json o = {0};
+    const char *type, *wrong = NULL;
+
+    *out = (struct qb_read_line){.kind = QB_READ_IMAGE};
+    if (!qb_json_parse(text, len, &o))
+        return "it is no JSON object";
+    out->tagged = qb_json_has(&o, "type");
+    type = qb_json_get_text(&o, "type");
+    if (!out->tagged || (type && strcmp(type, "image") == 0))
+        wrong = read_image(&o, out);
+    else if (type && strcmp(type, "summary") == 0)
+        read_summary(&o, out);
+    else
+        wrong = "it tells of neither an image nor a run";
+    if (wrong)
+        qb_line_free(out);
+    return wrong;
+}
+
+void qb_line_free(struct qb_read_line *line)
+{
+    free(qb_take(&line->path));
+    free(qb_take(&line->name));
+    free(qb_take(&line->manifest));
+}

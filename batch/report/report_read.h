@@ -1,0 +1,29 @@
+/* The lines of a report, read back: what --report and --json wrote, as the run had it.
+ *
+ * What people and other programs are told of is read; what only a program would look for in the
+ * line itself (the counts of clusters, the hints) is not. */
+#ifndef QB_REPORT_REPORT_READ_H
+#define QB_REPORT_REPORT_READ_H
+
+#include <stdbool.h>
+
+#include "job/outcome.h"
+
+enum qb_read_kind { QB_READ_IMAGE, QB_READ_SUMMARY };
+
+struct qb_read_line {
+    enum qb_read_kind kind;
+    bool tagged; /* the line names its kind */
+    char *path;  /* of an image */
+    struct qb_outcome outcome;
+    bool owner_need_not_read; /* of an image: its run had policy.owner_must_read: off */
+    char *name, *manifest;   /* of a summary; may be NULL */
+    double started, seconds; /* of a summary: the run's; 0: not told */
+    bool dry_run;            /* of a summary */
+};
+
+/* NULL when the text is such a line, which is the caller's to free; else what is wrong with it. */
+const char *qb_line_read(const char *text, size_t len, struct qb_read_line *out);
+void qb_line_free(struct qb_read_line *line);
+
+#endif

@@ -1,0 +1,232 @@
+#include "run/undo_run.h"
+
+#include <string.h>
+
+#include "amend/undo.h"
+#include "base/num.h"
+#include "base/own.h"
+#include "host/sched.h"
+#include "host/topo.h"
+#include "qcow2/disk.h"
+
+enum { WAVE = 256 }; /* images; within every usual limit on open files */
+
+struct slot {
+    size_t job;
+    struct qb_undo *undo;
+    bool flipped;
+    uint8_t old_sector[QB_SECTOR], new_sector[QB_SECTOR];
+    struct qb_proof proof;
+};
+
+struct taking {
+    const struct qb_takeback *t;
+    struct qb_sched *sched;
+    struct slot *slots;
+    size_t n;
+};
+
+static bool is_to_stop(void *arg)
+{
+    const struct taking *w = arg;
+
+    return w->t->options.stopped && w->t->options.stopped();
+}
+
+static bool stopped(const struct taking *w)
+{
+    return w->t->options.stopped && w->t->options.stopped();
+}
+
+static void interrupt(struct slot *s)
+{
+    struct qb_result *r = qb_undo_result(s->undo);
+
+    r->status = QB_STATUS_INTERRUPTED;
+    qb_fail(&r->err, QB_E_CANCELLED, QB_NOWHERE, "interrupted before the image was changed");
+}
+
+/* ---- the phases ------------------------------------------------------------------------------ */
+
+static struct qb_claim claim(const struct taking *w, const struct slot *s)
+{
+    return (struct qb_claim){.writable = !w->t->options.dry_run,
+                             .without_locks = w->t->batch->jobs[s->job].request.without_locks};
+}
+
+/* Reads what the journal holds of an image; the slot's parts of `facts` outlive the undo. */
+static int look_up(struct taking *w, struct slot *s, struct qb_undo_facts *facts,
+                   struct qb_err *err)
+{
+    const struct qb_trace *t = w->t->traces[s->job];
+
+    *facts = (struct qb_undo_facts){
+        .old_sector = s->old_sector,
+        .new_sector = s->new_sector,
+        .old_length = t->length_before,
+        .seen = t->done.valid,
+        .length = t->done.length,
+        .mtime_ns = t->done.mtime_ns,
+        .ino = t->done.ino,
+        .mistrusted = t->mistrusted,
+        .header_wrong = t->header_wrong,
+    };
+    if (qb_history_sectors(w->t->dir, w->t->history, t, s->old_sector, s->new_sector, err) < 0)
+        return -1;
+    if (t->proof_at && qb_history_proof(w->t->dir, w->t->history, t, &s->proof, err) < 0)
+        return -1;
+    facts->proof = t->proof_at ? &s->proof : NULL;
+    return 0;
+}
+
+static int check(struct taking *w, struct slot *s, struct qb_io *io)
+{
+    const struct qb_trace *t = w->t->traces[s->job];
+    struct qb_err *err = &qb_undo_result(s->undo)->err;
+    struct qb_undo_facts facts;
+
+    if (!t->has_undo)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "the run kept nothing of this image; see keep_undo");
+    if (t->discarded)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "what an undo needs was freed by --discard-undo");
+    if (look_up(w, s, &facts, err) < 0)
+        return -1;
+    return qb_undo_check(s->undo, io, &facts, claim(w, s));
+}
+
+static void check_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct taking *w = arg;
+    struct slot *s = &w->slots[i];
+
+    s->undo = qb_undo_new(w->t->batch->jobs[s->job].path);
+    if (!s->undo)
+        return;
+    if (stopped(w)) {
+        interrupt(s);
+        return;
+    }
+    qb_io_set_stop(io, is_to_stop, w);
+    check(w, s, io);
+    qb_io_set_stop(io, NULL, NULL);
+    if (qb_undo_result(s->undo)->err.code == QB_E_CANCELLED)
+        interrupt(s);
+}
+
+static void flip_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct taking *w = arg;
+    struct slot *s = &w->slots[i];
+
+    if (!s->undo || w->t->options.dry_run ||
+        qb_undo_result(s->undo)->status != QB_STATUS_WOULD_CHANGE)
+        return;
+    if (stopped(w))
+        interrupt(s);
+    else
+        s->flipped = qb_undo_flip(s->undo, io) == 0;
+}
+
+static void finish_one(struct slot *s, struct qb_io *io, int errnum)
+{
+    if (s->flipped)
+        qb_undo_flipped(s->undo, io, errnum);
+}
+
+/* One barrier for all of the wave. */
+static void make_durable(struct taking *w)
+{
+    struct qb_io *io = qb_sched_io(w->sched);
+    struct qb_file *files[WAVE];
+    int errors[WAVE] = {0};
+    size_t n = 0;
+
+    for (size_t i = 0; i < w->n; i++)
+        if (w->slots[i].flipped)
+            files[n++] = qb_undo_file(w->slots[i].undo);
+    if (n > 0)
+        qb_io_barrier(io, files, n, w->t->batch->policy.sync, errors);
+    n = 0;
+    for (size_t i = 0; i < w->n; i++)
+        finish_one(&w->slots[i], io, w->slots[i].flipped ? errors[n++] : 0);
+}
+
+/* ---- what became of them --------------------------------------------------------------------- */
+
+/* An image is undone from its barrier on, even where its tail could not be cut off. */
+static void record(const struct qb_takeback *t, const struct qb_job *job, const struct slot *s)
+{
+    const struct qb_result *result = qb_undo_result(s->undo);
+    bool over = result->status == QB_STATUS_CHANGED || result->status == QB_STATUS_UNCHANGED;
+
+    if (t->options.dry_run || (!over && !qb_undo_is_done(s->undo)))
+        return;
+    qb_journal_begin(t->journal, "undone");
+    qb_journal_path(t->journal, job->path);
+    qb_journal_true(t->journal, "tail", !over);
+    qb_journal_end(t->journal);
+}
+
+static void tell(struct taking *w, const struct qb_listener *listener)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        struct slot *s = &w->slots[i];
+        struct qb_outcome outcome = {.result.status = QB_STATUS_FAILED};
+
+        if (s->undo)
+            outcome.result = *qb_undo_result(s->undo);
+        else
+            qb_fail_memory(&outcome.result.err);
+        if (s->undo)
+            record(w->t, &w->t->batch->jobs[s->job], s);
+        qb_undo_close(s->undo);
+        if (listener->meter) {
+            atomic_fetch_add(&listener->meter->done, 1);
+            atomic_fetch_add(&listener->meter->units, QB_UNITS);
+        }
+        listener->image(listener->arg, s->job, &outcome);
+    }
+    qb_journal_write(w->t->journal);
+    if (listener->pause)
+        listener->pause(listener->arg);
+}
+
+struct body {
+    struct taking *w;
+    const struct qb_listener *listener;
+};
+
+static void run_waves(void *arg)
+{
+    struct body *b = arg;
+    struct taking *w = b->w;
+    size_t n_jobs = w->t->batch->n_jobs;
+
+    for (size_t first = 0; first < n_jobs; first += w->n) {
+        w->n = QB_MIN(n_jobs - first, (size_t)WAVE);
+        for (size_t i = 0; i < w->n; i++)
+            w->slots[i] = (struct slot){.job = first + i};
+        qb_sched_each(w->sched, w->n, check_one, w);
+        qb_sched_each(w->sched, w->n, flip_one, w);
+        make_durable(w);
+        tell(w, b->listener);
+    }
+}
+
+int qb_takeback_run(const struct qb_takeback *t, const struct qb_listener *listener,
+                    struct qb_err *err)
+{
+    QB_AUTO(qb_buf) struct slot *slots = calloc(WAVE, sizeof(*slots));
+    struct taking w = {.t = t, .slots = slots};
+    struct qb_topo *topo = qb_topo_open(t->options.jobs, t->batch);
+    const char *fell_back;
+
+    if (qb_sched_open(topo, t->options.io, false, &w.sched, &fell_back, err) < 0)
+        return -1;
+    if (slots)
+        qb_sched_run(w.sched, run_waves, &(struct body){&w, listener});
+    qb_sched_close(w.sched);
+    return slots ? 0 : qb_fail_memory(err);
+}

@@ -1,0 +1,21 @@
+/* Undoes many images: waves whose sectors are written, and made durable, together. */
+#ifndef QB_RUN_UNDO_RUN_H
+#define QB_RUN_UNDO_RUN_H
+
+#include "journal/history.h"
+#include "run/run.h"
+
+struct qb_takeback {
+    const char *dir; /* the state folder */
+    const struct qb_history *history;
+    struct qb_journal *journal; /* of the same run, open; told what was done */
+    const struct qb_batch *batch;
+    const struct qb_trace *const *traces; /* one for each job, of the history */
+    struct qb_run_options options;        /* its state is not used */
+};
+
+/* As qb_run: 0 when every job was told of, -1 when nothing could be started. */
+int qb_takeback_run(const struct qb_takeback *t, const struct qb_listener *listener,
+                    struct qb_err *err);
+
+#endif

@@ -1,0 +1,14 @@
+/* Text inside XML and HTML: whatever the bytes are, what comes out is well-formed. */
+#ifndef QB_UTIL_XML_H
+#define QB_UTIL_XML_H
+
+#include <stdio.h>
+
+/* Prints s for the inside of an element or a quoted attribute.  Bytes that are not UTF-8, and
+ * characters that XML 1.0 does not allow, become U+FFFD. */
+void qb_markup_text(FILE *f, const char *s);
+
+/* The same up to `end`, which lies between two characters of the string. */
+void qb_markup_span(FILE *f, const char *s, const char *end);
+
+#endif
