@@ -228,8 +228,8 @@ static bool may_be_qcow2(const char *fmt)
     return !fmt || !*fmt || strcmp(fmt, "qcow2") == 0;
 }
 
-/* Reads what a file names on behalf of the owners of the image and of what names it: 1, 0 where they
- * may not have it, or -1. */
+/* Reads what a file names on behalf of the owners of the image and of what names it: 1, 0 where
+ * they may not have it, or -1. */
 static int read_link(struct qb_graph *g, struct qb_naming image, struct qb_naming namer,
                      const char *path, struct link *out, struct qb_err *err)
 {

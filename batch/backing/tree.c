@@ -180,8 +180,8 @@ static void look_once(const struct reading *r, struct look *l, struct qb_io *io)
     }
 }
 
-/* A header that cannot be read is in the way of others (see shrink_guard.h), so that a passing failure
- * is to cost none of them anything: it is tried twice. */
+/* A header that cannot be read is in the way of others (see shrink_guard.h), so that a passing
+ * failure is to cost none of them anything: it is tried twice. */
 static void look_at(void *arg, struct qb_io *io, size_t i)
 {
     struct reading *r = arg;

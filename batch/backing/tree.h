@@ -28,8 +28,8 @@ struct qb_member {
     char *path;       /* that it was met under first */
     char *other_path; /* another one, in another folder or with another last component; or NULL */
     dev_t dev;
-    ino_t ino;       /* 0 when missing */
-    uid_t uid;       /* its owner and group */
+    ino_t ino; /* 0 when missing */
+    uid_t uid; /* its owner and group */
     gid_t gid;
     unsigned links;  /* names that the file system knows */
     bool declared;   /* to be no qcow2 image, by all that name it; its bytes were not read */

@@ -83,7 +83,7 @@ void qb_help_usage(FILE *f);                            /* a few lines, for `qba
 void qb_help_command(FILE *f, enum qb_command command); /* --help; of RUN: everything */
 void qb_complete_bash(FILE *f);                         /* completion.c */
 void qb_complete_zsh(FILE *f);
-void qb_help_man(FILE *f);                              /* the OPTIONS of qbatch.1, in mdoc */
+void qb_help_man(FILE *f); /* the OPTIONS of qbatch.1, in mdoc */
 
 /* The command of that name, or QB_COMMAND_COUNT. */
 enum qb_command qb_command_find(const char *name);

@@ -24,18 +24,19 @@ static void print_words_of(FILE *f, enum qb_command command)
 
 void qb_complete_bash(FILE *f)
 {
-    fputs("# bash completion for qbatch: made by `qbatch help completion bash`\n"
-          "_qbatch()\n{\n"
-          "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words\n"
-          "    case $before in\n"
-          "    --io) COMPREPLY=($(compgen -W 'auto uring posix' -- \"$word\")); return ;;\n"
-          "    -f) COMPREPLY=($(compgen -W qcow2 -- \"$word\")); return ;;\n"
-          "    --verify) COMPREPLY=($(compgen -W 'none metadata content' -- \"$word\")); return ;;\n"
-          "    --backup) COMPREPLY=($(compgen -W 'none reflink' -- \"$word\")); return ;;\n"
-          "    --ionice) COMPREPLY=($(compgen -W 'idle best-effort' -- \"$word\")); return ;;\n"
-          "    esac\n"
-          "    case ${COMP_WORDS[1]} in\n",
-          f);
+    fputs(
+        "# bash completion for qbatch: made by `qbatch help completion bash`\n"
+        "_qbatch()\n{\n"
+        "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words\n"
+        "    case $before in\n"
+        "    --io) COMPREPLY=($(compgen -W 'auto uring posix' -- \"$word\")); return ;;\n"
+        "    -f) COMPREPLY=($(compgen -W qcow2 -- \"$word\")); return ;;\n"
+        "    --verify) COMPREPLY=($(compgen -W 'none metadata content' -- \"$word\")); return ;;\n"
+        "    --backup) COMPREPLY=($(compgen -W 'none reflink' -- \"$word\")); return ;;\n"
+        "    --ionice) COMPREPLY=($(compgen -W 'idle best-effort' -- \"$word\")); return ;;\n"
+        "    esac\n"
+        "    case ${COMP_WORDS[1]} in\n",
+        f);
     for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++) {
         fprintf(f, "    %s) words='", qb_commands[i].name);
         print_words_of(f, (enum qb_command)i);

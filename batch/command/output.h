@@ -25,8 +25,8 @@ struct qb_output {
     QB_VEC(size_t) left; /* jobs that the run leaves, in their order */
     bool left_unknown;   /* memory was short for some */
     char *finish;        /* owned: the command for them */
-    bool hidden;      /* the progress bar is, while rows are printed */
-    int stdout_errno; /* the first failure to write there */
+    bool hidden;         /* the progress bar is, while rows are printed */
+    int stdout_errno;    /* the first failure to write there */
 };
 
 /* Opens the files before anything else happens.  An existing one is replaced only by one of its

@@ -226,8 +226,8 @@ static void supersede(struct qb_keep *keep, struct qb_batch *batch, const struct
     qb_history_free(&h);
 }
 
-/* Images that an earlier run amended and found wrong, and that nobody has touched since: a plan sees
- * nothing to do in them, and they must not be called unchanged. */
+/* Images that an earlier run amended and found wrong, and that nobody has touched since: a plan
+ * sees nothing to do in them, and they must not be called unchanged. */
 static void distrust(struct qb_keep *keep, struct qb_batch *batch, struct qb_run_id id)
 {
     struct qb_history h;

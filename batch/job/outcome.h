@@ -40,8 +40,8 @@ struct qb_summary {
     const char *journal_lost;     /* with it: what no longer holds; lives as long as the run */
     const char *finish;           /* the command that finishes what is left; NULL: none */
     bool adds_twice; /* something is left, and running again would add to sizes twice */
-    double started;               /* seconds since 1970; 0: not known */
-    double seconds;               /* wall clock of the whole run */
+    double started;  /* seconds since 1970; 0: not known */
+    double seconds;  /* wall clock of the whole run */
     struct qb_io_stats io;
     bool dry_run;
     double rate_seconds; /* of a dry run: what its writes take at limits.rate; 0: not told */

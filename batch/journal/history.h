@@ -11,8 +11,8 @@ struct qb_trace {
     uint32_t asks; /* fingerprint of the request */
     bool planned;  /* something was about to be done to it... */
     bool appends;
-    bool has_undo; /* ... that can be undone: the record at `sectors_at` has the sectors */
-    bool ended;    /* status, and what follows it, holds for the plan */
+    bool has_undo;    /* ... that can be undone: the record at `sectors_at` has the sectors */
+    bool ended;       /* status, and what follows it, holds for the plan */
     bool uncertain;   /* planned, and no record tells whether that was carried out */
     bool reached;     /* what was planned last was carried out, and not undone */
     unsigned attempt; /* in which the last plan was made: 0, and one more with each resume */

@@ -78,7 +78,8 @@ int qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct 
 /* The time of day under a key. */
 void qb_state_stamp(struct qb_journal *j, const char *key);
 
-/* ---- image_name.c, fingerprint.c ---------------------------------------------------------------------------
+/* ---- image_name.c, fingerprint.c
+ * ---------------------------------------------------------------------------
  */
 
 /* Looks up what qb_job_name needs, and gives each job the fingerprint of its request, by which a

@@ -59,8 +59,8 @@ static void read_version(struct qb_reader *r, const struct qb_node *value)
 
 static void read_top_key(struct qb_reader *r, const struct qb_node *v, struct top *top)
 {
-    static const char *const names[] = {"version", "name",   "defaults", "policy",
-                                        "limits",  "graph",  "images",   NULL};
+    static const char *const names[] = {"version", "name",  "defaults", "policy",
+                                        "limits",  "graph", "images",   NULL};
     const char *key = v->key->text;
 
     if (strcmp(key, "version") == 0)

@@ -12,8 +12,8 @@ enum { QUOTED_MAX = 80 };
 /* Where a name that is unknown here would be at home, or NULL. */
 static const char *home_of(const char *name)
 {
-    static const char *const top[] = {"version", "name",   "defaults", "policy",
-                                      "limits",  "graph",  "images",   NULL};
+    static const char *const top[] = {"version", "name",  "defaults", "policy",
+                                      "limits",  "graph", "images",   NULL};
     const struct qb_setting_row *setting = qb_setting_find(NULL, name);
 
     if (setting)

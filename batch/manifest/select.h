@@ -25,8 +25,8 @@ struct qb_select {
     char *full;   /* the same from the root on */
     struct qb_diags *diags;
     bool owner_need_not_read; /* see io/named.h; for files of chains */
-    bool stdin_taken;   /* by the manifest itself, or by a list */
-    size_t chain_entry; /* which the files of chains were picked for */
+    bool stdin_taken;         /* by the manifest itself, or by a list */
+    size_t chain_entry;       /* which the files of chains were picked for */
     QB_VEC(struct qb_file_id) chained;
     QB_VEC(struct qb_pick) picks;
 };

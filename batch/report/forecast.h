@@ -10,12 +10,12 @@
 
 struct qb_outlook {
     dev_t dev;
-    char *folder;            /* owned: of the first image that is on it */
-    uint64_t images;         /* that would append something */
-    uint64_t needed;         /* bytes, at most */
-    uint64_t grows;          /* bytes that files become longer */
-    uint64_t free;           /* bytes that this user may take now */
-    uint64_t keep;           /* bytes that policy.min_free wants to stay free */
+    char *folder;    /* owned: of the first image that is on it */
+    uint64_t images; /* that would append something */
+    uint64_t needed; /* bytes, at most */
+    uint64_t grows;  /* bytes that files become longer */
+    uint64_t free;   /* bytes that this user may take now */
+    uint64_t keep;   /* bytes that policy.min_free wants to stay free */
 };
 
 struct qb_foresight {

@@ -17,9 +17,9 @@ struct qb_read_line {
     char *path;  /* of an image */
     struct qb_outcome outcome;
     bool owner_need_not_read; /* of an image: its run had policy.owner_must_read: off */
-    char *name, *manifest;   /* of a summary; may be NULL */
-    double started, seconds; /* of a summary: the run's; 0: not told */
-    bool dry_run;            /* of a summary */
+    char *name, *manifest;    /* of a summary; may be NULL */
+    double started, seconds;  /* of a summary: the run's; 0: not told */
+    bool dry_run;             /* of a summary */
 };
 
 /* NULL when the text is such a line, which is the caller's to free; else what is wrong with it. */

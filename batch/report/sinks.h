@@ -53,8 +53,8 @@ struct qb_sinks {
     struct qb_sink of[QB_SINK_COUNT];
 };
 
-/* Opens those that have an argument, the file's name as it was typed; NULL: not asked for.  -1 after
- * one line on standard error. */
+/* Opens those that have an argument, the file's name as it was typed; NULL: not asked for.  -1
+ * after one line on standard error. */
 int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_COUNT],
                   const struct qb_batch *batch);
 

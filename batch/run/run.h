@@ -1,8 +1,9 @@
 /* Runs a batch: waves of images amended in step, and what became of each told in manifest order.
  *
- * An image is in one of three hands: the queue's (ready_queue.h: it has not run or waits), the wave's
- * (wave.h: it runs), or the hold's (reorder.h: it is done and waits for its turn to be told of).
- * run.c passes it on, from round to round; run_open.c, run_end.c and run_policy.c are its parts. */
+ * An image is in one of three hands: the queue's (ready_queue.h: it has not run or waits), the
+ * wave's (wave.h: it runs), or the hold's (reorder.h: it is done and waits for its turn to be told
+ * of). run.c passes it on, from round to round; run_open.c, run_end.c and run_policy.c are its
+ * parts. */
 #ifndef QB_RUN_RUN_H
 #define QB_RUN_RUN_H
 

@@ -28,7 +28,7 @@ struct qb_running {
     atomic_uint_fast64_t memory; /* bytes that the plans of all of them hold */
     struct qb_space *space;      /* what appends under way may take of the disk */
     struct qb_failures failures;
-    size_t wave_max, wave_size;  /* the most there can be, and what fits the memory */
+    size_t wave_max, wave_size; /* the most there can be, and what fits the memory */
     size_t done;
     double begun;
     unsigned n_waves; /* so far */

@@ -48,15 +48,15 @@ struct qb_slot {
     unsigned worker;
     uint64_t memory; /* bytes that it holds, or may take while it is planned, of wave->memory */
     bool wants_all;  /* with QB_STEP_CROWDED: see qb_queue_crowded */
-    unsigned units; /* counted into the meter */
+    unsigned units;  /* counted into the meter */
     int sync_errno;
     int record_errno;    /* the plan, which must be in the journal before the flip, is not */
     struct qb_seen seen; /* the file as it was left; only with a journal */
     bool failed;         /* counted as such */
 };
 
-/* Images of a wave whose headers are read back from the disk one by one, whatever `verify` says: with
- * more, that would be felt. */
+/* Images of a wave whose headers are read back from the disk one by one, whatever `verify` says:
+ * with more, that would be felt. */
 enum { QB_WAVE_VERIFIED_FROM_DISK = 8 };
 
 /* Images that failed, those of all waves and of none, and how many may: with more of them, no image

@@ -27,8 +27,8 @@ struct qb_outfile {
     char *path;               /* as it was given, for complaints */
     struct qb_outplace place; /* its directory stays open */
     char *temp;               /* its name in the directory until then; NULL: written where it is */
-    FILE *f;    /* NULL: closed, or never opened */
-    int errnum; /* the first failure to write */
+    FILE *f;                  /* NULL: closed, or never opened */
+    int errnum;               /* the first failure to write */
 };
 
 /* -1 after one line on standard error; nothing is left then. */
