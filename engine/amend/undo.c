@@ -119,11 +119,27 @@ static int look_at_sector(struct qb_undo *u, struct qb_io *io)
     return 0;
 }
 
-/* How long the file will be: what the amend appended lies past the old image's end. */
-static void find_cut(struct qb_undo *u, uint64_t end, uint64_t cluster_size)
+/* How long the file will be: what the amend appended lies past the old image's end.  The last
+ * cluster may have been in the file in part only; a guest may have written the rest since. */
+static int find_cut(struct qb_undo *u, struct qb_io *io, uint64_t end, uint64_t cluster_size)
 {
-    if (u->file.size > u->facts.old_length && end <= qb_round_up(u->facts.old_length, cluster_size))
-        u->cut_to = u->facts.old_length;
+    uint64_t from = u->facts.old_length, len = QB_MIN(end, u->file.size);
+    QB_AUTO(qb_buf) uint8_t *rest = NULL;
+
+    if (u->file.size <= from || end > qb_round_up(from, cluster_size))
+        return 0;
+    u->cut_to = from;
+    if (len <= from)
+        return 0;
+    len -= from;
+    rest = malloc(len);
+    if (!rest)
+        return qb_fail_memory(&u->result.err);
+    if (qb_io_read(io, &u->file, from, rest, len, "the last cluster", &u->result.err) < 0)
+        return -1;
+    if (!qb_all_zero(rest, len))
+        u->cut_to = from + len;
+    return 0;
 }
 
 static int prove(struct qb_undo *u, struct qb_proving *p)
@@ -131,9 +147,8 @@ static int prove(struct qb_undo *u, struct qb_proving *p)
     if (qb_image_read_snapshots(p->io, &p->old, p->err) < 0 ||
         qb_image_read_snapshots(p->io, &p->now, p->err) < 0 || qb_undo_prove(p) < 0)
         return -1;
-    find_cut(u, qb_counts_end(&p->old_refs.counts) * p->old.geom.cluster_size,
-             p->old.geom.cluster_size);
-    return 0;
+    return find_cut(u, p->io, qb_counts_end(&p->old_refs.counts) * p->old.geom.cluster_size,
+                    p->old.geom.cluster_size);
 }
 
 /* Verification found the amended image wrong: the old one has to be whole.  A dirty one was so
@@ -150,9 +165,8 @@ static int count_old(struct qb_undo *u, struct qb_proving *p)
         return qb_fail(p->err, QB_E_CHANGED, c->first.offset,
                        "what the old header refers to is not whole any more: %.200s",
                        c->first.text);
-    find_cut(u, qb_counts_end(&p->old_refs.counts) * p->old.geom.cluster_size,
-             p->old.geom.cluster_size);
-    return 0;
+    return find_cut(u, p->io, qb_counts_end(&p->old_refs.counts) * p->old.geom.cluster_size,
+                    p->old.geom.cluster_size);
 }
 
 static int open_old(struct qb_undo *u, struct qb_proving *p)
@@ -214,11 +228,11 @@ static int look_for_tail(struct qb_undo *u, struct qb_io *io)
         if (r == 0)
             r = qb_census_take(io, &img, u->facts.memory_limit, NULL, NULL, &c, err);
         if (r == 0 && !qb_census_is_broken(&c))
-            find_cut(u, c.end, img.geom.cluster_size);
+            r = find_cut(u, io, c.end, img.geom.cluster_size);
         qb_census_free(&c);
     }
     qb_image_close(&img);
-    if (u->cut_to != UINT64_MAX)
+    if (r == 0 && u->cut_to < u->file.size)
         u->result.status = QB_STATUS_WOULD_CHANGE;
     return r;
 }

@@ -101,6 +101,18 @@ class LostTimes(UndoTest):
                 self.assert_reads(image, 616 * KIB, 200 * KIB, 1)
                 self.assert_reads(image, 600 * KIB, 16 * KIB, 0)
 
+    def test_the_rest_of_a_last_cluster_that_was_in_the_file_in_part(self):
+        image = self.create(size="1M")
+        self.io(image, "write -q -P 1 0 64k", "write -q -P 1 64k 64k")
+        os.truncate(image, os.path.getsize(image) - 60 * KIB - 100)
+        sha = proc.sha256(image)
+        self.undone(self.amend(image, lazy_refcounts="on"))
+        self.assertEqual(proc.sha256(image), sha)
+        run = self.amend(image, lazy_refcounts="on")  # which makes the file's length a whole one
+        self.unnoticed(image, self.io, image, "write -q -P 7 100k 4k")
+        self.undone(run)
+        self.assert_reads(image, 100 * KIB, 4 * KIB, 7)
+
     def test_a_guest_cannot_get_what_only_the_old_image_refers_to(self):
         """It fills and discards all that the amended image counts as free."""
         requests = {"down": {"compat": "0.10"}, "wide": {"refcount_bits": 64},
