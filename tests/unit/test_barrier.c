@@ -1,0 +1,73 @@
+/* Barriers: every way of syncing, and the file that cannot be synced. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "scratch.h"
+#include "unit.h"
+
+static void a_barrier_covers_files_in_every_way(void)
+{
+    enum { N = 20 };
+    static const enum qb_io_kind kinds[] = {QB_IO_URING, QB_IO_POSIX};
+    static const size_t counts[] = {0, 1, 3, N};
+
+    for (size_t k = 0; k < 2; k++) {
+        struct qb_io *io = open_kind(kinds[k]);
+        struct qb_file files[N], *list[N];
+        int errors[N];
+
+        if (!io)
+            continue;
+        for (size_t i = 0; i < N; i++) {
+            char name[16];
+
+            snprintf(name, sizeof(name), "wave%zu", i);
+            files[i] = open_or_die(make_file(name, "x", 1), true);
+            list[i] = &files[i];
+        }
+        for (int how = QB_SYNC_AUTO; how <= QB_SYNC_FS; how++) {
+            for (size_t c = 0; c < 4; c++) {
+                memset(errors, 0x55, sizeof(errors));
+                CU_ASSERT_EQUAL(qb_io_barrier(io, list, counts[c], how, errors), 0);
+                for (size_t i = 0; i < counts[c]; i++)
+                    CU_ASSERT_EQUAL(errors[i], 0);
+            }
+        }
+        CU_ASSERT_EQUAL(files[0].stats.barriers, 9);
+        CU_ASSERT_EQUAL(files[1].stats.barriers, 6);
+        CU_ASSERT_EQUAL(files[N - 1].stats.barriers, 3);
+        CU_ASSERT_EQUAL(files[0].stats.write_ops, 0);
+        for (size_t i = 0; i < N; i++)
+            qb_file_close(&files[i]);
+        qb_io_close(io);
+    }
+}
+
+static void a_barrier_fails_for_the_file_that_cannot_be_synced(void)
+{
+    struct qb_io *io = open_kind(QB_IO_AUTO);
+    struct qb_file good = open_or_die(make_file("good", "x", 1), true);
+    struct qb_file bad = {.fd = -1, .dev = good.dev + 1};
+    struct qb_file *list[] = {&good, &bad, &good};
+    int errors[3];
+
+    CU_ASSERT_EQUAL(qb_io_barrier(io, list, 3, QB_SYNC_AUTO, errors), 1);
+    CU_ASSERT_EQUAL(errors[0], 0);
+    CU_ASSERT_EQUAL(errors[1], EBADF);
+    CU_ASSERT_EQUAL(errors[2], 0);
+    CU_ASSERT_EQUAL(qb_io_barrier(io, list, 3, QB_SYNC_FS, errors), 1);
+    CU_ASSERT_EQUAL(errors[1], EBADF);
+    qb_file_close(&good);
+    qb_io_close(io);
+}
+
+int main(void)
+{
+    static const struct unit_test tests[] = {
+        UNIT(a_barrier_covers_files_in_every_way),
+        UNIT(a_barrier_fails_for_the_file_that_cannot_be_synced),
+    };
+
+    return scratch_main("barrier", tests, UNIT_COUNT(tests));
+}

@@ -1,0 +1,199 @@
+/* The write guard: what each phase may change, and what never reaches the kernel. */
+#include <string.h>
+
+#include "dice.h"
+#include "scratch.h"
+#include "unit.h"
+
+static struct dice dice = {88172645463325252u};
+
+static const struct qb_range three[] = {{1000, 2000}, {2000, 3000}, {5000, 6000}};
+
+static int asks(enum qb_phase phase, int op, uint64_t offset, uint64_t len)
+{
+    struct qb_file file = {.guard = {phase, three, 3, 4096}};
+
+    return qb_guard_check(&file, op, offset, len);
+}
+
+static void guard_lets_reads_and_syncs_through_in_every_phase(void)
+{
+    for (int phase = QB_PHASE_READ; phase <= QB_PHASE_SETTLE; phase++) {
+        CU_ASSERT_EQUAL(asks(phase, QB_OP_READ, 0, 1 << 20), 0);
+        CU_ASSERT_EQUAL(asks(phase, QB_OP_READ, UINT64_MAX, UINT64_MAX), 0);
+        CU_ASSERT_EQUAL(asks(phase, QB_OP_SYNC, 0, 0), 0);
+    }
+}
+
+static void guard_refuses_every_change_while_reading(void)
+{
+    for (int op = QB_OP_WRITE; op <= QB_OP_SET_SIZE; op++) {
+        CU_ASSERT_EQUAL(asks(QB_PHASE_READ, op, 1000, 10), QB_EGUARD);
+        CU_ASSERT_EQUAL(asks(QB_PHASE_READ, op, 0, 0), QB_EGUARD);
+    }
+}
+
+static void guard_allows_a_write_inside_one_range(void)
+{
+    static const int ops[] = {QB_OP_WRITE, QB_OP_FILL, QB_OP_ZERO};
+
+    for (size_t i = 0; i < 3; i++) {
+        CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, ops[i], 1000, 1), 0);
+        CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, ops[i], 1999, 1), 0);
+        CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, ops[i], 5000, 1000), 0);
+        CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, ops[i], 5999, 1), 0);
+    }
+}
+
+static void guard_refuses_a_write_outside_the_plan(void)
+{
+    static const uint64_t bad[][2] = {
+        {0, 512},     {0, 1},       {999, 1},     {999, 2},     {3000, 1},   {2999, 2},
+        {4999, 1},    {4999, 1001}, {5000, 1001}, {5999, 2},    {6000, 1},   {0, 7000},
+        {1000, 5000}, {2500, 2600}, {7000, 1},    {1000, 2001}, {3000, 2000}};
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, bad[i][0], bad[i][1]), QB_EGUARD);
+        CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_FILL, bad[i][0], bad[i][1]), QB_EGUARD);
+        CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_ZERO, bad[i][0], bad[i][1]), QB_EGUARD);
+        CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_PUNCH, bad[i][0], bad[i][1]), QB_EGUARD);
+    }
+}
+
+static void guard_allows_a_write_across_ranges_that_adjoin(void)
+{
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 1999, 2), 0);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 1000, 2000), 0);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_FILL, 1000, 2000), 0);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_PUNCH, 1000, 2000), 0);
+}
+
+static void guard_is_not_fooled_by_lengths_that_wrap(void)
+{
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 1500, UINT64_MAX), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 1500, UINT64_MAX - 400), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_FILL, 1500, UINT64_MAX - 400), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_ZERO, UINT64_MAX, 1), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_PUNCH, 5500, UINT64_MAX - 100), QB_EGUARD);
+}
+
+static void guard_keeps_the_phases_apart(void)
+{
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_PUNCH, 1000, 10), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 0, 512), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_WRITE, 1000, 10), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_FILL, 1000, 10), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_ZERO, 1000, 10), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_WRITE, 0, 512), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(17, QB_OP_WRITE, 1000, 10), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, 99, 1000, 10), QB_EGUARD);
+}
+
+static void guard_lets_the_file_shrink_only_to_its_minimum(void)
+{
+    static const enum qb_phase phases[] = {QB_PHASE_APPEND, QB_PHASE_SETTLE};
+
+    for (size_t i = 0; i < 2; i++) {
+        CU_ASSERT_EQUAL(asks(phases[i], QB_OP_SET_SIZE, 4096, 0), 0);
+        CU_ASSERT_EQUAL(asks(phases[i], QB_OP_SET_SIZE, UINT64_MAX, 0), 0);
+        CU_ASSERT_EQUAL(asks(phases[i], QB_OP_SET_SIZE, 4095, 0), QB_EGUARD);
+        CU_ASSERT_EQUAL(asks(phases[i], QB_OP_SET_SIZE, 0, 0), QB_EGUARD);
+    }
+}
+
+static void guard_lets_the_flip_write_sector_0_and_nothing_else(void)
+{
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_WRITE, 0, 512), 0);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_WRITE, 0, 511), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_WRITE, 0, 513), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_WRITE, 0, 0), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_WRITE, 1, 512), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_WRITE, 1000, 512), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_FILL, 0, 512), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_ZERO, 0, 512), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_PUNCH, 0, 512), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_FLIP, QB_OP_SET_SIZE, 1 << 20, 0), QB_EGUARD);
+}
+
+static void guard_without_ranges_refuses_all_writes(void)
+{
+    struct qb_file file = {.guard = {QB_PHASE_APPEND, NULL, 0, 0}};
+
+    CU_ASSERT_EQUAL(qb_guard_check(&file, QB_OP_WRITE, 0, 1), QB_EGUARD);
+    CU_ASSERT_EQUAL(qb_guard_check(&file, QB_OP_WRITE, UINT64_MAX - 1, 1), QB_EGUARD);
+}
+
+/* Against a map of bytes, which cannot be wrong. */
+static void guard_agrees_with_a_map_of_the_bytes(void)
+{
+    for (int round = 0; round < 200; round++) {
+        struct qb_range ranges[16];
+        bool map[256] = {false};
+        size_t n = 0;
+        uint64_t at = roll(&dice, 8);
+
+        while (n < 16 && at < 240) {
+            ranges[n] = (struct qb_range){at, at + 1 + roll(&dice, 12)};
+            memset(map + at, true, ranges[n].end - at);
+            at = ranges[n++].end + (roll(&dice, 2) ? roll(&dice, 9) : 0);
+        }
+        for (int i = 0; i < 500; i++) {
+            struct qb_file file = {.guard = {QB_PHASE_APPEND, ranges, n, 0}};
+            uint64_t first = roll(&dice, 250), len = 1 + roll(&dice, QB_MIN(40, 256 - first));
+            bool ok = !memchr(map + first, false, len);
+
+            if (qb_guard_check(&file, QB_OP_WRITE, first, len) != (ok ? 0 : QB_EGUARD)) {
+                CU_FAIL("the guard and the map disagree");
+                return;
+            }
+        }
+    }
+}
+
+static void a_forbidden_request_fails_alone_and_touches_nothing(void)
+{
+    static const enum qb_io_kind kinds[] = {QB_IO_URING, QB_IO_POSIX};
+
+    for (size_t k = 0; k < 2; k++) {
+        struct qb_file f = open_or_die(make_file("guarded", "0123456789", 10), true);
+        struct qb_range allowed = {2, 4};
+        char got[11] = "";
+        struct qb_io *io = open_kind(kinds[k]);
+        struct qb_req reqs[] = {{&f, QB_OP_WRITE, 2, 2, "ab", 0},
+                                {&f, QB_OP_WRITE, 3, 2, "xy", 0},
+                                {&f, QB_OP_SET_SIZE, 0, 0, NULL, 0}};
+
+        if (io) {
+            f.guard = (struct qb_guard){QB_PHASE_APPEND, &allowed, 1, 10};
+            CU_ASSERT_EQUAL(qb_io_run(io, reqs, 3), 2);
+            CU_ASSERT_EQUAL(reqs[0].error, 0);
+            CU_ASSERT_EQUAL(reqs[1].error, QB_EGUARD);
+            CU_ASSERT_EQUAL(reqs[2].error, QB_EGUARD);
+            CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_READ, 0, 10, got), 0);
+            CU_ASSERT_STRING_EQUAL(got, "01ab456789");
+            CU_ASSERT_EQUAL(f.stats.write_ops, 1);
+        }
+        qb_io_close(io);
+        qb_file_close(&f);
+    }
+}
+
+int main(void)
+{
+    static const struct unit_test tests[] = {
+        UNIT(guard_lets_reads_and_syncs_through_in_every_phase),
+        UNIT(guard_refuses_every_change_while_reading),
+        UNIT(guard_allows_a_write_inside_one_range),
+        UNIT(guard_refuses_a_write_outside_the_plan),
+        UNIT(guard_allows_a_write_across_ranges_that_adjoin),
+        UNIT(guard_is_not_fooled_by_lengths_that_wrap),
+        UNIT(guard_keeps_the_phases_apart),
+        UNIT(guard_lets_the_file_shrink_only_to_its_minimum),
+        UNIT(guard_lets_the_flip_write_sector_0_and_nothing_else),
+        UNIT(guard_without_ranges_refuses_all_writes),
+        UNIT(guard_agrees_with_a_map_of_the_bytes),
+        UNIT(a_forbidden_request_fails_alone_and_touches_nothing),
+    };
+
+    return scratch_main("guard", tests, UNIT_COUNT(tests));
+}

@@ -1,0 +1,128 @@
+/* QEMU's lock bytes: who excludes whom, and what a failed attempt leaves behind. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "scratch.h"
+#include "unit.h"
+
+/* A stranger who holds one byte. */
+static int hold_byte(const char *path, off_t byte, short type)
+{
+    struct flock fl = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+
+    if (fd < 0 || fcntl(fd, F_OFD_SETLK, &fl) < 0)
+        abort();
+    return fd;
+}
+
+static enum qb_code lock_against(off_t byte, bool for_amend)
+{
+    const char *path = make_file("locked", "x", 1);
+    int stranger = hold_byte(path, byte, F_RDLCK);
+    struct qb_file f = open_or_die(path, for_amend);
+    struct qb_err err = {0};
+    int rc = qb_file_lock(&f, for_amend, &err);
+
+    CU_ASSERT_EQUAL(rc, err.code ? -1 : 0);
+    qb_file_close(&f);
+    close(stranger);
+    return err.code;
+}
+
+static void locks_see_each_byte_that_matters(void)
+{
+    static const off_t amend[] = {101, 103, 200, 201, 203};
+    static const off_t amend_not[] = {0, 100, 102, 104, 202, 204};
+    static const off_t reader[] = {101, 103, 200};
+    static const off_t reader_not[] = {0, 100, 102, 201, 202, 203};
+
+    for (size_t i = 0; i < 5; i++)
+        CU_ASSERT_EQUAL(lock_against(amend[i], true), QB_E_LOCKED);
+    for (size_t i = 0; i < 6; i++)
+        CU_ASSERT_EQUAL(lock_against(amend_not[i], true), QB_E_NONE);
+    for (size_t i = 0; i < 3; i++)
+        CU_ASSERT_EQUAL(lock_against(reader[i], false), QB_E_LOCKED);
+    for (size_t i = 0; i < 6; i++)
+        CU_ASSERT_EQUAL(lock_against(reader_not[i], false), QB_E_NONE);
+}
+
+static void two_amends_exclude_each_other_and_readers_do_not(void)
+{
+    const char *path = make_file("shared", "x", 1);
+    struct qb_file a = open_or_die(path, true), r = open_or_die(path, false);
+    struct qb_err err = {0};
+
+    CU_ASSERT_EQUAL(qb_file_lock(&a, true, &err), 0);
+    CU_ASSERT_EQUAL(qb_file_lock(&a, true, &err), 0); /* one's own locks are no conflict */
+    CU_ASSERT_EQUAL(try_lock(path, true, &err), -1);
+    CU_ASSERT_EQUAL(err.code, QB_E_LOCKED);
+    CU_ASSERT_STRING_EQUAL(err.text, "image is locked: another process does not share \"consistent "
+                                     "read\" (is a virtual machine or another tool using it?)");
+    CU_ASSERT_EQUAL(try_lock(path, false, NULL), -1);
+    qb_file_close(&a);
+
+    CU_ASSERT_EQUAL(qb_file_lock(&r, false, NULL), 0);
+    CU_ASSERT_EQUAL(try_lock(path, false, NULL), 0);
+    CU_ASSERT_EQUAL(try_lock(path, true, &err), -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.text, "does not share \"write\""));
+    qb_file_close(&r);
+    CU_ASSERT_EQUAL(try_lock(path, true, NULL), 0);
+}
+
+static void a_lost_conflict_leaves_no_lock_behind(void)
+{
+    const char *path = make_file("loser", "x", 1);
+    int stranger = hold_byte(path, 101, F_RDLCK);
+    struct qb_file f = open_or_die(path, true);
+    struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 200, .l_len = 100};
+
+    CU_ASSERT_EQUAL(qb_file_lock(&f, true, NULL), -1);
+    CU_ASSERT_EQUAL(fcntl(stranger, F_OFD_GETLK, &fl), 0);
+    CU_ASSERT_EQUAL(fl.l_type, F_UNLCK);
+    close(stranger);
+    qb_file_close(&f);
+}
+
+static void a_lock_of_another_process_is_seen_and_ends_with_it(void)
+{
+    const char *path = make_file("child", "x", 1);
+    int ready[2], done[2], status;
+    char c;
+    pid_t pid;
+
+    CU_ASSERT_EQUAL_FATAL(pipe(ready) | pipe(done), 0);
+    pid = fork();
+    if (pid == 0) {
+        struct qb_file f = open_or_die(path, true);
+
+        close(done[1]);
+        if (qb_file_lock(&f, true, NULL) < 0 || write(ready[1], "x", 1) != 1)
+            _exit(1);
+        _exit(read(done[0], &c, 1) == 0 ? 0 : 1); /* without unlocking */
+    }
+    CU_ASSERT_EQUAL(read(ready[0], &c, 1), 1);
+    CU_ASSERT_EQUAL(try_lock(path, true, NULL), -1);
+    close(done[1]);
+    waitpid(pid, &status, 0);
+    CU_ASSERT_EQUAL(status, 0);
+    CU_ASSERT_EQUAL(try_lock(path, true, NULL), 0);
+    close(ready[0]);
+    close(ready[1]);
+    close(done[0]);
+}
+
+int main(void)
+{
+    static const struct unit_test tests[] = {
+        UNIT(locks_see_each_byte_that_matters),
+        UNIT(two_amends_exclude_each_other_and_readers_do_not),
+        UNIT(a_lost_conflict_leaves_no_lock_behind),
+        UNIT(a_lock_of_another_process_is_seen_and_ends_with_it),
+    };
+
+    return scratch_main("lock", tests, UNIT_COUNT(tests));
+}
