@@ -1,7 +1,7 @@
-# What is installed, in three parts: the programs (qbatch), the library (libqbatch0), and what
-# programs that use it are built with (libqbatch-dev).  `cpack -G DEB` makes a package of each.
+# What is installed, in three parts: the programs (qbatch), the library (libqbatchN, N
+# being its SONAME's), and what programs that use it are built with (libqbatch-dev).  `cpack -G DEB` makes a package of each.
 set(program qbatch)
-set(library libqbatch${PROJECT_VERSION_MAJOR})
+set(library libqbatch${QB_SOVERSION})
 set(dev libqbatch-dev)
 set(doc ${CMAKE_INSTALL_DATADIR}/doc/qbatch)
 set(QB_MAINTAINER "qbatch maintainers <qbatch@lists.example.org>" CACHE STRING "Maintainer of the Debian packages")
@@ -74,6 +74,7 @@ install(CODE "
 set(CPACK_GENERATOR DEB)
 set(CPACK_SET_DESTDIR ON)
 set(CPACK_INSTALL_PREFIX /usr)
+set(CPACK_POST_BUILD_SCRIPTS ${CMAKE_CURRENT_SOURCE_DIR}/cmake/QbDeb.cmake)
 set(CPACK_PACKAGE_NAME qbatch)
 set(CPACK_PACKAGE_CONTACT "${QB_MAINTAINER}")
 set(CPACK_COMPONENTS_ALL ${program} ${library} ${dev})

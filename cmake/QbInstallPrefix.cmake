@@ -12,7 +12,8 @@ endif()
 set(QB_PROGRAM ${prefix}/${QB_BINDIR}/qbatch)
 
 foreach(unit IN ITEMS qbatch@.service qbatch@.timer)
-  configure_file(${QB_SOURCE}/configs/systemd/${unit}.in ${there}/lib/systemd/system/${unit} @ONLY)
+  configure_file(${QB_SOURCE}/configs/systemd/${unit}.in ${there}/lib/systemd/system/${unit} @ONLY
+    FILE_PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ) # whatever the umask is
   message(STATUS "Installing: ${there}/lib/systemd/system/${unit}")
 endforeach()
 file(INSTALL ${QB_BINARY}/completions/_qbatch DESTINATION ${prefix}/${QB_DATADIR}/zsh/${zsh}) # adds DESTDIR

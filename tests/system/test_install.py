@@ -1,6 +1,8 @@
 """Installed somewhere: the program, its pages and completions, the library and what needs it; packages."""
 import os
+import re
 import shutil
+import tempfile
 import unittest
 
 import context  # noqa: F401
@@ -8,6 +10,7 @@ import proc
 from fixture import OTHER_BUILD, ImageTest, main
 
 BUILD = os.environ.get("QB_BUILD", os.path.join(os.path.dirname(__file__), "../../build"))
+CMAKELISTS = os.path.join(os.path.dirname(__file__), "../../CMakeLists.txt")
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))
 
 
@@ -103,8 +106,21 @@ class Installed(ImageTest):
 class Packages(ImageTest):
     def setUp(self):
         super().setUp()
-        proc.must(["cpack", "-G", "DEB", "-B", self.folder, "--config",
-                   os.path.join(BUILD, "CPackConfig.cmake")], cwd=self.folder)
+        self.pack(self.folder)
+
+    def pack(self, folder, **env):
+        proc.must(["cpack", "-G", "DEB", "-B", folder, "--config", os.path.join(BUILD, "CPackConfig.cmake")],
+                  cwd=self.folder, env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000", **env})
+
+    def test_they_are_the_same_bytes_wherever_and_by_whomever_they_are_made(self):
+        other = tempfile.mkdtemp(dir="/dev/shm", prefix="qbatch-test-")  # another file system
+        self.addCleanup(shutil.rmtree, other)
+        self.addCleanup(os.umask, os.umask(0o077))
+        self.pack(other, TZ="Pacific/Apia", LC_ALL="C")
+        debs = [name for name in os.listdir(self.folder) if name.endswith(".deb")]
+        self.assertEqual(len(debs), 3)
+        for name in debs:
+            self.assertEqual(proc.sha256(self.path(name)), proc.sha256(os.path.join(other, name)), name)
 
     @unittest.skipUnless(shutil.which("lintian"), "lintian is not installed")
     def test_lintian_finds_no_error(self):
@@ -112,16 +128,24 @@ class Packages(ImageTest):
         done = proc.run(["lintian", "--fail-on", "error", *debs])
         self.assertEqual(done.code, 0, done.out)
 
+    def library(self):
+        """Before 1.0 each minor version has a SONAME of its own, and the package its name."""
+        soname = proc.must(["objdump", "-p", os.path.join(BUILD, "libqbatch.so")])
+        soname = re.search(r"SONAME +libqbatch\.so\.(\S+)", soname).group(1)
+        version = re.search(r"project\(qbatch VERSION (\d+)\.(\d+)", proc.must(["cat", CMAKELISTS]))
+        self.assertEqual(soname, "0." + version[2] if version[1] == "0" else version[1])
+        return "libqbatch" + soname
+
     def test_three_packages_that_unpack_and_work(self):
         debs = sorted(name.split("_")[0] for name in os.listdir(self.folder) if name.endswith(".deb"))
-        self.assertEqual(debs, ["libqbatch-dev", "libqbatch0", "qbatch"])
+        self.assertEqual(debs, ["libqbatch-dev", self.library(), "qbatch"])
         root = self.path("root")
         for name in os.listdir(self.folder):
             if name.endswith(".deb"):
                 deb = self.path(name)
                 proc.must(["dpkg-deb", "-x", deb, root])
                 depends = proc.must(["dpkg-deb", "-f", deb, "Depends"])
-                self.assertIn("libqbatch0" if "-dev" in name else "liburing2", depends)
+                self.assertIn(self.library() if "-dev" in name else "liburing2", depends)
         image = self.create(compat="0.10")
         proc.must([f"{root}/usr/bin/qbatch", "amend", "-q", "-o", "compat=1.1", image])
         self.assert_sound(image)
