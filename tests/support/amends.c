@@ -260,6 +260,11 @@ void amends_end(void)
     reading_free(&image_reading);
 }
 
+const char *amends_folder(void)
+{
+    return folder;
+}
+
 static const char *resolve(const char *name)
 {
     static const struct {

@@ -40,6 +40,7 @@ extern const size_t n_wishes;
 /* Real backing files in a folder of their own, made and announced to reading.h. */
 void amends_begin(void);
 void amends_end(void);
+const char *amends_folder(void); /* where they are: a different one in each run */
 
 /* A subject, ready to be amended. */
 struct subject {

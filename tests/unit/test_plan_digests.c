@@ -1,0 +1,263 @@
+/* Holds every plan to what it was: all recipes of amends.c with all wishes, and random images and
+ * requests, are amended in memory, and a digest of all that an amend decides and writes is compared
+ * with a table.  Whoever changes the way to a plan sees here that no plan changed; whoever changes
+ * plans on purpose records the table again and says in the commit why:
+ *
+ *     build-gcc/tests/test_plan_digests --print > tests/unit/plan_digests.def
+ *
+ * Digested are the plan's numbers, the file's bytes after the append, after the flip and after
+ * settling, the refusal's code, and what the report counts; no texts, so that these can be
+ * reworded.  With keep_undo, a second amend that frees what was kept is digested as well. */
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "amend/proof.h"
+#include "amends.h"
+#include "base/num.h"
+#include "check/digest.h"
+#include "unit.h"
+
+#define RANDOM_ROWS 20u
+#define SEEDS_A_ROW 300u
+
+struct row {
+    const char *name;
+    uint64_t digest;
+};
+
+static const struct row expected[] = {
+#define PLANS(name, digest) {name, UINT64_C(digest)},
+#include "plan_digests.def"
+#undef PLANS
+};
+
+enum variant { PLAIN, KEEP_UNDO, FREE_LEAKS, FAIL_ON_LEAKS, N_VARIANTS };
+
+static void add(struct qb_hasher *h, const void *bytes, size_t len)
+{
+    qb_hasher_add(h, bytes, len);
+}
+
+static void add_number(struct qb_hasher *h, uint64_t n)
+{
+    add(h, &n, sizeof(n));
+}
+
+/* Of a line of the plan's description: its numbers. */
+static void add_line(void *arg, const char *line)
+{
+    for (const char *at = line; *at; at++) {
+        bool begins = isdigit((unsigned char)*at) && (at == line || !isalnum(at[-1]));
+        char *end;
+
+        if (begins) {
+            add_number(arg, strtoull(at, &end, 0));
+            at = end - 1;
+        }
+    }
+    add(arg, "\n", 1);
+}
+
+/* The disk's bytes.  The folder of the backing files has another name in each run. */
+static void add_disk(struct qb_hasher *h, const struct qb_mem_log *log)
+{
+    const char *folder = amends_folder();
+    size_t len = strlen(folder), head;
+    const unsigned char *bytes, *found;
+    unsigned char *copy;
+    uint64_t size;
+
+    bytes = qb_mem_content(log, 0, &size);
+    add_number(h, size);
+    head = (size_t)QB_MIN(size, 64u << 10); /* names lie in the header's cluster */
+    copy = malloc(head + 1);
+    if (!copy)
+        abort();
+    memcpy(copy, bytes, head);
+    while ((found = memmem(copy, head, folder, len)))
+        memset(copy + (found - copy), 'X', len);
+    add(h, copy, head);
+    add(h, bytes + head, size - head);
+    free(copy);
+}
+
+static void add_result(struct qb_hasher *h, struct qb_amend *a)
+{
+    const struct qb_result *r = qb_amend_result(a);
+    const struct qb_proof *p = qb_amend_proof(a);
+    const uint64_t numbers[] = {
+        r->status,
+        r->err.code,
+        r->clusters.total,
+        r->clusters.allocated,
+        r->clusters.zero_plain,
+        r->clusters.zero_allocated,
+        r->clusters.compressed,
+        r->clusters.expanded,
+        r->clusters.deallocated,
+        r->leaks.valid,
+        r->leaks.freed,
+        r->leaks.clusters,
+        r->file_size_after,
+        r->tail_given_back,
+        r->repaired,
+        r->backing_unchecked,
+        r->bitmaps_dropped,
+        r->verified,
+        r->after.valid,
+        r->after.version,
+        r->after.virtual_size,
+        r->after.refcount_bits,
+        r->after.nb_bitmaps,
+        r->after.lazy_refcounts,
+        p ? p->base : 0,
+        p ? p->zero_base : 0,
+        p ? p->end : 0,
+        p ? p->name_at : 0,
+        p ? p->head_len : 0,
+    };
+
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++)
+        add_number(h, numbers[i]);
+    if (p)
+        add(h, &p->stretch, sizeof(p->stretch));
+}
+
+static void run_phases(struct qb_hasher *h, struct qb_io *io, struct qb_amend *a,
+                       const struct qb_mem_log *log)
+{
+    add_number(h, qb_amend_appends(a));
+    add_number(h, qb_amend_space(a));
+    qb_amend_describe(a, add_line, h);
+    if (qb_amend_remember(a, io) < 0 || qb_amend_append(a, io) < 0)
+        return;
+    add_disk(h, log);
+    if (qb_amend_flip(a, io) < 0 || qb_amend_flipped(a, 0) < 0 || qb_amend_verify(a, io) < 0)
+        return;
+    add_disk(h, log);
+    qb_amend_settle(a, io);
+    add_disk(h, log);
+}
+
+static void digest_amend(struct qb_hasher *h, struct qb_mem_log *log, const struct qb_request *rq)
+{
+    struct qb_io *io = run_io(log);
+    struct qb_amend *a = run_open(io, log, 0);
+
+    if (qb_amend_result(a)->status != QB_STATUS_FAILED && qb_amend_plan(a, io, rq) == 0 &&
+        qb_amend_result(a)->status == QB_STATUS_WOULD_CHANGE)
+        run_phases(h, io, a, log);
+    add_result(h, a);
+    qb_amend_close(a);
+    qb_io_close(io);
+}
+
+static void digest_subject(struct qb_hasher *h, const struct subject *s, enum variant v)
+{
+    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved);
+    struct qb_request rq = s->rq;
+    const struct qb_request discard = {.free_kept = s->image.bytes};
+
+    if (v == FREE_LEAKS)
+        rq.on_leaks = QB_LEAKS_FREE;
+    if (v == FAIL_ON_LEAKS)
+        rq.on_leaks = QB_LEAKS_FAIL;
+    rq.keep_undo = v == KEEP_UNDO;
+    digest_amend(h, log, &rq);
+    if (v == KEEP_UNDO)
+        digest_amend(h, log, &discard);
+    qb_mem_log_free(log);
+}
+
+static uint64_t digest_recipe(const struct recipe *r)
+{
+    struct qb_hasher *h = qb_hasher_new();
+    struct qb_digest d;
+
+    if (!h)
+        abort();
+    qb_hasher_reset(h);
+    for (size_t i = 0; i < n_wishes; i++) {
+        struct subject s = subject_of(r, &wishes[i]);
+
+        for (unsigned v = 0; v < N_VARIANTS && (!r->heavy || wishes[i].heavy_too); v++)
+            digest_subject(h, &s, v);
+        subject_free(&s);
+    }
+    d = qb_hasher_end(h);
+    qb_hasher_free(h);
+    return d.low;
+}
+
+static uint64_t digest_random(unsigned row)
+{
+    struct qb_hasher *h = qb_hasher_new();
+    struct qb_digest d;
+
+    if (!h)
+        abort();
+    qb_hasher_reset(h);
+    for (unsigned i = 0; i < SEEDS_A_ROW; i++) {
+        uint64_t seed = row * SEEDS_A_ROW + i;
+        struct subject s = subject_any(seed, row % 2);
+
+        digest_subject(h, &s, seed % N_VARIANTS);
+        subject_free(&s);
+    }
+    d = qb_hasher_end(h);
+    qb_hasher_free(h);
+    return d.low;
+}
+
+static void expect(size_t at, const char *name, uint64_t digest)
+{
+    const size_t n = sizeof(expected) / sizeof(*expected);
+    bool same = at < n && strcmp(expected[at].name, name) == 0 && expected[at].digest == digest;
+
+    if (!same)
+        fprintf(stderr, "\n%s: 0x%016" PRIx64 ", the table has %s: 0x%016" PRIx64 "\n", name,
+                digest, at < n ? expected[at].name : "nothing", at < n ? expected[at].digest : 0);
+    CU_ASSERT_TRUE(same);
+}
+
+static void print(size_t at, const char *name, uint64_t digest)
+{
+    (void)at;
+    printf("PLANS(\"%s\", 0x%016" PRIx64 ")\n", name, digest);
+}
+
+static void each_row(void (*fn)(size_t at, const char *name, uint64_t digest))
+{
+    for (size_t i = 0; i < n_recipes; i++)
+        fn(i, recipes[i].name, digest_recipe(&recipes[i]));
+    for (unsigned i = 0; i < RANDOM_ROWS; i++) {
+        char name[40];
+
+        snprintf(name, sizeof(name), "random, row %u", i);
+        fn(n_recipes + i, name, digest_random(i));
+    }
+}
+
+static void plans_are_what_they_were(void)
+{
+    each_row(expect);
+    CU_ASSERT_EQUAL(sizeof(expected) / sizeof(*expected), n_recipes + RANDOM_ROWS);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct unit_test tests[] = {
+        UNIT(plans_are_what_they_were),
+    };
+    int r = 0;
+
+    amends_begin();
+    if (argc > 1 && strcmp(argv[1], "--print") == 0)
+        each_row(print);
+    else
+        r = unit_main("plan_digests", tests, UNIT_COUNT(tests));
+    amends_end();
+    return r;
+}
