@@ -4,12 +4,17 @@
 
 #include "qcow2/deflate.h"
 
+/* Journals keep the result: conditions that came later count only where they are set, so that
+ * manifests from before have the fingerprint that they had. */
 static uint32_t print_conditions(const struct qb_conditions *c, uint32_t sum)
 {
-    for (size_t i = 0; i < QB_CONDITION_COUNT; i++) {
+    for (uint8_t i = 0; i < QB_CONDITION_COUNT; i++) {
         const char *text = c->set & 1u << i ? c->texts[i] : "";
 
-        sum = qb_crc32(sum, text, strlen(text) + 1);
+        if (i > QB_IF_mtime_before && *text)
+            sum = qb_crc32(sum, &i, 1);
+        if (i <= QB_IF_mtime_before || *text)
+            sum = qb_crc32(sum, text, strlen(text) + 1);
     }
     return sum;
 }

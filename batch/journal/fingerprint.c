@@ -10,29 +10,41 @@ static uint32_t add_text(uint32_t sum, const char *s)
     return s ? qb_crc32(sum, s, strlen(s) + 1) : qb_crc32(sum, "\1", 1);
 }
 
-/* Everything that decides what the image shall be and how; not how much memory it may take. */
+static uint32_t add_number(uint32_t sum, uint64_t number)
+{
+    uint8_t bytes[8]; /* the same on every machine */
+
+    for (unsigned k = 0; k < 8; k++)
+        bytes[k] = (uint8_t)(number >> (8 * k));
+    return qb_crc32(sum, bytes, sizeof(bytes));
+}
+
+/* Everything that decides what the image shall be and how; not how much memory it may take.
+ *
+ * Journals keep the result, so that it must not change for a request that an earlier version could
+ * read: a member that is new goes to the end of `later`, where 0 is what all requests had before. */
 static uint32_t asks(const struct qb_request *rq)
 {
     const uint64_t numbers[] = {
         rq->set,           rq->compat,      rq->size,         rq->size_is_delta, rq->lazy_refcounts,
         rq->refcount_bits, rq->encryption,  rq->cluster_size, rq->extended_l2,   rq->data_file_raw,
         rq->zero_clusters, rq->zero_method, rq->allow_shrink, rq->drop_bitmaps,  rq->fail_if_dirty,
-        rq->verify,        rq->keep_undo,   rq->on_leaks,
+        rq->verify,        rq->keep_undo,
     };
+    const uint64_t later[] = {rq->on_leaks};
     uint32_t sum = 0;
 
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
-        uint8_t bytes[8]; /* the same on every machine */
-
-        for (unsigned k = 0; k < 8; k++)
-            bytes[k] = (uint8_t)(numbers[i] >> (8 * k));
-        sum = qb_crc32(sum, bytes, sizeof(bytes));
-    }
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        sum = add_number(sum, numbers[i]);
     sum = add_text(sum, rq->backing_file);
     sum = add_text(sum, rq->backing_fmt);
     sum = add_text(sum, rq->preallocation);
     sum = add_text(sum, rq->compression_type);
-    return add_text(sum, rq->data_file);
+    sum = add_text(sum, rq->data_file);
+    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
+        if (later[i])
+            sum = add_number(add_number(sum, i), later[i]);
+    return sum;
 }
 
 void qb_asks_note(struct qb_batch *batch)

@@ -84,7 +84,22 @@ static void keep_text(const struct qb_json *record, const char *key, char **out)
     *out = text ? strdup(text) : NULL;
 }
 
-static int on_run(struct qb_history *h, const struct qb_json *record)
+/* A journal without "format" is of format 1.  Another one has records that cannot be passed over. */
+static int check_format(const struct qb_history *h, const struct qb_json *record,
+                        struct qb_err *err)
+{
+    const char *by = qb_json_get_text(record, "qbatch");
+    uint64_t format = qb_json_get_number(record, "format", QB_JOURNAL_FORMAT);
+
+    if (format <= QB_JOURNAL_FORMAT)
+        return 0;
+    return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                   "run %s: the journal is of format %llu, by qbatch %.20s; this qbatch reads up to "
+                   "format %d",
+                   h->id, (unsigned long long)format, by ? by : "(unknown)", QB_JOURNAL_FORMAT);
+}
+
+static int on_run(struct qb_history *h, const struct qb_json *record, struct qb_err *err)
 {
     const char *print = qb_json_get_text(record, "manifest_print");
 
@@ -96,7 +111,7 @@ static int on_run(struct qb_history *h, const struct qb_json *record)
     snprintf(h->manifest_print, sizeof(h->manifest_print), "%s", print ? print : "");
     h->images = h->left = qb_json_get_number(record, "images", 0);
     h->undo = qb_json_get_bool(record, "undo");
-    return 0;
+    return check_format(h, record, err);
 }
 
 static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_t at,
@@ -235,7 +250,7 @@ static int on_record(void *arg, const struct qb_json *record, uint64_t at, struc
         return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "run %s: not a qbatch journal", h->id);
     h->begun |= at == 0;
     if (at == 0)
-        return on_run(h, record);
+        return on_run(h, record, err);
     if (strcmp(is, "end") == 0) {
         h->ended = true;
         h->undo |= qb_json_get_bool(record, "undo");

@@ -25,6 +25,11 @@
 #include "util/json.h"
 #include "io/io.h"
 
+/* Version of the meaning of records.  A reader passes over records and fields that it does not know;
+ * where that would be wrong, the number grows, the first record names it ("format") and older
+ * versions refuse the journal. */
+enum { QB_JOURNAL_FORMAT = 1 };
+
 struct qb_journal {
     struct qb_file file; /* for the barriers: what was written is durable behind one */
     char *text;          /* owned: records that are not written yet */
