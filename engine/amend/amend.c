@@ -200,13 +200,13 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
     a->result.repaired = target.repair;
     a->result.backing_unchecked = target.name_changes;
     a->result.bitmaps_dropped = target.drop_bitmaps;
-    a->result.file_size_after = a->plan.final_size;
+    a->result.file_size_after = a->plan.size.final;
     return 0;
 }
 
 struct qb_amend_facts qb_amend_facts(const struct qb_amend *a)
 {
-    return (struct qb_amend_facts){a->plan.old_sector, a->plan.sector.bytes, a->plan.old_size,
+    return (struct qb_amend_facts){a->plan.old_sector, a->plan.sector.bytes, a->plan.size.old,
                                    a->plan.rewrites};
 }
 
@@ -230,9 +230,9 @@ bool qb_amend_appends(const struct qb_amend *a)
  * length that is not ours is in other hands, and stays. */
 static void cut_tail(struct qb_amend *a, struct qb_io *io)
 {
-    struct qb_req req = {.file = &a->file, .op = QB_OP_SET_SIZE, .offset = a->plan.old_size};
+    struct qb_req req = {.file = &a->file, .op = QB_OP_SET_SIZE, .offset = a->plan.size.old};
 
-    if (!a->file.is_block_device && a->file.size != a->plan.old_size &&
+    if (!a->file.is_block_device && a->file.size != a->plan.size.old &&
         qb_file_keeps_size(&a->file))
         qb_io_run(io, &req, 1);
     a->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};
@@ -260,7 +260,7 @@ int qb_amend_append(struct qb_amend *a, struct qb_io *io)
         .phase = QB_PHASE_APPEND,
         .allowed = p->append_ranges,
         .n_allowed = p->n_append_ranges,
-        .min_size = QB_MIN(p->old_size, p->cut_size),
+        .min_size = QB_MIN(p->size.old, p->size.cut),
     };
     if (p->appends)
         r = qb_plan_append(io, p, &a->file, &a->result.err);
@@ -348,8 +348,8 @@ int qb_amend_flipped(struct qb_amend *a, int errnum)
     }
     a->result.status = QB_STATUS_CHANGED;
     a->result.committed = true;
-    if (a->plan.cut_size < a->plan.old_size)
-        a->result.tail_given_back = a->plan.old_size - a->plan.cut_size;
+    if (a->plan.size.cut < a->plan.size.old)
+        a->result.tail_given_back = a->plan.size.old - a->plan.size.cut;
     qb_plan_free_append(&a->plan);
     return 0;
 }
@@ -357,7 +357,7 @@ int qb_amend_flipped(struct qb_amend *a, int errnum)
 static void note_space(struct qb_amend *a)
 {
     a->result.file_size_after = a->file.size;
-    if (a->plan.appends || a->plan.punches.n)
+    if (a->plan.appends || a->plan.freed.punches.n)
         a->result.allocated_delta =
             (int64_t)qb_file_allocated(&a->file) - (int64_t)a->file.allocated_at_open;
 }
@@ -403,24 +403,25 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
 {
     struct qb_plan *p = &a->plan;
     struct qb_req reqs[PUNCHES_AT_ONCE];
-    struct qb_req size = {.file = &a->file, .op = QB_OP_SET_SIZE, .offset = p->final_size};
+    struct qb_req size = {.file = &a->file, .op = QB_OP_SET_SIZE, .offset = p->size.final};
 
     a->file.guard = (struct qb_guard){
         .phase = QB_PHASE_SETTLE,
-        .allowed = p->punches.items,
-        .n_allowed = p->punches.n,
-        .min_size = QB_MIN(p->new_size, p->final_size),
+        .allowed = p->freed.punches.items,
+        .n_allowed = p->freed.punches.n,
+        .min_size = QB_MIN(p->size.appended, p->size.final),
     };
-    if (p->final_size != a->file.size)
+    if (p->size.final != a->file.size)
         qb_io_run(io, &size, 1);
-    for (size_t i = 0; i < p->punches.n && !a->file.is_block_device;) {
+    for (size_t i = 0; i < p->freed.punches.n && !a->file.is_block_device;) {
         size_t n = 0;
 
-        for (; n < PUNCHES_AT_ONCE && i < p->punches.n; n++, i++)
+        for (; n < PUNCHES_AT_ONCE && i < p->freed.punches.n; n++, i++)
             reqs[n] = (struct qb_req){.file = &a->file,
                                       .op = QB_OP_PUNCH,
-                                      .offset = p->punches.items[i].first,
-                                      .len = p->punches.items[i].end - p->punches.items[i].first};
+                                      .offset = p->freed.punches.items[i].first,
+                                      .len = p->freed.punches.items[i].end -
+                                             p->freed.punches.items[i].first};
         if (qb_io_run(io, reqs, n))
             break; /* a file system without holes: the clusters are free for QEMU all the same */
     }
@@ -448,25 +449,25 @@ void qb_amend_describe(const struct qb_amend *a, void (*line)(void *arg, const c
         snprintf(text, sizeof(text), "append: backing file name at 0x%" PRIx64, p->sector.name_at);
         line(arg, text);
     }
-    if (p->new_size != p->old_size) {
-        snprintf(text, sizeof(text), "append: file length %" PRIu64 " -> %" PRIu64, p->old_size,
-                 p->new_size);
+    if (p->size.appended != p->size.old) {
+        snprintf(text, sizeof(text), "append: file length %" PRIu64 " -> %" PRIu64, p->size.old,
+                 p->size.appended);
         line(arg, text);
     }
-    for (size_t i = 0; i < p->steps.n; i++) {
-        snprintf(text, sizeof(text), "append: %s %zu at 0x%" PRIx64, p->steps.items[i].what,
-                 p->steps.items[i].index, p->steps.items[i].offset);
+    for (size_t i = 0; i < p->place.steps.n; i++) {
+        snprintf(text, sizeof(text), "append: %s %zu at 0x%" PRIx64, p->place.steps.items[i].what,
+                 p->place.steps.items[i].index, p->place.steps.items[i].offset);
         line(arg, text);
     }
-    if (p->zero_len) {
+    if (p->zeros.len) {
         snprintf(text, sizeof(text), "append: %" PRIu64 " bytes of zeros at 0x%" PRIx64,
-                 p->zero_len, p->zero_base);
+                 p->zeros.len, p->zeros.base);
         line(arg, text);
     }
     line(arg, "flip: sector 0");
-    for (size_t i = 0; i < p->punches.n; i++) {
+    for (size_t i = 0; i < p->freed.punches.n; i++) {
         snprintf(text, sizeof(text), "settle: punch 0x%" PRIx64 "-0x%" PRIx64,
-                 p->punches.items[i].first, p->punches.items[i].end);
+                 p->freed.punches.items[i].first, p->freed.punches.items[i].end);
         line(arg, text);
     }
 }

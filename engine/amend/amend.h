@@ -6,7 +6,8 @@
  * Planning never writes and makes every refusal; from append on nothing is decided any more.  The
  * object belongs to one thread at a time.  Each call returns 0, or -1 with qb_amend_result()->err
  * filled and status set to failed; after -1 the only legal calls are qb_amend_result,
- * qb_amend_close and, for QB_E_CANCELLED (qb_io_set_stop), qb_amend_cancel.  Every call keeps the result's `io` and its own seconds up to date. */
+ * qb_amend_close and, for QB_E_CANCELLED (qb_io_set_stop), qb_amend_cancel.  Every call keeps the
+ * result's `io` and its own seconds up to date. */
 #ifndef QB_AMEND_AMEND_H
 #define QB_AMEND_AMEND_H
 

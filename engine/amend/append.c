@@ -116,12 +116,12 @@ static int fill_table(void *arg, size_t index, const uint8_t *source, struct qb_
 {
     struct tables_run *run = arg;
     struct qb_plan *plan = run->plan;
-    const struct qb_step *step = &plan->steps.items[run->first_step + index];
+    const struct qb_step *step = &plan->place.steps.items[run->first_step + index];
     uint8_t *slot = writer_slot(run->w, step->len, err);
 
     if (!slot)
         return -1;
-    qb_out_fill(plan, &plan->outs.items[step->index], source, slot);
+    qb_out_fill(plan, &plan->new_tables.list.items[step->index], source, slot);
     return 0;
 }
 
@@ -130,41 +130,42 @@ static int write_tables(struct writer *w, struct qb_plan *plan, size_t first, si
                         struct qb_err *err)
 {
     struct tables_run run = {plan, w, first};
-    QB_AUTO(qb_buf) struct qb_table *list = calloc(end - first, sizeof(*list));
+    QB_AUTO(qb_buf) struct qb_l2_table *list = calloc(end - first, sizeof(*list));
     struct qb_tables tables = {list, end - first, end - first};
 
     if (!list)
         return qb_fail_memory(err);
     for (size_t i = first; i < end; i++) {
-        const struct qb_out_table *out = &plan->outs.items[plan->steps.items[i].index];
+        const struct qb_new_table *out =
+            &plan->new_tables.list.items[plan->place.steps.items[i].index];
 
         if (out->source != QB_NO_TABLE && out->keep_end)
             list[i - first].offset = plan->census.tables.items[out->source].offset;
     }
-    return qb_tables_scan(w->io, plan->img, &tables, 0, tables.n, fill_table, &run, err);
+    return qb_tables_scan(w->io, plan->in.img, &tables, 0, tables.n, fill_table, &run, err);
 }
 
 static int write_l1(struct writer *w, struct qb_plan *plan, unsigned layer, struct qb_err *err)
 {
-    struct qb_layer l = qb_image_layer(plan->img, layer);
+    struct qb_layer l = qb_image_layer(plan->in.img, layer);
     uint32_t entries = layer == 0 ? plan->edge.l1_size : l.l1_size;
     QB_AUTO(qb_buf) uint64_t *old = NULL;
     QB_AUTO(qb_buf) be64 *now = calloc((size_t)entries + 1, sizeof(*now));
 
     if (!now)
         return qb_fail_memory(err);
-    if (qb_image_read_l1(w->io, plan->img, l.l1_offset, l.l1_size, &old, err) < 0)
+    if (qb_image_read_l1(w->io, plan->in.img, l.l1_offset, l.l1_size, &old, err) < 0)
         return -1;
     for (uint32_t i = 0; i < entries; i++)
         now[i] = be64_of(qb_out_l1_entry(plan, layer, i, i < l.l1_size ? old[i] : 0));
-    return writer_put(w, (uint8_t *)now, 8ull * entries, plan->img->geom.cluster_size, err);
+    return writer_put(w, (uint8_t *)now, 8ull * entries, plan->in.img->geom.cluster_size, err);
 }
 
 static int write_block(struct writer *w, struct qb_plan *plan, size_t index, struct qb_err *err)
 {
     unsigned order = plan->target.header.refcount_order;
-    uint64_t n = qb_geom_block_entries(&plan->img->geom, order);
-    uint8_t *slot = writer_slot(w, plan->img->geom.cluster_size, err);
+    uint64_t n = qb_geom_block_entries(&plan->in.img->geom, order);
+    uint8_t *slot = writer_slot(w, plan->in.img->geom.cluster_size, err);
 
     if (!slot)
         return -1;
@@ -178,9 +179,9 @@ static int write_reftable(struct writer *w, struct qb_plan *plan, uint64_t len, 
 
     if (!table)
         return qb_fail_memory(err);
-    for (size_t i = 0; i < plan->reftable_n; i++)
-        table[i] = be64_of(plan->reftable[i]);
-    return writer_put(w, (uint8_t *)table, len, plan->img->geom.cluster_size, err);
+    for (size_t i = 0; i < plan->place.reftable_n; i++)
+        table[i] = be64_of(plan->place.reftable[i]);
+    return writer_put(w, (uint8_t *)table, len, plan->in.img->geom.cluster_size, err);
 }
 
 static int write_steps(struct writer *w, struct qb_plan *plan, struct qb_err *err)
@@ -188,13 +189,13 @@ static int write_steps(struct writer *w, struct qb_plan *plan, struct qb_err *er
     size_t i = 0;
     int r = 0;
 
-    while (r == 0 && i < plan->steps.n) {
-        const struct qb_step *s = &plan->steps.items[i];
+    while (r == 0 && i < plan->place.steps.n) {
+        const struct qb_step *s = &plan->place.steps.items[i];
         size_t end = i + 1;
 
         switch (s->kind) {
         case QB_STEP_TABLE:
-            while (end < plan->steps.n && plan->steps.items[end].kind == QB_STEP_TABLE)
+            while (end < plan->place.steps.n && plan->place.steps.items[end].kind == QB_STEP_TABLE)
                 end++;
             r = write_tables(w, plan, i, end, err);
             break;
@@ -202,7 +203,7 @@ static int write_steps(struct writer *w, struct qb_plan *plan, struct qb_err *er
             r = write_l1(w, plan, (unsigned)s->index, err);
             break;
         case QB_STEP_BYTES:
-            r = writer_put(w, s->bytes, s->bytes_len, plan->img->geom.cluster_size, err);
+            r = writer_put(w, s->bytes, s->bytes_len, plan->in.img->geom.cluster_size, err);
             break;
         case QB_STEP_BLOCK:
             r = write_block(w, plan, s->index, err);
@@ -257,17 +258,17 @@ static int zero_range(enum qb_op op, struct qb_io *io, struct qb_range range, st
 
 static bool leaves_holes(const struct qb_plan *plan, const struct qb_file *file)
 {
-    return !file->is_block_device && plan->rq->zero_method <= QB_ZEROED_HOLE;
+    return !file->is_block_device && plan->in.rq->zero_method <= QB_ZEROED_HOLE;
 }
 
 /* The new clusters of zeros.  A longer file is all it takes where the file system has holes. */
 static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                       struct qb_err *err)
 {
-    enum qb_op op = plan->rq->zero_method == QB_ZEROED_WRITE ? QB_OP_FILL : QB_OP_ZERO;
-    struct qb_range range = {plan->zero_base, plan->zero_base + plan->zero_len};
+    enum qb_op op = plan->in.rq->zero_method == QB_ZEROED_WRITE ? QB_OP_FILL : QB_OP_ZERO;
+    struct qb_range range = {plan->zeros.base, plan->zeros.base + plan->zeros.len};
 
-    if (plan->zero_len == 0 || leaves_holes(plan, file))
+    if (plan->zeros.len == 0 || leaves_holes(plan, file))
         return 0;
     return zero_range(op, io, range, file, err);
 }
@@ -279,15 +280,15 @@ static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
 static int clear_reserved(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                           struct qb_err *err)
 {
-    uint64_t end = plan->zero_base + plan->zero_len;
-    struct qb_range range = {QB_MIN(plan->base, plan->old_size), plan->zero_base};
+    uint64_t end = plan->zeros.base + plan->zeros.len;
+    struct qb_range range = {QB_MIN(plan->place.base, plan->size.old), plan->zeros.base};
 
-    if (!plan->reserved || !plan->rewrites)
+    if (!plan->size.reserved || !plan->rewrites)
         return 0;
-    if (plan->reserves_zeros || !leaves_holes(plan, file))
+    if (plan->size.reserves_zeros || !leaves_holes(plan, file))
         range.end = end;
     else
-        range.end = QB_MAX(range.end, QB_MIN(end, plan->old_size));
+        range.end = QB_MAX(range.end, QB_MIN(end, plan->size.old));
     return zero_range(QB_OP_ZERO, io, range, file, err);
 }
 
@@ -311,12 +312,12 @@ static int write_stretch(struct qb_io *io, struct qb_plan *plan, struct writer *
     int r;
 
     /* Half of it: the tables that are changed on the way have a window of their own. */
-    w->size = QB_MIN(qb_io_window(io) / 2, plan->zero_base - plan->base);
-    w->size = QB_MAX(w->size, plan->img->geom.cluster_size);
+    w->size = QB_MIN(qb_io_window(io) / 2, plan->zeros.base - plan->place.base);
+    w->size = QB_MAX(w->size, plan->in.img->geom.cluster_size);
     w->buf = malloc(w->size);
-    if (plan->rq->keep_undo && (w->hasher = qb_hasher_new()))
+    if (plan->in.rq->keep_undo && (w->hasher = qb_hasher_new()))
         qb_hasher_reset(w->hasher);
-    if (!w->buf || (plan->rq->keep_undo && !w->hasher))
+    if (!w->buf || (plan->in.rq->keep_undo && !w->hasher))
         r = qb_fail_memory(err);
     else
         r = write_steps(w, plan, err);
@@ -330,13 +331,13 @@ static int write_stretch(struct qb_io *io, struct qb_plan *plan, struct writer *
 int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file, struct qb_err *err)
 {
     struct writer w = {
-        .io = io, .file = file, .base = plan->base, .sparse = leaves_holes(plan, file)};
+        .io = io, .file = file, .base = plan->place.base, .sparse = leaves_holes(plan, file)};
 
     /* First the length: what was behind the image's end goes (or is zeroed, where its space is
      * reserved), what comes behind it reads zero, and a file that cannot be so long fails before
      * anything is written. */
-    if (set_size(io, file, plan->cut_size, err) < 0 || clear_reserved(io, plan, file, err) < 0 ||
-        set_size(io, file, plan->new_size, err) < 0 || write_name(io, plan, file, err) < 0)
+    if (set_size(io, file, plan->size.cut, err) < 0 || clear_reserved(io, plan, file, err) < 0 ||
+        set_size(io, file, plan->size.appended, err) < 0 || write_name(io, plan, file, err) < 0)
         return -1;
     if (!plan->rewrites)
         return 0;

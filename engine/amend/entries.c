@@ -7,12 +7,12 @@
 
 #include "amend/outs.h"
 
-bool qb_out_needs_cluster(const struct qb_plan *plan, const struct qb_out_table *out, uint64_t i)
+bool qb_out_needs_cluster(const struct qb_plan *plan, const struct qb_new_table *out, uint64_t i)
 {
-    const struct qb_geom *g = &plan->img->geom;
+    const struct qb_geom *g = &plan->in.img->geom;
     uint64_t guest = out->l1_index * g->l1_span + i * g->cluster_size;
 
-    if (guest >= plan->backing_size)
+    if (guest >= plan->below.size)
         return false;
     /* VM state that only the active layer has is of no use to anyone behind the disk's end. */
     if (out->active && out->refs == 1 && guest >= plan->target.header.size)
@@ -22,9 +22,9 @@ bool qb_out_needs_cluster(const struct qb_plan *plan, const struct qb_out_table 
 
 uint64_t qb_out_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, uint64_t refs)
 {
-    if (plan->rq->zero_clusters != QB_ZERO_SHARE)
+    if (plan->in.rq->zero_clusters != QB_ZERO_SHARE)
         return c->cluster++;
-    if (c->used && c->used + refs > plan->share_cap) {
+    if (c->used && c->used + refs > plan->zeros.share_cap) {
         c->cluster++;
         c->used = 0;
     }
@@ -32,11 +32,11 @@ uint64_t qb_out_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, ui
     return c->cluster;
 }
 
-uint64_t qb_out_with_copied(struct qb_plan *plan, const struct qb_out_table *out, uint64_t entry)
+uint64_t qb_out_with_copied(struct qb_plan *plan, const struct qb_new_table *out, uint64_t entry)
 {
-    uint64_t cluster = (entry & QB_ENTRY_OFFSET) >> plan->img->geom.cluster_bits;
+    uint64_t cluster = (entry & QB_ENTRY_OFFSET) >> plan->in.img->geom.cluster_bits;
 
-    if (!out->active || plan->img->geom.external_data)
+    if (!out->active || plan->in.img->geom.external_data)
         return entry;
     entry &= ~QB_ENTRY_COPIED;
     return qb_leaks_single(plan, cluster) ? entry | QB_ENTRY_COPIED : entry;
@@ -54,10 +54,10 @@ static void put_zeros(const struct qb_geom *g, uint8_t *table, uint64_t i, uint6
     }
 }
 
-void qb_out_base(const struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
+void qb_out_base(const struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
                  uint8_t *table)
 {
-    const struct qb_geom *g = &plan->img->geom;
+    const struct qb_geom *g = &plan->in.img->geom;
     uint64_t kept = out->keep_end * g->l2_entry_size, first = out->l1_index * g->l2_entries;
 
     memcpy(table, source, kept);
@@ -70,11 +70,11 @@ void qb_out_base(const struct qb_plan *plan, const struct qb_out_table *out, con
                   QB_MIN(r.end, first + g->l2_entries) - first);
     }
     if (out->copy_entry != QB_NO_ENTRY)
-        qb_l2_put(g, table, out->copy_entry, plan->copy_offset);
+        qb_l2_put(g, table, out->copy_entry, plan->place.copy_offset);
 }
 
 /* Whether all entries of a block from `i` on get a cluster where they are zero clusters. */
-static bool block_needs_clusters(const struct qb_plan *plan, const struct qb_out_table *out,
+static bool block_needs_clusters(const struct qb_plan *plan, const struct qb_new_table *out,
                                  uint64_t i)
 {
     return !out->deferred && qb_out_needs_cluster(plan, out, i) &&
@@ -82,19 +82,19 @@ static bool block_needs_clusters(const struct qb_plan *plan, const struct qb_out
 }
 
 /* Blocks that are all zero clusters, or hold nothing, as most are: false where this one is not. */
-static bool fill_block(const struct qb_plan *plan, const struct qb_out_table *out, uint64_t i,
+static bool fill_block(const struct qb_plan *plan, const struct qb_new_table *out, uint64_t i,
                        struct qb_cursor *c, uint8_t *table)
 {
-    const struct qb_geom *g = &plan->img->geom;
+    const struct qb_geom *g = &plan->in.img->geom;
     int zeros = qb_l2_plain_zeros(g, table, i);
     uint64_t entry;
 
     if (zeros == 0)
         return true;
-    if (zeros != QB_L2_BLOCK || plan->rq->zero_clusters == QB_ZERO_SHARE ||
+    if (zeros != QB_L2_BLOCK || plan->in.rq->zero_clusters == QB_ZERO_SHARE ||
         !block_needs_clusters(plan, out, i))
         return false;
-    entry = plan->zero_base + c->cluster * g->cluster_size;
+    entry = plan->zeros.base + c->cluster * g->cluster_size;
     if (out->active && out->refs == 1) /* as the clusters themselves are counted */
         entry |= QB_ENTRY_COPIED;
     for (unsigned k = 0; k < QB_L2_BLOCK; k++)
@@ -103,10 +103,10 @@ static bool fill_block(const struct qb_plan *plan, const struct qb_out_table *ou
     return true;
 }
 
-void qb_out_fill(struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
+void qb_out_fill(struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
                  uint8_t *table)
 {
-    const struct qb_geom *g = &plan->img->geom;
+    const struct qb_geom *g = &plan->in.img->geom;
     struct qb_cursor c = {out->new_first, out->new_used};
 
     qb_out_base(plan, out, source, table);
@@ -124,7 +124,7 @@ void qb_out_fill(struct qb_plan *plan, const struct qb_out_table *out, const uin
             entry = 0;
             if (qb_out_needs_cluster(plan, out, i))
                 entry =
-                    plan->zero_base + qb_out_take_cluster(plan, &c, out->refs) * g->cluster_size;
+                    plan->zeros.base + qb_out_take_cluster(plan, &c, out->refs) * g->cluster_size;
             if (entry)
                 entry = qb_out_with_copied(plan, out, entry);
             qb_l2_put(g, table, i, entry);
@@ -136,33 +136,34 @@ void qb_out_fill(struct qb_plan *plan, const struct qb_out_table *out, const uin
 
 /* ---- L1 entries ------------------------------------------------------------------------------ */
 
-static uint64_t entry_to(const struct qb_out_table *out, bool active)
+static uint64_t entry_to(const struct qb_new_table *out, bool active)
 {
     if (out->empty)
         return 0;
     return out->offset | (active && out->refs == 1 ? QB_ENTRY_COPIED : 0);
 }
 
-const struct qb_out_table *qb_out_split(const struct qb_plan *plan, uint32_t l1_index)
+const struct qb_new_table *qb_out_split(const struct qb_plan *plan, uint32_t l1_index)
 {
-    size_t lo = 0, hi = plan->n_splits;
+    size_t lo = 0, hi = plan->new_tables.n_splits;
 
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
 
-        if (plan->outs.items[mid].l1_index < l1_index)
+        if (plan->new_tables.list.items[mid].l1_index < l1_index)
             lo = mid + 1;
         else
             hi = mid;
     }
-    return lo < plan->n_splits && plan->outs.items[lo].l1_index == l1_index ? &plan->outs.items[lo]
-                                                                            : NULL;
+    return lo < plan->new_tables.n_splits && plan->new_tables.list.items[lo].l1_index == l1_index
+               ? &plan->new_tables.list.items[lo]
+               : NULL;
 }
 
 uint64_t qb_out_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old)
 {
-    const struct qb_out_table *split = layer == 0 ? qb_out_split(plan, index) : NULL;
-    const struct qb_table *t;
+    const struct qb_new_table *split = layer == 0 ? qb_out_split(plan, index) : NULL;
+    const struct qb_l2_table *t;
     size_t i;
 
     if (split)
@@ -173,11 +174,12 @@ uint64_t qb_out_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, u
     if (!t)
         return 0;
     i = (size_t)(t - plan->census.tables.items);
-    if (plan->out_of[i])
-        return entry_to(&plan->outs.items[plan->out_of[i] - 1], layer == 0);
+    if (plan->new_tables.of[i])
+        return entry_to(&plan->new_tables.list.items[plan->new_tables.of[i] - 1], layer == 0);
     if (layer != 0)
         return old;
     old &= ~QB_ENTRY_COPIED;
-    return qb_leaks_single(plan, t->offset >> plan->img->geom.cluster_bits) ? old | QB_ENTRY_COPIED
-                                                                            : old;
+    return qb_leaks_single(plan, t->offset >> plan->in.img->geom.cluster_bits)
+               ? old | QB_ENTRY_COPIED
+               : old;
 }

@@ -8,9 +8,9 @@
  * again truthfully. */
 int qb_keep_check(const struct qb_plan *plan, struct qb_err *err)
 {
-    const struct qb_header *old = &plan->img->header, *h = &plan->target.header;
+    const struct qb_header *old = &plan->in.img->header, *h = &plan->target.header;
 
-    if (!plan->rq->keep_undo || !(old->autoclear & ~h->autoclear))
+    if (!plan->in.rq->keep_undo || !(old->autoclear & ~h->autoclear))
         return 0;
     if (plan->target.drop_bitmaps)
         return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
@@ -25,7 +25,7 @@ int qb_keep_check(const struct qb_plan *plan, struct qb_err *err)
  * be those that it was opened with. */
 static int digest_head(struct qb_plan *plan, struct qb_err *err)
 {
-    const struct qb_image *img = plan->img;
+    const struct qb_image *img = plan->in.img;
     struct qb_proof *p = &plan->proof;
     uint64_t len = img->head_used - QB_SECTOR;
     QB_AUTO(qb_buf) uint8_t *bytes = NULL;
@@ -35,7 +35,8 @@ static int digest_head(struct qb_plan *plan, struct qb_err *err)
     bytes = malloc(len);
     if (!bytes)
         return qb_fail_memory(err);
-    if (qb_io_read(plan->io, img->file, QB_SECTOR, bytes, len, "the header's extensions", err) < 0)
+    if (qb_io_read(plan->in.io, img->file, QB_SECTOR, bytes, len, "the header's extensions", err) <
+        0)
         return -1;
     if (qb_crc32(0, bytes, len) != img->head_crc)
         return qb_fail(err, QB_E_CHANGED, QB_SECTOR, "something else wrote the image's header");
@@ -47,16 +48,16 @@ static int digest_head(struct qb_plan *plan, struct qb_err *err)
 /* All of the proof but what the append computes. */
 int qb_keep_plan_proof(struct qb_plan *plan, struct qb_err *err)
 {
-    const struct qb_image *img = plan->img;
+    const struct qb_image *img = plan->in.img;
     struct qb_proof *p = &plan->proof;
 
-    if (!plan->rq->keep_undo)
+    if (!plan->in.rq->keep_undo)
         return 0;
     *p = (struct qb_proof){.valid = true, .dev = img->file->dev, .ino = img->file->ino};
     if (plan->rewrites) {
-        p->base = plan->base;
-        p->zero_base = plan->zero_base;
-        p->end = plan->zero_base + plan->zero_len;
+        p->base = plan->place.base;
+        p->zero_base = plan->zeros.base;
+        p->end = plan->zeros.base + plan->zeros.len;
     }
     if (plan->sector.name_at) {
         p->name_at = plan->sector.name_at;

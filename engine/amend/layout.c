@@ -15,7 +15,7 @@ struct layout {
     uint64_t block_entries; /* in a block of the target's width */
     uint64_t base_cluster;
     uint8_t *freed;   /* old blocks that were given back already */
-    size_t n_settled; /* of plan->touches: those whose old blocks were looked at */
+    size_t n_settled; /* of plan->blocks.list: those whose old blocks were looked at */
     uint64_t n_blocks, reftable_clusters;
     unsigned round;
 };
@@ -24,7 +24,7 @@ enum { PLAIN_ROUNDS = 8 }; /* any image that QEMU wrote settles in less */
 
 static uint64_t cluster_size(const struct layout *l)
 {
-    return l->plan->img->geom.cluster_size;
+    return l->plan->in.img->geom.cluster_size;
 }
 
 /* Appends a step of `len` bytes (rounded up to clusters) whose clusters are counted `refs` times.
@@ -38,7 +38,7 @@ static int add_step(struct layout *l, struct qb_step step, uint64_t len, uint64_
     step.offset = l->at;
     step.len = qb_round_up(len, cs);
     if (qb_counts_hold(&plan->census.counts, step.bytes_len, err) < 0 ||
-        qb_counts_push(&plan->census.counts, &plan->steps, err, step) < 0) {
+        qb_counts_push(&plan->census.counts, &plan->place.steps, err, step) < 0) {
         free(step.bytes);
         return -1;
     }
@@ -50,8 +50,8 @@ static int place_tables(struct layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
 
-    for (size_t i = 0; i < plan->outs.n; i++) {
-        struct qb_out_table *out = &plan->outs.items[i];
+    for (size_t i = 0; i < plan->new_tables.list.n; i++) {
+        struct qb_new_table *out = &plan->new_tables.list.items[i];
         struct qb_step step = {.kind = QB_STEP_TABLE, .index = i, .what = "L2 table"};
 
         if (out->empty)
@@ -80,22 +80,22 @@ static int entry_changes(void *arg, uint32_t index, uint64_t old, struct qb_err 
 static int l1_changes(struct layout *l, unsigned layer, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
-    struct qb_layer lay = qb_image_layer(plan->img, layer);
+    struct qb_layer lay = qb_image_layer(plan->in.img, layer);
     struct l1_look look = {plan, layer};
 
     if (layer == 0 && plan->edge.moves_l1)
         return 1;
-    for (size_t i = 0; layer == 0 && i < plan->n_splits; i++)
-        if (!plan->outs.items[i].empty)
+    for (size_t i = 0; layer == 0 && i < plan->new_tables.n_splits; i++)
+        if (!plan->new_tables.list.items[i].empty)
             return 1;
-    return qb_image_scan_entries(l->io, plan->img, lay.l1_offset, lay.l1_size, "an L1 table",
+    return qb_image_scan_entries(l->io, plan->in.img, lay.l1_offset, lay.l1_size, "an L1 table",
                                  entry_changes, &look, err);
 }
 
 static int place_l1(struct layout *l, unsigned layer, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
-    struct qb_layer lay = qb_image_layer(plan->img, layer);
+    struct qb_layer lay = qb_image_layer(plan->in.img, layer);
     uint32_t entries = layer == 0 ? plan->edge.l1_size : lay.l1_size;
     struct qb_step step = {.kind = QB_STEP_L1, .index = layer, .what = "L1 table"};
     int changes = l1_changes(l, layer, err);
@@ -103,7 +103,7 @@ static int place_l1(struct layout *l, unsigned layer, struct qb_err *err)
     if (changes <= 0)
         return changes;
     if (entries)
-        plan->l1_moved[layer] = l->at;
+        plan->place.l1_moved[layer] = l->at;
     if (qb_plan_unref(plan, lay.l1_offset, 8ull * lay.l1_size, 1, err) < 0)
         return -1;
     if (layer == 0)
@@ -115,8 +115,9 @@ static bool snapshots_change(const struct qb_plan *plan)
 {
     bool fill = plan->target.header.version == 3; /* which wants a disk size with each */
 
-    for (size_t i = 0; i < plan->img->snapshots.list.n; i++)
-        if (plan->l1_moved[i + 1] || (fill && !plan->img->snapshots.list.items[i].has_disk_size))
+    for (size_t i = 0; i < plan->in.img->snapshots.list.n; i++)
+        if (plan->place.l1_moved[i + 1] ||
+            (fill && !plan->in.img->snapshots.list.items[i].has_disk_size))
             return true;
     return false;
 }
@@ -124,7 +125,7 @@ static bool snapshots_change(const struct qb_plan *plan)
 static int place_snapshots(struct layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
-    const struct qb_snapshot_table *old = &plan->img->snapshots;
+    const struct qb_snapshot_table *old = &plan->in.img->snapshots;
     struct qb_snapshot_table now = {.bytes = old->bytes, .len = old->len};
     struct qb_step step = {.kind = QB_STEP_BYTES, .what = "snapshot table"};
     int r = 0;
@@ -134,15 +135,15 @@ static int place_snapshots(struct layout *l, struct qb_err *err)
     for (size_t i = 0; r == 0 && i < old->list.n; i++) {
         struct qb_snapshot s = old->list.items[i];
 
-        if (plan->l1_moved[i + 1])
-            s.l1_offset = plan->l1_moved[i + 1];
+        if (plan->place.l1_moved[i + 1])
+            s.l1_offset = plan->place.l1_moved[i + 1];
         r = qb_vec_push(&now.list, s) ? 0 : qb_fail_memory(err);
     }
     if (r == 0)
         r = qb_snapshot_encode(&now, plan->target.header.version == 3, &step.bytes, &step.bytes_len,
                                err);
     qb_vec_free(&now.list);
-    if (r < 0 || qb_plan_unref(plan, plan->img->header.snapshots_offset, old->len, 1, err) < 0) {
+    if (r < 0 || qb_plan_unref(plan, plan->in.img->header.snapshots_offset, old->len, 1, err) < 0) {
         free(step.bytes);
         return -1;
     }
@@ -160,7 +161,7 @@ static int place_copy(struct layout *l, struct qb_err *err)
 
     if (!step.bytes)
         return 0;
-    plan->copy_offset = l->at;
+    plan->place.copy_offset = l->at;
     return add_step(l, step, cluster_size(l), 1, err);
 }
 
@@ -191,9 +192,9 @@ static int cascade(struct layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
 
-    for (; l->n_settled < plan->touches.n; l->n_settled++)
+    for (; l->n_settled < plan->blocks.list.n; l->n_settled++)
         if ((l->n_settled % 64 == 0 && qb_io_go_on(l->io, err) < 0) ||
-            free_block(l, plan->touches.items[l->n_settled], err) < 0)
+            free_block(l, plan->blocks.list.items[l->n_settled], err) < 0)
             return -1;
     return 0;
 }
@@ -208,7 +209,7 @@ static bool block_in_use(struct layout *l, uint64_t index, uint64_t end_cluster)
 
 static uint64_t stretch_end(const struct layout *l)
 {
-    return l->at / cluster_size(l) + l->n_blocks + l->reftable_clusters + l->plan->n_new_clusters;
+    return l->at / cluster_size(l) + l->n_blocks + l->reftable_clusters + l->plan->zeros.n;
 }
 
 /* One round: which blocks does a stretch of the present length touch, and how long does that make
@@ -224,8 +225,8 @@ static int settle_round(struct layout *l, bool *stable, struct qb_err *err)
             return -1;
     if (!plan->target.new_width && cascade(l, err) < 0)
         return -1;
-    for (uint64_t i = 0; i < QB_MAX(plan->touched_n, plan->census.reftable_n); i++) {
-        bool touched = i < plan->touched_n && plan->touched[i];
+    for (uint64_t i = 0; i < QB_MAX(plan->blocks.n, plan->census.reftable_n); i++) {
+        bool touched = i < plan->blocks.n && plan->blocks.touched[i];
 
         if (touched && qb_io_go_on(l->io, err) < 0)
             return -1;
@@ -234,7 +235,7 @@ static int settle_round(struct layout *l, bool *stable, struct qb_err *err)
             last = i;
         }
     }
-    clusters = qb_geom_clusters(&plan->img->geom, 8 * (last + 1));
+    clusters = qb_geom_clusters(&plan->in.img->geom, 8 * (last + 1));
     *stable = blocks == l->n_blocks && clusters == l->reftable_clusters;
     if (l->round >= PLAIN_ROUNDS) {
         *stable = blocks <= l->n_blocks && clusters <= l->reftable_clusters;
@@ -294,7 +295,7 @@ static int touch_differing(struct layout *l, struct qb_err *err)
  * written for them.  No image that a guest has used comes near this. */
 static int check_proportion(const struct layout *l, struct qb_err *err)
 {
-    uint64_t held = qb_file_allocated(l->plan->img->file), need = l->n_blocks * cluster_size(l);
+    uint64_t held = qb_file_allocated(l->plan->in.img->file), need = l->n_blocks * cluster_size(l);
 
     if (need / 16 > held + (4u << 20))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
@@ -306,7 +307,7 @@ static int check_proportion(const struct layout *l, struct qb_err *err)
 static int find_blocks(struct layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
-    const struct qb_header *h = &plan->img->header;
+    const struct qb_header *h = &plan->in.img->header;
     bool stable = false;
 
     if (qb_counts_hold(&plan->census.counts, plan->census.reftable_n, err) < 0)
@@ -333,23 +334,23 @@ static int place_blocks(struct layout *l, struct qb_err *err)
     uint64_t end = stretch_end(l), cs = cluster_size(l);
     struct qb_step table = {.kind = QB_STEP_REFTABLE, .what = "refcount table"};
 
-    plan->reftable_n = QB_MAX(plan->touched_n, plan->census.reftable_n);
-    plan->reftable_n = QB_MIN(plan->reftable_n, l->reftable_clusters * cs / 8);
-    if (qb_counts_hold(&plan->census.counts, (plan->reftable_n + 1) * 8, err) < 0)
+    plan->place.reftable_n = QB_MAX(plan->blocks.n, plan->census.reftable_n);
+    plan->place.reftable_n = QB_MIN(plan->place.reftable_n, l->reftable_clusters * cs / 8);
+    if (qb_counts_hold(&plan->census.counts, (plan->place.reftable_n + 1) * 8, err) < 0)
         return -1;
-    plan->reftable = calloc(plan->reftable_n + 1, sizeof(*plan->reftable));
-    if (!plan->reftable)
+    plan->place.reftable = calloc(plan->place.reftable_n + 1, sizeof(*plan->place.reftable));
+    if (!plan->place.reftable)
         return qb_fail_memory(err);
-    for (uint64_t i = 0; i < plan->reftable_n; i++) {
+    for (uint64_t i = 0; i < plan->place.reftable_n; i++) {
         struct qb_step step = {.kind = QB_STEP_BLOCK, .index = i, .what = "refcount block"};
-        bool touched = i < plan->touched_n && plan->touched[i];
+        bool touched = i < plan->blocks.n && plan->blocks.touched[i];
 
         if (touched && qb_io_go_on(l->io, err) < 0)
             return -1;
         if (!touched) {
-            plan->reftable[i] = plan->target.new_width ? 0 : old_block(l, i);
+            plan->place.reftable[i] = plan->target.new_width ? 0 : old_block(l, i);
         } else if (block_in_use(l, i, end)) {
-            plan->reftable[i] = l->at;
+            plan->place.reftable[i] = l->at;
             if (add_step(l, step, cs, 1, err) < 0)
                 return -1;
         }
@@ -365,13 +366,13 @@ static int place_zeros(struct layout *l, struct qb_err *err)
     struct qb_counts *counts = &plan->census.counts;
     uint64_t cs = cluster_size(l), first = l->at / cs;
 
-    plan->zero_base = l->at;
-    plan->zero_len = plan->n_new_clusters * cs;
-    for (size_t i = 0; i < plan->shared.n; i++)
-        if (qb_counts_append(counts, first + i, 1, plan->shared.items[i], err) < 0)
+    plan->zeros.base = l->at;
+    plan->zeros.len = plan->zeros.n * cs;
+    for (size_t i = 0; i < plan->zeros.shared.n; i++)
+        if (qb_counts_append(counts, first + i, 1, plan->zeros.shared.items[i], err) < 0)
             return -1;
-    for (size_t i = 0; plan->shared.n == 0 && i < plan->outs.n; i++) {
-        const struct qb_out_table *out = &plan->outs.items[i];
+    for (size_t i = 0; plan->zeros.shared.n == 0 && i < plan->new_tables.list.n; i++) {
+        const struct qb_new_table *out = &plan->new_tables.list.items[i];
 
         if (qb_counts_append(counts, first + out->new_first, out->n_new, out->refs, err) < 0)
             return -1;
@@ -395,10 +396,10 @@ static bool nothing_to_place(const struct layout *l)
 {
     const struct qb_plan *plan = l->plan;
 
-    if (l->at != plan->base || plan->n_new_clusters || plan->target.new_width)
+    if (l->at != plan->place.base || plan->zeros.n || plan->target.new_width)
         return false;
-    for (size_t i = 0; i < plan->touched_n; i++)
-        if (plan->touched[i])
+    for (size_t i = 0; i < plan->blocks.n; i++)
+        if (plan->blocks.touched[i])
             return false;
     for (size_t i = 0; i < plan->census.reftable_n; i++)
         if (plan->census.block_differs[i])
@@ -412,13 +413,13 @@ static int place_all(struct layout *l, struct qb_err *err)
 
     if (place_tables(l, err) < 0)
         return -1;
-    for (unsigned i = 0; i < qb_image_layers(plan->img); i++)
+    for (unsigned i = 0; i < qb_image_layers(plan->in.img); i++)
         if (place_l1(l, i, err) < 0)
             return -1;
     if (place_snapshots(l, err) < 0 || place_copy(l, err) < 0)
         return -1;
     plan->rewrites = !nothing_to_place(l);
-    plan->zero_base = plan->base;
+    plan->zeros.base = plan->place.base;
     if (!plan->rewrites)
         return 0;
     if (find_blocks(l, err) < 0 || place_blocks(l, err) < 0 || place_zeros(l, err) < 0)
@@ -431,15 +432,16 @@ int qb_layout_make(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
     struct layout l = {.io = io, .plan = plan};
     int r;
 
-    plan->base = qb_round_up(plan->census.end, plan->img->geom.cluster_size);
-    l.at = plan->base;
-    l.base_cluster = plan->base / plan->img->geom.cluster_size;
-    l.block_entries = qb_geom_block_entries(&plan->img->geom, plan->target.header.refcount_order);
-    if (qb_counts_hold(&plan->census.counts, qb_image_layers(plan->img) * sizeof(*plan->l1_moved),
-                       err) < 0)
+    plan->place.base = qb_round_up(plan->census.end, plan->in.img->geom.cluster_size);
+    l.at = plan->place.base;
+    l.base_cluster = plan->place.base / plan->in.img->geom.cluster_size;
+    l.block_entries =
+        qb_geom_block_entries(&plan->in.img->geom, plan->target.header.refcount_order);
+    if (qb_counts_hold(&plan->census.counts,
+                       qb_image_layers(plan->in.img) * sizeof(*plan->place.l1_moved), err) < 0)
         return -1;
-    plan->l1_moved = calloc(qb_image_layers(plan->img), sizeof(*plan->l1_moved));
-    r = plan->l1_moved ? place_all(&l, err) : qb_fail_memory(err);
+    plan->place.l1_moved = calloc(qb_image_layers(plan->in.img), sizeof(*plan->place.l1_moved));
+    r = plan->place.l1_moved ? place_all(&l, err) : qb_fail_memory(err);
     free(l.freed);
     return r;
 }

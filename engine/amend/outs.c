@@ -24,45 +24,45 @@ static void visit_free(struct qb_visit *v)
     free(v->below);
 }
 
-static struct qb_out_table plain_out(const struct qb_plan *plan, size_t source)
+static struct qb_new_table plain_out(const struct qb_plan *plan, size_t source)
 {
-    const struct qb_table *t = &plan->census.tables.items[source];
+    const struct qb_l2_table *t = &plan->census.tables.items[source];
 
-    return (struct qb_out_table){
+    return (struct qb_new_table){
         .source = source,
         .refs = t->refs,
         .l1_index = t->l1_index,
         .active = t->active,
-        .keep_end = plan->img->geom.l2_entries,
+        .keep_end = plan->in.img->geom.l2_entries,
         .copy_entry = QB_NO_ENTRY,
     };
 }
 
 static int replace_table(struct qb_plan *plan, size_t source, struct qb_err *err)
 {
-    struct qb_out_table out = plain_out(plan, source);
+    struct qb_new_table out = plain_out(plan, source);
 
     /* A table of nothing but plain zero clusters need not be read again to be written. */
-    if (plan->census.notes[source].zero_plain == plan->img->geom.l2_entries) {
+    if (plan->census.notes[source].zero_plain == plan->in.img->geom.l2_entries) {
         out.keep_end = 0;
-        out.zero_end = plan->img->geom.l2_entries;
+        out.zero_end = plan->in.img->geom.l2_entries;
     }
 
-    if (qb_counts_push(&plan->census.counts, &plan->outs, err, out) < 0)
+    if (qb_counts_push(&plan->census.counts, &plan->new_tables.list, err, out) < 0)
         return -1;
-    plan->out_of[source] = (uint32_t)plan->outs.n;
+    plan->new_tables.of[source] = (uint32_t)plan->new_tables.list.n;
     return 0;
 }
 
 /* The active layer lets go of a table: what is left are the snapshots' references. */
 static int drop_active(struct qb_plan *plan, size_t index, struct qb_err *err)
 {
-    struct qb_table *t = &plan->census.tables.items[index];
+    struct qb_l2_table *t = &plan->census.tables.items[index];
 
     t->refs--;
     t->active = false;
-    plan->gone[index] = t->refs == 0;
-    return qb_plan_unref(plan, t->offset, plan->img->geom.cluster_size, 1, err);
+    plan->new_tables.gone[index] = t->refs == 0;
+    return qb_plan_unref(plan, t->offset, plan->in.img->geom.cluster_size, 1, err);
 }
 
 /* The place in the edge's zeros of the first that ends behind this guest cluster. */
@@ -85,8 +85,8 @@ static size_t zeros_from(const struct qb_edge *e, uint64_t cluster)
 static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, struct qb_err *err)
 {
     const struct qb_edge *e = &plan->edge;
-    uint64_t n = plan->img->geom.l2_entries, first = l1_index * n;
-    struct qb_out_table out = {
+    uint64_t n = plan->in.img->geom.l2_entries, first = l1_index * n;
+    struct qb_new_table out = {
         .source = source,
         .refs = 1,
         .l1_index = l1_index,
@@ -105,9 +105,9 @@ static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, s
     if (out.zeros + out.n_zeros < e->zeros.n &&
         e->zeros.items[out.zeros + out.n_zeros].first < first + n)
         out.n_zeros++; /* which reaches into the next table too */
-    if (qb_counts_push(&plan->census.counts, &plan->outs, err, out) < 0)
+    if (qb_counts_push(&plan->census.counts, &plan->new_tables.list, err, out) < 0)
         return -1;
-    plan->n_splits++;
+    plan->new_tables.n_splits++;
     return source == QB_NO_TABLE ? 0 : drop_active(plan, source, err);
 }
 
@@ -116,7 +116,7 @@ static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, s
 static uint64_t next_split(const struct qb_plan *plan, uint64_t from)
 {
     const struct qb_edge *e = &plan->edge;
-    uint64_t n = plan->img->geom.l2_entries, next = UINT64_MAX;
+    uint64_t n = plan->in.img->geom.l2_entries, next = UINT64_MAX;
     size_t zeros = zeros_from(e, from * n);
 
     if (e->cuts_table && e->cut_l1 >= from)
@@ -151,10 +151,10 @@ static int sort_active(struct qb_visit *v, struct actives *kept, struct qb_err *
     struct qb_plan *plan = v->plan;
 
     for (size_t i = 0; i < plan->census.tables.n; i++) {
-        struct qb_table *t = &plan->census.tables.items[i];
+        struct qb_l2_table *t = &plan->census.tables.items[i];
         struct active a = {t->l1_index, (uint32_t)i};
 
-        if (i % 1024 == 0 && qb_io_go_on(plan->io, err) < 0)
+        if (i % 1024 == 0 && qb_io_go_on(plan->in.io, err) < 0)
             return -1;
         if (!t->active)
             continue;
@@ -183,7 +183,7 @@ static int plan_resize(struct qb_visit *v, struct qb_err *err)
         r = sort_active(v, &kept, err);
 
     for (; r == 0 && i < plan->edge.l1_size; i = next_split(plan, i + 1)) {
-        r = qb_io_go_on(plan->io, err);
+        r = qb_io_go_on(plan->in.io, err);
         if (r == 0)
             r = split_table(plan, (uint32_t)i, active_table(&kept, (uint32_t)i), err);
     }
@@ -198,7 +198,7 @@ static int plan_expansion(struct qb_plan *plan, struct qb_err *err)
     for (size_t i = 0; i < plan->census.tables.n; i++) {
         const struct qb_table_note *note = &plan->census.notes[i];
 
-        if (!plan->gone[i] && note->zero_plain + note->zero_allocated &&
+        if (!plan->new_tables.gone[i] && note->zero_plain + note->zero_allocated &&
             replace_table(plan, i, err) < 0)
             return -1;
     }
@@ -210,9 +210,9 @@ static int find_wrong_copied(void *arg, size_t index, const uint8_t *table, stru
 {
     struct qb_visit *v = arg;
     struct qb_plan *plan = v->plan;
-    const struct qb_geom *g = &plan->img->geom;
+    const struct qb_geom *g = &plan->in.img->geom;
     size_t source = v->tables.items[index];
-    struct qb_out_table out = plain_out(plan, source);
+    struct qb_new_table out = plain_out(plan, source);
 
     for (uint64_t i = 0; i < g->l2_entries; i++) {
         uint64_t entry = qb_l2_get(g, table, i, 0);
@@ -231,7 +231,8 @@ static int plan_copied(struct qb_visit *v, struct qb_err *err)
 
     v->tables.n = 0;
     for (size_t i = 0; i < plan->census.tables.n; i++)
-        if (plan->census.tables.items[i].active && !plan->out_of[i] && !plan->gone[i] &&
+        if (plan->census.tables.items[i].active && !plan->new_tables.of[i] &&
+            !plan->new_tables.gone[i] &&
             qb_counts_push(&plan->census.counts, &v->tables, err, i) < 0)
             return -1;
     return qb_visit_scan(v, true, find_wrong_copied, err);
@@ -240,30 +241,30 @@ static int plan_copied(struct qb_visit *v, struct qb_err *err)
 /* Hands out the clusters of the zero run, table by table. */
 static int number_new_clusters(struct qb_plan *plan, struct qb_err *err)
 {
-    bool share = plan->rq->zero_clusters == QB_ZERO_SHARE;
+    bool share = plan->in.rq->zero_clusters == QB_ZERO_SHARE;
     struct qb_cursor c = {0};
 
-    for (size_t i = 0; i < plan->outs.n; i++) {
-        struct qb_out_table *out = &plan->outs.items[i];
+    for (size_t i = 0; i < plan->new_tables.list.n; i++) {
+        struct qb_new_table *out = &plan->new_tables.list.items[i];
 
-        if (qb_io_go_on(plan->io, err) < 0)
+        if (qb_io_go_on(plan->in.io, err) < 0)
             return -1;
         out->new_first = c.cluster;
         out->new_used = c.used;
-        plan->n_new_clusters += share ? 0 : out->n_new;
+        plan->zeros.n += share ? 0 : out->n_new;
         if (!share)
             c.cluster += out->n_new;
         for (uint64_t k = 0; share && k < out->n_new; k++) {
             uint64_t cluster = qb_out_take_cluster(plan, &c, out->refs);
 
-            if (cluster >= plan->shared.n &&
-                qb_counts_push(&plan->census.counts, &plan->shared, err, 0) < 0)
+            if (cluster >= plan->zeros.shared.n &&
+                qb_counts_push(&plan->census.counts, &plan->zeros.shared, err, 0) < 0)
                 return -1;
-            plan->shared.items[cluster] += out->refs;
+            plan->zeros.shared.items[cluster] += out->refs;
         }
     }
-    plan->n_new_clusters += plan->shared.n;
-    if (plan->n_new_clusters && plan->img->header.crypt_method)
+    plan->zeros.n += plan->zeros.shared.n;
+    if (plan->zeros.n && plan->in.img->header.crypt_method)
         return qb_fail(
             err, QB_E_UNSUPPORTED, QB_NOWHERE,
             "an encrypted image cannot get new clusters of zeros; zero_clusters=defer may help");
@@ -273,9 +274,9 @@ static int number_new_clusters(struct qb_plan *plan, struct qb_err *err)
 static int free_old_tables(struct qb_plan *plan, struct qb_err *err)
 {
     for (size_t i = 0; i < plan->census.tables.n; i++)
-        if (plan->out_of[i] &&
-            qb_plan_unref(plan, plan->census.tables.items[i].offset, plan->img->geom.cluster_size,
-                          plan->census.tables.items[i].refs, err) < 0)
+        if (plan->new_tables.of[i] && qb_plan_unref(plan, plan->census.tables.items[i].offset,
+                                                    plan->in.img->geom.cluster_size,
+                                                    plan->census.tables.items[i].refs, err) < 0)
             return -1;
     return 0;
 }
@@ -290,7 +291,7 @@ static int plan_all(struct qb_visit *v, struct qb_err *err)
         return -1;
     if (qb_visit_count_outs(v, err) < 0)
         return -1;
-    if ((plan->recheck_copied || plan->census.copied_wrong) && plan_copied(v, err) < 0)
+    if ((plan->new_tables.recheck_copied || plan->census.copied_wrong) && plan_copied(v, err) < 0)
         return -1;
     if (number_new_clusters(plan, err) < 0)
         return -1;
@@ -303,12 +304,12 @@ int qb_outs_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
     struct qb_visit v = {.io = io, .plan = plan};
     int r;
 
-    if (qb_counts_hold(&plan->census.counts, n * (sizeof(*plan->out_of) + 1), err) < 0)
+    if (qb_counts_hold(&plan->census.counts, n * (sizeof(*plan->new_tables.of) + 1), err) < 0)
         return -1;
-    v.scratch = malloc(plan->img->geom.cluster_size);
-    plan->out_of = calloc(n ? n : 1, sizeof(*plan->out_of));
-    plan->gone = calloc(n ? n : 1, 1);
-    if (!v.scratch || !plan->out_of || !plan->gone)
+    v.scratch = malloc(plan->in.img->geom.cluster_size);
+    plan->new_tables.of = calloc(n ? n : 1, sizeof(*plan->new_tables.of));
+    plan->new_tables.gone = calloc(n ? n : 1, 1);
+    if (!v.scratch || !plan->new_tables.of || !plan->new_tables.gone)
         r = qb_fail_memory(err);
     else
         r = plan_all(&v, err);

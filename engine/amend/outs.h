@@ -22,16 +22,16 @@ static inline bool qb_out_expands(const struct qb_plan *plan)
 
 /* Whether zero entry `i` of a table gets a cluster of its own there; else it becomes unallocated.
  */
-bool qb_out_needs_cluster(const struct qb_plan *plan, const struct qb_out_table *out, uint64_t i);
+bool qb_out_needs_cluster(const struct qb_plan *plan, const struct qb_new_table *out, uint64_t i);
 
 /* Moves the cursor to a cluster that can take `refs` more references, and takes it. */
 uint64_t qb_out_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, uint64_t refs);
 
 /* The data entry with COPIED as the counts say. */
-uint64_t qb_out_with_copied(struct qb_plan *plan, const struct qb_out_table *out, uint64_t entry);
+uint64_t qb_out_with_copied(struct qb_plan *plan, const struct qb_new_table *out, uint64_t entry);
 
 /* The table before the target version's rules: source, cut, zero stretch, copied cluster. */
-void qb_out_base(const struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
+void qb_out_base(const struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
                  uint8_t *table);
 
 /* ---- outs_count.c

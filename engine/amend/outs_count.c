@@ -6,7 +6,7 @@
 int qb_visit_scan(struct qb_visit *v, bool held_only, qb_table_fn *fn, struct qb_err *err)
 {
     size_t n = v->tables.n;
-    QB_AUTO(qb_buf) struct qb_table *list = NULL;
+    QB_AUTO(qb_buf) struct qb_l2_table *list = NULL;
     struct qb_tables tables;
     int r;
 
@@ -19,8 +19,8 @@ int qb_visit_scan(struct qb_visit *v, bool held_only, qb_table_fn *fn, struct qb
     for (size_t i = 0; i < n; i++)
         if (v->tables.items[i] != QB_NO_TABLE)
             list[i].offset = v->plan->census.tables.items[v->tables.items[i]].offset;
-    r = held_only ? qb_tables_scan_held(v->io, v->plan->img, &tables, 0, n, fn, v, err)
-                  : qb_tables_scan(v->io, v->plan->img, &tables, 0, n, fn, v, err);
+    r = held_only ? qb_tables_scan_held(v->io, v->plan->in.img, &tables, 0, n, fn, v, err)
+                  : qb_tables_scan(v->io, v->plan->in.img, &tables, 0, n, fn, v, err);
     qb_counts_let_go(&v->plan->census.counts, n * sizeof(*list));
     return r;
 }
@@ -28,7 +28,7 @@ int qb_visit_scan(struct qb_visit *v, bool held_only, qb_table_fn *fn, struct qb
 int qb_visit_unref_table(void *arg, size_t index, const uint8_t *table, struct qb_err *err)
 {
     struct qb_visit *v = arg;
-    const struct qb_geom *g = &v->plan->img->geom;
+    const struct qb_geom *g = &v->plan->in.img->geom;
 
     (void)index;
     for (uint64_t i = 0; i < g->l2_entries; i++)
@@ -42,20 +42,20 @@ int qb_visit_unref_table(void *arg, size_t index, const uint8_t *table, struct q
 static int reads_zero_below(struct qb_visit *v, uint64_t guest, bool *zero, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
-    uint64_t cs = plan->img->geom.cluster_size;
+    uint64_t cs = plan->in.img->geom.cluster_size;
     struct qb_range data;
     struct qb_err why;
 
     *zero = guest >= v->empty.first && guest + cs <= v->empty.end;
     if (*zero)
         return 0;
-    if (qb_chain_next_data(v->io, &plan->chain, guest, INT64_MAX, &data, err) < 0)
+    if (qb_chain_next_data(v->io, &plan->below.chain, guest, INT64_MAX, &data, err) < 0)
         return -1;
     v->empty = (struct qb_range){guest, data.first};
     *zero = guest + cs <= data.first;
     if (*zero)
         return 0;
-    if (qb_chain_read(v->io, &plan->chain, guest, cs, v->below, &why) == 0) {
+    if (qb_chain_read(v->io, &plan->below.chain, guest, cs, v->below, &why) == 0) {
         *zero = qb_all_zero(v->below, cs);
         return 0;
     }
@@ -66,9 +66,9 @@ static int reads_zero_below(struct qb_visit *v, uint64_t guest, bool *zero, stru
 }
 
 /* zero_clusters=defer: what the whole chain reads as zero may become unallocated. */
-static int try_defer(struct qb_visit *v, struct qb_out_table *out, uint64_t i, struct qb_err *err)
+static int try_defer(struct qb_visit *v, struct qb_new_table *out, uint64_t i, struct qb_err *err)
 {
-    const struct qb_geom *g = &v->plan->img->geom;
+    const struct qb_geom *g = &v->plan->in.img->geom;
     bool zero;
 
     if (!out->deferred && qb_counts_hold(&v->plan->census.counts, g->l2_entries / 8, err) < 0)
@@ -87,12 +87,12 @@ static int try_defer(struct qb_visit *v, struct qb_out_table *out, uint64_t i, s
 }
 
 /* One zero entry under version 2's rules. */
-static int count_zero(struct qb_visit *v, struct qb_out_table *out, uint64_t i, uint64_t entry,
+static int count_zero(struct qb_visit *v, struct qb_new_table *out, uint64_t i, uint64_t entry,
                       struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
 
-    if (plan->rq->zero_clusters == QB_ZERO_DEFER && qb_out_needs_cluster(plan, out, i) &&
+    if (plan->in.rq->zero_clusters == QB_ZERO_DEFER && qb_out_needs_cluster(plan, out, i) &&
         try_defer(v, out, i, err) < 0)
         return -1;
     if (qb_out_needs_cluster(plan, out, i))
@@ -105,8 +105,8 @@ static int count_out(void *arg, size_t index, const uint8_t *source, struct qb_e
 {
     struct qb_visit *v = arg;
     struct qb_plan *plan = v->plan;
-    struct qb_out_table *out = &plan->outs.items[v->outs.items[index]];
-    const struct qb_geom *g = &plan->img->geom;
+    struct qb_new_table *out = &plan->new_tables.list.items[v->outs.items[index]];
+    const struct qb_geom *g = &plan->in.img->geom;
     bool left = false;
 
     if (out->copy_entry != QB_NO_ENTRY &&
@@ -133,18 +133,18 @@ static int count_out(void *arg, size_t index, const uint8_t *source, struct qb_e
 }
 
 /* Most tables need no second look: all of their zero entries become the same thing. */
-static bool count_from_note(struct qb_plan *plan, struct qb_out_table *out)
+static bool count_from_note(struct qb_plan *plan, struct qb_new_table *out)
 {
-    const struct qb_geom *g = &plan->img->geom;
+    const struct qb_geom *g = &plan->in.img->geom;
     const struct qb_table_note *note;
     uint64_t first = out->l1_index * g->l1_span, end = first + g->l1_span;
-    bool backed = end <= QB_MIN(plan->backing_size, plan->target.header.size);
+    bool backed = end <= QB_MIN(plan->below.size, plan->target.header.size);
 
     if (out->source == QB_NO_TABLE || out->split)
         return false;
     note = &plan->census.notes[out->source];
-    if (note->zero_allocated || (!backed && first < plan->backing_size) ||
-        plan->rq->zero_clusters == QB_ZERO_DEFER)
+    if (note->zero_allocated || (!backed && first < plan->below.size) ||
+        plan->in.rq->zero_clusters == QB_ZERO_DEFER)
         return false;
     out->n_new = backed ? note->zero_plain : 0;
     out->empty = out->n_new + note->data + note->compressed == 0;
@@ -157,9 +157,9 @@ int qb_visit_count_outs(struct qb_visit *v, struct qb_err *err)
     struct qb_counts *counts = &plan->census.counts;
 
     v->tables.n = 0;
-    for (size_t i = 0; i < plan->outs.n; i++)
-        if (!count_from_note(plan, &plan->outs.items[i]) &&
-            (qb_counts_push(counts, &v->tables, err, plan->outs.items[i].source) < 0 ||
+    for (size_t i = 0; i < plan->new_tables.list.n; i++)
+        if (!count_from_note(plan, &plan->new_tables.list.items[i]) &&
+            (qb_counts_push(counts, &v->tables, err, plan->new_tables.list.items[i].source) < 0 ||
              qb_counts_push(counts, &v->outs, err, i) < 0))
             return -1;
     return qb_visit_scan(v, false, count_out, err);

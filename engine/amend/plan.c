@@ -13,47 +13,47 @@
 
 void qb_plan_free_append(struct qb_plan *plan)
 {
-    for (size_t i = 0; i < plan->steps.n; i++)
-        free(plan->steps.items[i].bytes);
-    for (size_t i = 0; i < plan->outs.n; i++)
-        free(plan->outs.items[i].deferred);
-    qb_vec_free(&plan->steps);
-    qb_vec_free(&plan->outs);
-    qb_vec_free(&plan->shared);
-    qb_vec_free(&plan->touches);
+    for (size_t i = 0; i < plan->place.steps.n; i++)
+        free(plan->place.steps.items[i].bytes);
+    for (size_t i = 0; i < plan->new_tables.list.n; i++)
+        free(plan->new_tables.list.items[i].deferred);
+    qb_vec_free(&plan->place.steps);
+    qb_vec_free(&plan->new_tables.list);
+    qb_vec_free(&plan->zeros.shared);
+    qb_vec_free(&plan->blocks.list);
     qb_census_free(&plan->census);
     qb_edge_free(&plan->edge);
-    free(plan->out_of);
-    free(plan->gone);
-    free(plan->l1_moved);
-    free(plan->reftable);
-    free(plan->touched);
+    free(plan->new_tables.of);
+    free(plan->new_tables.gone);
+    free(plan->place.l1_moved);
+    free(plan->place.reftable);
+    free(plan->blocks.touched);
     memset(&plan->census, 0, sizeof(plan->census));
-    plan->out_of = NULL;
-    plan->n_splits = 0;
-    plan->gone = plan->touched = NULL;
-    plan->l1_moved = plan->reftable = NULL;
+    plan->new_tables.of = NULL;
+    plan->new_tables.n_splits = 0;
+    plan->new_tables.gone = plan->blocks.touched = NULL;
+    plan->place.l1_moved = plan->place.reftable = NULL;
 }
 
 void qb_plan_free(struct qb_plan *plan)
 {
     qb_plan_free_append(plan);
-    qb_chain_close(&plan->chain);
-    qb_vec_free(&plan->punches);
-    qb_counts_free(&plan->kept);
+    qb_chain_close(&plan->below.chain);
+    qb_vec_free(&plan->freed.punches);
+    qb_counts_free(&plan->kept.counts);
 }
 
 static int open_files(struct qb_io *io, struct qb_plan *plan, bool whole, struct qb_err *err)
 {
     const struct qb_target *t = &plan->target;
 
-    qb_chain_close(&plan->chain);
-    if (qb_chain_open(io, plan->img->file->path, plan->img->file, t->backing_name, t->backing_fmt,
-                      whole, &plan->chain, err) < 0)
+    qb_chain_close(&plan->below.chain);
+    if (qb_chain_open(io, plan->in.img->file->path, plan->in.img->file, t->backing_name,
+                      t->backing_fmt, whole, &plan->below.chain, err) < 0)
         return -1;
-    plan->backing_size = qb_chain_size(&plan->chain);
-    plan->knows_backing = true;
-    plan->chain_is_whole = whole;
+    plan->below.size = qb_chain_size(&plan->below.chain);
+    plan->below.known = true;
+    plan->below.whole = whole;
     return 0;
 }
 
@@ -62,20 +62,20 @@ static int open_files(struct qb_io *io, struct qb_plan *plan, bool whole, struct
 static int open_chain(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_target *t = &plan->target;
-    uint64_t size = plan->img->header.size;
-    bool whole = plan->rq->zero_clusters == QB_ZERO_DEFER ||
-                 (t->resize && size % plan->img->geom.cluster_size);
+    uint64_t size = plan->in.img->header.size;
+    bool whole = plan->in.rq->zero_clusters == QB_ZERO_DEFER ||
+                 (t->resize && size % plan->in.img->geom.cluster_size);
 
-    if (!t->backing_name[0] || plan->chain.n)
+    if (!t->backing_name[0] || plan->below.chain.n)
         return 0;
-    if (plan->lent && !whole && !t->resize && !t->name_changes) {
-        plan->backing_size = qb_chain_size(plan->lent);
-        plan->knows_backing = true;
+    if (plan->in.lent && !whole && !t->resize && !t->name_changes) {
+        plan->below.size = qb_chain_size(plan->in.lent);
+        plan->below.known = true;
         return 0;
     }
     if (open_files(io, plan, whole, err) < 0)
         return -1;
-    if (!whole && t->resize && t->header.size > size && plan->backing_size > size)
+    if (!whole && t->resize && t->header.size > size && plan->below.size > size)
         return open_files(io, plan, true, err);
     return 0;
 }
@@ -97,7 +97,7 @@ static bool needs_census(const struct qb_plan *plan)
         return true;
     if (t->resize && !qb_edge_is_header_only(&plan->edge))
         return true;
-    return (t->upgrade || t->resize) && t->header.version == 3 && snapshots_lack_size(plan->img);
+    return (t->upgrade || t->resize) && t->header.version == 3 && snapshots_lack_size(plan->in.img);
 }
 
 /* Only a count that agrees with the image's own tables is built upon; a dirty image's refcounts may
@@ -117,14 +117,14 @@ static int trust_census(const struct qb_plan *plan, struct qb_err *err)
         if (c->tables.items[i].crossed)
             return qb_fail(err, QB_E_CORRUPT, c->tables.items[i].offset,
                            "an L2 table is used for two different parts of the disk");
-    if (plan->img->header.version == 2 && c->clusters.zero_plain + c->clusters.zero_allocated)
+    if (plan->in.img->header.version == 2 && c->clusters.zero_plain + c->clusters.zero_allocated)
         return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "a version 2 image has zero clusters");
     return 0;
 }
 
 static int check_downgrade(const struct qb_plan *plan, struct qb_err *err)
 {
-    const struct qb_image *img = plan->img;
+    const struct qb_image *img = plan->in.img;
 
     if (!plan->target.downgrade)
         return 0;
@@ -142,7 +142,7 @@ static int check_bitmaps(struct qb_io *io, const struct qb_plan *plan, struct qb
 
     if (!plan->target.resize || plan->target.drop_bitmaps)
         return 0;
-    if (qb_bitmaps_fit(io, plan->img, plan->target.header.size, &fit, err) < 0)
+    if (qb_bitmaps_fit(io, plan->in.img, plan->target.header.size, &fit, err) < 0)
         return -1;
     if (!fit)
         return qb_fail(
@@ -170,20 +170,22 @@ static void finish_punches(struct qb_plan *plan)
 {
     size_t n = 0;
 
-    if (plan->punches.n)
-        qsort(plan->punches.items, plan->punches.n, sizeof(*plan->punches.items), by_first);
-    for (size_t i = 0; i < plan->punches.n; i++) {
-        struct qb_range r = plan->punches.items[i];
+    if (plan->freed.punches.n)
+        qsort(plan->freed.punches.items, plan->freed.punches.n, sizeof(*plan->freed.punches.items),
+              by_first);
+    for (size_t i = 0; i < plan->freed.punches.n; i++) {
+        struct qb_range r = plan->freed.punches.items[i];
 
-        r.end = QB_MIN(r.end, plan->base);
+        r.end = QB_MIN(r.end, plan->place.base);
         if (r.first >= r.end)
             continue;
-        if (n && plan->punches.items[n - 1].end >= r.first)
-            plan->punches.items[n - 1].end = QB_MAX(plan->punches.items[n - 1].end, r.end);
+        if (n && plan->freed.punches.items[n - 1].end >= r.first)
+            plan->freed.punches.items[n - 1].end =
+                QB_MAX(plan->freed.punches.items[n - 1].end, r.end);
         else
-            plan->punches.items[n++] = r;
+            plan->freed.punches.items[n++] = r;
     }
-    plan->punches.n = n;
+    plan->freed.punches.n = n;
 }
 
 /* Giving back a few clusters can cost more than they are worth. */
@@ -191,20 +193,20 @@ static void drop_small_punches(struct qb_plan *plan)
 {
     uint64_t bytes = 0;
 
-    qb_vec_each (r, &plan->punches)
+    qb_vec_each (r, &plan->freed.punches)
         bytes += r->end - r->first;
-    if (QB_MIN(bytes, plan->img->file->allocated_at_open) < plan->rq->punch_min)
-        plan->punches.n = 0;
+    if (QB_MIN(bytes, plan->in.img->file->allocated_at_open) < plan->in.rq->punch_min)
+        plan->freed.punches.n = 0;
 }
 
 static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_clusters *clusters,
                        struct qb_err *err)
 {
-    uint64_t limit = plan->rq->memory_limit ? plan->rq->memory_limit : QB_CENSUS_MEMORY;
+    uint64_t limit = plan->in.rq->memory_limit ? plan->in.rq->memory_limit : QB_CENSUS_MEMORY;
     uint64_t zeros;
 
-    limit -= QB_MIN(qb_image_memory(plan->img), limit - 1);
-    if (qb_census_take_all(io, plan->img, limit, &plan->census, err) < 0 ||
+    limit -= QB_MIN(qb_image_memory(plan->in.img), limit - 1);
+    if (qb_census_take_all(io, plan->in.img, limit, &plan->census, err) < 0 ||
         trust_census(plan, err) < 0 || qb_leaks_plan(plan, err) < 0 ||
         check_downgrade(plan, err) < 0 || qb_plan_unkeep(io, plan, err) < 0)
         return -1;
@@ -215,17 +217,18 @@ static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_cluster
     if (qb_outs_plan(io, plan, err) < 0)
         return -1;
     if (plan->target.drop_bitmaps &&
-        qb_bitmaps_walk(io, plan->img, unref_range, NULL, plan, err) < 0)
+        qb_bitmaps_walk(io, plan->in.img, unref_range, NULL, plan, err) < 0)
         return -1;
     if (qb_layout_make(io, plan, err) < 0)
         return -1;
     finish_punches(plan);
-    clusters->deallocated = plan->n_unlisted;
-    for (size_t i = 0; i < plan->outs.n; i++)
-        clusters->expanded += plan->outs.items[i].n_new;
-    for (size_t i = 0; i < plan->punches.n; i++)
-        clusters->deallocated += (plan->punches.items[i].end - plan->punches.items[i].first) /
-                                 plan->img->geom.cluster_size;
+    clusters->deallocated = plan->freed.n_unlisted;
+    for (size_t i = 0; i < plan->new_tables.list.n; i++)
+        clusters->expanded += plan->new_tables.list.items[i].n_new;
+    for (size_t i = 0; i < plan->freed.punches.n; i++)
+        clusters->deallocated +=
+            (plan->freed.punches.items[i].end - plan->freed.punches.items[i].first) /
+            plan->in.img->geom.cluster_size;
     drop_small_punches(plan);
     return 0;
 }
@@ -233,13 +236,13 @@ static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_cluster
 /* RLIMIT_FSIZE is about offsets, whatever of the file is written. */
 static int check_limit(const struct qb_plan *plan, struct qb_err *err)
 {
-    const struct qb_file *file = plan->img->file;
+    const struct qb_file *file = plan->in.img->file;
     uint64_t limit = qb_file_limit(file), end = QB_SECTOR;
 
     if (plan->sector.name_at)
         end = QB_MAX(end, plan->sector.name_at + plan->sector.name_len);
     if (plan->rewrites)
-        end = QB_MAX(end, plan->new_size);
+        end = QB_MAX(end, plan->size.appended);
     if (end <= limit)
         return 0;
     return qb_fail_sys(err, EFBIG, QB_NOWHERE,
@@ -251,7 +254,7 @@ static int check_limit(const struct qb_plan *plan, struct qb_err *err)
 static int look_for_leaks(struct qb_io *io, struct qb_plan *plan, struct qb_clusters *clusters,
                           struct qb_err *err)
 {
-    int r = qb_census_take_all(io, plan->img, plan->rq->memory_limit, &plan->census, err);
+    int r = qb_census_take_all(io, plan->in.img, plan->in.rq->memory_limit, &plan->census, err);
 
     if (r == 0)
         r = trust_census(plan, err);
@@ -265,27 +268,27 @@ static int look_for_leaks(struct qb_io *io, struct qb_plan *plan, struct qb_clus
 
 uint64_t qb_plan_space(const struct qb_plan *plan)
 {
-    bool holes = !plan->img->file->is_block_device && plan->rq->zero_method <= QB_ZEROED_HOLE &&
-                 !plan->reserves_zeros;
-    uint64_t first = plan->reserved ? plan->old_size : plan->base;
-    uint64_t end = plan->zero_base + (holes ? 0 : plan->zero_len);
+    bool holes = !plan->in.img->file->is_block_device &&
+                 plan->in.rq->zero_method <= QB_ZEROED_HOLE && !plan->size.reserves_zeros;
+    uint64_t first = plan->size.reserved ? plan->size.old : plan->place.base;
+    uint64_t end = plan->zeros.base + (holes ? 0 : plan->zeros.len);
     uint64_t need = plan->rewrites && end > first ? end - first : 0;
 
     /* Reserved space that is written in part is more extents to the file system. */
-    return need && plan->reserved ? need + EXTENT_BLOCK + need / 256 : need;
+    return need && plan->size.reserved ? need + EXTENT_BLOCK + need / 256 : need;
 }
 
 /* A disk that is known to be too full is refused before anything is written. */
 static int check_space(const struct qb_plan *plan, struct qb_err *err)
 {
-    const struct qb_file *file = plan->img->file;
+    const struct qb_file *file = plan->in.img->file;
     uint64_t need = qb_plan_space(plan), have;
     struct statvfs fs;
 
-    if (file->is_block_device && plan->new_size > file->size)
+    if (file->is_block_device && plan->size.appended > file->size)
         return qb_fail(err, QB_E_NO_SPACE, QB_NOWHERE,
                        "the device has %llu bytes, and the amended image needs %llu",
-                       (unsigned long long)file->size, (unsigned long long)plan->new_size);
+                       (unsigned long long)file->size, (unsigned long long)plan->size.appended);
     if (need == 0 || file->is_block_device || file->fd < 0 || fstatvfs(file->fd, &fs) < 0)
         return 0;
     have = (uint64_t)fs.f_frsize * (geteuid() == 0 ? fs.f_bfree : fs.f_bavail);
@@ -301,44 +304,44 @@ static int check_space(const struct qb_plan *plan, struct qb_err *err)
  * not fill the disk. */
 static void keep_allocation(struct qb_plan *plan)
 {
-    plan->cut_size = plan->old_size;
-    plan->new_size = QB_MAX(plan->new_size, plan->old_size);
-    plan->reserves_zeros =
-        plan->rq->zero_method == QB_ZEROED_AUTO && plan->zero_len <= plan->old_size;
-    plan->punches.n = 0;
+    plan->size.cut = plan->size.old;
+    plan->size.appended = QB_MAX(plan->size.appended, plan->size.old);
+    plan->size.reserves_zeros =
+        plan->in.rq->zero_method == QB_ZEROED_AUTO && plan->zeros.len <= plan->size.old;
+    plan->freed.punches.n = 0;
 }
 
 static void plan_sizes(struct qb_plan *plan)
 {
-    uint64_t cs = plan->img->geom.cluster_size, end = plan->zero_base + plan->zero_len;
-    bool shrinks = plan->target.header.size < plan->img->header.size;
+    uint64_t cs = plan->in.img->geom.cluster_size, end = plan->zeros.base + plan->zeros.len;
+    bool shrinks = plan->target.header.size < plan->in.img->header.size;
 
-    plan->old_size = plan->cut_size = plan->new_size = plan->img->file->size;
+    plan->size.old = plan->size.cut = plan->size.appended = plan->in.img->file->size;
     plan->appends = plan->rewrites || plan->sector.name_at;
     if (plan->rewrites) {
-        plan->cut_size = plan->base;
-        plan->new_size = end;
+        plan->size.cut = plan->place.base;
+        plan->size.appended = end;
         plan->append_ranges[plan->n_append_ranges++] = (struct qb_range){
-            plan->reserved ? QB_MIN(plan->base, plan->old_size) : plan->base, end};
+            plan->size.reserved ? QB_MIN(plan->place.base, plan->size.old) : plan->place.base, end};
     }
-    if (plan->reserved)
+    if (plan->size.reserved)
         keep_allocation(plan);
-    plan->final_size = plan->new_size;
-    if (plan->reserved && shrinks && !plan->rq->keep_undo)
-        plan->final_size = end;
+    plan->size.final = plan->size.appended;
+    if (plan->size.reserved && shrinks && !plan->in.rq->keep_undo)
+        plan->size.final = end;
     /* Other tools want whole sectors: an odd length is rounded up once the image is amended. */
-    if (plan->final_size % QB_SECTOR && !plan->img->file->is_block_device)
-        plan->final_size = qb_round_up(plan->final_size, cs);
+    if (plan->size.final % QB_SECTOR && !plan->in.img->file->is_block_device)
+        plan->size.final = qb_round_up(plan->size.final, cs);
 }
 
 static int plan_sector(struct qb_plan *plan, struct qb_err *err)
 {
     struct qb_target *t = &plan->target;
 
-    memcpy(plan->old_sector, plan->img->head, QB_SECTOR);
+    memcpy(plan->old_sector, plan->in.img->head, QB_SECTOR);
     if (t->resize)
         t->header.l1_size = plan->edge.l1_size;
-    if (qb_sector_compose(plan->img, t, plan->rewrites, &plan->sector, err) < 0)
+    if (qb_sector_compose(plan->in.img, t, plan->rewrites, &plan->sector, err) < 0)
         return -1;
     if (qb_keep_plan_proof(plan, err) < 0)
         return -1;
@@ -355,9 +358,9 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
 {
     const struct qb_target *t = &plan->target;
 
-    *plan = (struct qb_plan){.img = img, .io = io, .rq = rq, .target = *target, .lent = lent};
-    plan->share_cap = SHARE_CAP;
-    plan->kept.memory_limit = rq->memory_limit;
+    *plan = (struct qb_plan){.in = {io, img, rq, lent}, .target = *target};
+    plan->zeros.share_cap = SHARE_CAP;
+    plan->kept.counts.memory_limit = rq->memory_limit;
     plan->edge.l1_keep = plan->edge.l1_size = img->header.l1_size;
     if (t->name_changes && t->backing_name[0] &&
         qb_chain_names(img->file->path, t->backing_name, img->file))
@@ -366,14 +369,14 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
     if (t->resize && t->header.size > img->header.size && open_chain(io, plan, err) < 0)
         return -1;
     if (qb_keep_check(plan, err) < 0 || check_bitmaps(io, plan, err) < 0 ||
-        qb_edge_probe(io, img, t, plan->chain.n ? &plan->chain : NULL, rq->memory_limit,
+        qb_edge_probe(io, img, t, plan->below.chain.n ? &plan->below.chain : NULL, rq->memory_limit,
                       &plan->edge, err) < 0)
         return -1;
     if (needs_census(plan)
             ? plan_tables(io, plan, clusters, err) < 0
             : rq->on_leaks == QB_LEAKS_FAIL && look_for_leaks(io, plan, clusters, err) < 0)
         return -1;
-    if (plan->rewrites && qb_file_is_reserved(io, img->file, &plan->reserved, err) < 0)
+    if (plan->rewrites && qb_file_is_reserved(io, img->file, &plan->size.reserved, err) < 0)
         return -1;
     return plan_sector(plan, err);
 }

@@ -20,7 +20,7 @@
 /* One L2 table that is written anew.  Its content is described, not held: the entries of the source
  * table below keep_end, zero clusters, one copied cluster, and then the rules of the target version
  * on top. */
-struct qb_out_table {
+struct qb_new_table {
     size_t source;   /* index of the census's tables, or QB_NO_TABLE */
     uint64_t offset; /* where it goes, bytes; set by the layout */
     uint32_t refs;   /* L1 entries that will name it */
@@ -29,12 +29,12 @@ struct qb_out_table {
     bool split; /* made for the active layer alone: its source stays for snapshots */
     bool empty; /* nothing is left in it: the L1 entries become 0, nothing is written */
     uint64_t keep_end;
-    uint64_t zero_end;           /* entries [0, zero_end) are zero clusters */
-    size_t zeros, n_zeros;       /* of the edge's zeros: those that reach into this table */
-    uint64_t copy_entry; /* entry that gets the edge's copied cluster, or QB_NO_ENTRY */
-    uint64_t new_first;  /* its first new cluster of zeros, counted from the zero run's start */
-    uint64_t new_used;   /* zero_clusters=share: references that cluster had before this table */
-    uint64_t n_new;      /* entries that get a cluster */
+    uint64_t zero_end;     /* entries [0, zero_end) are zero clusters */
+    size_t zeros, n_zeros; /* of the edge's zeros: those that reach into this table */
+    uint64_t copy_entry;   /* entry that gets the edge's copied cluster, or QB_NO_ENTRY */
+    uint64_t new_first;    /* its first new cluster of zeros, counted from the zero run's start */
+    uint64_t new_used;     /* zero_clusters=share: references that cluster had before this table */
+    uint64_t n_new;        /* entries that get a cluster */
     uint8_t *deferred; /* zero_clusters=defer: one bit an entry that the chain proves zero; owned */
 };
 
@@ -55,68 +55,111 @@ struct qb_step {
     const char *what; /* for people */
 };
 
-struct qb_plan {
-    const struct qb_image *img;
+/* What planning is made from.  The request and the lent chain outlive the plan. */
+struct qb_plan_in {
     struct qb_io *io; /* while the plan is made */
+    const struct qb_image *img;
     const struct qb_request *rq;
-    struct qb_target target;
-    struct qb_sector sector;
-    uint8_t old_sector[QB_SECTOR];
-    bool appends;        /* the append epoch has something to do */
-    bool rewrites;       /* ... more than the backing name: a census was taken, space is used */
+    const struct qb_chain *lent; /* the backing file of the image as it is, opened by somebody
+                                    else, or NULL */
+};
+
+/* What lies below the amended image: the target's backing chain. */
+struct qb_below {
+    struct qb_chain chain; /* n = 0 while it is not needed, or lent */
+    bool whole;            /* all of the chain is open, not only its nearest file */
+    uint64_t size;         /* bytes that the backing file covers; 0 without one */
+    bool known;            /* `size` was needed, and looked up */
+};
+
+/* Leaks, and whatever else stays counted without a reference.  From qb_leaks_plan on
+ *
+ *     census.counts = references that the amended image has + kept.counts, for each cluster
+ *
+ * is the refcount that the amended image will hold, and all of the plan goes by that: COPIED, what
+ * is free, the refcount blocks.  A reference that goes away is taken off census.counts (release.c),
+ * or, with keep_undo, to have the cluster stay counted, added to `kept` instead.  qb_leaks_clip
+ * makes kept counts fit the target's width (with keep_undo they have to fit) and sets n, the
+ * clusters with a kept count: the census of the amended image finds just these leaks. */
+struct qb_kept {
+    struct qb_counts counts;
+    uint64_t n;
+};
+
+/* The L2 tables that are written anew. */
+struct qb_new_tables {
+    QB_VEC(struct qb_new_table) list; /* in host order of their sources */
+    uint32_t *of;        /* one a census table: 1 + index of the new table that replaces it */
+    uint8_t *gone;       /* one a census table: nothing names it any more */
+    size_t n_splits;     /* of `list`: the first ones, split for the active layer; ascending */
+    bool recheck_copied; /* some cluster became singly referenced */
+};
+
+/* The run of new clusters of zeros at the end of the stretch. */
+struct qb_new_zeros {
+    uint64_t n;              /* clusters */
+    uint64_t share_cap;      /* references that one shared cluster may get */
+    QB_VEC(uint64_t) shared; /* zero_clusters=share: references of each shared cluster */
+    uint64_t base, len;      /* in the file, bytes; set by the layout */
+};
+
+/* The refcount blocks (of the target's width) that describe counts which change. */
+struct qb_touched_blocks {
+    uint8_t *touched; /* one a block */
+    size_t n;
+    QB_VEC(uint32_t) list; /* the touched ones, in the order in which they were */
+};
+
+/* Where everything goes: set by the layout. */
+struct qb_place {
+    uint64_t base;                /* first byte of the appended stretch */
+    QB_VEC(struct qb_step) steps; /* ascending, gapless, from `base` to the new zeros */
+    uint64_t *l1_moved;           /* one a layer: where its L1 table goes, 0 = stays; owned */
+    uint64_t copy_offset;         /* where the edge's copied cluster goes */
+    uint64_t *reftable;           /* the new refcount table, up to its last block; owned */
+    size_t reftable_n;
+};
+
+/* Lengths of the file, bytes. */
+struct qb_plan_size {
+    uint64_t old;
+    uint64_t cut;      /* to cut or grow to first, so that what is behind is new */
+    uint64_t appended; /* once appended */
+    uint64_t final;    /* once settled */
     /* The file keeps its allocation (io/reserve.h): the appended stretch is zeroed in the tail that
      * the file has past the image's end, nothing is punched, and only a shrink cuts. */
     bool reserved;
     bool reserves_zeros; /* ... and the new clusters of zeros get space too */
-    uint64_t old_size;   /* file length before, bytes */
-    uint64_t cut_size;   /* file length to cut or grow to first, so that what is behind is new */
-    uint64_t new_size;   /* file length once appended */
-    uint64_t final_size; /* file length once settled */
-    uint64_t base;       /* first byte of the appended stretch */
-    uint64_t zero_base, zero_len; /* the clusters of zeros at its end, bytes */
-    QB_VEC(struct qb_step) steps; /* ascending, gapless, from base to zero_base */
-    QB_VEC(struct qb_range) punches;
-    struct qb_range append_ranges[2]; /* what the write guard lets through */
-    size_t n_append_ranges;
+};
 
-    /* what the steps refer to */
-    struct qb_census census; /* its counts: see `kept` */
-    /* Leaks, and whatever else stays counted without a reference.  From qb_leaks_plan on
-     *
-     *     census.counts = references that the amended image has + kept, for each cluster
-     *
-     * is the refcount that the amended image will hold, and all of the plan goes by that: COPIED,
-     * what is free, the refcount blocks.  A reference that goes away is taken off census.counts
-     * (unref.c), or, with keep_undo, to have the cluster stay counted, added to `kept` instead.
-     * qb_leaks_clip makes kept counts fit the target's width (with keep_undo they have to fit) and
-     * sets n_kept, the clusters with a kept count: the census of the amended image finds just these
-     * leaks. */
-    struct qb_counts kept;
-    uint64_t n_kept;
-    uint64_t n_unlisted;   /* clusters that become free and are not in `punches` */
+/* Clusters that become free. */
+struct qb_freed {
+    QB_VEC(struct qb_range) punches; /* bytes of the file */
+    uint64_t n_unlisted;             /* clusters that are not in `punches` */
+};
+
+struct qb_plan {
+    struct qb_plan_in in;
+    struct qb_target target;
+    bool appends;  /* the append epoch has something to do */
+    bool rewrites; /* ... more than the backing name: a census was taken, space is used */
+
+    struct qb_census census; /* its counts: see struct qb_kept */
+    struct qb_kept kept;
     struct qb_leaks leaks; /* for the report */
     struct qb_edge edge;
-    struct qb_chain chain;       /* the target's backing chain; n = 0 when not needed */
-    bool chain_is_whole;         /* not only its nearest file is open */
-    const struct qb_chain *lent; /* see qb_plan_make */
-    uint64_t backing_size;       /* bytes that the target's backing file covers; 0 without one */
-    bool knows_backing;          /* backing_size was needed, and looked up */
-    QB_VEC(struct qb_out_table) outs; /* in host order of their sources */
-    uint32_t *out_of;        /* one a census table: 1 + index of the out that replaces it */
-    uint8_t *gone;           /* one a census table: nothing names it any more */
-    size_t n_splits;         /* of outs: the first ones, split for the active layer; ascending */
-    uint64_t n_new_clusters; /* clusters of zeros */
-    uint64_t share_cap;      /* references that one shared cluster may get */
-    QB_VEC(uint64_t) shared; /* zero_clusters=share: references of each shared cluster */
-    uint64_t copy_offset;    /* where the edge's copied cluster goes; set by the layout */
-    uint64_t *l1_moved;      /* one a layer: where its L1 table goes, 0 = stays; owned */
-    uint64_t *reftable;      /* the new refcount table, up to its last block; owned */
-    size_t reftable_n;
-    uint8_t *touched; /* one a refcount block: counts that it describes change */
-    size_t touched_n;
-    QB_VEC(uint32_t) touches; /* those blocks, in the order in which they were touched */
-    bool recheck_copied; /* some cluster became singly referenced */
+    struct qb_below below;
+    struct qb_new_tables new_tables;
+    struct qb_new_zeros zeros;
+    struct qb_touched_blocks blocks;
 
+    struct qb_place place;
+    struct qb_plan_size size;
+    struct qb_freed freed;
+    struct qb_range append_ranges[2]; /* what the write guard lets through */
+    size_t n_append_ranges;
+    uint8_t old_sector[QB_SECTOR];
+    struct qb_sector sector;
     struct qb_proof proof; /* keep_undo: its digests are computed by the append */
 };
 
@@ -145,11 +188,11 @@ int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
 int qb_outs_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
 
 /* The table `out` as it shall be, from its source's bytes (zeros without a source). */
-void qb_out_fill(struct qb_plan *plan, const struct qb_out_table *out, const uint8_t *source,
+void qb_out_fill(struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
                  uint8_t *table);
 
 /* The table that is split for the active layer at this L1 index, or NULL. */
-const struct qb_out_table *qb_out_split(const struct qb_plan *plan, uint32_t l1_index);
+const struct qb_new_table *qb_out_split(const struct qb_plan *plan, uint32_t l1_index);
 
 /* What L1 entry `index` of `layer`, now `old`, shall be.  Before the layout only whether it differs
  * is meaningful. */

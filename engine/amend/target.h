@@ -16,7 +16,7 @@ struct qb_target {
     bool repair;    /* the image is dirty */
     bool drop_bitmaps;
     bool unkeep; /* what an earlier amend kept for its undo is freed */
-    bool any; /* something changes at all */
+    bool any;    /* something changes at all */
 };
 
 /* Fills *out, or refuses; see struct qb_target. */

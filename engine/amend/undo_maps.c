@@ -237,7 +237,7 @@ int qb_undo_compare_maps(struct qb_proving *p)
 /* ---- past the old disk's end ----------------------------------------------------------------- */
 
 /* A table that both images use, with entries past the old end. */
-static int look_at_table(struct qb_proving *p, const struct qb_table *t, uint64_t end,
+static int look_at_table(struct qb_proving *p, const struct qb_l2_table *t, uint64_t end,
                          uint8_t *table)
 {
     const struct qb_geom *g = &p->now.geom;
@@ -284,7 +284,7 @@ int qb_undo_look_beyond(struct qb_proving *p)
     if (!buf)
         return qb_fail_memory(p->err);
     for (size_t i = 0; i < tables->n; i++) {
-        const struct qb_table *t = &tables->items[i];
+        const struct qb_l2_table *t = &tables->items[i];
 
         if (t->active && (t->l1_index + 1ull) * p->now.geom.l2_entries > end &&
             !qb_proof_is_new(p->proof, t->offset) && look_at_table(p, t, end, buf) < 0)

@@ -8,16 +8,16 @@
 static int unkeep_page(struct qb_plan *plan, const struct qb_count_page *old, struct qb_err *err)
 {
     struct qb_counts *counts = &plan->census.counts;
-    uint64_t base = old->number * QB_PAGE_COUNTS, cs = plan->img->geom.cluster_size, left;
+    uint64_t base = old->number * QB_PAGE_COUNTS, cs = plan->in.img->geom.cluster_size, left;
 
     for (unsigned i = 0; i < QB_PAGE_COUNTS; i++) {
         uint64_t wanted = qb_page_count(old, i), kept, refs, n;
 
-        if (!wanted || !(kept = qb_counts_get(&plan->kept, base + i)))
+        if (!wanted || !(kept = qb_counts_get(&plan->kept.counts, base + i)))
             continue;
         refs = qb_counts_get(counts, base + i) - kept;
         n = wanted > refs ? QB_MIN(wanted - refs, kept) : 0;
-        if (n && (qb_counts_sub(&plan->kept, base + i, n, &left, err) < 0 ||
+        if (n && (qb_counts_sub(&plan->kept.counts, base + i, n, &left, err) < 0 ||
                   qb_plan_unref(plan, (base + i) * cs, 1, n, err) < 0))
             return -1;
     }
@@ -43,13 +43,13 @@ int qb_plan_unkeep(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
     struct qb_census old = {0};
     int r;
 
-    if (!plan->rq->free_kept)
+    if (!plan->in.rq->free_kept)
         return 0;
-    if (qb_image_open_as(io, plan->img->file, plan->rq->free_kept, &img, err) < 0)
+    if (qb_image_open_as(io, plan->in.img->file, plan->in.rq->free_kept, &img, err) < 0)
         return -1;
     r = qb_image_read_snapshots(io, &img, err);
     if (r == 0)
-        r = qb_census_count(io, &img, plan->rq->memory_limit, &old, err);
+        r = qb_census_count(io, &img, plan->in.rq->memory_limit, &old, err);
     if (r == 0)
         r = unkeep(plan, &old, err);
     qb_census_free(&old);

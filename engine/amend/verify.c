@@ -9,18 +9,18 @@ static struct qb_content_rules rules_of(const struct qb_plan *plan)
 {
     const struct qb_target *t = &plan->target;
     struct qb_content_rules rules = {
-        .old_size = plan->img->header.size,
+        .old_size = plan->in.img->header.size,
         .new_size = t->header.size,
-        .zero_from = plan->knows_backing ? plan->backing_size : UINT64_MAX,
-        .below = plan->chain_is_whole ? (struct qb_chain *)&plan->chain : NULL,
-        .new_from = plan->rewrites ? plan->base : UINT64_MAX,
-        .file_bytes = plan->old_size,
-        .memory_limit = plan->rq->memory_limit,
+        .zero_from = plan->below.known ? plan->below.size : UINT64_MAX,
+        .below = plan->below.whole ? (struct qb_chain *)&plan->below.chain : NULL,
+        .new_from = plan->rewrites ? plan->place.base : UINT64_MAX,
+        .file_bytes = plan->size.old,
+        .memory_limit = plan->in.rq->memory_limit,
     };
 
     if (!t->backing_name[0])
         rules.zero_from = 0;
-    rules.defers = rules.below && plan->rq->zero_clusters == QB_ZERO_DEFER &&
+    rules.defers = rules.below && plan->in.rq->zero_clusters == QB_ZERO_DEFER &&
                    t->header.version == 2; /* which has no word for zero clusters */
     return rules;
 }
@@ -30,11 +30,11 @@ int qb_verify_remember(struct qb_io *io, const struct qb_plan *plan, struct qb_c
 {
     const struct qb_content_rules rules = rules_of(plan);
 
-    return qb_content_take(io, plan->img, &rules, out, err);
+    return qb_content_take(io, plan->in.img, &rules, out, err);
 }
 
 static int verify_meaning(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
-                         const struct qb_info *wanted, struct qb_err *err)
+                          const struct qb_info *wanted, struct qb_err *err)
 {
     struct qb_info info;
 
@@ -51,17 +51,17 @@ static int verify_census(struct qb_io *io, struct qb_plan *plan, const struct qb
                          struct qb_err *err)
 {
     struct qb_census c;
-    int r = qb_census_count(io, now, plan->rq->memory_limit, &c, err);
+    int r = qb_census_count(io, now, plan->in.rq->memory_limit, &c, err);
 
     if (r == 0)
-        r = qb_counts_add_counts(&c.counts, &plan->kept, err);
+        r = qb_counts_add_counts(&c.counts, &plan->kept.counts, err);
     if (r == 0)
         r = qb_census_compare(io, &c, err);
     if (r == 0 && (qb_census_corruptions(&c) || c.n_leaks))
         r = qb_fail(err, QB_E_VERIFY, c.first.offset,
                     "the amended image has %" PRIu64 " errors and %" PRIu64
                     " leaked clusters, and %" PRIu64 " were to be kept: %s",
-                    qb_census_corruptions(&c), c.n_leaks, plan->n_kept, c.first.text);
+                    qb_census_corruptions(&c), c.n_leaks, plan->kept.n, c.first.text);
     qb_census_free(&c);
     return r;
 }

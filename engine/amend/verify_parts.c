@@ -38,7 +38,7 @@ static int compare_rest(struct qb_io *io, const struct qb_plan *plan, struct qb_
                         struct qb_err *err)
 {
     const struct qb_sector *s = &plan->sector;
-    uint64_t used = plan->img->head_used;
+    uint64_t used = plan->in.img->head_used;
     uint64_t end = QB_MAX(used, s->name_at ? s->name_at + s->name_len : 0);
     QB_AUTO(qb_buf) uint8_t *found = NULL;
 
@@ -49,7 +49,7 @@ static int compare_rest(struct qb_io *io, const struct qb_plan *plan, struct qb_
         return qb_fail_memory(err);
     if (qb_io_read(io, file, 0, found, end, "the header's extensions", err) < 0)
         return -1;
-    if (qb_crc32(0, found + QB_SECTOR, used - QB_SECTOR) != plan->img->head_crc)
+    if (qb_crc32(0, found + QB_SECTOR, used - QB_SECTOR) != plan->in.img->head_crc)
         return WRONG(QB_SECTOR,
                      "the header's extensions and backing name are not what they should be");
     if (s->name_at && memcmp(found + s->name_at, plan->target.backing_name, s->name_len) != 0)
@@ -119,7 +119,7 @@ int qb_verify_edge(struct qb_io *io, const struct qb_plan *plan, const struct qb
 {
     const struct qb_geom *g = &now->geom;
     const struct qb_edge *e = &plan->edge;
-    uint64_t kept = QB_MIN(plan->img->header.size, plan->target.header.size);
+    uint64_t kept = QB_MIN(plan->in.img->header.size, plan->target.header.size);
     uint64_t used = QB_MAX(qb_div_up(kept, g->cluster_size), e->zero_end); /* guest clusters */
 
     if (!plan->target.resize)

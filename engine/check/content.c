@@ -26,7 +26,7 @@ static bool is_inside(const struct qb_taking *t, uint32_t l1_index)
 static int print_table(void *arg, size_t index, const uint8_t *table, struct qb_err *err)
 {
     struct qb_taking *t = arg;
-    const struct qb_table *which = &t->tables.items[index];
+    const struct qb_l2_table *which = &t->tables.items[index];
     struct qb_table_print *p = &t->prints[index];
     bool whole = which->refs > which->active || is_inside(t, which->l1_index);
 
@@ -127,7 +127,7 @@ static int add_entry(void *arg, uint32_t index, uint64_t entry, struct qb_err *e
 {
     struct layer *l = arg;
     struct qb_taking *t = l->t;
-    const struct qb_table *which = qb_tables_find(&t->tables, entry & QB_ENTRY_OFFSET);
+    const struct qb_l2_table *which = qb_tables_find(&t->tables, entry & QB_ENTRY_OFFSET);
     const struct qb_table_print *p = which ? &t->prints[which - t->tables.items] : NULL;
 
     if (!p || !p->seen)

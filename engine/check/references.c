@@ -17,7 +17,7 @@ static void note_l1_oddity(void *arg, enum qb_l1_oddity what, unsigned layer, ui
 static int count_tables(struct qb_census *c, struct qb_err *err)
 {
     for (size_t i = 0; i < c->tables.n; i++) {
-        const struct qb_table *t = &c->tables.items[i];
+        const struct qb_l2_table *t = &c->tables.items[i];
         uint64_t cluster = t->offset >> c->img->geom.cluster_bits;
         unsigned marks = QB_MARK_META;
 
@@ -52,7 +52,7 @@ static int mark_l1_copied(struct qb_io *io, struct qb_census *c, struct qb_err *
                                  c, err);
 }
 
-static int count_compressed(struct qb_census *c, const struct qb_table *t, uint64_t at,
+static int count_compressed(struct qb_census *c, const struct qb_l2_table *t, uint64_t at,
                             uint64_t entry, struct qb_err *err)
 {
     const struct qb_geom *g = &c->img->geom;
@@ -81,7 +81,7 @@ static int count_compressed(struct qb_census *c, const struct qb_table *t, uint6
 }
 
 /* `n` entries whose host clusters follow each other: data, or what zero entries keep. */
-static int count_data(struct qb_census *c, const struct qb_table *t, uint64_t at, uint64_t entry,
+static int count_data(struct qb_census *c, const struct qb_l2_table *t, uint64_t at, uint64_t entry,
                       uint64_t n, struct qb_err *err)
 {
     const struct qb_geom *g = &c->img->geom;
@@ -142,7 +142,7 @@ static int count_entries(void *arg, size_t index, const uint8_t *table, struct q
 {
     struct qb_census *c = arg;
     const struct qb_geom *g = &c->img->geom;
-    const struct qb_table *t = &c->tables.items[index];
+    const struct qb_l2_table *t = &c->tables.items[index];
     struct qb_table_note *note = &c->notes[index];
     uint64_t n = 1;
     int r = 0, zeros;

@@ -51,7 +51,7 @@ static void want(struct window *w, struct qb_file *file, uint64_t offset, uint8_
 /* Fills the window from table *next on, and moves *next behind the last; the number of tables, or
  * -1. */
 static ssize_t fill(struct qb_io *io, const struct qb_image *img, struct window *w,
-                    const struct qb_table *tables, size_t *next, size_t end, bool held_only,
+                    const struct qb_l2_table *tables, size_t *next, size_t end, bool held_only,
                     struct qb_err *err)
 {
     uint64_t cs = img->geom.cluster_size;

@@ -5,7 +5,7 @@
 /* Open addressing from the table's offset to its place in the list (+ 1; 0 is empty). */
 struct gather {
     const struct qb_image *img;
-    QB_VEC(struct qb_table) list;
+    QB_VEC(struct qb_l2_table) list;
     uint32_t *slots;
     size_t n_slots;      /* a power of two */
     uint64_t multiplier; /* of the hash */
@@ -29,7 +29,7 @@ static int grow_slots(struct gather *g, struct qb_err *err)
     size_t want = g->n_slots ? g->n_slots * 2 : 256;
     uint32_t *fresh;
 
-    if (want * (sizeof(*fresh) + sizeof(struct qb_table)) > g->memory_limit)
+    if (want * (sizeof(*fresh) + sizeof(struct qb_l2_table)) > g->memory_limit)
         return qb_fail(err, QB_E_MEMORY, QB_NOWHERE,
                        "more than %zu L2 tables: limits.memory is too low", g->list.n);
     fresh = calloc(want, sizeof(*fresh));
@@ -45,14 +45,14 @@ static int grow_slots(struct gather *g, struct qb_err *err)
 
 static int add_table(struct gather *g, uint32_t l1_index, uint64_t offset, struct qb_err *err)
 {
-    struct qb_table *t;
+    struct qb_l2_table *t;
     size_t slot;
 
     if (g->list.n >= g->n_slots / 2 && grow_slots(g, err) < 0)
         return -1;
     slot = slot_of(g, offset);
     if (g->slots[slot] == 0) {
-        struct qb_table fresh = {.offset = offset, .l1_index = l1_index};
+        struct qb_l2_table fresh = {.offset = offset, .l1_index = l1_index};
 
         if (!qb_vec_push(&g->list, fresh))
             return qb_fail_memory(err);
@@ -130,7 +130,7 @@ static int check_l1_overlap(const struct qb_image *img, struct qb_err *err)
 
 static int by_offset(const void *a, const void *b)
 {
-    const struct qb_table *x = a, *y = b;
+    const struct qb_l2_table *x = a, *y = b;
 
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
@@ -174,9 +174,9 @@ void qb_tables_free(struct qb_tables *t)
     *t = (struct qb_tables){0};
 }
 
-struct qb_table *qb_tables_find(const struct qb_tables *t, uint64_t offset)
+struct qb_l2_table *qb_tables_find(const struct qb_tables *t, uint64_t offset)
 {
-    struct qb_table key = {.offset = offset};
+    struct qb_l2_table key = {.offset = offset};
 
     if (t->n == 0)
         return NULL;

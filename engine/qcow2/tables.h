@@ -15,7 +15,7 @@ struct qb_layer {
 };
 
 /* One L2 table, however many L1 entries name it. */
-struct qb_table {
+struct qb_l2_table {
     uint64_t offset;   /* in the file, bytes */
     uint32_t refs;     /* L1 entries that name it */
     uint32_t l1_index; /* where: the same in every L1, see `crossed` */
@@ -24,7 +24,7 @@ struct qb_table {
 };
 
 struct qb_tables {
-    struct qb_table *items; /* sorted by offset */
+    struct qb_l2_table *items; /* sorted by offset */
     size_t n, cap;          /* those that there are, and those that memory is held for */
 };
 
@@ -49,7 +49,7 @@ int qb_tables_gather(struct qb_io *io, const struct qb_image *img, uint64_t memo
 void qb_tables_free(struct qb_tables *t);
 
 /* The table at this offset; NULL when no L1 entry names it. */
-struct qb_table *qb_tables_find(const struct qb_tables *t, uint64_t offset);
+struct qb_l2_table *qb_tables_find(const struct qb_tables *t, uint64_t offset);
 
 /* Called for one L2 table, as it stands on disk, `index` in the list.  0 to go on. */
 typedef int qb_table_fn(void *arg, size_t index, const uint8_t *table, struct qb_err *err);
