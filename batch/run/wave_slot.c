@@ -4,7 +4,7 @@
 #include <malloc.h>
 #include <time.h>
 
-#include "amend/tail.h"
+#include "amend/trim.h"
 #include "base/num.h"
 #include "base/own.h"
 #include "run/per_fs.h"
@@ -190,7 +190,7 @@ void qb_slot_give_back_tail(struct qb_wave *w, struct qb_slot *s, struct qb_io *
     if (job->abandoned_from == 0 || w->options->dry_run || qb_amend_facts(s->amend).rewrites ||
         (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_UNCHANGED))
         return;
-    r->tail_given_back = qb_tail_give_back(io, qb_amend_file(s->amend), job->abandoned_from,
+    r->tail_given_back = qb_trim_tail(io, qb_amend_file(s->amend), job->abandoned_from,
                                            job->request.memory_limit);
     r->file_size_after = qb_amend_file(s->amend)->size;
 }

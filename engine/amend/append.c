@@ -121,7 +121,7 @@ static int fill_table(void *arg, size_t index, const uint8_t *source, struct qb_
 
     if (!slot)
         return -1;
-    qb_out_fill(plan, &plan->new_tables.list.items[step->index], source, slot);
+    qb_new_fill(plan, &plan->new_tables.list.items[step->index], source, slot);
     return 0;
 }
 
@@ -148,7 +148,7 @@ static int write_tables(struct writer *w, struct qb_plan *plan, size_t first, si
 static int write_l1(struct writer *w, struct qb_plan *plan, unsigned layer, struct qb_err *err)
 {
     struct qb_layer l = qb_image_layer(plan->in.img, layer);
-    uint32_t entries = layer == 0 ? plan->edge.l1_size : l.l1_size;
+    uint32_t entries = layer == 0 ? plan->resize.l1_size : l.l1_size;
     QB_AUTO(qb_buf) uint64_t *old = NULL;
     QB_AUTO(qb_buf) be64 *now = calloc((size_t)entries + 1, sizeof(*now));
 
@@ -157,7 +157,7 @@ static int write_l1(struct writer *w, struct qb_plan *plan, unsigned layer, stru
     if (qb_image_read_l1(w->io, plan->in.img, l.l1_offset, l.l1_size, &old, err) < 0)
         return -1;
     for (uint32_t i = 0; i < entries; i++)
-        now[i] = be64_of(qb_out_l1_entry(plan, layer, i, i < l.l1_size ? old[i] : 0));
+        now[i] = be64_of(qb_new_l1_entry(plan, layer, i, i < l.l1_size ? old[i] : 0));
     return writer_put(w, (uint8_t *)now, 8ull * entries, plan->in.img->geom.cluster_size, err);
 }
 

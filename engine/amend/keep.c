@@ -1,4 +1,4 @@
-/* What keep_undo asks of a plan, beside unref.c: that leaks stay counted, that an undo can be
+/* What keep_undo asks of a plan, beside release.c: that leaks stay counted, that an undo can be
  * truthful, and all of the undo's proof but what the append computes. */
 #include "amend/plan.h"
 #include "qcow2/deflate.h"

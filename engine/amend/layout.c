@@ -73,7 +73,7 @@ static int entry_changes(void *arg, uint32_t index, uint64_t old, struct qb_err 
     struct l1_look *look = arg;
 
     (void)err;
-    return qb_out_l1_entry(look->plan, look->layer, index, old) != old;
+    return qb_new_l1_entry(look->plan, look->layer, index, old) != old;
 }
 
 /* Whether the layer's L1 table must be written anew: 1 or 0, -1 when it cannot be read. */
@@ -83,7 +83,7 @@ static int l1_changes(struct layout *l, unsigned layer, struct qb_err *err)
     struct qb_layer lay = qb_image_layer(plan->in.img, layer);
     struct l1_look look = {plan, layer};
 
-    if (layer == 0 && plan->edge.moves_l1)
+    if (layer == 0 && plan->resize.moves_l1)
         return 1;
     for (size_t i = 0; layer == 0 && i < plan->new_tables.n_splits; i++)
         if (!plan->new_tables.list.items[i].empty)
@@ -96,7 +96,7 @@ static int place_l1(struct layout *l, unsigned layer, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
     struct qb_layer lay = qb_image_layer(plan->in.img, layer);
-    uint32_t entries = layer == 0 ? plan->edge.l1_size : lay.l1_size;
+    uint32_t entries = layer == 0 ? plan->resize.l1_size : lay.l1_size;
     struct qb_step step = {.kind = QB_STEP_L1, .index = layer, .what = "L1 table"};
     int changes = l1_changes(l, layer, err);
 
@@ -104,7 +104,7 @@ static int place_l1(struct layout *l, unsigned layer, struct qb_err *err)
         return changes;
     if (entries)
         plan->place.l1_moved[layer] = l->at;
-    if (qb_plan_unref(plan, lay.l1_offset, 8ull * lay.l1_size, 1, err) < 0)
+    if (qb_plan_release(plan, lay.l1_offset, 8ull * lay.l1_size, 1, err) < 0)
         return -1;
     if (layer == 0)
         plan->target.header.l1_offset = entries ? l->at : 0;
@@ -143,7 +143,8 @@ static int place_snapshots(struct layout *l, struct qb_err *err)
         r = qb_snapshot_encode(&now, plan->target.header.version == 3, &step.bytes, &step.bytes_len,
                                err);
     qb_vec_free(&now.list);
-    if (r < 0 || qb_plan_unref(plan, plan->in.img->header.snapshots_offset, old->len, 1, err) < 0) {
+    if (r < 0 ||
+        qb_plan_release(plan, plan->in.img->header.snapshots_offset, old->len, 1, err) < 0) {
         free(step.bytes);
         return -1;
     }
@@ -156,7 +157,7 @@ static int place_copy(struct layout *l, struct qb_err *err)
     struct qb_plan *plan = l->plan;
     struct qb_step step = {.kind = QB_STEP_BYTES,
                            .what = "the last cluster, zero behind the disk's end",
-                           .bytes = qb_take(&plan->edge.copy_bytes),
+                           .bytes = qb_take(&plan->resize.copy_bytes),
                            .bytes_len = cluster_size(l)};
 
     if (!step.bytes)
@@ -183,7 +184,7 @@ static int free_block(struct layout *l, uint64_t index, struct qb_err *err)
     if (!offset || l->freed[index])
         return 0;
     l->freed[index] = 1;
-    return qb_plan_unref(l->plan, offset, cluster_size(l), 1, err);
+    return qb_plan_release(l->plan, offset, cluster_size(l), 1, err);
 }
 
 /* Old blocks whose counts change are given back.  That touches further blocks, which come behind
@@ -315,7 +316,8 @@ static int find_blocks(struct layout *l, struct qb_err *err)
     l->freed = calloc(plan->census.reftable_n ? plan->census.reftable_n : 1, 1);
     if (!l->freed)
         return qb_fail_memory(err);
-    if (qb_plan_unref(plan, h->reftable_offset, h->reftable_clusters * cluster_size(l), 1, err) < 0)
+    if (qb_plan_release(plan, h->reftable_offset, h->reftable_clusters * cluster_size(l), 1, err) <
+        0)
         return -1;
     if (plan->target.new_width ? touch_all(l, err) < 0 : touch_differing(l, err) < 0)
         return -1;

@@ -22,7 +22,7 @@ void qb_plan_free_append(struct qb_plan *plan)
     qb_vec_free(&plan->zeros.shared);
     qb_vec_free(&plan->blocks.list);
     qb_census_free(&plan->census);
-    qb_edge_free(&plan->edge);
+    qb_resize_free(&plan->resize);
     free(plan->new_tables.of);
     free(plan->new_tables.gone);
     free(plan->place.l1_moved);
@@ -95,7 +95,7 @@ static bool needs_census(const struct qb_plan *plan)
 
     if (t->repair || t->downgrade || t->new_width || t->unkeep)
         return true;
-    if (t->resize && !qb_edge_is_header_only(&plan->edge))
+    if (t->resize && !qb_resize_is_header_only(&plan->resize))
         return true;
     return (t->upgrade || t->resize) && t->header.version == 3 && snapshots_lack_size(plan->in.img);
 }
@@ -155,7 +155,7 @@ static int unref_range(void *arg, uint64_t offset, uint64_t len, const char *wha
                        struct qb_err *err)
 {
     (void)what;
-    return qb_plan_unref(arg, offset, len, 1, err);
+    return qb_plan_release(arg, offset, len, 1, err);
 }
 
 static int by_first(const void *a, const void *b)
@@ -214,7 +214,7 @@ static int plan_tables(struct qb_io *io, struct qb_plan *plan, struct qb_cluster
     zeros = clusters->zero_plain + clusters->zero_allocated;
     if (plan->target.downgrade && zeros && open_chain(io, plan, err) < 0)
         return -1;
-    if (qb_outs_plan(io, plan, err) < 0)
+    if (qb_new_tables_plan(io, plan, err) < 0)
         return -1;
     if (plan->target.drop_bitmaps &&
         qb_bitmaps_walk(io, plan->in.img, unref_range, NULL, plan, err) < 0)
@@ -340,7 +340,7 @@ static int plan_sector(struct qb_plan *plan, struct qb_err *err)
 
     memcpy(plan->old_sector, plan->in.img->head, QB_SECTOR);
     if (t->resize)
-        t->header.l1_size = plan->edge.l1_size;
+        t->header.l1_size = plan->resize.l1_size;
     if (qb_sector_compose(plan->in.img, t, plan->rewrites, &plan->sector, err) < 0)
         return -1;
     if (qb_keep_plan_proof(plan, err) < 0)
@@ -361,7 +361,7 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
     *plan = (struct qb_plan){.in = {io, img, rq, lent}, .target = *target};
     plan->zeros.share_cap = SHARE_CAP;
     plan->kept.counts.memory_limit = rq->memory_limit;
-    plan->edge.l1_keep = plan->edge.l1_size = img->header.l1_size;
+    plan->resize.l1_keep = plan->resize.l1_size = img->header.l1_size;
     if (t->name_changes && t->backing_name[0] &&
         qb_chain_names(img->file->path, t->backing_name, img->file))
         return qb_fail(err, QB_E_BACKING_LOOP, QB_NOWHERE,
@@ -369,8 +369,8 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
     if (t->resize && t->header.size > img->header.size && open_chain(io, plan, err) < 0)
         return -1;
     if (qb_keep_check(plan, err) < 0 || check_bitmaps(io, plan, err) < 0 ||
-        qb_edge_probe(io, img, t, plan->below.chain.n ? &plan->below.chain : NULL, rq->memory_limit,
-                      &plan->edge, err) < 0)
+        qb_resize_probe(io, img, t, plan->below.chain.n ? &plan->below.chain : NULL,
+                        rq->memory_limit, &plan->resize, err) < 0)
         return -1;
     if (needs_census(plan)
             ? plan_tables(io, plan, clusters, err) < 0

@@ -8,7 +8,7 @@
 #ifndef QB_AMEND_PLAN_H
 #define QB_AMEND_PLAN_H
 
-#include "amend/edge.h"
+#include "amend/resize.h"
 #include "amend/proof.h"
 #include "amend/sector.h"
 #include "check/census.h"
@@ -147,7 +147,7 @@ struct qb_plan {
     struct qb_census census; /* its counts: see struct qb_kept */
     struct qb_kept kept;
     struct qb_leaks leaks; /* for the report */
-    struct qb_edge edge;
+    struct qb_resize resize;
     struct qb_below below;
     struct qb_new_tables new_tables;
     struct qb_new_zeros zeros;
@@ -184,27 +184,27 @@ int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
 /* ---- the parts of planning ---------------------------------------------------------------------
  */
 
-/* outs.c: which L2 tables are written anew and what becomes of each entry. */
-int qb_outs_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
+/* new_tables.c: which L2 tables are written anew and what becomes of each entry. */
+int qb_new_tables_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
 
 /* The table `out` as it shall be, from its source's bytes (zeros without a source). */
-void qb_out_fill(struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
+void qb_new_fill(struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
                  uint8_t *table);
 
 /* The table that is split for the active layer at this L1 index, or NULL. */
-const struct qb_new_table *qb_out_split(const struct qb_plan *plan, uint32_t l1_index);
+const struct qb_new_table *qb_new_split(const struct qb_plan *plan, uint32_t l1_index);
 
 /* What L1 entry `index` of `layer`, now `old`, shall be.  Before the layout only whether it differs
  * is meaningful. */
-uint64_t qb_out_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old);
+uint64_t qb_new_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old);
 
-/* unref.c: takes n references off each cluster of [offset, offset + len), and notes what became
+/* release.c: takes n references off each cluster of [offset, offset + len), and notes what became
  * free. */
-int qb_plan_unref(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t n,
-                  struct qb_err *err);
+int qb_plan_release(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t n,
+                    struct qb_err *err);
 
 /* Takes n references off the clusters of one L2 entry. */
-int qb_plan_unref_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err);
+int qb_plan_release_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err);
 
 /* keep.c, for keep_undo.  Refuses what no undo could take back. */
 int qb_keep_check(const struct qb_plan *plan, struct qb_err *err);

@@ -18,7 +18,7 @@ static int unkeep_page(struct qb_plan *plan, const struct qb_count_page *old, st
         refs = qb_counts_get(counts, base + i) - kept;
         n = wanted > refs ? QB_MIN(wanted - refs, kept) : 0;
         if (n && (qb_counts_sub(&plan->kept.counts, base + i, n, &left, err) < 0 ||
-                  qb_plan_unref(plan, (base + i) * cs, 1, n, err) < 0))
+                  qb_plan_release(plan, (base + i) * cs, 1, n, err) < 0))
             return -1;
     }
     return 0;

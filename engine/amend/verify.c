@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What the plan knows of what will read zero; see qb_out_needs_cluster. */
+/* What the plan knows of what will read zero; see qb_new_needs_cluster. */
 static struct qb_content_rules rules_of(const struct qb_plan *plan)
 {
     const struct qb_target *t = &plan->target;
@@ -42,7 +42,7 @@ static int verify_meaning(struct qb_io *io, const struct qb_plan *plan, const st
     if (memcmp(now->head, plan->sector.bytes, QB_SECTOR) == 0 &&
         info.virtual_size == wanted->virtual_size &&
         strcmp(info.backing_file, wanted->backing_file) == 0)
-        return qb_verify_edge(io, plan, now, err);
+        return qb_verify_resize(io, plan, now, err);
     return qb_fail(err, QB_E_VERIFY, 0, "the header on disk is not the one that was written");
 }
 

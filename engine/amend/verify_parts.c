@@ -114,11 +114,11 @@ static int verify_l2(struct qb_io *io, const struct qb_image *now, uint64_t l1_i
     return 0;
 }
 
-int qb_verify_edge(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
-                   struct qb_err *err)
+int qb_verify_resize(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
+                     struct qb_err *err)
 {
     const struct qb_geom *g = &now->geom;
-    const struct qb_edge *e = &plan->edge;
+    const struct qb_resize *e = &plan->resize;
     uint64_t kept = QB_MIN(plan->in.img->header.size, plan->target.header.size);
     uint64_t used = QB_MAX(qb_div_up(kept, g->cluster_size), e->zero_end); /* guest clusters */
 

@@ -20,7 +20,7 @@ int qb_verify_header(struct qb_io *io, const struct qb_plan *plan, struct qb_fil
 
 /* After a resize: that the L1 entries and the entries of the last L2 table which now lie inside the
  * disk and did not before read zero, as planned.  -1 with QB_E_VERIFY. */
-int qb_verify_edge(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
-                   struct qb_err *err);
+int qb_verify_resize(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
+                     struct qb_err *err);
 
 #endif

@@ -1,5 +1,5 @@
 /* The subjects of the crash and fault tests: images, wishes what shall become of them, and a run of
- * one on the other on the memory back end, phase by phase as engine/amend/one.c does it. */
+ * one on the other on the memory back end, phase by phase as engine/amend/single.c does it. */
 #ifndef QB_TESTS_AMENDS_H
 #define QB_TESTS_AMENDS_H
 

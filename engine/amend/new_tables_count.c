@@ -1,7 +1,7 @@
 /* Reading the sources of the tables that are written anew, and counting what each will take. */
 #include <string.h>
 
-#include "amend/outs.h"
+#include "amend/new_tables.h"
 
 int qb_visit_scan(struct qb_visit *v, bool held_only, qb_table_fn *fn, struct qb_err *err)
 {
@@ -25,14 +25,14 @@ int qb_visit_scan(struct qb_visit *v, bool held_only, qb_table_fn *fn, struct qb
     return r;
 }
 
-int qb_visit_unref_table(void *arg, size_t index, const uint8_t *table, struct qb_err *err)
+int qb_visit_release_table(void *arg, size_t index, const uint8_t *table, struct qb_err *err)
 {
     struct qb_visit *v = arg;
     const struct qb_geom *g = &v->plan->in.img->geom;
 
     (void)index;
     for (uint64_t i = 0; i < g->l2_entries; i++)
-        if (qb_plan_unref_entry(v->plan, qb_l2_get(g, table, i, 0), 1, err) < 0)
+        if (qb_plan_release_entry(v->plan, qb_l2_get(g, table, i, 0), 1, err) < 0)
             return -1;
     return 0;
 }
@@ -92,12 +92,12 @@ static int count_zero(struct qb_visit *v, struct qb_new_table *out, uint64_t i, 
 {
     struct qb_plan *plan = v->plan;
 
-    if (plan->in.rq->zero_clusters == QB_ZERO_DEFER && qb_out_needs_cluster(plan, out, i) &&
+    if (plan->in.rq->zero_clusters == QB_ZERO_DEFER && qb_new_needs_cluster(plan, out, i) &&
         try_defer(v, out, i, err) < 0)
         return -1;
-    if (qb_out_needs_cluster(plan, out, i))
+    if (qb_new_needs_cluster(plan, out, i))
         out->n_new++;
-    return qb_plan_unref_entry(plan, entry, out->refs, err);
+    return qb_plan_release_entry(plan, entry, out->refs, err);
 }
 
 /* Counts what `out` takes: new clusters, references that its source's entries lose. */
@@ -110,12 +110,12 @@ static int count_out(void *arg, size_t index, const uint8_t *source, struct qb_e
     bool left = false;
 
     if (out->copy_entry != QB_NO_ENTRY &&
-        qb_plan_unref_entry(plan, qb_l2_get(g, source, out->copy_entry, 0), 1, err) < 0)
+        qb_plan_release_entry(plan, qb_l2_get(g, source, out->copy_entry, 0), 1, err) < 0)
         return -1;
     for (uint64_t i = out->keep_end; i < g->l2_entries; i++)
-        if (qb_plan_unref_entry(plan, qb_l2_get(g, source, i, 0), 1, err) < 0)
+        if (qb_plan_release_entry(plan, qb_l2_get(g, source, i, 0), 1, err) < 0)
             return -1;
-    qb_out_base(plan, out, source, v->scratch);
+    qb_new_base(plan, out, source, v->scratch);
     for (uint64_t i = 0; i < g->l2_entries; i++) {
         uint64_t entry = qb_l2_get(g, v->scratch, i, 0);
         enum qb_kind kind = qb_l2_kind(g, entry);
@@ -123,7 +123,7 @@ static int count_out(void *arg, size_t index, const uint8_t *source, struct qb_e
 
         if (i == out->copy_entry)
             left = true;
-        else if (!zero || !qb_out_expands(plan))
+        else if (!zero || !qb_new_expands(plan))
             left |= entry || (g->l2_entry_size == 16 && qb_l2_get(g, v->scratch, i, 1));
         else if (count_zero(v, out, i, entry, err) < 0)
             return -1;
@@ -151,7 +151,7 @@ static bool count_from_note(struct qb_plan *plan, struct qb_new_table *out)
     return true;
 }
 
-int qb_visit_count_outs(struct qb_visit *v, struct qb_err *err)
+int qb_visit_count(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
     struct qb_counts *counts = &plan->census.counts;

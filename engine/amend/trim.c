@@ -1,4 +1,4 @@
-#include "amend/tail.h"
+#include "amend/trim.h"
 
 #include "check/census.h"
 
@@ -22,8 +22,7 @@ static uint64_t end_of_image(struct qb_io *io, struct qb_file *file, uint64_t me
     return end;
 }
 
-uint64_t qb_tail_give_back(struct qb_io *io, struct qb_file *file, uint64_t floor,
-                           uint64_t memory_limit)
+uint64_t qb_trim_tail(struct qb_io *io, struct qb_file *file, uint64_t floor, uint64_t memory_limit)
 {
     uint64_t before = file->size, keep = floor;
     struct qb_req cut = {.file = file, .op = QB_OP_SET_SIZE};

@@ -67,8 +67,8 @@ static int unref_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, str
     return qb_plan_touch(plan, cluster / entries, err);
 }
 
-int qb_plan_unref(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t n,
-                  struct qb_err *err)
+int qb_plan_release(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t n,
+                    struct qb_err *err)
 {
     unsigned bits = plan->in.img->geom.cluster_bits;
     uint64_t first = offset >> bits;
@@ -82,7 +82,7 @@ int qb_plan_unref(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t 
     return 0;
 }
 
-int qb_plan_unref_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err)
+int qb_plan_release_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err)
 {
     const struct qb_geom *g = &plan->in.img->geom;
     enum qb_kind kind = qb_l2_kind(g, entry);
@@ -92,7 +92,7 @@ int qb_plan_unref_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct
     if (kind == QB_COMPRESSED) {
         struct qb_compressed z = qb_l2_compressed(g, entry);
 
-        return qb_plan_unref(plan, z.offset, z.available, n, err);
+        return qb_plan_release(plan, z.offset, z.available, n, err);
     }
-    return qb_plan_unref(plan, entry & QB_ENTRY_OFFSET, g->cluster_size, n, err);
+    return qb_plan_release(plan, entry & QB_ENTRY_OFFSET, g->cluster_size, n, err);
 }

@@ -1,13 +1,13 @@
 /* Space behind an image's end that an interrupted run appended and nothing refers to. */
-#ifndef QB_AMEND_TAIL_H
-#define QB_AMEND_TAIL_H
+#ifndef QB_AMEND_TRIM_H
+#define QB_AMEND_TRIM_H
 
 #include "io/io.h"
 
 /* Cuts the file, which must be open for writing and locked, behind all that the image refers to or
  * counts, but not below `floor` bytes.  Returns how many bytes went: 0 also where the image is
  * damaged, or the cut failed; that costs space and nothing else. */
-uint64_t qb_tail_give_back(struct qb_io *io, struct qb_file *file, uint64_t floor,
-                           uint64_t memory_limit);
+uint64_t qb_trim_tail(struct qb_io *io, struct qb_file *file, uint64_t floor,
+                      uint64_t memory_limit);
 
 #endif

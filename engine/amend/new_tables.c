@@ -2,7 +2,7 @@
  * where the target version has no word for them, and those whose COPIED flags change. */
 #include <string.h>
 
-#include "amend/outs.h"
+#include "amend/new_tables.h"
 
 /* An active table that stays. */
 struct active {
@@ -62,11 +62,11 @@ static int drop_active(struct qb_plan *plan, size_t index, struct qb_err *err)
     t->refs--;
     t->active = false;
     plan->new_tables.gone[index] = t->refs == 0;
-    return qb_plan_unref(plan, t->offset, plan->in.img->geom.cluster_size, 1, err);
+    return qb_plan_release(plan, t->offset, plan->in.img->geom.cluster_size, 1, err);
 }
 
 /* The place in the edge's zeros of the first that ends behind this guest cluster. */
-static size_t zeros_from(const struct qb_edge *e, uint64_t cluster)
+static size_t zeros_from(const struct qb_resize *e, uint64_t cluster)
 {
     size_t lo = 0, hi = e->zeros.n;
 
@@ -84,7 +84,7 @@ static size_t zeros_from(const struct qb_edge *e, uint64_t cluster)
 /* Splits a table for the active layer: `source` is what it has there, or QB_NO_TABLE. */
 static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, struct qb_err *err)
 {
-    const struct qb_edge *e = &plan->edge;
+    const struct qb_resize *e = &plan->resize;
     uint64_t n = plan->in.img->geom.l2_entries, first = l1_index * n;
     struct qb_new_table out = {
         .source = source,
@@ -115,7 +115,7 @@ static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, s
  * UINT64_MAX when there is none.  The edge knows of few: it is not asked for each index. */
 static uint64_t next_split(const struct qb_plan *plan, uint64_t from)
 {
-    const struct qb_edge *e = &plan->edge;
+    const struct qb_resize *e = &plan->resize;
     uint64_t n = plan->in.img->geom.l2_entries, next = UINT64_MAX;
     size_t zeros = zeros_from(e, from * n);
 
@@ -158,7 +158,7 @@ static int sort_active(struct qb_visit *v, struct actives *kept, struct qb_err *
             return -1;
         if (!t->active)
             continue;
-        if (t->l1_index < plan->edge.l1_keep) {
+        if (t->l1_index < plan->resize.l1_keep) {
             if (qb_counts_push(&plan->census.counts, kept, err, a) < 0)
                 return -1;
         } else if (qb_counts_push(&plan->census.counts, &v->tables, err, i) < 0 ||
@@ -177,19 +177,19 @@ static int plan_resize(struct qb_visit *v, struct qb_err *err)
     struct actives kept = {0};
     uint64_t i = next_split(plan, 0);
     int r = qb_counts_hold(&plan->census.counts,
-                           plan->edge.zeros.cap * sizeof(*plan->edge.zeros.items), err);
+                           plan->resize.zeros.cap * sizeof(*plan->resize.zeros.items), err);
 
     if (r == 0)
         r = sort_active(v, &kept, err);
 
-    for (; r == 0 && i < plan->edge.l1_size; i = next_split(plan, i + 1)) {
+    for (; r == 0 && i < plan->resize.l1_size; i = next_split(plan, i + 1)) {
         r = qb_io_go_on(plan->in.io, err);
         if (r == 0)
             r = split_table(plan, (uint32_t)i, active_table(&kept, (uint32_t)i), err);
     }
     qb_counts_let_go(&plan->census.counts, kept.cap * sizeof(*kept.items));
     qb_vec_free(&kept);
-    return r < 0 ? -1 : qb_visit_scan(v, true, qb_visit_unref_table, err);
+    return r < 0 ? -1 : qb_visit_scan(v, true, qb_visit_release_table, err);
 }
 
 /* Version 2 has no word for zero clusters: every table with one is written anew. */
@@ -219,7 +219,7 @@ static int find_wrong_copied(void *arg, size_t index, const uint8_t *table, stru
         enum qb_kind kind = qb_l2_kind(g, entry);
 
         if ((kind == QB_DATA || kind == QB_ZERO_ALLOCATED) &&
-            qb_out_with_copied(plan, &out, entry) != entry)
+            qb_new_with_copied(plan, &out, entry) != entry)
             return replace_table(plan, source, err);
     }
     return 0;
@@ -255,7 +255,7 @@ static int number_new_clusters(struct qb_plan *plan, struct qb_err *err)
         if (!share)
             c.cluster += out->n_new;
         for (uint64_t k = 0; share && k < out->n_new; k++) {
-            uint64_t cluster = qb_out_take_cluster(plan, &c, out->refs);
+            uint64_t cluster = qb_new_take_cluster(plan, &c, out->refs);
 
             if (cluster >= plan->zeros.shared.n &&
                 qb_counts_push(&plan->census.counts, &plan->zeros.shared, err, 0) < 0)
@@ -274,9 +274,9 @@ static int number_new_clusters(struct qb_plan *plan, struct qb_err *err)
 static int free_old_tables(struct qb_plan *plan, struct qb_err *err)
 {
     for (size_t i = 0; i < plan->census.tables.n; i++)
-        if (plan->new_tables.of[i] && qb_plan_unref(plan, plan->census.tables.items[i].offset,
-                                                    plan->in.img->geom.cluster_size,
-                                                    plan->census.tables.items[i].refs, err) < 0)
+        if (plan->new_tables.of[i] && qb_plan_release(plan, plan->census.tables.items[i].offset,
+                                                      plan->in.img->geom.cluster_size,
+                                                      plan->census.tables.items[i].refs, err) < 0)
             return -1;
     return 0;
 }
@@ -287,9 +287,9 @@ static int plan_all(struct qb_visit *v, struct qb_err *err)
 
     if (plan->target.resize && plan_resize(v, err) < 0)
         return -1;
-    if (qb_out_expands(plan) && plan_expansion(plan, err) < 0)
+    if (qb_new_expands(plan) && plan_expansion(plan, err) < 0)
         return -1;
-    if (qb_visit_count_outs(v, err) < 0)
+    if (qb_visit_count(v, err) < 0)
         return -1;
     if ((plan->new_tables.recheck_copied || plan->census.copied_wrong) && plan_copied(v, err) < 0)
         return -1;
@@ -298,7 +298,7 @@ static int plan_all(struct qb_visit *v, struct qb_err *err)
     return free_old_tables(plan, err);
 }
 
-int qb_outs_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
+int qb_new_tables_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
 {
     size_t n = plan->census.tables.n;
     struct qb_visit v = {.io = io, .plan = plan};

@@ -1,4 +1,4 @@
-#include "amend/edge.h"
+#include "amend/resize.h"
 
 #include <string.h>
 
@@ -13,7 +13,7 @@ struct probe {
     uint64_t old_size, new_size, kept; /* bytes; kept is the smaller */
 };
 
-void qb_edge_free(struct qb_edge *e)
+void qb_resize_free(struct qb_resize *e)
 {
     free(e->copy_bytes);
     e->copy_bytes = NULL;
@@ -27,7 +27,7 @@ static int stop_at_first(void *arg, uint32_t index, uint64_t entry, struct qb_er
 }
 
 /* Active L1 entries behind the part of the disk that stays. */
-static int probe_l1(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+static int probe_l1(const struct probe *p, struct qb_resize *e, struct qb_err *err)
 {
     const struct qb_header *h = &p->img->header;
     uint64_t keep = qb_geom_l1_needed(&p->img->geom, p->kept);
@@ -67,7 +67,7 @@ static int l1_has_room(const struct probe *p, uint64_t entries, bool *room, stru
     return 0;
 }
 
-static int size_l1(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+static int size_l1(const struct probe *p, struct qb_resize *e, struct qb_err *err)
 {
     const struct qb_geom *g = &p->img->geom;
     const struct qb_header *h = &p->img->header;
@@ -84,7 +84,7 @@ static int size_l1(const struct probe *p, struct qb_edge *e, struct qb_err *err)
 }
 
 /* Entries of the boundary's table that lie behind the part of the disk that stays. */
-static int probe_cut(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+static int probe_cut(const struct probe *p, struct qb_resize *e, struct qb_err *err)
 {
     const struct qb_geom *g = &p->img->geom;
     uint64_t inside = p->kept % g->l1_span, entry, at, place;
@@ -125,7 +125,7 @@ static int read_last(const struct probe *p, uint64_t start, uint64_t entry, enum
 
 /* The last cluster of what stays, if it is there in part only: behind the end it must read zero,
  * now and when the disk grows again. */
-static int probe_tail(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+static int probe_tail(const struct probe *p, struct qb_resize *e, struct qb_err *err)
 {
     const struct qb_geom *g = &p->img->geom;
     uint64_t used = p->kept % g->cluster_size, start = p->kept - used, entry, at;
@@ -156,7 +156,7 @@ static int probe_tail(const struct probe *p, struct qb_edge *e, struct qb_err *e
 }
 
 /* Notes guest clusters that need zero entries, joined to those before where they adjoin. */
-static int add_zeros(const struct probe *p, struct qb_edge *e, struct qb_range r,
+static int add_zeros(const struct probe *p, struct qb_resize *e, struct qb_range r,
                      struct qb_err *err)
 {
     struct qb_range *last = e->zeros.n ? &e->zeros.items[e->zeros.n - 1] : NULL;
@@ -176,7 +176,7 @@ static int add_zeros(const struct probe *p, struct qb_edge *e, struct qb_range r
 /* Growing over a longer backing file: from the old end to the backing file's end, no further, and
  * only where the chain may show data.  That it shows none elsewhere stays so: a file that overlays
  * stand on does not change, else what they read from it would change too. */
-static int probe_zeros(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+static int probe_zeros(const struct probe *p, struct qb_resize *e, struct qb_err *err)
 {
     uint64_t cs = p->img->geom.cluster_size, below = p->chain ? qb_chain_size(p->chain) : 0;
     uint64_t at = qb_round_up(p->old_size, cs), end = QB_MIN(p->new_size, below);
@@ -192,7 +192,7 @@ static int probe_zeros(const struct probe *p, struct qb_edge *e, struct qb_err *
     return 0;
 }
 
-static int probe_all(const struct probe *p, struct qb_edge *e, struct qb_err *err)
+static int probe_all(const struct probe *p, struct qb_resize *e, struct qb_err *err)
 {
     if (probe_l1(p, e, err) < 0 || size_l1(p, e, err) < 0 || probe_cut(p, e, err) < 0 ||
         probe_tail(p, e, err) < 0)
@@ -200,16 +200,16 @@ static int probe_all(const struct probe *p, struct qb_edge *e, struct qb_err *er
     return p->new_size > p->old_size ? probe_zeros(p, e, err) : 0;
 }
 
-int qb_edge_probe(struct qb_io *io, const struct qb_image *img, const struct qb_target *t,
-                  struct qb_chain *chain, uint64_t memory_limit, struct qb_edge *out,
-                  struct qb_err *err)
+int qb_resize_probe(struct qb_io *io, const struct qb_image *img, const struct qb_target *t,
+                    struct qb_chain *chain, uint64_t memory_limit, struct qb_resize *out,
+                    struct qb_err *err)
 {
     struct probe p = {io, img, t, chain, memory_limit, img->header.size, t->header.size, 0};
-    struct qb_edge e = {.l1_keep = img->header.l1_size, .l1_size = img->header.l1_size};
+    struct qb_resize e = {.l1_keep = img->header.l1_size, .l1_size = img->header.l1_size};
 
     p.kept = QB_MIN(p.old_size, p.new_size);
     if (t->resize && probe_all(&p, &e, err) < 0) {
-        qb_edge_free(&e);
+        qb_resize_free(&e);
         return -1;
     }
     *out = e;

@@ -3,13 +3,13 @@
  *
  * Facts of the format behind it: VM state lies in the L1 entries behind the disk, so growing would
  * turn it into disk; bytes behind the end of an unaligned disk are not zero by any rule. */
-#ifndef QB_AMEND_EDGE_H
-#define QB_AMEND_EDGE_H
+#ifndef QB_AMEND_RESIZE_H
+#define QB_AMEND_RESIZE_H
 
 #include "amend/target.h"
 #include "qcow2/chain.h"
 
-struct qb_edge {
+struct qb_resize {
     uint64_t l1_keep;  /* active L1 entries from here on lose their tables ... */
     bool drops_tables; /* ... and there are some */
     uint32_t cut_l1;   /* the L1 entry whose table keeps only entries [0, cut_entry) */
@@ -25,10 +25,10 @@ struct qb_edge {
     bool moves_l1;     /* they do not fit where it is, or clusters of it become free */
 };
 
-void qb_edge_free(struct qb_edge *e);
+void qb_resize_free(struct qb_resize *e);
 
 /* Whether nothing but the header's size and L1 size changes. */
-static inline bool qb_edge_is_header_only(const struct qb_edge *e)
+static inline bool qb_resize_is_header_only(const struct qb_resize *e)
 {
     return !e->drops_tables && !e->cuts_table && !e->copy_bytes && e->zeros.n == 0 && !e->moves_l1;
 }
@@ -36,8 +36,8 @@ static inline bool qb_edge_is_header_only(const struct qb_edge *e)
 /* Reads what it takes to know.  `chain` is the target's backing chain, NULL when there is none; it
  * must be whole where it is longer than the disk and the disk grows.  QB_E_MEMORY when `zeros`
  * would take more than memory_limit bytes (0: no limit). */
-int qb_edge_probe(struct qb_io *io, const struct qb_image *img, const struct qb_target *t,
-                  struct qb_chain *chain, uint64_t memory_limit, struct qb_edge *out,
-                  struct qb_err *err);
+int qb_resize_probe(struct qb_io *io, const struct qb_image *img, const struct qb_target *t,
+                    struct qb_chain *chain, uint64_t memory_limit, struct qb_resize *out,
+                    struct qb_err *err);
 
 #endif

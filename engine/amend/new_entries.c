@@ -5,9 +5,9 @@
  * it: it loses this reference and is freed when that was the last. */
 #include <string.h>
 
-#include "amend/outs.h"
+#include "amend/new_tables.h"
 
-bool qb_out_needs_cluster(const struct qb_plan *plan, const struct qb_new_table *out, uint64_t i)
+bool qb_new_needs_cluster(const struct qb_plan *plan, const struct qb_new_table *out, uint64_t i)
 {
     const struct qb_geom *g = &plan->in.img->geom;
     uint64_t guest = out->l1_index * g->l1_span + i * g->cluster_size;
@@ -20,7 +20,7 @@ bool qb_out_needs_cluster(const struct qb_plan *plan, const struct qb_new_table 
     return !(out->deferred && out->deferred[i / 8] >> (i % 8) & 1);
 }
 
-uint64_t qb_out_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, uint64_t refs)
+uint64_t qb_new_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, uint64_t refs)
 {
     if (plan->in.rq->zero_clusters != QB_ZERO_SHARE)
         return c->cluster++;
@@ -32,7 +32,7 @@ uint64_t qb_out_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, ui
     return c->cluster;
 }
 
-uint64_t qb_out_with_copied(struct qb_plan *plan, const struct qb_new_table *out, uint64_t entry)
+uint64_t qb_new_with_copied(struct qb_plan *plan, const struct qb_new_table *out, uint64_t entry)
 {
     uint64_t cluster = (entry & QB_ENTRY_OFFSET) >> plan->in.img->geom.cluster_bits;
 
@@ -54,7 +54,7 @@ static void put_zeros(const struct qb_geom *g, uint8_t *table, uint64_t i, uint6
     }
 }
 
-void qb_out_base(const struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
+void qb_new_base(const struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
                  uint8_t *table)
 {
     const struct qb_geom *g = &plan->in.img->geom;
@@ -64,7 +64,7 @@ void qb_out_base(const struct qb_plan *plan, const struct qb_new_table *out, con
     memset(table + kept, 0, g->cluster_size - kept);
     put_zeros(g, table, 0, out->zero_end);
     for (size_t k = 0; k < out->n_zeros; k++) {
-        struct qb_range r = plan->edge.zeros.items[out->zeros + k];
+        struct qb_range r = plan->resize.zeros.items[out->zeros + k];
 
         put_zeros(g, table, QB_MAX(r.first, first) - first,
                   QB_MIN(r.end, first + g->l2_entries) - first);
@@ -77,8 +77,8 @@ void qb_out_base(const struct qb_plan *plan, const struct qb_new_table *out, con
 static bool block_needs_clusters(const struct qb_plan *plan, const struct qb_new_table *out,
                                  uint64_t i)
 {
-    return !out->deferred && qb_out_needs_cluster(plan, out, i) &&
-           qb_out_needs_cluster(plan, out, i + QB_L2_BLOCK - 1);
+    return !out->deferred && qb_new_needs_cluster(plan, out, i) &&
+           qb_new_needs_cluster(plan, out, i + QB_L2_BLOCK - 1);
 }
 
 /* Blocks that are all zero clusters, or hold nothing, as most are: false where this one is not. */
@@ -103,33 +103,33 @@ static bool fill_block(const struct qb_plan *plan, const struct qb_new_table *ou
     return true;
 }
 
-void qb_out_fill(struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
+void qb_new_fill(struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
                  uint8_t *table)
 {
     const struct qb_geom *g = &plan->in.img->geom;
     struct qb_cursor c = {out->new_first, out->new_used};
 
-    qb_out_base(plan, out, source, table);
+    qb_new_base(plan, out, source, table);
     for (uint64_t i = 0; i < g->l2_entries; i++) {
         uint64_t entry;
         enum qb_kind kind;
 
-        if (i % QB_L2_BLOCK == 0 && qb_out_expands(plan) && fill_block(plan, out, i, &c, table)) {
+        if (i % QB_L2_BLOCK == 0 && qb_new_expands(plan) && fill_block(plan, out, i, &c, table)) {
             i += QB_L2_BLOCK - 1;
             continue;
         }
         entry = qb_l2_get(g, table, i, 0);
         kind = qb_l2_kind(g, entry);
-        if (qb_out_expands(plan) && (kind == QB_ZERO_PLAIN || kind == QB_ZERO_ALLOCATED)) {
+        if (qb_new_expands(plan) && (kind == QB_ZERO_PLAIN || kind == QB_ZERO_ALLOCATED)) {
             entry = 0;
-            if (qb_out_needs_cluster(plan, out, i))
+            if (qb_new_needs_cluster(plan, out, i))
                 entry =
-                    plan->zeros.base + qb_out_take_cluster(plan, &c, out->refs) * g->cluster_size;
+                    plan->zeros.base + qb_new_take_cluster(plan, &c, out->refs) * g->cluster_size;
             if (entry)
-                entry = qb_out_with_copied(plan, out, entry);
+                entry = qb_new_with_copied(plan, out, entry);
             qb_l2_put(g, table, i, entry);
         } else if (kind == QB_DATA || kind == QB_ZERO_ALLOCATED) {
-            qb_l2_put(g, table, i, qb_out_with_copied(plan, out, entry));
+            qb_l2_put(g, table, i, qb_new_with_copied(plan, out, entry));
         }
     }
 }
@@ -143,7 +143,7 @@ static uint64_t entry_to(const struct qb_new_table *out, bool active)
     return out->offset | (active && out->refs == 1 ? QB_ENTRY_COPIED : 0);
 }
 
-const struct qb_new_table *qb_out_split(const struct qb_plan *plan, uint32_t l1_index)
+const struct qb_new_table *qb_new_split(const struct qb_plan *plan, uint32_t l1_index)
 {
     size_t lo = 0, hi = plan->new_tables.n_splits;
 
@@ -160,15 +160,15 @@ const struct qb_new_table *qb_out_split(const struct qb_plan *plan, uint32_t l1_
                : NULL;
 }
 
-uint64_t qb_out_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old)
+uint64_t qb_new_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old)
 {
-    const struct qb_new_table *split = layer == 0 ? qb_out_split(plan, index) : NULL;
+    const struct qb_new_table *split = layer == 0 ? qb_new_split(plan, index) : NULL;
     const struct qb_l2_table *t;
     size_t i;
 
     if (split)
         return entry_to(split, true);
-    if (layer == 0 && plan->target.resize && index >= plan->edge.l1_keep)
+    if (layer == 0 && plan->target.resize && index >= plan->resize.l1_keep)
         return 0;
     t = old & QB_ENTRY_OFFSET ? qb_tables_find(&plan->census.tables, old & QB_ENTRY_OFFSET) : NULL;
     if (!t)
