@@ -41,7 +41,7 @@ qb_compress(${changelog} changelog.gz)
 get_property(compressed GLOBAL PROPERTY QB_COMPRESSED)
 add_custom_target(documents ALL DEPENDS ${compressed})
 
-install(FILES README.md CHANGELOG.md DESTINATION ${doc} COMPONENT ${program})
+install(FILES README.md CHANGELOG.md SECURITY.md STABILITY.md DESTINATION ${doc} COMPONENT ${program})
 install(DIRECTORY configs/examples DESTINATION ${doc} COMPONENT ${program} FILES_MATCHING PATTERN "*.yaml")
 install(FILES configs/qbatch-manifest.schema.json
   DESTINATION ${CMAKE_INSTALL_DATADIR}/qbatch COMPONENT ${program})

@@ -32,7 +32,7 @@ class Installed(ImageTest):
                      "share/man/man5/qbatch-manifest.5.gz",
                      "share/doc/qbatch/examples/v2-to-v3.yaml", "lib/systemd/system/qbatch@.service",
                      "lib/systemd/system/qbatch@.timer", "share/qbatch/qbatch-manifest.schema.json",
-                     "etc/qbatch"):
+                     "share/doc/qbatch/STABILITY.md", "etc/qbatch"):
             self.find(part)
 
     def test_the_unit_names_the_program_and_the_manifests_of_its_prefix(self):
@@ -93,6 +93,13 @@ class Installed(ImageTest):
         self.assertEqual(out, f"{image}: changed\n")
         self.assert_sound(image)
         self.assertEqual(proc.run([program, self.path("none")], env={**env, "LD_LIBRARY_PATH": lib}).code, 1)
+
+    def test_the_library_exports_what_its_header_declares(self):
+        with open(self.find("include/qbatch.h"), encoding="utf-8") as f:
+            declared = re.findall(r"^QB_API [^(]*?(\w+)\(", f.read(), re.M)
+        library = os.path.join(BUILD, "libqbatch.so")
+        names = proc.must(["nm", "-D", "--defined-only", "--format=just-symbols", library]).split()
+        self.assertEqual(sorted(n for n in names if n.startswith("qb")), sorted(declared))
 
     def pkg_config(self, lib):
         for folder, _, files in os.walk(lib):
