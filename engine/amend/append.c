@@ -299,7 +299,7 @@ static int write_name(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
                          .op = QB_OP_WRITE,
                          .offset = plan->sector.name_at,
                          .len = plan->sector.name_len,
-                         .buf = (void *)(uintptr_t)plan->target.backing_name};
+                         .buf = (void *)(uintptr_t)plan->sector.name};
 
     if (!plan->sector.name_at || qb_io_run(io, &req, 1) == 0)
         return 0;

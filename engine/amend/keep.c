@@ -62,7 +62,7 @@ int qb_keep_plan_proof(struct qb_plan *plan, struct qb_err *err)
     if (plan->sector.name_at) {
         p->name_at = plan->sector.name_at;
         p->name_len = plan->sector.name_len;
-        p->name = qb_digest_of(plan->target.backing_name, p->name_len);
+        p->name = qb_digest_of(plan->sector.name, p->name_len);
     }
     return digest_head(plan, err);
 }

@@ -73,13 +73,44 @@ static void put_exts(const struct composer *c, const struct layout *l, uint8_t *
     qb_ext_put(at, QB_EXT_END, NULL, 0);
 }
 
-/* Where in the header cluster, behind sector 0, the old image has nothing for `len` bytes; 0 if
+/* Where in the header cluster, past sector 0, the old image has nothing for `len` bytes; 0 if
  * nowhere. */
-static uint64_t free_behind(const struct qb_image *img, uint64_t len)
+static uint64_t free_past_sector(const struct qb_image *img, uint64_t len)
 {
     uint64_t used = qb_round_up(img->head_used, 8);
 
     return qb_range_ok(used, len, 1, img->geom.cluster_size) ? used : 0;
+}
+
+/* Puts a name that fits in neither of the two parts of a small header cluster across the end of the
+ * sector: its beginning is committed with the sector, the rest was written before, where the old
+ * image has nothing. */
+static bool straddle(const struct composer *c, uint64_t ext_end, uint64_t len,
+                     struct qb_sector *out)
+{
+    uint64_t inside = ext_end < QB_SECTOR ? QB_SECTOR - ext_end : 0;
+
+    if (!inside || len <= inside || c->img->head_used > QB_SECTOR ||
+        !qb_range_ok(ext_end, len, 1, c->img->geom.cluster_size))
+        return false;
+    c->t->header.backing_offset = ext_end;
+    memcpy(out->bytes + ext_end, c->t->backing_name, inside);
+    out->name_at = QB_SECTOR;
+    out->name_len = len - inside;
+    out->name = c->t->backing_name + inside;
+    return true;
+}
+
+/* Leaves a name that does not change where it is, across the end of the sector. */
+static bool stay(const struct composer *c, uint64_t ext_end, struct qb_sector *out)
+{
+    uint64_t at = c->img->header.backing_offset;
+
+    if (c->t->name_changes || at < ext_end || at >= QB_SECTOR)
+        return false;
+    c->t->header.backing_offset = at;
+    memcpy(out->bytes + at, c->img->head + at, QB_SECTOR - at);
+    return true;
 }
 
 /* Places the backing name for an extension area that ends at `ext_end`: false when it cannot. */
@@ -105,9 +136,10 @@ static bool place_name(const struct composer *c, uint64_t ext_end, bool inside,
         h->backing_offset = c->img->header.backing_offset;
         return true;
     }
-    out->name_at = h->backing_offset = free_behind(c->img, len);
+    out->name_at = h->backing_offset = free_past_sector(c->img, len);
     out->name_len = len;
-    return out->name_at != 0;
+    out->name = c->t->backing_name;
+    return out->name_at != 0 || straddle(c, ext_end, len, out) || stay(c, ext_end, out);
 }
 
 static bool try_layout(const struct composer *c, const struct layout *l, struct qb_sector *out)
@@ -184,7 +216,8 @@ static int rebuild(struct composer *c, struct qb_sector *out, struct qb_err *err
         if (try_layout(c, &layouts[i], out))
             return 0;
     return qb_fail(err, QB_E_HEADER_FULL, QB_SECTOR,
-                   "the header's first sector has no room for the extensions and names");
+                   "the header has no room for the backing file's name and the extensions: what "
+                   "changes has to fit in its first sector, or past what it uses now");
 }
 
 int qb_sector_compose(const struct qb_image *img, struct qb_target *t, bool drop_stale_bitmaps,

@@ -6,8 +6,10 @@
 
 struct qb_sector {
     uint8_t bytes[QB_SECTOR];
-    uint64_t name_at;  /* != 0: the backing name must be written here (>= 512) before the flip */
-    uint64_t name_len; /* bytes */
+    uint64_t name_at; /* != 0: (the rest of) the backing name must be written here, at or past byte
+                         512, before the flip */
+    uint64_t name_len;
+    const char *name; /* these bytes, a part of the target's name */
 };
 
 /* Composes the sector for t->header (whose table pointers are final) and sets the header's

@@ -52,7 +52,7 @@ static int compare_rest(struct qb_io *io, const struct qb_plan *plan, struct qb_
     if (qb_crc32(0, found + QB_SECTOR, used - QB_SECTOR) != plan->in.img->head_crc)
         return WRONG(QB_SECTOR,
                      "the header's extensions and backing name are not what they should be");
-    if (s->name_at && memcmp(found + s->name_at, plan->target.backing_name, s->name_len) != 0)
+    if (s->name_at && memcmp(found + s->name_at, s->name, s->name_len) != 0)
         return WRONG(s->name_at, "the backing name is not what it should be");
     return 0;
 }
