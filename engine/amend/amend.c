@@ -8,6 +8,7 @@
 
 #include "amend/plan.h"
 #include "amend/verify.h"
+#include "check/version2.h"
 
 struct qb_amend {
     char *path;
@@ -162,6 +163,15 @@ int qb_amend_check_backing(struct qb_amend *a, struct qb_io *io, const struct qb
     return r < 0 ? failed(a) : 0;
 }
 
+static int check_version2(struct qb_amend *a, struct qb_io *io)
+{
+    uint64_t limit = a->rq->memory_limit ? a->rq->memory_limit : QB_CENSUS_MEMORY;
+
+    if (qb_image_read_snapshots_in(io, &a->img, limit, &a->result.err) < 0)
+        return -1;
+    return qb_version2_check(io, &a->img, limit, &a->result.err);
+}
+
 int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request *request)
 {
     double start = now_seconds();
@@ -184,6 +194,9 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
     if (r == 0 && target.any)
         r = qb_image_read_snapshots_in(
             io, &a->img, request->memory_limit ? request->memory_limit : QB_CENSUS_MEMORY, err);
+    /* Asked for explicitly, old readers are to be able to read it. */
+    if (r == 0 && !target.any && (request->set & QB_KEY_COMPAT) && a->img.header.version == 2)
+        r = check_version2(a, io);
     if (r == 0 && target.any) {
         a->have_plan = true;
         r = qb_plan_make(io, &a->img, request, &target, a->lent, &a->plan, &a->result.clusters,

@@ -117,8 +117,6 @@ static int trust_census(const struct qb_plan *plan, struct qb_err *err)
         if (c->tables.items[i].crossed)
             return qb_fail(err, QB_E_CORRUPT, c->tables.items[i].offset,
                            "an L2 table is used for two different parts of the disk");
-    if (plan->in.img->header.version == 2 && c->clusters.zero_plain + c->clusters.zero_allocated)
-        return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "a version 2 image has zero clusters");
     return 0;
 }
 

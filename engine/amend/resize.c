@@ -33,10 +33,12 @@ static int probe_l1(const struct probe *p, struct qb_resize *e, struct qb_err *e
     uint64_t keep = qb_geom_l1_needed(&p->img->geom, p->kept);
     int r;
 
+    e->l1_keep = (uint32_t)keep;
+    if (qb_image_l1_is_past_end(p->img, h->l1_offset))
+        return 0;
     if (!qb_range_ok(h->l1_offset, h->l1_size, 8, p->img->file->size))
         return qb_fail(err, QB_E_CORRUPT, h->l1_offset,
                        "an L1 table of %u entries ends past the end of the file", h->l1_size);
-    e->l1_keep = (uint32_t)keep;
     if (keep >= h->l1_size)
         return 0;
     r = qb_image_scan_entries(p->io, p->img, h->l1_offset + 8 * keep, h->l1_size - (uint32_t)keep,

@@ -67,6 +67,17 @@ int qb_amend_image(const char *path, const struct qb_request *request, enum qb_i
     return r;
 }
 
+/* The mark is a finding of its own: QEMU opens such an image read-only, whatever is in it. */
+static uint64_t note_mark(const struct qb_image *img, qb_finding_fn *found, void *arg)
+{
+    if (!(img->header.incompatible & QB_INCOMPAT_CORRUPT))
+        return 0;
+    if (found)
+        found(arg, false, offsetof(struct qb_disk_header, incompatible),
+              "the image is marked corrupt");
+    return 1;
+}
+
 static int check_file(struct qb_io *io, struct qb_file *file, qb_finding_fn *found, void *arg,
                       struct qb_check_result *result, struct qb_err *err)
 {
@@ -81,7 +92,7 @@ static int check_file(struct qb_io *io, struct qb_file *file, qb_finding_fn *fou
     if (r == 0) {
         r = qb_census_take(io, &img, 0, found, arg, &c, err);
         result->clusters = c.clusters;
-        result->corruptions = qb_census_corruptions(&c);
+        result->corruptions = qb_census_corruptions(&c) + note_mark(&img, found, arg);
         result->leaks = c.n_leaks;
         result->end_offset = c.end;
         qb_census_free(&c);

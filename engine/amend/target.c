@@ -126,8 +126,11 @@ static int check_resize(const struct qb_image *img, const struct qb_request *rq,
     const struct qb_header *old = &img->header, *h = &t->header;
     struct qb_disk_bitmaps_ext bitmaps;
 
+    if (h->size == 0)
+        return REFUSE("the new size is 0: a disk of no bytes is no use (qemu-img amend takes size=0 "
+                      "for \"not given\")");
     if (h->size % QB_SECTOR)
-        return REFUSE("the new size %llu is no multiple of 512", (unsigned long long)h->size);
+        return REFUSE("the new size %llu is not a multiple of 512", (unsigned long long)h->size);
     if (h->size > INT64_MAX - img->geom.l1_span ||
         qb_geom_l1_needed(&img->geom, h->size) > QB_MAX_L1_BYTES / 8)
         return REFUSE("the new size %llu is too large for clusters of %llu bytes",
@@ -137,7 +140,7 @@ static int check_resize(const struct qb_image *img, const struct qb_request *rq,
             "shrinking from %llu to %llu bytes is not allowed (policy.allow_shrink, --shrink)",
             (unsigned long long)old->size, (unsigned long long)h->size);
     if (old->nb_snapshots && h->version == 2)
-        return REFUSE("version 2 cannot resize an image that has snapshots");
+        return REFUSE("version 2 cannot resize an image that has snapshots; add compat=1.1");
     if (img->geom.external_data)
         return CANNOT("resizing an image with an external data file is not supported yet");
     if (h->size < old->size && qb_image_has_bitmaps(img, &bitmaps))

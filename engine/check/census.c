@@ -22,20 +22,12 @@ void qb_census_note(struct qb_census *c, uint64_t *counter, bool is_leak, uint64
         c->found(c->found_arg, is_leak, offset, text);
 }
 
-int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const char *what,
-                   struct qb_err *err)
+static int count_meta(struct qb_census *c, uint64_t offset, uint64_t len, struct qb_err *err)
 {
-    unsigned bits = c->img->geom.cluster_bits;
-    uint64_t cluster = offset >> bits, end, stop;
+    uint64_t cs = c->img->geom.cluster_size, cluster = offset / cs, stop;
+    uint64_t end = (offset + len - 1) / cs + 1;
     int overlaps = 0;
 
-    if (len == 0)
-        return 0;
-    if (!qb_range_ok(offset, len, 1, c->img->file->size)) {
-        qb_census_note(c, &c->n_bad, false, offset, "%s ends past the end of the file", what);
-        return 0;
-    }
-    end = (offset + len - 1) / c->img->geom.cluster_size + 1;
     for (; cluster < end; cluster = stop) {
         stop = QB_MIN((cluster / QB_PAGE_COUNTS + 1) * QB_PAGE_COUNTS, end);
         if (qb_io_go_on(c->io, err) < 0 ||
@@ -43,6 +35,27 @@ int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const cha
             return -1;
     }
     return overlaps;
+}
+
+int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const char *what,
+                   struct qb_err *err)
+{
+    if (len == 0)
+        return 0;
+    if (!qb_range_ok(offset, len, 1, c->img->file->size)) {
+        qb_census_note(c, &c->n_bad, false, offset, "%s ends past the end of the file", what);
+        return 0;
+    }
+    return count_meta(c, offset, len, err);
+}
+
+static int count_l1(struct qb_census *c, struct qb_layer l, struct qb_err *err)
+{
+    uint64_t len = 8ull * l.l1_size;
+
+    if (len && qb_image_l1_is_past_end(c->img, l.l1_offset))
+        return count_meta(c, l.l1_offset, len, err);
+    return qb_census_meta(c, l.l1_offset, len, "an L1 table", err);
 }
 
 /* What is wrong with a refcount table entry, or NULL.  A block that something claimed before is
@@ -112,9 +125,7 @@ static int count_fixed(struct qb_io *io, struct qb_census *c, struct qb_err *err
         0)
         return -1;
     for (unsigned i = 0; i < qb_image_layers(img); i++) {
-        struct qb_layer l = qb_image_layer(img, i);
-
-        if (qb_census_meta(c, l.l1_offset, 8ull * l.l1_size, "an L1 table", err) < 0)
+        if (count_l1(c, qb_image_layer(img, i), err) < 0)
             return -1;
     }
     if (h->nb_snapshots &&

@@ -195,5 +195,10 @@ int qb_census_references(struct qb_io *io, struct qb_census *c, struct qb_err *e
         return qb_fail_memory(err);
     if (count_tables(c, err) < 0 || mark_l1_copied(io, c, err) < 0)
         return -1;
-    return qb_tables_scan_held(io, c->img, &c->tables, 0, c->tables.n, count_entries, c, err);
+    if (qb_tables_scan_held(io, c->img, &c->tables, 0, c->tables.n, count_entries, c, err) < 0)
+        return -1;
+    if (c->img->header.version == 2 && c->clusters.zero_plain + c->clusters.zero_allocated)
+        qb_census_note(c, &c->n_bad, false, QB_NOWHERE, "a version 2 image has %llu zero clusters",
+                       (unsigned long long)(c->clusters.zero_plain + c->clusters.zero_allocated));
+    return 0;
 }

@@ -283,10 +283,21 @@ static int read_words(struct qb_io *io, struct qb_file *file, uint64_t offset, u
     return 0;
 }
 
+bool qb_image_l1_is_past_end(const struct qb_image *img, uint64_t offset)
+{
+    const struct qb_file *file = img->file;
+
+    return !file->is_block_device && offset != 0 &&
+           offset == qb_round_up(file->size, img->geom.cluster_size);
+}
+
 int qb_image_read_l1(struct qb_io *io, const struct qb_image *img, uint64_t offset,
                      uint32_t entries, uint64_t **out, struct qb_err *err)
 {
-    return read_words(io, img->file, offset, entries, "an L1 table", out, err);
+    if (!qb_image_l1_is_past_end(img, offset))
+        return read_words(io, img->file, offset, entries, "an L1 table", out, err);
+    *out = calloc(entries ? entries : 1, 8);
+    return *out ? 0 : qb_fail_memory(err);
 }
 
 #define SCAN_ENTRIES 8192u /* at once */
@@ -301,6 +312,8 @@ int qb_image_scan_entries(struct qb_io *io, const struct qb_image *img, uint64_t
 
     if (!window)
         return qb_fail_memory(err);
+    if (qb_image_l1_is_past_end(img, offset))
+        return 0;
     if (!qb_range_ok(offset, entries, 8, img->file->size))
         return qb_fail(err, QB_E_CORRUPT, offset, "%s of %u entries ends past the end of the file",
                        what, entries);

@@ -46,6 +46,10 @@ int qb_image_read_snapshots_in(struct qb_io *io, struct qb_image *img, uint64_t 
 /* The bytes of memory that the open image holds beside itself. */
 size_t qb_image_memory(const struct qb_image *img);
 
+/* Whether an L1 table at `offset` begins just where the file ends: it is all zero.  QEMU reads what
+ * is past a file's end as zeros, and such files are whole for it. */
+bool qb_image_l1_is_past_end(const struct qb_image *img, uint64_t offset);
+
 /* Reads `entries` L1 entries at `offset`, byte order already this machine's.  *out is malloc'ed. */
 int qb_image_read_l1(struct qb_io *io, const struct qb_image *img, uint64_t offset,
                      uint32_t entries, uint64_t **out, struct qb_err *err);

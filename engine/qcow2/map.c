@@ -112,7 +112,7 @@ static int run_in_l1(struct qb_io *io, struct qb_map *map, uint64_t offset, uint
 
     *run = (struct qb_map_run){.shows = QB_SHOWS_BELOW, .end = limit};
     *table = 0;
-    if (index >= img->header.l1_size)
+    if (index >= img->header.l1_size || qb_image_l1_is_past_end(img, first))
         return 0;
     data = QB_MIN(qb_file_next_data(img->file, at), end);
     if (data < at + 8) {
@@ -146,7 +146,8 @@ int qb_map_run(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t l
 {
     const struct qb_image *img = map->img;
 
-    if (!qb_range_ok(img->header.l1_offset, img->header.l1_size, 8, img->file->size))
+    if (!qb_range_ok(img->header.l1_offset, img->header.l1_size, 8, img->file->size) &&
+        !qb_image_l1_is_past_end(img, img->header.l1_offset))
         return qb_fail(err, QB_E_CORRUPT, img->header.l1_offset,
                        "the L1 table of %s ends past the end of the file", img->file->path);
     if (offset < map->last)

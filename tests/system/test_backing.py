@@ -3,6 +3,8 @@ import os
 
 import context  # noqa: F401
 import guest
+import proc
+import qbatch
 import qcow2
 from fixture import MIB, ImageTest, main
 
@@ -26,6 +28,32 @@ class Backing(ImageTest):
         self.assertEqual(self.names(image), (None, None))
         self.assert_reads(image, "64k", "960k", 0)
         self.assert_sound(image)
+
+    def test_long_names_in_small_header_clusters(self):
+        """All that qemu-img takes; a longer header on top of that may leave no room."""
+        for cluster_size in (512, 1024, 2048, 4096):
+            for compat, other in (("0.10", "1.1"), ("1.1", "0.10")):
+                for length in (300, 430, 600, 900, 1023):
+                    for change in ({}, {"compat": other}):
+                        name = "/" + "x" * (length - 1)
+                        with self.subTest(f"{cluster_size} {compat} {length} {change}"):
+                            self.long_name(cluster_size, compat, name, change)
+
+    def long_name(self, cluster_size, compat, name, change):
+        image = self.create("long.qcow2", cluster_size=cluster_size, compat=compat)
+        theirs = self.copy(image, "theirs.qcow2")
+        taken = proc.run(["qemu-img", "rebase", "-u", "-f", "qcow2", "-b", name, "-F", "raw", theirs]).code == 0
+        sha, stat = proc.sha256(image), os.stat(image)
+        answer = qbatch.amend(image, cwd=self.folder, backing_file=name, backing_fmt="raw", **change)
+        if answer.status == "changed":
+            self.assertEqual(self.names(image), (name, "raw"))
+            if guest.info(image)["format-specific"]["data"]["compat"] == "1.1":
+                self.amended(image, lazy_refcounts="on")  # what changes elsewhere leaves it
+                self.assertEqual(self.names(image), (name, "raw"))
+        else:
+            self.assertFalse(taken and not change, str(answer))
+            self.assertEqual(answer.error, "header_full", str(answer))
+            self.assert_untouched(image, sha, stat)
 
     def test_the_format_alone_can_change(self):
         self.raw("one.raw", "1M")

@@ -1,4 +1,6 @@
 """`qbatch check` counts what `qemu-img check` counts, and never writes."""
+import os
+
 import context  # noqa: F401
 import guest
 import proc
@@ -51,6 +53,42 @@ class Check(ImageTest):
         image = self.create(lazy_refcounts="on")
         self.killed_io(image, "write -q -P 1 0 256k")
         self.agree(image)
+
+    def test_the_mark_corrupt_is_a_finding(self):
+        image = self.create()
+        with open(image, "r+b") as f:
+            f.seek(qcow2.HEADER_FIELDS["incompatible_features"][0] + 7)
+            f.write(bytes([qcow2.INCOMPAT_CORRUPT]))
+        answer = qbatch.qbatch("check", image)
+        self.assertEqual(answer.code, 2, str(answer))
+        self.assertIn("ERROR: the image is marked corrupt at 0x48", answer.result.out)
+        self.refused(image, "corrupt", lazy_refcounts="on")
+
+    def test_zero_clusters_in_version_2(self):
+        """QEMU calls them corrupt once it reads them; its check does not look."""
+        image = self.create(size="8M", cluster_size=4096)
+        self.io(image, "write -q -z 1M 4k", "write -q -P 1 3M 64k")
+        with open(image, "r+b") as f:
+            f.seek(7)
+            f.write(b"\2")
+        answer = qbatch.qbatch("check", image)
+        self.assertEqual(answer.code, 2, str(answer))
+        self.assertIn("a version 2 image has 1 zero clusters", answer.result.out)
+        self.refused(image, "corrupt", compat="0.10")
+        self.refused(image, "corrupt", size="16G")
+
+    def test_a_file_may_end_where_an_empty_l1_table_begins(self):
+        for compat in ("0.10", "1.1"):
+            for request in ({"lazy_refcounts": "off"}, {"compat": "1.1"}, {"compat": "0.10"}, {"size": "1T"}, {"size": "20M"},
+                            {"size": "5M"}):
+                with self.subTest(f"{compat} {request}"):
+                    image = self.create("short.qcow2", size="10M", compat=compat)
+                    os.truncate(image, qcow2.load(image).header["l1_table_offset"])
+                    self.agree(image)
+                    answer = qbatch.amend(image, shrink=True, flags=["--verify", "content"], **request)
+                    self.assertIn(answer.status, ("changed", "unchanged"), str(answer))
+                    self.io(image, "write -q -P 7 1M 1M", "read -q -P 7 1M 1M")
+                    self.assert_sound(image)
 
     def test_people_are_told_in_words(self):
         done = qbatch.qbatch("check", self.create())

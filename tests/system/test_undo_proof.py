@@ -247,12 +247,12 @@ class Promises(UndoTest):
 
     def test_counts_that_do_not_fit_the_new_width_are_refused(self):
         image = self.create(size="1M", cluster_size=4096)
-        self.io(image, "write -q -P 1 0 1M")
+        self.io(image, "write -q -P 1 64k 960k")
         self.snapshot(image, "s")
         plain = self.copy(image, "plain.qcow2")
-        self.amended(plain, shrink=True, size=0, refcount_bits=1)
+        self.amended(plain, shrink=True, size="64k", refcount_bits=1)
         self.refused(image, "refused", shrink=True, words="too often for refcounts of 1 bits",
-                     flags=self.flags, size=0, refcount_bits=1, keep_undo="on")
+                     flags=self.flags, size="64k", refcount_bits=1, keep_undo="on")
 
     def test_bitmaps_that_would_miss_what_is_written_meanwhile(self):
         image = self.create(size="1M")

@@ -1,0 +1,12 @@
+/* Finds zero clusters in a version 2 image, which no reader of that version supports. */
+#ifndef QB_CHECK_VERSION2_H
+#define QB_CHECK_VERSION2_H
+
+#include "qcow2/tables.h"
+
+/* Reads every L2 table of a version 2 image whose snapshot table is in memory.  QB_E_CORRUPT at the
+ * first zero cluster. */
+int qb_version2_check(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                      struct qb_err *err);
+
+#endif
