@@ -234,6 +234,8 @@ void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const s
     record_place(j, "name_at", p->name_at);
     record_place(j, "name_len", p->name_len);
     record_place(j, "head_len", p->head_len);
+    if (p->cuts_cluster)
+        qb_journal_number(j, "last_entry", p->last_entry);
     if (p->end)
         record_digest(j, "stretch", p->stretch);
     if (p->name_len)

@@ -1,6 +1,7 @@
 /* What keep_undo asks of a plan, beside release.c: that leaks stay counted, that an undo can be
  * truthful, and all of the undo's proof but what the append computes. */
 #include "amend/plan.h"
+#include "qcow2/chain.h"
 #include "qcow2/deflate.h"
 
 /* An autoclear bit says that nobody who does not know the feature has written the image since.  A
@@ -45,6 +46,21 @@ static int digest_head(struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
+/* What a shrink cuts off within the last cluster, the old image is to show again. */
+static int note_last_cluster(struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_image *img = plan->in.img;
+    uint64_t end = plan->target.header.size, used = end % img->geom.cluster_size, entry, at;
+
+    if (end >= img->header.size || used == 0)
+        return 0;
+    if (qb_image_lookup(plan->in.io, img, end - used, &entry, &at, err) < 0)
+        return -1;
+    plan->proof.cuts_cluster = true;
+    plan->proof.last_entry = entry & ~QB_ENTRY_COPIED;
+    return 0;
+}
+
 /* All of the proof but what the append computes. */
 int qb_keep_plan_proof(struct qb_plan *plan, struct qb_err *err)
 {
@@ -64,5 +80,5 @@ int qb_keep_plan_proof(struct qb_plan *plan, struct qb_err *err)
         p->name_len = plan->sector.name_len;
         p->name = qb_digest_of(plan->sector.name, p->name_len);
     }
-    return digest_head(plan, err);
+    return note_last_cluster(plan, err) < 0 ? -1 : digest_head(plan, err);
 }

@@ -13,6 +13,8 @@ struct qb_proof {
     struct qb_digest stretch;      /* of [base, zero_base) */
     uint64_t name_at, name_len; /* a backing name past the header's sector; 0: none was written */
     struct qb_digest name;
+    bool cuts_cluster;     /* a shrink ends the disk within a cluster ... */
+    uint64_t last_entry;   /* ... whose L2 entry in the old image is this, without COPIED */
     uint64_t head_len;     /* the old header's bytes, when they end past its sector; else 0 */
     struct qb_digest head; /* of [512, head_len) */
     uint64_t dev, ino;     /* of the file */

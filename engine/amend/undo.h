@@ -25,7 +25,8 @@
  *   (d) in every layer both headers map every guest cluster alike, as far as both sizes reach;
  * tables that both use show nothing past the old disk's end, no zero cluster to a version without
  *       them, and no compressed cluster to a header of another compression type; bytes of the old
- *       header past its first sector are as they were.
+ *       header past its first sector are as they were.  Where a shrink ended the disk within a
+ *       cluster, the rest of that cluster reads as it did.
  *
  * What is left is what a guest wrote in place into clusters that both images map, or changed in
  * tables that both use with refcounts that both use: that is the undone image's as well, and kept.

@@ -1,5 +1,4 @@
-/* What guests see, in the proof of an undo: in every layer both headers map every cluster alike,
- * and nothing was written past the old disk's end. */
+/* What guests see, in the proof of an undo: in every layer both headers map every cluster alike. */
 #include "amend/undo_prove.h"
 
 #include <string.h>
@@ -103,8 +102,7 @@ static int by_place(const void *a, const void *b)
 
 /* ---- two tables ------------------------------------------------------------------------------ */
 
-/* Reads a table, or zeros where there is none. */
-static int read_table(struct qb_proving *p, uint64_t offset, uint8_t *table)
+int qb_undo_read_table(struct qb_proving *p, uint64_t offset, uint8_t *table)
 {
     uint64_t cs = p->now.geom.cluster_size;
     struct qb_range part = {0};
@@ -155,7 +153,8 @@ static int compare_pair(struct maps *m, const struct pair *pair)
     const struct qb_geom *g = &p->old.geom;
     uint64_t first = pair->l1_index * g->l2_entries;
 
-    if (read_table(p, pair->old, m->old) < 0 || read_table(p, pair->now, m->now) < 0)
+    if (qb_undo_read_table(p, pair->old, m->old) < 0 ||
+        qb_undo_read_table(p, pair->now, m->now) < 0)
         return -1;
     for (uint64_t i = 0; i < g->l2_entries; i++) {
         uint64_t old = qb_l2_get(g, m->old, i, 0), now = qb_l2_get(g, m->now, i, 0);
@@ -232,63 +231,4 @@ int qb_undo_compare_maps(struct qb_proving *p)
     free(m.old);
     free(m.now);
     return r;
-}
-
-/* ---- past the old disk's end ----------------------------------------------------------------- */
-
-/* A table that both images use, with entries past the old end. */
-static int look_at_table(struct qb_proving *p, const struct qb_l2_table *t, uint64_t end,
-                         uint8_t *table)
-{
-    const struct qb_geom *g = &p->now.geom;
-    uint64_t first = t->l1_index * g->l2_entries, from = end > first ? end - first : 0;
-
-    if (read_table(p, t->offset, table) < 0)
-        return -1;
-    return qb_all_zero(table + from * g->l2_entry_size, (g->l2_entries - from) * g->l2_entry_size)
-               ? 0
-               : qb_undo_refuse(p, t->offset, "the disk was written past its old end");
-}
-
-/* The old disk's last cluster, where it is there in part and was not copied. */
-static int look_at_tail(struct qb_proving *p, uint8_t *buf)
-{
-    uint64_t cs = p->now.geom.cluster_size, used = p->old.header.size % cs, entry, at;
-    enum qb_kind kind;
-
-    if (used == 0)
-        return 0;
-    if (qb_image_lookup(p->io, &p->now, p->old.header.size - used, &entry, &at, p->err) < 0)
-        return -1;
-    kind = qb_l2_kind(&p->now.geom, entry);
-    if ((kind != QB_DATA && kind != QB_COMPRESSED) ||
-        (kind == QB_DATA && qb_proof_is_new(p->proof, entry & QB_ENTRY_OFFSET)))
-        return 0;
-    if (qb_image_read_cluster(p->io, &p->now, entry, buf, p->err) < 0)
-        return -1;
-    return qb_all_zero(buf + used, cs - used)
-               ? 0
-               : qb_undo_refuse(p, entry & QB_ENTRY_OFFSET,
-                                "the disk was written past its old end");
-}
-
-int qb_undo_look_beyond(struct qb_proving *p)
-{
-    const struct qb_tables *tables = &p->now_refs.tables;
-    uint64_t end = qb_geom_clusters(&p->now.geom, p->old.header.size);
-    QB_AUTO(qb_buf) uint8_t *buf = NULL;
-
-    if (p->now.header.size <= p->old.header.size)
-        return 0;
-    buf = malloc(p->now.geom.cluster_size);
-    if (!buf)
-        return qb_fail_memory(p->err);
-    for (size_t i = 0; i < tables->n; i++) {
-        const struct qb_l2_table *t = &tables->items[i];
-
-        if (t->active && (t->l1_index + 1ull) * p->now.geom.l2_entries > end &&
-            !qb_proof_is_new(p->proof, t->offset) && look_at_table(p, t, end, buf) < 0)
-            return -1;
-    }
-    return look_at_tail(p, buf);
 }

@@ -1,5 +1,7 @@
 /* Between the parts of the proof that an amend may be undone (undo.h): undo_prove.c (the bytes that
- * only the amended image refers to), undo_count.c (refcounts), undo_maps.c (what guests see). */
+ * only the amended image refers to), undo_count.c (refcounts), undo_maps.c (what guests see),
+ * undo_edge.c (sizes).
+ */
 #ifndef QB_AMEND_UNDO_PROVE_H
 #define QB_AMEND_UNDO_PROVE_H
 
@@ -40,6 +42,10 @@ int qb_undo_refuse(struct qb_proving *p, uint64_t offset, const char *fmt, ...)
 
 int qb_undo_count(struct qb_proving *p);        /* undo_count.c */
 int qb_undo_compare_maps(struct qb_proving *p); /* undo_maps.c */
-int qb_undo_look_beyond(struct qb_proving *p);
+
+/* Reads an L2 table, one cluster, or zeros where there is none (offset 0) or the file has a hole.
+ */
+int qb_undo_read_table(struct qb_proving *p, uint64_t offset, uint8_t *table);
+int qb_undo_look_beyond(struct qb_proving *p); /* undo_edge.c */
 
 #endif

@@ -113,6 +113,44 @@ class LostTimes(UndoTest):
         self.undone(run)
         self.assert_reads(image, 100 * KIB, 4 * KIB, 7)
 
+    def cut_within_a_cluster(self, name, *writes, backed=True):
+        """An image of 1 MiB, shrunk to 500 KiB: the last cluster is in its disk in part.  Some free
+        clusters are in the file, so that its length need not change."""
+        if backed:
+            self.raw("base.raw", "1M", "write -q -P 9 0 1M")
+        image = self.create(name, size="1M", backing="base.raw" if backed else None,
+                            backing_fmt="raw")
+        self.io(image, "write -q -P 3 0 256k", "discard -q 64k 192k", *writes)
+        return image, self.amend(image, size=500 * KIB)
+
+    def test_what_a_shrink_cut_off_within_the_last_cluster_is_back_or_the_undo_refused(self):
+        """A guest that replaces its last cluster replaces all of it."""
+        guests = {"zero": "write -q -z 448k 52k", "packed": "write -q -c -P 7 448k 52k",
+                  "discard": "discard -q 448k 52k"}
+        for name, command in guests.items():
+            with self.subTest(name):
+                image, run = self.cut_within_a_cluster(f"{name}.qcow2")
+                self.unnoticed(image, self.io, image, command)
+                self.refused_to_undo(image, run, "the disk's last cluster")
+        image, run = self.cut_within_a_cluster("other.qcow2")
+        self.unnoticed(image, self.io, image, "write -q -P 7 256k 64k", "write -q -P 8 0 4k")
+        self.undone(run)
+        self.assert_reads(image, 448 * KIB, 64 * KIB, 9)
+        self.assert_reads(image, 256 * KIB, 64 * KIB, 7)
+
+    def test_zeros_that_a_shrink_cut_off_stay_zeros(self):
+        """... and do not become the backing file's bytes."""
+        for backed in (True, False):
+            image, run = self.cut_within_a_cluster(f"{backed}.qcow2", "write -q -z 448k 64k",
+                                                   backed=backed)
+            self.unnoticed(image, self.io, image, "write -q -c -P 7 448k 52k")
+            self.undone(run)
+            self.assert_reads(image, 448 * KIB, 52 * KIB, 7)
+            self.assert_reads(image, 500 * KIB, 12 * KIB, 0)
+        image, run = self.cut_within_a_cluster("emptied.qcow2", "write -q -P 0 448k 64k")
+        self.unnoticed(image, proc.must, ["qemu-img", "commit", "-q", image])
+        self.refused_to_undo(image, run, "the disk's last cluster")
+
     def test_a_guest_cannot_get_what_only_the_old_image_refers_to(self):
         """It fills and discards all that the amended image counts as free."""
         requests = {"down": {"compat": "0.10"}, "wide": {"refcount_bits": 64},
