@@ -22,7 +22,8 @@ static uint32_t add_number(uint32_t sum, uint64_t number)
 /* Everything that decides what the image shall be and how; not how much memory it may take.
  *
  * Journals keep the result, so that it must not change for a request that an earlier version could
- * read: a member that is new goes to the end of `later`, where 0 is what all requests had before. */
+ * read: a member that is new goes to the end of `later`, where 0 is what all requests had before.
+ */
 static uint32_t asks(const struct qb_request *rq)
 {
     const uint64_t numbers[] = {

@@ -84,7 +84,8 @@ static void keep_text(const struct qb_json *record, const char *key, char **out)
     *out = text ? strdup(text) : NULL;
 }
 
-/* A journal without "format" is of format 1.  Another one has records that cannot be passed over. */
+/* A journal without "format" is of format 1.  Another one has records that cannot be passed over.
+ */
 static int check_format(const struct qb_history *h, const struct qb_json *record,
                         struct qb_err *err)
 {
@@ -93,10 +94,11 @@ static int check_format(const struct qb_history *h, const struct qb_json *record
 
     if (format <= QB_JOURNAL_FORMAT)
         return 0;
-    return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                   "run %s: the journal is of format %llu, by qbatch %.20s; this qbatch reads up to "
-                   "format %d",
-                   h->id, (unsigned long long)format, by ? by : "(unknown)", QB_JOURNAL_FORMAT);
+    return qb_fail(
+        err, QB_E_UNSUPPORTED, QB_NOWHERE,
+        "run %s: the journal is of format %llu, by qbatch %.20s; this qbatch reads up to "
+        "format %d",
+        h->id, (unsigned long long)format, by ? by : "(unknown)", QB_JOURNAL_FORMAT);
 }
 
 static int on_run(struct qb_history *h, const struct qb_json *record, struct qb_err *err)

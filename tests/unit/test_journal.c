@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "util/base64.h"
 #include "command/session.h"
+#include "job/rules.h"
 #include "unit.h"
 
 static char folder[] = "/tmp/qb-journal-XXXXXX";
@@ -501,6 +502,45 @@ static void runs_have_names_of_their_own(void)
     CU_ASSERT(strcmp(a.text, b.text) != 0);
 }
 
+/* ---- fingerprints: those of tests/earlier, which journals on disk have ------------------------
+ */
+
+static uint32_t print_of(const struct qb_request *rq, const struct qb_rules *rules)
+{
+    struct qb_batch batch;
+    uint32_t asks;
+
+    qb_batch_init(&batch);
+    CU_ASSERT_TRUE_FATAL(qb_batch_add(&batch, "/srv/vm/a.qcow2", 1, rq));
+    batch.jobs[0].rules = rules;
+    qb_asks_note(&batch);
+    asks = batch.jobs[0].asks;
+    qb_batch_free(&batch);
+    return asks;
+}
+
+static void a_request_has_the_fingerprint_that_it_had_in_version_0_1(void)
+{
+    struct qb_request undo, grow;
+    struct qb_rules rules = {.moves = NULL};
+    struct qb_why why;
+
+    qb_request_init(&undo);
+    undo.set = QB_KEY_COMPAT;
+    undo.compat = 2;
+    undo.keep_undo = true;
+    CU_ASSERT_EQUAL(print_of(&undo, NULL), 2848129459u);
+    qb_request_init(&grow);
+    grow.set = QB_KEY_SIZE;
+    grow.size = 1 << 20;
+    grow.size_is_delta = true;
+    CU_ASSERT_TRUE(qb_condition_set(QB_IF_size_max, "1G", &rules.when, &why));
+    CU_ASSERT_TRUE(qb_condition_set(QB_IF_has_backing, "off", &rules.when, &why));
+    CU_ASSERT_EQUAL(print_of(&grow, &rules), 1923382413u);
+    grow.on_leaks = QB_LEAKS_FREE;
+    CU_ASSERT_NOT_EQUAL(print_of(&grow, &rules), 1923382413u);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -516,6 +556,7 @@ int main(void)
         UNIT(an_image_has_one_name_from_wherever_the_manifest_is_given),
         UNIT(old_runs_go_unless_somebody_needs_them),
         UNIT(runs_have_names_of_their_own),
+        UNIT(a_request_has_the_fingerprint_that_it_had_in_version_0_1),
     };
     char remove[64];
     int failed;
