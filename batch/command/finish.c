@@ -62,6 +62,12 @@ bool qb_finish_leaves(const struct qb_result *r)
     }
 }
 
+bool qb_finish_can_help(const struct qb_result *r)
+{
+    return qb_finish_leaves(r) &&
+           (r->status == QB_STATUS_INTERRUPTED || qb_code_retryable(r->err.code));
+}
+
 bool qb_finish_adds(const struct qb_batch *batch)
 {
     for (size_t i = 0; i < batch->n_jobs; i++)

@@ -52,6 +52,7 @@ int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct
                                    .errors = stderr,
                                    .quiet = qb_cli_has(cli, QB_OPTION_QUIET),
                                    .verbose = qb_cli_has(cli, QB_OPTION_VERBOSE),
+                                   .all_rows = qb_cli_has(cli, QB_OPTION_ALL_ROWS),
                                    .diff = qb_cli_has(cli, QB_OPTION_DIFF),
                                    .color = qb_table_wants_color(stdout)};
     out->sum.dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN);
@@ -90,6 +91,7 @@ static void on_image(void *arg, size_t i, const struct qb_outcome *outcome)
     qb_summary_add(&out->sum, &outcome->result);
     if (qb_finish_leaves(&outcome->result) && !qb_vec_push(&out->left, i))
         out->left_unknown = true;
+    out->can_finish |= qb_finish_can_help(&outcome->result);
     if (out->sum.dry_run)
         qb_foresee(&out->foresight, out->batch, job, &outcome->result);
     qb_table_alarm(&out->table, job, &outcome->result);
@@ -153,13 +155,13 @@ static int stdout_code(const struct qb_output *out, int code)
     return code ? code : 1;
 }
 
-/* The command that finishes what is left; without one, where it takes more than the same command
- * again, that is said. */
+/* The command that finishes what is left, where it can help some image; without one, where it takes
+ * more than the same command again, that is said. */
 static void find_finish(struct qb_output *out)
 {
     if (!out->left_unknown)
         out->finish = qb_finish_command(out->cli, out->batch, out->left.items, out->left.n);
-    out->sum.finish = out->finish;
+    out->sum.finish = out->can_finish ? out->finish : NULL;
     out->sum.adds_twice = out->left.n > 0 && !out->finish && out->batch->typed &&
                           !out->sum.dry_run && qb_finish_adds(out->batch);
 }

@@ -24,6 +24,7 @@ struct qb_output {
     const struct qb_cli *cli;
     QB_VEC(size_t) left; /* jobs that the run leaves, in their order */
     bool left_unknown;   /* memory was short for some */
+    bool can_finish;     /* some of them may come out better next time */
     char *finish;        /* owned: the command for them */
     bool hidden;         /* the progress bar is, while rows are printed */
     int stdout_errno;    /* the first failure to write there */

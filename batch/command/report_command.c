@@ -224,6 +224,7 @@ static int show(struct shown *shown, const struct qb_cli *cli)
                                  .errors = stderr,
                                  .quiet = qb_cli_has(cli, QB_OPTION_QUIET),
                                  .verbose = qb_cli_has(cli, QB_OPTION_VERBOSE),
+                                 .all_rows = qb_cli_has(cli, QB_OPTION_ALL_ROWS),
                                  .color = qb_table_wants_color(stdout)};
     qb_table_start(&s->table, &r->batch);
     for (size_t i = 0; i < r->n_files; i++) {

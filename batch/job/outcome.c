@@ -140,12 +140,10 @@ size_t qb_report_changes(const struct qb_result *r, struct qb_change out[QB_CHAN
     return n;
 }
 
-static const char *leaks_note(const struct qb_leaks *l, bool done, char room[QB_NOTE_ROOM])
+static const char *leaks_text(const struct qb_leaks *l, bool done, char room[QB_NOTE_ROOM])
 {
     char size[QB_TEXT_NUMBER], count[QB_TEXT_NUMBER];
 
-    if (l->clusters == 0)
-        return NULL;
     snprintf(room, QB_NOTE_ROOM, "leaks: %s leaked cluster%s (%s) %s",
              qb_text_count(l->clusters, count), l->clusters == 1 ? "" : "s",
              qb_text_size(l->bytes, size),
@@ -154,33 +152,54 @@ static const char *leaks_note(const struct qb_leaks *l, bool done, char room[QB_
     return room;
 }
 
-const char *qb_report_note(const struct qb_result *r, unsigned i, char room[QB_NOTE_ROOM])
+static bool applies(const struct qb_result *r, enum qb_note note)
 {
-    bool done = r->status == QB_STATUS_CHANGED;
-    const char *const notes[] = {
-        r->repaired ? (done ? "repaired: reference counts rebuilt, unreferenced clusters freed"
-                            : "needs a repair first: reference counts rebuilt, unreferenced "
-                              "clusters freed")
-                    : NULL,
-        leaks_note(&r->leaks, done, room),
-        r->backing_unchecked
-            ? "backing file: only the name in the image changes, as with `qemu-img "
-              "rebase -u`; its content was not compared"
-            : NULL,
-        r->bitmaps_dropped ? "persistent bitmaps are dropped: version 2 cannot hold them" : NULL,
-        r->without_locks ? "the file system has no locks that reach every host: whether the image "
-                           "is in use elsewhere was not known"
-                         : NULL,
-        r->writers_unseen ? "whether a program without locks had the image open for writing could "
-                            "not be asked: that takes its owner or root, and a file system with "
-                            "leases"
-                          : NULL,
+    const bool set[QB_NOTE_COUNT] = {
+        [QB_NOTE_REPAIRED] = r->repaired,
+        [QB_NOTE_LEAKS_KEPT] = r->leaks.clusters && !r->leaks.freed,
+        [QB_NOTE_LEAKS_FREED] = r->leaks.clusters && r->leaks.freed,
+        [QB_NOTE_BACKING_UNCHECKED] = r->backing_unchecked,
+        [QB_NOTE_BITMAPS_DROPPED] = r->bitmaps_dropped,
+        [QB_NOTE_WITHOUT_LOCKS] = r->without_locks,
+        [QB_NOTE_WRITERS_UNSEEN] = r->writers_unseen,
     };
 
-    if (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_WOULD_CHANGE)
+    return set[note] && (r->status == QB_STATUS_CHANGED || r->status == QB_STATUS_WOULD_CHANGE);
+}
+
+const char *qb_note_text(const struct qb_result *r, enum qb_note note, char room[QB_NOTE_ROOM])
+{
+    bool done = r->status == QB_STATUS_CHANGED;
+
+    if (!applies(r, note))
         return NULL;
-    for (size_t k = 0; k < sizeof(notes) / sizeof(notes[0]); k++)
-        if (notes[k] && i-- == 0)
-            return notes[k];
+    switch (note) {
+    case QB_NOTE_REPAIRED:
+        return done ? "repaired: reference counts rebuilt, unreferenced clusters freed"
+                    : "needs a repair first: reference counts rebuilt, unreferenced clusters freed";
+    case QB_NOTE_LEAKS_KEPT:
+    case QB_NOTE_LEAKS_FREED:
+        return leaks_text(&r->leaks, done, room);
+    case QB_NOTE_BACKING_UNCHECKED:
+        return "backing file: only the name in the image changes, as with `qemu-img rebase -u`; "
+               "its content was not compared";
+    case QB_NOTE_BITMAPS_DROPPED:
+        return "persistent bitmaps are dropped: version 2 cannot hold them";
+    case QB_NOTE_WITHOUT_LOCKS:
+        return "the file system has no locks that reach every host: whether the image is in use "
+               "elsewhere was not known";
+    case QB_NOTE_WRITERS_UNSEEN:
+        return "whether a program without locks had the image open for writing could not be "
+               "asked: that takes its owner or root, and a file system with leases";
+    default:
+        return NULL;
+    }
+}
+
+const char *qb_report_note(const struct qb_result *r, unsigned i, char room[QB_NOTE_ROOM])
+{
+    for (enum qb_note note = 0; note < QB_NOTE_COUNT; note++)
+        if (applies(r, note) && i-- == 0)
+            return qb_note_text(r, note, room);
     return NULL;
 }

@@ -73,9 +73,25 @@ enum { QB_CHANGES_MAX = 12 };
 /* What the amend changed or would change, in a fixed order; returns how many. */
 size_t qb_report_changes(const struct qb_result *result, struct qb_change out[QB_CHANGES_MAX]);
 
-/* Whatever else a person should know, one sentence at a time: i = 0, 1, ... until NULL.  What it
- * returns may be in `room`. */
+/* Whatever else a person should know about an image that changes. */
+enum qb_note {
+    QB_NOTE_REPAIRED,
+    QB_NOTE_LEAKS_KEPT,
+    QB_NOTE_LEAKS_FREED,
+    QB_NOTE_BACKING_UNCHECKED,
+    QB_NOTE_BITMAPS_DROPPED,
+    QB_NOTE_WITHOUT_LOCKS,
+    QB_NOTE_WRITERS_UNSEEN,
+    QB_NOTE_COUNT
+};
+
 enum { QB_NOTE_ROOM = 160 };
+
+/* The note as a sentence, which may be in `room`; NULL where it does not apply to the image. */
+const char *qb_note_text(const struct qb_result *result, enum qb_note note,
+                         char room[QB_NOTE_ROOM]);
+
+/* Those that apply, one at a time: i = 0, 1, ... until NULL. */
 const char *qb_report_note(const struct qb_result *result, unsigned i, char room[QB_NOTE_ROOM]);
 
 #endif

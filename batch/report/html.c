@@ -9,7 +9,7 @@
 #include "util/xml.h"
 #include "report/html.h"
 #include "report/sinks.h"
-#include "report/table.h"
+#include "report/change_text.h"
 #include "util/text.h"
 #include "report/timeline.h"
 

@@ -307,6 +307,7 @@ int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summa
     qb_json_number(&o, "images", sum->images);
     for (size_t i = 0; i < QB_STATUS_COUNT; i++)
         qb_json_number(&o, qb_status_names[i], sum->by_status[i]);
+    qb_json_number(&o, "skipped_by_when", sum->not_meant);
     put_errors(&o, sum);
     qb_json_real(&o, "seconds", sum->seconds);
     qb_json_number(&o, "leaked_clusters", sum->leaked_clusters);

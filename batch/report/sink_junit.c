@@ -2,7 +2,7 @@
  * case.  A failed image is a failure, one that was interrupted an error. */
 #include "util/xml.h"
 #include "report/sinks.h"
-#include "report/table.h"
+#include "report/change_text.h"
 #include "util/text.h"
 
 static const char *name_of(const struct qb_batch *batch)

@@ -1,7 +1,8 @@
 /* The report for people: a row for each image as its turn comes, then one line that sums up.
  *
- * A small batch is shown whole.  Of a large one every failure and every skipped image is shown, the
- * first changes (and the first that were not started), and how many more there were. */
+ * A small batch is shown whole.  Of a large one, equal outcomes are one line at the end: their
+ * count and the first names.  A note is told once for the run, and images that `when` leaves out
+ * are counted only. */
 #ifndef QB_REPORT_TABLE_H
 #define QB_REPORT_TABLE_H
 
@@ -9,18 +10,23 @@
 
 #include "job/job.h"
 #include "job/outcome.h"
+#include "report/groups.h"
+#include "report/notes.h"
 
 struct qb_table {
     const struct qb_batch *batch;
     FILE *out;    /* rows and recap */
     FILE *errors; /* failures of a quiet run */
     bool quiet;   /* failures only */
-    bool verbose; /* every row, and the plan in words */
-    bool diff;    /* each change as two lines */
+    bool verbose; /* every row, its notes, and the plan in words */
+    bool all_rows;
+    bool diff; /* each change as two lines */
     bool color;
-    size_t path_width;               /* columns */
-    uint64_t shown[QB_STATUS_COUNT]; /* rows of those that may be very many */
-    uint64_t left_out[QB_STATUS_COUNT];
+    size_t path_width; /* columns */
+    bool by_row;       /* set by qb_table_start: nothing is grouped */
+    struct qb_groups groups;
+    struct qb_notes notes;
+    bool incomplete; /* memory was short for some images */
     bool undoable;   /* some image was changed that `qbatch undo` can take back */
     unsigned hinted; /* bits of enum qb_code: a hint is given once */
 };
@@ -37,11 +43,12 @@ void qb_table_alarm(struct qb_table *table, const struct qb_job *job,
                     const struct qb_result *result);
 void qb_table_alarm_end(struct qb_table *table, const struct qb_summary *sum);
 
-/* The changes as the table words them: "size: 1 GiB -> 2 GiB, ..."; "" for none.  Cut where `size`
- * ends. */
-const char *qb_table_changes(const struct qb_result *result, char *out, size_t size);
-
 /* Whether colors are welcome on f: a terminal, no NO_COLOR, no TERM=dumb. */
 bool qb_table_wants_color(FILE *f);
+
+/* ---- for table*.c only ----------------------------------------------------------------------- */
+
+void qb_table_error(FILE *f, const struct qb_err *err);     /* "code: text at 0x30000" */
+void qb_table_state(const struct qb_table *table, FILE *f); /* " --state DIR", where it is needed */
 
 #endif

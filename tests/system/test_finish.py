@@ -192,6 +192,29 @@ class Finished(FinishTest):
                 self.assert_sizes(5, 5, 5, 5)
 
 
+class Hopeless(FinishTest):
+    def typed(self, *argv):
+        return proc.run([qbatch.absolute(qbatch.TOOL), *argv], cwd=self.folder).out
+
+    def test_no_command_is_named_where_running_it_again_cannot_help(self):
+        shown = self.typed("amend", "-o", "size=1M", self.images[0])
+        self.assertIn("refused", shown)
+        self.assertNotIn("to finish", shown)
+        lock = self.locked(self.images[2])
+        shown = self.typed("amend", "-o", "size=1M", *self.images[:3])
+        self.assertIn("to finish: qbatch amend -o size=1M -- ", shown)  # the locked one may come out better
+        lock.close()
+
+    def test_nor_for_a_run_that_failed_for_good(self):
+        manifest = self.manifest("""
+            version: 1
+            images: [{path: "?.qcow2", size: 1M}]
+            """)
+        shown = self.typed(manifest, "--state", self.state)
+        self.assertIn("4 failed", shown)
+        self.assertNotIn("to finish", shown)
+
+
 class Cut(FinishTest):
     """The power is cut: of the journal's sectors that were not synced any subset is lost."""
 

@@ -205,20 +205,30 @@ static void json_error_names_the_code_the_place_and_the_line(void)
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
+struct shown {
+    size_t n;
+    bool quiet, all_rows;
+    struct qb_result (*result_of)(size_t i);
+};
+
+static struct qb_result some_fail(size_t i)
+{
+    return i % 30 == 29 ? failed(QB_STATUS_FAILED, QB_E_CORRUPT) : changed();
+}
+
 static void print_table(FILE *f, void *arg)
 {
-    size_t n = *(size_t *)arg;
-    struct qb_job *jobs = calloc(n, sizeof(*jobs));
-    struct qb_batch batch = {.jobs = jobs, .n_jobs = n};
-    struct qb_table table = {.out = f, .errors = f};
+    struct shown *s = arg;
+    struct qb_job *jobs = calloc(s->n, sizeof(*jobs));
+    struct qb_batch batch = {.jobs = jobs, .n_jobs = s->n};
+    struct qb_table table = {.out = f, .errors = f, .quiet = s->quiet, .all_rows = s->all_rows};
     struct qb_summary sum = {.seconds = 1.2};
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < s->n; i++)
         jobs[i].path = (char *)"image.qcow2";
     qb_table_start(&table, &batch);
-    for (size_t i = 0; i < n; i++) {
-        struct qb_outcome o = {.result = i % 30 == 29 ? failed(QB_STATUS_FAILED, QB_E_CORRUPT)
-                                                      : changed()};
+    for (size_t i = 0; i < s->n; i++) {
+        struct qb_outcome o = {.result = s->result_of(i)};
 
         qb_summary_add(&sum, &o.result);
         qb_table_row(&table, &jobs[i], &o);
@@ -238,8 +248,8 @@ static size_t count(const char *text, const char *part)
 
 static void a_small_batch_is_shown_whole(void)
 {
-    size_t n = 30;
-    char *text = printed(print_table, &n);
+    struct shown s = {.n = 30, .result_of = some_fail};
+    char *text = printed(print_table, &s);
 
     CU_ASSERT_EQUAL(
         count(text, "changed      image.qcow2  compat: 1.1 -> 0.10, size: 10 GiB -> 20 GiB\n"), 29);
@@ -250,15 +260,98 @@ static void a_small_batch_is_shown_whole(void)
     free(text);
 }
 
-static void of_a_large_batch_every_failure_is_shown_and_few_changes(void)
+static void of_a_large_batch_equal_outcomes_are_a_line(void)
 {
-    size_t n = 3000;
-    char *text = printed(print_table, &n);
+    struct shown s = {.n = 3000, .result_of = some_fail};
+    char *text = printed(print_table, &s);
 
-    CU_ASSERT_EQUAL(count(text, "failed       "), 100);
-    CU_ASSERT_EQUAL(count(text, "hint: "), 1);
-    CU_ASSERT_EQUAL(count(text, "changed      "), 20);
-    CU_ASSERT(has(text, "... and 2,880 more changed\n3,000 images: 2,900 changed, 100 failed"));
+    CU_ASSERT_EQUAL(count(text, "\n"), 4);
+    CU_ASSERT(has(text, "changed      2,900 images  compat: 1.1 -> 0.10, size: 10 GiB -> 20 GiB  "
+                        "(image.qcow2, image.qcow2, image.qcow2, ...)\n"));
+    CU_ASSERT(has(text, "failed       100 images  corrupt: table of 512 entries ends past the end "
+                        "of the file  (image.qcow2, image.qcow2, image.qcow2, ...)\n"
+                        "             hint: "));
+    CU_ASSERT(has(text, "3,000 images: 2,900 changed, 100 failed in 1.2 s\n"));
+    free(text);
+    s.quiet = true;
+    text = printed(print_table, &s);
+    CU_ASSERT_STRING_EQUAL(text, "qbatch: image.qcow2, image.qcow2, image.qcow2 and 97 more: "
+                                 "corrupt: table of 512 entries ends past the end of the file\n");
+    free(text);
+    s = (struct shown){.n = 3000, .all_rows = true, .result_of = some_fail};
+    text = printed(print_table, &s);
+    CU_ASSERT_EQUAL(count(text, "image.qcow2  "), 3000);
+    free(text);
+}
+
+static struct qb_result all_differ(size_t i)
+{
+    struct qb_result r = {.status = i % 2 ? QB_STATUS_FAILED : QB_STATUS_SKIPPED};
+
+    qb_fail(&r.err, QB_E_REFUSED, QB_NOWHERE, "reason %zu", i);
+    return r;
+}
+
+static void of_a_thousand_different_outcomes_few_are_listed_and_all_are_counted(void)
+{
+    struct shown s = {.n = 1000, .result_of = all_differ};
+    char *text = printed(print_table, &s);
+
+    CU_ASSERT(count(text, "\n") < 50);
+    CU_ASSERT(has(text, "... and 480 more failed, of other kinds") ||
+              has(text, "of several kinds"));
+    CU_ASSERT(has(text, "1,000 images: 500 skipped, 500 failed"));
+    free(text);
+}
+
+static struct qb_result left_out(size_t i)
+{
+    struct qb_result r = {.status = QB_STATUS_SKIPPED};
+
+    if (i == 0)
+        return changed();
+    qb_fail(&r.err, QB_E_WHEN, QB_NOWHERE, "version is 3");
+    return r;
+}
+
+static void images_that_when_leaves_out_are_counted_and_not_listed(void)
+{
+    for (size_t n = 5; n <= 500; n *= 100) {
+        struct shown s = {.n = n, .result_of = left_out};
+        char *text = printed(print_table, &s), *all;
+
+        CU_ASSERT(!has(text, "skipped"));
+        CU_ASSERT(has(text, n == 5 ? "5 images: 1 changed, 4 left out by `when` in"
+                                   : "500 images: 1 changed, 499 left out by `when` in"));
+        s.all_rows = true;
+        all = printed(print_table, &s);
+        CU_ASSERT_EQUAL(count(all, "when: version is 3"), n - 1);
+        free(text);
+        free(all);
+    }
+}
+
+static struct qb_result leaky(size_t i)
+{
+    struct qb_result r = changed();
+
+    r.backing_unchecked = true;
+    r.leaks = (struct qb_leaks){.valid = true, .clusters = i, .bytes = i << 16};
+    return r;
+}
+
+static void a_note_is_told_once_for_all_images(void)
+{
+    struct shown s = {.n = 10, .result_of = leaky};
+    char *text = printed(print_table, &s);
+
+    CU_ASSERT_EQUAL(count(text, "note: "), 2);
+    CU_ASSERT(has(text, "\nnote: 9 images: leaks: 45 leaked clusters (2.81 MiB) kept"));
+    CU_ASSERT(has(text, "\nnote: 10 images: backing file: only the name"));
+    free(text);
+    s.n = 1;
+    text = printed(print_table, &s);
+    CU_ASSERT(has(text, "\nnote: backing file: only the name"));
     free(text);
 }
 
@@ -477,7 +570,10 @@ int main(void)
         UNIT(json_line_is_whole_whatever_the_path),
         UNIT(json_error_names_the_code_the_place_and_the_line),
         UNIT(a_small_batch_is_shown_whole),
-        UNIT(of_a_large_batch_every_failure_is_shown_and_few_changes),
+        UNIT(of_a_large_batch_equal_outcomes_are_a_line),
+        UNIT(of_a_thousand_different_outcomes_few_are_listed_and_all_are_counted),
+        UNIT(images_that_when_leaves_out_are_counted_and_not_listed),
+        UNIT(a_note_is_told_once_for_all_images),
         UNIT(progress_never_says_that_all_is_done),
         UNIT(what_takes_long_is_named_with_the_end_of_its_path),
         UNIT(held_results_come_back_in_order_as_they_were),

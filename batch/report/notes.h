@@ -1,0 +1,21 @@
+/* Counts the notes of all images, so that each is told once for the whole run. */
+#ifndef QB_REPORT_NOTES_H
+#define QB_REPORT_NOTES_H
+
+#include "job/outcome.h"
+
+struct qb_notes {
+    struct qb_noted {
+        uint64_t n;            /* images */
+        size_t first;          /* the job of the first of them */
+        enum qb_status status; /* likewise */
+        struct qb_leaks leaks; /* of all of them */
+    } of[QB_NOTE_COUNT];
+};
+
+void qb_notes_add(struct qb_notes *notes, size_t job, const struct qb_result *result);
+
+/* The note for all its images, which may be in `room`; NULL where it applies to none. */
+const char *qb_notes_text(const struct qb_notes *notes, enum qb_note note, char room[QB_NOTE_ROOM]);
+
+#endif
