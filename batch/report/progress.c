@@ -42,6 +42,15 @@ static double since(const struct timespec *start)
     return (double)(t.tv_sec - start->tv_sec) + (double)(t.tv_nsec - start->tv_nsec) * 1e-9;
 }
 
+static struct qb_elapsed elapsed(const struct qb_progress *p)
+{
+    uint64_t from = atomic_load(&p->meter->worked_from);
+    struct timespec first = {.tv_sec = (time_t)(from / 1000),
+                             .tv_nsec = (long)(from % 1000) * 1000000};
+
+    return (struct qb_elapsed){.seconds = since(&p->start), .working = from ? since(&first) : 0};
+}
+
 static struct winsize terminal(void)
 {
     struct winsize w = {0};
@@ -83,7 +92,7 @@ static void draw(struct qb_progress *p)
     struct winsize w = terminal();
     size_t used;
 
-    qb_progress_line(line, sizeof(line), w.ws_col, p->meter, p->total, since(&p->start));
+    qb_progress_line(line, sizeof(line), w.ws_col, p->meter, p->total, elapsed(p));
     used = (size_t)snprintf(text, sizeof(text), ERASE "%s", line);
     add_slow(p, w.ws_col, w.ws_row, text, used, sizeof(text));
     write_all(text);
@@ -93,11 +102,14 @@ static void draw(struct qb_progress *p)
 
 static void tell(struct qb_progress *p)
 {
+    char words[200];
+
     if (p->as_json)
-        qb_progress_json(stderr, p->meter, p->total, since(&p->start));
-    if (p->to_systemd)
-        qb_notify("STATUS=%zu of %zu images, %zu failed", atomic_load(&p->meter->done), p->total,
-                  atomic_load(&p->meter->failed));
+        qb_progress_json(stderr, p->meter, p->total, elapsed(p));
+    if (p->to_systemd) {
+        qb_progress_status(words, sizeof(words), p->meter, p->total, elapsed(p));
+        qb_notify("STATUS=%s", words);
+    }
 }
 
 static void wait_ms(struct qb_progress *p, unsigned ms)

@@ -25,14 +25,24 @@ void qb_progress_stop(struct qb_progress *progress); /* erases the line, frees *
 /* ---- progress_text.c --------------------------------------------------------------------------
  */
 
-/* The line as it would be drawn in `columns` columns after `seconds`; for tests too. */
+struct qb_elapsed {
+    double seconds; /* since the run began */
+    double working; /* since there was work behind it; 0: not yet */
+};
+
+/* The line as it would be drawn in `columns` columns; for tests too. */
 void qb_progress_line(char *out, size_t size, unsigned columns, const struct qb_meter *meter,
-                      size_t total, double seconds);
+                      size_t total, struct qb_elapsed elapsed);
 
 /* The same for place i of meter->busy; false where no image has been under way for long. */
 bool qb_progress_slow(char *out, size_t size, unsigned columns, const struct qb_meter *meter,
                       const struct qb_batch *batch, size_t i);
 
-void qb_progress_json(FILE *f, const struct qb_meter *meter, size_t total, double seconds);
+/* In words for systemd; returns their length, below 200. */
+size_t qb_progress_status(char *out, size_t size, const struct qb_meter *meter, size_t total,
+                          struct qb_elapsed elapsed);
+
+void qb_progress_json(FILE *f, const struct qb_meter *meter, size_t total,
+                      struct qb_elapsed elapsed);
 
 #endif

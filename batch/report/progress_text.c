@@ -25,22 +25,21 @@ static void draw_bar(char *out, unsigned width, double share)
 /* Never all of it: when everything is done the line is gone. */
 static double share_of(const struct qb_meter *meter, size_t total)
 {
-    double units = (double)atomic_load(&meter->units);
-
-    return total ? QB_MIN(units / ((double)total * QB_UNITS), 0.99) : 0;
+    return QB_MIN(qb_meter_share(meter, total), 0.99);
 }
 
-static double rest_seconds(double share, double seconds)
+/* By how fast the work has gone since there was some; what was read before does not count. */
+static double rest_seconds(double share, const struct qb_elapsed *e)
 {
-    return seconds > 1 && share > 0.01 ? seconds * (1 - share) / share : -1;
+    return e->working > 1 && share > 0.002 ? e->working * (1 - share) / share : -1;
 }
 
 /* The parts of the line, the most important first; returns how many are not empty. */
-static size_t parts_of(const struct qb_meter *meter, size_t total, double seconds,
+static size_t parts_of(const struct qb_meter *meter, size_t total, const struct qb_elapsed *e,
                        char parts[6][PART_MAX])
 {
     size_t done = atomic_load(&meter->done), failed = atomic_load(&meter->failed), n = 0;
-    double share = share_of(meter, total), rest = rest_seconds(share, seconds);
+    double share = share_of(meter, total), rest = rest_seconds(share, e), seconds = e->seconds;
     uint64_t clusters = atomic_load(&meter->clusters), written = atomic_load(&meter->written);
     char a[QB_TEXT_NUMBER], b[QB_TEXT_NUMBER];
 
@@ -63,10 +62,10 @@ static size_t parts_of(const struct qb_meter *meter, size_t total, double second
 }
 
 void qb_progress_line(char *out, size_t size, unsigned columns, const struct qb_meter *meter,
-                      size_t total, double seconds)
+                      size_t total, struct qb_elapsed e)
 {
     char parts[6][PART_MAX], bar[BAR_MAX + 1];
-    size_t n = parts_of(meter, total, seconds, parts), used = 0, shown = 0, room;
+    size_t n = parts_of(meter, total, &e, parts), used = 0, shown = 0, room;
 
     columns = (unsigned)QB_MIN((size_t)columns, size - 1);
     room =
@@ -129,23 +128,44 @@ bool qb_progress_slow(char *out, size_t size, unsigned columns, const struct qb_
     return true;
 }
 
-void qb_progress_json(FILE *f, const struct qb_meter *meter, size_t total, double seconds)
+size_t qb_progress_status(char *out, size_t size, const struct qb_meter *meter, size_t total,
+                          struct qb_elapsed e)
+{
+    double share = share_of(meter, total), rest = rest_seconds(share, &e);
+    uint64_t written = atomic_load(&meter->written);
+    char a[QB_TEXT_NUMBER], b[QB_TEXT_NUMBER];
+    size_t done = atomic_load(&meter->done);
+    size_t used = (size_t)snprintf(out, size, "%zu of %zu images, %zu failed, %u%%", done, total,
+                                   atomic_load(&meter->failed),
+                                   done == total ? 100 : (unsigned)(share * 100));
+
+    if (written)
+        used += (size_t)snprintf(out + used, size - used, ", %s of %s written",
+                                 qb_text_size(written, a),
+                                 qb_text_size(QB_MAX(atomic_load(&meter->planned), written), b));
+    if (rest >= 0 && done < total)
+        used += (size_t)snprintf(out + used, size - used, ", ETA %s", qb_text_seconds(rest, a));
+    return used;
+}
+
+void qb_progress_json(FILE *f, const struct qb_meter *meter, size_t total, struct qb_elapsed e)
 {
     struct qb_json o = qb_json_object();
-    double share = share_of(meter, total), rest = rest_seconds(share, seconds);
+    double share = share_of(meter, total), rest = rest_seconds(share, &e);
 
     qb_json_text(&o, "type", "progress");
     qb_json_number(&o, "images", total);
     qb_json_number(&o, "done", atomic_load(&meter->done));
     qb_json_number(&o, "failed", atomic_load(&meter->failed));
     qb_json_real(&o, "share", total && atomic_load(&meter->done) == total ? 1 : share);
-    qb_json_real(&o, "elapsed_seconds", seconds);
+    qb_json_real(&o, "elapsed_seconds", e.seconds);
     if (rest >= 0)
         qb_json_real(&o, "eta_seconds", rest);
     else
         qb_json_null(&o, "eta_seconds");
     qb_json_number(&o, "clusters", atomic_load(&meter->clusters));
     qb_json_number(&o, "written_bytes", atomic_load(&meter->written));
+    qb_json_number(&o, "planned_bytes", atomic_load(&meter->planned));
     qb_json_line(f, o);
     fflush(f);
 }

@@ -227,7 +227,7 @@ static void tell(struct giving *w, const struct qb_listener *listener)
         qb_amend_close(s->amend);
         if (listener->meter) {
             atomic_fetch_add(&listener->meter->done, 1);
-            atomic_fetch_add(&listener->meter->units, QB_UNITS);
+            qb_meter_step(listener->meter, &(struct qb_metered){0}, QB_METER_STEPS);
         }
         listener->image(listener->arg, s->job, &outcome);
     }

@@ -204,8 +204,7 @@ static void pass_over(struct qb_running *r)
                 "should be; since then nobody has put it right");
         if (!job->already && !job->taken_back)
             continue;
-        if (r->listener->meter)
-            atomic_fetch_add(&r->listener->meter->units, QB_UNITS);
+        qb_meter_pass(r->listener->meter);
         if (r->options->state)
             qb_state_passed_over(r->options->state);
         qb_run_finish(r, i, &outcome);

@@ -33,7 +33,6 @@ void qb_run_finish(struct qb_running *r, size_t job, struct qb_outcome *outcome)
         if (result->clusters.valid && result->status == QB_STATUS_CHANGED)
             atomic_fetch_add(&meter->clusters,
                              result->clusters.expanded + result->clusters.deallocated);
-        atomic_fetch_add(&meter->written, result->io.write_bytes + result->io.zeroed_bytes);
     }
     qb_hold_put(r->hold, job, outcome);
 }
@@ -49,8 +48,7 @@ void qb_run_finish_untouched(struct qb_running *r, size_t job, enum qb_status st
         atomic_fetch_add(&r->failures.n, 1);
     if (code != QB_E_CANCELLED)
         remember(r, job, &outcome, &(struct qb_seen){0});
-    if (r->listener->meter)
-        atomic_fetch_add(&r->listener->meter->units, QB_UNITS);
+    qb_meter_step(r->listener->meter, &(struct qb_metered){0}, QB_METER_STEPS);
     qb_run_finish(r, job, &outcome);
 }
 
@@ -105,8 +103,7 @@ void qb_run_finish_slot(struct qb_running *r, struct qb_slot *s, struct qb_timin
         return;
     }
     free(outcome.steps);
-    if (r->listener->meter)
-        atomic_fetch_sub(&r->listener->meter->units, s->units);
+    qb_meter_again(r->listener->meter, &s->metered);
     qb_queue_again(r->queue, s->job, not_before);
 }
 

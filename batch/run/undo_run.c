@@ -184,7 +184,7 @@ static void tell(struct taking *w, const struct qb_listener *listener)
         qb_undo_close(s->undo);
         if (listener->meter) {
             atomic_fetch_add(&listener->meter->done, 1);
-            atomic_fetch_add(&listener->meter->units, QB_UNITS);
+            qb_meter_step(listener->meter, &(struct qb_metered){0}, QB_METER_STEPS);
         }
         listener->image(listener->arg, s->job, &outcome);
     }

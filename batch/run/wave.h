@@ -48,7 +48,8 @@ struct qb_slot {
     unsigned worker;
     uint64_t memory; /* bytes that it holds, or may take while it is planned, of wave->memory */
     bool wants_all;  /* with QB_STEP_CROWDED: see qb_queue_crowded */
-    unsigned units;  /* counted into the meter */
+    struct qb_metered metered;
+    uint64_t read_before; /* bytes that were read when the plan was made */
     int sync_errno;
     int record_errno;    /* the plan, which must be in the journal before the flip, is not */
     struct qb_seen seen; /* the file as it was left; only with a journal */

@@ -227,6 +227,8 @@ static void plan_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
         return;
     }
     hold_plan(w, s);
+    if (!w->options->dry_run)
+        qb_slot_plan_known(w, s);
     if (w->options->dry_run) /* at most: what is replaced may be given back */
         r->allocated_delta = (int64_t)qb_amend_space(s->amend);
     if (w->options->describe)

@@ -34,12 +34,28 @@ const char *qb_wave_why_no_more(const struct qb_batch *batch)
                : "not started: more images failed than policy.max_failed allows";
 }
 
-/* The meter: an image that ends early has all its units at once, one put off gives them back. */
-static void count(struct qb_wave *w, struct qb_slot *s, unsigned units)
+/* What has been written and, for a comparison of content, read since the plan was made. */
+static void count_bytes(const struct qb_wave *w, struct qb_slot *s)
 {
-    if (w->meter && units != s->units)
-        atomic_fetch_add(&w->meter->units, (size_t)units - s->units);
-    s->units = units;
+    const struct qb_io_stats *io;
+    uint64_t written, compared;
+
+    if (!w->meter || !s->amend || s->released)
+        return;
+    io = &qb_amend_file(s->amend)->stats;
+    written = io->write_bytes + io->zeroed_bytes;
+    compared = s->rq.verify == QB_VERIFY_CONTENT ? io->read_bytes - s->read_before : 0;
+    qb_meter_bytes(w->meter, &s->metered, written + compared, written);
+}
+
+void qb_slot_plan_known(struct qb_wave *w, struct qb_slot *s)
+{
+    const struct qb_file *file = qb_amend_file(s->amend);
+    bool compares = s->rq.verify == QB_VERIFY_CONTENT;
+
+    s->read_before = file->stats.read_bytes;
+    qb_meter_plan(w->meter, &s->metered, qb_amend_space(s->amend),
+                  compares ? 2 * file->allocated_at_open : 0);
 }
 
 /* A locked image may be tried again, and one that is left in its middle is looked at once more. */
@@ -56,14 +72,15 @@ static void count_failure(struct qb_wave *w, struct qb_slot *s)
 
 void qb_slot_step(struct qb_wave *w, struct qb_slot *s, enum qb_step to)
 {
-    static const unsigned units[] = {
-        [QB_STEP_PLANNED] = 1,     [QB_STEP_APPENDED] = 2,
-        [QB_STEP_FLIPPED] = 3,     [QB_STEP_SYNCED] = 3,
-        [QB_STEP_OVER] = QB_UNITS, [QB_STEP_AFTER] = 0, /* the greatest: the table ends here */
+    static const unsigned steps[] = {
+        [QB_STEP_APPENDED] = 1,          [QB_STEP_FLIPPED] = 2, [QB_STEP_SYNCED] = 3,
+        [QB_STEP_OVER] = QB_METER_STEPS, [QB_STEP_AFTER] = 0, /* the greatest: the table ends here
+                                                               */
     };
 
     s->step = to;
-    count(w, s, units[to]);
+    count_bytes(w, s);
+    qb_meter_step(w->meter, &s->metered, steps[to]);
     if (to == QB_STEP_OVER)
         count_failure(w, s);
 }
@@ -128,13 +145,15 @@ bool qb_slot_leave_untouched(struct qb_wave *w, struct qb_slot *s, struct qb_io 
     return true;
 }
 
+/* Asked before each batch of requests, so that it is also the moment to count them. */
 static bool is_to_stop(void *arg)
 {
     const struct qb_long_phase *p = arg;
 
-    return qb_wave_stopped(p->wave) ||
-           (p->wave->batch->limits.timeout_seconds > 0 &&
-            is_overdue(p->wave, p->busy_before + qb_wave_now() - p->from));
+    count_bytes(p->wave, p->slot);
+    return p->may_be_left && (qb_wave_stopped(p->wave) ||
+                              (p->wave->batch->limits.timeout_seconds > 0 &&
+                               is_overdue(p->wave, p->busy_before + qb_wave_now() - p->from)));
 }
 
 /* A place among those that are shown; NULL where all are taken. */
@@ -157,10 +176,13 @@ static struct qb_busy *show(struct qb_meter *meter, size_t job, const char *doin
 void qb_slot_begin_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, const char *doing,
                         bool may_be_left, struct qb_long_phase *p)
 {
-    *p = (struct qb_long_phase){w, s->busy_seconds, qb_wave_now(), NULL};
+    *p = (struct qb_long_phase){.wave = w,
+                                .slot = s,
+                                .may_be_left = may_be_left,
+                                .busy_before = s->busy_seconds,
+                                .from = qb_wave_now()};
     p->busy = show(w->meter, s->job, doing, p->from);
-    if (may_be_left)
-        qb_io_set_stop(io, is_to_stop, p);
+    qb_io_set_stop(io, is_to_stop, p);
 }
 
 void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
@@ -170,6 +192,7 @@ void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
     double took;
 
     qb_io_set_stop(io, NULL, NULL);
+    count_bytes(w, s);
     if (p->busy)
         atomic_store(&p->busy->job, 0);
     took = qb_wave_now() - p->from;
@@ -266,6 +289,7 @@ void qb_slot_put_off(struct qb_wave *w, struct qb_slot *s, enum qb_step why)
 
     qb_amend_close(s->amend);
     s->amend = NULL;
+    qb_meter_again(w->meter, &s->metered);
     free(qb_take(&s->name));
     trim(held);
     qb_slot_hold(w, s, 0);

@@ -10,6 +10,9 @@ bool qb_wave_stopped(const struct qb_wave *wave);
 /* One parallel loop over the slots. */
 void qb_wave_each(struct qb_wave *wave, qb_sched_fn *fn);
 
+/* The image's plan is made: the meter is told what it is going to write. */
+void qb_slot_plan_known(struct qb_wave *wave, struct qb_slot *slot);
+
 /* Takes the slot to a step, and counts that into the meter. */
 void qb_slot_step(struct qb_wave *wave, struct qb_slot *slot, enum qb_step to);
 
@@ -46,6 +49,8 @@ bool qb_slot_leave_untouched(struct qb_wave *wave, struct qb_slot *slot, struct 
  * was left. */
 struct qb_long_phase {
     const struct qb_wave *wave;
+    struct qb_slot *slot;
+    bool may_be_left;
     double busy_before, from; /* seconds */
     struct qb_busy *busy;     /* NULL: not shown */
 };

@@ -126,8 +126,34 @@ class Watched(ImageTest):
                     told.append(listener.recv(4096).decode())
                 self.assertEqual(run.wait(), 0)
                 self.assertEqual(told[0], "READY=1\nSTATUS=0 of 60 images")
-                self.assertIn("STATUS=60 of 60 images, 0 failed", told)
+                self.assertTrue(any(word.startswith("STATUS=60 of 60 images, 0 failed, 100%, ")
+                                    for word in told), told)
                 self.assertEqual(told[-1], "STOPPING=1")
+
+
+class Paced(ImageTest):
+    """One image and limits.rate: nearly all of the run is writing."""
+
+    def test_the_share_follows_the_bytes_that_are_written(self):
+        fleet = self.manifest("""
+            version: 1
+            limits: {rate: 2M}
+            policy: {sync: file}
+            images: [{path: z.qcow2, compat: "0.10", zero_method: write}]
+            """)
+        image = self.create("z.qcow2", backing=self.create("base.qcow2", size="8M"), size="8M")
+        self.io(image, "write -q -z 0 6M")
+        done = subprocess.run([TOOL, "--no-state", "--progress", "json", fleet], capture_output=True,
+                              text=True, check=False)
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        self.assertEqual(done.returncode, 0, done.stderr)
+        shares = [line["share"] for line in lines]
+        self.assertEqual(shares, sorted(shares))
+        half = [line for line in lines if 0.25 < line["share"] < 0.8]
+        self.assertGreater(len(half), 1, shares)
+        for line in half:
+            self.assertEqual(line["done"], 0)
+            self.assertAlmostEqual(line["written_bytes"] / line["planned_bytes"], line["share"], delta=0.1)
 
 
 if __name__ == "__main__":

@@ -120,7 +120,9 @@ static struct told run_with(struct qb_batch *batch, struct qb_run_options option
     CU_ASSERT_EQUAL_FATAL(qb_run(batch, &options, &listener, &err), 0);
     CU_ASSERT_EQUAL(told.n, batch->n_jobs);
     CU_ASSERT_EQUAL(atomic_load(&meter.done), batch->n_jobs);
-    CU_ASSERT_EQUAL(atomic_load(&meter.units), batch->n_jobs * QB_UNITS);
+    CU_ASSERT_EQUAL(atomic_load(&meter.known) + atomic_load(&meter.passed), batch->n_jobs);
+    CU_ASSERT_EQUAL(atomic_load(&meter.worked), atomic_load(&meter.work));
+    CU_ASSERT(qb_meter_share(&meter, batch->n_jobs) == 1);
     return told;
 }
 

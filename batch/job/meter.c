@@ -1,0 +1,95 @@
+#include "job/meter.h"
+
+#include <time.h>
+
+#include "base/num.h"
+
+enum { FIXED_BYTES = 256 << 10, FIXED_SHARE = 32 /* of its bytes: flip, barriers, verification */ };
+
+static void note_first(struct qb_meter *m)
+{
+    uint_fast64_t never = 0;
+    struct timespec t;
+
+    if (atomic_load_explicit(&m->worked_from, memory_order_relaxed))
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    atomic_compare_exchange_strong(&m->worked_from, &never,
+                                   (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000);
+}
+
+static void set_worked(struct qb_meter *m, struct qb_metered *i, uint64_t worked)
+{
+    if (worked == i->worked)
+        return;
+    note_first(m);
+    atomic_fetch_add(&m->worked, worked - i->worked); /* unsigned: less is added as a wrap */
+    i->worked = worked;
+}
+
+void qb_meter_plan(struct qb_meter *m, struct qb_metered *i, uint64_t write_bytes,
+                   uint64_t read_bytes)
+{
+    if (!m || i->known)
+        return;
+    i->known = true;
+    i->planned = write_bytes;
+    i->bytes = write_bytes + read_bytes;
+    i->work = i->bytes + FIXED_BYTES + i->bytes / FIXED_SHARE;
+    note_first(m);
+    atomic_fetch_add(&m->known, 1);
+    atomic_fetch_add(&m->work, i->work);
+    atomic_fetch_add(&m->planned, write_bytes);
+}
+
+void qb_meter_bytes(struct qb_meter *m, struct qb_metered *i, uint64_t bytes,
+                    uint64_t written_bytes)
+{
+    if (!m)
+        return;
+    atomic_fetch_add(&m->written, written_bytes - i->written);
+    i->written = written_bytes;
+    if (i->known && QB_MIN(bytes, i->bytes) > i->worked)
+        set_worked(m, i, QB_MIN(bytes, i->bytes));
+}
+
+void qb_meter_step(struct qb_meter *m, struct qb_metered *i, unsigned step)
+{
+    if (!m || step == 0)
+        return;
+    qb_meter_plan(m, i, 0, 0);
+    if (step == QB_METER_STEPS)
+        set_worked(m, i, i->work);
+    else if (i->worked >= i->bytes)
+        set_worked(m, i, i->bytes + (i->work - i->bytes) / QB_METER_STEPS * step);
+}
+
+void qb_meter_again(struct qb_meter *m, struct qb_metered *i)
+{
+    if (!m || !i->known)
+        return;
+    set_worked(m, i, 0);
+    atomic_fetch_sub(&m->known, 1);
+    atomic_fetch_sub(&m->work, i->work);
+    atomic_fetch_sub(&m->planned, i->planned);
+    *i = (struct qb_metered){0};
+}
+
+void qb_meter_pass(struct qb_meter *m)
+{
+    if (m)
+        atomic_fetch_add(&m->passed, 1);
+}
+
+double qb_meter_share(const struct qb_meter *m, size_t total)
+{
+    size_t known = atomic_load(&m->known), passed = atomic_load(&m->passed);
+    double work = (double)atomic_load(&m->work), worked = (double)atomic_load(&m->worked);
+    double mean = known ? work / (double)known : FIXED_BYTES;
+    size_t unknown = total - QB_MIN(total, known + passed);
+
+    if (total == 0 || passed >= total)
+        return total ? 1 : 0;
+    work += mean * (double)unknown;
+    return work > 0 ? QB_MIN(worked / work, 1.0) : 0;
+}
