@@ -97,7 +97,7 @@ static int run(const struct qb_cli *cli, struct qb_batch *batch)
     return code;
 }
 
-static int load(const struct qb_cli *cli, struct qb_batch *batch)
+int qb_command_load(const struct qb_cli *cli, struct qb_batch *batch)
 {
     struct qb_diags diags;
     int r = qb_manifest_load(cli->operands[0], cli->sets.n > 0, batch, &diags);
@@ -123,26 +123,11 @@ int qb_command_run(const struct qb_cli *cli)
         qb_batch_init(&batch);
         return show_topology(cli->jobs, NULL);
     }
-    if (load(cli, &batch) < 0)
+    if (qb_command_load(cli, &batch) < 0)
         return refuse(cli, "the manifest is wrong; nothing was touched");
     if (qb_cli_has(cli, QB_OPTION_TOPOLOGY))
         return show_topology(cli->jobs ? cli->jobs : batch.limits.jobs, &batch);
     return run(cli, &batch);
-}
-
-int qb_command_lint(const struct qb_cli *cli)
-{
-    __attribute__((cleanup(free_batch))) struct qb_batch batch;
-    char count[QB_TEXT_NUMBER];
-
-    if (load(cli, &batch) < 0)
-        return qb_signal_seen() ? QB_EXIT_INTERRUPTED : QB_EXIT_USAGE;
-    if (!qb_cli_has(cli, QB_OPTION_QUIET)) {
-        qb_text_safe(stdout, cli->operands[0]);
-        printf(": right; it names %s image%s\n", qb_text_count(batch.n_jobs, count),
-               batch.n_jobs == 1 ? "" : "s");
-    }
-    return qb_stdout_end(0);
 }
 
 /* ---- amend ----------------------------------------------------------------------------------- */

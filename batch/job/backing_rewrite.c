@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/err.h"
 #include "base/own.h"
@@ -240,12 +241,47 @@ static int find_fmt(struct qb_io *io, const struct qb_file *image, const char *p
                     const char *name, struct qb_request *rq, struct qb_err *err)
 {
     QB_AUTO(qb_buf) char *target = NULL;
+    char why[sizeof(err->text)];
 
-    if (qb_chain_resolve(path, name, &target, err) < 0 ||
-        qb_probe_format(io, image, target, &rq->backing_fmt, err) < 0)
+    if (qb_chain_resolve(path, name, &target, err) < 0)
         return -1;
+    if (qb_probe_format(io, image, target, &rq->backing_fmt, err) < 0) {
+        memcpy(why, err->text, sizeof(why));
+        return qb_fail(err, err->code == QB_E_NOT_FOUND ? QB_E_BACKING_MISSING : err->code,
+                       err->offset, "the backing file %.200s: %.200s", target, why);
+    }
     rq->set |= QB_KEY_BACKING_FMT;
     return 0;
+}
+
+/* Whether a relative name leads from the folder of `path` to the file that `st` is of. */
+static bool leads_to(const char *path, const char *name, const struct stat *st)
+{
+    QB_AUTO(qb_buf) char *target = NULL;
+    struct stat found;
+    struct qb_err err;
+
+    return qb_chain_resolve(path, name, &target, &err) == 0 && stat(target, &found) == 0 &&
+           found.st_dev == st->st_dev && found.st_ino == st->st_ino;
+}
+
+/* QEMU looks for a relative backing file in the folder of the name by which the image was opened:
+ * of an image that a symbolic link leads to, the name has to be right from both folders. */
+static int check_link(const char *path, const char *name, struct qb_err *err)
+{
+    QB_AUTO(qb_buf) char *real = NULL, *target = NULL;
+    struct stat st;
+
+    if (lstat(path, &st) < 0 || !S_ISLNK(st.st_mode) || name[0] == '/')
+        return 0;
+    real = realpath(path, NULL);
+    if (real && qb_chain_resolve(path, name, &target, err) == 0 && stat(target, &st) == 0 &&
+        leads_to(real, name, &st))
+        return 0;
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   "the image is a symbolic link to %.200s, and the relative name %.100s does not "
+                   "lead to the same backing file from both folders; name the file itself",
+                   real ? real : path, name);
 }
 
 int qb_moves_rename(const struct qb_moves *m, const char *path, const struct qb_info *info,
@@ -257,6 +293,8 @@ int qb_moves_rename(const struct qb_moves *m, const char *path, const struct qb_
     if (new_name(m, path, info->backing_file, name, err) < 0)
         return -1;
     if (strcmp(*name, info->backing_file) != 0) {
+        if (m->relative && check_link(path, *name, err) < 0)
+            return -1;
         rq->set |= QB_KEY_BACKING_FILE;
         rq->backing_file = *name;
     }

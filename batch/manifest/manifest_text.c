@@ -84,6 +84,16 @@ static const char *complaint(const char *s, size_t len, const char *end)
     return NULL;
 }
 
+/* What a file that is no text at all may be, told once instead of byte by byte. */
+static const char *other_kind(const char *s, size_t len)
+{
+    if (len >= 4 && memcmp(s, "QFI\xfb", 4) == 0)
+        return "this is a qcow2 image, not a manifest; for images: qbatch amend -o KEY=VALUE IMAGE...";
+    if (memchr(s, 0, QB_MIN(len, (size_t)512)))
+        return "this is not text, and so not a manifest";
+    return NULL;
+}
+
 /* The text ends with a NUL, so that no character runs over its end. */
 int qb_source_check(struct qb_diags *diags)
 {
@@ -91,6 +101,11 @@ int qb_source_check(struct qb_diags *diags)
     struct qb_place at = {1, 1, 1};
     unsigned found = 0;
 
+    if (other_kind(s, diags->source_len)) {
+        qb_diag_add(diags, QB_M_UTF8, (struct qb_place){0}, NULL, "%s",
+                    other_kind(s, diags->source_len));
+        return -1;
+    }
     if (end - s >= 3 && memcmp(s, QB_BYTE_ORDER_MARK, 3) == 0)
         s += 3;
     for (; s < end && found < BAD_BYTES_MAX; at.column++) {

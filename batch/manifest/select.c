@@ -115,6 +115,21 @@ static int pick(struct qb_select *select, char *path, struct qb_place at, size_t
     return qb_diag_memory(select->diags);
 }
 
+/* What was probably meant by a path of which there is no file, as shells have it; "": nothing that
+ * is known. */
+static const char *meant(const char *text)
+{
+    const char *brace = strchr(text, '{');
+
+    if (text[0] == '~')
+        return "; ~ is not expanded: write the home directory";
+    if (brace && strchr(brace, ',') && strchr(brace, '}'))
+        return "; braces are not expanded: write a list of paths";
+    if (strstr(text, "**") && !strstr(text, "**/"))
+        return "; ** stands for directories only between slashes: write **/*";
+    return "";
+}
+
 static int complain_empty(struct qb_select *select, const char *pattern, struct qb_place at,
                           size_t left_out)
 {
@@ -128,7 +143,8 @@ static int complain_empty(struct qb_select *select, const char *pattern, struct 
                            "no file matches \"%s\"; to mean the file of just this name, put a "
                            "backslash before each of * ? [",
                            pattern);
-    return qb_diag_add(select->diags, QB_M_NO_MATCH, at, NULL, "no file matches \"%s\"", pattern);
+    return qb_diag_add(select->diags, QB_M_NO_MATCH, at, NULL, "no file matches \"%s\"%s", pattern,
+                       meant(pattern));
 }
 
 static int add_pattern(struct qb_select *select, const char *pattern, struct qb_place at,
@@ -184,6 +200,11 @@ int qb_select_add(struct qb_select *select, const char *text, struct qb_place at
         free(path);
         return qb_diag_add(select->diags, QB_M_NO_MATCH, at, NULL,
                            "\"%s\" is excluded by its own entry", text);
+    }
+    if (path && *meant(text) && access(path, F_OK) < 0) {
+        free(path);
+        return qb_diag_add(select->diags, QB_M_NO_MATCH, at, NULL, "there is no \"%s\"%s", text,
+                           meant(text));
     }
     return pick(select, path, at, entry);
 }

@@ -82,6 +82,31 @@ class Mistakes(ImageTest):
         self.assertEqual(qbatch.qbatch("lint", good).code, 0)
         self.assert_untouched(self.image, self.sha, self.stat)
 
+    def test_lint_looks_for_files_and_for_keys_that_exclude_each_other(self):
+        self.create("there.qcow2")
+        wanted = {
+            "[{path: there.qcow2, compat: 1.1}, {path: nope.qcow2, compat: 1.1}]": "there is no file ",
+            "[{path: there.qcow2, compat: 0.10, refcount_bits: 64}]": "supports refcount_bits: 16 only",
+            "[{path: there.qcow2, compat: 0.10, lazy_refcounts: on}]": "does not support lazy_refcounts",
+            '[{path: "~/there.qcow2", compat: 1.1}]': "~ is not expanded",
+            '[{path: "{there,else}.qcow2", compat: 1.1}]': "braces are not expanded",
+            '[{path: "sub/**.qcow2", compat: 1.1}]': "write **/*",
+        }
+        for images, words in wanted.items():
+            with self.subTest(images):
+                linted = qbatch.qbatch("lint", self.manifest(f"version: 1\nimages: {images}\n"))
+                self.assertEqual(linted.code, 2, str(linted))
+                self.assertIn(words, linted.result.err)
+                self.assertIn("fleet.yaml:2", linted.result.err)
+
+    def test_an_image_is_not_a_manifest(self):
+        for image in (self.create(), self.raw("disk.raw", "1M")):
+            answer = qbatch.qbatch(image)
+            self.assertEqual(answer.code, 2)
+            self.assertEqual(len(answer.result.err.strip().splitlines()), 1, answer.result.err)
+        self.assertIn("not text", answer.result.err)
+        self.assertIn("qbatch amend", qbatch.qbatch(self.create("b.qcow2")).result.err)
+
     def test_a_missing_manifest(self):
         self.assertEqual(qbatch.qbatch(self.path("none.yaml")).code, 2)
 

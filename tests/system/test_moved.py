@@ -62,6 +62,21 @@ class Moved(ImageTest):
         os.rename(self.new, self.path("elsewhere"))
         self.assert_reads_as_before(self.path("elsewhere/top.qcow2"))
 
+    def test_a_relative_name_has_to_be_right_beside_a_link_and_beside_its_image(self):
+        """QEMU looks for it in the folder of the name by which the image was opened."""
+        self.run_with(f"rewrite: [{{from: '^{self.old}', to: '{self.new}'}}]")
+        sha = proc.sha256(self.image("mid"))
+        for folder, code in (("links/deep", 1), ("links", 0)):
+            os.makedirs(self.path(folder), exist_ok=True)
+            os.symlink(self.image("mid"), self.path(f"{folder}/mid.qcow2"))
+            answer = self.run_with("relative: on", code=code, path=f"{folder}/mid.qcow2")
+            if code:
+                self.assertEqual(answer.error, "refused", str(answer))
+                self.assertIn("symbolic link", answer.first["error"]["message"])
+                self.assertEqual(proc.sha256(self.image("mid")), sha)
+        self.assertEqual(self.names(self.image("mid"))[0][0], "../new/base.raw")
+        self.assert_reads_as_before(self.image("top"))
+
     def test_missing_formats_are_filled_in(self):
         self.run_with(f"rewrite: [{{from: '^{self.old}', to: '{self.new}'}}]")
         for name in ("mid", "top"):
@@ -84,7 +99,9 @@ class Moved(ImageTest):
                 self.assertEqual(answer.error, "refused", str(answer))
                 self.assertEqual(proc.sha256(self.image("mid")), sha)
         os.unlink(f"{self.new}/base.raw")
-        self.assertEqual(self.run_with("fmt: auto", code=1, path="new/mid.qcow2").error, "not_found")
+        answer = self.run_with("fmt: auto", code=1, path="new/mid.qcow2")
+        self.assertEqual(answer.error, "backing_missing")
+        self.assertIn(f"the backing file {self.new}/base.raw: ", answer.first["error"]["message"])
         self.amended(self.image("mid"), backing_file="nbd://host/export")
         self.assertEqual(self.run_with("fmt: auto", code=1, path="new/mid.qcow2").error, "unsupported")
 

@@ -172,7 +172,7 @@ class Reports(EarlierRun):
 
 
 class Manifests(EarlierRun):
-    PLACES = {"amend": "defaults: {{lazy_refcounts: on}}\nimages: [{{path: a.qcow2, {}: '{}'}}]",
+    PLACES = {"amend": "defaults: {{backing_file: missing.qcow2}}\nimages: [{{path: a.qcow2, {}: '{}'}}]",
               "when": "images: [{{path: a.qcow2, compat: '1.1', when: {{{}: '{}'}}}}]",
               "policy": "policy: {{{}: '{}'}}\nimages: [{{path: a.qcow2, compat: '1.1'}}]",
               "limits": "limits: {{{}: '{}'}}\nimages: [{{path: a.qcow2, compat: '1.1'}}]"}
