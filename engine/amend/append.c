@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "amend/plan.h"
+#include "amend/new_tables.h"
 
 #define START_BYTES    (1u << 20) /* so many are worth sending to the disk at once */
 #define WRITES_AT_ONCE 64u
@@ -121,8 +121,7 @@ static int fill_table(void *arg, size_t index, const uint8_t *source, struct qb_
 
     if (!slot)
         return -1;
-    qb_new_fill(plan, &plan->new_tables.list.items[step->index], source, slot);
-    return 0;
+    return qb_new_fill(plan, &plan->new_tables.list.items[step->index], source, slot, err);
 }
 
 /* The steps [first, end) are L2 tables: their sources are read ahead. */
@@ -139,7 +138,7 @@ static int write_tables(struct writer *w, struct qb_plan *plan, size_t first, si
         const struct qb_new_table *out =
             &plan->new_tables.list.items[plan->place.steps.items[i].index];
 
-        if (out->source != QB_NO_TABLE && out->keep_end)
+        if (out->source != QB_NO_TABLE && !out->all_zeros)
             list[i - first].offset = plan->census.tables.items[out->source].offset;
     }
     return qb_tables_scan(w->io, plan->in.img, &tables, 0, tables.n, fill_table, &run, err);

@@ -152,18 +152,19 @@ static int place_snapshots(struct layout *l, struct qb_err *err)
     return add_step(l, step, step.bytes_len, 1, err);
 }
 
-static int place_copy(struct layout *l, struct qb_err *err)
+static int place_contents(struct layout *l, struct qb_err *err)
 {
-    struct qb_plan *plan = l->plan;
-    struct qb_step step = {.kind = QB_STEP_BYTES,
-                           .what = "the last cluster, zero behind the disk's end",
-                           .bytes = qb_take(&plan->resize.copy_bytes),
-                           .bytes_len = cluster_size(l)};
+    qb_vec_each (c, &l->plan->contents) {
+        struct qb_step step = {.kind = QB_STEP_BYTES,
+                               .what = c->what,
+                               .bytes = qb_take(&c->bytes),
+                               .bytes_len = c->len};
 
-    if (!step.bytes)
-        return 0;
-    plan->place.copy_offset = l->at;
-    return add_step(l, step, cluster_size(l), 1, err);
+        c->offset = l->at;
+        if (add_step(l, step, c->len, 1, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* ---- refcount blocks
@@ -418,7 +419,7 @@ static int place_all(struct layout *l, struct qb_err *err)
     for (unsigned i = 0; i < qb_image_layers(plan->in.img); i++)
         if (place_l1(l, i, err) < 0)
             return -1;
-    if (place_snapshots(l, err) < 0 || place_copy(l, err) < 0)
+    if (place_snapshots(l, err) < 0 || place_contents(l, err) < 0)
         return -1;
     plan->rewrites = !nothing_to_place(l);
     plan->zeros.base = plan->place.base;

@@ -1,24 +1,81 @@
-/* What becomes of each L1 and L2 entry.
+/* Decides what becomes of each L2 entry, and fills new L2 tables accordingly.
  *
  * Guest content is sacred in the active layer and in every snapshot: an entry that reads zero goes
  * on reading zero, and a preallocated host cluster is never written to, because a snapshot may own
- * it: it loses this reference and is freed when that was the last. */
+ * it: it loses this reference and is freed when that was the last.
+ *
+ * The decision is made in one place, qb_new_walk, run by run: once to count what a table takes and
+ * once to fill it.  Filling checks that it took just what was counted. */
+#include <inttypes.h>
 #include <string.h>
 
 #include "amend/new_tables.h"
+#include "amend/rule.h"
 
-bool qb_new_needs_cluster(const struct qb_plan *plan, const struct qb_new_table *out, uint64_t i)
+/* ---- the decision ---------------------------------------------------------------------------- */
+
+static enum qb_kind kind_at(const struct qb_geom *g, const uint8_t *source, uint64_t i)
+{
+    return qb_l2_kind(g, qb_l2_get(g, source, i, 0));
+}
+
+/* The entries from `first` on that are of one kind.  Most of most tables is blocks of entries that
+ * are all plain zero clusters, or nothing. */
+static struct qb_entries next_run(const struct qb_geom *g, const struct qb_new_table *t,
+                                  const uint8_t *source, uint64_t first)
+{
+    struct qb_entries e = {.first = first, .n = g->l2_entries - first, .kind = QB_ZERO_PLAIN};
+    uint64_t at = first, end = g->l2_entries;
+    int whole;
+
+    if (t->all_zeros)
+        return e;
+    e.kind = kind_at(g, source, first);
+    whole = e.kind == QB_ZERO_PLAIN ? QB_L2_BLOCK : e.kind == QB_UNALLOCATED ? 0 : -2;
+    while (at < end) {
+        if (whole >= 0 && at % QB_L2_BLOCK == 0 && qb_l2_plain_zeros(g, source, at) == whole)
+            at += QB_L2_BLOCK;
+        else if (kind_at(g, source, at) == e.kind)
+            at++;
+        else
+            break;
+    }
+    e.n = at - first;
+    return e;
+}
+
+void qb_new_decide(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)
+{
+    e->fate = QB_FATE_KEEP;
+    for (unsigned i = 0; i < plan->new_tables.n_deciders; i++) {
+        enum qb_fate before = e->fate;
+
+        plan->new_tables.deciders[i](plan, t, e);
+        if (before != QB_FATE_KEEP && before != QB_FATE_ZERO && e->fate != before)
+            e->fate = QB_FATE_DISPUTED;
+    }
+}
+
+int qb_new_walk(const struct qb_plan *plan, const struct qb_new_table *t, const uint8_t *source,
+                qb_entries_fn *fn, void *arg, struct qb_err *err)
 {
     const struct qb_geom *g = &plan->in.img->geom;
-    uint64_t guest = out->l1_index * g->l1_span + i * g->cluster_size;
+    struct qb_entries e;
 
-    if (guest >= plan->below.size)
-        return false;
-    /* VM state that only the active layer has is of no use to anyone behind the disk's end. */
-    if (out->active && out->refs == 1 && guest >= plan->target.header.size)
-        return false;
-    return !(out->deferred && out->deferred[i / 8] >> (i % 8) & 1);
+    for (uint64_t i = 0; i < g->l2_entries; i += e.n) {
+        e = next_run(g, t, source, i);
+        qb_new_decide(plan, t, &e);
+        if (e.fate == QB_FATE_DISPUTED)
+            return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE,
+                           "two rules disagree about guest cluster %" PRIu64,
+                           t->l1_index * g->l2_entries + i);
+        if (fn(arg, &e, err) < 0)
+            return -1;
+    }
+    return 0;
 }
+
+/* ---- filling --------------------------------------------------------------------------------- */
 
 uint64_t qb_new_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, uint64_t refs)
 {
@@ -32,21 +89,32 @@ uint64_t qb_new_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, ui
     return c->cluster;
 }
 
-uint64_t qb_new_with_copied(struct qb_plan *plan, const struct qb_new_table *out, uint64_t entry)
+uint64_t qb_new_with_copied(struct qb_plan *plan, const struct qb_new_table *t, uint64_t entry)
 {
     uint64_t cluster = (entry & QB_ENTRY_OFFSET) >> plan->in.img->geom.cluster_bits;
 
-    if (!out->active || plan->in.img->geom.external_data)
+    if (!t->active || plan->in.img->geom.external_data)
         return entry;
     entry &= ~QB_ENTRY_COPIED;
     return qb_leaks_single(plan, cluster) ? entry | QB_ENTRY_COPIED : entry;
 }
 
-static void put_zeros(const struct qb_geom *g, uint8_t *table, uint64_t i, uint64_t end)
-{
-    be64 all_zero_subclusters = be64_of(0xffffffff00000000ull);
+struct filling {
+    struct qb_plan *plan;
+    const struct qb_new_table *t;
+    const uint8_t *source;
+    uint8_t *table;
+    struct qb_cursor cursor;
+    uint64_t n_new, n_appended; /* entries that got a cluster of either sort */
+};
 
-    for (; i < end; i++) {
+static void put_zeros(const struct qb_geom *g, uint8_t *table, const struct qb_entries *e)
+{
+    const be64 all_zero_subclusters = be64_of(0xffffffff00000000ull);
+
+    if (g->l2_entry_size == 16)
+        memset(table + e->first * 16, 0, e->n * 16);
+    for (uint64_t i = e->first; i < e->first + e->n; i++) {
         if (g->l2_entry_size == 16)
             memcpy(table + i * 16 + 8, &all_zero_subclusters, 8);
         else
@@ -54,84 +122,79 @@ static void put_zeros(const struct qb_geom *g, uint8_t *table, uint64_t i, uint6
     }
 }
 
-void qb_new_base(const struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
-                 uint8_t *table)
+static void keep(struct filling *f, const struct qb_entries *e)
 {
-    const struct qb_geom *g = &plan->in.img->geom;
-    uint64_t kept = out->keep_end * g->l2_entry_size, first = out->l1_index * g->l2_entries;
+    const struct qb_geom *g = &f->plan->in.img->geom;
+    uint64_t at = e->first * g->l2_entry_size;
 
-    memcpy(table, source, kept);
-    memset(table + kept, 0, g->cluster_size - kept);
-    put_zeros(g, table, 0, out->zero_end);
-    for (size_t k = 0; k < out->n_zeros; k++) {
-        struct qb_range r = plan->resize.zeros.items[out->zeros + k];
-
-        put_zeros(g, table, QB_MAX(r.first, first) - first,
-                  QB_MIN(r.end, first + g->l2_entries) - first);
+    if (f->t->all_zeros) {
+        put_zeros(g, f->table, e);
+        return;
     }
-    if (out->copy_entry != QB_NO_ENTRY)
-        qb_l2_put(g, table, out->copy_entry, plan->place.copy_offset);
+    memcpy(f->table + at, f->source + at, e->n * g->l2_entry_size);
+    if (!f->t->active || (e->kind != QB_DATA && e->kind != QB_ZERO_ALLOCATED))
+        return;
+    for (uint64_t i = e->first; i < e->first + e->n; i++)
+        qb_l2_put(g, f->table, i, qb_new_with_copied(f->plan, f->t, qb_l2_get(g, f->table, i, 0)));
 }
 
-/* Whether all entries of a block from `i` on get a cluster where they are zero clusters. */
-static bool block_needs_clusters(const struct qb_plan *plan, const struct qb_new_table *out,
-                                 uint64_t i)
+/* Clusters of one table's own are one stretch, counted as often as the table itself. */
+static void put_new(struct filling *f, const struct qb_entries *e)
 {
-    return !out->deferred && qb_new_needs_cluster(plan, out, i) &&
-           qb_new_needs_cluster(plan, out, i + QB_L2_BLOCK - 1);
-}
+    const struct qb_geom *g = &f->plan->in.img->geom;
+    bool share = f->plan->in.rq->zero_clusters == QB_ZERO_SHARE;
+    uint64_t copied = f->t->active && f->t->refs == 1 ? QB_ENTRY_COPIED : 0;
 
-/* Blocks that are all zero clusters, or hold nothing, as most are: false where this one is not. */
-static bool fill_block(const struct qb_plan *plan, const struct qb_new_table *out, uint64_t i,
-                       struct qb_cursor *c, uint8_t *table)
-{
-    const struct qb_geom *g = &plan->in.img->geom;
-    int zeros = qb_l2_plain_zeros(g, table, i);
-    uint64_t entry;
+    for (uint64_t i = e->first; i < e->first + e->n; i++) {
+        uint64_t cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
+        uint64_t entry = f->plan->zeros.base + cluster * g->cluster_size;
 
-    if (zeros == 0)
-        return true;
-    if (zeros != QB_L2_BLOCK || plan->in.rq->zero_clusters == QB_ZERO_SHARE ||
-        !block_needs_clusters(plan, out, i))
-        return false;
-    entry = plan->zeros.base + c->cluster * g->cluster_size;
-    if (out->active && out->refs == 1) /* as the clusters themselves are counted */
-        entry |= QB_ENTRY_COPIED;
-    for (unsigned k = 0; k < QB_L2_BLOCK; k++)
-        qb_l2_put(g, table, i + k, entry + k * g->cluster_size);
-    c->cluster += QB_L2_BLOCK;
-    return true;
-}
-
-void qb_new_fill(struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
-                 uint8_t *table)
-{
-    const struct qb_geom *g = &plan->in.img->geom;
-    struct qb_cursor c = {out->new_first, out->new_used};
-
-    qb_new_base(plan, out, source, table);
-    for (uint64_t i = 0; i < g->l2_entries; i++) {
-        uint64_t entry;
-        enum qb_kind kind;
-
-        if (i % QB_L2_BLOCK == 0 && qb_new_expands(plan) && fill_block(plan, out, i, &c, table)) {
-            i += QB_L2_BLOCK - 1;
-            continue;
-        }
-        entry = qb_l2_get(g, table, i, 0);
-        kind = qb_l2_kind(g, entry);
-        if (qb_new_expands(plan) && (kind == QB_ZERO_PLAIN || kind == QB_ZERO_ALLOCATED)) {
-            entry = 0;
-            if (qb_new_needs_cluster(plan, out, i))
-                entry =
-                    plan->zeros.base + qb_new_take_cluster(plan, &c, out->refs) * g->cluster_size;
-            if (entry)
-                entry = qb_new_with_copied(plan, out, entry);
-            qb_l2_put(g, table, i, entry);
-        } else if (kind == QB_DATA || kind == QB_ZERO_ALLOCATED) {
-            qb_l2_put(g, table, i, qb_new_with_copied(plan, out, entry));
-        }
+        qb_l2_put(g, f->table, i,
+                  share ? qb_new_with_copied(f->plan, f->t, entry) : entry | copied);
     }
+    f->n_new += e->n;
+}
+
+static int fill_run(void *arg, const struct qb_entries *e, struct qb_err *err)
+{
+    struct filling *f = arg;
+    const struct qb_geom *g = &f->plan->in.img->geom;
+    uint64_t at = e->first * g->l2_entry_size;
+
+    (void)err;
+    if (e->fate == QB_FATE_KEEP) {
+        keep(f, e);
+        return 0;
+    }
+    if (e->fate == QB_FATE_ZERO) {
+        put_zeros(g, f->table, e);
+        return 0;
+    }
+    if (e->fate != QB_FATE_NEW_ZEROS || g->l2_entry_size != 8)
+        memset(f->table + at, 0, e->n * g->l2_entry_size);
+    if (e->fate == QB_FATE_NEW_ZEROS)
+        put_new(f, e);
+    if (e->fate == QB_FATE_APPENDED) {
+        uint64_t offset = f->plan->contents.items[e->source].offset;
+
+        qb_l2_put(g, f->table, e->first, qb_new_with_copied(f->plan, f->t, offset));
+        f->n_appended += e->n;
+    }
+    return 0;
+}
+
+int qb_new_fill(struct qb_plan *plan, const struct qb_new_table *t, const uint8_t *source,
+                uint8_t *table, struct qb_err *err)
+{
+    struct filling f = {plan, t, source, table, {t->new_first, t->new_used}, 0, 0};
+
+    if (qb_new_walk(plan, t, source, fill_run, &f, err) < 0)
+        return -1;
+    if (f.n_new == t->n_new && f.n_appended == t->n_appended)
+        return 0;
+    return qb_fail(err, QB_E_INTERNAL, t->offset,
+                   "an L2 table takes %" PRIu64 " new clusters, and %" PRIu64 " were planned",
+                   f.n_new + f.n_appended, t->n_new + t->n_appended);
 }
 
 /* ---- L1 entries ------------------------------------------------------------------------------ */

@@ -20,7 +20,6 @@ static void visit_free(struct qb_visit *v)
     qb_counts_let_go(&v->plan->census.counts, v->outs.cap * sizeof(*v->outs.items));
     qb_vec_free(&v->tables);
     qb_vec_free(&v->outs);
-    free(v->scratch);
     free(v->below);
 }
 
@@ -33,8 +32,6 @@ static struct qb_new_table plain_out(const struct qb_plan *plan, size_t source)
         .refs = t->refs,
         .l1_index = t->l1_index,
         .active = t->active,
-        .keep_end = plan->in.img->geom.l2_entries,
-        .copy_entry = QB_NO_ENTRY,
     };
 }
 
@@ -42,11 +39,7 @@ static int replace_table(struct qb_plan *plan, size_t source, struct qb_err *err
 {
     struct qb_new_table out = plain_out(plan, source);
 
-    /* A table of nothing but plain zero clusters need not be read again to be written. */
-    if (plan->census.notes[source].zero_plain == plan->in.img->geom.l2_entries) {
-        out.keep_end = 0;
-        out.zero_end = plan->in.img->geom.l2_entries;
-    }
+    out.all_zeros = plan->census.notes[source].zero_plain == plan->in.img->geom.l2_entries;
 
     if (qb_counts_push(&plan->census.counts, &plan->new_tables.list, err, out) < 0)
         return -1;
@@ -65,46 +58,12 @@ static int drop_active(struct qb_plan *plan, size_t index, struct qb_err *err)
     return qb_plan_release(plan, t->offset, plan->in.img->geom.cluster_size, 1, err);
 }
 
-/* The place in the edge's zeros of the first that ends behind this guest cluster. */
-static size_t zeros_from(const struct qb_resize *e, uint64_t cluster)
-{
-    size_t lo = 0, hi = e->zeros.n;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (e->zeros.items[mid].end <= cluster)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 /* Splits a table for the active layer: `source` is what it has there, or QB_NO_TABLE. */
 static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, struct qb_err *err)
 {
-    const struct qb_resize *e = &plan->resize;
-    uint64_t n = plan->in.img->geom.l2_entries, first = l1_index * n;
     struct qb_new_table out = {
-        .source = source,
-        .refs = 1,
-        .l1_index = l1_index,
-        .active = true,
-        .split = true,
-        .keep_end = source == QB_NO_TABLE ? 0 : n,
-        .copy_entry = QB_NO_ENTRY,
-        .zeros = zeros_from(e, first),
-    };
+        .source = source, .refs = 1, .l1_index = l1_index, .active = true, .split = true};
 
-    if (l1_index == e->cut_l1 && e->cut_entry)
-        out.keep_end = QB_MIN(out.keep_end, e->cut_entry);
-    if (e->copy_bytes && e->copy_cluster / n == l1_index)
-        out.copy_entry = e->copy_cluster % n;
-    out.n_zeros = zeros_from(e, first + n) - out.zeros;
-    if (out.zeros + out.n_zeros < e->zeros.n &&
-        e->zeros.items[out.zeros + out.n_zeros].first < first + n)
-        out.n_zeros++; /* which reaches into the next table too */
     if (qb_counts_push(&plan->census.counts, &plan->new_tables.list, err, out) < 0)
         return -1;
     plan->new_tables.n_splits++;
@@ -117,11 +76,11 @@ static uint64_t next_split(const struct qb_plan *plan, uint64_t from)
 {
     const struct qb_resize *e = &plan->resize;
     uint64_t n = plan->in.img->geom.l2_entries, next = UINT64_MAX;
-    size_t zeros = zeros_from(e, from * n);
+    size_t zeros = qb_resize_zeros_from(e, from * n);
 
     if (e->cuts_table && e->cut_l1 >= from)
         next = e->cut_l1;
-    if (e->copy_bytes && e->copy_cluster / n >= from)
+    if (e->copies && e->copy_cluster / n >= from)
         next = QB_MIN(next, e->copy_cluster / n);
     if (zeros < e->zeros.n)
         next = QB_MIN(next, QB_MAX(e->zeros.items[zeros].first / n, from));
@@ -285,9 +244,13 @@ static int plan_all(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
 
+    for (unsigned i = 0; i < QB_N_RULES; i++)
+        if (qb_rules[i]->entries)
+            plan->new_tables.deciders[plan->new_tables.n_deciders++] = qb_rules[i]->entries;
+
     if (plan->target.resize && plan_resize(v, err) < 0)
         return -1;
-    if (qb_new_expands(plan) && plan_expansion(plan, err) < 0)
+    if (plan->target.header.version == 2 && plan_expansion(plan, err) < 0)
         return -1;
     if (qb_visit_count(v, err) < 0)
         return -1;
@@ -306,10 +269,9 @@ int qb_new_tables_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *er
 
     if (qb_counts_hold(&plan->census.counts, n * (sizeof(*plan->new_tables.of) + 1), err) < 0)
         return -1;
-    v.scratch = malloc(plan->in.img->geom.cluster_size);
     plan->new_tables.of = calloc(n ? n : 1, sizeof(*plan->new_tables.of));
     plan->new_tables.gone = calloc(n ? n : 1, 1);
-    if (!v.scratch || !plan->new_tables.of || !plan->new_tables.gone)
+    if (!plan->new_tables.of || !plan->new_tables.gone)
         r = qb_fail_memory(err);
     else
         r = plan_all(&v, err);

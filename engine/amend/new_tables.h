@@ -15,25 +15,26 @@ struct qb_cursor {
     uint64_t used;    /* share: references it has already */
 };
 
-/* Version 2 has no word for zero clusters. */
-static inline bool qb_new_expands(const struct qb_plan *plan)
-{
-    return plan->target.header.version == 2;
-}
+/* What the rules decide about these entries: sets e->fate, and may make e->n smaller. */
+void qb_new_decide(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e);
 
-/* Whether zero entry `i` of a table gets a cluster of its own there; else it becomes unallocated.
- */
-bool qb_new_needs_cluster(const struct qb_plan *plan, const struct qb_new_table *out, uint64_t i);
+/* Calls fn for all entries of a table in their order, run by run, as they are decided.  `source` is
+ * the source table's bytes, zeros where there is none, anything where t->all_zeros.  fn returns 0
+ * or -1. */
+typedef int qb_entries_fn(void *arg, const struct qb_entries *e, struct qb_err *err);
+int qb_new_walk(const struct qb_plan *plan, const struct qb_new_table *t, const uint8_t *source,
+                qb_entries_fn *fn, void *arg, struct qb_err *err);
+
+/* Fills the table as it shall be, once everything has its place.  QB_E_INTERNAL when it does not
+ * take just the clusters that were counted for it. */
+int qb_new_fill(struct qb_plan *plan, const struct qb_new_table *t, const uint8_t *source,
+                uint8_t *table, struct qb_err *err);
 
 /* Moves the cursor to a cluster that can take `refs` more references, and takes it. */
 uint64_t qb_new_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, uint64_t refs);
 
 /* The data entry with COPIED as the counts say. */
-uint64_t qb_new_with_copied(struct qb_plan *plan, const struct qb_new_table *out, uint64_t entry);
-
-/* The table before the target version's rules: source, cut, zero stretch, copied cluster. */
-void qb_new_base(const struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
-                 uint8_t *table);
+uint64_t qb_new_with_copied(struct qb_plan *plan, const struct qb_new_table *t, uint64_t entry);
 
 /* ---- new_tables_count.c
  * --------------------------------------------------------------------------------- */
@@ -44,7 +45,6 @@ struct qb_visit {
     struct qb_plan *plan;
     QB_VEC(size_t) tables; /* census tables to read */
     QB_VEC(size_t) outs;   /* the outs that they are for, where it matters */
-    uint8_t *scratch;      /* one cluster */
     uint8_t *below;        /* one cluster, zero_clusters=defer only */
     struct qb_range empty; /* guest bytes where the chain has nothing allocated */
 };

@@ -17,6 +17,9 @@ void qb_plan_free_append(struct qb_plan *plan)
         free(plan->place.steps.items[i].bytes);
     for (size_t i = 0; i < plan->new_tables.list.n; i++)
         free(plan->new_tables.list.items[i].deferred);
+    qb_vec_each (c, &plan->contents)
+        free(c->bytes);
+    qb_vec_free(&plan->contents);
     qb_vec_free(&plan->place.steps);
     qb_vec_free(&plan->new_tables.list);
     qb_vec_free(&plan->zeros.shared);
@@ -41,6 +44,16 @@ void qb_plan_free(struct qb_plan *plan)
     qb_chain_close(&plan->below.chain);
     qb_vec_free(&plan->freed.punches);
     qb_counts_free(&plan->kept.counts);
+}
+
+int qb_plan_append_bytes(struct qb_plan *plan, struct qb_new_bytes bytes, size_t *index,
+                         struct qb_err *err)
+{
+    *index = plan->contents.n;
+    if (qb_vec_push(&plan->contents, bytes))
+        return 0;
+    free(bytes.bytes);
+    return qb_fail_memory(err);
 }
 
 static int open_files(struct qb_io *io, struct qb_plan *plan, bool whole, struct qb_err *err)
@@ -369,6 +382,14 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
     if (qb_keep_check(plan, err) < 0 || check_bitmaps(io, plan, err) < 0 ||
         qb_resize_probe(io, img, t, plan->below.chain.n ? &plan->below.chain : NULL,
                         rq->memory_limit, &plan->resize, err) < 0)
+        return -1;
+    if (plan->resize.copies &&
+        qb_plan_append_bytes(plan,
+                             (struct qb_new_bytes){.bytes = qb_take(&plan->resize.copy_bytes),
+                                                   .len = img->geom.cluster_size,
+                                                   .what = "the last cluster, zero behind the "
+                                                           "disk's end"},
+                             &plan->resize.copy_source, err) < 0)
         return -1;
     if (needs_census(plan)
             ? plan_tables(io, plan, clusters, err) < 0

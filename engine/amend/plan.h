@@ -10,32 +10,37 @@
 
 #include "amend/resize.h"
 #include "amend/proof.h"
+#include "amend/rule.h"
 #include "amend/sector.h"
 #include "check/census.h"
 #include "qcow2/refcount.h"
 
 #define QB_NO_TABLE SIZE_MAX
-#define QB_NO_ENTRY UINT64_MAX
 
-/* One L2 table that is written anew.  Its content is described, not held: the entries of the source
- * table below keep_end, zero clusters, one copied cluster, and then the rules of the target version
- * on top. */
+/* One L2 table that is written anew.  Its content is described, not held: the source's entries,
+ * with what the rules decide about each (rule.h). */
 struct qb_new_table {
     size_t source;   /* index of the census's tables, or QB_NO_TABLE */
     uint64_t offset; /* where it goes, bytes; set by the layout */
     uint32_t refs;   /* L1 entries that will name it */
     uint32_t l1_index;
     bool active;
-    bool split; /* made for the active layer alone: its source stays for snapshots */
-    bool empty; /* nothing is left in it: the L1 entries become 0, nothing is written */
-    uint64_t keep_end;
-    uint64_t zero_end;     /* entries [0, zero_end) are zero clusters */
-    size_t zeros, n_zeros; /* of the edge's zeros: those that reach into this table */
-    uint64_t copy_entry;   /* entry that gets the edge's copied cluster, or QB_NO_ENTRY */
-    uint64_t new_first;    /* its first new cluster of zeros, counted from the zero run's start */
-    uint64_t new_used;     /* zero_clusters=share: references that cluster had before this table */
-    uint64_t n_new;        /* entries that get a cluster */
+    bool split;          /* made for the active layer alone: its source stays for snapshots */
+    bool empty;          /* nothing is left in it: the L1 entries become 0, nothing is written */
+    bool all_zeros;      /* the source is plain zero clusters throughout, and need not be read */
+    uint64_t new_first;  /* its first new cluster of zeros, counted from the zero run's start */
+    uint64_t new_used;   /* zero_clusters=share: references that cluster had before this table */
+    uint64_t n_new;      /* entries that get a cluster of zeros */
+    uint64_t n_appended; /* entries that get one of plan->contents */
     uint8_t *deferred; /* zero_clusters=defer: one bit an entry that the chain proves zero; owned */
+};
+
+/* Bytes that a rule has appended: a data cluster, or metadata of its own. */
+struct qb_new_bytes {
+    uint8_t *bytes; /* owned, until a step takes them */
+    uint64_t len;
+    uint64_t offset;  /* where they go; set by the layout */
+    const char *what; /* for people */
 };
 
 enum qb_step_kind {
@@ -93,6 +98,9 @@ struct qb_new_tables {
     uint8_t *gone;       /* one a census table: nothing names it any more */
     size_t n_splits;     /* of `list`: the first ones, split for the active layer; ascending */
     bool recheck_copied; /* some cluster became singly referenced */
+    void (*deciders[QB_N_RULES])(const struct qb_plan *plan, const struct qb_new_table *t,
+                                 struct qb_entries *e);
+    unsigned n_deciders; /* the rules' hooks `entries` */
 };
 
 /* The run of new clusters of zeros at the end of the stretch. */
@@ -115,7 +123,6 @@ struct qb_place {
     uint64_t base;                /* first byte of the appended stretch */
     QB_VEC(struct qb_step) steps; /* ascending, gapless, from `base` to the new zeros */
     uint64_t *l1_moved;           /* one a layer: where its L1 table goes, 0 = stays; owned */
-    uint64_t copy_offset;         /* where the edge's copied cluster goes */
     uint64_t *reftable;           /* the new refcount table, up to its last block; owned */
     size_t reftable_n;
 };
@@ -151,6 +158,7 @@ struct qb_plan {
     struct qb_below below;
     struct qb_new_tables new_tables;
     struct qb_new_zeros zeros;
+    QB_VEC(struct qb_new_bytes) contents;
     struct qb_touched_blocks blocks;
 
     struct qb_place place;
@@ -162,6 +170,10 @@ struct qb_plan {
     struct qb_sector sector;
     struct qb_proof proof; /* keep_undo: its digests are computed by the append */
 };
+
+/* Has `bytes` (taken over) appended; *index is their place in plan->contents. */
+int qb_plan_append_bytes(struct qb_plan *plan, struct qb_new_bytes bytes, size_t *index,
+                         struct qb_err *err);
 
 /* Compiles the plan.  Every refusal is here; nothing is written.  `lent` is the backing file of the
  * image as it is, opened by somebody else, or NULL.  `clusters` is filled when the tables were
@@ -186,10 +198,6 @@ int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
 
 /* new_tables.c: which L2 tables are written anew and what becomes of each entry. */
 int qb_new_tables_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
-
-/* The table `out` as it shall be, from its source's bytes (zeros without a source). */
-void qb_new_fill(struct qb_plan *plan, const struct qb_new_table *out, const uint8_t *source,
-                 uint8_t *table);
 
 /* The table that is split for the active layer at this L1 index, or NULL. */
 const struct qb_new_table *qb_new_split(const struct qb_plan *plan, uint32_t l1_index);

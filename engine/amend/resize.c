@@ -153,6 +153,7 @@ static int probe_tail(const struct probe *p, struct qb_resize *e, struct qb_err 
         return 0;
     memset(buf + used, 0, g->cluster_size - used);
     e->copy_cluster = start / g->cluster_size;
+    e->copies = true;
     e->copy_bytes = qb_take(&buf);
     return 0;
 }
@@ -192,6 +193,21 @@ static int probe_zeros(const struct probe *p, struct qb_resize *e, struct qb_err
             return -1;
     }
     return 0;
+}
+
+size_t qb_resize_zeros_from(const struct qb_resize *e, uint64_t cluster)
+{
+    size_t lo = 0, hi = e->zeros.n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (e->zeros.items[mid].end <= cluster)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
 }
 
 static int probe_all(const struct probe *p, struct qb_resize *e, struct qb_err *err)

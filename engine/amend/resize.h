@@ -16,7 +16,9 @@ struct qb_resize {
     uint64_t cut_entry;
     bool cuts_table;       /* some entries fall away there */
     uint64_t copy_cluster; /* guest cluster number of the last cluster, ... */
-    uint8_t *copy_bytes;   /* ... if it must be copied: its new content, owned */
+    bool copies;           /* ... if it must be copied: */
+    uint8_t *copy_bytes;   /* its new content, owned, until the plan takes it over ... */
+    size_t copy_source;    /* ... as this one of its contents */
     QB_VEC(struct qb_range)
     zeros;             /* guest clusters that must have a zero entry from now on: where
                           the backing chain may show data; ascending, disjoint */
@@ -30,8 +32,11 @@ void qb_resize_free(struct qb_resize *e);
 /* Whether nothing but the header's size and L1 size changes. */
 static inline bool qb_resize_is_header_only(const struct qb_resize *e)
 {
-    return !e->drops_tables && !e->cuts_table && !e->copy_bytes && e->zeros.n == 0 && !e->moves_l1;
+    return !e->drops_tables && !e->cuts_table && !e->copies && e->zeros.n == 0 && !e->moves_l1;
 }
+
+/* The place in `zeros` of the first that ends behind this guest cluster. */
+size_t qb_resize_zeros_from(const struct qb_resize *e, uint64_t cluster);
 
 /* Reads what it takes to know.  `chain` is the target's backing chain, NULL when there is none; it
  * must be whole where it is longer than the disk and the disk grows.  QB_E_MEMORY when `zeros`
