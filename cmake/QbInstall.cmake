@@ -26,13 +26,20 @@ function(qb_manual page)
   get_filename_component(name ${page} NAME)
   get_filename_component(section ${page} LAST_EXT)
   string(SUBSTRING ${section} 1 -1 section)
-  qb_compress(${CMAKE_CURRENT_SOURCE_DIR}/${page} ${name}.gz)
+  qb_compress(${page} ${name}.gz)
   install(FILES ${CMAKE_BINARY_DIR}/${name}.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT ${program})
 endfunction()
 
-qb_manual(batch/man/qbatch.1)
-qb_manual(batch/man/qbatch-manifest.5)
-qb_manual(bench/man/qbatch-bench.1)
+# The program itself knows its keys: it fills in this page, and prints the schema.
+add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/qbatch-manifest.5 ${CMAKE_BINARY_DIR}/qbatch-manifest.schema.json
+  COMMAND qbatch help man-page < ${CMAKE_CURRENT_SOURCE_DIR}/batch/man/qbatch-manifest.5.in
+    > ${CMAKE_BINARY_DIR}/qbatch-manifest.5
+  COMMAND qbatch schema > ${CMAKE_BINARY_DIR}/qbatch-manifest.schema.json
+  DEPENDS qbatch batch/man/qbatch-manifest.5.in VERBATIM)
+add_custom_target(from_keys ALL DEPENDS ${CMAKE_BINARY_DIR}/qbatch-manifest.5)
+qb_manual(${CMAKE_CURRENT_SOURCE_DIR}/batch/man/qbatch.1)
+qb_manual(${CMAKE_BINARY_DIR}/qbatch-manifest.5)
+qb_manual(${CMAKE_CURRENT_SOURCE_DIR}/bench/man/qbatch-bench.1)
 set(changelog ${CMAKE_BINARY_DIR}/changelog.Debian)
 add_custom_command(OUTPUT ${changelog}
   COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/scripts/debian-changelog ${QB_MAINTAINER} > ${changelog}
@@ -43,7 +50,7 @@ add_custom_target(documents ALL DEPENDS ${compressed})
 
 install(FILES README.md CHANGELOG.md SECURITY.md STABILITY.md DESTINATION ${doc} COMPONENT ${program})
 install(DIRECTORY configs/examples DESTINATION ${doc} COMPONENT ${program} FILES_MATCHING PATTERN "*.yaml")
-install(FILES configs/qbatch-manifest.schema.json
+install(FILES ${CMAKE_BINARY_DIR}/qbatch-manifest.schema.json
   DESTINATION ${CMAKE_INSTALL_DATADIR}/qbatch COMPONENT ${program})
 foreach(package IN ITEMS ${program} ${library} ${dev})
   install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${package} RENAME copyright COMPONENT ${package})

@@ -6,11 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "manifest/settings.h"
 #include "util/text.h"
 
 const struct qb_command_row qb_commands[QB_COMMAND_COUNT] = {
-#define COMMAND(ID, name, operands, help) [QB_COMMAND_##ID] = {name, operands, help},
+#define COMMAND(ID, name, verb, NAMES, operands, help)                                             \
+    [QB_COMMAND_##ID] = {name, QB_NAMES_##NAMES, operands, help},
 #include "cli/cli.def"
 #undef COMMAND
 };
@@ -18,12 +18,35 @@ const struct qb_command_row qb_commands[QB_COMMAND_COUNT] = {
 #define ON(ID) (1u << QB_COMMAND_##ID)
 #define ON_ALL ((1u << QB_COMMAND_COUNT) - 1)
 
+#define TAKES(KIND)                                                                                \
+    {                                                                                              \
+        QB_TAKES_##KIND, NULL, NULL                                                                \
+    }
+#define WORDS(...)                                                                                 \
+    {                                                                                              \
+        QB_TAKES_WORDS, (const char *const[]){__VA_ARGS__, NULL}, NULL                             \
+    }
+#define SETTING(of)                                                                                \
+    {                                                                                              \
+        QB_TAKES_SETTING, NULL, of                                                                 \
+    }
+
 const struct qb_option_row qb_options[QB_OPTION_COUNT] = {
-#define OPTION(ID, letter, name, argument, commands, help)                                         \
-    [QB_OPTION_##ID] = {letter, name, argument, commands, help},
+#define OPTION(ID, letter, name, argument, takes, commands, help)                                  \
+    [QB_OPTION_##ID] = {letter, name, argument, takes, commands, help},
 #include "cli/cli.def"
 #undef OPTION
 };
+
+const char *const qb_topics[] = {
+#define TOPIC(name, help) name,
+#include "cli/cli.def"
+#undef TOPIC
+    NULL,
+};
+
+_Static_assert(QB_IO_URING == 1 && QB_IO_POSIX == 2, "the order of the words of --io");
+_Static_assert(QB_WATCH_JSON == 1 && QB_WATCH_NONE == 2, "the order of the words of --progress");
 
 enum { LONG_ONLY = 1000 }; /* getopt's value for option i is LONG_ONLY + i, or its letter */
 
@@ -77,7 +100,7 @@ static enum qb_option option_of(int value)
 static const char *program(enum qb_command command)
 {
     static const char *const names[] = {
-#define COMMAND(ID, name, operands, help) "qbatch " name,
+#define COMMAND(ID, name, verb, NAMES, operands, help) "qbatch " name,
 #include "cli/cli.def"
 #undef COMMAND
     };
@@ -156,53 +179,25 @@ static int bad_argument(const struct qb_cli *cli, enum qb_option option, const c
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-static int take_io(struct qb_cli *cli, FILE *errors)
+static int take_word(struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
-    static const char *const names[] = {
-        [QB_IO_AUTO] = "auto", [QB_IO_URING] = "uring", [QB_IO_POSIX] = "posix"};
+    const char *const *words = qb_options[option].takes.words;
+    char text[120] = "";
+    size_t used = 0;
 
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(optarg, names[i]) == 0) {
-            cli->io = (enum qb_io_kind)i;
+    for (unsigned i = 0; words[i]; i++) {
+        if (strcmp(optarg, words[i]) == 0) {
+            cli->words[option] = i;
             return 0;
         }
-    return bad_argument(cli, QB_OPTION_IO, "auto, uring or posix is expected", errors);
-}
-
-/* The same words as in a manifest. */
-static int take_verify(struct qb_cli *cli, FILE *errors)
-{
-    struct qb_settings settings = {0};
-    struct qb_why why;
-
-    if (!qb_setting_find("policy", "verify")->set(optarg, &settings, &why))
-        return bad_argument(cli, QB_OPTION_VERIFY, "none, metadata or content is expected", errors);
-    cli->verify = settings.request.verify;
-    return 0;
-}
-
-static int take_on_leaks(struct qb_cli *cli, FILE *errors)
-{
-    struct qb_settings settings = {0};
-    struct qb_why why;
-
-    if (!qb_setting_find("policy", "on_leaks")->set(optarg, &settings, &why))
-        return bad_argument(cli, QB_OPTION_ON_LEAKS, "keep, free or fail is expected", errors);
-    cli->on_leaks = settings.request.on_leaks;
-    return 0;
-}
-
-static int take_watch(struct qb_cli *cli, FILE *errors)
-{
-    static const char *const words[] = {
-        [QB_WATCH_AUTO] = "auto", [QB_WATCH_JSON] = "json", [QB_WATCH_NONE] = "none", NULL};
-    struct qb_why why;
-    unsigned word;
-
-    if (!qb_scalar_word(optarg, words, &word, &why))
-        return bad_argument(cli, QB_OPTION_WATCH, "auto, json or none is expected", errors);
-    cli->watching = (enum qb_watching)word;
-    return 0;
+        used += (size_t)snprintf(text + used, sizeof(text) - used, "%s%s",
+                                 i == 0         ? ""
+                                 : words[i + 1] ? ", "
+                                                : " or ",
+                                 words[i]);
+    }
+    snprintf(text + used, sizeof(text) - used, " is expected");
+    return bad_argument(cli, option, text, errors);
 }
 
 static int take_jobs(struct qb_cli *cli, FILE *errors)
@@ -218,33 +213,27 @@ static int take_jobs(struct qb_cli *cli, FILE *errors)
     return 0;
 }
 
-const struct qb_setting_row *qb_cli_setting_of(enum qb_option option)
+const struct qb_key_row *qb_cli_setting_of(enum qb_option option)
 {
-    static const struct {
-        enum qb_option option;
-        const char *section, *name;
-    } settings[] = {
-        {QB_OPTION_BACKUP, "policy", "backup"}, {QB_OPTION_DEADLINE, "limits", "deadline"},
-        {QB_OPTION_NICE, "limits", "nice"},     {QB_OPTION_IONICE, "limits", "ionice"},
-        {QB_OPTION_LOAD, "limits", "load"},     {QB_OPTION_ON_NO_LOCKS, "policy", "on_no_locks"},
-    };
+    const char *name = qb_options[option].takes.setting, *dot = name ? strchr(name, '.') : NULL;
+    char section[16];
 
-    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
-        if (settings[i].option == option)
-            return qb_setting_find(settings[i].section, settings[i].name);
-    return NULL;
+    if (!dot)
+        return NULL;
+    snprintf(section, sizeof(section), "%.*s", (int)(dot - name), name);
+    return qb_setting_find(section, dot + 1);
 }
 
 static int check_setting(const struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
-    const struct qb_setting_row *row = qb_cli_setting_of(option);
-    struct qb_settings scratch = {.policy.backup = QB_BACKUP_NONE};
+    const struct qb_key_row *key = qb_cli_setting_of(option);
+    char text[300], values[QB_KEY_VALUES];
+    struct qb_key_value value;
     struct qb_why why;
-    char text[300];
 
-    if (!row || row->set(optarg, &scratch, &why))
+    if (qb_key_read(key, optarg, &value, &why))
         return 0;
-    snprintf(text, sizeof(text), "%s; %s is expected", why.text, row->values);
+    snprintf(text, sizeof(text), "%s; %s is expected", why.text, qb_key_values(key, values));
     return bad_argument(cli, option, text, errors);
 }
 
@@ -254,63 +243,38 @@ static int check_text(const struct qb_cli *cli, enum qb_option option, const cha
     return optarg && !optarg[0] ? bad_argument(cli, option, what, errors) : 0;
 }
 
-static int check_graph_format(const struct qb_cli *cli, FILE *errors)
+static int take_keys(struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
-    static const char *const names[] = {"tree", "dot", "json"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(optarg, names[i]) == 0)
-            return 0;
-    return bad_argument(cli, QB_OPTION_GRAPH_FORMAT, "tree, dot or json is expected", errors);
+    if (option == QB_OPTION_SET ? qb_vec_push(&cli->sets, optarg) : qb_vec_push(&cli->keys, optarg))
+        return 0;
+    return bad_argument(cli, option, "out of memory", errors);
 }
 
 static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
     cli->given |= UINT64_C(1) << option;
     cli->texts[option] = optarg;
-    switch (option) {
-    case QB_OPTION_IO:
-        return take_io(cli, errors);
-    case QB_OPTION_VERIFY:
-        return take_verify(cli, errors);
-    case QB_OPTION_ON_LEAKS:
-        return take_on_leaks(cli, errors);
-    case QB_OPTION_JOBS:
-        return take_jobs(cli, errors);
-    case QB_OPTION_REPORT:
-    case QB_OPTION_SUMMARY:
-    case QB_OPTION_JOBLOG:
-    case QB_OPTION_JUNIT:
-    case QB_OPTION_HTML:
-        return check_text(cli, option, "a file name is expected", errors);
-    case QB_OPTION_STATE:
-    case QB_OPTION_PROMETHEUS:
-        return check_text(cli, option, "a folder is expected", errors);
-    case QB_OPTION_RESUME:
-    case QB_OPTION_RETRY_FAILED:
-        return check_text(cli, option, "a run is expected behind =", errors);
-    case QB_OPTION_GRAPH_FORMAT:
-        return check_graph_format(cli, errors);
-    case QB_OPTION_FORMAT:
-        return strcmp(optarg, "qcow2") == 0
-                   ? 0
-                   : bad_argument(cli, option, "only qcow2 images can be amended", errors);
-    case QB_OPTION_WATCH:
-        return take_watch(cli, errors);
-    case QB_OPTION_SET:
-        if (qb_vec_push(&cli->sets, optarg))
-            return 0;
-        return bad_argument(cli, option, "out of memory", errors);
-    case QB_OPTION_TAGS:
-    case QB_OPTION_SKIP_TAGS:
-        return check_text(cli, option, "a tag is expected", errors);
-    case QB_OPTION_KEYS:
-        if (qb_vec_push(&cli->keys, optarg))
-            return 0;
-        return bad_argument(cli, option, "out of memory", errors);
-    default:
+    switch (qb_options[option].takes.kind) {
+    case QB_TAKES_NOTHING:
+        break;
+    case QB_TAKES_WORDS:
+        return take_word(cli, option, errors);
+    case QB_TAKES_SETTING:
         return check_setting(cli, option, errors);
+    case QB_TAKES_KEYS:
+        return take_keys(cli, option, errors);
+    case QB_TAKES_TAGS:
+        return check_text(cli, option, "a tag is expected", errors);
+    case QB_TAKES_FILE:
+        return check_text(cli, option, "a file name is expected", errors);
+    case QB_TAKES_DIR:
+        return check_text(cli, option, "a folder is expected", errors);
+    case QB_TAKES_RUN:
+        return check_text(cli, option, "a run is expected behind =", errors);
+    case QB_TAKES_NUMBER:
+        return take_jobs(cli, errors);
     }
+    return 0;
 }
 
 /* None of these takes an argument of its own word. */
@@ -344,6 +308,8 @@ static int parse_options(int argc, char **argv, struct qb_cli *cli, FILE *errors
     }
     cli->argv = argv + 1;
     cli->argc = (size_t)argc - 1;
+    cli->io = (enum qb_io_kind)cli->words[QB_OPTION_IO];
+    cli->watching = (enum qb_watching)cli->words[QB_OPTION_WATCH];
     cli->operands = argv + optind;
     cli->n_operands = (size_t)(argc - optind);
     return 0;

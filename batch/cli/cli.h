@@ -7,25 +7,50 @@
 
 #include "base/vec.h"
 #include "job/meter.h"
-#include "manifest/settings.h"
+#include "job/keys.h"
 #include "qbatch.h"
 
 enum qb_command {
-#define COMMAND(ID, name, operands, help) QB_COMMAND_##ID,
+#define COMMAND(ID, name, verb, NAMES, operands, help) QB_COMMAND_##ID,
 #include "cli/cli.def"
 #undef COMMAND
     QB_COMMAND_COUNT
 };
 
 enum qb_option {
-#define OPTION(ID, letter, name, argument, commands, help) QB_OPTION_##ID,
+#define OPTION(ID, letter, name, argument, takes, commands, help) QB_OPTION_##ID,
 #include "cli/cli.def"
 #undef OPTION
     QB_OPTION_COUNT
 };
 
+/* What the operands of a command are. */
+enum qb_names {
+    QB_NAMES_NOTHING,
+    QB_NAMES_MANIFEST,
+    QB_NAMES_IMAGES,
+    QB_NAMES_RUN,
+    QB_NAMES_RUN_AND_IMAGES,
+    QB_NAMES_REPORTS, /* show or merge, and files */
+    QB_NAMES_TOPIC,
+};
+
+/* What the argument of an option is. */
+enum qb_takes {
+    QB_TAKES_NOTHING,
+    QB_TAKES_WORDS,   /* one of `words` */
+    QB_TAKES_SETTING, /* what the key `setting` of a manifest takes, and overrides it */
+    QB_TAKES_KEYS,    /* KEY=VALUE[,KEY=VALUE]... */
+    QB_TAKES_TAGS,
+    QB_TAKES_FILE,
+    QB_TAKES_DIR,
+    QB_TAKES_RUN,
+    QB_TAKES_NUMBER,
+};
+
 struct qb_command_row {
     const char *name; /* "" for the command without a name */
+    enum qb_names names;
     const char *operands, *help;
 };
 
@@ -33,9 +58,17 @@ struct qb_option_row {
     int letter;           /* 0: none */
     const char *name;     /* NULL: none */
     const char *argument; /* NULL: takes none */
-    unsigned commands;    /* bits of enum qb_command */
+    struct {
+        enum qb_takes kind;
+        const char *const *words; /* a list that ends with NULL */
+        const char *setting;      /* "policy.verify" */
+    } takes;
+    unsigned commands; /* bits of enum qb_command */
     const char *help;
 };
+
+/* The subjects of `qbatch help` beside commands and keys, a list that ends with NULL. */
+extern const char *const qb_topics[];
 
 extern const struct qb_command_row qb_commands[QB_COMMAND_COUNT];
 extern const struct qb_option_row qb_options[QB_OPTION_COUNT];
@@ -44,10 +77,9 @@ struct qb_cli {
     enum qb_command command;
     uint64_t given;                     /* bits of enum qb_option */
     const char *texts[QB_OPTION_COUNT]; /* the argument of each as it was typed, or NULL */
+    unsigned words[QB_OPTION_COUNT];    /* the place of the argument among an option's words */
     enum qb_watching watching;
     enum qb_io_kind io;
-    enum qb_verify verify;     /* with QB_OPTION_VERIFY */
-    enum qb_on_leaks on_leaks; /* with QB_OPTION_ON_LEAKS */
     unsigned jobs;             /* 0: as the machine allows */
     QB_VEC(const char *) keys; /* each -o */
     QB_VEC(const char *) sets; /* each --set */
@@ -69,8 +101,14 @@ static inline const char *qb_cli_text(const struct qb_cli *cli, enum qb_option o
     return cli->texts[option];
 }
 
-/* The manifest's setting that an option stands for, over which it wins; NULL: none. */
-const struct qb_setting_row *qb_cli_setting_of(enum qb_option option);
+/* --color: 0 auto, 1 always, 2 never, as enum qb_color (report/table.h). */
+static inline unsigned qb_cli_color(const struct qb_cli *cli)
+{
+    return cli->words[QB_OPTION_COLOR];
+}
+
+/* The manifest's key that an option overrides; NULL: none. */
+const struct qb_key_row *qb_cli_setting_of(enum qb_option option);
 
 /* 0, or -1 after one line on `errors` that says what is wrong and what may have been meant.  argv
  * is reordered, as getopt does, and must outlive the cli. */
@@ -83,7 +121,12 @@ void qb_help_usage(FILE *f);                            /* a few lines, for `qba
 void qb_help_command(FILE *f, enum qb_command command); /* --help; of RUN: everything */
 void qb_complete_bash(FILE *f);                         /* completion.c */
 void qb_complete_zsh(FILE *f);
-void qb_help_man(FILE *f); /* the OPTIONS of qbatch.1, in mdoc */
+void qb_help_key(FILE *f, const struct qb_key_row *key);
+void qb_help_man(FILE *f); /* manual.c: the OPTIONS of qbatch.1, in mdoc */
+
+/* Copies a manual page of mdoc; a line `.\\" @policy@` becomes the list of that section's keys, and
+ * `.\\" @amend@`, `@limits@`, `@condition@` likewise. */
+void qb_manual_fill(FILE *in, FILE *out);
 
 /* The command of that name, or QB_COMMAND_COUNT. */
 enum qb_command qb_command_find(const char *name);

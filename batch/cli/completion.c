@@ -1,11 +1,53 @@
-/* Completion for shells, made from the tables of commands and options. */
+/* Completion for bash and zsh, made from the tables of commands, options and keys. */
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/completion.h"
+
+/* ---- what is offered ------------------------------------------------------------------------- */
+
+/* The words that a key takes, separated by `between`; nothing where it takes no words. */
+static void put_key_words(FILE *f, const struct qb_key_row *key, char between)
+{
+    const char *word = key->kind == QB_KIND_SWITCH                            ? "on|off"
+                       : key->kind == QB_KIND_FORMAT                          ? key->good
+                       : key->kind == QB_KIND_AUTO_NUMBER                     ? "auto"
+                       : key->kind == QB_KIND_NUMBER_POWER && key->high <= 64 ? key->good
+                                                                              : "";
+
+    for (size_t i = 0; key->words && key->words[i]; i++) {
+        if (i)
+            fputc(between, f);
+        fputs(key->words[i], f);
+    }
+    for (; !key->words && *word; word++)
+        fputc(*word == '|' ? between : *word, f);
+}
+
+static void put_option_words(FILE *f, enum qb_option option)
+{
+    const struct qb_option_row *row = &qb_options[option];
+
+    if (row->takes.kind == QB_TAKES_SETTING)
+        put_key_words(f, qb_cli_setting_of(option), ' ');
+    for (size_t i = 0; row->takes.words && row->takes.words[i]; i++)
+        fprintf(f, "%s%s", i ? " " : "", row->takes.words[i]);
+}
+
+static void put_topics(FILE *f)
+{
+    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++)
+        fprintf(f, "%s ", qb_commands[i].name);
+    for (size_t i = 0; qb_topics[i]; i++)
+        fprintf(f, "%s ", qb_topics[i]);
+    for (const struct qb_key_row *key = qb_keys; key < qb_keys + qb_keys_count; key++)
+        if (key->section != QB_SECTION_condition && key->kind != QB_KIND_LATER)
+            fprintf(f, "%s%s", key->name, key + 1 < qb_keys + qb_keys_count ? " " : "");
+}
 
 /* ---- bash ------------------------------------------------------------------------------------ */
 
-static void print_words_of(FILE *f, enum qb_command command)
+static void bash_options_of(FILE *f, enum qb_command command)
 {
     const char *before = "";
 
@@ -22,39 +64,88 @@ static void print_words_of(FILE *f, enum qb_command command)
     }
 }
 
-void qb_complete_bash(FILE *f)
+/* A branch for each option that takes an argument: which of the functions of completion.bash
+ * offers something. */
+static void bash_arguments(FILE *f)
 {
-    fputs(
-        "# bash completion for qbatch: made by `qbatch help completion bash`\n"
-        "_qbatch()\n{\n"
-        "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} words\n"
-        "    case $before in\n"
-        "    --io) COMPREPLY=($(compgen -W 'auto uring posix' -- \"$word\")); return ;;\n"
-        "    -f) COMPREPLY=($(compgen -W qcow2 -- \"$word\")); return ;;\n"
-        "    --verify) COMPREPLY=($(compgen -W 'none metadata content' -- \"$word\")); return ;;\n"
-        "    --backup) COMPREPLY=($(compgen -W 'none reflink' -- \"$word\")); return ;;\n"
-        "    --ionice) COMPREPLY=($(compgen -W 'idle best-effort' -- \"$word\")); return ;;\n"
-        "    esac\n"
-        "    case ${COMP_WORDS[1]} in\n",
-        f);
-    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++) {
-        fprintf(f, "    %s) words='", qb_commands[i].name);
-        print_words_of(f, (enum qb_command)i);
+    static const char *const offers[] = {
+        [QB_TAKES_KEYS] = "_qbatch_keys", [QB_TAKES_FILE] = "_qbatch_files",
+        [QB_TAKES_DIR] = "_qbatch_dirs",  [QB_TAKES_RUN] = "_qbatch_runs",
+        [QB_TAKES_NUMBER] = ":",          [QB_TAKES_TAGS] = ":",
+    };
+
+    for (int i = 0; i < QB_OPTION_COUNT; i++) {
+        const struct qb_option_row *row = &qb_options[i];
+
+        if (!row->argument)
+            continue;
+        fputs("    ", f);
+        if (row->letter)
+            fprintf(f, "-%c", row->letter);
+        if (row->name)
+            fprintf(f, "%s--%s", row->letter ? "|" : "", row->name);
+        fputs(") ", f);
+        if (row->takes.kind == QB_TAKES_WORDS || row->takes.kind == QB_TAKES_SETTING) {
+            fputs("_qbatch_words '", f);
+            put_option_words(f, (enum qb_option)i);
+            fputs("'", f);
+        } else {
+            fputs(offers[row->takes.kind], f);
+        }
+        fputs(" ;;\n", f);
+    }
+}
+
+static void bash_key_values(FILE *f)
+{
+    qb_keys_each (key, QB_SECTION_amend) {
+        fprintf(f, "    %s) ", key->name);
+        if (key->kind == QB_KIND_TEXT) {
+            fputs("_qbatch_files ;;\n", f);
+            continue;
+        }
+        fputs("_qbatch_words '", f);
+        put_key_words(f, key, ' ');
         fputs("' ;;\n", f);
     }
-    fputs("    *) words='", f);
-    print_words_of(f, QB_COMMAND_RUN);
-    fputs("'; ((COMP_CWORD == 1)) && words+='", f);
+}
+
+static void bash_operands(FILE *f)
+{
+    static const char *const offers[] = {
+        [QB_NAMES_NOTHING] = ":",
+        [QB_NAMES_MANIFEST] = "_qbatch_manifests",
+        [QB_NAMES_IMAGES] = "_qbatch_images",
+        [QB_NAMES_RUN] = "_qbatch_runs",
+        [QB_NAMES_RUN_AND_IMAGES] = "_qbatch_run_and_images",
+        [QB_NAMES_REPORTS] = "_qbatch_reports",
+        [QB_NAMES_TOPIC] = "_qbatch_topics",
+    };
+
+    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++) {
+        fprintf(f, "    %s) options='", qb_commands[i].name);
+        bash_options_of(f, (enum qb_command)i);
+        fprintf(f, "' names=%s ;;\n", offers[qb_commands[i].names]);
+    }
+    fputs("    *) options='", f);
+    bash_options_of(f, QB_COMMAND_RUN);
+    fputs("' names=_qbatch_manifests ;;\n", f);
+}
+
+static void bash_commands(FILE *f)
+{
     for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++)
-        fprintf(f, " %s", qb_commands[i].name);
-    fputs("' ;;\n"
-          "    esac\n"
-          "    COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
-          "    [[ $word == -* ]] || mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- "
-          "\"$word\")\n"
-          "}\n"
-          "complete -o filenames -F _qbatch qbatch\n",
-          f);
+        fprintf(f, "%s%s", i > QB_COMMAND_RUN + 1 ? " " : "", qb_commands[i].name);
+}
+
+static void bash_keys(FILE *f)
+{
+    const char *before = "";
+
+    qb_keys_each (key, QB_SECTION_amend) {
+        fprintf(f, "%s%s=", before, key->name);
+        before = " ";
+    }
 }
 
 /* ---- zsh ------------------------------------------------------------------------------------- */
@@ -72,27 +163,26 @@ static void put_quoted(FILE *f, const char *text)
     }
 }
 
-/* What an argument is completed with. */
-static const char *action_of(const struct qb_option_row *row)
+static void zsh_action(FILE *f, enum qb_option option)
 {
-    static const struct {
-        const char *argument, *action;
-    } actions[] = {{"FILE", "_files"},
-                   {"DIR", "_files -/"},
-                   {"BACKEND", "(auto uring posix)"},
-                   {"FORMAT", "(qcow2)"},
-                   {"MODE", "(none metadata content)"},
-                   {"KIND", "(none reflink)"},
-                   {"CLASS", "(idle best-effort)"}};
+    static const char *const actions[] = {
+        [QB_TAKES_KEYS] = "_qbatch_keys", [QB_TAKES_FILE] = "_files", [QB_TAKES_DIR] = "_files -/",
+        [QB_TAKES_RUN] = "_qbatch_runs",  [QB_TAKES_NUMBER] = " ",    [QB_TAKES_TAGS] = " ",
+    };
+    const struct qb_option_row *row = &qb_options[option];
 
-    for (size_t i = 0; i < sizeof(actions) / sizeof(actions[0]); i++)
-        if (strcmp(row->argument, actions[i].argument) == 0)
-            return actions[i].action;
-    return " ";
+    if (row->takes.kind == QB_TAKES_WORDS || row->takes.kind == QB_TAKES_SETTING) {
+        fputc('(', f);
+        put_option_words(f, option);
+        fputc(')', f);
+    } else {
+        fputs(actions[row->takes.kind], f);
+    }
 }
 
-static void put_spec(FILE *f, const struct qb_option_row *row, const char *dashes, const char *name)
+static void zsh_spec(FILE *f, enum qb_option option, const char *dashes, const char *name)
 {
+    const struct qb_option_row *row = &qb_options[option];
     bool optional = row->argument && row->argument[0] == '[';
 
     fprintf(f, " \\\n            '*%s%s%s[", dashes, name,
@@ -105,13 +195,24 @@ static void put_spec(FILE *f, const struct qb_option_row *row, const char *dashe
     if (row->argument) {
         fputs(optional ? "::" : ":", f);
         put_quoted(f, optional ? "run" : row->argument);
-        fprintf(f, ":%s", action_of(row));
+        fputc(':', f);
+        zsh_action(f, option);
     }
     fputc('\'', f);
 }
 
-static void put_specs(FILE *f, enum qb_command command)
+static void zsh_specs(FILE *f, enum qb_command command)
 {
+    static const char *const operands[] = {
+        [QB_NAMES_NOTHING] = "",
+        [QB_NAMES_MANIFEST] = "'1:manifest:_qbatch_manifests'",
+        [QB_NAMES_IMAGES] = "'*:image:_qbatch_images'",
+        [QB_NAMES_RUN] = "'1:run:_qbatch_runs'",
+        [QB_NAMES_RUN_AND_IMAGES] = "'1:run:_qbatch_runs' '*:image:_qbatch_images'",
+        [QB_NAMES_REPORTS] = "'1:what:(show merge)' '*:report:_files'",
+        [QB_NAMES_TOPIC] = "'1:topic:_qbatch_topics' '2:shell:(bash zsh)'",
+    };
+
     for (int i = 0; i < QB_OPTION_COUNT; i++) {
         const struct qb_option_row *row = &qb_options[i];
         char letter[2] = {(char)row->letter, '\0'};
@@ -119,44 +220,93 @@ static void put_specs(FILE *f, enum qb_command command)
         if (!(row->commands & 1u << command))
             continue;
         if (row->name)
-            put_spec(f, row, "--", row->name);
+            zsh_spec(f, (enum qb_option)i, "--", row->name);
         if (row->letter)
-            put_spec(f, row, "-", letter);
+            zsh_spec(f, (enum qb_option)i, "-", letter);
     }
-    fputs(" \\\n            '*:file:_files'\n", f);
+    fprintf(f, " \\\n            %s\n", operands[qb_commands[command].names]);
 }
 
-void qb_complete_zsh(FILE *f)
+static void zsh_commands(FILE *f)
 {
-    fputs("#compdef qbatch\n"
-          "# zsh completion for qbatch: made by `qbatch help completion zsh`\n"
-          "_qbatch() {\n"
-          "    local -a commands\n"
-          "    commands=(\n",
-          f);
     for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++) {
         fprintf(f, "        '%s:", qb_commands[i].name);
         put_quoted(f, qb_commands[i].help);
         fputs("'\n", f);
     }
-    fputs("    )\n"
-          "    if (( CURRENT == 2 )) && [[ $words[2] != -* ]]; then\n"
-          "        _describe -t commands command commands\n"
-          "        _files\n"
-          "        return\n"
-          "    fi\n"
-          "    case $words[2] in\n",
-          f);
+}
+
+static void zsh_arguments(FILE *f)
+{
     for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++) {
         fprintf(f, "    %s)\n        _arguments", qb_commands[i].name);
-        put_specs(f, (enum qb_command)i);
+        zsh_specs(f, (enum qb_command)i);
         fputs("        ;;\n", f);
     }
     fputs("    *)\n        _arguments", f);
-    put_specs(f, QB_COMMAND_RUN);
-    fputs("        ;;\n"
-          "    esac\n"
-          "}\n"
-          "_qbatch \"$@\"\n",
-          f);
+    zsh_specs(f, QB_COMMAND_RUN);
+    fputs("        ;;\n", f);
+}
+
+static void zsh_keys(FILE *f)
+{
+    qb_keys_each (key, QB_SECTION_amend) {
+        fprintf(f, "        '%s[", key->name);
+        put_quoted(f, key->help);
+        fputs("]:value:", f);
+        if (key->kind == QB_KIND_TEXT) {
+            fputs("_files", f);
+        } else {
+            fputc('(', f);
+            put_key_words(f, key, ' ');
+            fputc(')', f);
+        }
+        fputs("' \\\n", f);
+    }
+    fputc('\n', f);
+}
+
+/* ---- the scripts ----------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    void (*put)(FILE *f);
+} parts[] = {
+    {"@topics@", put_topics},
+    {"@bash_commands@", bash_commands},
+    {"@bash_keys@", bash_keys},
+    {"@bash_key_values@", bash_key_values},
+    {"@bash_arguments@", bash_arguments},
+    {"@bash_operands@", bash_operands},
+    {"@zsh_commands@", zsh_commands},
+    {"@zsh_arguments@", zsh_arguments},
+    {"@zsh_keys@", zsh_keys},
+};
+
+/* Prints the script with each @part@ filled in; one that is alone in its line is whole lines. */
+static void fill(FILE *f, const char *script)
+{
+    while (*script) {
+        size_t n = sizeof(parts) / sizeof(parts[0]), i = *script == '@' ? 0 : n;
+
+        while (i < n && strncmp(script, parts[i].name, strlen(parts[i].name)) != 0)
+            i++;
+        if (i == n) {
+            fputc(*script++, f);
+            continue;
+        }
+        parts[i].put(f);
+        script += strlen(parts[i].name);
+        script += script[-1 - (long)strlen(parts[i].name)] == '\n' && *script == '\n';
+    }
+}
+
+void qb_complete_bash(FILE *f)
+{
+    fill(f, qb_completion_bash);
+}
+
+void qb_complete_zsh(FILE *f)
+{
+    fill(f, qb_completion_zsh);
 }

@@ -1,5 +1,5 @@
-/* Everything that can be read off cli.def: the usage, --help, completion, and the options of the
- * manual page; and the commands by name. */
+/* What can be read off cli.def and keys.def for a terminal: the usage, --help, a key; and the
+ * commands by name. */
 #include <ctype.h>
 #include <string.h>
 
@@ -148,27 +148,33 @@ void qb_help_command(FILE *f, enum qb_command command)
         fputs("\nqbatch(1) and qbatch-manifest(5) tell the rest.\n", f);
 }
 
-/* ---- for the manual page --------------------------------------------------------------------- */
+/* ---- a key ----------------------------------------------------------------------------------- */
 
-void qb_help_man(FILE *f)
+/* The text without its marks. */
+static void print_text(FILE *f, const char *text)
 {
-    fputs(".Bl -tag -width Ds\n", f);
-    for (int i = 0; i < QB_OPTION_COUNT; i++) {
-        const struct qb_option_row *row = &qb_options[i];
+    char plain[4096];
+    size_t n = 0;
 
-        fputs(".It", f);
-        if (row->letter)
-            fprintf(f, " Fl %c", row->letter);
-        if (row->letter && row->name)
-            fputs(" ,", f);
-        if (row->name)
-            fprintf(f, " Fl -%s", row->name);
-        if (row->argument && row->argument[0] == '[') /* [=RUN] */
-            fprintf(f, " Ns Op = Ns Ar %.*s", (int)strcspn(row->argument + 2, "]"),
-                    row->argument + 2);
-        else if (row->argument)
-            fprintf(f, " Ar %s", row->argument);
-        fprintf(f, "\n%c%s.\n", toupper((unsigned char)row->help[0]), row->help + 1);
-    }
-    fputs(".El\n", f);
+    for (; *text && n < sizeof(plain) - 1; text++)
+        if (*text != '`')
+            plain[n++] = *text == '\n' ? ' ' : *text;
+    plain[n] = '\0';
+    print_wrapped(f, plain, 2);
+}
+
+void qb_help_key(FILE *f, const struct qb_key_row *key)
+{
+    static const char *const where[] = {
+        [QB_SECTION_amend] =
+            "amend key, in an entry of \"images\", in \"defaults\", with -o or --set",
+        [QB_SECTION_policy] = "under \"policy\"",
+        [QB_SECTION_limits] = "under \"limits\"",
+        [QB_SECTION_condition] = "condition of \"when\", \"expect\" and \"after\"",
+    };
+    char values[QB_KEY_VALUES];
+
+    fprintf(f, "%s: %s\n  (%s", key->name, qb_key_values(key, values), where[key->section]);
+    fprintf(f, key->standard ? "; default %s)\n  " : ")\n  ", key->standard);
+    print_text(f, key->text ? key->text : key->help);
 }

@@ -2,12 +2,12 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/own.h"
 #include "run/backup.h"
 #include "command/session.h"
-#include "manifest/keys.h"
+#include "job/file_name.h"
+#include "job/keys.h"
 #include "report/report_json.h"
 #include "manifest/manifest.h"
 #include "command/overrides.h"
@@ -148,41 +148,22 @@ static int parse_keys(const struct qb_cli *cli, struct qb_batch *batch, struct q
     return worst;
 }
 
-struct named_file {
-    const char *path;
-    dev_t dev;
-    ino_t ino;
-};
-
-static int by_file(const void *a, const void *b)
-{
-    const struct named_file *x = a, *y = b;
-
-    if (x->dev != y->dev)
-        return x->dev < y->dev ? -1 : 1;
-    return x->ino < y->ino ? -1 : x->ino > y->ino;
-}
-
-/* One image under two names would be amended twice, and lock itself out.  A file that is not there
- * is for the run to tell of. */
+/* One image under two names would be amended twice, and lock itself out. */
 static int check_distinct(const struct qb_batch *batch)
 {
-    QB_AUTO(qb_buf) struct named_file *files = calloc(batch->n_jobs, sizeof(*files));
-    struct stat st;
-    size_t n = 0;
+    QB_AUTO(qb_buf) struct qb_file_name *files = calloc(batch->n_jobs, sizeof(*files));
 
-    for (size_t i = 0; files && i < batch->n_jobs; i++)
-        if (stat(batch->jobs[i].path, &st) == 0)
-            files[n++] = (struct named_file){batch->jobs[i].path, st.st_dev, st.st_ino};
     if (!files)
         return -1;
-    qsort(files, n, sizeof(*files), by_file);
-    for (size_t i = 1; i < n; i++)
-        if (by_file(&files[i - 1], &files[i]) == 0) {
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        files[i] = qb_file_name_of(batch->jobs[i].path, i);
+    qb_file_names_sort(files, batch->n_jobs);
+    for (size_t i = 1; i < batch->n_jobs; i++)
+        if (qb_file_names_are_one(&files[i - 1], &files[i])) {
             fputs("qbatch amend: one file is named twice: ", stderr);
-            qb_text_safe(stderr, files[i - 1].path);
+            qb_text_safe(stderr, batch->jobs[files[i - 1].n].path);
             fputs(" and ", stderr);
-            qb_text_safe(stderr, files[i].path);
+            qb_text_safe(stderr, batch->jobs[files[i].n].path);
             fputc('\n', stderr);
             return -1;
         }
@@ -215,10 +196,6 @@ int qb_command_amend(const struct qb_cli *cli)
         return qb_stdout_end(0);
     }
     rq.allow_shrink |= qb_cli_has(cli, QB_OPTION_SHRINK);
-    if (qb_cli_has(cli, QB_OPTION_VERIFY))
-        rq.verify = cli->verify;
-    if (qb_cli_has(cli, QB_OPTION_ON_LEAKS))
-        rq.on_leaks = cli->on_leaks;
     if (cli->n_operands == 0) {
         fputs("qbatch amend: an image is missing (see qbatch amend --help)\n", stderr);
         return refuse(cli, "an image is missing");
@@ -226,41 +203,4 @@ int qb_command_amend(const struct qb_cli *cli)
     if (add_images(cli, &rq, &batch) < 0)
         return refuse(cli, "the images cannot be amended together; nothing was touched");
     return run(cli, &batch);
-}
-
-/* ---- schema, help ---------------------------------------------------------------------------- */
-
-int qb_command_schema(const struct qb_cli *cli)
-{
-    (void)cli;
-    fwrite(qb_schema, 1, qb_schema_len, stdout);
-    return qb_stdout_end(0);
-}
-
-int qb_command_help(const struct qb_cli *cli)
-{
-    const char *subject = cli->n_operands ? cli->operands[0] : "";
-    const char *shell = cli->n_operands > 1 ? cli->operands[1] : "bash";
-    enum qb_command command = *subject ? qb_command_find(subject) : QB_COMMAND_RUN;
-    const char *near;
-
-    if (command != QB_COMMAND_COUNT)
-        qb_help_command(stdout, command);
-    else if (strcmp(subject, "keys") == 0)
-        qb_keys_help(stdout);
-    else if (strcmp(subject, "completion") == 0 && strcmp(shell, "zsh") == 0)
-        qb_complete_zsh(stdout);
-    else if (strcmp(subject, "completion") == 0 && strcmp(shell, "bash") == 0)
-        qb_complete_bash(stdout);
-    else if (strcmp(subject, "man") == 0)
-        qb_help_man(stdout);
-    else {
-        near = qb_command_nearest(subject);
-        fputs("qbatch help: there is no ", stderr);
-        fputs(strcmp(subject, "completion") == 0 ? "completion for \"" : "command \"", stderr);
-        qb_text_safe(stderr, strcmp(subject, "completion") == 0 ? shell : subject);
-        fprintf(stderr, near ? "\"; did you mean \"%s\"?\n" : "\"\n", near);
-        return QB_EXIT_USAGE;
-    }
-    return qb_stdout_end(0);
 }

@@ -54,7 +54,7 @@ int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct
                                    .verbose = qb_cli_has(cli, QB_OPTION_VERBOSE),
                                    .all_rows = qb_cli_has(cli, QB_OPTION_ALL_ROWS),
                                    .diff = qb_cli_has(cli, QB_OPTION_DIFF),
-                                   .color = qb_table_wants_color(stdout)};
+                                   .color = qb_table_wants_color(stdout, qb_cli_color(cli))};
     out->sum.dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN);
     out->started = now();
     clock_gettime(CLOCK_REALTIME, &at);

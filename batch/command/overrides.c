@@ -143,19 +143,29 @@ int qb_narrow(const struct qb_cli *cli, struct qb_batch *batch)
     return apply_sets(cli, batch) < 0 ? -1 : apply_tags(cli, batch);
 }
 
-void qb_override(const struct qb_cli *cli, struct qb_batch *batch)
+/* An option's key is set in the batch and in the request of each image. */
+static void override(struct qb_batch *batch, const struct qb_key_row *key, const char *text)
 {
     struct qb_settings settings = {.policy = batch->policy, .limits = batch->limits};
+    bool is_of_request = key->field >= offsetof(struct qb_settings, request);
     struct qb_why why;
 
-    for (int i = 0; i < QB_OPTION_COUNT; i++) {
-        const struct qb_setting_row *row = qb_cli_setting_of((enum qb_option)i);
-
-        if (row && qb_cli_has(cli, (enum qb_option)i)) /* its text was looked at when parsed */
-            row->set(qb_cli_text(cli, (enum qb_option)i), &settings, &why);
-    }
+    qb_setting_set(key, text, &settings, &why); /* the text was checked when it was parsed */
     batch->policy = settings.policy;
     batch->limits = settings.limits;
-    for (size_t i = 0; i < batch->n_jobs && qb_cli_has(cli, QB_OPTION_ON_NO_LOCKS); i++)
-        batch->jobs[i].request.without_locks = settings.request.without_locks;
+    for (size_t i = 0; is_of_request && i < batch->n_jobs; i++) {
+        settings.request = batch->jobs[i].request;
+        qb_setting_set(key, text, &settings, &why);
+        batch->jobs[i].request = settings.request;
+    }
+}
+
+void qb_override(const struct qb_cli *cli, struct qb_batch *batch)
+{
+    for (int i = 0; i < QB_OPTION_COUNT; i++) {
+        const struct qb_key_row *key = qb_cli_setting_of((enum qb_option)i);
+
+        if (key && qb_cli_has(cli, (enum qb_option)i))
+            override(batch, key, qb_cli_text(cli, (enum qb_option)i));
+    }
 }

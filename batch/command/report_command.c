@@ -225,7 +225,7 @@ static int show(struct shown *shown, const struct qb_cli *cli)
                                  .quiet = qb_cli_has(cli, QB_OPTION_QUIET),
                                  .verbose = qb_cli_has(cli, QB_OPTION_VERBOSE),
                                  .all_rows = qb_cli_has(cli, QB_OPTION_ALL_ROWS),
-                                 .color = qb_table_wants_color(stdout)};
+                                 .color = qb_table_wants_color(stdout, qb_cli_color(cli))};
     qb_table_start(&s->table, &r->batch);
     for (size_t i = 0; i < r->n_files; i++) {
         each_line(r, &r->files[i], show_line);

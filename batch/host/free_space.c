@@ -31,11 +31,6 @@ struct qb_space {
     size_t waiting;
 };
 
-uint64_t qb_space_kept(const struct qb_policy *policy, uint64_t total)
-{
-    return policy->min_free_percent ? total / 100 * policy->min_free : policy->min_free;
-}
-
 struct qb_space *qb_space_new(void)
 {
     struct qb_space *s = calloc(1, sizeof(*s));
@@ -109,7 +104,7 @@ static int refuse(const struct qb_policy *policy, const struct statvfs *fs, uint
         err, QB_E_NO_SPACE, QB_NOWHERE,
         "nothing was changed: the amend may take %s, %s are free, and policy.min_free keeps %s",
         qb_text_size(need, wanted), qb_text_size((uint64_t)fs->f_bavail * fs->f_frsize, left),
-        qb_text_size(qb_space_kept(policy, (uint64_t)fs->f_blocks * fs->f_frsize), kept));
+        qb_text_size(qb_min_free(policy, (uint64_t)fs->f_blocks * fs->f_frsize), kept));
 }
 
 /* 0 when it was booked, 1 when others must end first. */
@@ -122,7 +117,7 @@ static int try_booking(struct qb_space *s, const struct qb_policy *policy, struc
     if (fstatvfs(b.file->fd, &fs) < 0)
         return 0; /* nobody knows; the append itself will say */
     free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-    kept = qb_space_kept(policy, (uint64_t)fs.f_blocks * fs.f_frsize);
+    kept = qb_min_free(policy, (uint64_t)fs.f_blocks * fs.f_frsize);
     if (free_bytes >= kept && free_bytes - kept >= b.need && free_bytes - kept - b.need >= booked)
         return qb_vec_push(&s->bookings, b) ? 0 : qb_fail_memory(err);
     return has_others(s, &b.fs) ? 1 : refuse(policy, &fs, b.need, err);
@@ -134,7 +129,7 @@ int qb_space_begin(struct qb_space *s, const struct qb_policy *policy, const str
     struct booking b = {.file = file, .need = need};
     int r;
 
-    if (!policy->min_free || need == 0 || file->mem || file->is_block_device)
+    if (!policy->min_free.n || need == 0 || file->mem || file->is_block_device)
         return 0;
     b.fs = fs_of(file);
     b.before = qb_file_allocated(file);

@@ -27,7 +27,4 @@ void qb_space_end(struct qb_space *space, const struct qb_file *file);
 
 size_t qb_space_waiting(struct qb_space *space); /* threads that wait in qb_space_begin now */
 
-/* Bytes that policy.min_free wants to stay free where so many are in all. */
-uint64_t qb_space_kept(const struct qb_policy *policy, uint64_t total);
-
 #endif

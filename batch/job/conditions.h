@@ -1,18 +1,24 @@
 /* Conditions on an image: which are meant by an entry (`when`), what must hold before the first
- * write (`expect`) and at the end (`after`).  One table, conditions.def, feeds the reader of the
- * manifest, the test, the manual page and the schema. */
+ * write (`expect`) and at the end (`after`).  They are rows of keys.def. */
 #ifndef QB_JOB_CONDITIONS_H
 #define QB_JOB_CONDITIONS_H
 
-#include <stdio.h>
-
-#include "util/scalar.h"
-#include "qbatch.h"
+#include "job/keys.h"
 
 enum qb_condition {
-#define CONDITION(name, KIND, values, good, help) QB_IF_##name,
-#include "job/conditions.def"
-#undef CONDITION
+#define ENUM_amend(name)
+#define ENUM_policy(name)
+#define ENUM_limits(name)
+#define ENUM_condition(name)    QB_IF_##name,
+#define KEY(section, name, ...) ENUM_##section(name)
+#define KEYS_LATER(section, prefix, what)
+#include "job/keys.def"
+#undef KEYS_LATER
+#undef KEY
+#undef ENUM_condition
+#undef ENUM_limits
+#undef ENUM_policy
+#undef ENUM_amend
     QB_CONDITION_COUNT
 };
 
@@ -23,11 +29,8 @@ struct qb_conditions {
     char texts[QB_CONDITION_COUNT][32];  /* as they were written */
 };
 
-struct qb_condition_row {
-    const char *name, *values, *good, *help;
-};
-
-extern const struct qb_condition_row qb_condition_rows[QB_CONDITION_COUNT];
+/* The row of a condition. */
+const struct qb_key_row *qb_condition_key(enum qb_condition which);
 
 /* Adds the condition of that number from its text.  false with the reason in *why. */
 bool qb_condition_set(enum qb_condition which, const char *text, struct qb_conditions *out,
@@ -44,8 +47,5 @@ struct qb_condition_facts {
 /* The first that does not hold, or QB_CONDITION_COUNT. */
 enum qb_condition qb_conditions_broken(const struct qb_conditions *c,
                                        const struct qb_condition_facts *facts);
-
-/* As an mdoc list. */
-void qb_conditions_man(FILE *f);
 
 #endif

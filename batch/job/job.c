@@ -94,7 +94,9 @@ bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
 
 uint64_t qb_min_free(const struct qb_policy *policy, uint64_t total)
 {
-    return policy->min_free_percent ? total / 100 * policy->min_free : policy->min_free;
+    const struct qb_amount *keep = &policy->min_free;
+
+    return keep->is_percent ? total / 100 * keep->n : keep->n;
 }
 
 char *qb_backup_path(const struct qb_batch *batch, const struct qb_job *job)

@@ -17,6 +17,13 @@ enum qb_on_locked { QB_ON_LOCKED_SKIP, QB_ON_LOCKED_FAIL, QB_ON_LOCKED_WAIT };
 enum qb_ionice { QB_IONICE_KEEP, QB_IONICE_IDLE, QB_IONICE_BEST_EFFORT };
 enum qb_backup { QB_BACKUP_NONE, QB_BACKUP_REFLINK };
 
+/* A number, or a percentage of something. */
+struct qb_amount {
+    uint64_t n;
+    bool is_percent;
+    bool is_set; /* false: nobody said one */
+};
+
 /* `policy:` of the manifest.  on_dirty, allow_shrink, drop_bitmaps and verify stand in each job's
  * request. */
 struct qb_policy {
@@ -25,12 +32,9 @@ struct qb_policy {
     enum qb_backup backup;
     enum qb_sync sync;
     double lock_timeout_seconds; /* with wait; default 60 */
-    bool has_max_failed;         /* with more failures than this nothing new is started */
-    uint64_t max_failed;
-    bool max_failed_percent; /* it is a percentage of the images */
-    uint64_t min_free;       /* bytes, or percent, of a file system; 0: none */
-    bool min_free_percent;
-    bool owner_need_not_read; /* owner_must_read: off; see io/named.h */
+    struct qb_amount max_failed; /* with more failures than this nothing new is started */
+    struct qb_amount min_free;   /* bytes, or percent, of a file system; 0: none */
+    bool owner_need_not_read;    /* owner_must_read: off; see io/named.h */
 };
 
 /* `limits:` of the manifest; 0 is "auto" or "none". */

@@ -1,6 +1,7 @@
 /* Fingerprints of requests. */
 #include <string.h>
 
+#include "job/keys.h"
 #include "job/rules.h"
 #include "journal/run_journal.h"
 #include "qcow2/deflate.h"
@@ -19,11 +20,36 @@ static uint32_t add_number(uint32_t sum, uint64_t number)
     return qb_crc32(sum, bytes, sizeof(bytes));
 }
 
+/* Whether the key's member is among those that `asks` lists. */
+static bool is_listed(const struct qb_key_row *key)
+{
+#define IS(member) (key->field == offsetof(struct qb_request, member))
+    return IS(compat) || IS(size) || IS(lazy_refcounts) || IS(refcount_bits) || IS(encryption) ||
+           IS(cluster_size) || IS(extended_l2) || IS(data_file_raw) || IS(zero_clusters) ||
+           IS(zero_method) || IS(keep_undo) || IS(backing_file) || IS(backing_fmt) ||
+           IS(preallocation) || IS(compression_type) || IS(data_file);
+#undef IS
+}
+
+/* Keys of the table that came later, by their names, in whatever order they stand. */
+static uint32_t add_new_keys(uint32_t sum, const struct qb_request *rq)
+{
+    qb_keys_each (key, QB_SECTION_amend) {
+        const char *text;
+        uint64_t number;
+
+        qb_key_get(key, rq, &number, &text);
+        if (!is_listed(key) && (number || text))
+            sum ^= add_text(add_number(add_text(0, key->name), number), text);
+    }
+    return sum;
+}
+
 /* Everything that decides what the image shall be and how; not how much memory it may take.
  *
  * Journals keep the result, so that it must not change for a request that an earlier version could
- * read: a member that is new goes to the end of `later`, where 0 is what all requests had before.
- */
+ * read: a member that is new goes to the end of `later`, where 0 is what all requests had before,
+ * and an amend key that is new counts, by itself, where it is set. */
 static uint32_t asks(const struct qb_request *rq)
 {
     const uint64_t numbers[] = {
@@ -45,7 +71,7 @@ static uint32_t asks(const struct qb_request *rq)
     for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
         if (later[i])
             sum = add_number(add_number(sum, i), later[i]);
-    return sum;
+    return add_new_keys(sum, rq);
 }
 
 void qb_asks_note(struct qb_batch *batch)

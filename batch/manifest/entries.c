@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "manifest/node.h"
-#include "manifest/keys.h"
 
 /* ---- amend keys ------------------------------------------------------------------------------ */
 
@@ -40,15 +39,6 @@ static int read_key(struct qb_reader *r, const struct qb_key_row *key, const str
     return qb_key_set(key, text, rq, &why) ? 0 : qb_field_bad(value, &why, r->diags);
 }
 
-const char *const qb_entry_names[] = {"path", "exclude", "from_file", "from_file0", "chain", NULL};
-
-static bool is_one_of(const char *name, const char *const *names)
-{
-    while (*names && strcmp(name, *names) != 0)
-        names++;
-    return *names != NULL;
-}
-
 static size_t add_names(const char *names[QB_FIELDS_MAX], size_t n, const char *const *more)
 {
     for (; *more && n < QB_FIELDS_MAX - 1; more++)
@@ -59,12 +49,8 @@ static size_t add_names(const char *names[QB_FIELDS_MAX], size_t n, const char *
 /* The names that an entry may have, or those of `defaults`. */
 static const char *const *all_names(bool is_entry, const char *names[QB_FIELDS_MAX])
 {
-    size_t n = 0;
+    size_t n = qb_key_names(QB_SECTION_amend, names);
 
-    for (size_t i = 0; i < qb_keys_count && n < QB_FIELDS_MAX - 1; i++) {
-        if (qb_keys[i].kind != QB_KIND_LATER)
-            names[n++] = qb_keys[i].name;
-    }
     n = add_names(names, n, qb_rule_names);
     if (is_entry)
         n = add_names(names, n, qb_entry_names);
@@ -83,7 +69,7 @@ static void read_keys(struct qb_reader *r, const struct qb_node *mapping, bool i
         if (key)
             read_key(r, key, v, rq);
         else if (!qb_rules_read(v, r->batch, rules, r->diags) &&
-                 !(is_entry && is_one_of(v->key->text, qb_entry_names)))
+                 !(is_entry && qb_names_have(qb_entry_names, v->key->text)))
             qb_field_unknown(v, all_names(is_entry, names), r->diags);
     }
 }
@@ -175,10 +161,9 @@ static void read_selection(struct qb_reader *r, const struct qb_node *entry)
         const char *name;
         void (*add)(struct qb_reader *r, const char *text, struct qb_place at, void *arg);
     } ways[] = {
-        {"path", add_path},
-        {"from_file", add_lines},
-        {"from_file0", add_names_of_file},
-        {"chain", add_chain},
+#define ENTRY(name, adder) {#name, adder},
+#include "manifest/structure.def"
+#undef ENTRY
     };
     const struct qb_node *exclude = child(entry, "exclude");
     struct qb_excludes excludes = {0};
@@ -187,7 +172,7 @@ static void read_selection(struct qb_reader *r, const struct qb_node *entry)
     if (exclude)
         each_text(r, exclude, add_exclude, &excludes);
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        const struct qb_node *files = child(entry, ways[i].name);
+        const struct qb_node *files = ways[i].add ? child(entry, ways[i].name) : NULL;
 
         any |= files != NULL;
         if (files)

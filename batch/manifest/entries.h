@@ -4,11 +4,8 @@
 
 #include "manifest/rules_read.h"
 #include "manifest/select.h"
-#include "manifest/settings.h"
+#include "job/keys.h"
 #include "manifest/yaml.h"
-
-/* What only an entry has: which files it means.  A list that ends with NULL. */
-extern const char *const qb_entry_names[];
 
 /* A manifest while it is read. */
 struct qb_reader {

@@ -13,70 +13,84 @@ struct top {
     const struct qb_node *version, *defaults, *images, *graph;
 };
 
-static void read_section(struct qb_reader *r, const struct qb_node *mapping)
+static void read_section(struct qb_reader *r, const struct qb_node *mapping, struct top *top)
 {
-    const char *names[QB_FIELDS_MAX] = {NULL}, *section = mapping->key->text;
+    const char *names[QB_FIELDS_MAX], *section = mapping->key->text;
 
+    (void)top;
     if (!qb_field_is(mapping, QB_NODE_MAPPING, "a mapping", r->diags))
         return;
-    for (size_t i = 0, n = 0; i < qb_setting_count && n < QB_FIELDS_MAX - 1; i++) {
-        if (strcmp(qb_setting_rows[i].section, section) == 0)
-            names[n++] = qb_setting_rows[i].name;
-    }
     for (const struct qb_node *v = mapping->first; v; v = v->next) {
-        const struct qb_setting_row *row = qb_setting_find(section, v->key->text);
+        const struct qb_key_row *key = qb_setting_find(section, v->key->text);
         const char *text;
         struct qb_why why;
 
-        if (!row) {
+        if (!key) {
+            qb_key_names(strcmp(section, "policy") == 0 ? QB_SECTION_policy : QB_SECTION_limits,
+                         names);
             qb_field_unknown(v, names, r->diags);
             continue;
         }
         text = qb_field_text(v, r->diags);
-        if (text && !row->set(text, &r->settings, &why))
+        if (text && !qb_setting_set(key, text, &r->settings, &why))
             qb_field_bad(v, &why, r->diags);
     }
 }
 
-static void read_name(struct qb_reader *r, const struct qb_node *value)
+static void read_name(struct qb_reader *r, const struct qb_node *value, struct top *top)
 {
     const char *text = qb_field_text(value, r->diags);
 
+    (void)top;
     if (!text)
         return;
     free(r->batch->name);
     r->batch->name = strdup(text);
 }
 
-static void read_version(struct qb_reader *r, const struct qb_node *value)
+static void read_version(struct qb_reader *r, const struct qb_node *value, struct top *top)
 {
     const char *text = qb_field_text(value, r->diags);
 
+    top->version = value;
     if (text && strcmp(text, "1") != 0)
         qb_diag_add(r->diags, QB_M_BAD_VALUE, value->at, NULL,
                     "version: \"%s\" is not known to this qbatch, which reads version 1", text);
 }
 
+static void read_defaults(struct qb_reader *r, const struct qb_node *value, struct top *top)
+{
+    (void)r;
+    top->defaults = value;
+}
+
+static void read_graph(struct qb_reader *r, const struct qb_node *value, struct top *top)
+{
+    (void)r;
+    top->graph = value;
+}
+
+static void read_images(struct qb_reader *r, const struct qb_node *value, struct top *top)
+{
+    (void)r;
+    top->images = value;
+}
+
 static void read_top_key(struct qb_reader *r, const struct qb_node *v, struct top *top)
 {
-    static const char *const names[] = {"version", "name",  "defaults", "policy",
-                                        "limits",  "graph", "images",   NULL};
-    const char *key = v->key->text;
+    static void (*const readers[])(struct qb_reader * r, const struct qb_node *v,
+                                   struct top *top) = {
+#define TOP(name, reader) reader,
+#include "manifest/structure.def"
+#undef TOP
+    };
 
-    if (strcmp(key, "version") == 0)
-        read_version(r, top->version = v);
-    else if (strcmp(key, "name") == 0)
-        read_name(r, v);
-    else if (strcmp(key, "defaults") == 0)
-        top->defaults = v;
-    else if (strcmp(key, "policy") == 0 || strcmp(key, "limits") == 0)
-        read_section(r, v);
-    else if (strcmp(key, "graph") == 0)
-        top->graph = v;
-    else if (strcmp(key, "images") == 0)
-        top->images = v;
-    else
-        qb_field_unknown(v, names, r->diags);
+    for (size_t i = 0; qb_top_names[i]; i++)
+        if (strcmp(v->key->text, qb_top_names[i]) == 0) {
+            readers[i](r, v, top);
+            return;
+        }
+    qb_field_unknown(v, qb_top_names, r->diags);
 }
 
 static void read_top(struct qb_reader *r, const struct qb_node *root)

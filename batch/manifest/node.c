@@ -2,37 +2,52 @@
 
 #include <string.h>
 
-#include "manifest/entries.h"
-#include "manifest/keys.h"
-#include "manifest/settings.h"
 #include "util/text.h"
 
 enum { QUOTED_MAX = 80 };
 
+const char *const qb_top_names[] = {
+#define TOP(name, reader) #name,
+#include "manifest/structure.def"
+#undef TOP
+    NULL,
+};
+
+const char *const qb_rule_names[] = {
+#define RULE(name, reader) #name,
+#include "manifest/structure.def"
+#undef RULE
+    NULL,
+};
+
+const char *const qb_entry_names[] = {
+#define ENTRY(name, adder) #name,
+#include "manifest/structure.def"
+#undef ENTRY
+    NULL,
+};
+
+bool qb_names_have(const char *const *names, const char *name)
+{
+    while (*names && strcmp(name, *names) != 0)
+        names++;
+    return *names != NULL;
+}
+
 /* Where a name that is unknown here would be at home, or NULL. */
 static const char *home_of(const char *name)
 {
-    static const char *const top[] = {"version", "name",  "defaults", "policy",
-                                      "limits",  "graph", "images",   NULL};
-    const struct qb_setting_row *setting = qb_setting_find(NULL, name);
+    const struct qb_key_row *setting = qb_setting_find(NULL, name);
 
     if (setting)
-        return strcmp(setting->section, "policy") == 0 ? "under \"policy\"" : "under \"limits\"";
-    if (qb_key_find(name))
+        return setting->section == QB_SECTION_policy ? "under \"policy\"" : "under \"limits\"";
+    if (qb_key_find(name) || qb_names_have(qb_rule_names, name))
         return "in an entry of \"images\" or under \"defaults\"";
-    for (size_t i = 0; qb_rule_names[i]; i++)
-        if (strcmp(name, qb_rule_names[i]) == 0)
-            return "in an entry of \"images\" or under \"defaults\"";
-    for (size_t i = 0; qb_entry_names[i]; i++)
-        if (strcmp(name, qb_entry_names[i]) == 0)
-            return "in an entry of \"images\"";
+    if (qb_names_have(qb_entry_names, name))
+        return "in an entry of \"images\"";
     if (strcmp(name, "scan") == 0)
         return "under \"graph\"";
-    for (const char *const *t = top; *t; t++) {
-        if (strcmp(*t, name) == 0)
-            return "at the top of the manifest";
-    }
-    return NULL;
+    return qb_names_have(qb_top_names, name) ? "at the top of the manifest" : NULL;
 }
 
 int qb_field_unknown(const struct qb_node *value, const char *const *own, struct qb_diags *diags)
@@ -40,9 +55,6 @@ int qb_field_unknown(const struct qb_node *value, const char *const *own, struct
     const struct qb_node *key = value->key;
     const char *home = home_of(key->text);
 
-    if (qb_key_is_later(key->text))
-        return qb_diag_add(diags, QB_M_NOT_YET, key->at, NULL, "\"%s\" is not supported yet",
-                           key->text);
     if (home)
         return qb_diag_add(diags, QB_M_MISPLACED_KEY, key->at, NULL, "\"%s\" belongs %s, not here",
                            key->text, home);

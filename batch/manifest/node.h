@@ -3,10 +3,18 @@
 #ifndef QB_MANIFEST_NODE_H
 #define QB_MANIFEST_NODE_H
 
-#include "util/scalar.h"
+#include "job/keys.h"
 #include "manifest/yaml.h"
 
-enum { QB_FIELDS_MAX = 64 }; /* names of one section */
+enum { QB_FIELDS_MAX = QB_KEYS_MAX }; /* names of one section */
+
+/* The names of structure.def, lists that end with NULL: at the top, of rules beside the amend keys,
+ * and of what files an entry means. */
+extern const char *const qb_top_names[];
+extern const char *const qb_rule_names[];
+extern const char *const qb_entry_names[];
+
+bool qb_names_have(const char *const *names, const char *name);
 
 /* Complains about a key that the section does not have, in the words that help most.  `own` are the
  * section's names, a list that ends with NULL. */

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/own.h"
-#include "manifest/keys.h"
+#include "job/keys.h"
 #include "util/text.h"
 
 /* The text is cut into items at single commas; `at` counts the characters that were passed, so that
@@ -59,6 +59,7 @@ static int set_option(const char *name, struct qb_place name_at, const char *val
                       struct qb_place value_at, struct qb_request *rq, struct qb_diags *diags)
 {
     const struct qb_key_row *key = qb_key_find(name);
+    char values[QB_KEY_VALUES];
     struct qb_why why;
 
     if (!key)
@@ -68,7 +69,7 @@ static int set_option(const char *name, struct qb_place name_at, const char *val
         return qb_diag_add(diags, QB_M_NOT_YET, name_at, NULL, "\"%s\" is not supported yet", name);
     if (!value)
         return qb_diag_add(diags, QB_M_NO_VALUE, name_at, NULL, "\"%s\" needs a value: %s", name,
-                           key->values);
+                           qb_key_values(key, values));
     if (!qb_key_set(key, value, rq, &why))
         return qb_diag_add(diags, why.not_yet ? QB_M_NOT_YET : QB_M_BAD_VALUE, value_at,
                            why.did_you_mean, "%s: \"%s\" %s", name, value, why.text);

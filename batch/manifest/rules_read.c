@@ -6,22 +6,19 @@
 #include "manifest/node.h"
 #include "job/job.h"
 
-const char *const qb_rule_names[] = {"when", "expect", "after", "backing", "tags", NULL};
-
 /* ---- conditions ------------------------------------------------------------------------------ */
 
 static void read_condition(const struct qb_node *value, struct qb_conditions *out,
                            struct qb_diags *diags)
 {
-    const char *names[QB_CONDITION_COUNT + 1] = {NULL}, *text;
+    const char *names[QB_KEYS_MAX], *text;
     struct qb_why why;
     int which = 0;
 
-    for (size_t i = 0; i < QB_CONDITION_COUNT; i++)
-        names[i] = qb_condition_rows[i].name;
-    while (which < QB_CONDITION_COUNT && strcmp(names[which], value->key->text) != 0)
+    qb_key_names(QB_SECTION_condition, names);
+    while (names[which] && strcmp(names[which], value->key->text) != 0)
         which++;
-    if (which == QB_CONDITION_COUNT) {
+    if (!names[which]) {
         qb_field_not_of(value, names, diags);
         return;
     }
@@ -41,6 +38,27 @@ static void read_conditions(const struct qb_node *value, struct qb_conditions *o
     if (!value->first)
         qb_diag_add(diags, QB_M_NO_VALUE, value->at, NULL, "\"%s\" has no condition",
                     value->key->text);
+}
+
+static void read_when(const struct qb_node *value, struct qb_batch *batch, struct qb_rules *rules,
+                      struct qb_diags *diags)
+{
+    (void)batch;
+    read_conditions(value, &rules->when, diags);
+}
+
+static void read_expect(const struct qb_node *value, struct qb_batch *batch, struct qb_rules *rules,
+                        struct qb_diags *diags)
+{
+    (void)batch;
+    read_conditions(value, &rules->expect, diags);
+}
+
+static void read_after(const struct qb_node *value, struct qb_batch *batch, struct qb_rules *rules,
+                       struct qb_diags *diags)
+{
+    (void)batch;
+    read_conditions(value, &rules->after, diags);
 }
 
 /* ---- backing --------------------------------------------------------------------------------- */
@@ -205,19 +223,17 @@ static void read_tags(const struct qb_node *value, struct qb_batch *batch, struc
 bool qb_rules_read(const struct qb_node *value, struct qb_batch *batch, struct qb_rules *rules,
                    struct qb_diags *diags)
 {
-    const char *key = value->key->text;
+    static void (*const readers[])(const struct qb_node *value, struct qb_batch *batch,
+                                   struct qb_rules *rules, struct qb_diags *diags) = {
+#define RULE(name, reader) reader,
+#include "manifest/structure.def"
+#undef RULE
+    };
 
-    if (strcmp(key, "when") == 0)
-        read_conditions(value, &rules->when, diags);
-    else if (strcmp(key, "expect") == 0)
-        read_conditions(value, &rules->expect, diags);
-    else if (strcmp(key, "after") == 0)
-        read_conditions(value, &rules->after, diags);
-    else if (strcmp(key, "backing") == 0)
-        read_backing(value, batch, rules, diags);
-    else if (strcmp(key, "tags") == 0)
-        read_tags(value, batch, rules, diags);
-    else
-        return false;
-    return true;
+    for (size_t i = 0; qb_rule_names[i]; i++)
+        if (strcmp(value->key->text, qb_rule_names[i]) == 0) {
+            readers[i](value, batch, rules, diags);
+            return true;
+        }
+    return false;
 }

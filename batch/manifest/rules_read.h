@@ -6,9 +6,6 @@
 #include "job/rules.h"
 #include "manifest/yaml.h"
 
-/* The names of the keys that qb_rules_read knows, a list that ends with NULL. */
-extern const char *const qb_rule_names[];
-
 /* Reads one key of an entry, or of `defaults`, into *rules, where it takes the place of what stood
  * there.  false: the key is none of these.  Mistakes go to *diags. */
 bool qb_rules_read(const struct qb_node *value, struct qb_batch *batch, struct qb_rules *rules,

@@ -1,56 +1,24 @@
 /* Finds files that are picked twice: two amends of one image would race.  By device and inode, so
  * that no link hides it; a file that is not there is compared by its path. */
-#include <stdint.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/own.h"
+#include "job/file_name.h"
 #include "util/signal.h"
 #include "manifest/select.h"
-
-struct id {
-    uint64_t dev, ino;
-    const char *path; /* NULL when dev and ino say it */
-    size_t pick;
-};
 
 /* Two picks of one file. */
 struct twice {
     size_t later, first;
 };
 
-static struct id id_of(struct qb_pick *pick, size_t i)
+static struct qb_file_name name_of(struct qb_pick *pick, size_t i)
 {
-    struct stat st;
+    struct qb_file_name name = qb_file_name_of(pick->path, i);
 
-    if (stat(pick->path, &st) < 0)
-        return (struct id){0, 0, pick->path, i};
-    pick->dev = st.st_dev;
-    pick->ino = st.st_ino;
-    if (S_ISBLK(st.st_mode)) /* every node of a device is the device */
-        return (struct id){UINT64_MAX, st.st_rdev, NULL, i};
-    return (struct id){st.st_dev, st.st_ino, NULL, i};
-}
-
-static int compare_ids(const struct id *x, const struct id *y)
-{
-    if (!x->path != !y->path)
-        return x->path ? 1 : -1;
-    if (x->path)
-        return strcmp(x->path, y->path);
-    if (x->dev != y->dev)
-        return x->dev < y->dev ? -1 : 1;
-    if (x->ino != y->ino)
-        return x->ino < y->ino ? -1 : 1;
-    return 0;
-}
-
-static int by_id(const void *a, const void *b)
-{
-    const struct id *x = a, *y = b;
-    int order = compare_ids(x, y);
-
-    return order ? order : x->pick < y->pick ? -1 : 1;
+    pick->dev = name.file_dev;
+    pick->ino = name.file_ino;
+    return name;
 }
 
 static int by_later(const void *a, const void *b)
@@ -89,21 +57,21 @@ static bool same_place(const struct qb_select *select, const struct twice *a, co
 int qb_select_check_distinct(struct qb_select *select)
 {
     size_t n = select->picks.n, found = 0;
-    QB_AUTO(qb_buf) struct id *ids = malloc((n + 1) * sizeof(*ids));
+    QB_AUTO(qb_buf) struct qb_file_name *names = malloc((n + 1) * sizeof(*names));
     QB_AUTO(qb_buf) struct twice *twice = malloc((n + 1) * sizeof(*twice));
 
-    if (!ids || !twice)
+    if (!names || !twice)
         return qb_diag_memory(select->diags);
     for (size_t i = 0; i < n && !qb_signal_seen(); i++)
-        ids[i] = id_of(&select->picks.items[i], i);
+        names[i] = name_of(&select->picks.items[i], i);
     if (qb_signal_seen())
         return qb_diag_add(select->diags, QB_M_FILE, (struct qb_place){0}, NULL, "interrupted");
-    qsort(ids, n, sizeof(*ids), by_id);
+    qb_file_names_sort(names, n);
     for (size_t i = 1, first = 0; i < n; i++) {
-        if (compare_ids(&ids[first], &ids[i]) != 0)
+        if (!qb_file_names_are_one(&names[first], &names[i]))
             first = i;
         else
-            twice[found++] = (struct twice){ids[i].pick, ids[first].pick};
+            twice[found++] = (struct twice){names[i].n, names[first].n};
     }
     qsort(twice, found, sizeof(*twice), by_later);
     for (size_t i = 0, end; i < found; i = end) { /* one mistake for all files of one place */

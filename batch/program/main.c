@@ -5,31 +5,11 @@
 #include "command/output.h"
 #include "util/signal.h"
 
-static int dispatch(const struct qb_cli *cli)
-{
-    switch (cli->command) {
-    case QB_COMMAND_AMEND:
-        return qb_command_amend(cli);
-    case QB_COMMAND_CHECK:
-        return qb_command_check(cli);
-    case QB_COMMAND_LINT:
-        return qb_command_lint(cli);
-    case QB_COMMAND_GRAPH:
-        return qb_command_graph(cli);
-    case QB_COMMAND_STATUS:
-        return qb_command_status(cli);
-    case QB_COMMAND_UNDO:
-        return qb_command_undo(cli);
-    case QB_COMMAND_SCHEMA:
-        return qb_command_schema(cli);
-    case QB_COMMAND_REPORT:
-        return qb_command_report(cli);
-    case QB_COMMAND_HELP:
-        return qb_command_help(cli);
-    default:
-        return qb_command_run(cli);
-    }
-}
+static int (*const commands[QB_COMMAND_COUNT])(const struct qb_cli *cli) = {
+#define COMMAND(ID, name, verb, NAMES, operands, help) [QB_COMMAND_##ID] = qb_command_##verb,
+#include "cli/cli.def"
+#undef COMMAND
+};
 
 int main(int argc, char **argv)
 {
@@ -49,7 +29,7 @@ int main(int argc, char **argv)
             printf("qbatch %s\n", QB_VERSION);
             code = qb_stdout_end(0);
         } else {
-            code = dispatch(&cli);
+            code = commands[cli.command](&cli);
         }
     }
     qb_cli_free(&cli);

@@ -23,7 +23,7 @@ static struct qb_outlook *new_system(struct qb_foresight *f, const struct qb_bat
 
     if (o.folder && statvfs(path, &fs) == 0) {
         o.free = (uint64_t)fs.f_bavail * fs.f_frsize;
-        o.keep = qb_space_kept(&batch->policy, (uint64_t)fs.f_blocks * fs.f_frsize);
+        o.keep = qb_min_free(&batch->policy, (uint64_t)fs.f_blocks * fs.f_frsize);
     }
     if (o.folder && qb_vec_push(&f->systems, o))
         return &f->systems.items[f->systems.n - 1];

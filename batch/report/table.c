@@ -23,10 +23,12 @@ static const char *const colors[QB_STATUS_COUNT] = {
     [QB_STATUS_FAILED] = "\033[31m",       [QB_STATUS_INTERRUPTED] = "\033[35m",
 };
 
-bool qb_table_wants_color(FILE *f)
+bool qb_table_wants_color(FILE *f, enum qb_color color)
 {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
 
+    if (color != QB_COLOR_AUTO)
+        return color == QB_COLOR_ALWAYS;
     return isatty(fileno(f)) && !(no && *no) && term && strcmp(term, "dumb") != 0;
 }
 

@@ -43,8 +43,10 @@ void qb_table_alarm(struct qb_table *table, const struct qb_job *job,
                     const struct qb_result *result);
 void qb_table_alarm_end(struct qb_table *table, const struct qb_summary *sum);
 
-/* Whether colors are welcome on f: a terminal, no NO_COLOR, no TERM=dumb. */
-bool qb_table_wants_color(FILE *f);
+/* Whether rows are colored on f: as --color says; with auto on a terminal, without NO_COLOR and
+ * TERM=dumb. */
+enum qb_color { QB_COLOR_AUTO, QB_COLOR_ALWAYS, QB_COLOR_NEVER };
+bool qb_table_wants_color(FILE *f, enum qb_color color);
 
 /* ---- for table*.c only ----------------------------------------------------------------------- */
 

@@ -23,7 +23,7 @@ static bool refuse(struct qb_result *r, enum qb_status status, enum qb_code code
 {
     r->status = status;
     qb_fail(&r->err, code, QB_NOWHERE, "%s: {%s: %s} does not hold%s", which,
-            qb_condition_rows[broken].name, c->texts[broken], and_so);
+            qb_condition_key(broken)->name, c->texts[broken], and_so);
     return false;
 }
 

@@ -10,10 +10,10 @@ size_t qb_run_most_failures(const struct qb_batch *batch)
 
     if (p->on_error == QB_ON_ERROR_STOP)
         return 0;
-    if (!p->has_max_failed)
+    if (!p->max_failed.is_set)
         return SIZE_MAX;
     /* k images are more than P percent of n exactly when they are more than floor(n * P / 100). */
-    return p->max_failed_percent ? batch->n_jobs * p->max_failed / 100 : p->max_failed;
+    return p->max_failed.is_percent ? batch->n_jobs * p->max_failed.n / 100 : p->max_failed.n;
 }
 
 bool qb_run_goes_on(struct qb_running *r)

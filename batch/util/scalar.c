@@ -192,18 +192,80 @@ bool qb_scalar_size(const char *text, uint64_t low, uint64_t high, uint64_t *out
     return true;
 }
 
-bool qb_scalar_seconds(const char *text, double *out, struct qb_why *why)
+/* ---- durations and percentages --------------------------------------------------------------- */
+
+/* A number with an optional fraction; *rest is what follows. */
+static bool read_real(const char *text, double *out, const char **rest, struct qb_why *why)
 {
     uint64_t whole, fraction, scale;
 
-    if (text[0] == '-' || !isdigit((unsigned char)text[0]))
-        return qb_why_not(why, NULL, "is not a number of seconds, such as 60 or 0.5");
+    *out = 0;
+    *rest = text;
+    if (text[0] == '-')
+        return qb_why_not(why, NULL, "is negative");
     if (!digits(&text, &whole, why) || !read_fraction(&text, &fraction, &scale, why))
         return false;
-    if (*text)
-        return qb_why_not(why, NULL, "is not a number of seconds, such as 60 or 0.5");
-    if (whole >= SECONDS_MAX)
-        return qb_why_not(why, NULL, "is more than a year of seconds");
     *out = (double)whole + (double)fraction / (double)scale;
+    *rest = text;
+    return true;
+}
+
+/* "2 hours", "2hrs", "10min": the way to write what is probably meant. */
+static bool not_a_unit(const char *text, const char *unit, struct qb_why *why)
+{
+    static const struct {
+        const char *word;
+        char letter;
+    } words[] = {{"sec", 's'},  {"s", 's'}, {"min", 'm'}, {"m", 'm'},
+                 {"hour", 'h'}, {"h", 'h'}, {"day", 'd'}, {"d", 'd'}};
+    const char *word = unit + strspn(unit, " ");
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        size_t len = strlen(words[i].word);
+
+        if (strncasecmp(word, words[i].word, len) == 0 && strpbrk(word, "0123456789") == NULL &&
+            strncasecmp(word, "month", 5) != 0 && strncasecmp(word, "ms", 2) != 0 &&
+            strncasecmp(word, "mil", 3) != 0)
+            return qb_why_not(why, NULL, "is not a duration; write %.*s%c", (int)(unit - text),
+                              text, words[i].letter);
+    }
+    return qb_why_not(
+        why, NULL,
+        "is not a duration; write seconds, or a number with s, m, h or d, such as 0.5, "
+        "10m or 12h");
+}
+
+bool qb_scalar_duration(const char *text, double *out, struct qb_why *why)
+{
+    static const struct {
+        const char *unit;
+        unsigned seconds;
+    } units[] = {{"", 1}, {"s", 1}, {"m", 60}, {"h", 3600}, {"d", 24 * 3600}};
+    const char *unit;
+    double n;
+
+    if (!isdigit((unsigned char)text[0]) && text[0] != '-')
+        return not_a_unit(text, text + strlen(text), why);
+    if (!read_real(text, &n, &unit, why))
+        return false;
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strcmp(unit, units[i].unit) != 0)
+            continue;
+        if (n * units[i].seconds > SECONDS_MAX)
+            return qb_why_not(why, NULL, "is more than a year");
+        *out = n * units[i].seconds;
+        return true;
+    }
+    return not_a_unit(text, unit, why);
+}
+
+bool qb_scalar_percent(const char *text, double *out, struct qb_why *why)
+{
+    const char *rest;
+    double n;
+
+    if (!read_real(text, &n, &rest, why) || *rest || n > 100)
+        return qb_why_not(why, NULL, "is not a percentage such as 20 or 12.5");
+    *out = n;
     return true;
 }

@@ -31,8 +31,11 @@ bool qb_scalar_number(const char *text, uint64_t low, uint64_t high, uint64_t *o
 bool qb_scalar_size(const char *text, uint64_t low, uint64_t high, uint64_t *out,
                     struct qb_why *why);
 
-/* Seconds: 60 or 0.5, up to a year. */
-bool qb_scalar_seconds(const char *text, double *out, struct qb_why *why);
+/* A duration in seconds: 60, 0.5, 90s, 10m, 12h or 30d, up to a year. */
+bool qb_scalar_duration(const char *text, double *out, struct qb_why *why);
+
+/* 0 to 100: 20 or 12.5. */
+bool qb_scalar_percent(const char *text, double *out, struct qb_why *why);
 
 /* The number of the word in a list that ends with NULL. */
 bool qb_scalar_word(const char *text, const char *const *words, unsigned *out, struct qb_why *why);

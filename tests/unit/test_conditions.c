@@ -33,7 +33,8 @@ static enum qb_condition named(const char *name)
 {
     int i = 0;
 
-    while (i < QB_CONDITION_COUNT && strcmp(qb_condition_rows[i].name, name) != 0)
+    while (i < QB_CONDITION_COUNT &&
+           strcmp(qb_condition_key((enum qb_condition)i)->name, name) != 0)
         i++;
     return (enum qb_condition)i;
 }
@@ -68,7 +69,7 @@ static void each_condition_holds_where_it_does(void)
 static void every_example_of_the_table_is_read(void)
 {
     for (int i = 0; i < QB_CONDITION_COUNT; i++) {
-        char *list = strdup(qb_condition_rows[i].good);
+        char *list = strdup(qb_condition_key((enum qb_condition)i)->good);
 
         for (char *save, *one = strtok_r(list, "|", &save); one; one = strtok_r(NULL, "|", &save)) {
             struct qb_conditions c = {0};

@@ -2,9 +2,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "manifest/keys.h"
+#include "cli/cli.h"
+#include "job/keys.h"
+#include "manifest/node.h"
+#include "manifest/schema.h"
 #include "manifest/o_option.h"
-#include "manifest/settings.h"
 #include "unit.h"
 
 /* ---- helpers --------------------------------------------------------------------------------- */
@@ -91,34 +93,50 @@ static void takes(const void *row, const char *word)
 
 static void every_key_takes_its_examples(void)
 {
-    for (size_t i = 0; i < qb_keys_count; i++) {
-        CU_ASSERT_TRUE(qb_keys[i].good[0] || qb_keys[i].kind == QB_KIND_LATER);
-        each_word(qb_keys[i].good, takes, &qb_keys[i]);
+    qb_keys_each (key, QB_SECTION_amend) {
+        CU_ASSERT_TRUE(key->good[0]);
+        each_word(key->good, takes, key);
     }
 }
 
+/* What no key of a kind takes. */
+static const char *const bad[] = {
+    [QB_KIND_COMPAT] = "0.1|0.11|1.10|1|2|3|V3|1.1 | 1.1|01.1",
+    [QB_KIND_SIZE_CHANGE] =
+        "-1|++1|+|+-1|x|1x|0x10|010|1e3|1_000|1 G|G|1GB|1gb|1g|1.|.5|1.5|8E|7.999E|"
+        "9223372036854775808|18446744073709551616|1:30",
+    [QB_KIND_SIZE] = "-1|+1|x|1x|0x10|010|1e3|1GB|1.|.5|1.5|8E|5%",
+    [QB_KIND_SIZE_POWER] = "0|1|256|3k|4M|+4k|-4k|64KB|x",
+    [QB_KIND_NUMBER] = "-1|+1|x|1k|1.0|010|99999999999",
+    [QB_KIND_NUMBER_POWER] =
+        "0|3|65|128|-1|+1|016|0x10|16.0|1e1|4294967304|18446744073709551617|sixteen",
+    [QB_KIND_AUTO_NUMBER] = "0|-1|4097|Auto|x|1.5",
+    [QB_KIND_DURATION] = "-1|x|1x|1h30m|2 hours|2 h|1.|.5|1w|1y|500ms|9000h|31622401|366d1|10M|h",
+    [QB_KIND_PERCENT] = "-1|101|5%|x|100.1|.5",
+    [QB_KIND_COUNT_OR_PERCENT] = "-1|101%|1.5%|%|x|5 %|99999999999|-5%|000000005%",
+    [QB_KIND_SIZE_OR_PERCENT] = "-1|101%|1.5%|%|x|5GB",
+    [QB_KIND_NICE] = "20|-21|x|1.5|--1",
+    [QB_KIND_IONICE] = "realtime|best-effort:8|best-effort:|idle:1|4",
+    [QB_KIND_SWITCH] = "0|1|o|onn|y|n|enabled| on",
+    [QB_KIND_FORMAT] = "qcow2 |a/b|a,b|q\xc3\xa4|a\nb",
+    [QB_KIND_TEXT] = NULL,
+    [QB_KIND_WORD_TEXT] = "none|Off|x",
+    [QB_KIND_WORD] = "nothing|Auto|alloc|0|Keep",
+    [QB_KIND_WORD_BOOL] = "on|off|0|Fail",
+    [QB_KIND_DATE] = "2026|yesterday|2026-02-30",
+    [QB_KIND_LATER] = "on|luks",
+};
+
 static void every_key_refuses_what_it_is_not_and_stays_as_it_was(void)
 {
-    static const char *const bad[] = {
-        [QB_KIND_COMPAT] = "0.1|0.11|1.10|1|2|3|V3|1.1 | 1.1|01.1",
-        [QB_KIND_SIZE] =
-            "-1|++1|+|+-1|x|1x|0x10|010|1e3|1_000|1 G|G|1GB|1gb|1g|1.|.5|1.5|8E|7.999E|"
-            "9223372036854775808|18446744073709551616|1:30",
-        [QB_KIND_BYTES] = "0|1|256|3k|4M|+4k|-4k|64KB|x",
-        [QB_KIND_POW2] =
-            "0|3|65|128|-1|+1|016|0x10|16.0|1e1|4294967304|18446744073709551617|sixteen",
-        [QB_KIND_BOOL] = "0|1|o|onn|y|n|enabled| on",
-        [QB_KIND_NAME] = "qcow2 |a/b|a,b|q\xc3\xa4|a\nb",
-        [QB_KIND_TEXT] = NULL,
-        [QB_KIND_WORD] = "none|Off|x",
-        [QB_KIND_ENUM] = "none|Auto|alloc|0",
-        [QB_KIND_LATER] = "on|luks",
-    };
-
     for (size_t i = 0; i < qb_keys_count; i++) {
         char *copy = strdup(bad[qb_keys[i].kind] ? bad[qb_keys[i].kind] : ""), *rest;
         struct qb_request before;
 
+        if (qb_keys[i].section != QB_SECTION_amend) {
+            free(copy);
+            continue;
+        }
         qb_request_init(&before);
         for (char *w = strtok_r(copy, "|", &rest); w; w = strtok_r(NULL, "|", &rest)) {
             bool ok = set(&qb_keys[i], w);
@@ -135,27 +153,98 @@ static void every_key_refuses_what_it_is_not_and_stays_as_it_was(void)
 
 static void takes_setting(const void *row, const char *word)
 {
-    const struct qb_setting_row *setting = row;
+    const struct qb_key_row *key = row;
     struct qb_settings out = {0};
     struct qb_why why;
-    bool ok = setting->set(word, &out, &why);
+    bool ok = qb_setting_set(key, word, &out, &why);
 
     if (!ok)
-        fprintf(stderr, "%s does not take its example %s\n", setting->name, word);
+        fprintf(stderr, "%s does not take its example %s\n", key->name, word);
     CU_ASSERT_TRUE(ok);
+}
+
+static void refuses_setting(const void *row, const char *word)
+{
+    const struct qb_key_row *key = row;
+    struct qb_settings out = {0};
+    struct qb_why why;
+    bool ok = qb_setting_set(key, word, &out, &why);
+
+    if (ok)
+        fprintf(stderr, "%s takes \"%s\"\n", key->name, word);
+    CU_ASSERT_FALSE(ok);
 }
 
 static void every_setting_takes_its_examples_and_no_nonsense(void)
 {
-    for (size_t i = 0; i < qb_setting_count; i++) {
-        struct qb_settings out = {0};
-        struct qb_why why;
+    for (const struct qb_key_row *key = qb_keys; key < qb_keys + qb_keys_count; key++) {
+        if (key->section != QB_SECTION_policy && key->section != QB_SECTION_limits)
+            continue;
+        each_word(key->good, takes_setting, key);
+        CU_ASSERT_PTR_NOT_NULL(bad[key->kind]);
+        each_word(bad[key->kind], refuses_setting, key);
+        refuses_setting(key, "nonsense");
+        refuses_setting(key, "-21");
+        refuses_setting(key, "");
+    }
+}
 
-        each_word(qb_setting_rows[i].good, takes_setting, &qb_setting_rows[i]);
-        each_word(qb_setting_rows[i].standard, takes_setting, &qb_setting_rows[i]);
-        CU_ASSERT_FALSE(qb_setting_rows[i].set("nonsense", &out, &why));
-        CU_ASSERT_FALSE(qb_setting_rows[i].set("-21", &out, &why));
-        CU_ASSERT_FALSE(qb_setting_rows[i].set("", &out, &why));
+/* The column of defaults and what is so without the key: setting each default changes nothing. */
+static void every_default_of_the_table_is_the_default(void)
+{
+    struct qb_settings before, out;
+    struct qb_why why;
+
+    done();
+    qb_batch_init(&batch);
+    memset(&before, 0, sizeof(before)); /* with the padding */
+    before.policy = batch.policy;
+    before.limits = batch.limits;
+    qb_request_init(&before.request);
+    for (const struct qb_key_row *key = qb_keys; key < qb_keys + qb_keys_count; key++) {
+        if (!key->standard || key->kind == QB_KIND_COUNT_OR_PERCENT)
+            continue; /* 100% is more than any number */
+        memcpy(&out, &before, sizeof(out));
+        if (key->section == QB_SECTION_amend)
+            CU_ASSERT_TRUE(qb_key_set(key, key->standard, &out.request, &why));
+        if (key->section != QB_SECTION_amend)
+            CU_ASSERT_TRUE(qb_setting_set(key, key->standard, &out, &why));
+        out.policy.min_free.is_set = false;
+        out.limits.ionice_level = 0; /* means something with best-effort only */
+        if (memcmp(&out, &before, sizeof(out)) != 0)
+            fprintf(stderr, "%s is not %s by default\n", key->name, key->standard);
+        CU_ASSERT_EQUAL(memcmp(&out, &before, sizeof(out)), 0);
+    }
+}
+
+/* Two different values of a key are two in the request, and the getter sees what was set. */
+static void what_is_set_is_what_is_got(void)
+{
+    qb_keys_each (key, QB_SECTION_amend) {
+        char *copy = strdup(key->good), *rest, *first = strtok_r(copy, "|", &rest),
+             *second = strtok_r(NULL, "|", &rest);
+        uint64_t a, b;
+        const char *x, *y;
+
+        CU_ASSERT_TRUE(set(key, first));
+        qb_key_get(key, &rq, &a, &x);
+        CU_ASSERT_TRUE(set(key, second));
+        qb_key_get(key, &rq, &b, &y);
+        if (key->kind != QB_KIND_COMPAT) /* 0.10 and v2 */
+            CU_ASSERT_TRUE(x ? strcmp(x, y) != 0 : a != b);
+        free(copy);
+    }
+}
+
+static void every_row_is_whole(void)
+{
+    for (const struct qb_key_row *key = qb_keys; key < qb_keys + qb_keys_count; key++) {
+        char values[QB_KEY_VALUES];
+
+        CU_ASSERT_TRUE(key->help[0] && key->help[strlen(key->help) - 1] != '.');
+        CU_ASSERT_TRUE(key->section == QB_SECTION_condition || key->text);
+        CU_ASSERT_TRUE(qb_key_values(key, values)[0] && strcmp(values, "(null)") != 0);
+        CU_ASSERT_TRUE(key->since || key->kind == QB_KIND_LATER);
     }
 }
 
@@ -176,16 +265,16 @@ static void a_text_of_the_greatest_length_is_taken_and_one_longer_is_not(void)
     }
 }
 
-static void names_stand_once_and_later_keys_are_no_keys(void)
+static void amend_keys_and_settings_have_different_names(void)
 {
     for (size_t i = 0; i < qb_keys_count; i++) {
+        if (qb_keys[i].section != QB_SECTION_amend)
+            continue;
         CU_ASSERT_PTR_EQUAL(qb_key_find(qb_keys[i].name), &qb_keys[i]);
-        CU_ASSERT_FALSE(qb_key_is_later(qb_keys[i].name));
         CU_ASSERT_PTR_NULL(qb_setting_find(NULL, qb_keys[i].name));
     }
     CU_ASSERT_EQUAL(qb_key_find("encrypt.format")->kind, QB_KIND_LATER);
     CU_ASSERT_PTR_NULL(qb_key_find("encrypt"));
-    CU_ASSERT_FALSE(qb_key_is_later("check_content"));
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -326,6 +415,46 @@ static void empty_options_are_a_mistake(void)
     done();
 }
 
+static void durations_are_seconds(void)
+{
+    static const struct {
+        const char *text;
+        double seconds;
+    } good[] = {{"0", 0},           {"60", 60},
+                {"0.5", 0.5},       {"90s", 90},
+                {"10m", 600},       {"12h", 43200},
+                {"30d", 2592000},   {"1.5h", 5400},
+                {"366d", 31622400}, {"31622400", 31622400},
+                {"0.25m", 15}};
+    struct qb_why why;
+    double seconds;
+
+    for (size_t i = 0; i < UNIT_COUNT(good); i++) {
+        CU_ASSERT_TRUE(qb_scalar_duration(good[i].text, &seconds, &why));
+        CU_ASSERT_EQUAL(seconds, good[i].seconds);
+    }
+}
+
+static void a_duration_that_is_nearly_one_is_shown_right(void)
+{
+    static const struct {
+        const char *text, *hint;
+    } near[] = {{"2 hours", "write 2h"},    {"2hrs", "write 2h"},       {"10min", "write 10m"},
+                {"10 M", "write 10m"},      {"1.5 days", "write 1.5d"}, {"30sec", "write 30s"},
+                {"12H", "write 12h"},       {"500ms", "such as 0.5"},   {"1h30m", "such as 0.5"},
+                {"3months", "such as 0.5"}, {"soon", "such as 0.5"}};
+    struct qb_why why;
+    double seconds = 7;
+
+    for (size_t i = 0; i < UNIT_COUNT(near); i++) {
+        CU_ASSERT_FALSE(qb_scalar_duration(near[i].text, &seconds, &why));
+        if (!strstr(why.text, near[i].hint))
+            fprintf(stderr, "%s: %s\n", near[i].text, why.text);
+        CU_ASSERT_PTR_NOT_NULL(strstr(why.text, near[i].hint));
+        CU_ASSERT_EQUAL(seconds, 7);
+    }
+}
+
 static void the_help_names_every_key(void)
 {
     char *text = NULL;
@@ -333,16 +462,59 @@ static void the_help_names_every_key(void)
     FILE *f = open_memstream(&text, &len);
 
     qb_keys_help(f);
-    qb_keys_man(f);
-    qb_settings_man("policy", f);
-    qb_settings_man("limits", f);
+    fclose(f);
+    qb_keys_each (key, QB_SECTION_amend) {
+        CU_ASSERT_PTR_NOT_NULL(strstr(text, key->name));
+        CU_ASSERT_PTR_NOT_NULL(strstr(text, key->help));
+    }
+    free(text);
+}
+
+/* Each section's marker in the page becomes an item for each of its keys. */
+static void the_manual_page_is_filled_with_every_key(void)
+{
+    static char page[] = ".Sh A\n.\\\" @amend@\n.\\\" @policy@\n.\\\" @limits@\n"
+                         ".\\\" @condition@\n.\\\" @other@\nend\n";
+    char *text = NULL, item[80];
+    size_t len;
+    FILE *in = fmemopen(page, sizeof(page) - 1, "r"), *out = open_memstream(&text, &len);
+
+    qb_manual_fill(in, out);
+    fclose(in);
+    fclose(out);
+    for (size_t i = 0; i < qb_keys_count; i++) {
+        snprintf(item, sizeof(item), "\n.It Cm %s :", qb_keys[i].name);
+        CU_ASSERT_PTR_NOT_NULL(strstr(text, item));
+    }
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, ".It Cm size : Ar [+]size\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "needs\n.Cm allow_shrink .\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n.Xr syncfs 2 ,\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n.Sx \"USE BY OTHERS\" .\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\n.Cm ( \"\\(aq\\(aq\" )\n"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "@other@\nend\n"));
+    CU_ASSERT_PTR_NULL(strchr(text, '`'));
+    free(text);
+}
+
+static void the_schema_has_every_key_and_every_name(void)
+{
+    const char *const *lists[] = {qb_top_names, qb_rule_names, qb_entry_names};
+    char *text = NULL, name[80];
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    qb_schema_print(f);
     fclose(f);
     for (size_t i = 0; i < qb_keys_count; i++) {
-        CU_ASSERT_PTR_NOT_NULL(strstr(text, qb_keys[i].name));
-        CU_ASSERT_PTR_NOT_NULL(strstr(text, qb_keys[i].help));
+        snprintf(name, sizeof(name), "\"%s\": {\"description\": ", qb_keys[i].name);
+        CU_ASSERT_TRUE(strstr(text, name) || qb_keys[i].kind == QB_KIND_LATER);
     }
-    for (size_t i = 0; i < qb_setting_count; i++)
-        CU_ASSERT_PTR_NOT_NULL(strstr(text, qb_setting_rows[i].help));
+    for (size_t i = 0; i < UNIT_COUNT(lists); i++)
+        for (const char *const *n = lists[i]; *n; n++) {
+            snprintf(name, sizeof(name), "\"%s\": {", *n);
+            CU_ASSERT_PTR_NOT_NULL(strstr(text, name));
+        }
+    CU_ASSERT_PTR_NULL(strchr(text, '@'));
     free(text);
 }
 
@@ -353,7 +525,7 @@ int main(void)
         UNIT(every_key_refuses_what_it_is_not_and_stays_as_it_was),
         UNIT(every_setting_takes_its_examples_and_no_nonsense),
         UNIT(a_text_of_the_greatest_length_is_taken_and_one_longer_is_not),
-        UNIT(names_stand_once_and_later_keys_are_no_keys),
+        UNIT(amend_keys_and_settings_have_different_names),
         UNIT(sizes_are_exact),
         UNIT(a_size_with_a_plus_is_added),
         UNIT(compat_is_a_text_and_not_a_number),
@@ -365,7 +537,14 @@ int main(void)
         UNIT(help_is_asked_for_by_an_item_of_its_own),
         UNIT(options_complain_of_every_mistake_at_its_column),
         UNIT(empty_options_are_a_mistake),
+        UNIT(every_default_of_the_table_is_the_default),
+        UNIT(what_is_set_is_what_is_got),
+        UNIT(every_row_is_whole),
+        UNIT(durations_are_seconds),
+        UNIT(a_duration_that_is_nearly_one_is_shown_right),
         UNIT(the_help_names_every_key),
+        UNIT(the_manual_page_is_filled_with_every_key),
+        UNIT(the_schema_has_every_key_and_every_name),
     };
     int rc = unit_main("options", tests, UNIT_COUNT(tests));
 

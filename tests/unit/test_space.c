@@ -120,18 +120,18 @@ static void the_last_byte_counts(void)
     open_place(&here);
     a = new_file(&here);
     if (here.mounted) {
-        policy.min_free = free_at(&here) - MIB;
+        policy.min_free.n = free_at(&here) - MIB;
         CU_ASSERT_EQUAL(qb_space_begin(s, &policy, &a, MIB, &err), 0);
         qb_space_end(s, &a);
         CU_ASSERT_EQUAL(qb_space_begin(s, &policy, &a, MIB + 1, &err), -1);
         CU_ASSERT_EQUAL(err.code, QB_E_NO_SPACE);
-        policy.min_free++;
+        policy.min_free.n++;
         CU_ASSERT_EQUAL(qb_space_begin(s, &policy, &a, MIB, &err), -1);
     }
-    policy.min_free = UINT64_MAX / 2; /* no sum of them may wrap */
+    policy.min_free.n = UINT64_MAX / 2; /* no sum of them may wrap */
     CU_ASSERT_EQUAL(qb_space_begin(s, &policy, &a, UINT64_MAX - MIB, &err), -1);
     CU_ASSERT_EQUAL(qb_space_begin(s, &policy, &a, 0, &err), 0);
-    policy.min_free = 0;
+    policy.min_free.n = 0;
     CU_ASSERT_EQUAL(qb_space_begin(s, &policy, &a, UINT64_MAX, &err), 0);
     close(a.fd);
     close_place(&here);
@@ -151,7 +151,7 @@ static void who_fits_only_without_the_others_waits_for_them(void)
     a = new_file(&here);
     b = new_file(&here);
     second.file = &b;
-    policy.min_free = free_at(&here) - 12 * MIB;
+    policy.min_free.n = free_at(&here) - 12 * MIB;
     CU_ASSERT_EQUAL_FATAL(qb_space_begin(s, &policy, &a, 8 * MIB, &err), 0);
     start(&second);
     CU_ASSERT_TRUE(waits(&second));
@@ -186,7 +186,7 @@ static void what_became_real_is_not_counted_twice(void)
     a = new_file(&here);
     b = new_file(&here);
     second.file = &b;
-    policy.min_free = free_at(&here) - 17 * MIB;
+    policy.min_free.n = free_at(&here) - 17 * MIB;
     CU_ASSERT_EQUAL_FATAL(qb_space_begin(s, &policy, &a, 8 * MIB, &err), 0);
     write_to(&a, 7 * MIB);
     start(&second);
@@ -204,7 +204,7 @@ static void file_systems_have_their_own_accounts(void)
 {
     struct place here, there = {.dir = "/dev/shm"};
     struct qb_space *s = qb_space_new();
-    struct qb_policy policy = {.min_free = 1};
+    struct qb_policy policy = {.min_free.n = 1};
     struct qb_err err;
     struct qb_file a, b;
     struct other second = {.space = s, .policy = &policy, .need = PAGE};
@@ -237,13 +237,13 @@ static void file_systems_have_their_own_accounts(void)
 
 static void a_share_of_the_file_system_can_be_kept(void)
 {
-    struct qb_policy policy = {.min_free = 5, .min_free_percent = true};
+    struct qb_policy policy = {.min_free = {.n = 5, .is_percent = true}};
 
-    CU_ASSERT_EQUAL(qb_space_kept(&policy, 1000), 50);
-    policy.min_free = 100;
-    CU_ASSERT_EQUAL(qb_space_kept(&policy, UINT64_MAX / 100 * 100), UINT64_MAX / 100 * 100);
-    policy.min_free_percent = false;
-    CU_ASSERT_EQUAL(qb_space_kept(&policy, 1000), 100);
+    CU_ASSERT_EQUAL(qb_min_free(&policy, 1000), 50);
+    policy.min_free.n = 100;
+    CU_ASSERT_EQUAL(qb_min_free(&policy, UINT64_MAX / 100 * 100), UINT64_MAX / 100 * 100);
+    policy.min_free.is_percent = false;
+    CU_ASSERT_EQUAL(qb_min_free(&policy, 1000), 100);
 }
 
 int main(void)

@@ -1,0 +1,54 @@
+#compdef qbatch
+# zsh completion for qbatch: made by `qbatch help completion zsh`
+
+# The names of runs, from the state folder that the command line names.
+_qbatch_runs() {
+    local -a state runs
+    local at=${words[(I)--state]}
+    (( at )) && state=(--state ${(Q)words[at + 1]})
+    at=${words[(I)--state=*]}
+    (( at )) && state=(${(Q)words[at]})
+    runs=(last ${(f)"$(_call_program runs ${(q)program} status ${(q)state} 2>/dev/null)"})
+    runs=(${(M)${runs%% *}:#(last|[0-9]*)})
+    _wanted -V runs expl run compadd -a runs
+}
+
+_qbatch_manifests() {
+    _files -g '*.(yaml|yml)(-.)'
+}
+
+_qbatch_images() {
+    _files -g '*.(qcow2|qcow|img)(-.)'
+}
+
+_qbatch_topics() {
+    _wanted topics expl topic compadd @topics@
+}
+
+# KEY=VALUE[,KEY=VALUE]...
+_qbatch_keys() {
+    _values -s , 'amend key' \
+@zsh_keys@
+}
+
+_qbatch() {
+    local program=$words[1] expl
+    local -a commands
+    commands=(
+@zsh_commands@
+    )
+    if (( CURRENT == 2 )) && [[ $words[2] != -* ]]; then
+        _describe -t commands command commands
+        _qbatch_manifests
+        return
+    fi
+    local command=$words[2]
+    if (( ${commands[(I)$command:*]} )); then # _arguments counts from the command on
+        shift words
+        (( CURRENT-- ))
+    fi
+    case $command in
+@zsh_arguments@
+    esac
+}
+_qbatch "$@"

@@ -1,0 +1,72 @@
+/* `qbatch help` and `qbatch schema`: what is read off the tables. */
+#include <string.h>
+
+#include "cli/cli.h"
+#include "command/commands.h"
+#include "command/output.h"
+#include "manifest/schema.h"
+#include "util/text.h"
+
+int qb_command_schema(const struct qb_cli *cli)
+{
+    (void)cli;
+    qb_schema_print(stdout);
+    return qb_stdout_end(0);
+}
+
+static int unknown(const char *what, const char *word, const char *near)
+{
+    fprintf(stderr, "qbatch help: there is no %s \"", what);
+    qb_text_safe(stderr, word);
+    fprintf(stderr, near ? "\"; did you mean \"%s\"?\n" : "\"\n", near);
+    return QB_EXIT_USAGE;
+}
+
+static int help_completion(const char *shell)
+{
+    if (strcmp(shell, "bash") == 0)
+        qb_complete_bash(stdout);
+    else if (strcmp(shell, "zsh") == 0)
+        qb_complete_zsh(stdout);
+    else
+        return unknown("completion for", shell, NULL);
+    return qb_stdout_end(0);
+}
+
+/* The keys of a manifest that have the name: an amend key, a setting, a condition. */
+static bool help_keys(const char *name)
+{
+    bool found = false;
+
+    for (const struct qb_key_row *key = qb_keys; key < qb_keys + qb_keys_count; key++)
+        if (strcmp(key->name, name) == 0) {
+            if (found)
+                fputc('\n', stdout);
+            qb_help_key(stdout, key);
+            found = true;
+        }
+    return found;
+}
+
+int qb_command_help(const struct qb_cli *cli)
+{
+    const char *subject = cli->n_operands ? cli->operands[0] : "";
+    enum qb_command command = *subject ? qb_command_find(subject) : QB_COMMAND_RUN;
+    const char *near;
+
+    if (command != QB_COMMAND_COUNT) {
+        qb_help_command(stdout, command);
+    } else if (strcmp(subject, "keys") == 0) {
+        qb_keys_help(stdout);
+    } else if (strcmp(subject, "completion") == 0) {
+        return help_completion(cli->n_operands > 1 ? cli->operands[1] : "bash");
+    } else if (strcmp(subject, "man") == 0) {
+        qb_help_man(stdout);
+    } else if (strcmp(subject, "man-page") == 0) { /* for the build */
+        qb_manual_fill(stdin, stdout);
+    } else if (!help_keys(subject)) {
+        near = qb_command_nearest(subject);
+        return unknown("command or key", subject, near ? near : qb_key_nearest(subject));
+    }
+    return qb_stdout_end(0);
+}

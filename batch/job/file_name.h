@@ -1,0 +1,27 @@
+/* Whether two names lead to one file: by device and inode, so that no link hides it; of block
+ * devices, by the device that the node is of.  A file that is not there is compared by its path. */
+#ifndef QB_JOB_FILE_NAME_H
+#define QB_JOB_FILE_NAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct qb_file_name {
+    uint64_t dev, ino;
+    const char *path; /* not owned; NULL when dev and ino say it */
+    dev_t file_dev;   /* of the file itself; file_ino is 0 where there is none */
+    ino_t file_ino;
+    size_t n; /* the caller's number for it */
+};
+
+/* Looks the file up. */
+struct qb_file_name qb_file_name_of(const char *path, size_t n);
+
+bool qb_file_names_are_one(const struct qb_file_name *a, const struct qb_file_name *b);
+
+/* Puts the names of one file beside each other, in the order of their numbers. */
+void qb_file_names_sort(struct qb_file_name *names, size_t count);
+
+#endif

@@ -1,0 +1,190 @@
+/* Reads the value of a key as its kind takes it. */
+#include <ctype.h>
+#include <string.h>
+#include <time.h>
+
+#include "job/keys.h"
+
+static bool read_size_change(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                             struct qb_why *why)
+{
+    v->is_marked = text[0] == '+';
+    return qb_scalar_size(text + v->is_marked, key->low, key->high, &v->n, why);
+}
+
+static bool read_power(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                       struct qb_why *why)
+{
+    if (key->kind == QB_KIND_SIZE_POWER ? !qb_scalar_size(text, key->low, key->high, &v->n, why)
+                                        : !qb_scalar_number(text, key->low, key->high, &v->n, why))
+        return false;
+    return qb_is_power_of_two(v->n) || qb_why_not(why, NULL, "is not a power of two");
+}
+
+static bool read_text(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                      struct qb_why *why)
+{
+    if (strlen(text) > key->high)
+        return qb_why_not(why, NULL, "is longer than %llu bytes", (unsigned long long)key->high);
+    for (const char *c = text; key->kind == QB_KIND_FORMAT && *c; c++) {
+        if (!isalnum((unsigned char)*c) && *c != '-' && *c != '_')
+            return qb_why_not(why, NULL, "is not the name of a format, such as qcow2 or raw");
+    }
+    v->text = text;
+    return true;
+}
+
+static bool read_word(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                      struct qb_why *why)
+{
+    unsigned word;
+
+    if (!qb_scalar_word(text, key->words, &word, why))
+        return false;
+    v->n = word;
+    v->text = key->words[word];
+    return true;
+}
+
+static bool read_compat(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                        struct qb_why *why)
+{
+    if (!read_word(key, text, v, why))
+        return false;
+    v->n = v->n < 2 ? 2 : 3;
+    return true;
+}
+
+static bool read_switch(const char *text, struct qb_key_value *v, struct qb_why *why)
+{
+    bool on;
+
+    if (!qb_scalar_bool(text, &on, why))
+        return false;
+    v->n = on;
+    return true;
+}
+
+/* "5%": the number before the sign. */
+static bool read_whole_percent(const char *text, struct qb_key_value *v, struct qb_why *why)
+{
+    char digits[8];
+    size_t len = strlen(text);
+
+    if (len > sizeof(digits))
+        return qb_why_not(why, NULL, "is not a percentage");
+    memcpy(digits, text, len - 1);
+    digits[len - 1] = '\0';
+    v->is_marked = true;
+    return qb_scalar_number(digits, 0, 100, &v->n, why);
+}
+
+static bool read_amount(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                        struct qb_why *why)
+{
+    if (*text && text[strlen(text) - 1] == '%')
+        return read_whole_percent(text, v, why);
+    return key->kind == QB_KIND_COUNT_OR_PERCENT
+               ? qb_scalar_number(text, key->low, key->high, &v->n, why)
+               : qb_scalar_size(text, key->low, key->high, &v->n, why);
+}
+
+static bool read_nice(const char *text, struct qb_key_value *v, struct qb_why *why)
+{
+    bool below = text[0] == '-';
+
+    if (!qb_scalar_number(text + below, 0, below ? 20 : 19, &v->n, why))
+        return false;
+    v->level = below ? -(int)v->n : (int)v->n;
+    return true;
+}
+
+static bool read_ionice(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                        struct qb_why *why)
+{
+    static const char level_of[] = "best-effort:";
+    uint64_t level = 4;
+
+    if (strncmp(text, level_of, strlen(level_of)) == 0) {
+        if (!qb_scalar_number(text + strlen(level_of), 0, 7, &level, why))
+            return false;
+        v->n = QB_IONICE_BEST_EFFORT;
+    } else if (!read_word(key, text, v, why)) {
+        return false;
+    }
+    v->level = (int)level;
+    return true;
+}
+
+/* 2026-01-31 or 2026-01-31T23:59:59Z: does not depend on the host's time zone. */
+static bool read_date(const char *text, struct qb_key_value *v, struct qb_why *why)
+{
+    static const char *const forms[] = {"%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"};
+
+    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+        struct tm utc = {0};
+        const char *end = strptime(text, forms[i], &utc);
+        int day = utc.tm_mday;
+        time_t at = end && !*end ? timegm(&utc) : -1;
+
+        if (at >= 0 && utc.tm_mday == day) { /* a 30th of February has become another day */
+            v->n = (uint64_t)at;
+            return true;
+        }
+    }
+    return qb_why_not(why, NULL, "is not a date like 2026-01-31 or 2026-01-31T23:59:59Z");
+}
+
+static bool not_yet(struct qb_why *why)
+{
+    qb_why_not(why, NULL, "is not supported yet");
+    why->not_yet = true;
+    return false;
+}
+
+bool qb_key_read(const struct qb_key_row *key, const char *text, struct qb_key_value *out,
+                 struct qb_why *why)
+{
+    *out = (struct qb_key_value){0};
+    switch (key->kind) {
+    case QB_KIND_SWITCH:
+        return read_switch(text, out, why);
+    case QB_KIND_WORD:
+    case QB_KIND_WORD_TEXT:
+    case QB_KIND_WORD_BOOL:
+        return read_word(key, text, out, why);
+    case QB_KIND_COMPAT:
+        return read_compat(key, text, out, why);
+    case QB_KIND_SIZE:
+        return qb_scalar_size(text, key->low, key->high, &out->n, why);
+    case QB_KIND_SIZE_CHANGE:
+        return read_size_change(key, text, out, why);
+    case QB_KIND_SIZE_POWER:
+    case QB_KIND_NUMBER_POWER:
+        return read_power(key, text, out, why);
+    case QB_KIND_AUTO_NUMBER:
+        return strcmp(text, "auto") == 0 ||
+               qb_scalar_number(text, key->low, key->high, &out->n, why);
+    case QB_KIND_NUMBER:
+        return qb_scalar_number(text, key->low, key->high, &out->n, why);
+    case QB_KIND_DURATION:
+        return qb_scalar_duration(text, &out->real, why);
+    case QB_KIND_PERCENT:
+        return qb_scalar_percent(text, &out->real, why);
+    case QB_KIND_COUNT_OR_PERCENT:
+    case QB_KIND_SIZE_OR_PERCENT:
+        return read_amount(key, text, out, why);
+    case QB_KIND_NICE:
+        return read_nice(text, out, why);
+    case QB_KIND_IONICE:
+        return read_ionice(key, text, out, why);
+    case QB_KIND_DATE:
+        return read_date(text, out, why);
+    case QB_KIND_FORMAT:
+    case QB_KIND_TEXT:
+        return read_text(key, text, out, why);
+    case QB_KIND_LATER:
+        break;
+    }
+    return not_yet(why);
+}

@@ -1,0 +1,203 @@
+/* Fills schema.json.in: a line `"@section@": 0` becomes what the keys of that section are. */
+#include "manifest/schema.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "job/keys.h"
+
+static void put_string(FILE *f, const char *text)
+{
+    fputc('"', f);
+    for (; *text; text++)
+        fprintf(f, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+    fputc('"', f);
+}
+
+/* ---- what a key takes ------------------------------------------------------------------------ */
+
+/* A word, and what YAML makes of it without quotes: off is false, 0.10 is the number 0.1. */
+static void put_word(FILE *f, const char *word)
+{
+    char *end;
+    double number = strtod(word, &end);
+
+    put_string(f, word);
+    if (isdigit((unsigned char)word[0]) && !*end)
+        fprintf(f, ", %g", number);
+    else if (strcmp(word, "off") == 0 || strcmp(word, "no") == 0)
+        fputs(", false", f);
+    else if (strcmp(word, "on") == 0 || strcmp(word, "yes") == 0)
+        fputs(", true", f);
+}
+
+static void put_words(FILE *f, const char *const *words)
+{
+    fputs("\"enum\": [", f);
+    for (size_t i = 0; words[i]; i++) {
+        fputs(i ? ", " : "", f);
+        put_word(f, words[i]);
+    }
+    fputc(']', f);
+}
+
+/* A small number or any text of digits; where few are meant, these. */
+static void put_number(FILE *f, const struct qb_key_row *key)
+{
+    if (key->kind == QB_KIND_NUMBER_POWER && key->high <= 64) {
+        fputs("\"enum\": [", f);
+        for (uint64_t n = key->low; n <= key->high; n *= 2)
+            fprintf(f, "%s%" PRIu64 ", \"%" PRIu64 "\"", n == key->low ? "" : ", ", n, n);
+        fputc(']', f);
+        return;
+    }
+    fprintf(f,
+            "\"anyOf\": [{\"type\": \"integer\", \"minimum\": %" PRIu64 ", \"maximum\": %" PRIu64
+            "}, "
+            "{\"type\": \"string\", \"pattern\": \"^(0|[1-9][0-9]*)$\"}%s]",
+            key->low, key->high, key->kind == QB_KIND_AUTO_NUMBER ? ", {\"const\": \"auto\"}" : "");
+}
+
+static void put_text(FILE *f, const struct qb_key_row *key)
+{
+    fprintf(f,
+            "\"anyOf\": [{\"type\": \"string\", \"maxLength\": %" PRIu64
+            "%s}, {\"type\": \"null\"}]",
+            key->high, key->kind == QB_KIND_FORMAT ? ", \"pattern\": \"^[A-Za-z0-9_-]*$\"" : "");
+}
+
+static void put_amount(FILE *f, const struct qb_key_row *key)
+{
+    fprintf(f, "\"anyOf\": [%s, {\"type\": \"string\", \"pattern\": \"^(0|[1-9][0-9]?|100)%%$\"}]",
+            key->kind == QB_KIND_SIZE_OR_PERCENT
+                ? "{\"$ref\": \"#/$defs/size\"}"
+                : "{\"type\": \"integer\", \"minimum\": 0}, "
+                  "{\"type\": \"string\", \"pattern\": \"^(0|[1-9][0-9]*)$\"}");
+}
+
+/* Kinds whose schema is always the same. */
+static const char *fixed_schema(enum qb_key_kind kind)
+{
+    switch (kind) {
+    case QB_KIND_SWITCH:
+        return "\"$ref\": \"#/$defs/switch\"";
+    case QB_KIND_SIZE:
+    case QB_KIND_SIZE_POWER:
+        return "\"$ref\": \"#/$defs/size\"";
+    case QB_KIND_SIZE_CHANGE:
+        return "\"$ref\": \"#/$defs/size_change\"";
+    case QB_KIND_DURATION:
+        return "\"$ref\": \"#/$defs/duration\"";
+    case QB_KIND_PERCENT:
+        return "\"anyOf\": [{\"type\": \"number\", \"minimum\": 0, \"maximum\": 100}, "
+               "{\"type\": \"string\", \"pattern\": \"^[0-9]+(\\\\.[0-9]+)?$\"}]";
+    case QB_KIND_NICE:
+        return "\"anyOf\": [{\"type\": \"integer\", \"minimum\": -20, \"maximum\": 19}, "
+               "{\"type\": \"string\", \"pattern\": \"^(-?(0|[1-9]|1[0-9])|-20)$\"}]";
+    case QB_KIND_IONICE:
+        return "\"type\": \"string\", \"pattern\": \"^(keep|idle|best-effort(:[0-7])?)$\"";
+    case QB_KIND_DATE:
+        return "\"type\": \"string\", \"pattern\": "
+               "\"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$\"";
+    default:
+        return NULL;
+    }
+}
+
+static void put_kind(FILE *f, const struct qb_key_row *key)
+{
+    const char *fixed = fixed_schema(key->kind);
+
+    if (fixed)
+        fputs(fixed, f);
+    else if (key->words)
+        put_words(f, key->words);
+    else if (qb_key_takes_none(key))
+        put_text(f, key);
+    else if (key->kind == QB_KIND_COUNT_OR_PERCENT || key->kind == QB_KIND_SIZE_OR_PERCENT)
+        put_amount(f, key);
+    else
+        put_number(f, key);
+}
+
+/* ---- the lines of a section ------------------------------------------------------------------ */
+
+static void put_property(FILE *f, const struct qb_key_row *key)
+{
+    put_string(f, key->name);
+    fputs(": {\"description\": ", f);
+    put_string(f, key->help);
+    if (key->standard) {
+        fputs(", \"default\": ", f);
+        put_string(f, key->standard);
+    }
+    fputs(", ", f);
+    put_kind(f, key);
+    fputc('}', f);
+}
+
+static void put_reference(FILE *f, const struct qb_key_row *key)
+{
+    fprintf(f, "\"%s\": {\"$ref\": \"#/$defs/amend/properties/%s\"}", key->name, key->name);
+}
+
+static void put_required(FILE *f, const struct qb_key_row *key)
+{
+    fprintf(f, "{\"required\": [\"%s\"]}", key->name);
+}
+
+static const struct marker {
+    const char *name;
+    enum qb_section section;
+    bool asked_only; /* keys that ask for something by themselves */
+    void (*put)(FILE *f, const struct qb_key_row *key);
+} markers[] = {
+    {"\"@amend@\"", QB_SECTION_amend, false, put_property},
+    {"\"@amend_refs@\"", QB_SECTION_amend, false, put_reference},
+    {"\"@amend_asked@\"", QB_SECTION_amend, true, put_required},
+    {"\"@policy@\"", QB_SECTION_policy, false, put_property},
+    {"\"@limits@\"", QB_SECTION_limits, false, put_property},
+    {"\"@condition@\"", QB_SECTION_condition, false, put_property},
+};
+
+static const struct marker *marker_of(const char *word)
+{
+    for (size_t i = 0; i < sizeof(markers) / sizeof(markers[0]); i++)
+        if (strncmp(word, markers[i].name, strlen(markers[i].name)) == 0)
+            return &markers[i];
+    return NULL;
+}
+
+/* The keys, a line each, indented as the marker was. */
+static void put_keys(FILE *f, const struct marker *marker, int indent)
+{
+    const char *before = "";
+
+    qb_keys_each (key, marker->section) {
+        if (marker->asked_only && !key->bit)
+            continue;
+        fprintf(f, "%s%*s", before, indent, "");
+        marker->put(f, key);
+        before = ",\n";
+    }
+}
+
+void qb_schema_print(FILE *f)
+{
+    const char *line = qb_schema, *end = qb_schema + qb_schema_len;
+
+    while (line < end) {
+        const char *newline = memchr(line, '\n', (size_t)(end - line));
+        size_t len = (size_t)((newline ? newline : end) - line), indent = strspn(line, " ");
+        const struct marker *marker = marker_of(line + indent);
+
+        if (marker)
+            put_keys(f, marker, (int)indent);
+        else
+            fwrite(line, 1, len, f);
+        fputs(marker && line[len - 1] == ',' ? ",\n" : "\n", f);
+        line += len + 1;
+    }
+}
