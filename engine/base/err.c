@@ -57,6 +57,8 @@ static enum qb_code code_of_errno(int errnum)
     switch (errnum) {
     case ENOENT:
     case ENOTDIR:
+    case ELOOP:
+    case ENAMETOOLONG:
         return QB_E_NOT_FOUND;
     case EACCES:
     case EPERM:
@@ -71,8 +73,6 @@ static enum qb_code code_of_errno(int errnum)
         return QB_E_MEMORY;
     case EMFILE:
     case ENFILE:
-    case ELOOP:
-    case ENAMETOOLONG:
         return QB_E_LIMIT;
     case ECANCELED:
         return QB_E_CANCELLED;
