@@ -52,11 +52,12 @@ enum qb_code {
 
 #define QB_NOWHERE UINT64_MAX /* an error that is not about one place of the file */
 
-struct qb_err {
-    enum qb_code code;
-    int sys_errno;   /* 0 when no system call was involved */
-    uint64_t offset; /* byte of the image file, or QB_NOWHERE */
-    char text[400];  /* one sentence without the path and without a full stop */
+/* Why something failed. */
+struct qb_failure {
+    enum qb_code code; /* QB_E_NONE: nothing failed, and the rest means nothing */
+    int sys_errno;     /* 0 when no system call was involved */
+    uint64_t offset;   /* byte of the image file, or QB_NOWHERE */
+    const char *text;  /* one sentence without the path and without a full stop */
 };
 
 QB_API const char *qb_code_name(enum qb_code code); /* "no_space": permanent, for programs */
@@ -113,6 +114,7 @@ enum qb_on_leaks {
 };
 
 struct qb_request {
+    size_t struct_size;       /* sizeof(struct qb_request) */
     unsigned set;             /* bits of enum qb_key */
     unsigned compat;          /* 2 (0.10) or 3 (1.1) */
     uint64_t size;            /* new virtual size, or what is added to it */
@@ -153,7 +155,6 @@ struct qb_request {
 
 /* The facts of `qemu-img info`, under its names. */
 struct qb_info {
-    bool valid;       /* false: the image was not read that far */
     unsigned version; /* 2 is compat 0.10, 3 is compat 1.1 */
     uint64_t virtual_size;
     uint64_t cluster_size;
@@ -169,8 +170,8 @@ struct qb_info {
     bool external_data_file;
     bool data_file_raw;
     bool has_backing_file;
-    char backing_file[1024];
-    char backing_fmt[64]; /* "" when the header names none */
+    const char *backing_file; /* NULL or "": none */
+    const char *backing_fmt;  /* NULL or "": the header names none */
 };
 
 enum qb_status {
@@ -210,8 +211,9 @@ struct qb_io_stats {
 
 struct qb_result {
     enum qb_status status;
-    struct qb_err err;            /* code QB_E_NONE unless skipped, failed or interrupted */
-    struct qb_info before, after; /* after: as planned, and as it is once status says changed */
+    struct qb_failure err;        /* code QB_E_NONE unless skipped, failed or interrupted */
+    const struct qb_info *before; /* NULL: the image was not read that far */
+    const struct qb_info *after;  /* as planned, and as it is once status says changed; or NULL */
     struct qb_clusters clusters;
     struct qb_leaks leaks;
     struct qb_io_stats io;
@@ -219,38 +221,57 @@ struct qb_result {
     uint64_t file_size_before, file_size_after;
     int64_t allocated_delta;  /* bytes of disk, from st_blocks */
     uint64_t tail_given_back; /* bytes behind the image's end, e.g. of an interrupted run */
-    bool repaired;            /* the image was dirty: refcounts were rebuilt */
-    bool backing_unchecked;   /* the backing file was changed as `rebase -u` does: metadata only */
+    /* With QB_E_VERIFY: the header's sector before and after, 512 bytes each, else NULL.  Nothing
+     * of the old image was given back, so that the old sector, written over the new one, is the old
+     * image again as long as nobody else has written to it. */
+    const uint8_t *old_sector, *new_sector;
+    bool repaired;          /* the image was dirty: refcounts were rebuilt */
+    bool backing_unchecked; /* the backing file was changed as `rebase -u` does: metadata only */
     bool bitmaps_dropped;
     bool without_locks;  /* its file system has no locks, or none that reach everybody */
     bool writers_unseen; /* who has it open for writing without locks could not be asked */
     bool verified;
     bool header_from_disk; /* verification read its sector with O_DIRECT, not from the page cache */
-    bool header_wrong;     /* with QB_E_VERIFY: the sector on disk is not the new one, or unreadable */
-    bool backed_up; /* by the batch: a clone of what the image was is beside it */
-    bool committed; /* the amended header is on disk, whatever is wrong with it */
-    bool header_sent; /* its write was begun; unless committed, the disk has either header */
-    /* With QB_E_VERIFY: the header's sector before and after.  Nothing of the old image was given
-     * back, so that the old sector, written over the new one, is the old image again as long as
-     * nobody else has written to it. */
-    uint8_t old_sector[512], new_sector[512];
-    bool resumed; /* not looked at: the run that was gone on with had done it */
+    bool header_wrong; /* with QB_E_VERIFY: the sector on disk is not the new one, or unreadable */
+    bool backed_up;    /* by the batch: a clone of what the image was is beside it */
+    bool committed;    /* the amended header is on disk, whatever is wrong with it */
+    bool header_sent;  /* its write was begun; unless committed, the disk has either header */
+    bool resumed;      /* not looked at: the run that was gone on with had done it */
+    void *memory;      /* holds what the pointers lead to */
 };
 
 /* ---- one image ------------------------------------------------------------------------------- */
 
 enum qb_io_kind { QB_IO_AUTO, QB_IO_URING, QB_IO_POSIX };
 
-/* Amends one image: opens, locks, plans, and unless `dry_run` writes and waits until the disk has
- * it.  The caller must not have the image open for writing itself: that counts as in use.
- * Returns 0 when *result says changed, unchanged or would_change, else -1.  Either way the image is
- * its old self or fully amended; it is byte for byte its old self whenever the request was refused.
- */
-QB_API int qb_amend_image(const char *path, const struct qb_request *request, enum qb_io_kind io,
-                          bool dry_run, struct qb_result *result);
+/* Called for each finding, in no particular order of importance; `text` lives only for the call. */
+typedef void qb_finding_fn(void *arg, bool is_leak, uint64_t offset, const char *text);
+
+/* How a call does its work. */
+struct qb_options {
+    size_t struct_size; /* sizeof(struct qb_options) */
+    enum qb_io_kind io;
+    bool dry_run;         /* an amend plans, and writes nothing */
+    struct qb_stop *stop; /* NULL: the call cannot be stopped */
+    qb_finding_fn *found; /* of a check; may be NULL */
+    void *found_arg;
+};
+
+/* Amends one image: opens, locks, plans, and unless it is a dry run writes and waits until the disk
+ * has it.  The caller must not have the image open for writing itself: that counts as in use.
+ * `options` may be NULL: the defaults.
+ * Returns 0 when (*result)->status is changed, unchanged or would_change, else -1.  *result is set
+ * in any case, and is the caller's to qb_result_free.  Either way the image is its old self or
+ * fully amended; it is byte for byte its old self whenever the request was refused. */
+QB_API int qb_amend_image(const char *path, const struct qb_request *request,
+                          const struct qb_options *options, const struct qb_result **result);
+
+/* Frees a result and all that it points to; NULL is fine. */
+QB_API void qb_result_free(const struct qb_result *result);
 
 struct qb_check_result {
-    struct qb_info info;
+    struct qb_failure err;      /* why the count could not be made */
+    const struct qb_info *info; /* NULL: the image was not read that far */
     struct qb_clusters clusters;
     uint64_t corruptions; /* refcounts too low, flags wrong, entries that point nowhere good */
     uint64_t leaks;       /* clusters counted more often than they are referred to */
@@ -258,13 +279,25 @@ struct qb_check_result {
     struct qb_io_stats io;
 };
 
-/* Called for each finding, in no particular order of importance; `text` lives only for the call. */
-typedef void qb_finding_fn(void *arg, bool is_leak, uint64_t offset, const char *text);
-
 /* Counts every reference of one image and compares; never writes.  Returns 0 when the count could
- * be made (also when it found damage), -1 with *err when it could not. */
-QB_API int qb_check_image(const char *path, enum qb_io_kind io, qb_finding_fn *found, void *arg,
-                          struct qb_check_result *result, struct qb_err *err);
+ * be made (also when it found damage), else -1.  *result is set in any case, and is the caller's to
+ * qb_check_result_free. */
+QB_API int qb_check_image(const char *path, const struct qb_options *options,
+                          const struct qb_check_result **result);
+QB_API void qb_check_result_free(const struct qb_check_result *result);
+
+/* ---- stopping a call ------------------------------------------------------------------------- */
+
+/* Ends calls from outside: one object may be in the options of many calls, in any threads.  From
+ * qb_stop_request on these calls, and all later ones with this object, stop as soon as they can:
+ * -1, QB_E_CANCELLED.  An amend that is stopped before its header is written gives back what it
+ * appended and has the status interrupted: the image is its old self.  After that it is no longer
+ * stopped, and ends as it would have. */
+struct qb_stop;
+
+QB_API struct qb_stop *qb_stop_new(void);          /* NULL when memory is short */
+QB_API void qb_stop_request(struct qb_stop *stop); /* from any thread or signal handler */
+QB_API void qb_stop_free(struct qb_stop *stop);    /* once no call uses it; NULL is fine */
 
 #ifdef __cplusplus
 }

@@ -92,15 +92,14 @@ static int order_one(struct qb_graph *graph, const struct qb_job *job, struct qb
                      const size_t *of, struct qb_err *err)
 {
     struct qb_naming owner = {m->uid, m->gid, m->path};
-    struct qb_info info = {.has_backing_file = m->backing_name};
+    struct qb_info info = {.has_backing_file = m->backing_name,
+                           .backing_file = m->backing_name,
+                           .backing_fmt = m->backing_fmt};
     struct qb_request rq = job->request;
     QB_AUTO(qb_buf) char *name = NULL;
     struct qb_need need;
     struct qb_err why;
 
-    if (m->backing_name)
-        snprintf(info.backing_file, sizeof(info.backing_file), "%s", m->backing_name);
-    memcpy(info.backing_fmt, m->backing_fmt, sizeof(info.backing_fmt));
     if (job->rules && job->rules->moves) /* a name that cannot be made is the run's to tell of */
         qb_moves_rename(job->rules->moves, job->path, &info, &rq, &name, &why);
     if (qb_graph_need(graph, m->job, owner, &rq, &info, &need, err) < 0)

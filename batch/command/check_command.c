@@ -127,7 +127,7 @@ static void print_not_shown(struct checking *c)
 
 static void print_verdict(struct checking *c)
 {
-    const struct qb_check_result *r = &c->checked.result;
+    const struct qb_check_result *r = c->checked.result;
 
     if (c->quiet && r->corruptions + r->leaks == 0)
         return;
@@ -162,10 +162,10 @@ static void print_error(const struct qb_checked *k)
 {
     fputs("qbatch check: ", stderr);
     qb_text_safe(stderr, k->path);
-    fprintf(stderr, ": %s: ", qb_code_name(k->err.code));
-    qb_text_safe(stderr, k->err.text);
-    if (k->err.offset != QB_NOWHERE)
-        fprintf(stderr, " at 0x%llx", (unsigned long long)k->err.offset);
+    fprintf(stderr, ": %s: ", qb_code_name(k->result->err.code));
+    qb_text_safe(stderr, k->result->err.text);
+    if (k->result->err.offset != QB_NOWHERE)
+        fprintf(stderr, " at 0x%llx", (unsigned long long)k->result->err.offset);
     fputc('\n', stderr);
 }
 
@@ -182,11 +182,27 @@ static void tell(struct checking *c)
     }
     print_verdict(c);
     if (!c->quiet)
-        print_numbers(&c->checked.result);
+        print_numbers(c->checked.result);
 }
 
-static void check_one(struct checking *c, const char *path, enum qb_io_kind io)
+static void count(struct qb_check_summary *sum, const struct qb_checked *k)
 {
+    sum->images++;
+    if (!k->counted)
+        sum->unchecked++;
+    else if (k->result->corruptions)
+        sum->corrupt++;
+    else if (k->result->leaks)
+        sum->leaks++;
+    else
+        sum->clean++;
+}
+
+static void check_one(struct checking *c, const char *path, enum qb_io_kind io,
+                      struct qb_check_summary *sum)
+{
+    const struct qb_options options = {
+        .struct_size = sizeof(options), .io = io, .found = on_finding, .found_arg = c};
     struct qb_checked *k = &c->checked;
 
     *k = (struct qb_checked){.path = path};
@@ -195,27 +211,16 @@ static void check_one(struct checking *c, const char *path, enum qb_io_kind io)
     c->group.n = 0;
     memset(c->shown, 0, sizeof(c->shown));
     memset(c->not_shown, 0, sizeof(c->not_shown));
-    k->counted = qb_check_image(path, io, on_finding, c, &k->result, &k->err) == 0;
+    k->counted = qb_check_image(path, &options, &k->result) == 0;
     tell_group(c);
     if (!c->json)
         print_not_shown(c);
     tell(c);
+    count(sum, k);
     for (size_t i = 0; i < k->n_findings; i++)
         free(k->findings[i].text);
     free(k->findings);
-}
-
-static void count(struct qb_check_summary *sum, const struct qb_checked *k)
-{
-    sum->images++;
-    if (!k->counted)
-        sum->unchecked++;
-    else if (k->result.corruptions)
-        sum->corrupt++;
-    else if (k->result.leaks)
-        sum->leaks++;
-    else
-        sum->clean++;
+    qb_check_result_free(k->result);
 }
 
 /* The worst that was found; what was seen to be corrupt is worse than what was not seen. */
@@ -236,8 +241,7 @@ int qb_command_check(const struct qb_cli *cli)
     if (c.quiet)
         c.out = stderr;
     for (size_t i = 0; i < cli->n_operands && !qb_signal_seen(); i++) {
-        check_one(&c, cli->operands[i], cli->io);
-        count(&sum, &c.checked);
+        check_one(&c, cli->operands[i], cli->io, &sum);
         fflush(stdout);
     }
     code = qb_signal_seen() ? QB_EXIT_INTERRUPTED : exit_code(&sum);

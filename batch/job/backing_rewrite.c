@@ -307,7 +307,7 @@ int qb_moves_apply(const struct qb_moves *m, struct qb_io *io, const struct qb_f
 {
     if (qb_moves_rename(m, path, info, rq, name, err) < 0)
         return -1;
-    if (!*name || !m->fmt_auto || info->backing_fmt[0])
+    if (!*name || !m->fmt_auto || (info->backing_fmt && info->backing_fmt[0]))
         return 0;
     return find_fmt(io, image, path, *name, rq, err);
 }

@@ -1,8 +1,11 @@
 #include "job/outcome.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/own.h"
+#include "base/result.h"
 #include "util/text.h"
 
 const char *const qb_status_names[QB_STATUS_COUNT] = {
@@ -22,6 +25,20 @@ const char *const qb_status_words[QB_STATUS_COUNT] = {
     [QB_STATUS_FAILED] = "failed",
     [QB_STATUS_INTERRUPTED] = "interrupted",
 };
+
+void qb_outcome_fail(struct qb_outcome *o, enum qb_code code, const char *text)
+{
+    struct qb_err err;
+
+    qb_fail(&err, code, QB_NOWHERE, "%s", text);
+    qb_result_fail(&o->result, &err);
+}
+
+void qb_outcome_clear(struct qb_outcome *o)
+{
+    free(qb_take(&o->steps));
+    qb_result_clear(&o->result);
+}
 
 void qb_summary_add(struct qb_summary *sum, const struct qb_result *result)
 {
@@ -58,7 +75,7 @@ int qb_summary_exit_code(const struct qb_summary *sum, bool detailed)
 
 static struct qb_value text_or_none(const char *text)
 {
-    return (struct qb_value){.kind = text[0] ? QB_VALUE_TEXT : QB_VALUE_NONE, .text = text};
+    return (struct qb_value){.kind = text && text[0] ? QB_VALUE_TEXT : QB_VALUE_NONE, .text = text};
 }
 
 static struct qb_value compat_of(const struct qb_info *info)
@@ -128,11 +145,11 @@ size_t qb_report_changes(const struct qb_result *r, struct qb_change out[QB_CHAN
 {
     size_t n = 0;
 
-    if ((r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_WOULD_CHANGE) ||
-        !r->before.valid || !r->after.valid)
+    if ((r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_WOULD_CHANGE) || !r->before ||
+        !r->after)
         return 0;
     for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
-        struct qb_change c = {watched[i].key, watched[i].of(&r->before), watched[i].of(&r->after)};
+        struct qb_change c = {watched[i].key, watched[i].of(r->before), watched[i].of(r->after)};
 
         if (!equal(c.from, c.to))
             out[n++] = c;

@@ -14,13 +14,19 @@ struct qb_timing {
     unsigned worker;        /* the one that had the longest part of it, counted from 0 */
 };
 
-/* What became of one image. */
+/* What became of one image.  It owns its steps and what its result points to; whoever has it last
+ * calls qb_outcome_clear. */
 struct qb_outcome {
     struct qb_result result;
     struct qb_timing timing;
     char *
         steps; /* the plan in words, a line a step; NULL when nobody asked or nothing was planned */
 };
+
+/* Why nothing came of an image; the status stays as it is. */
+void qb_outcome_fail(struct qb_outcome *outcome, enum qb_code code, const char *text);
+
+void qb_outcome_clear(struct qb_outcome *outcome);
 
 enum { QB_STATUS_COUNT = QB_STATUS_INTERRUPTED + 1 };
 

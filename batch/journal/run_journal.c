@@ -193,7 +193,7 @@ void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const st
     qb_journal_number(j, "length", facts.old_length);
     qb_journal_true(j, "appends", qb_amend_appends(amend));
     qb_journal_number(j, "virtual_size",
-                      qb_amend_result((struct qb_amend *)amend)->after.virtual_size);
+                      qb_amend_result((struct qb_amend *)amend)->after->virtual_size);
     if (job->size_added)
         qb_journal_number(j, "size_added", job->size_added);
     if (job->request.keep_undo) {
@@ -278,7 +278,7 @@ void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struc
     qb_journal_true(j, "uncertain", r->header_sent && !r->committed);
     qb_journal_true(j, "verified", r->verified);
     qb_journal_true(j, "backup", r->backed_up);
-    if (r->committed && r->err.code == QB_E_VERIFY)
+    if (r->committed && r->err.code == QB_E_VERIFY && r->old_sector && r->new_sector)
         record_way_back(s, r);
     record_seen(j, seen);
     if (r->tail_given_back)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/err.h"
 #include "util/xml.h"
 #include "util/text.h"
 
@@ -32,7 +33,7 @@ void qb_html_changes(FILE *f, const char *changes)
     qb_markup_text(f, changes);
 }
 
-void qb_html_error(FILE *f, const struct qb_err *err)
+void qb_html_error(FILE *f, const struct qb_failure *err)
 {
     qb_markup_text(f, err->text);
     if (err->offset != QB_NOWHERE)
@@ -41,7 +42,7 @@ void qb_html_error(FILE *f, const struct qb_err *err)
 
 /* ---- why ------------------------------------------------------------------------------------- */
 
-static bool is_alike(const struct qb_err *a, const struct qb_err *b)
+static bool is_alike(const struct qb_err *a, const struct qb_failure *b)
 {
     return a->offset == b->offset && strcmp(a->text, b->text) == 0;
 }
@@ -63,7 +64,7 @@ bool qb_html_add_reason(struct qb_html_reasons *reasons, const char *path,
         fputs("<li>", list->f);
         qb_html_error(list->f, &r->err);
         fputs("<br>", list->f);
-        list->last = r->err;
+        list->last = qb_err_of(&r->err);
     }
     qb_html_path(list->f, path);
     fputc('\n', list->f);
@@ -132,12 +133,13 @@ bool qb_html_add_large(struct qb_html_largest *largest, size_t job, const struct
                        const char *changes)
 {
     const struct qb_result *r = &o->result;
-    struct qb_html_large one = {.job = job,
-                                .written_bytes = r->io.write_bytes + r->io.zeroed_bytes,
-                                .resized_bytes =
-                                    distance(r->before.virtual_size, r->after.virtual_size),
-                                .allocated_delta = r->allocated_delta,
-                                .seconds = o->timing.seconds};
+    struct qb_html_large one = {
+        .job = job,
+        .written_bytes = r->io.write_bytes + r->io.zeroed_bytes,
+        .resized_bytes =
+            r->before && r->after ? distance(r->before->virtual_size, r->after->virtual_size) : 0,
+        .allocated_delta = r->allocated_delta,
+        .seconds = o->timing.seconds};
     struct qb_html_large *items = largest->items;
     size_t i = QB_HTML_LARGEST;
 

@@ -13,8 +13,8 @@
 extern const char qb_html_classes[QB_STATUS_COUNT];
 
 void qb_html_path(FILE *f, const char *path);
-void qb_html_error(FILE *f, const struct qb_err *err); /* without its code */
-void qb_html_changes(FILE *f, const char *changes);    /* in the table's words */
+void qb_html_error(FILE *f, const struct qb_failure *err); /* without its code */
+void qb_html_changes(FILE *f, const char *changes);        /* in the table's words */
 
 enum { QB_HTML_LARGEST = 10 };
 

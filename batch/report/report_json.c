@@ -17,7 +17,7 @@ static void number_unless(struct qb_json *o, const char *key, uint64_t n, uint64
 }
 
 static void put_error(struct qb_json *o, const struct qb_batch *batch, const struct qb_job *job,
-                      const struct qb_err *err)
+                      const struct qb_failure *err)
 {
     struct qb_json e;
 
@@ -53,7 +53,7 @@ static void put_info(struct qb_json *o, const char *key, const struct qb_info *i
 {
     struct qb_json info;
 
-    if (!i->valid) {
+    if (!i) {
         qb_json_null(o, key);
         return;
     }
@@ -244,7 +244,7 @@ static void put_verify(struct qb_json *o, const struct qb_request *rq, const str
                                                : "not_run");
     if (r->verified || r->err.code == QB_E_VERIFY)
         qb_json_text(&v, "source", r->header_from_disk ? "disk" : "cache");
-    if (r->committed && r->err.code == QB_E_VERIFY) {
+    if (r->committed && r->err.code == QB_E_VERIFY && r->old_sector && r->new_sector) {
         put_sector(&v, "old_sector_base64", r->old_sector);
         put_sector(&v, "new_sector_base64", r->new_sector);
     }
@@ -264,8 +264,8 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
     qb_json_path(&o, job->path);
     qb_json_text(&o, "status", qb_status_names[r->status]);
     put_error(&o, batch, job, &r->err);
-    put_info(&o, "before", &r->before);
-    put_info(&o, "after", &r->after);
+    put_info(&o, "before", r->before);
+    put_info(&o, "after", r->after);
     put_changes(&o, r);
     put_notes(&o, r);
     put_backup(&o, batch, job, r);
@@ -360,24 +360,24 @@ static const char *verdict(const struct qb_checked *c)
 {
     if (!c->counted)
         return "unchecked";
-    return c->result.corruptions ? "corrupt" : c->result.leaks ? "leaks" : "clean";
+    return c->result->corruptions ? "corrupt" : c->result->leaks ? "leaks" : "clean";
 }
 
 int qb_line_checked(FILE *f, const struct qb_checked *c)
 {
-    const struct qb_check_result *r = &c->result;
+    const struct qb_check_result *r = c->result;
     struct qb_json o = qb_json_object();
 
     qb_json_text(&o, "type", "check");
     qb_json_path(&o, c->path);
     qb_json_text(&o, "status", verdict(c));
-    put_error(&o, NULL, NULL, &c->err);
+    put_error(&o, NULL, NULL, &r->err);
     if (c->counted) {
         qb_json_number(&o, "corruptions", r->corruptions);
         qb_json_number(&o, "leaks", r->leaks);
         qb_json_number(&o, "image_end_offset_bytes", r->end_offset);
         put_findings(&o, c);
-        put_info(&o, "info", &r->info);
+        put_info(&o, "info", r->info);
         put_clusters(&o, &r->clusters);
         put_io(&o, &r->io);
     }

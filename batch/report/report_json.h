@@ -33,8 +33,7 @@ struct qb_finding {
 struct qb_checked {
     const char *path;
     bool counted; /* false: could not be checked, see err */
-    struct qb_check_result result;
-    struct qb_err err;
+    const struct qb_check_result *result;
     struct qb_finding *findings; /* the first of them */
     size_t n_findings;
     uint64_t left_out; /* findings that were not kept */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "base/result.h"
 #include "util/json.h"
 #include "job/outcome.h"
 #include "util/text.h"
@@ -20,15 +21,6 @@ static bool read_status(const struct qb_json *o, enum qb_status *out)
     return false;
 }
 
-static void copy(char *out, size_t size, const char *text)
-{
-    size_t len = text ? strlen(text) : 0;
-
-    len = len < size ? len : size - 1;
-    memcpy(out, text ? text : "", len);
-    out[len] = '\0';
-}
-
 /* A code that a later version has is an internal error to this one: it cannot say more of it. */
 static enum qb_code code_of(const char *name)
 {
@@ -38,40 +30,45 @@ static enum qb_code code_of(const char *name)
     return QB_E_INTERNAL;
 }
 
-static void read_error(const struct qb_json *o, struct qb_err *err)
+static void read_error(const struct qb_json *o, struct qb_failure *err)
 {
     struct qb_json e = qb_json_get_child(o, "error");
 
-    *err = (struct qb_err){.offset = QB_NOWHERE};
+    *err = (struct qb_failure){.offset = QB_NOWHERE};
     if (!e.value)
         return;
     err->code = code_of(qb_json_get_text(&e, "code"));
     err->sys_errno = (int)qb_json_get_number(&e, "errno", 0);
     err->offset = qb_json_get_number(&e, "offset", QB_NOWHERE);
-    copy(err->text, sizeof(err->text), qb_json_get_text(&e, "message"));
+    err->text = qb_json_get_text(&e, "message");
+    if (!err->text)
+        err->text = "";
 }
 
 /* What qb_report_changes looks at, and no more. */
-static void read_info(const struct qb_json *o, const char *key, struct qb_info *info)
+static const struct qb_info *read_info(const struct qb_json *o, const char *key,
+                                       struct qb_info *info)
 {
     struct qb_json i = qb_json_get_child(o, key);
     const char *compat = qb_json_get_text(&i, "compat");
     const char *backing = qb_json_get_text(&i, "backing_file");
 
     if (!i.value)
-        return;
-    info->valid = true;
-    info->version = compat && strcmp(compat, "0.10") == 0 ? 2 : 3;
-    info->virtual_size = qb_json_get_number(&i, "virtual_size_bytes", 0);
-    info->cluster_size = qb_json_get_number(&i, "cluster_size_bytes", 0);
-    info->refcount_bits = (unsigned)qb_json_get_number(&i, "refcount_bits", 0);
-    info->nb_snapshots = (unsigned)qb_json_get_number(&i, "snapshots", 0);
-    info->nb_bitmaps = (unsigned)qb_json_get_number(&i, "bitmaps", 0);
-    info->lazy_refcounts = qb_json_get_bool(&i, "lazy_refcounts");
-    info->dirty = qb_json_get_bool(&i, "dirty");
-    info->has_backing_file = backing != NULL;
-    copy(info->backing_file, sizeof(info->backing_file), backing);
-    copy(info->backing_fmt, sizeof(info->backing_fmt), qb_json_get_text(&i, "backing_fmt"));
+        return NULL;
+    *info = (struct qb_info){
+        .version = compat && strcmp(compat, "0.10") == 0 ? 2 : 3,
+        .virtual_size = qb_json_get_number(&i, "virtual_size_bytes", 0),
+        .cluster_size = qb_json_get_number(&i, "cluster_size_bytes", 0),
+        .refcount_bits = (unsigned)qb_json_get_number(&i, "refcount_bits", 0),
+        .nb_snapshots = (unsigned)qb_json_get_number(&i, "snapshots", 0),
+        .nb_bitmaps = (unsigned)qb_json_get_number(&i, "bitmaps", 0),
+        .lazy_refcounts = qb_json_get_bool(&i, "lazy_refcounts"),
+        .dirty = qb_json_get_bool(&i, "dirty"),
+        .has_backing_file = backing != NULL,
+        .backing_file = backing,
+        .backing_fmt = qb_json_get_text(&i, "backing_fmt"),
+    };
+    return info;
 }
 
 static void read_leaks(const struct qb_json *o, struct qb_leaks *l)
@@ -139,6 +136,7 @@ static void read_space(const struct qb_json *o, struct qb_result *r)
 static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
 {
     struct qb_result *r = &out->outcome.result;
+    struct qb_info before, after;
 
     if (!read_status(o, &r->status))
         return "its status is none that an image can have";
@@ -146,8 +144,9 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     if (!out->path || !*out->path)
         return "it has no path";
     read_error(o, &r->err);
-    read_info(o, "before", &r->before);
-    read_info(o, "after", &r->after);
+    r->before = read_info(o, "before", &before);
+    r->after = read_info(o, "after", &after);
+    qb_result_own(r);
     r->repaired = qb_json_get_bool(o, "repaired");
     r->backing_unchecked = qb_json_get_bool(o, "backing_unchecked");
     r->bitmaps_dropped = qb_json_get_bool(o, "bitmaps_dropped");
@@ -201,6 +200,7 @@ const char *qb_line_read(const char *text, size_t len, struct qb_read_line *out)
 void qb_line_free(struct qb_read_line *line)
 {
     free(qb_take(&line->path));
+    qb_outcome_clear(&line->outcome);
     free(qb_take(&line->name));
     free(qb_take(&line->manifest));
 }

@@ -47,7 +47,7 @@ static bool changes(enum qb_status status)
     return status == QB_STATUS_CHANGED || status == QB_STATUS_WOULD_CHANGE;
 }
 
-void qb_table_error(FILE *f, const struct qb_err *err)
+void qb_table_error(FILE *f, const struct qb_failure *err)
 {
     fprintf(f, "%s: ", qb_code_name(err->code));
     qb_text_safe(f, err->text);

@@ -50,7 +50,7 @@ bool qb_table_wants_color(FILE *f, enum qb_color color);
 
 /* ---- for table*.c only ----------------------------------------------------------------------- */
 
-void qb_table_error(FILE *f, const struct qb_err *err);     /* "code: text at 0x30000" */
+void qb_table_error(FILE *f, const struct qb_failure *err); /* "code: text at 0x30000" */
 void qb_table_state(const struct qb_table *table, FILE *f); /* " --state DIR", where it is needed */
 
 #endif

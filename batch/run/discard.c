@@ -48,7 +48,7 @@ static int fail(struct slot *s)
 static int look_at_header(struct giving *w, struct slot *s, struct qb_io *io)
 {
     const struct qb_trace *t = w->t->traces[s->job];
-    struct qb_err *err = &qb_amend_result(s->amend)->err;
+    struct qb_err *err = qb_amend_err(s->amend);
     uint8_t sector[QB_SECTOR];
 
     if (qb_history_sectors(w->t->dir, w->t->history, t, s->old_sector, s->new_sector, err) < 0 ||
@@ -199,7 +199,7 @@ static void note_plans(struct giving *w)
     errnum = qb_journal_write(j);
     for (size_t i = 0; errnum && i < w->n; i++)
         if (w->slots[i].step == PLANNED) {
-            qb_fail_sys(&qb_amend_result(w->slots[i].amend)->err, errnum, QB_NOWHERE,
+            qb_fail_sys(qb_amend_err(w->slots[i].amend), errnum, QB_NOWHERE,
                         "nothing was changed: the journal could not be written");
             fail(&w->slots[i]);
             w->slots[i].step = OVER;
@@ -215,9 +215,9 @@ static void tell(struct giving *w, const struct qb_listener *listener)
         struct qb_outcome outcome = {.result.status = QB_STATUS_FAILED};
 
         if (s->amend)
-            outcome.result = *qb_amend_result(s->amend);
+            outcome.result = qb_amend_take_result(s->amend);
         else
-            qb_fail_memory(&outcome.result.err);
+            qb_outcome_fail(&outcome, QB_E_MEMORY, "out of memory");
         if (outcome.result.status == QB_STATUS_CHANGED ||
             outcome.result.status == QB_STATUS_UNCHANGED) {
             qb_journal_begin(j, "discarded");
@@ -230,6 +230,7 @@ static void tell(struct giving *w, const struct qb_listener *listener)
             qb_meter_step(listener->meter, &(struct qb_metered){0}, QB_METER_STEPS);
         }
         listener->image(listener->arg, s->job, &outcome);
+        qb_outcome_clear(&outcome);
     }
     if (!w->t->options.dry_run)
         qb_journal_write(j);

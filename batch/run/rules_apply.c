@@ -18,11 +18,12 @@ static struct qb_condition_facts facts_of(const struct qb_info *info, struct qb_
     return facts;
 }
 
-static bool refuse(struct qb_result *r, enum qb_status status, enum qb_code code, const char *which,
-                   const struct qb_conditions *c, enum qb_condition broken, const char *and_so)
+static bool refuse(struct qb_amend *amend, enum qb_status status, enum qb_code code,
+                   const char *which, const struct qb_conditions *c, enum qb_condition broken,
+                   const char *and_so)
 {
-    r->status = status;
-    qb_fail(&r->err, code, QB_NOWHERE, "%s: {%s: %s} does not hold%s", which,
+    qb_amend_result(amend)->status = status;
+    qb_fail(qb_amend_err(amend), code, QB_NOWHERE, "%s: {%s: %s} does not hold%s", which,
             qb_condition_key(broken)->name, c->texts[broken], and_so);
     return false;
 }
@@ -32,18 +33,18 @@ bool qb_meant_begins(const struct qb_job *job, struct qb_io *io, struct qb_amend
 {
     const struct qb_rules *rules = job->rules;
     struct qb_result *r = qb_amend_result(amend);
-    struct qb_condition_facts facts = facts_of(&r->before, amend, true);
+    struct qb_condition_facts facts = facts_of(r->before, amend, true);
     enum qb_condition broken = qb_conditions_broken(&rules->when, &facts);
 
     r->after = r->before;
     if (broken != QB_CONDITION_COUNT)
-        return refuse(r, QB_STATUS_SKIPPED, QB_E_WHEN, "when", &rules->when, broken, "");
+        return refuse(amend, QB_STATUS_SKIPPED, QB_E_WHEN, "when", &rules->when, broken, "");
     broken = qb_conditions_broken(&rules->expect, &facts);
     if (broken != QB_CONDITION_COUNT)
-        return refuse(r, QB_STATUS_FAILED, QB_E_EXPECTATION, "expect", &rules->expect, broken,
+        return refuse(amend, QB_STATUS_FAILED, QB_E_EXPECTATION, "expect", &rules->expect, broken,
                       "; nothing was changed");
-    if (rules->moves && qb_moves_apply(rules->moves, io, qb_amend_file(amend), job->path,
-                                       &r->before, rq, name, &r->err) < 0) {
+    if (rules->moves && qb_moves_apply(rules->moves, io, qb_amend_file(amend), job->path, r->before,
+                                       rq, name, qb_amend_err(amend)) < 0) {
         r->status = QB_STATUS_FAILED;
         return false;
     }
@@ -59,10 +60,10 @@ bool qb_meant_ends(const struct qb_job *job, struct qb_amend *amend, bool at_end
 
     if (!after || !after->set)
         return true;
-    facts = facts_of(&r->after, amend, at_end);
+    facts = facts_of(r->after, amend, at_end);
     broken = qb_conditions_broken(after, &facts);
     if (broken == QB_CONDITION_COUNT)
         return true;
-    return refuse(r, QB_STATUS_FAILED, QB_E_EXPECTATION, "after", after, broken,
+    return refuse(amend, QB_STATUS_FAILED, QB_E_EXPECTATION, "after", after, broken,
                   r->committed ? "; the image was amended" : "; nothing was changed");
 }

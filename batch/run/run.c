@@ -194,8 +194,8 @@ static void pass_over(struct qb_running *r)
 
         if (job->taken_back) {
             outcome.result.status = QB_STATUS_SKIPPED;
-            qb_fail(&outcome.result.err, QB_E_UNDONE, QB_NOWHERE,
-                    "this run amended the image, and qbatch undo took that back");
+            qb_outcome_fail(&outcome, QB_E_UNDONE,
+                            "this run amended the image, and qbatch undo took that back");
         }
         if (job->mistrusted)
             qb_run_finish_untouched(

@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "base/own.h"
+#include "base/result.h"
 #include "run/running.h"
 
 /* How long a lock may be held that everybody would rather wait for than hear of: the kernel keeps a
@@ -43,7 +44,7 @@ void qb_run_finish_untouched(struct qb_running *r, size_t job, enum qb_status st
 {
     struct qb_outcome outcome = {.result.status = status};
 
-    qb_fail(&outcome.result.err, code, QB_NOWHERE, "%s", text);
+    qb_outcome_fail(&outcome, code, text);
     if (status == QB_STATUS_FAILED)
         atomic_fetch_add(&r->failures.n, 1);
     if (code != QB_E_CANCELLED)
@@ -61,7 +62,7 @@ static bool wait_for_lock(struct qb_running *r, size_t job, struct qb_result *re
     bool waits = policy->on_locked == QB_ON_LOCKED_WAIT;
     double timeout = waits ? policy->lock_timeout_seconds : LOCK_PATIENCE_SECONDS;
     double at = qb_run_now(), waited, delay;
-    size_t used;
+    struct qb_err err;
 
     if (result->status != QB_STATUS_FAILED || result->err.code != QB_E_LOCKED)
         return false;
@@ -80,8 +81,9 @@ static bool wait_for_lock(struct qb_running *r, size_t job, struct qb_result *re
         return true;
     if (!waits)
         return false;
-    used = strlen(result->err.text);
-    snprintf(result->err.text + used, sizeof(result->err.text) - used, " (waited %.0f s)", waited);
+    err = (struct qb_err){QB_E_LOCKED, result->err.sys_errno, result->err.offset, ""};
+    snprintf(err.text, sizeof(err.text), "%s (waited %.0f s)", result->err.text, waited);
+    qb_result_fail(result, &err);
     return false;
 }
 
@@ -92,9 +94,9 @@ void qb_run_finish_slot(struct qb_running *r, struct qb_slot *s, struct qb_timin
     double not_before;
 
     if (s->amend)
-        outcome.result = *qb_amend_result(s->amend);
+        outcome.result = qb_amend_take_result(s->amend);
     else
-        qb_fail_memory(&outcome.result.err);
+        qb_outcome_fail(&outcome, QB_E_MEMORY, "out of memory");
     if (!wait_for_lock(r, s->job, &outcome.result, &not_before)) {
         if (outcome.result.status == QB_STATUS_FAILED && !s->failed)
             atomic_fetch_add(&r->failures.n, 1);
@@ -102,7 +104,7 @@ void qb_run_finish_slot(struct qb_running *r, struct qb_slot *s, struct qb_timin
         qb_run_finish(r, s->job, &outcome);
         return;
     }
-    free(outcome.steps);
+    qb_outcome_clear(&outcome);
     qb_meter_again(r->listener->meter, &s->metered);
     qb_queue_again(r->queue, s->job, not_before);
 }
@@ -114,7 +116,7 @@ void qb_run_tell(struct qb_running *r)
 
     for (; qb_hold_next(r->hold, &job, &outcome); n++) {
         r->listener->image(r->listener->arg, job, &outcome);
-        free(outcome.steps);
+        qb_outcome_clear(&outcome);
     }
     if (n > 0 && r->listener->pause)
         r->listener->pause(r->listener->arg);

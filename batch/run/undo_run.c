@@ -40,10 +40,9 @@ static bool stopped(const struct taking *w)
 
 static void interrupt(struct slot *s)
 {
-    struct qb_result *r = qb_undo_result(s->undo);
-
-    r->status = QB_STATUS_INTERRUPTED;
-    qb_fail(&r->err, QB_E_CANCELLED, QB_NOWHERE, "interrupted before the image was changed");
+    qb_undo_result(s->undo)->status = QB_STATUS_INTERRUPTED;
+    qb_fail(qb_undo_err(s->undo), QB_E_CANCELLED, QB_NOWHERE,
+            "interrupted before the image was changed");
 }
 
 /* ---- the phases ------------------------------------------------------------------------------ */
@@ -82,7 +81,7 @@ static int look_up(struct taking *w, struct slot *s, struct qb_undo_facts *facts
 static int check(struct taking *w, struct slot *s, struct qb_io *io)
 {
     const struct qb_trace *t = w->t->traces[s->job];
-    struct qb_err *err = &qb_undo_result(s->undo)->err;
+    struct qb_err *err = qb_undo_err(s->undo);
     struct qb_undo_facts facts;
 
     if (!t->has_undo)
@@ -175,18 +174,19 @@ static void tell(struct taking *w, const struct qb_listener *listener)
         struct slot *s = &w->slots[i];
         struct qb_outcome outcome = {.result.status = QB_STATUS_FAILED};
 
-        if (s->undo)
-            outcome.result = *qb_undo_result(s->undo);
-        else
-            qb_fail_memory(&outcome.result.err);
-        if (s->undo)
+        if (s->undo) {
             record(w->t, &w->t->batch->jobs[s->job], s);
+            outcome.result = qb_undo_take_result(s->undo);
+        } else {
+            qb_outcome_fail(&outcome, QB_E_MEMORY, "out of memory");
+        }
         qb_undo_close(s->undo);
         if (listener->meter) {
             atomic_fetch_add(&listener->meter->done, 1);
             qb_meter_step(listener->meter, &(struct qb_metered){0}, QB_METER_STEPS);
         }
         listener->image(listener->arg, s->job, &outcome);
+        qb_outcome_clear(&outcome);
     }
     qb_journal_write(w->t->journal);
     if (listener->pause)

@@ -30,7 +30,8 @@ static int back_up(struct qb_wave *w, struct qb_slot *s)
 
     if (w->batch->policy.backup == QB_BACKUP_NONE)
         return 0;
-    if (qb_backup_make(w->batch, &w->batch->jobs[s->job], qb_amend_file(s->amend), &r->err) < 0) {
+    if (qb_backup_make(w->batch, &w->batch->jobs[s->job], qb_amend_file(s->amend),
+                       qb_amend_err(s->amend)) < 0) {
         r->status = QB_STATUS_FAILED;
         return -1;
     }
@@ -55,7 +56,7 @@ static int book_space(struct qb_wave *w, struct qb_slot *s)
     struct qb_result *r = qb_amend_result(s->amend);
 
     if (qb_space_begin(w->space, &w->batch->policy, qb_amend_file(s->amend),
-                       qb_amend_space(s->amend), &r->err) == 0)
+                       qb_amend_space(s->amend), qb_amend_err(s->amend)) == 0)
         return 0;
     r->status = QB_STATUS_FAILED;
     return -1;

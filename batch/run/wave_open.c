@@ -127,24 +127,25 @@ static void lend(struct qb_wave *w, struct qb_slot *s, const struct qb_info *inf
 static void order_one(struct qb_wave *w, struct qb_slot *s)
 {
     struct qb_result *r = qb_amend_result(s->amend);
+    struct qb_err *err = qb_amend_err(s->amend);
     struct qb_need *need = &s->need;
 
-    if (qb_graph_need(w->graph, s->job, qb_naming_of(qb_amend_file(s->amend)), &s->rq, &r->before,
-                      need, &r->err) < 0) {
+    if (qb_graph_need(w->graph, s->job, qb_naming_of(qb_amend_file(s->amend)), &s->rq, r->before,
+                      need, err) < 0) {
         r->status = QB_STATUS_FAILED;
         fail_or_put_off(w, s);
         return;
     } else if (need->loop) {
-        qb_fail(&r->err, QB_E_BACKING_LOOP, QB_NOWHERE,
+        qb_fail(err, QB_E_BACKING_LOOP, QB_NOWHERE,
                 need->deep ? "the backing chain is in a loop, or deeper than %u files"
                            : "the backing chain of the image comes back to itself",
                 (unsigned)QB_CHAIN_MAX_DEPTH);
-    } else if (qb_overlays_check(w->overlays, w->batch, s->job, r->before.virtual_size, &r->err) ==
+    } else if (qb_overlays_check(w->overlays, w->batch, s->job, r->before->virtual_size, err) ==
                0) {
         if (need->job != QB_NO_JOB && (need->must || !qb_queue_is_alone(w->queue, s->job)))
             qb_slot_put_off(w, s, QB_STEP_AFTER);
         else
-            lend(w, s, &r->before);
+            lend(w, s, r->before);
         return;
     }
     r->status = QB_STATUS_FAILED;

@@ -93,7 +93,7 @@ static void cancel(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, enum 
     qb_amend_cancel(s->amend, io, why);
     if (why == QB_E_TIMEOUT) {
         r->status = QB_STATUS_FAILED;
-        qb_fail(&r->err, why, QB_NOWHERE,
+        qb_fail(qb_amend_err(s->amend), why, QB_NOWHERE,
                 "gave up after %.1f s, nothing was changed (limits.timeout: %g s)", s->busy_seconds,
                 w->batch->limits.timeout_seconds);
     }
@@ -107,7 +107,7 @@ static void cancel_unrecorded(struct qb_wave *w, struct qb_slot *s, struct qb_io
 
     qb_amend_cancel(s->amend, io, QB_E_CANCELLED);
     r->status = QB_STATUS_FAILED;
-    qb_fail_sys(&r->err, s->record_errno, QB_NOWHERE,
+    qb_fail_sys(qb_amend_err(s->amend), s->record_errno, QB_NOWHERE,
                 "nothing was changed: the journal could not be written");
     qb_slot_step(w, s, QB_STEP_OVER);
 }
@@ -140,7 +140,8 @@ bool qb_slot_leave_untouched(struct qb_wave *w, struct qb_slot *s, struct qb_io 
         return false;
     qb_amend_cancel(s->amend, io, QB_E_CANCELLED);
     r->status = QB_STATUS_SKIPPED;
-    qb_fail(&r->err, QB_E_CANCELLED, QB_NOWHERE, "%s", qb_wave_why_no_more(w->batch));
+    qb_fail(qb_amend_err(s->amend), QB_E_CANCELLED, QB_NOWHERE, "%s",
+            qb_wave_why_no_more(w->batch));
     qb_slot_step(w, s, QB_STEP_OVER);
     return true;
 }
@@ -254,7 +255,7 @@ uint64_t qb_slot_grant(struct qb_wave *w, struct qb_slot *s)
 bool qb_slot_gives_way(const struct qb_wave *w, struct qb_slot *s)
 {
     const struct qb_result *r = s->amend ? qb_amend_result(s->amend) : NULL;
-    const struct qb_err *err = r ? &r->err : NULL;
+    const struct qb_failure *err = r ? &r->err : NULL;
 
     if (!r || r->status != QB_STATUS_FAILED || w->batch->n_jobs == 1 ||
         qb_queue_has_all_room(w->queue, s->job))

@@ -8,6 +8,7 @@
 
 #include "amend/plan.h"
 #include "amend/verify.h"
+#include "base/result.h"
 #include "check/version2.h"
 
 struct qb_amend {
@@ -20,8 +21,10 @@ struct qb_amend {
     struct qb_content content; /* the guest's view before the amend */
     const struct qb_request *rq;
     const struct qb_chain *lent;
-    struct qb_result result;
-    bool from_disk; /* see qb_amend_verify_from_disk */
+    struct qb_err err;
+    struct qb_info before, after;
+    struct qb_result result; /* borrows from the members above until the release */
+    bool from_disk;          /* see qb_amend_verify_from_disk */
     bool flipped;
     bool released; /* only the result is left */
 };
@@ -53,8 +56,10 @@ void qb_amend_release(struct qb_amend *a)
 {
     if (a->released)
         return;
-    a->result.io = a->file.stats;
     a->released = true;
+    a->result.io = a->file.stats;
+    a->result.err = qb_failure_of(&a->err);
+    qb_result_own(&a->result);
     qb_content_free(&a->content);
     if (a->have_plan)
         qb_plan_free(&a->plan);
@@ -66,8 +71,10 @@ void qb_amend_release(struct qb_amend *a)
 
 void qb_amend_close(struct qb_amend *a)
 {
-    if (a)
+    if (a) {
         qb_amend_release(a);
+        qb_result_clear(&a->result);
+    }
     free(a);
 }
 
@@ -78,22 +85,39 @@ struct qb_file *qb_amend_file(struct qb_amend *a)
 
 struct qb_result *qb_amend_result(struct qb_amend *a)
 {
-    if (!a->released)
+    if (!a->released) {
         a->result.io = a->file.stats;
+        a->result.err = qb_failure_of(&a->err);
+    }
     return &a->result;
+}
+
+struct qb_result qb_amend_take_result(struct qb_amend *a)
+{
+    struct qb_result result;
+
+    qb_amend_release(a);
+    result = a->result;
+    a->result = (struct qb_result){.status = result.status};
+    return result;
+}
+
+struct qb_err *qb_amend_err(struct qb_amend *a)
+{
+    return &a->err;
 }
 
 static int failed(struct qb_amend *a)
 {
     a->result.status = QB_STATUS_FAILED;
-    a->result.after.valid = false;
+    a->result.after = NULL;
     return -1;
 }
 
 int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how)
 {
     double start = now_seconds();
-    struct qb_err *err = &a->result.err;
+    struct qb_err *err = &a->err;
     int r;
 
     if (a->file.fd < 0 && !a->file.mem)
@@ -110,11 +134,12 @@ int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how
 int qb_amend_read_header(struct qb_amend *a, struct qb_io *io)
 {
     double start = now_seconds();
-    int r = qb_image_open(io, &a->file, &a->img, &a->result.err);
+    int r = qb_image_open(io, &a->file, &a->img, &a->err);
 
     if (r == 0) {
         a->have_image = true;
-        qb_image_info(&a->img, &a->result.before);
+        qb_image_info(&a->img, &a->before);
+        a->result.before = &a->before;
     }
     a->result.open_seconds += now_seconds() - start;
     return r < 0 ? failed(a) : 0;
@@ -140,8 +165,7 @@ void qb_amend_lend(struct qb_amend *a, const struct qb_chain *chain)
 static int open_chain(struct qb_amend *a, struct qb_io *io, const char *name, const char *fmt,
                       struct qb_chain *out)
 {
-    return qb_chain_open(io, a->path ? a->path : "", &a->file, name, fmt, true, out,
-                         &a->result.err);
+    return qb_chain_open(io, a->path ? a->path : "", &a->file, name, fmt, true, out, &a->err);
 }
 
 int qb_amend_check_backing(struct qb_amend *a, struct qb_io *io, const struct qb_request *rq)
@@ -149,14 +173,14 @@ int qb_amend_check_backing(struct qb_amend *a, struct qb_io *io, const struct qb
     double start = now_seconds();
     struct qb_chain before = {0}, after = {0};
     const char *fmt = rq->set & QB_KEY_BACKING_FMT ? rq->backing_fmt : a->img.backing_fmt;
-    int r = qb_image_read_snapshots(io, &a->img, &a->result.err);
+    int r = qb_image_read_snapshots(io, &a->img, &a->err);
 
     if (r == 0)
         r = open_chain(a, io, a->img.backing_name, a->img.backing_fmt, &before);
     if (r == 0)
         r = open_chain(a, io, rq->backing_file, fmt, &after);
     if (r == 0)
-        r = qb_chain_same(io, &a->img, &before, &after, &a->result.err);
+        r = qb_chain_same(io, &a->img, &before, &after, &a->err);
     qb_chain_close(&before);
     qb_chain_close(&after);
     a->result.plan_seconds += now_seconds() - start;
@@ -167,15 +191,15 @@ static int check_version2(struct qb_amend *a, struct qb_io *io)
 {
     uint64_t limit = a->rq->memory_limit ? a->rq->memory_limit : QB_CENSUS_MEMORY;
 
-    if (qb_image_read_snapshots_in(io, &a->img, limit, &a->result.err) < 0)
+    if (qb_image_read_snapshots_in(io, &a->img, limit, &a->err) < 0)
         return -1;
-    return qb_version2_check(io, &a->img, limit, &a->result.err);
+    return qb_version2_check(io, &a->img, limit, &a->err);
 }
 
 int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request *request)
 {
     double start = now_seconds();
-    struct qb_err *err = &a->result.err;
+    struct qb_err *err = &a->err;
     struct qb_target target;
     int r;
 
@@ -208,7 +232,8 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
         return failed(a);
     if (!target.any || (target.unkeep && !a->plan.rewrites)) /* ... and nothing is kept */
         return 0;
-    qb_target_info(&a->img, &a->plan.target, &a->result.after);
+    qb_target_info(&a->img, &a->plan.target, &a->after);
+    a->result.after = &a->after;
     a->result.status = QB_STATUS_WOULD_CHANGE;
     a->result.repaired = target.repair;
     a->result.backing_unchecked = target.name_changes;
@@ -258,7 +283,7 @@ int qb_amend_remember(struct qb_amend *a, struct qb_io *io)
     int r = 0;
 
     if (a->rq->verify == QB_VERIFY_CONTENT)
-        r = qb_verify_remember(io, &a->plan, &a->content, &a->result.err);
+        r = qb_verify_remember(io, &a->plan, &a->content, &a->err);
     a->result.verify_seconds += now_seconds() - start;
     return r < 0 ? failed(a) : 0;
 }
@@ -276,7 +301,7 @@ int qb_amend_append(struct qb_amend *a, struct qb_io *io)
         .min_size = QB_MIN(p->size.old, p->size.cut),
     };
     if (p->appends)
-        r = qb_plan_append(io, p, &a->file, &a->result.err);
+        r = qb_plan_append(io, p, &a->file, &a->err);
     a->result.write_seconds += now_seconds() - start;
     if (r < 0) {
         cut_tail(a, io);
@@ -287,7 +312,7 @@ int qb_amend_append(struct qb_amend *a, struct qb_io *io)
 
 void qb_amend_append_lost(struct qb_amend *a, struct qb_io *io, int errnum)
 {
-    qb_fail_sys(&a->result.err, errnum, QB_NOWHERE, "the appended metadata did not reach the disk");
+    qb_fail_sys(&a->err, errnum, QB_NOWHERE, "the appended metadata did not reach the disk");
     cut_tail(a, io);
     failed(a);
 }
@@ -296,7 +321,7 @@ void qb_amend_cancel(struct qb_amend *a, struct qb_io *io, enum qb_code why)
 {
     if (a->have_plan && a->file.guard.phase == QB_PHASE_APPEND)
         cut_tail(a, io);
-    qb_fail(&a->result.err, why, QB_NOWHERE,
+    qb_fail(&a->err, why, QB_NOWHERE,
             why == QB_E_TIMEOUT ? "the time limit ran out before the image was changed"
                                 : "interrupted before the image was changed");
     failed(a);
@@ -306,7 +331,7 @@ void qb_amend_cancel(struct qb_amend *a, struct qb_io *io, enum qb_code why)
 /* The path still leads here, and nobody cut the file or wrote the header in between. */
 static int still_ours(struct qb_amend *a, struct qb_io *io)
 {
-    struct qb_err *err = &a->result.err;
+    struct qb_err *err = &a->err;
     uint8_t sector[QB_SECTOR];
 
     if (!qb_file_still_there(&a->file))
@@ -337,7 +362,7 @@ int qb_amend_flip(struct qb_amend *a, struct qb_io *io)
     a->flipped = true;
     a->result.header_sent = true;
     if (qb_io_run(io, &req, 1)) {
-        qb_io_fail(&req, "the header", &a->result.err);
+        qb_io_fail(&req, "the header", &a->err);
         a->file.guard.phase = QB_PHASE_READ;
         return failed(a);
     }
@@ -354,9 +379,9 @@ int qb_amend_flipped(struct qb_amend *a, int errnum)
 {
     a->file.guard.phase = QB_PHASE_READ;
     if (errnum) {
-        qb_fail_sys(&a->result.err, errnum, QB_NOWHERE,
+        qb_fail_sys(&a->err, errnum, QB_NOWHERE,
                     "the amend was written, but whether the disk has it is unknown");
-        a->result.err.code = QB_E_DURABILITY;
+        a->err.code = QB_E_DURABILITY;
         return failed(a);
     }
     a->result.status = QB_STATUS_CHANGED;
@@ -379,9 +404,9 @@ static void note_space(struct qb_amend *a)
 static int mistrust(struct qb_amend *a)
 {
     note_space(a);
-    if (a->result.err.code == QB_E_VERIFY) {
-        memcpy(a->result.old_sector, a->plan.old_sector, QB_SECTOR);
-        memcpy(a->result.new_sector, a->plan.sector.bytes, QB_SECTOR);
+    if (a->err.code == QB_E_VERIFY) {
+        a->result.old_sector = a->plan.old_sector;
+        a->result.new_sector = a->plan.sector.bytes;
     }
     return failed(a);
 }
@@ -400,8 +425,8 @@ int qb_amend_verify(struct qb_amend *a, struct qb_io *io)
 
     if (a->rq->verify == QB_VERIFY_NONE)
         return 0;
-    r = qb_verify_amended(io, &a->plan, &a->file, &a->result.after, content ? &a->content : NULL,
-                          &how, &a->result.err);
+    r = qb_verify_amended(io, &a->plan, &a->file, &a->after, content ? &a->content : NULL, &how,
+                          &a->err);
     a->result.header_from_disk = how.from_disk;
     a->result.header_wrong = how.wrong;
     qb_content_free(&a->content);

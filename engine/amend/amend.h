@@ -6,8 +6,8 @@
  * Planning never writes and makes every refusal; from append on nothing is decided any more.  The
  * object belongs to one thread at a time.  Each call returns 0, or -1 with qb_amend_result()->err
  * filled and status set to failed; after -1 the only legal calls are qb_amend_result,
- * qb_amend_close and, for QB_E_CANCELLED (qb_io_set_stop), qb_amend_cancel.  Every call keeps the
- * result's `io` and its own seconds up to date. */
+ * qb_amend_take_result, qb_amend_close and, for QB_E_CANCELLED (qb_io_set_stop), qb_amend_cancel.
+ * Every call keeps the result's `io` and its own seconds up to date. */
 #ifndef QB_AMEND_AMEND_H
 #define QB_AMEND_AMEND_H
 
@@ -19,8 +19,8 @@ struct qb_amend;
 struct qb_amend *qb_amend_new(const char *path);
 void qb_amend_close(struct qb_amend *a); /* closes the file, drops its locks, frees; NULL is fine */
 
-/* Closes the file, drops its locks, and frees all but the result.  Only qb_amend_result and
- * qb_amend_close may follow. */
+/* Closes the file, drops its locks, and frees all but the result.  Only qb_amend_result,
+ * qb_amend_take_result and qb_amend_close may follow. */
 void qb_amend_release(struct qb_amend *a);
 
 /* Opens and locks the image, which nobody else may use (read-only for a dry run, with the locks all
@@ -107,7 +107,16 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io);
 /* The open file, for barriers. */
 struct qb_file *qb_amend_file(struct qb_amend *a);
 
+/* What is known of the amend so far: the caller may set members other than err.  Its pointers are
+ * good until qb_amend_take_result or qb_amend_close; err is what it was at the call. */
 struct qb_result *qb_amend_result(struct qb_amend *a);
+
+/* Where a caller puts the failure of something that it did for this image. */
+struct qb_err *qb_amend_err(struct qb_amend *a);
+
+/* Releases the amend and gives the result away: what it points to is its own, the caller's
+ * to qb_result_clear (base/result.h). */
+struct qb_result qb_amend_take_result(struct qb_amend *a);
 
 /* The bytes of memory that the amend holds now: header, plan, fingerprint, and itself.  While the
  * image is planned they stay below request.memory_limit plus what qb_amend_memory said before. */

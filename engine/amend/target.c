@@ -252,6 +252,6 @@ void qb_target_info(const struct qb_image *img, const struct qb_target *t, struc
     info->zstd = h->compression_type == 1;
     info->nb_bitmaps = t->drop_bitmaps ? 0 : info->nb_bitmaps;
     info->has_backing_file = t->backing_name[0];
-    snprintf(info->backing_file, sizeof(info->backing_file), "%s", t->backing_name);
-    snprintf(info->backing_fmt, sizeof(info->backing_fmt), "%s", t->backing_fmt);
+    info->backing_file = t->backing_name;
+    info->backing_fmt = t->backing_fmt;
 }

@@ -7,15 +7,18 @@
 
 #include "amend/undo_prove.h"
 #include "base/own.h"
+#include "base/result.h"
 
 struct qb_undo {
     char *path;
     struct qb_file file;
     struct qb_undo_facts facts;
-    struct qb_result result;
-    bool flipped;    /* the old sector is there: written now, or found */
-    bool done;       /* ... and durable */
-    uint64_t cut_to; /* length of the file in the end, bytes; UINT64_MAX: as it is */
+    struct qb_err err;
+    struct qb_info before, after; /* their names are the images', and gone with them */
+    struct qb_result result;      /* owns all but the error's text */
+    bool flipped;                 /* the old sector is there: written now, or found */
+    bool done;                    /* ... and durable */
+    uint64_t cut_to;              /* length of the file in the end, bytes; UINT64_MAX: as it is */
 };
 
 struct qb_undo *qb_undo_new(const char *path)
@@ -38,6 +41,7 @@ void qb_undo_close(struct qb_undo *u)
     if (!u)
         return;
     qb_file_close(&u->file);
+    qb_result_clear(&u->result);
     free(u->path);
     free(u);
 }
@@ -50,7 +54,22 @@ struct qb_file *qb_undo_file(struct qb_undo *u)
 struct qb_result *qb_undo_result(struct qb_undo *u)
 {
     u->result.io = u->file.stats;
+    u->result.err = qb_failure_of(&u->err);
     return &u->result;
+}
+
+struct qb_result qb_undo_take_result(struct qb_undo *u)
+{
+    struct qb_result result = *qb_undo_result(u);
+
+    qb_result_own(&result);
+    u->result = (struct qb_result){.status = result.status};
+    return result;
+}
+
+struct qb_err *qb_undo_err(struct qb_undo *u)
+{
+    return &u->err;
 }
 
 bool qb_undo_is_done(const struct qb_undo *u)
@@ -61,7 +80,7 @@ bool qb_undo_is_done(const struct qb_undo *u)
 static int failed(struct qb_undo *u)
 {
     u->result.status = QB_STATUS_FAILED;
-    u->result.after.valid = false;
+    u->result.after = NULL;
     return -1;
 }
 
@@ -69,7 +88,7 @@ static int failed(struct qb_undo *u)
 
 static int open_file(struct qb_undo *u, struct qb_io *io, struct qb_claim how)
 {
-    int r = qb_file_claim(io, u->path, how, &u->file, &u->result.err);
+    int r = qb_file_claim(io, u->path, how, &u->file, &u->err);
 
     u->result.file_size_before = u->result.file_size_after = u->file.size;
     u->result.without_locks = u->file.without_locks;
@@ -79,7 +98,7 @@ static int open_file(struct qb_undo *u, struct qb_io *io, struct qb_claim how)
 
 static int changed_since(struct qb_undo *u, const char *what)
 {
-    return qb_fail(&u->result.err, QB_E_CHANGED, QB_NOWHERE,
+    return qb_fail(&u->err, QB_E_CHANGED, QB_NOWHERE,
                    "%s since the run amended it; an undo would lose what was written", what);
 }
 
@@ -92,7 +111,7 @@ static int unwritten(struct qb_undo *u)
     uint64_t mtime_ns;
 
     if (fstat(u->file.fd, &st) < 0)
-        return qb_fail_sys(&u->result.err, errno, QB_NOWHERE, "cannot look at the file");
+        return qb_fail_sys(&u->err, errno, QB_NOWHERE, "cannot look at the file");
     mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
     if (u->file.is_block_device || st.st_ino != (f->seen ? f->ino : f->proof->ino))
         return changed_since(u, "another file took the image's place");
@@ -107,7 +126,7 @@ static int unwritten(struct qb_undo *u)
  */
 static int look_at_sector(struct qb_undo *u, struct qb_io *io)
 {
-    struct qb_err *err = &u->result.err;
+    struct qb_err *err = &u->err;
     uint8_t sector[QB_SECTOR];
 
     if (qb_io_read(io, &u->file, 0, sector, QB_SECTOR, "the header", err) < 0)
@@ -134,8 +153,8 @@ static int find_cut(struct qb_undo *u, struct qb_io *io, uint64_t end, uint64_t 
     len -= from;
     rest = malloc(len);
     if (!rest)
-        return qb_fail_memory(&u->result.err);
-    if (qb_io_read(io, &u->file, from, rest, len, "the last cluster", &u->result.err) < 0)
+        return qb_fail_memory(&u->err);
+    if (qb_io_read(io, &u->file, from, rest, len, "the last cluster", &u->err) < 0)
         return -1;
     if (!qb_all_zero(rest, len))
         u->cut_to = from + len;
@@ -156,7 +175,7 @@ static int prove(struct qb_undo *u, struct qb_proving *p)
 static int count_old(struct qb_undo *u, struct qb_proving *p)
 {
     const struct qb_census *c = &p->old_refs;
-    bool dirty = u->result.after.dirty;
+    bool dirty = u->after.dirty;
 
     if (qb_image_read_snapshots(p->io, &p->old, p->err) < 0 ||
         qb_census_take(p->io, &p->old, p->memory_limit, NULL, NULL, &p->old_refs, p->err) < 0)
@@ -181,26 +200,29 @@ static int open_old(struct qb_undo *u, struct qb_proving *p)
                              "the old header's extensions or names are not whole any more: %.250s",
                              text);
     }
-    qb_image_info(&p->old, &u->result.after);
+    qb_image_info(&p->old, &u->after);
+    u->result.after = &u->after;
     return 0;
 }
 
 static int look_at_images(struct qb_undo *u, struct qb_io *io)
 {
-    struct qb_proving p = {.io = io,
-                           .proof = u->facts.proof,
-                           .memory_limit = u->facts.memory_limit,
-                           .err = &u->result.err};
+    struct qb_proving p = {
+        .io = io, .proof = u->facts.proof, .memory_limit = u->facts.memory_limit, .err = &u->err};
     int r = qb_image_open_as(io, &u->file, u->facts.mistrusted ? u->facts.new_sector : NULL, &p.now,
                              p.err);
 
     if (r < 0)
         return -1;
-    qb_image_info(&p.now, &u->result.before);
+    qb_image_info(&p.now, &u->before);
+    u->result.before = &u->before;
     r = open_old(u, &p);
     if (r == 0) {
         r = u->facts.mistrusted ? count_old(u, &p) : prove(u, &p);
+        qb_result_own(&u->result);
         qb_image_close(&p.old);
+    } else {
+        qb_result_own(&u->result);
     }
     qb_census_free(&p.old_refs);
     qb_census_free(&p.now_refs);
@@ -212,7 +234,7 @@ static int look_at_images(struct qb_undo *u, struct qb_io *io)
  * that far: is there still a tail that nothing refers to? */
 static int look_for_tail(struct qb_undo *u, struct qb_io *io)
 {
-    struct qb_err *err = &u->result.err;
+    struct qb_err *err = &u->err;
     struct qb_image img;
     struct qb_census c = {0};
     int r = qb_image_open(io, &u->file, &img, err);
@@ -221,8 +243,9 @@ static int look_for_tail(struct qb_undo *u, struct qb_io *io)
     u->result.status = QB_STATUS_UNCHANGED;
     if (r < 0)
         return -1;
-    qb_image_info(&img, &u->result.before);
-    u->result.after = u->result.before;
+    qb_image_info(&img, &u->before);
+    u->result.before = u->result.after = &u->before;
+    qb_result_own(&u->result);
     if (u->file.size > u->facts.old_length && !u->file.is_block_device) {
         r = qb_image_read_snapshots(io, &img, err);
         if (r == 0)
@@ -245,7 +268,7 @@ static int check(struct qb_undo *u, struct qb_io *io)
     if (r != 0)
         return r < 0 ? -1 : look_for_tail(u, io);
     if (f->mistrusted ? !f->seen : !f->proof)
-        return qb_fail(&u->result.err, QB_E_REFUSED, QB_NOWHERE,
+        return qb_fail(&u->err, QB_E_REFUSED, QB_NOWHERE,
                        f->mistrusted ? "the journal does not say how the run left this file"
                                      : "the journal has no record of what the amend wrote");
     if (unwritten(u) < 0 || look_at_images(u, io) < 0)
@@ -283,7 +306,7 @@ int qb_undo_flip(struct qb_undo *u, struct qb_io *io)
     memcpy(sector, u->facts.old_sector, QB_SECTOR);
     u->file.guard = (struct qb_guard){.phase = QB_PHASE_FLIP};
     if (qb_io_run(io, &req, 1))
-        r = qb_io_fail(&req, "the header", &u->result.err);
+        r = qb_io_fail(&req, "the header", &u->err);
     u->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};
     u->flipped = r == 0;
     return r < 0 ? failed(u) : 0;
@@ -303,7 +326,7 @@ static int cut_appended(struct qb_undo *u, struct qb_io *io)
     u->result.file_size_after = u->file.size;
     if (!cut.error)
         return 0;
-    qb_fail_sys(&u->result.err, cut.error, u->cut_to,
+    qb_fail_sys(&u->err, cut.error, u->cut_to,
                 "the image is as it was, but what had been appended could not be cut off; "
                 "the next undo tries again");
     return -1;
@@ -314,14 +337,13 @@ int qb_undo_flipped(struct qb_undo *u, struct qb_io *io, int errnum)
     int r;
 
     if (errnum) {
-        qb_fail_sys(&u->result.err, errnum, QB_NOWHERE,
+        qb_fail_sys(&u->err, errnum, QB_NOWHERE,
                     "the old header was written, but whether the disk has it is unknown");
-        u->result.err.code = QB_E_DURABILITY;
+        u->err.code = QB_E_DURABILITY;
         return failed(u);
     }
     if (look_at_sector(u, io) != 1) {
-        qb_fail(&u->result.err, QB_E_VERIFY, 0,
-                "the header on disk is not the one that was written");
+        qb_fail(&u->err, QB_E_VERIFY, 0, "the header on disk is not the one that was written");
         return failed(u);
     }
     u->done = true;

@@ -74,6 +74,10 @@ int qb_undo_flipped(struct qb_undo *u, struct qb_io *io, int errnum);
 bool qb_undo_is_done(const struct qb_undo *u);
 
 struct qb_file *qb_undo_file(struct qb_undo *u);
+
+/* As for an amend: see amend.h. */
 struct qb_result *qb_undo_result(struct qb_undo *u);
+struct qb_err *qb_undo_err(struct qb_undo *u);
+struct qb_result qb_undo_take_result(struct qb_undo *u);
 
 #endif

@@ -31,6 +31,14 @@ bool qb_code_retryable(enum qb_code code)
     return codes[code].retryable;
 }
 
+struct qb_err qb_err_of(const struct qb_failure *f)
+{
+    struct qb_err err = {.code = f->code, .sys_errno = f->sys_errno, .offset = f->offset};
+
+    snprintf(err.text, sizeof(err.text), "%s", f->text ? f->text : "");
+    return err;
+}
+
 static void fill(struct qb_err *err, enum qb_code code, uint64_t offset, const char *fmt,
                  va_list ap)
 {

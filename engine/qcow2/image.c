@@ -371,7 +371,6 @@ void qb_image_info(const struct qb_image *img, struct qb_info *info)
     struct qb_disk_bitmaps_ext bitmaps;
 
     *info = (struct qb_info){
-        .valid = true,
         .version = h->version,
         .virtual_size = h->size,
         .cluster_size = img->geom.cluster_size,
@@ -386,9 +385,9 @@ void qb_image_info(const struct qb_image *img, struct qb_info *info)
         .external_data_file = h->incompatible & QB_INCOMPAT_DATA_FILE,
         .data_file_raw = h->autoclear & QB_AUTOCLEAR_DATA_FILE_RAW,
         .has_backing_file = h->backing_offset != 0,
+        .backing_file = img->backing_name,
+        .backing_fmt = img->backing_fmt,
     };
     if (qb_image_has_bitmaps(img, &bitmaps))
         info->nb_bitmaps = be32_get(bitmaps.nb_bitmaps);
-    memcpy(info->backing_file, img->backing_name, sizeof(info->backing_file));
-    memcpy(info->backing_fmt, img->backing_fmt, sizeof(info->backing_fmt));
 }

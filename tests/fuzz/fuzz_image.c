@@ -8,6 +8,7 @@
  *   nothing to do; the write guard never has to speak. */
 #include <errno.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -206,7 +207,8 @@ struct view {
     bool counted; /* the census could be taken */
     uint64_t corruptions, leaks, end;
     struct qb_info info;
-    uint64_t unknown_exts; /* a hash of the extensions that every amend keeps */
+    char backing_file[1024], backing_fmt[64]; /* the info's own are gone with the image */
+    uint64_t unknown_exts;                    /* a hash of the extensions that every amend keeps */
     unsigned layers;
     uint64_t size;
     bool readable[LAYERS_READ];
@@ -248,6 +250,8 @@ static void count(struct trial *t, struct view *v)
     FUZZ_HOLDS(qb_mem_reopen(t->log, 0, &file) == 0, "out of memory");
     if (qb_image_open(t->io, &file, &img, &err) == 0) {
         qb_image_info(&img, &v->info);
+        snprintf(v->backing_file, sizeof(v->backing_file), "%s", v->info.backing_file);
+        snprintf(v->backing_fmt, sizeof(v->backing_fmt), "%s", v->info.backing_fmt);
         v->unknown_exts = hash_exts(&img.exts);
         if (qb_image_read_snapshots(t->io, &img, &err) == 0) {
             v->counted = qb_census_take(t->io, &img, 64 << 20, NULL, NULL, &c, &err) == 0;
@@ -382,10 +386,10 @@ static uint64_t kept_leaks(const struct qb_result *r)
 static void check_changed(struct trial *t, const struct qb_result *r, const struct view *old,
                           const struct view *now)
 {
-    FUZZ_HOLDS(now->info.virtual_size == r->after.virtual_size &&
-                   now->info.version == r->after.version &&
-                   now->info.refcount_bits == r->after.refcount_bits &&
-                   now->info.lazy_refcounts == r->after.lazy_refcounts && !now->info.dirty,
+    FUZZ_HOLDS(now->info.virtual_size == r->after->virtual_size &&
+                   now->info.version == r->after->version &&
+                   now->info.refcount_bits == r->after->refcount_bits &&
+                   now->info.lazy_refcounts == r->after->lazy_refcounts && !now->info.dirty,
                "the image is not what was planned");
     FUZZ_HOLDS(now->unknown_exts == old->unknown_exts, "an unknown extension is not as it was");
     if (old->counted && !old->corruptions)
@@ -410,8 +414,8 @@ static void check_old(struct trial *t, const struct view *old, const struct view
     FUZZ_HOLDS(size >= end, "the file is too short");
     FUZZ_HOLDS(end <= cs || memcmp(bytes + cs, t->image.bytes + cs, end - cs) == 0,
                "the sector is old, other bytes are not");
-    FUZZ_HOLDS(strcmp(old->info.backing_file, now->info.backing_file) == 0 &&
-                   strcmp(old->info.backing_fmt, now->info.backing_fmt) == 0 &&
+    FUZZ_HOLDS(strcmp(old->backing_file, now->backing_file) == 0 &&
+                   strcmp(old->backing_fmt, now->backing_fmt) == 0 &&
                    old->unknown_exts == now->unknown_exts,
                "the sector is old, what it leads to is not");
 }
@@ -443,7 +447,7 @@ static void amend(struct trial *t, uint8_t fault)
 
     r = qb_amend_result(a);
     FUZZ_HOLDS(qb_mem_events(t->log, &events) == 0, "planning wrote");
-    look(t, rc == 0 ? r->after.backing_file : "", &old);
+    look(t, rc == 0 ? r->after->backing_file : "", &old);
     FUZZ_HOLDS(!t->pristine || (old.counted && !old.corruptions && !old.leaks),
                "the tiny image is not valid");
     if (rc == 0 && r->status == QB_STATUS_WOULD_CHANGE) {
@@ -456,7 +460,7 @@ static void amend(struct trial *t, uint8_t fault)
     FUZZ_HOLDS(rc == 0 || r->err.code != QB_E_NONE, "failed without a reason");
     FUZZ_HOLDS(r->err.code != QB_E_INTERNAL && r->err.code != QB_E_VERIFY, "%s", r->err.text);
     if (rc == 0 && r->status == QB_STATUS_CHANGED) {
-        look(t, r->after.backing_file, &now);
+        look(t, r->after->backing_file, &now);
         check_changed(t, r, &old, &now);
     } else if (fault && qb_mem_events(t->log, &events)) {
         check_fault(t, r, &old);

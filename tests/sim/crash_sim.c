@@ -73,7 +73,7 @@ static struct {
 static void count_kinds(const struct qb_result *r)
 {
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
-        kinds[i].n += kinds[i].is(r, &r->before, &r->after);
+        kinds[i].n += kinds[i].is(r, r->before, r->after);
 }
 
 static void print_kinds(void)

@@ -12,10 +12,12 @@ static void crash_before(struct subject *s, struct dice *dice)
 {
     struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved);
     unsigned char *bytes;
+    struct run r;
     uint64_t size;
     size_t flip;
 
-    run_amend(log, 0, &s->rq, RUN_WHOLE);
+    r = run_amend(log, 0, &s->rq, RUN_WHOLE);
+    run_free(&r);
     flip = judge_flip(log, 0);
     if (qb_mem_replay(log, 0, 0, roll(dice, (unsigned)flip + 1), roll(dice, 1000), &bytes, &size) <
         0)
@@ -76,7 +78,7 @@ static void note(void *arg, size_t job, const struct qb_outcome *outcome)
     const struct qb_mem_event *events;
 
     f->images[job].status = outcome->result.status;
-    f->images[job].err = outcome->result.err;
+    f->images[job].err = qb_err_of(&outcome->result.err);
     f->images[job].told = qb_mem_events(f->log, &events);
 }
 

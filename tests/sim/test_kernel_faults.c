@@ -64,7 +64,7 @@ static void check(struct judge *j, const struct fault *f, const struct qb_result
     const struct qb_result *peace = &j->run.result;
 
     if (is_harmless(f) && (r->status != peace->status || r->err.code != peace->err.code))
-        judge_blame(j, at, r->err.text[0] ? r->err.text : "it ended in another way");
+        judge_blame(j, at, r->err.text ? r->err.text : "it ended in another way");
     if (r->status == QB_STATUS_CHANGED && kernel_failed_a_sync())
         judge_blame(j, at, "a barrier failed, and it is called done");
     if (r->status == QB_STATUS_FAILED && peace->status == QB_STATUS_CHANGED &&
@@ -78,10 +78,20 @@ static void check(struct judge *j, const struct fault *f, const struct qb_result
         judge_blame(j, at, "a refused image was written to");
 }
 
+static struct qb_request public_request(const struct qb_request *rq)
+{
+    struct qb_request copy = *rq;
+
+    copy.struct_size = sizeof(copy);
+    return copy;
+}
+
 static void fail_once(struct judge *j, enum qb_io_kind kind, struct fault f)
 {
     struct image_bytes now;
-    struct qb_result result;
+    const struct qb_options options = {.struct_size = sizeof(options), .io = kind};
+    const struct qb_request rq = public_request(&j->s->rq);
+    const struct qb_result *result;
     char at[80];
 
     runs++;
@@ -89,21 +99,27 @@ static void fail_once(struct judge *j, enum qb_io_kind kind, struct fault f)
              (unsigned long long)f.nth, f.how, f.onwards ? " and on" : "");
     make_file(&j->s->image);
     kernel_fails(f.nth, f.how, f.onwards);
-    qb_amend_image(path, &j->s->rq, kind, false, &result);
+    qb_amend_image(path, &rq, &options, &result);
     kernel_is_back();
     now = read_file();
-    check(j, &f, &result, &now, at);
+    check(j, &f, result, &now, at);
+    qb_result_free(result);
     image_bytes_free(&now);
 }
 
 static uint64_t count_calls(const struct subject *s, enum qb_io_kind kind)
 {
-    struct qb_result result;
+    const struct qb_options options = {.struct_size = sizeof(options), .io = kind};
+    const struct qb_request rq = public_request(&s->rq);
+    const struct qb_result *result;
+    uint64_t calls;
 
     make_file(&s->image);
     kernel_fails(UINT64_MAX, EIO, false);
-    qb_amend_image(path, &s->rq, kind, false, &result);
-    return kernel_is_back();
+    qb_amend_image(path, &rq, &options, &result);
+    calls = kernel_is_back();
+    qb_result_free(result);
+    return calls;
 }
 
 static void fail_everywhere(const struct subject *s, enum qb_io_kind kind)

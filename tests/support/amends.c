@@ -623,10 +623,15 @@ struct run run_amend(struct qb_mem_log *log, unsigned disk, const struct qb_requ
         r.appends = qb_amend_appends(a);
         r.rc = run_phases(io, a, how);
     }
-    r.result = *qb_amend_result(a);
+    r.result = qb_amend_take_result(a);
     qb_amend_close(a);
     qb_io_close(io);
     return r;
+}
+
+void run_free(struct run *r)
+{
+    qb_result_clear(&r->result);
 }
 
 bool run_census(const uint8_t *bytes, uint64_t size, uint64_t *corruptions, uint64_t *leaks,

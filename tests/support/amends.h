@@ -3,6 +3,7 @@
 #ifndef QB_TESTS_AMENDS_H
 #define QB_TESTS_AMENDS_H
 
+#include "base/result.h"
 #include "amend/amend.h"
 #include "images.h"
 #include "io/mem.h"
@@ -71,6 +72,7 @@ struct run {
 /* One amend of disk `disk`, from opening to closing. */
 struct run run_amend(struct qb_mem_log *log, unsigned disk, const struct qb_request *rq,
                      enum run_option how);
+void run_free(struct run *r); /* what its result owns */
 
 /* The same, in parts, for waves. */
 struct qb_io *run_io(struct qb_mem_log *log);

@@ -132,7 +132,7 @@ static void compare_census(struct judge *j, const struct image_bytes *b, const s
 /* A refusal says why, and nothing was written. */
 static void check_refusal(struct judge *j, const struct qb_mem_log *log)
 {
-    const struct qb_err *err = &j->run.result.err;
+    const struct qb_failure *err = &j->run.result.err;
     const struct qb_mem_event *events;
 
     if (qb_mem_events(log, &events))
@@ -204,6 +204,7 @@ void judge_end(struct judge *j)
     reading_free(&j->was);
     reading_free(&j->shall);
     image_bytes_free(&j->done);
+    run_free(&j->run);
     free(j->seen);
     j->seen = NULL;
 }
@@ -262,6 +263,7 @@ static void run_again(struct judge *j, const uint8_t *bytes, uint64_t size, bool
         judge_blame(j, where, "an amended image was changed");
     else if (!was_amended)
         compare(j, now, len, &j->shall, where);
+    run_free(&r);
     qb_mem_log_free(log);
 }
 

@@ -113,13 +113,12 @@ static void a_name_is_rewritten_where_it_matches(void)
 {
     for (size_t i = 0; i < UNIT_COUNT(rewrites); i++) {
         struct qb_moves *moves = qb_moves_new();
-        struct qb_info info = {.has_backing_file = true};
+        struct qb_info info = {.has_backing_file = true, .backing_file = rewrites[i].name};
         struct qb_request rq = {0};
         struct qb_why why;
         struct qb_err err;
         char *name;
 
-        snprintf(info.backing_file, sizeof(info.backing_file), "%s", rewrites[i].name);
         CU_ASSERT(qb_moves_add(moves, rewrites[i].from, rewrites[i].to, &why));
         CU_ASSERT(qb_moves_add(moves, rewrites[i].from, "/second", &why)); /* the first counts */
         CU_ASSERT_EQUAL(qb_moves_apply(moves, NULL, NULL, "/vm/a.qcow2", &info, &rq, &name, &err),

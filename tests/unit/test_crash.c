@@ -44,11 +44,13 @@ static bool missing_barrier_shows(const struct subject *s)
     struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved), *other;
     const struct qb_mem_event *events;
     struct judge j;
+    struct run r;
     size_t flip;
 
     judge_begin(&j, s, &other);
     qb_mem_log_free(other);
-    run_amend(log, 0, &s->rq, RUN_WITHOUT_FIRST_BARRIER);
+    r = run_amend(log, 0, &s->rq, RUN_WITHOUT_FIRST_BARRIER);
+    run_free(&r);
     flip = judge_flip(log, 0);
     qb_mem_events(log, &events);
     for (uint64_t seed = 1; seed <= 64 && !j.violations; seed++)
@@ -145,6 +147,7 @@ static void power_loss_shows_when_the_first_barrier_is_left_out(void)
                 if (!shows)
                     fprintf(stderr, "\n%s: not seen", s.name);
             }
+            run_free(&r);
             qb_mem_log_free(log);
             subject_free(&s);
         }

@@ -31,10 +31,12 @@ static unsigned long setting(const char *name, unsigned long otherwise)
 static uint64_t count_requests(const struct subject *s)
 {
     struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved);
+    struct run r;
     uint64_t n;
 
     qb_mem_fail(log, NEVER, EIO, false);
-    run_amend(log, 0, &s->rq, RUN_WHOLE);
+    r = run_amend(log, 0, &s->rq, RUN_WHOLE);
+    run_free(&r);
     n = NEVER - log->countdown;
     qb_mem_log_free(log);
     return n;
@@ -57,13 +59,13 @@ static void check_result(struct judge *j, const struct run *r, const struct faul
             judge_blame(j, at, "success is reported, and the image is not amended");
         return;
     }
-    if (result->status != QB_STATUS_FAILED || !result->err.text[0])
+    if (result->status != QB_STATUS_FAILED || !result->err.text || !result->err.text[0])
         judge_blame(j, at, "the error is not told");
     if (code == QB_E_VERIFY && result->committed && flipped)
         return; /* what was amended could not be read back */
     if (code != QB_E_DURABILITY && code != (f->errnum == EIO ? QB_E_IO : QB_E_NO_SPACE))
         judge_blame(j, at, result->err.text);
-    if (flipped && result->after.valid)
+    if (flipped && result->after)
         judge_blame(j, at, "facts are told that nobody knows");
 }
 
@@ -73,6 +75,7 @@ static void fail_once(struct judge *j, const struct fault *f)
     const struct qb_mem_event *events;
     const unsigned char *bytes;
     struct run r;
+    struct qb_err err;
     uint64_t size;
     size_t n;
     bool flipped;
@@ -88,8 +91,10 @@ static void fail_once(struct judge *j, const struct fault *f)
     flipped = judge_flip(log, 0) < n;
     bytes = qb_mem_content(log, 0, &size);
     check_result(j, &r, f, flipped, at);
+    err = qb_err_of(&r.result.err);
+    run_free(&r);
     if (!flipped)
-        judge_untouched(j, &r.result.err, bytes, size, !f->onwards, at);
+        judge_untouched(j, &err, bytes, size, !f->onwards, at);
     if (judge_is_new(j, bytes, size))
         judge_state(j, bytes, size, flipped ? AMENDED : OLD, at);
     for (uint64_t seed = 1; seed <= 2; seed++) /* and then the power goes */

@@ -326,12 +326,19 @@ static void groups_come_from_the_user_database(void)
 /* What growing a tenant's image over the file comes to. */
 static enum qb_code grow(const char *image, bool need_not_read)
 {
-    struct qb_request rq = {
-        .set = QB_KEY_SIZE, .size = 1 << 20, .owner_need_not_read = need_not_read};
-    struct qb_result result;
+    const struct qb_request rq = {.struct_size = sizeof(rq),
+                                  .set = QB_KEY_SIZE,
+                                  .size = 1 << 20,
+                                  .owner_need_not_read = need_not_read};
+    const struct qb_options options = {
+        .struct_size = sizeof(options), .io = QB_IO_POSIX, .dry_run = true};
+    const struct qb_result *result;
+    enum qb_code code;
 
-    qb_amend_image(image, &rq, QB_IO_POSIX, true, &result);
-    return result.err.code;
+    qb_amend_image(image, &rq, &options, &result);
+    code = result->err.code;
+    qb_result_free(result);
+    return code;
 }
 
 static void the_library_keeps_the_rule_unless_it_is_told_not_to(void)

@@ -155,7 +155,7 @@ static void weigh(const struct shape *s, uint64_t limit, struct qb_err *err)
     qb_amend_plan(a, io, &rq);
     after = in_use();
     said = qb_amend_memory(a);
-    *err = qb_amend_result(a)->err;
+    *err = *qb_amend_err(a);
 #ifndef MALLOC_IS_ITS_OWN
     printf("\n    %s: %zu KiB, malloc has %zu KiB; %s", s->name, said >> 10, (after - before) >> 10,
            err->text);

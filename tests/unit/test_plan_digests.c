@@ -87,6 +87,8 @@ static void add_result(struct qb_hasher *h, struct qb_amend *a)
 {
     const struct qb_result *r = qb_amend_result(a);
     const struct qb_proof *p = qb_amend_proof(a);
+    const struct qb_info none = {0}, *known = r->after ? r->after : r->before;
+    const struct qb_info shown = known ? *known : none;
     const uint64_t numbers[] = {
         r->status,
         r->err.code,
@@ -106,12 +108,12 @@ static void add_result(struct qb_hasher *h, struct qb_amend *a)
         r->backing_unchecked,
         r->bitmaps_dropped,
         r->verified,
-        r->after.valid,
-        r->after.version,
-        r->after.virtual_size,
-        r->after.refcount_bits,
-        r->after.nb_bitmaps,
-        r->after.lazy_refcounts,
+        r->after != NULL,
+        shown.version,
+        shown.virtual_size,
+        shown.refcount_bits,
+        shown.nb_bitmaps,
+        shown.lazy_refcounts,
         p ? p->base : 0,
         p ? p->zero_base : 0,
         p ? p->end : 0,

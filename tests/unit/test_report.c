@@ -10,30 +10,27 @@
 #include "backing/ready_queue.h"
 #include "report/table.h"
 #include "util/text.h"
-#include "base/err.h"
+#include "base/result.h"
 #include "unit.h"
 
 /* ---- results to tell of ---------------------------------------------------------------------- */
 
 static struct qb_result changed(void)
 {
-    struct qb_result r = {.status = QB_STATUS_CHANGED};
+    static const struct qb_info before = {
+        .version = 3, .virtual_size = 10ull << 30, .refcount_bits = 16};
+    static const struct qb_info after = {
+        .version = 2, .virtual_size = 20ull << 30, .refcount_bits = 16};
 
-    r.before = (struct qb_info){
-        .valid = true, .version = 3, .virtual_size = 10ull << 30, .refcount_bits = 16};
-    r.after = r.before;
-    r.after.version = 2;
-    r.after.virtual_size = 20ull << 30;
-    r.err.offset = QB_NOWHERE;
-    return r;
+    return (struct qb_result){
+        .status = QB_STATUS_CHANGED, .err.offset = QB_NOWHERE, .before = &before, .after = &after};
 }
 
 static struct qb_result failed(enum qb_status status, enum qb_code code)
 {
-    struct qb_result r = {.status = status};
-
-    qb_fail(&r.err, code, 0x30000, "table of %d entries ends past the end of the file", 512);
-    return r;
+    return (struct qb_result){
+        .status = status,
+        .err = {code, 0, 0x30000, "table of 512 entries ends past the end of the file"}};
 }
 
 /* What fn prints. */
@@ -286,10 +283,11 @@ static void of_a_large_batch_equal_outcomes_are_a_line(void)
 
 static struct qb_result all_differ(size_t i)
 {
-    struct qb_result r = {.status = i % 2 ? QB_STATUS_FAILED : QB_STATUS_SKIPPED};
+    static char reason[20]; /* read before the next one is made */
 
-    qb_fail(&r.err, QB_E_REFUSED, QB_NOWHERE, "reason %zu", i);
-    return r;
+    snprintf(reason, sizeof(reason), "reason %zu", i);
+    return (struct qb_result){.status = i % 2 ? QB_STATUS_FAILED : QB_STATUS_SKIPPED,
+                              .err = {QB_E_REFUSED, 0, QB_NOWHERE, reason}};
 }
 
 static void of_a_thousand_different_outcomes_few_are_listed_and_all_are_counted(void)
@@ -306,12 +304,10 @@ static void of_a_thousand_different_outcomes_few_are_listed_and_all_are_counted(
 
 static struct qb_result left_out(size_t i)
 {
-    struct qb_result r = {.status = QB_STATUS_SKIPPED};
-
     if (i == 0)
         return changed();
-    qb_fail(&r.err, QB_E_WHEN, QB_NOWHERE, "version is 3");
-    return r;
+    return (struct qb_result){.status = QB_STATUS_SKIPPED,
+                              .err = {QB_E_WHEN, 0, QB_NOWHERE, "version is 3"}};
 }
 
 static void images_that_when_leaves_out_are_counted_and_not_listed(void)
@@ -456,25 +452,29 @@ static void held_results_come_back_in_order_as_they_were(void)
 
     for (size_t i = 3; i-- > 0;) {
         struct qb_outcome o = {.result = changed(), .steps = i == 1 ? strdup("step\n") : NULL};
+        struct qb_info after = *o.result.after;
+        char name[] = "base?";
 
+        name[4] = (char)('0' + i);
+        after.backing_file = name;
+        o.result.after = &after;
         o.result.file_size_after = i;
-        snprintf(o.result.after.backing_file, sizeof(o.result.after.backing_file), "base%zu", i);
         o.result.verified = true;
+        qb_result_own(&o.result);
         CU_ASSERT(!qb_hold_next(hold, &job, &out));
         qb_hold_put(hold, i, &o);
         CU_ASSERT_PTR_NULL(o.steps);
     }
     for (size_t i = 0; i < 3; i++) {
-        struct qb_result want = changed();
-
         CU_ASSERT_FATAL(qb_hold_next(hold, &job, &out));
-        want.file_size_after = i;
-        snprintf(want.after.backing_file, sizeof(want.after.backing_file), "base%zu", i);
-        want.verified = true;
         CU_ASSERT_EQUAL(job, i);
-        CU_ASSERT_EQUAL(memcmp(&out.result, &want, sizeof(want)), 0);
+        CU_ASSERT_EQUAL(out.result.file_size_after, i);
+        CU_ASSERT(out.result.verified);
+        CU_ASSERT_EQUAL(out.result.before->virtual_size, 10ull << 30);
+        CU_ASSERT_EQUAL(out.result.after->virtual_size, 20ull << 30);
+        CU_ASSERT_EQUAL(out.result.after->backing_file[4], (char)('0' + i));
         CU_ASSERT_EQUAL(out.steps != NULL, i == 1);
-        free(out.steps);
+        qb_outcome_clear(&out);
     }
     qb_hold_free(hold);
 }

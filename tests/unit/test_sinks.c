@@ -156,27 +156,27 @@ static void markup_is_well_formed_whatever_the_bytes(void)
 
 static struct qb_outcome outcome_of(enum qb_status status)
 {
+    static const struct qb_info before = {
+        .version = 2, .virtual_size = 1 << 20, .cluster_size = 1 << 16, .refcount_bits = 16};
+    static const struct qb_info after = {.version = 3,
+                                         .virtual_size = 2 << 20,
+                                         .cluster_size = 1 << 16,
+                                         .refcount_bits = 16,
+                                         .has_backing_file = true,
+                                         .backing_file = "b \"ase",
+                                         .backing_fmt = "raw"};
     struct qb_outcome o = {.result = {.status = status, .err.offset = QB_NOWHERE}};
     struct qb_result *r = &o.result;
 
-    r->before = (struct qb_info){.valid = true,
-                                 .version = 2,
-                                 .virtual_size = 1 << 20,
-                                 .cluster_size = 1 << 16,
-                                 .refcount_bits = 16};
-    r->after = r->before;
-    r->after.version = 3;
-    r->after.virtual_size = 2 << 20;
-    r->after.has_backing_file = true;
-    snprintf(r->after.backing_file, sizeof(r->after.backing_file), "b \"ase");
-    snprintf(r->after.backing_fmt, sizeof(r->after.backing_fmt), "raw");
+    r->before = &before;
+    r->after = &after;
     r->io = (struct qb_io_stats){1, 2, 3, 4, 5, 6};
     r->allocated_delta = -4096;
     r->repaired = true;
     r->write_seconds = 0.5;
     o.timing = (struct qb_timing){.started_seconds = 1.5, .seconds = 0.75, .wave = 3, .worker = 7};
     if (status == QB_STATUS_FAILED)
-        qb_fail(&r->err, QB_E_CORRUPT, 0x30000, "a \xff table");
+        r->err = (struct qb_failure){QB_E_CORRUPT, 0, 0x30000, "a \xff table"};
     return o;
 }
 
