@@ -139,7 +139,9 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
 }
 
 /* Whether the last plan was carried out.  A record does not tell where the header was written and
- * the disk would not confirm it; nor one of a later attempt that failed before it had a plan. */
+ * the disk would not confirm it; nor one of a later attempt that failed before it had a plan.  One
+ * that found nothing to do tells that it was, by the run itself: how that left the file was not
+ * written down. */
 static void note_outcome(struct qb_trace *t, const struct qb_json *record, unsigned attempt)
 {
     bool committed = t->status == QB_STATUS_CHANGED || t->status == QB_STATUS_UNCHANGED ||
@@ -147,6 +149,8 @@ static void note_outcome(struct qb_trace *t, const struct qb_json *record, unsig
 
     if (committed)
         t->reached |= t->planned;
+    if (t->status == QB_STATUS_UNCHANGED && t->uncertain)
+        t->committed = true;
     if (committed || (t->attempt == attempt && !qb_json_get_bool(record, "uncertain")))
         t->uncertain = false;
 }

@@ -74,6 +74,27 @@ class Killed(ImageTest):
                         self.assertEqual(answer.status, "changed", str(answer))
             self.assertGreater(undone, 0 if SANITIZED else 2)
 
+    def test_a_run_that_went_wrong_at_any_call_and_was_resumed_is_undone(self):
+        """The resumed run finds an image amended whose record, or whose sync, was lost."""
+        manifest = self.manifest("""
+            version: 1
+            images: [{path: a.qcow2, size: +1M, keep_undo: on}]
+            """)
+        argv = [qbatch.absolute(qbatch.TOOL), "--json", "--io", "posix", "--state", self.state]
+        found = 0
+        for action in ("signal=KILL", "error=EIO"):
+            for what, _ in self.sweep([*argv, manifest], action, self.restore):
+                with self.subTest(f"{action} {what}"):
+                    resumed = qbatch.Answer(proc.run([*argv, "--resume", manifest]))
+                    if not resumed.records:  # there was no run, or nothing was left of it
+                        continue
+                    self.assertEqual(qcow2.load(self.image).size, 2 << 20, str(resumed))
+                    found += resumed.status == "unchanged"
+                    answer = qbatch.Answer(proc.run(self.undo_argv()))
+                    self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+                    self.assertEqual(proc.sha256(self.image), self.before, str(answer))
+        self.assertGreater(found, 1)
+
     def amended(self, **options):
         self.restore()
         proc.must(self.amend_argv(**options))
