@@ -265,7 +265,7 @@ const char *amends_folder(void)
     return folder;
 }
 
-static const char *resolve(const char *name)
+const char *amends_name(const char *name)
 {
     static const struct {
         const char *sign, *path;
@@ -319,9 +319,9 @@ struct subject subject_of(const struct recipe *r, const struct wish *w)
     struct subject s = {.heavy = r->heavy, .rq = w->rq};
 
     snprintf(s.name, sizeof(s.name), "%s: %s", r->name, w->name);
-    shape.backing_file = resolve(shape.backing_file);
+    shape.backing_file = amends_name(shape.backing_file);
     s.image = image_make(&shape, r->script);
-    s.rq.backing_file = resolve(s.rq.backing_file);
+    s.rq.backing_file = amends_name(s.rq.backing_file);
     s.rq.size = new_size(&shape, size_in(&s.image), w->size);
     s.rq.verify = QB_VERIFY_METADATA;
     return s;
@@ -460,7 +460,7 @@ static struct qb_request random_request(struct dice *d, const struct image_shape
         if (size % 512 && strcmp(name, "@image") == 0)
             name = "@long"; /* reading.c knows whole sectors of it only */
         rq.set |= QB_KEY_BACKING_FILE | QB_KEY_BACKING_FMT;
-        rq.backing_file = resolve(name);
+        rq.backing_file = amends_name(name);
         rq.backing_fmt = !name[0] ? "" : strcmp(name, "@image") == 0 ? "qcow2" : "raw";
     }
     rq.zero_clusters = (enum qb_zero_clusters)roll(d, 3);
@@ -475,7 +475,7 @@ static struct subject subject_drawn(struct dice *d, struct image_shape *shape, u
     char script[512] = "";
 
     random_script(d, shape, script, sizeof(script));
-    shape->backing_file = resolve(shape->backing_file);
+    shape->backing_file = amends_name(shape->backing_file);
     snprintf(s.name, sizeof(s.name), "random %llu", (unsigned long long)seed);
     s.image = image_make(shape, script);
     s.rq = random_request(d, shape, size_in(&s.image));

@@ -43,6 +43,9 @@ void amends_begin(void);
 void amends_end(void);
 const char *amends_folder(void); /* where they are: a different one in each run */
 
+/* The path that a name such as "@short" stands for; other names stay what they are. */
+const char *amends_name(const char *name);
+
 /* A subject, ready to be amended. */
 struct subject {
     char name[80];

@@ -1,0 +1,477 @@
+/* Every refusal that an amend can give: an image, what is wrong with it, a request, and the code
+ * and the sentence that come of it.  A refused image is byte for byte what it was, and was not
+ * written at all.  The last test holds the table against errors.def. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "amends.h"
+#include "scratch.h"
+
+#define KIB 1024u
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+/* What is wrong: bytes of the image, in the header or in the first table of a kind, or the world.
+ */
+enum place {
+    IN_HEADER,
+    IN_L1,
+    IN_TABLE,
+    IN_SNAPSHOTS,
+    IN_REFTABLE,
+    IN_BLOCK,
+    BLOCK_DEVICE, /* the image is one */
+    FAILS,        /* every request while planning, with the errno `value` */
+    STOPPED,      /* by qb_io_set_stop */
+};
+
+/* `len` bytes, big-endian; len 0 ends a list. */
+struct poke {
+    enum place in;
+    unsigned at, len;
+    uint64_t value;
+};
+
+struct refusal {
+    const char *name;
+    struct image_shape shape;
+    const char *script;
+    struct poke pokes[4];
+    struct qb_request rq;
+    enum qb_code code;
+    const char *text;
+};
+
+#define V3(bits, ...)                                                                              \
+    {                                                                                              \
+        .version = 3, .cluster_bits = bits, .refcount_order = 4, .size = 64 * KIB, __VA_ARGS__     \
+    }
+#define V2(bits, ...)                                                                              \
+    {                                                                                              \
+        .version = 2, .cluster_bits = bits, .refcount_order = 4, .size = 64 * KIB, __VA_ARGS__     \
+    }
+#define WIDTH(order, ...)                                                                          \
+    {                                                                                              \
+        .version = 3, .cluster_bits = 9, .refcount_order = order, .size = 64 * KIB, __VA_ARGS__    \
+    }
+#define POKE(...)                                                                                  \
+    {                                                                                              \
+        {                                                                                          \
+            __VA_ARGS__                                                                            \
+        }                                                                                          \
+    }
+#define NONE                                                                                       \
+    {                                                                                              \
+        {                                                                                          \
+            0                                                                                      \
+        }                                                                                          \
+    }
+#define SET(key, ...)                                                                              \
+    {                                                                                              \
+        .set = QB_KEY_##key, __VA_ARGS__                                                           \
+    }
+#define DOWN(...) SET(COMPAT, .compat = 2, __VA_ARGS__)
+#define UP        SET(COMPAT, .compat = 3)
+#define SIZE(...) SET(SIZE, __VA_ARGS__)
+#define LAZY      SET(LAZY_REFCOUNTS, .lazy_refcounts = true)
+
+/* Bits of the header of version 3. */
+#define INCOMPATIBLE(bits) IN_HEADER, 72, 8, bits
+#define AUTOCLEAR(bits)    IN_HEADER, 88, 8, bits
+#define EXTERNAL_DATA      INCOMPATIBLE(4)
+#define RAW_DATA                                                                                   \
+    {                                                                                              \
+        {INCOMPATIBLE(4)},                                                                         \
+        {                                                                                          \
+            AUTOCLEAR(2)                                                                           \
+        }                                                                                          \
+    }
+#define ZSTD                                                                                       \
+    {                                                                                              \
+        {INCOMPATIBLE(8)},                                                                         \
+        {                                                                                          \
+            IN_HEADER, 104, 1, 1                                                                   \
+        }                                                                                          \
+    }
+
+static char name_of_1024[1025], format_of_64[65];
+static bool seen[QB_E_COUNT];
+
+static const struct refusal refusals[] = {
+#include "refusals.def"
+};
+
+/* ---- trying a row ---------------------------------------------------------------------------- */
+
+static uint64_t get(const uint8_t *at, unsigned len)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < len; i++)
+        n = n << 8 | at[i];
+    return n;
+}
+
+static uint64_t place_of(const struct image_bytes *image, enum place in)
+{
+    const uint8_t *bytes = image->bytes;
+    uint64_t offset_bits = 0x00fffffffffffe00;
+
+    switch (in) {
+    case IN_L1:
+        return get(bytes + 40, 8);
+    case IN_TABLE:
+        return get(bytes + get(bytes + 40, 8), 8) & offset_bits;
+    case IN_SNAPSHOTS:
+        return get(bytes + 64, 8);
+    case IN_REFTABLE:
+        return get(bytes + 48, 8);
+    case IN_BLOCK:
+        return get(bytes + get(bytes + 48, 8), 8);
+    default:
+        return 0;
+    }
+}
+
+static void poke(struct image_bytes *image, const struct poke *p)
+{
+    uint64_t at = p->in < BLOCK_DEVICE ? place_of(image, p->in) + p->at : 0;
+
+    for (unsigned i = 0; p->in < BLOCK_DEVICE && i < p->len; i++)
+        image->bytes[at + i] = (uint8_t)(p->value >> (8 * (p->len - 1 - i)));
+}
+
+static struct image_bytes image_of(const struct refusal *r)
+{
+    struct image_shape shape = r->shape;
+    struct image_bytes image;
+
+    shape.backing_file = amends_name(shape.backing_file);
+    image = image_make(&shape, r->script);
+    for (size_t i = 0; i < UNIT_COUNT(r->pokes) && r->pokes[i].len; i++)
+        poke(&image, &r->pokes[i]);
+    return image;
+}
+
+/* The value of a thing of the world; 0 where the row has none. */
+static uint64_t world_of(const struct refusal *r, enum place what)
+{
+    for (size_t i = 0; i < UNIT_COUNT(r->pokes); i++)
+        if (r->pokes[i].len && r->pokes[i].in == what)
+            return r->pokes[i].value;
+    return 0;
+}
+
+static bool always(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+static struct qb_amend *open_image(struct qb_io *io, struct qb_mem_log *log, bool block_device)
+{
+    struct qb_amend *a = qb_amend_new("/nowhere/image.qcow2");
+    struct qb_file file;
+
+    if (!a || qb_mem_reopen(log, 0, &file) < 0)
+        abort();
+    file.is_block_device = block_device;
+    qb_amend_open(a, io, (struct qb_claim){.writable = true}, &file);
+    return a;
+}
+
+/* The row's sentence, with the path that "@other" and the like stand for. */
+static const char *sentence(const char *text, char *out, size_t room)
+{
+    const char *at = strchr(text, '@');
+    int name = at ? (int)strcspn(at, " :") : 0;
+    char sign[16];
+
+    if (!at)
+        return text;
+    snprintf(sign, sizeof(sign), "%.*s", name, at);
+    snprintf(out, room, "%.*s%s%s", (int)(at - text), text, amends_name(sign), at + name);
+    return out;
+}
+
+/* Whether it failed in this way, which is noted. */
+static bool failed_with(const struct qb_result *result, const char *name, enum qb_code code,
+                        const char *text)
+{
+    char room[500];
+
+    text = sentence(text, room, sizeof(room));
+    seen[code] = true;
+    if (result->status == QB_STATUS_FAILED && result->err.code == code &&
+        strcmp(result->err.text, text) == 0)
+        return true;
+    fprintf(stderr, "\n%s: %s: %s\n    expected %s: %s\n", name, qb_code_name(result->err.code),
+            result->err.text, qb_code_name(code), text);
+    return false;
+}
+
+/* Whether the request was refused as the row says. */
+static bool refused(const struct refusal *r, struct qb_amend *a, struct qb_io *io,
+                    struct qb_mem_log *log)
+{
+    const struct qb_result *result = qb_amend_result(a);
+    int rc = result->status == QB_STATUS_FAILED ? -1 : 0;
+
+    if (world_of(r, FAILS))
+        qb_mem_fail(log, 0, (int)world_of(r, FAILS), true);
+    if (world_of(r, STOPPED))
+        qb_io_set_stop(io, always, NULL);
+    if (rc == 0)
+        rc = qb_amend_plan(a, io, &r->rq);
+    return rc == -1 && failed_with(result, r->name, r->code, r->text);
+}
+
+static void try_row(const struct refusal *r)
+{
+    struct image_bytes image = image_of(r);
+    struct qb_mem_log *log = run_machine(image.bytes, image.size, false);
+    struct qb_io *io = run_io(log);
+    struct qb_amend *a = open_image(io, log, world_of(r, BLOCK_DEVICE));
+    const struct qb_mem_event *events;
+    const unsigned char *now;
+    uint64_t size;
+
+    CU_ASSERT_TRUE(refused(r, a, io, log));
+    qb_amend_close(a);
+    now = qb_mem_content(log, 0, &size);
+    CU_ASSERT_EQUAL(qb_mem_events(log, &events), 0);
+    CU_ASSERT(size == image.size && memcmp(now, image.bytes, size) == 0);
+    qb_io_close(io);
+    qb_mem_log_free(log);
+    image_bytes_free(&image);
+}
+
+static void every_row_is_refused_as_it_says(void)
+{
+    memset(name_of_1024, 'n', sizeof(name_of_1024) - 1);
+    memset(format_of_64, 'f', sizeof(format_of_64) - 1);
+    for (size_t i = 0; i < UNIT_COUNT(refusals); i++)
+        try_row(&refusals[i]);
+}
+
+/* ---- refusals that take a real file ---------------------------------------------------------- */
+
+static const struct image_shape plain = V3(9);
+
+/* A refused file is what it was. */
+static void try_file(const char *path, const struct qb_request *rq, enum qb_code code,
+                     const char *text)
+{
+    struct qb_result result;
+
+    CU_ASSERT_EQUAL(qb_amend_image(path, rq, QB_IO_POSIX, false, &result), -1);
+    CU_ASSERT_TRUE(failed_with(&result, path, code, text));
+}
+
+static const char *image_file(const char *name, struct image_bytes *image)
+{
+    *image = image_make(&plain, "d9z9");
+    return make_file(name, image->bytes, image->size);
+}
+
+static void expect_untouched(const char *path, struct image_bytes *image)
+{
+    uint8_t *now = malloc(image->size + 1);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    CU_ASSERT_EQUAL(read(fd, now, image->size + 1), (ssize_t)image->size);
+    CU_ASSERT_EQUAL(memcmp(now, image->bytes, image->size), 0);
+    close(fd);
+    free(now);
+    image_bytes_free(image);
+}
+
+static void what_is_not_there_or_not_a_file_is_refused(void)
+{
+    const struct qb_request up = UP;
+
+    CU_ASSERT_EQUAL(symlink("loop", in_folder("loop")), 0);
+    try_file(in_folder("absent"), &up, QB_E_NOT_FOUND,
+             "cannot open the file: No such file or directory");
+    try_file(scratch_folder(), &up, QB_E_NOT_QCOW2, "is a directory");
+    try_file(in_folder("loop"), &up, QB_E_LIMIT,
+             "cannot open the file: Too many levels of symbolic links");
+}
+
+static void an_image_in_use_is_refused(void)
+{
+    const struct qb_request down = DOWN();
+    struct image_bytes image;
+    const char *path = image_file("used", &image);
+    struct qb_file user = open_or_die(path, false);
+
+    CU_ASSERT_EQUAL(qb_file_lock(&user, false, NULL), 0);
+    try_file(path, &down, QB_E_LOCKED,
+             "image is locked: another process does not share \"write\" (is a virtual machine or "
+             "another tool using it?)");
+    qb_file_close(&user);
+    expect_untouched(path, &image);
+}
+
+static void an_image_is_not_its_own_backing_file(void)
+{
+    struct image_bytes image;
+    const char *path = image_file("self.qcow2", &image);
+    const struct qb_request rq = SET(BACKING_FILE, .backing_file = "self.qcow2");
+
+    try_file(path, &rq, QB_E_BACKING_LOOP, "the backing file self.qcow2 is the image itself");
+    expect_untouched(path, &image);
+}
+
+/* In a child, since it holds for the process. */
+static int without_permission(const char *path)
+{
+    const struct qb_request down = DOWN();
+    struct qb_result result;
+
+    if (geteuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0))
+        return 2;
+    qb_amend_image(path, &down, QB_IO_POSIX, false, &result);
+    return failed_with(&result, "no permission", QB_E_PERMISSION,
+                       "cannot open the file for writing: Permission denied")
+               ? 0
+               : 1;
+}
+
+static int with_short_files(const char *path)
+{
+    struct rlimit limit = {7168, 7168};
+    const struct qb_request down = DOWN();
+    struct qb_result result;
+
+    setrlimit(RLIMIT_FSIZE, &limit);
+    qb_amend_image(path, &down, QB_IO_POSIX, false, &result);
+    return failed_with(&result, "short files", QB_E_NO_SPACE,
+                       "the amend writes up to offset 9216, and RLIMIT_FSIZE allows 7168 bytes: "
+                       "File too large")
+               ? 0
+               : 1;
+}
+
+static void what_the_process_may_not_do_is_refused(void)
+{
+    int (*const tries[])(const char *) = {without_permission, with_short_files};
+
+    CU_ASSERT_EQUAL(chmod(scratch_folder(), 0755), 0);
+    for (size_t i = 0; i < UNIT_COUNT(tries); i++) {
+        struct image_bytes image;
+        const char *path = image_file("mine", &image);
+        int status = -1;
+        pid_t pid;
+
+        CU_ASSERT_EQUAL(chmod(path, 0444), 0);
+        pid = fork();
+        if (pid == 0)
+            _exit(tries[i](path));
+        CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+        CU_ASSERT_EQUAL(status, 0);
+        expect_untouched(path, &image);
+        unlink(path);
+    }
+    seen[QB_E_PERMISSION] = true;
+}
+
+/* ---- what happens between plan and flip ------------------------------------------------------ */
+
+enum meddling { WRITES_HEADER, CHANGES_LENGTH, TAKES_PLACE };
+
+static void meddle(const char *path, enum meddling how)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    if (how == WRITES_HEADER)
+        CU_ASSERT_EQUAL(pwrite(fd, "\1", 1, 511), 1);
+    if (how == CHANGES_LENGTH)
+        CU_ASSERT_EQUAL(ftruncate(fd, 1 << 20), 0);
+    if (how == TAKES_PLACE)
+        CU_ASSERT_EQUAL(rename(make_file("other", "x", 1), path), 0);
+    close(fd);
+}
+
+static void an_image_that_changed_since_it_was_read_is_left_alone(void)
+{
+    static const char *const texts[] = {"something else wrote the image's header",
+                                        "something else changed the image's length",
+                                        "another file took the image's place"};
+    const struct qb_request rq = LAZY;
+
+    for (int how = WRITES_HEADER; how <= TAKES_PLACE; how++) {
+        struct image_bytes image;
+        const char *path = image_file("changing", &image);
+        struct qb_io *io = open_kind(QB_IO_POSIX);
+        struct qb_amend *a = qb_amend_new(path);
+        uint8_t lazy = 0xff;
+
+        CU_ASSERT_EQUAL(qb_amend_open(a, io, (struct qb_claim){.writable = true}, NULL), 0);
+        CU_ASSERT_EQUAL(qb_amend_plan(a, io, &rq), 0);
+        meddle(path, how);
+        CU_ASSERT_EQUAL(qb_amend_flip(a, io), -1);
+        CU_ASSERT_TRUE(failed_with(qb_amend_result(a), path, QB_E_CHANGED, texts[how]));
+        CU_ASSERT_EQUAL(pread(qb_amend_file(a)->fd, &lazy, 1, 87), 1);
+        CU_ASSERT_EQUAL(lazy, 0);
+        qb_amend_close(a);
+        qb_io_close(io);
+        image_bytes_free(&image);
+        unlink(path);
+    }
+}
+
+/* ---- all of them ----------------------------------------------------------------------------- */
+
+/* Whether the code is none with which qb_amend_* refuses an image; else the table lacks it. */
+static bool is_no_refusal(enum qb_code code)
+{
+    switch (code) {
+    case QB_E_NONE:
+    case QB_E_DURABILITY: /* these three come after the first write */
+    case QB_E_VERIFY:
+    case QB_E_INTERNAL:
+    case QB_E_TIMEOUT: /* these four are the batch's */
+    case QB_E_WHEN:
+    case QB_E_EXPECTATION:
+    case QB_E_UNDONE:
+    case QB_E_NO_LOCKS: /* it takes a file system without locks: unit.mounts, system.in_use */
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void every_code_of_errors_def_was_tried_or_is_no_refusal(void)
+{
+    for (int code = 0; code < QB_E_COUNT; code++) {
+        if (!seen[code] && !is_no_refusal(code))
+            fprintf(stderr, "\nno image is refused with %s\n", qb_code_name(code));
+        CU_ASSERT_TRUE(seen[code] || is_no_refusal(code));
+    }
+}
+
+int main(void)
+{
+    static const struct unit_test tests[] = {
+        UNIT(every_row_is_refused_as_it_says),
+        UNIT(what_is_not_there_or_not_a_file_is_refused),
+        UNIT(an_image_in_use_is_refused),
+        UNIT(an_image_is_not_its_own_backing_file),
+        UNIT(what_the_process_may_not_do_is_refused),
+        UNIT(an_image_that_changed_since_it_was_read_is_left_alone),
+        UNIT(every_code_of_errors_def_was_tried_or_is_no_refusal),
+    };
+    int rc;
+
+    amends_begin();
+    rc = scratch_main("refusals", tests, UNIT_COUNT(tests));
+    amends_end();
+    return rc;
+}
