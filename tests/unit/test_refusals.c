@@ -300,7 +300,7 @@ static void what_is_not_there_or_not_a_file_is_refused(void)
     try_file(in_folder("absent"), &up, QB_E_NOT_FOUND,
              "cannot open the file: No such file or directory");
     try_file(scratch_folder(), &up, QB_E_NOT_QCOW2, "is a directory");
-    try_file(in_folder("loop"), &up, QB_E_LIMIT,
+    try_file(in_folder("loop"), &up, QB_E_NOT_FOUND,
              "cannot open the file: Too many levels of symbolic links");
 }
 
@@ -359,9 +359,24 @@ static int with_short_files(const char *path)
                : 1;
 }
 
+static int without_descriptors(const char *path)
+{
+    struct rlimit limit = {3, 3};
+    const struct qb_request down = DOWN();
+    struct qb_result result;
+
+    setrlimit(RLIMIT_NOFILE, &limit);
+    qb_amend_image(path, &down, QB_IO_POSIX, false, &result);
+    return failed_with(&result, "no descriptors", QB_E_LIMIT,
+                       "cannot open the file: Too many open files")
+               ? 0
+               : 1;
+}
+
 static void what_the_process_may_not_do_is_refused(void)
 {
-    int (*const tries[])(const char *) = {without_permission, with_short_files};
+    int (*const tries[])(const char *) = {without_permission, with_short_files,
+                                          without_descriptors};
 
     CU_ASSERT_EQUAL(chmod(scratch_folder(), 0755), 0);
     for (size_t i = 0; i < UNIT_COUNT(tries); i++) {
@@ -379,7 +394,7 @@ static void what_the_process_may_not_do_is_refused(void)
         expect_untouched(path, &image);
         unlink(path);
     }
-    seen[QB_E_PERMISSION] = true;
+    seen[QB_E_PERMISSION] = seen[QB_E_LIMIT] = true;
 }
 
 /* ---- what happens between plan and flip ------------------------------------------------------ */
