@@ -74,7 +74,7 @@ struct refusal {
     }
 #define SET(key, ...)                                                                              \
     {                                                                                              \
-        .set = QB_KEY_##key, __VA_ARGS__                                                           \
+        .struct_size = sizeof(struct qb_request), .set = QB_KEY_##key, __VA_ARGS__                 \
     }
 #define DOWN(...) SET(COMPAT, .compat = 2, __VA_ARGS__)
 #define UP        SET(COMPAT, .compat = 3)
@@ -220,8 +220,7 @@ static bool failed_with(const struct qb_result *result, const char *name, enum q
 static bool refused(const struct refusal *r, struct qb_amend *a, struct qb_io *io,
                     struct qb_mem_log *log)
 {
-    const struct qb_result *result = qb_amend_result(a);
-    int rc = result->status == QB_STATUS_FAILED ? -1 : 0;
+    int rc = qb_amend_result(a)->status == QB_STATUS_FAILED ? -1 : 0;
 
     if (world_of(r, FAILS))
         qb_mem_fail(log, 0, (int)world_of(r, FAILS), true);
@@ -229,7 +228,7 @@ static bool refused(const struct refusal *r, struct qb_amend *a, struct qb_io *i
         qb_io_set_stop(io, always, NULL);
     if (rc == 0)
         rc = qb_amend_plan(a, io, &r->rq);
-    return rc == -1 && failed_with(result, r->name, r->code, r->text);
+    return rc == -1 && failed_with(qb_amend_result(a), r->name, r->code, r->text);
 }
 
 static void try_row(const struct refusal *r)
@@ -264,14 +263,23 @@ static void every_row_is_refused_as_it_says(void)
 
 static const struct image_shape plain = V3(9);
 
-/* A refused file is what it was. */
+/* Whether the library's call refuses the file in this way. */
+static bool refuses(const char *path, const struct qb_request *rq, enum qb_code code,
+                    const char *text)
+{
+    const struct qb_options options = {.struct_size = sizeof(options), .io = QB_IO_POSIX};
+    const struct qb_result *result;
+    int rc = qb_amend_image(path, rq, &options, &result);
+    bool as_it_says = failed_with(result, path, code, text);
+
+    qb_result_free(result);
+    return rc == -1 && as_it_says;
+}
+
 static void try_file(const char *path, const struct qb_request *rq, enum qb_code code,
                      const char *text)
 {
-    struct qb_result result;
-
-    CU_ASSERT_EQUAL(qb_amend_image(path, rq, QB_IO_POSIX, false, &result), -1);
-    CU_ASSERT_TRUE(failed_with(&result, path, code, text));
+    CU_ASSERT_TRUE(refuses(path, rq, code, text));
 }
 
 static const char *image_file(const char *name, struct image_bytes *image)
@@ -333,13 +341,11 @@ static void an_image_is_not_its_own_backing_file(void)
 static int without_permission(const char *path)
 {
     const struct qb_request down = DOWN();
-    struct qb_result result;
 
     if (geteuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0))
         return 2;
-    qb_amend_image(path, &down, QB_IO_POSIX, false, &result);
-    return failed_with(&result, "no permission", QB_E_PERMISSION,
-                       "cannot open the file for writing: Permission denied")
+    return refuses(path, &down, QB_E_PERMISSION,
+                   "cannot open the file for writing: Permission denied")
                ? 0
                : 1;
 }
@@ -348,13 +354,11 @@ static int with_short_files(const char *path)
 {
     struct rlimit limit = {7168, 7168};
     const struct qb_request down = DOWN();
-    struct qb_result result;
 
     setrlimit(RLIMIT_FSIZE, &limit);
-    qb_amend_image(path, &down, QB_IO_POSIX, false, &result);
-    return failed_with(&result, "short files", QB_E_NO_SPACE,
-                       "the amend writes up to offset 9216, and RLIMIT_FSIZE allows 7168 bytes: "
-                       "File too large")
+    return refuses(path, &down, QB_E_NO_SPACE,
+                   "the amend writes up to offset 9216, and RLIMIT_FSIZE allows 7168 bytes: "
+                   "File too large")
                ? 0
                : 1;
 }
@@ -363,14 +367,9 @@ static int without_descriptors(const char *path)
 {
     struct rlimit limit = {3, 3};
     const struct qb_request down = DOWN();
-    struct qb_result result;
 
     setrlimit(RLIMIT_NOFILE, &limit);
-    qb_amend_image(path, &down, QB_IO_POSIX, false, &result);
-    return failed_with(&result, "no descriptors", QB_E_LIMIT,
-                       "cannot open the file: Too many open files")
-               ? 0
-               : 1;
+    return refuses(path, &down, QB_E_LIMIT, "cannot open the file: Too many open files") ? 0 : 1;
 }
 
 static void what_the_process_may_not_do_is_refused(void)
