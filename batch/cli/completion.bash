@@ -25,22 +25,25 @@ _qbatch_dirs()
     _qbatch_add_files < <(compgen -d -- "$word")
 }
 
-# Files of a pattern and directories; all files where there is none of these.
+# Files that end in one of these, and directories; all files where there is none of these.
 _qbatch_files_like()
 {
-    local before=${#COMPREPLY[@]}
-    _qbatch_add_files < <(compgen -f -X "!$1" -- "$word"; compgen -d -- "$word")
-    ((${#COMPREPLY[@]} > before)) || _qbatch_files
+    local end before=${#COMPREPLY[@]}
+    for end in "$@"; do
+        _qbatch_add_files < <(compgen -f -X "!*.$end" -- "$word")
+    done
+    ((${#COMPREPLY[@]} > before)) || { _qbatch_files; return; }
+    _qbatch_dirs
 }
 
 _qbatch_manifests()
 {
-    _qbatch_files_like '*.y?(a)ml'
+    _qbatch_files_like yaml yml
 }
 
 _qbatch_images()
 {
-    _qbatch_files_like '*.@(qcow2|qcow|img)'
+    _qbatch_files_like qcow2 qcow img
 }
 
 # The names of runs, from the state folder that the command line names.
