@@ -1,4 +1,5 @@
 /* `qbatch undo`: which images of a run, and then undo_run.c. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ struct undoing {
     struct qb_journal journal;
     struct qb_batch batch;
     const struct qb_trace **traces; /* one a job */
+    char lost[200];                 /* what no longer holds; see qb_summary */
 };
 
 static void end(struct undoing *u)
@@ -137,6 +139,21 @@ static int begin(struct undoing *u, struct qb_err *err)
     return choose(u, err);
 }
 
+/* Makes the records of what was done durable: a resume is to leave these images as they are. */
+static void sync_journal(struct undoing *u, struct qb_summary *sum)
+{
+    sum->journal_errno = qb_journal_sync(&u->journal);
+    if (!sum->journal_errno)
+        return;
+    snprintf(u->lost, sizeof(u->lost),
+             "the journal of run %.31s could not be written: %s; what no longer holds: %s",
+             u->history.id, strerror(sum->journal_errno),
+             qb_cli_has(u->cli, QB_OPTION_DISCARD)
+                 ? "status may still promise an undo"
+                 : "status may not know what was undone, and --resume amends it again");
+    sum->journal_lost = u->lost;
+}
+
 static int run(struct undoing *u)
 {
     const struct qb_cli *cli = u->cli;
@@ -162,6 +179,8 @@ static int run(struct undoing *u)
     if ((qb_cli_has(cli, QB_OPTION_DISCARD) ? qb_discard_run : qb_takeback_run)(&t, &listener,
                                                                                 &err) < 0)
         return qb_output_abort(&out, err.text);
+    if (!t.options.dry_run)
+        sync_journal(u, &out.sum);
     return qb_output_close(&out, false);
 }
 
