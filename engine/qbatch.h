@@ -46,7 +46,7 @@ enum qb_code {
     QB_E_LEAKS,           /* leaked clusters, and on_leaks is fail */
     QB_E_UNDONE,          /* the run amended it before, and an undo took that back */
     QB_E_NO_LOCKS,        /* locks do not reach everybody who can open the image */
-    QB_E_LIMIT,           /* open files, path length, symbolic links: a limit of the system */
+    QB_E_LIMIT,           /* open files: a limit of the system */
     QB_E_COUNT
 };
 
