@@ -2,7 +2,24 @@
  *
  * The library does not print, does not exit and has no global state; calls on different images may
  * run in different threads.  Sizes and offsets are bytes unless a name says otherwise; strings are
- * NUL-terminated UTF-8.  The terms are those of the qcow2 specification (QEMU, docs/interop). */
+ * NUL-terminated UTF-8.  The terms are those of the qcow2 specification (QEMU, docs/interop).
+ *
+ * What is stable.  A program that was built with one version runs with each later one of the same
+ * SONAME: libqbatch.so.0.MINOR before 1.0, libqbatch.so.MAJOR from then on.  Within a SONAME
+ *
+ *   errors, enums     numbers and names stay; new ones are added at the end, before ..._COUNT, so
+ *                     that a program must expect values that it does not know
+ *   qb_request,       grow at the end.  A program sets struct_size, and leaves 0 what it does not
+ *   qb_options        need: 0 is the default of every member, also of later ones.  A request for
+ *                     something that an older library does not have is refused (unsupported)
+ *   qb_result,        grow at the end.  Only the library makes them, and programs neither copy them
+ *   qb_check_result,  nor take their size.  What they point to is theirs, and lives as long
+ *   qb_info
+ *   qb_clusters,      stay as they are: they lie inside of others
+ *   qb_leaks,
+ *   qb_io_stats,
+ *   qb_failure
+ *   texts             (failures, hints, findings) are for people, and may change at any time */
 #ifndef QBATCH_H
 #define QBATCH_H
 
