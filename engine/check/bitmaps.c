@@ -13,9 +13,13 @@ struct walk {
     uint64_t table;  /* the one that is read now, bytes */
 };
 
-/* The bitmap directory, in memory. */
+enum { PIECE_BYTES = 4096 };
+
+/* The bitmap directory.  It may be 64 MiB of a hole, and names may be long: a piece of it is in
+ * memory, and what lies between two entries is not read. */
 struct directory {
-    uint8_t *bytes; /* owned */
+    uint8_t piece[PIECE_BYTES];
+    uint64_t first, end; /* the piece, in bytes of the directory */
     uint64_t offset, size, at;
     uint32_t left; /* entries not yet taken */
 };
@@ -26,45 +30,55 @@ static void odd(const struct walk *w, uint64_t at, const char *text)
         w->odd(w->arg, at, text);
 }
 
-/* Reads the directory; left = 0 where there is none, or none that can be. */
-static int directory_read(const struct walk *w, struct directory *d, struct qb_err *err)
+/* Finds the directory; size = 0 where there is none, or none that can be. */
+static void directory_find(const struct walk *w, struct directory *d)
 {
     struct qb_disk_bitmaps_ext ext;
 
-    *d = (struct directory){0};
+    *d = (struct directory){.left = 0};
     if (!qb_image_has_bitmaps(w->img, &ext))
-        return 0;
+        return;
     d->offset = be64_get(ext.directory_offset);
     d->size = be64_get(ext.directory_size);
     if (d->offset == 0 || d->offset % w->img->geom.cluster_size ||
         d->size > QB_MAX_BITMAP_DIRECTORY || be32_get(ext.nb_bitmaps) > QB_MAX_BITMAPS ||
         !qb_range_ok(d->offset, d->size, 1, w->img->file->size)) {
         odd(w, d->offset, "the bitmap directory cannot be where the header says");
-        return 0;
+        d->size = 0;
+        return;
     }
-    d->bytes = malloc(d->size ? d->size : 1);
-    if (!d->bytes)
-        return qb_fail_memory(err);
     d->left = be32_get(ext.nb_bitmaps);
-    return qb_io_read(w->io, w->img->file, d->offset, d->bytes, d->size, "the bitmap directory",
-                      err);
 }
 
-/* Takes the next entry; false behind the last. */
-static bool directory_next(const struct walk *w, struct directory *d, struct qb_disk_bitmap *out)
+/* Has the piece hold the fixed part of the entry at d->at. */
+static int directory_fetch(const struct walk *w, struct directory *d, struct qb_err *err)
+{
+    if (d->at >= d->first && d->at + sizeof(struct qb_disk_bitmap) <= d->end)
+        return 0;
+    d->first = d->at;
+    d->end = QB_MIN(d->at + PIECE_BYTES, d->size);
+    return qb_io_read(w->io, w->img->file, d->offset + d->first, d->piece, d->end - d->first,
+                      "the bitmap directory", err);
+}
+
+/* Takes the next entry: 1, or 0 behind the last. */
+static int directory_next(const struct walk *w, struct directory *d, struct qb_disk_bitmap *out,
+                          struct qb_err *err)
 {
     if (d->left == 0)
-        return false;
+        return 0;
     d->left--;
     if (!qb_range_ok(d->at, 1, sizeof(*out), d->size)) {
         odd(w, d->offset + d->at, "the bitmap directory is too short");
         d->left = 0;
-        return false;
+        return 0;
     }
-    memcpy(out, d->bytes + d->at, sizeof(*out));
+    if (qb_io_go_on(w->io, err) < 0 || directory_fetch(w, d, err) < 0)
+        return -1;
+    memcpy(out, d->piece + (d->at - d->first), sizeof(*out));
     d->at = qb_round_up(
         d->at + sizeof(*out) + be32_get(out->extra_data_size) + be16_get(out->name_size), 8);
-    return true;
+    return 1;
 }
 
 static int walk_entry(void *arg, uint32_t index, uint64_t entry, struct qb_err *err)
@@ -109,13 +123,13 @@ int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *f
     struct walk w = {io, img, fn, odd_fn, arg, img->file->size, 0};
     struct qb_disk_bitmap bitmap;
     struct directory d;
-    int r = directory_read(&w, &d, err);
+    int r = 0;
 
-    if (r == 0 && d.bytes)
+    directory_find(&w, &d);
+    if (d.size)
         r = fn(arg, d.offset, d.size, "the bitmap directory", err);
-    while (r == 0 && directory_next(&w, &d, &bitmap) && (r = qb_io_go_on(io, err)) == 0)
+    while (r == 0 && (r = directory_next(&w, &d, &bitmap, err)) > 0)
         r = walk_table(&w, be64_get(bitmap.table_offset), be32_get(bitmap.table_size), err);
-    free(d.bytes);
     return QB_MIN(r, 0);
 }
 
@@ -125,17 +139,19 @@ int qb_bitmaps_fit(struct qb_io *io, const struct qb_image *img, uint64_t size, 
     struct walk w = {.io = io, .img = img};
     struct qb_disk_bitmap bitmap;
     struct directory d;
-    int r = directory_read(&w, &d, err);
+    int r;
 
     *fit = true;
-    while (r == 0 && directory_next(&w, &d, &bitmap)) {
+    directory_find(&w, &d);
+    while (*fit && (r = directory_next(&w, &d, &bitmap, err)) != 0) {
         unsigned bits = bitmap.granularity_bits;
         uint64_t bytes = bits < 64 ? qb_div_up(qb_div_up(size, 1ull << bits), 8) : 1;
 
-        *fit &= qb_geom_clusters(&img->geom, bytes) == be32_get(bitmap.table_size);
+        if (r < 0)
+            return -1;
+        *fit = qb_geom_clusters(&img->geom, bytes) == be32_get(bitmap.table_size);
     }
-    free(d.bytes);
-    return r;
+    return 0;
 }
 
 static int count_range(void *arg, uint64_t offset, uint64_t len, const char *what,

@@ -15,7 +15,7 @@ OWN_MEMORY = 24 * MIB  # what the program takes beside its plans: code, rings, b
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))
 
 
-def sparse_image(path, cluster_bits=9, l1=(), snapshots=(), tail=b"", length=1 << 30):
+def sparse_image(path, cluster_bits=9, l1=(), snapshots=(), tail=b"", length=1 << 30, autoclear=0):
     """A dirty image whose refcounts need not be right, made of holes and these tables."""
     cluster = 1 << cluster_bits
     header = bytearray(104)
@@ -23,8 +23,7 @@ def sparse_image(path, cluster_bits=9, l1=(), snapshots=(), tail=b"", length=1 <
     struct.pack_into(">IQ", header, 20, cluster_bits, len(l1) << (2 * cluster_bits - 3))
     struct.pack_into(">IQQI", header, 36, len(l1), 4 * MIB, cluster, 1)
     struct.pack_into(">IQ", header, 60, len(snapshots), 8 * MIB)
-    struct.pack_into(">Q", header, 72, 1)
-    struct.pack_into(">II", header, 96, 4, 104)
+    struct.pack_into(">QQQII", header, 72, 1, 0, autoclear, 4, 104)
     with open(path, "wb") as f:
         f.write(header + tail)
         f.truncate(length)
@@ -85,6 +84,15 @@ class Memory(ImageTest):
             sparse_image(self.path(f"{i:02}.qcow2"), cluster_bits=21, l1=[0], tail=tail, length=32 * MIB)
         peak, answer = self.peak("16M", "--dry-run")
         self.assertEqual(len(answer.records), 40)
+        self.held(peak, 16 * MIB)
+
+    def test_bitmap_directories_in_holes(self):
+        directory = struct.pack(">IIIIQQ", 0x23852875, 24, 65535, 0, 64 * MIB, 64 * MIB)
+        for i in range(8):
+            sparse_image(self.path(f"{i}.qcow2"), cluster_bits=16, l1=[0], tail=directory,
+                         length=128 * MIB, autoclear=1)
+        peak, answer = self.peak("16M")
+        self.assertEqual([r["status"] for r in answer.records], 8 * ["changed"], str(answer))
         self.held(peak, 16 * MIB)
 
 
