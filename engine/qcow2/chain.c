@@ -174,6 +174,7 @@ static int push_link(struct qb_io *io, struct qb_chain *chain, const struct qb_f
         return -1;
     }
     chain->links[chain->n++] = l;
+    chain->allocated += l->file.mem ? l->file.size : l->file.allocated_at_open;
     return 0;
 }
 

@@ -23,6 +23,8 @@ enum { QB_CLUSTER_BITS_LEAST = 9, QB_CHAIN_INFLATED = 13 };
 struct qb_chain {
     struct qb_link **links; /* the nearest first; each stays in its place while the list grows */
     size_t n, cap;
+    uint64_t allocated; /* bytes that the files of all links hold */
+    uint64_t read;      /* bytes of guest data that were read from qcow2 links, or inflated */
     struct qb_inflated inflated[QB_CHAIN_INFLATED];
 };
 
@@ -55,8 +57,9 @@ bool qb_chain_is_qcow2(const struct qb_chain *chain, size_t i);
 uint64_t qb_chain_size(const struct qb_chain *chain);
 
 /* Guest bytes [offset, offset + len) as the chain reads them; zeros behind its end.
- * QB_E_UNSUPPORTED where that needs what this build
- * cannot read (encryption, zstd, extended L2, external data). */
+ * QB_E_UNSUPPORTED where that needs what this build cannot read (encryption, zstd, extended L2,
+ * external data), and once more was read from the chain than its files can explain: where many L2
+ * entries name the same cluster, a few megabytes of tables show terabytes. */
 int qb_chain_read(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t len,
                   void *buf, struct qb_err *err);
 

@@ -85,6 +85,21 @@ int qb_image_read_cluster(struct qb_io *io, const struct qb_image *img, uint64_t
     return qb_io_read(io, img->file, offset, buf, have, "a data cluster", err);
 }
 
+/* Deflate makes at most 1,032 bytes of one, and a cluster of 2 MiB may hold one page.  The same
+ * factor allows for as many snapshots that look at all of the chain. */
+#define READ_PER_ALLOCATED 1100u
+#define READ_AT_LEAST      (256ull << 20)
+
+static int charge(struct qb_chain *chain, const struct qb_link *l, uint64_t len, struct qb_err *err)
+{
+    chain->read += len;
+    if (chain->read / READ_PER_ALLOCATED <= chain->allocated || chain->read <= READ_AT_LEAST)
+        return 0;
+    return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                   "this needs to read far more from %s and its backing files than they hold",
+                   l->file.path);
+}
+
 /* What images of fewer bits may cover is up to 2 MiB: a compressed cluster is inflated once,
  * however small the pieces are in which it is read. */
 static int read_inflated(struct qb_io *io, struct qb_chain *chain, struct qb_link *l,
@@ -101,7 +116,8 @@ static int read_inflated(struct qb_io *io, struct qb_chain *chain, struct qb_lin
         z->bytes = malloc(g->cluster_size);
     if (!z->bytes)
         return qb_fail_memory(err);
-    if (qb_image_read_cluster(io, &l->img, entry, z->bytes, err) < 0)
+    if (charge(chain, l, g->cluster_size, err) < 0 ||
+        qb_image_read_cluster(io, &l->img, entry, z->bytes, err) < 0)
         return -1;
     z->link = l;
     z->entry = entry;
@@ -128,6 +144,8 @@ static int read_data(struct qb_io *io, struct qb_chain *chain, struct qb_link *l
     uint64_t within = offset % l->img.geom.cluster_size;
     const uint8_t *cluster;
 
+    if (charge(chain, l, len, err) < 0)
+        return -1;
     if (!(entry & QB_ENTRY_COMPRESSED))
         return read_plain(io, l, entry, within, len, buf, err);
     if (read_inflated(io, chain, l, entry, &cluster, err) < 0)

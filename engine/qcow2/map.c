@@ -34,8 +34,21 @@ static uint64_t word_at(const struct qb_map_piece *p, uint64_t at)
     return be64_get(p->words[(at - p->first) / 8]);
 }
 
-static enum qb_shows shows_of(const struct qb_geom *g, const struct qb_map_piece *p, uint64_t at)
+/* Whether the data cluster is a hole of the file, so that it reads zero: most of an image that was
+ * made with its metadata preallocated is.  An encrypted one does not read zero. */
+static bool is_hole(const struct qb_map *map, uint64_t entry)
 {
+    const struct qb_geom *g = &map->img->geom;
+    uint64_t offset = entry & QB_ENTRY_OFFSET;
+
+    return map->img->header.crypt_method == 0 && !g->external_data && g->l2_entry_size == 8 &&
+           offset % g->cluster_size == 0 &&
+           qb_file_is_hole(map->img->file, offset, g->cluster_size);
+}
+
+static enum qb_shows shows_of(const struct qb_map *map, const struct qb_map_piece *p, uint64_t at)
+{
+    const struct qb_geom *g = &map->img->geom;
     uint64_t entry = word_at(p, at);
     uint64_t bitmap = g->l2_entry_size == 16 ? word_at(p, at + 8) : 0;
 
@@ -44,7 +57,8 @@ static enum qb_shows shows_of(const struct qb_geom *g, const struct qb_map_piece
     case QB_ZERO_ALLOCATED:
         return QB_SHOWS_ZERO;
     case QB_DATA:
-        return bitmap == 0xffffffff00000000ull ? QB_SHOWS_ZERO : QB_SHOWS_DATA;
+        return bitmap == 0xffffffff00000000ull || is_hole(map, entry) ? QB_SHOWS_ZERO
+                                                                      : QB_SHOWS_DATA;
     case QB_COMPRESSED:
         return QB_SHOWS_DATA;
     case QB_UNALLOCATED:
@@ -92,11 +106,11 @@ static int run_in_table(struct qb_io *io, struct qb_map *map, uint64_t table, ui
     if (fetch(io, map, &map->l2, table, end, at, "an L2 table", err) < 0 ||
         (map->l2.first != before && note_walked(map, err) < 0))
         return -1;
-    run->shows = shows_of(g, &map->l2, at);
+    run->shows = shows_of(map, &map->l2, at);
     run->entry = word_at(&map->l2, at);
     do
         at += g->l2_entry_size;
-    while (at < map->l2.end && shows_of(g, &map->l2, at) == run->shows);
+    while (at < map->l2.end && shows_of(map, &map->l2, at) == run->shows);
     run->end = guest_at(base, (at - table) / g->l2_entry_size, g->cluster_size, limit);
     return 0;
 }

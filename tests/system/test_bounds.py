@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+import zlib
 
 import context  # noqa: F401
 import guest
@@ -158,6 +159,39 @@ class Bounds(ImageTest):
             self.assertEqual(answer.first["clusters"]["expanded"], 0)
             self.assertLess(answer.first["io"]["read_ops"], 200)
             self.assert_sound(image)
+
+    def test_data_clusters_that_are_holes_are_not_read(self):
+        """A backing file whose metadata is preallocated: all of its clusters are there, and nothing."""
+        size = 2 << 40
+        base = self.create("meta.qcow2", size=size, cluster_size=2 * MIB, preallocation="metadata")
+        self.io(base, "write -q -P 5 1T 4k")
+        image = self.create("top.qcow2", size=size, cluster_size=2 * MIB, backing="meta.qcow2")
+        self.io(image, f"write -q -z -n 0 {size}")
+        answer = self.amend(image, codes=(0,), compat="0.10", zero_clusters="defer")
+        self.assertEqual(answer.first["clusters"]["expanded"], 1)
+        self.assertLess(answer.first["io"]["read_bytes"], 128 * MIB)
+        self.assert_sound(image)
+        self.assert_reads(image, 1 << 40, 4096, 0)
+
+    def test_one_cluster_named_by_every_l2_entry_of_a_backing_file(self):
+        """Plain, compressed, or compressed streams that only differ in length: 2 MiB show 512 GiB."""
+        cs, n = 2 * MIB, 1 << 18
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -12)
+        data = deflate.compress(bytes(cs)) + deflate.flush()
+        sectors = -(-len(data) // 512) - 1
+        for name, entry in (("plain", lambda i: COPIED | 5 * cs),
+                            ("one", lambda i: COMPRESSED | sectors << 49 | 5 * cs),
+                            ("many", lambda i: COMPRESSED | sectors + i % 1000 << 49 | 5 * cs)):
+            with self.subTest(name):
+                self.image(f"{name}.qcow2", 21, {
+                    cs: words(2 * cs), 2 * cs: struct.pack(">6H", 1, 1, 1, 1, 1, 65535),
+                    3 * cs: words(COPIED | 4 * cs), 4 * cs: words(*map(entry, range(n))),
+                    5 * cs: bytes(cs) if name == "plain" else data}, l1=3 * cs, size=n * cs)
+                image = self.create("top.qcow2", size=n * cs, cluster_size=cs, backing=f"{name}.qcow2")
+                self.io(image, "write -q -z 0 2M")
+                qcow2.patch(image, self.first_entry(image)[0], words(*[1] * n))
+                self.amend(image, codes=(0,), compat="0.10", zero_clusters="defer", verify="none")
+                self.assertLess(os.stat(image).st_blocks * 512, 8 * MIB)
 
     def test_one_table_named_by_every_l1_entry_of_a_backing_file(self):
         """Its disk is 32 TiB of unallocated clusters in a table of 64 KiB: refused, or read once."""
