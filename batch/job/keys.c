@@ -12,6 +12,14 @@
     }
 #define REQUEST(member) offsetof(struct qb_request, member)
 #define SETTING(member) offsetof(struct qb_settings, member)
+#define SHOWN(KIND, member)                                                                        \
+    {                                                                                              \
+        QB_SHOWN_##KIND, offsetof(struct qb_info, member), NULL                                    \
+    }
+#define SHOWN_AS(KIND, member, name)                                                               \
+    {                                                                                              \
+        QB_SHOWN_##KIND, offsetof(struct qb_info, member), name                                    \
+    }
 #define FIXED                                                                                      \
     "Fixed when the image is made: naming what the image has is no change, and anything else is "  \
     "refused. "

@@ -40,6 +40,16 @@ enum qb_key_kind {
     QB_KIND_LATER,            /* known and not supported yet */
 };
 
+/* How an image has what an amend key changes: a member of struct qb_info. */
+enum qb_shown_kind {
+    QB_SHOWN_NOT,
+    QB_SHOWN_BOOL,   /* bool */
+    QB_SHOWN_NUMBER, /* unsigned */
+    QB_SHOWN_BYTES,  /* uint64_t */
+    QB_SHOWN_TEXT,   /* const char *; NULL or "" for none */
+    QB_SHOWN_COMPAT, /* unsigned, 2 or 3 */
+};
+
 struct qb_key_row {
     enum qb_section section;
     const char *name; /* one that ends with * stands for every name that begins so */
@@ -49,6 +59,11 @@ struct qb_key_row {
     bool inverted;      /* SWITCH: the member is true where the key is off */
     uint64_t low, high; /* of the number, or of the text's length in bytes */
     const char *const *words;
+    struct {
+        enum qb_shown_kind kind;
+        size_t field;     /* offset in struct qb_info */
+        const char *name; /* in `before` and `after` of reports; NULL: the key's */
+    } shown;              /* where the amend changes it: reports list the change */
     const char *values;   /* for people, where the kind does not say it; see qb_key_values */
     const char *standard; /* the default as it would be written; NULL: none */
     const char *good;     /* examples, with | between them */

@@ -6,6 +6,7 @@
 
 #include "base/own.h"
 #include "base/result.h"
+#include "job/keys.h"
 #include "util/text.h"
 
 const char *const qb_status_names[QB_STATUS_COUNT] = {
@@ -78,67 +79,50 @@ static struct qb_value text_or_none(const char *text)
     return (struct qb_value){.kind = text && text[0] ? QB_VALUE_TEXT : QB_VALUE_NONE, .text = text};
 }
 
-static struct qb_value compat_of(const struct qb_info *info)
+struct qb_value qb_shown(const struct qb_key_row *key, const struct qb_info *info)
 {
-    return text_or_none(info->version == 2 ? "0.10" : "1.1");
+    const void *member = (const char *)info + key->shown.field;
+
+    switch (key->shown.kind) {
+    case QB_SHOWN_BOOL:
+        return (struct qb_value){.kind = QB_VALUE_BOOL, .number = *(const bool *)member};
+    case QB_SHOWN_NUMBER:
+        return (struct qb_value){.kind = QB_VALUE_NUMBER, .number = *(const unsigned *)member};
+    case QB_SHOWN_BYTES:
+        return (struct qb_value){.kind = QB_VALUE_BYTES, .number = *(const uint64_t *)member};
+    case QB_SHOWN_TEXT:
+        return text_or_none(*(const char *const *)member);
+    case QB_SHOWN_COMPAT:
+        return text_or_none(*(const unsigned *)member == 2 ? "0.10" : "1.1");
+    case QB_SHOWN_NOT:
+        break;
+    }
+    return (struct qb_value){.kind = QB_VALUE_NONE};
 }
-
-static struct qb_value size_of(const struct qb_info *info)
-{
-    return (struct qb_value){.kind = QB_VALUE_BYTES, .number = info->virtual_size};
-}
-
-static struct qb_value backing_file_of(const struct qb_info *info)
-{
-    return text_or_none(info->has_backing_file ? info->backing_file : "");
-}
-
-static struct qb_value backing_fmt_of(const struct qb_info *info)
-{
-    return text_or_none(info->backing_fmt);
-}
-
-static struct qb_value lazy_of(const struct qb_info *info)
-{
-    return (struct qb_value){.kind = QB_VALUE_BOOL, .number = info->lazy_refcounts};
-}
-
-static struct qb_value refcount_bits_of(const struct qb_info *info)
-{
-    return (struct qb_value){.kind = QB_VALUE_NUMBER, .number = info->refcount_bits};
-}
-
-static struct qb_value dirty_of(const struct qb_info *info)
-{
-    return (struct qb_value){.kind = QB_VALUE_BOOL, .number = info->dirty};
-}
-
-static struct qb_value bitmaps_of(const struct qb_info *info)
-{
-    return (struct qb_value){.kind = QB_VALUE_NUMBER, .number = info->nb_bitmaps};
-}
-
-static const struct {
-    const char *key;
-    struct qb_value (*of)(const struct qb_info *info);
-} watched[] = {
-    {"compat", compat_of},
-    {"size", size_of},
-    {"backing_file", backing_file_of},
-    {"backing_fmt", backing_fmt_of},
-    {"lazy_refcounts", lazy_of},
-    {"refcount_bits", refcount_bits_of},
-    {"dirty", dirty_of},
-    {"bitmaps", bitmaps_of},
-};
-
-_Static_assert(sizeof(watched) / sizeof(watched[0]) <= QB_CHANGES_MAX, "every change has room");
 
 static bool equal(struct qb_value a, struct qb_value b)
 {
     if (a.kind != b.kind)
         return false;
     return a.kind == QB_VALUE_TEXT ? strcmp(a.text, b.text) == 0 : a.number == b.number;
+}
+
+static struct qb_value bool_of(bool on)
+{
+    return (struct qb_value){.kind = QB_VALUE_BOOL, .number = on};
+}
+
+static struct qb_value number_of(unsigned n)
+{
+    return (struct qb_value){.kind = QB_VALUE_NUMBER, .number = n};
+}
+
+static size_t add_change(struct qb_change out[QB_CHANGES_MAX], size_t n, const char *key,
+                         struct qb_value from, struct qb_value to)
+{
+    if (!equal(from, to) && n < QB_CHANGES_MAX)
+        out[n++] = (struct qb_change){key, from, to};
+    return n;
 }
 
 size_t qb_report_changes(const struct qb_result *r, struct qb_change out[QB_CHANGES_MAX])
@@ -148,13 +132,11 @@ size_t qb_report_changes(const struct qb_result *r, struct qb_change out[QB_CHAN
     if ((r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_WOULD_CHANGE) || !r->before ||
         !r->after)
         return 0;
-    for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
-        struct qb_change c = {watched[i].key, watched[i].of(r->before), watched[i].of(r->after)};
-
-        if (!equal(c.from, c.to))
-            out[n++] = c;
-    }
-    return n;
+    qb_keys_each (key, QB_SECTION_amend)
+        n = add_change(out, n, key->name, qb_shown(key, r->before), qb_shown(key, r->after));
+    n = add_change(out, n, "dirty", bool_of(r->before->dirty), bool_of(r->after->dirty));
+    return add_change(out, n, "bitmaps", number_of(r->before->nb_bitmaps),
+                      number_of(r->after->nb_bitmaps));
 }
 
 static const char *leaks_text(const struct qb_leaks *l, bool done, char room[QB_NOTE_ROOM])

@@ -74,7 +74,11 @@ struct qb_change {
     struct qb_value from, to;
 };
 
-enum { QB_CHANGES_MAX = 12 };
+/* What an image has of what an amend key changes; QB_VALUE_NONE where that is not shown. */
+struct qb_key_row;
+struct qb_value qb_shown(const struct qb_key_row *key, const struct qb_info *info);
+
+enum { QB_CHANGES_MAX = 24 };
 
 /* What the amend changed or would change, in a fixed order; returns how many. */
 size_t qb_report_changes(const struct qb_result *result, struct qb_change out[QB_CHANGES_MAX]);

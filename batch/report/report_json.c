@@ -1,6 +1,7 @@
 #include "report/report_json.h"
 
 #include "base/own.h"
+#include "job/keys.h"
 #include "util/base64.h"
 #include "util/json.h"
 #include "qcow2/disk.h"
@@ -49,34 +50,6 @@ static const char *encryption_of(const struct qb_info *i)
     return i->crypt_method == 0 ? "" : i->crypt_method == 1 ? "aes" : "luks";
 }
 
-static void put_info(struct qb_json *o, const char *key, const struct qb_info *i)
-{
-    struct qb_json info;
-
-    if (!i) {
-        qb_json_null(o, key);
-        return;
-    }
-    info = qb_json_object();
-    qb_json_text(&info, "compat", i->version == 2 ? "0.10" : "1.1");
-    qb_json_number(&info, "virtual_size_bytes", i->virtual_size);
-    qb_json_number(&info, "cluster_size_bytes", i->cluster_size);
-    qb_json_number(&info, "refcount_bits", i->refcount_bits);
-    qb_json_bool(&info, "lazy_refcounts", i->lazy_refcounts);
-    qb_json_bool(&info, "dirty", i->dirty);
-    qb_json_bool(&info, "corrupt", i->corrupt);
-    qb_json_bool(&info, "extended_l2", i->extended_l2);
-    qb_json_text(&info, "compression_type", i->zstd ? "zstd" : "zlib");
-    qb_json_text(&info, "encryption", encryption_of(i));
-    qb_json_number(&info, "snapshots", i->nb_snapshots);
-    qb_json_number(&info, "bitmaps", i->nb_bitmaps);
-    qb_json_bool(&info, "external_data_file", i->external_data_file);
-    qb_json_bool(&info, "data_file_raw", i->data_file_raw);
-    qb_json_text(&info, "backing_file", i->has_backing_file ? i->backing_file : "");
-    qb_json_text(&info, "backing_fmt", i->backing_fmt);
-    qb_json_child(o, key, info);
-}
-
 static void put_value(struct qb_json *o, const char *key, struct qb_value v)
 {
     switch (v.kind) {
@@ -93,6 +66,29 @@ static void put_value(struct qb_json *o, const char *key, struct qb_value v)
     default:
         qb_json_null(o, key);
     }
+}
+
+static void put_info(struct qb_json *o, const char *key, const struct qb_info *i)
+{
+    struct qb_json info;
+
+    if (!i) {
+        qb_json_null(o, key);
+        return;
+    }
+    info = qb_json_object();
+    qb_keys_each (row, QB_SECTION_amend)
+        if (row->shown.kind != QB_SHOWN_NOT)
+            put_value(&info, row->shown.name ? row->shown.name : row->name, qb_shown(row, i));
+    qb_json_number(&info, "cluster_size_bytes", i->cluster_size);
+    qb_json_bool(&info, "dirty", i->dirty);
+    qb_json_bool(&info, "corrupt", i->corrupt);
+    qb_json_text(&info, "compression_type", i->zstd ? "zstd" : "zlib");
+    qb_json_text(&info, "encryption", encryption_of(i));
+    qb_json_number(&info, "snapshots", i->nb_snapshots);
+    qb_json_number(&info, "bitmaps", i->nb_bitmaps);
+    qb_json_bool(&info, "external_data_file", i->external_data_file);
+    qb_json_child(o, key, info);
 }
 
 static void put_changes(struct qb_json *o, const struct qb_result *r)

@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "base/result.h"
 #include "util/json.h"
+#include "job/keys.h"
 #include "job/outcome.h"
 #include "util/text.h"
 
@@ -45,29 +46,52 @@ static void read_error(const struct qb_json *o, struct qb_failure *err)
         err->text = "";
 }
 
+/* What put_info of report_json.c writes of an amend key. */
+static void read_shown(const struct qb_json *i, const struct qb_key_row *row, struct qb_info *info)
+{
+    const char *name = row->shown.name ? row->shown.name : row->name;
+    void *member = (char *)info + row->shown.field;
+    const char *text;
+
+    switch (row->shown.kind) {
+    case QB_SHOWN_BOOL:
+        *(bool *)member = qb_json_get_bool(i, name);
+        break;
+    case QB_SHOWN_NUMBER:
+        *(unsigned *)member = (unsigned)qb_json_get_number(i, name, 0);
+        break;
+    case QB_SHOWN_BYTES:
+        *(uint64_t *)member = qb_json_get_number(i, name, 0);
+        break;
+    case QB_SHOWN_TEXT:
+        *(const char **)member = qb_json_get_text(i, name);
+        break;
+    case QB_SHOWN_COMPAT:
+        text = qb_json_get_text(i, name);
+        *(unsigned *)member = text && strcmp(text, "0.10") == 0 ? 2 : 3;
+        break;
+    case QB_SHOWN_NOT:
+        break;
+    }
+}
+
 /* What qb_report_changes looks at, and no more. */
 static const struct qb_info *read_info(const struct qb_json *o, const char *key,
                                        struct qb_info *info)
 {
     struct qb_json i = qb_json_get_child(o, key);
-    const char *compat = qb_json_get_text(&i, "compat");
-    const char *backing = qb_json_get_text(&i, "backing_file");
 
     if (!i.value)
         return NULL;
     *info = (struct qb_info){
-        .version = compat && strcmp(compat, "0.10") == 0 ? 2 : 3,
-        .virtual_size = qb_json_get_number(&i, "virtual_size_bytes", 0),
         .cluster_size = qb_json_get_number(&i, "cluster_size_bytes", 0),
-        .refcount_bits = (unsigned)qb_json_get_number(&i, "refcount_bits", 0),
         .nb_snapshots = (unsigned)qb_json_get_number(&i, "snapshots", 0),
         .nb_bitmaps = (unsigned)qb_json_get_number(&i, "bitmaps", 0),
-        .lazy_refcounts = qb_json_get_bool(&i, "lazy_refcounts"),
         .dirty = qb_json_get_bool(&i, "dirty"),
-        .has_backing_file = backing != NULL,
-        .backing_file = backing,
-        .backing_fmt = qb_json_get_text(&i, "backing_fmt"),
+        .has_backing_file = qb_json_get_text(&i, "backing_file") != NULL,
     };
+    qb_keys_each (row, QB_SECTION_amend)
+        read_shown(&i, row, info);
     return info;
 }
 

@@ -4,6 +4,7 @@
 
 #include "cli/cli.h"
 #include "job/keys.h"
+#include "job/outcome.h"
 #include "manifest/node.h"
 #include "manifest/schema.h"
 #include "manifest/o_option.h"
@@ -215,6 +216,34 @@ static void every_default_of_the_table_is_the_default(void)
             fprintf(stderr, "%s is not %s by default\n", key->name, key->standard);
         CU_ASSERT_EQUAL(memcmp(&out, &before, sizeof(out)), 0);
     }
+}
+
+/* Each has room among the changes of a report, beside what no key asks for by itself. */
+static void what_keys_change_is_shown(void)
+{
+    struct qb_info before = {.version = 2, .dirty = true, .nb_bitmaps = 1}, after = {.version = 3};
+    struct qb_result r = {.status = QB_STATUS_CHANGED, .before = &before, .after = &after};
+    struct qb_change changes[QB_CHANGES_MAX];
+    size_t shown = 0, n;
+
+    qb_keys_each (key, QB_SECTION_amend) {
+        void *member = (char *)&after + key->shown.field;
+
+        shown += key->shown.kind != QB_SHOWN_NOT;
+        if (key->shown.kind == QB_SHOWN_BOOL)
+            *(bool *)member = true;
+        else if (key->shown.kind == QB_SHOWN_NUMBER)
+            *(unsigned *)member = 5;
+        else if (key->shown.kind == QB_SHOWN_BYTES)
+            *(uint64_t *)member = 6;
+        else if (key->shown.kind == QB_SHOWN_TEXT)
+            *(const char **)member = "seven";
+    }
+    n = qb_report_changes(&r, changes);
+    CU_ASSERT_EQUAL(n, shown + 2);
+    CU_ASSERT_STRING_EQUAL(changes[0].key, "compat");
+    CU_ASSERT_STRING_EQUAL(changes[0].to.text, "1.1");
+    CU_ASSERT_STRING_EQUAL(changes[n - 1].key, "bitmaps");
 }
 
 /* Two different values of a key are two in the request, and the getter sees what was set. */
@@ -538,6 +567,7 @@ int main(void)
         UNIT(options_complain_of_every_mistake_at_its_column),
         UNIT(empty_options_are_a_mistake),
         UNIT(every_default_of_the_table_is_the_default),
+        UNIT(what_keys_change_is_shown),
         UNIT(what_is_set_is_what_is_got),
         UNIT(every_row_is_whole),
         UNIT(durations_are_seconds),
