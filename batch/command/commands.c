@@ -49,6 +49,7 @@ static int run_kept(const struct qb_cli *cli, struct qb_batch *batch, struct qb_
     struct qb_listener listener;
     struct qb_output out;
     struct qb_err err;
+    char other[500];
 
     if (qb_output_open(&out, cli, batch) < 0)
         return QB_EXIT_USAGE;
@@ -56,8 +57,14 @@ static int run_kept(const struct qb_cli *cli, struct qb_batch *batch, struct qb_
     qb_keep_begin(keep, batch);
     if (keep->notice[0] && listener.notice)
         listener.notice(listener.arg, keep->notice);
+    if (!qb_cli_has(cli, QB_OPTION_QUIET))
+        qb_signal_first_words("qbatch: interrupted: each image is finished or left as it was; once "
+                              "more to leave at once\n");
     if (qb_run(batch, &options, &listener, &err) < 0)
         return qb_output_abort(&out, err.text);
+    if (out.sum.by_code[QB_E_LOCKED] && listener.notice &&
+        qb_keep_find_other(cli, keep, other, sizeof(other)))
+        listener.notice(listener.arg, other);
     qb_keep_end(keep, batch, &out.sum, qb_summary_exit_code(&out.sum, detailed));
     return qb_output_close(&out, detailed);
 }

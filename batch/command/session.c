@@ -200,3 +200,32 @@ void qb_keep_end(struct qb_keep *keep, const struct qb_batch *batch, struct qb_s
     qb_runs_prune(keep->dir);
     keep->kept = false;
 }
+
+bool qb_keep_find_other(const struct qb_cli *cli, const struct qb_keep *keep, char *text,
+                        size_t size)
+{
+    char dir[PATH_MAX];
+    qb_run_ids ids = {0};
+    struct qb_err err;
+    bool found = false;
+
+    if (qb_state_dir_find(qb_cli_text(cli, QB_OPTION_STATE), dir, &err) < 0 ||
+        qb_state_dir_list(dir, &ids, &err) < 0)
+        ids.n = 0;
+    for (size_t i = ids.n; !found && i-- > 0;) {
+        struct qb_glance g;
+
+        if (keep->kept && strcmp(ids.items[i].text, keep->state.id) == 0)
+            continue;
+        if (qb_glance_at(dir, ids.items[i], &g) == 0 && g.held) {
+            found = true;
+            snprintf(text, size,
+                     "another qbatch is under way (run %s%s%.300s): it may be what holds "
+                     "the images that are locked",
+                     g.id.text, g.manifest ? " of " : "", g.manifest ? g.manifest : "");
+        }
+        qb_glance_free(&g);
+    }
+    qb_vec_free(&ids);
+    return found;
+}

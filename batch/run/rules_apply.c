@@ -23,7 +23,7 @@ static bool refuse(struct qb_amend *amend, enum qb_status status, enum qb_code c
                    const char *and_so)
 {
     qb_amend_result(amend)->status = status;
-    qb_fail(qb_amend_err(amend), code, QB_NOWHERE, "%s: {%s: %s} does not hold%s", which,
+    qb_fail(qb_amend_err(amend), code, QB_NOWHERE, "%s{%s: %s} does not hold%s", which,
             qb_condition_key(broken)->name, c->texts[broken], and_so);
     return false;
 }
@@ -38,10 +38,10 @@ bool qb_meant_begins(const struct qb_job *job, struct qb_io *io, struct qb_amend
 
     r->after = r->before;
     if (broken != QB_CONDITION_COUNT)
-        return refuse(amend, QB_STATUS_SKIPPED, QB_E_WHEN, "when", &rules->when, broken, "");
+        return refuse(amend, QB_STATUS_SKIPPED, QB_E_WHEN, "", &rules->when, broken, "");
     broken = qb_conditions_broken(&rules->expect, &facts);
     if (broken != QB_CONDITION_COUNT)
-        return refuse(amend, QB_STATUS_FAILED, QB_E_EXPECTATION, "expect", &rules->expect, broken,
+        return refuse(amend, QB_STATUS_FAILED, QB_E_EXPECTATION, "expect: ", &rules->expect, broken,
                       "; nothing was changed");
     if (rules->moves && qb_moves_apply(rules->moves, io, qb_amend_file(amend), job->path, r->before,
                                        rq, name, qb_amend_err(amend)) < 0) {
@@ -64,6 +64,6 @@ bool qb_meant_ends(const struct qb_job *job, struct qb_amend *amend, bool at_end
     broken = qb_conditions_broken(after, &facts);
     if (broken == QB_CONDITION_COUNT)
         return true;
-    return refuse(amend, QB_STATUS_FAILED, QB_E_EXPECTATION, "after", after, broken,
+    return refuse(amend, QB_STATUS_FAILED, QB_E_EXPECTATION, "after: ", after, broken,
                   r->committed ? "; the image was amended" : "; nothing was changed");
 }

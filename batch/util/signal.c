@@ -11,15 +11,24 @@
 #include "util/exit_code.h"
 
 static atomic_int seen;
-static _Atomic(const char *) restore_text;
+static _Atomic(const char *) restore_text, first_text;
 
 static void on_signal(int number)
 {
     const char *restore = atomic_load(&restore_text);
 
+    const char *first = atomic_load(&first_text);
+    int saved = errno;
+
     (void)number;
-    if (atomic_fetch_add(&seen, 1) == 0)
+    if (atomic_fetch_add(&seen, 1) == 0) {
+        if (restore && isatty(STDERR_FILENO) && write(STDERR_FILENO, restore, strlen(restore)) < 0)
+            first = NULL;
+        if (first && write(STDERR_FILENO, first, strlen(first)) < 0)
+            errno = saved;
+        errno = saved;
         return;
+    }
     if (restore && write(STDERR_FILENO, restore, strlen(restore)) < 0)
         _exit(QB_EXIT_INTERRUPTED);
     _exit(QB_EXIT_INTERRUPTED);
@@ -126,4 +135,9 @@ bool qb_signal_seen(void)
 void qb_signal_on_exit(const char *restore)
 {
     atomic_store(&restore_text, restore);
+}
+
+void qb_signal_first_words(const char *text)
+{
+    atomic_store(&first_text, text);
 }

@@ -24,6 +24,10 @@ void qb_signal_deadline(double seconds);
  * NULL for nothing.  The string must be static. */
 void qb_signal_on_exit(const char *restore);
 
+/* What the first signal writes to standard error, so that whoever pressed ^C sees that it was
+ * noticed; NULL for nothing.  The string must be static. */
+void qb_signal_first_words(const char *text);
+
 /* SIGUSR1 prints a line on standard error: how many of `total` images are done, and how many have
  * failed.  The counters must live as long as the process, or until this is called with NULL. */
 void qb_signal_tell(const atomic_size_t *done, const atomic_size_t *failed, size_t total);

@@ -8,10 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define QB_TEXT_NUMBER 40 /* room for any of the numbers below */
-
-/* "10 GiB", "1.5 MiB", "512 B": exact where it can be, else two digits behind the point. */
-const char *qb_text_size(uint64_t bytes, char out[QB_TEXT_NUMBER]);
+#include "base/units.h"
 
 /* "9,950". */
 const char *qb_text_count(uint64_t n, char out[QB_TEXT_NUMBER]);

@@ -6,6 +6,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/units.h"
+
 #include "io/reserve.h"
 
 #define EXTENT_BLOCK 4096u  /* where file systems keep their maps of extents, bytes */
@@ -294,19 +296,21 @@ static int check_space(const struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_file *file = plan->in.img->file;
     uint64_t need = qb_plan_space(plan), have;
+    char has[QB_TEXT_NUMBER], wants[QB_TEXT_NUMBER];
     struct statvfs fs;
 
     if (file->is_block_device && plan->size.appended > file->size)
         return qb_fail(err, QB_E_NO_SPACE, QB_NOWHERE,
-                       "the device has %llu bytes, and the amended image needs %llu",
-                       (unsigned long long)file->size, (unsigned long long)plan->size.appended);
+                       "the device has %s, and the amended image needs %llu bytes more",
+                       qb_text_size(file->size, has),
+                       (unsigned long long)(plan->size.appended - file->size));
     if (need == 0 || file->is_block_device || file->fd < 0 || fstatvfs(file->fd, &fs) < 0)
         return 0;
     have = (uint64_t)fs.f_frsize * (geteuid() == 0 ? fs.f_bfree : fs.f_bavail);
     if (need > have)
         return qb_fail(err, QB_E_NO_SPACE, QB_NOWHERE,
-                       "the file system has %llu bytes free, and the amend needs %llu",
-                       (unsigned long long)have, (unsigned long long)need);
+                       "the file system has %s free, and the amend needs %s",
+                       qb_text_size(have, has), qb_text_size(need, wants));
     return 0;
 }
 

@@ -63,6 +63,34 @@ class Interrupted(ImageTest):
             time.sleep(0.01)
         self.fail("a killed run still holds its locks")
 
+    def slow_run(self):
+        """A run that has begun to write and takes long over it."""
+        fleet = self.manifest("""
+            version: 1
+            limits: {rate: 64k}
+            images: [{path: "*.qcow2", compat: "0.10", zero_method: write}]
+            """, "slow.yaml")
+        run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), fleet], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        size = os.path.getsize(self.original)
+        for _ in range(3000):
+            if any(os.path.getsize(image) != size for image in self.images):
+                return run
+            time.sleep(0.01)
+        self.fail("the run does not begin to write")
+
+    def test_the_first_signal_is_answered_and_another_run_is_named(self):
+        run = self.slow_run()
+        other = qbatch.qbatch("amend", "-o", "lazy_refcounts=on", *self.images)
+        self.assertEqual(other.code, 3, str(other))
+        self.assertRegex(other.result.err, r"another qbatch is under way \(run [0-9a-f-]+ of .*slow.yaml\)")
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 75, out + err)
+        self.assertIn("qbatch: interrupted: each image is finished or left as it was", err)
+        self.assertIn("--resume", out)
+        self.assert_old_or_new()
+
     def assert_old_or_new(self):
         for image in self.images:
             self.assert_sound(image)
