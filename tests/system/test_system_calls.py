@@ -118,8 +118,9 @@ class Failures(FleetTest):
                 if answer.summary["journal_error"]:
                     self.assertIn("what no longer holds", answer.result.err)
                     self.assertEqual(failed, [], str(answer))
+                unread = [r for r in failed if r["error"]["code"] == "verify"]  # after the commit
                 failed = failed or answer.summary["journal_error"]
-                self.assertEqual(answer.code, 1 if failed else 0, str(answer))
+                self.assertEqual(answer.code, 5 if unread else 1 if failed else 0, str(answer))
                 self.assert_causes(answer, self.cause(number))
                 self.assert_told_what_is(answer)
                 self.assert_old_or_new()
