@@ -99,8 +99,8 @@ static void flip_one(void *arg, struct qb_io *io, size_t i)
 
     if (s->step != QB_STEP_APPENDED)
         return;
-    if (s->sync_errno != 0) {
-        qb_amend_append_lost(s->amend, io, s->sync_errno);
+    if (s->append_errno != 0) {
+        qb_amend_append_lost(s->amend, io, s->append_errno);
         qb_slot_step(w, s, QB_STEP_OVER);
     } else if (!qb_slot_leave(w, s, io)) {
         flip_slot(w, s, io);
@@ -117,7 +117,7 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
         qb_slot_begin_long(w, s, io, "verifying", false, &phase);
         if (w->n <= QB_WAVE_VERIFIED_FROM_DISK)
             qb_amend_verify_from_disk(s->amend);
-        if (qb_amend_flipped(s->amend, s->sync_errno) == 0 && qb_amend_verify(s->amend, io) == 0) {
+        if (qb_amend_flipped(s->amend, s->flip_errno) == 0 && qb_amend_verify(s->amend, io) == 0) {
             qb_amend_settle(s->amend, io);
             qb_slot_give_back_tail(w, s, io);
             qb_meant_ends(&w->batch->jobs[s->job], s->amend, true);

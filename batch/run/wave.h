@@ -24,7 +24,7 @@ enum qb_step {
     QB_STEP_PLANNED,  /* there is something to write */
     QB_STEP_APPENDED, /* and needs a barrier before its flip */
     QB_STEP_FLIPPED,  /* and needs a barrier before it is done */
-    QB_STEP_SYNCED,   /* has had that barrier; sync_errno is its result */
+    QB_STEP_SYNCED,   /* has had that barrier; flip_errno is its result */
     QB_STEP_OVER,     /* the result is final */
     QB_STEP_NO_ROOM,  /* closed again, untouched: the plans of the others fill the memory */
     QB_STEP_CROWDED,  /* closed again, untouched: what the others leave it was too little */
@@ -50,10 +50,11 @@ struct qb_slot {
     bool wants_all;  /* with QB_STEP_CROWDED: see qb_queue_crowded */
     struct qb_metered metered;
     uint64_t read_before; /* bytes that were read when the plan was made */
-    int sync_errno;
-    int record_errno;    /* the plan, which must be in the journal before the flip, is not */
-    struct qb_seen seen; /* the file as it was left; only with a journal */
-    bool failed;         /* counted as such */
+    int append_errno;     /* of the barrier behind its append */
+    int flip_errno;       /* of the one behind its flip */
+    int record_errno;     /* the plan, which must be in the journal before the flip, is not */
+    struct qb_seen seen;  /* the file as it was left; only with a journal */
+    bool failed;          /* counted as such */
 };
 
 /* Images of a wave whose headers are read back from the disk one by one, whatever `verify` says:

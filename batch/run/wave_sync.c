@@ -6,9 +6,12 @@
 
 static void synced(struct qb_slot *s, int errnum)
 {
-    s->sync_errno = errnum;
-    if (s->step == QB_STEP_FLIPPED)
-        s->step = QB_STEP_SYNCED;
+    if (s->step == QB_STEP_APPENDED) {
+        s->append_errno = errnum;
+        return;
+    }
+    s->flip_errno = errnum;
+    s->step = QB_STEP_SYNCED;
 }
 
 static bool wants_barrier(const struct qb_slot *s)
