@@ -6,18 +6,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/own.h"
 #include "command/finish.h"
 #include "report/report_json.h"
 #include "util/text.h"
-
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 static struct qb_telling telling(const struct qb_output *out, int code)
 {
@@ -56,7 +49,7 @@ int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct
                                    .diff = qb_cli_has(cli, QB_OPTION_DIFF),
                                    .color = qb_table_wants_color(stdout, qb_cli_color(cli))};
     out->sum.dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN);
-    out->started = now();
+    out->started = qb_now();
     clock_gettime(CLOCK_REALTIME, &at);
     out->sum.started = (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
     qb_table_start(&out->table, batch);
@@ -173,7 +166,7 @@ int qb_output_close(struct qb_output *out, bool detailed)
 
     qb_progress_stop(out->progress);
     find_finish(out);
-    out->sum.seconds = now() - out->started;
+    out->sum.seconds = qb_now() - out->started;
     if (out->sum.dry_run)
         out->sum.rate_seconds = qb_foresight_rate_seconds(&out->foresight, out->batch);
     if (out->json)

@@ -1,7 +1,6 @@
 #include "job/meter.h"
 
-#include <time.h>
-
+#include "base/clock.h"
 #include "base/num.h"
 
 enum { FIXED_BYTES = 256 << 10, FIXED_SHARE = 32 /* of its bytes: flip, barriers, verification */ };
@@ -9,13 +8,10 @@ enum { FIXED_BYTES = 256 << 10, FIXED_SHARE = 32 /* of its bytes: flip, barriers
 static void note_first(struct qb_meter *m)
 {
     uint_fast64_t never = 0;
-    struct timespec t;
 
     if (atomic_load_explicit(&m->worked_from, memory_order_relaxed))
         return;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    atomic_compare_exchange_strong(&m->worked_from, &never,
-                                   (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000);
+    atomic_compare_exchange_strong(&m->worked_from, &never, (uint64_t)(qb_now() * 1e3));
 }
 
 static void set_worked(struct qb_meter *m, struct qb_metered *i, uint64_t worked)

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "host/notify.h"
 #include "util/signal.h"
 
@@ -27,28 +28,20 @@ struct qb_progress {
     const struct qb_meter *meter;
     const struct qb_batch *batch;
     size_t total;
-    struct timespec start;
+    double start; /* see qb_now */
     pthread_t thread;
     pthread_mutex_t lock; /* held by who writes to the terminal */
     pthread_cond_t wake;
     bool drawn, end;
 };
 
-static double since(const struct timespec *start)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)(t.tv_sec - start->tv_sec) + (double)(t.tv_nsec - start->tv_nsec) * 1e-9;
-}
-
 static struct qb_elapsed elapsed(const struct qb_progress *p)
 {
     uint64_t from = atomic_load(&p->meter->worked_from);
-    struct timespec first = {.tv_sec = (time_t)(from / 1000),
-                             .tv_nsec = (long)(from % 1000) * 1000000};
+    double now = qb_now();
 
-    return (struct qb_elapsed){.seconds = since(&p->start), .working = from ? since(&first) : 0};
+    return (struct qb_elapsed){.seconds = now - p->start,
+                               .working = from ? now - (double)from / 1e3 : 0};
 }
 
 static struct winsize terminal(void)
@@ -134,8 +127,8 @@ static void *run_thread(void *arg)
     while (!p->end) {
         if (p->on_terminal)
             draw(p);
-        if (since(&p->start) - told >= TELL_MS / 1e3) {
-            told = since(&p->start);
+        if (qb_now() - p->start - told >= TELL_MS / 1e3) {
+            told = qb_now() - p->start;
             tell(p);
         }
         wait_ms(p, DRAW_MS);
@@ -168,7 +161,7 @@ static void start(struct qb_progress *p)
 {
     pthread_condattr_t attr;
 
-    clock_gettime(CLOCK_MONOTONIC, &p->start);
+    p->start = qb_now();
     pthread_mutex_init(&p->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -2,8 +2,8 @@
  * images that take long, as JSON. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "util/json.h"
 #include "report/progress.h"
@@ -111,12 +111,9 @@ bool qb_progress_slow(char *out, size_t size, unsigned columns, const struct qb_
     const struct qb_busy *b = &meter->busy[i];
     size_t job = atomic_load(&b->job), used;
     const char *doing = atomic_load(&b->doing);
-    struct timespec t;
     char took[QB_TEXT_NUMBER], head[PART_MAX];
-    double seconds;
+    double seconds = qb_now() - (double)atomic_load(&b->since_ms) / 1e3;
 
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    seconds = (double)t.tv_sec + (double)t.tv_nsec * 1e-9 - (double)atomic_load(&b->since_ms) / 1e3;
     if (job == 0 || job > batch->n_jobs || !doing || seconds < SLOW_SECONDS || columns < 24)
         return false;
     used =

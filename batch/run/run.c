@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "run/running.h"
 
@@ -29,7 +30,7 @@ static void adapt(struct qb_running *r, size_t n, size_t no_room)
 static void end_wave(struct qb_running *r, struct qb_wave *w)
 {
     size_t no_room = 0;
-    double ended = qb_run_now();
+    double ended = qb_now();
 
     for (size_t i = 0; i < w->n; i++) {
         struct qb_slot *s = &w->slots[i];
@@ -57,7 +58,7 @@ static bool take_next(struct qb_running *r)
     size_t n = 0;
 
     if (qb_run_goes_on(r) && !qb_run_is_held_back(r))
-        n = qb_queue_take(r->queue, qb_run_now(), r->wave_size, r->taken);
+        n = qb_queue_take(r->queue, qb_now(), r->wave_size, r->taken);
     r->fresh->n = n;
     if (n > 0)
         r->fresh->number = ++r->n_waves;
@@ -153,7 +154,7 @@ static bool advance(struct qb_running *r)
 /* Nothing may run now: some images wait for a lock, or for each other. */
 static void wait_or_untangle(struct qb_running *r)
 {
-    double wakes = qb_queue_wakes(r->queue), seconds = QB_MIN(wakes - qb_run_now(), 0.1);
+    double wakes = qb_queue_wakes(r->queue), seconds = QB_MIN(wakes - qb_now(), 0.1);
     size_t n;
 
     if (qb_run_is_held_back(r) || !qb_run_goes_on(r)) {
@@ -229,7 +230,7 @@ static void run_waves(void *arg)
     r->broken = find_overlays(r) < 0;
     if (r->broken)
         return;
-    r->begun = qb_run_now();
+    r->begun = qb_now();
     pass_over(r);
     while (under_way(r) || (r->done < r->batch->n_jobs && qb_run_goes_on(r))) {
         if (!advance(r))

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "base/own.h"
 #include "base/result.h"
@@ -61,7 +62,7 @@ static bool wait_for_lock(struct qb_running *r, size_t job, struct qb_result *re
     const struct qb_policy *policy = &r->batch->policy;
     bool waits = policy->on_locked == QB_ON_LOCKED_WAIT;
     double timeout = waits ? policy->lock_timeout_seconds : LOCK_PATIENCE_SECONDS;
-    double at = qb_run_now(), waited, delay;
+    double at = qb_now(), waited, delay;
     struct qb_err err;
 
     if (result->status != QB_STATUS_FAILED || result->err.code != QB_E_LOCKED)

@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "run/running.h"
 #include "host/free_space.h"
@@ -37,14 +37,6 @@ void qb_run_release(struct qb_running *r)
         free(r->waves[i].slots);
     free(r->taken);
     free(r->locked_since);
-}
-
-double qb_run_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
 bool qb_run_stopped(const struct qb_running *r)

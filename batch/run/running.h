@@ -45,7 +45,6 @@ struct qb_running {
 int qb_run_prepare(struct qb_running *r, struct qb_err *err);
 void qb_run_release(struct qb_running *r);
 
-double qb_run_now(void); /* seconds */
 bool qb_run_stopped(const struct qb_running *r);
 
 /* ---- run_end.c: what became of images ---------------------------------------------------------

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 #include "base/own.h"
 #include "run/rules_apply.h"
@@ -61,7 +62,7 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
     struct qb_slot *s = &w->slots[i];
     const struct qb_claim how = {.writable = !w->options->dry_run,
                                  .without_locks = w->batch->jobs[s->job].request.without_locks};
-    double from = qb_wave_now();
+    double from = qb_now();
 
     if (qb_wave_starts_no_more(w))
         return;
@@ -74,7 +75,7 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
         read_header(w, s, io);
     else
         qb_slot_step(w, s, QB_STEP_COLD);
-    s->busy_seconds += qb_wave_now() - from;
+    s->busy_seconds += qb_now() - from;
 }
 
 /* Headers that are not in memory: a worker reads many at once, so that the disk has work in all its

@@ -2,20 +2,12 @@
 
 #include <errno.h>
 #include <malloc.h>
-#include <time.h>
 
 #include "amend/trim.h"
+#include "base/clock.h"
 #include "base/num.h"
 #include "base/own.h"
 #include "run/per_fs.h"
-
-double qb_wave_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 bool qb_wave_stopped(const struct qb_wave *w)
 {
@@ -152,9 +144,9 @@ static bool is_to_stop(void *arg)
     const struct qb_long_phase *p = arg;
 
     count_bytes(p->wave, p->slot);
-    return p->may_be_left && (qb_wave_stopped(p->wave) ||
-                              (p->wave->batch->limits.timeout_seconds > 0 &&
-                               is_overdue(p->wave, p->busy_before + qb_wave_now() - p->from)));
+    return p->may_be_left &&
+           (qb_wave_stopped(p->wave) || (p->wave->batch->limits.timeout_seconds > 0 &&
+                                         is_overdue(p->wave, p->busy_before + qb_now() - p->from)));
 }
 
 /* A place among those that are shown; NULL where all are taken. */
@@ -181,7 +173,7 @@ void qb_slot_begin_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, 
                                 .slot = s,
                                 .may_be_left = may_be_left,
                                 .busy_before = s->busy_seconds,
-                                .from = qb_wave_now()};
+                                .from = qb_now()};
     p->busy = show(w->meter, s->job, doing, p->from);
     qb_io_set_stop(io, is_to_stop, p);
 }
@@ -196,7 +188,7 @@ void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
     count_bytes(w, s);
     if (p->busy)
         atomic_store(&p->busy->job, 0);
-    took = qb_wave_now() - p->from;
+    took = qb_now() - p->from;
     s->busy_seconds = p->busy_before + took;
     if (took > s->longest_seconds) {
         s->longest_seconds = took;
@@ -214,8 +206,8 @@ void qb_slot_give_back_tail(struct qb_wave *w, struct qb_slot *s, struct qb_io *
     if (job->abandoned_from == 0 || w->options->dry_run || qb_amend_facts(s->amend).rewrites ||
         (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_UNCHANGED))
         return;
-    r->tail_given_back = qb_trim_tail(io, qb_amend_file(s->amend), job->abandoned_from,
-                                           job->request.memory_limit);
+    r->tail_given_back =
+        qb_trim_tail(io, qb_amend_file(s->amend), job->abandoned_from, job->request.memory_limit);
     r->file_size_after = qb_amend_file(s->amend)->size;
 }
 

@@ -4,7 +4,6 @@
 
 #include "run/wave.h"
 
-double qb_wave_now(void); /* seconds */
 bool qb_wave_stopped(const struct qb_wave *wave);
 
 /* One parallel loop over the slots. */

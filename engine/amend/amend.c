@@ -4,10 +4,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "amend/plan.h"
 #include "amend/verify.h"
+#include "base/clock.h"
 #include "base/result.h"
 #include "check/version2.h"
 
@@ -28,14 +28,6 @@ struct qb_amend {
     bool flipped;
     bool released; /* only the result is left */
 };
-
-static double now_seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 struct qb_amend *qb_amend_new(const char *path)
 {
@@ -116,7 +108,7 @@ static int failed(struct qb_amend *a)
 
 int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how)
 {
-    double start = now_seconds();
+    double start = qb_now();
     struct qb_err *err = &a->err;
     int r;
 
@@ -127,13 +119,13 @@ int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how
     a->result.file_size_before = a->result.file_size_after = a->file.size;
     a->result.without_locks = a->file.without_locks;
     a->result.writers_unseen = a->file.writers_unseen;
-    a->result.open_seconds += now_seconds() - start;
+    a->result.open_seconds += qb_now() - start;
     return r < 0 ? failed(a) : 0;
 }
 
 int qb_amend_read_header(struct qb_amend *a, struct qb_io *io)
 {
-    double start = now_seconds();
+    double start = qb_now();
     int r = qb_image_open(io, &a->file, &a->img, &a->err);
 
     if (r == 0) {
@@ -141,7 +133,7 @@ int qb_amend_read_header(struct qb_amend *a, struct qb_io *io)
         qb_image_info(&a->img, &a->before);
         a->result.before = &a->before;
     }
-    a->result.open_seconds += now_seconds() - start;
+    a->result.open_seconds += qb_now() - start;
     return r < 0 ? failed(a) : 0;
 }
 
@@ -170,7 +162,7 @@ static int open_chain(struct qb_amend *a, struct qb_io *io, const char *name, co
 
 int qb_amend_check_backing(struct qb_amend *a, struct qb_io *io, const struct qb_request *rq)
 {
-    double start = now_seconds();
+    double start = qb_now();
     struct qb_chain before = {0}, after = {0};
     const char *fmt = rq->set & QB_KEY_BACKING_FMT ? rq->backing_fmt : a->img.backing_fmt;
     int r = qb_image_read_snapshots(io, &a->img, &a->err);
@@ -183,7 +175,7 @@ int qb_amend_check_backing(struct qb_amend *a, struct qb_io *io, const struct qb
         r = qb_chain_same(io, &a->img, &before, &after, &a->err);
     qb_chain_close(&before);
     qb_chain_close(&after);
-    a->result.plan_seconds += now_seconds() - start;
+    a->result.plan_seconds += qb_now() - start;
     return r < 0 ? failed(a) : 0;
 }
 
@@ -198,7 +190,7 @@ static int check_version2(struct qb_amend *a, struct qb_io *io)
 
 int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request *request)
 {
-    double start = now_seconds();
+    double start = qb_now();
     struct qb_err *err = &a->err;
     struct qb_target target;
     int r;
@@ -227,7 +219,7 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
                          err);
         a->result.leaks = a->plan.leaks;
     }
-    a->result.plan_seconds += now_seconds() - start;
+    a->result.plan_seconds += qb_now() - start;
     if (r < 0)
         return failed(a);
     if (!target.any || (target.unkeep && !a->plan.rewrites)) /* ... and nothing is kept */
@@ -279,18 +271,18 @@ static void cut_tail(struct qb_amend *a, struct qb_io *io)
 
 int qb_amend_remember(struct qb_amend *a, struct qb_io *io)
 {
-    double start = now_seconds();
+    double start = qb_now();
     int r = 0;
 
     if (a->rq->verify == QB_VERIFY_CONTENT)
         r = qb_verify_remember(io, &a->plan, &a->content, &a->err);
-    a->result.verify_seconds += now_seconds() - start;
+    a->result.verify_seconds += qb_now() - start;
     return r < 0 ? failed(a) : 0;
 }
 
 int qb_amend_append(struct qb_amend *a, struct qb_io *io)
 {
-    double start = now_seconds();
+    double start = qb_now();
     struct qb_plan *p = &a->plan;
     int r = 0;
 
@@ -302,7 +294,7 @@ int qb_amend_append(struct qb_amend *a, struct qb_io *io)
     };
     if (p->appends)
         r = qb_plan_append(io, p, &a->file, &a->err);
-    a->result.write_seconds += now_seconds() - start;
+    a->result.write_seconds += qb_now() - start;
     if (r < 0) {
         cut_tail(a, io);
         return failed(a);
@@ -347,7 +339,7 @@ static int still_ours(struct qb_amend *a, struct qb_io *io)
 
 int qb_amend_flip(struct qb_amend *a, struct qb_io *io)
 {
-    double start = now_seconds();
+    double start = qb_now();
     struct qb_req req = {.file = &a->file,
                          .op = QB_OP_WRITE,
                          .offset = 0,
@@ -366,7 +358,7 @@ int qb_amend_flip(struct qb_amend *a, struct qb_io *io)
         a->file.guard.phase = QB_PHASE_READ;
         return failed(a);
     }
-    a->result.write_seconds += now_seconds() - start;
+    a->result.write_seconds += qb_now() - start;
     return 0;
 }
 
@@ -418,7 +410,7 @@ void qb_amend_verify_from_disk(struct qb_amend *a)
 
 int qb_amend_verify(struct qb_amend *a, struct qb_io *io)
 {
-    double start = now_seconds();
+    double start = qb_now();
     bool content = a->rq->verify == QB_VERIFY_CONTENT;
     struct qb_verify_header how = {.direct = content || a->from_disk};
     int r;
@@ -430,7 +422,7 @@ int qb_amend_verify(struct qb_amend *a, struct qb_io *io)
     a->result.header_from_disk = how.from_disk;
     a->result.header_wrong = how.wrong;
     qb_content_free(&a->content);
-    a->result.verify_seconds += now_seconds() - start;
+    a->result.verify_seconds += qb_now() - start;
     a->result.verified = r == 0;
     return r < 0 ? mistrust(a) : 0;
 }

@@ -2,6 +2,7 @@
 
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/num.h"
 
 #define SLACK_SECONDS 0.1
@@ -41,20 +42,12 @@ double qb_pace_book(struct qb_pace *p, double now, uint64_t bytes, uint64_t ops)
     return QB_MAX(by_bytes, by_ops);
 }
 
-static double now_seconds(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 bool qb_pace_wait(struct qb_pace *p, uint64_t bytes, uint64_t ops, bool (*stop)(void *arg),
                   void *arg)
 {
-    double now = now_seconds(), at = qb_pace_book(p, now, bytes, ops);
+    double now = qb_now(), at = qb_pace_book(p, now, bytes, ops);
 
-    for (; now < at; now = now_seconds()) {
+    for (; now < at; now = qb_now()) {
         double nap = QB_MIN(at - now, NAP_SECONDS);
 
         if (stop && stop(arg))

@@ -1,0 +1,16 @@
+/* The monotonic clock. */
+#ifndef QB_BASE_CLOCK_H
+#define QB_BASE_CLOCK_H
+
+#include <time.h>
+
+/* Seconds since the machine was started, or thereabouts: to be subtracted. */
+static inline double qb_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+#endif
