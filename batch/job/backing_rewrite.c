@@ -11,7 +11,7 @@
 #include "base/vec.h"
 #include "util/pattern.h"
 #include "qcow2/chain.h"
-#include "qcow2/deflate.h"
+#include "base/crc32.h"
 #include "qcow2/disk.h"
 #include "qcow2/probe.h"
 

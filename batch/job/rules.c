@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "qcow2/deflate.h"
+#include "base/crc32.h"
 
 /* Journals keep the result: conditions that came later count only where they are set, so that
  * manifests from before have the fingerprint that they had. */

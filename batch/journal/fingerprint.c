@@ -4,7 +4,7 @@
 #include "job/keys.h"
 #include "job/rules.h"
 #include "journal/run_journal.h"
-#include "qcow2/deflate.h"
+#include "base/crc32.h"
 
 static uint32_t add_text(uint32_t sum, const char *s)
 {

@@ -9,7 +9,7 @@
 #include "util/base64.h"
 #include "journal/journal.h"
 #include "util/text.h"
-#include "qcow2/deflate.h"
+#include "base/crc32.h"
 
 enum { ROOM_FIRST = 64 << 10 };
 

@@ -6,7 +6,7 @@
 #include "manifest/node.h"
 #include "manifest/scan_section.h"
 #include "manifest/manifest_text.h"
-#include "qcow2/deflate.h"
+#include "base/crc32.h"
 
 /* The sections are read in the order that they need each other, wherever they stand. */
 struct top {

@@ -2,7 +2,7 @@
  * truthful, and all of the undo's proof but what the append computes. */
 #include "amend/plan.h"
 #include "qcow2/chain.h"
-#include "qcow2/deflate.h"
+#include "base/crc32.h"
 
 /* An autoclear bit says that nobody who does not know the feature has written the image since.  A
  * guest may write the amended image, in clusters that both images map, so no undo could set the bit

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "qcow2/deflate.h"
+#include "base/crc32.h"
 #include "qcow2/l2.h"
 
 #define WRONG(...) qb_fail(err, QB_E_VERIFY, __VA_ARGS__)

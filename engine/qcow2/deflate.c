@@ -22,8 +22,3 @@ int qb_inflate(const void *in, size_t in_len, void *out, size_t out_len, struct 
         return 0;
     return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "a compressed cluster does not decompress");
 }
-
-uint32_t qb_crc32(uint32_t so_far, const void *bytes, size_t n)
-{
-    return (uint32_t)crc32_z(so_far, bytes, n);
-}

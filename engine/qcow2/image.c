@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "qcow2/deflate.h"
+#include "base/crc32.h"
 
 #define FIRST_READ                                                                                 \
     4096u /* bytes: holds all that QEMU puts before the name, and the name mostly                  \
