@@ -1,4 +1,4 @@
-/* What the back ends (ring.c, posix.c, mem.c) owe to io.c; nothing outside this folder sees it. */
+/* What the back ends (ring.c, posix.c, and mem.c of the tests) owe to io.c; nobody else sees it. */
 #ifndef QB_IO_BACKEND_H
 #define QB_IO_BACKEND_H
 
@@ -27,7 +27,7 @@ struct qb_io {
     uint64_t window;  /* bytes; 0: the usual */
     qb_stop_fn *stop; /* NULL: never */
     void *stop_arg;
-    struct qb_pace *pace; /* NULL: as fast as it goes */
+    struct qb_pace *pace;     /* NULL: as fast as it goes */
     struct qb_owners *owners; /* NULL: the rule holds, and nothing is remembered */
     struct qb_mounts mounts;
 };

@@ -17,7 +17,7 @@
 #include "check/census.h"
 #include "fuzz.h"
 #include "guest.h"
-#include "io/mem.h"
+#include "mem/mem.h"
 #include "qcow2/image.h"
 #include "tiny.h"
 

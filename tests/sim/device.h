@@ -4,7 +4,7 @@
 #ifndef QB_TESTS_DEVICE_H
 #define QB_TESTS_DEVICE_H
 
-#include "io/mem_disk.h"
+#include "mem/mem_disk.h"
 
 /* The events of one disk, in order. */
 struct device {

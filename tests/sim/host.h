@@ -2,13 +2,13 @@
  * end, and everything that a machine decides by itself is drawn from dice.
  *
  * The calls of qb_run into the world are linked to this file instead (--wrap, see CMakeLists.txt):
- * opening a file, the workers, and how many files may be open.  So batch/run/run.c and batch/run/wave.c,
- * with their waves that overlap, are what is tried here, not a copy of them. */
+ * opening a file, the workers, and how many files may be open.  So batch/run/run.c and
+ * batch/run/wave.c, with their waves that overlap, are what is tried here, not a copy of them. */
 #ifndef QB_TESTS_HOST_H
 #define QB_TESTS_HOST_H
 
 #include "dice.h"
-#include "io/mem.h"
+#include "mem/mem.h"
 
 /* What a disk only pretends to do: for showing that the simulator would notice. */
 enum host_lie {

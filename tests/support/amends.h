@@ -6,7 +6,7 @@
 #include "base/result.h"
 #include "amend/amend.h"
 #include "images.h"
-#include "io/mem.h"
+#include "mem/mem.h"
 #include "reading.h"
 
 struct recipe {

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "dice.h"
-#include "io/mem.h"
+#include "mem/mem.h"
 #include "scratch.h"
 #include "unit.h"
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/mem_disk.h"
+#include "mem/mem_disk.h"
 #include "judge.h"
 #include "unit.h"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "dice.h"
-#include "io/mem.h"
+#include "mem/mem.h"
 #include "scratch.h"
 #include "unit.h"
 

@@ -9,7 +9,7 @@
 
 #include "base/own.h"
 #include "io/backend.h"
-#include "io/mem_disk.h"
+#include "mem/mem_disk.h"
 
 struct mem_io {
     struct qb_io io;

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "io/mem_disk.h"
+#include "mem/mem_disk.h"
 
 #define SECTOR 512
 

@@ -1,7 +1,7 @@
 /* The memory back end: files that live in memory, with a log of every change and barrier, for tests
- * of crash states and faults.  Compiled into the library's tests only, never into the program. */
-#ifndef QB_IO_MEM_H
-#define QB_IO_MEM_H
+ * of crash states and faults. */
+#ifndef QB_TESTS_MEM_H
+#define QB_TESTS_MEM_H
 
 #include <limits.h>
 

@@ -1,5 +1,5 @@
 /* The content of a simulated disk. */
-#include "io/mem_disk.h"
+#include "mem/mem_disk.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* What mem.c and mem_replay.c share: the content of a disk and the log of its changes. */
-#ifndef QB_IO_MEM_DISK_H
-#define QB_IO_MEM_DISK_H
+#ifndef QB_TESTS_MEM_DISK_H
+#define QB_TESTS_MEM_DISK_H
 
 #include "base/vec.h"
-#include "io/mem.h"
+#include "mem/mem.h"
 
 /* Content that grows; bytes behind `size` are not initialised. */
 struct qb_mem_bytes {
