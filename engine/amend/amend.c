@@ -197,23 +197,16 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
 
     a->rq = request;
     r = qb_target_resolve(&a->img, request, &target, err);
-    if (r == 0 && target.any && request->keep_undo && a->file.is_block_device)
-        r = qb_fail(
-            err, QB_E_UNSUPPORTED, QB_NOWHERE,
-            "keep_undo: a block device has no modification time and no tail that could be cut");
-    if (r == 0 && target.any && request->verify == QB_VERIFY_CONTENT && a->img.geom.external_data)
-        r = qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                    "verify: content does not reach into an external data file");
     a->result.status = QB_STATUS_UNCHANGED;
     a->result.after = a->result.before;
     /* The snapshot table is small, and most plans look at it. */
-    if (r == 0 && target.any)
+    if (r == 0 && target.works)
         r = qb_image_read_snapshots_in(
             io, &a->img, request->memory_limit ? request->memory_limit : QB_CENSUS_MEMORY, err);
     /* Asked for explicitly, old readers are to be able to read it. */
-    if (r == 0 && !target.any && (request->set & QB_KEY_COMPAT) && a->img.header.version == 2)
+    if (r == 0 && !target.works && (request->set & QB_KEY_COMPAT) && a->img.header.version == 2)
         r = check_version2(a, io);
-    if (r == 0 && target.any) {
+    if (r == 0 && target.works) {
         a->have_plan = true;
         r = qb_plan_make(io, &a->img, request, &target, a->lent, &a->plan, &a->result.clusters,
                          err);
@@ -222,14 +215,14 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
     a->result.plan_seconds += qb_now() - start;
     if (r < 0)
         return failed(a);
-    if (!target.any || (target.unkeep && !a->plan.rewrites)) /* ... and nothing is kept */
+    if (!target.works || qb_plan_is_void(&a->plan))
         return 0;
     qb_target_info(&a->img, &a->plan.target, &a->after);
     a->result.after = &a->after;
     a->result.status = QB_STATUS_WOULD_CHANGE;
-    a->result.repaired = target.repair;
-    a->result.backing_unchecked = target.name_changes;
-    a->result.bitmaps_dropped = target.drop_bitmaps;
+    for (unsigned i = 0; i < QB_N_RULES; i++)
+        if (qb_rules[i]->report)
+            qb_rules[i]->report(&a->plan, &a->result);
     a->result.file_size_after = a->plan.size.final;
     return 0;
 }

@@ -147,7 +147,7 @@ static int write_tables(struct writer *w, struct qb_plan *plan, size_t first, si
 static int write_l1(struct writer *w, struct qb_plan *plan, unsigned layer, struct qb_err *err)
 {
     struct qb_layer l = qb_image_layer(plan->in.img, layer);
-    uint32_t entries = layer == 0 ? plan->resize.l1_size : l.l1_size;
+    uint32_t entries = layer == 0 ? plan->active.size : l.l1_size;
     QB_AUTO(qb_buf) uint64_t *old = NULL;
     QB_AUTO(qb_buf) be64 *now = calloc((size_t)entries + 1, sizeof(*now));
 

@@ -6,11 +6,13 @@
  * clusters, which changes the blocks that describe those: the set grows until it stands still. */
 #include <string.h>
 
-#include "amend/plan.h"
+#include "amend/new_tables.h"
+#include "amend/release.h"
 
 struct layout {
     struct qb_io *io;
     struct qb_plan *plan;
+    bool new_width;         /* no refcount block stays */
     uint64_t at;            /* next free byte of the stretch */
     uint64_t block_entries; /* in a block of the target's width */
     uint64_t base_cluster;
@@ -83,7 +85,7 @@ static int l1_changes(struct layout *l, unsigned layer, struct qb_err *err)
     struct qb_layer lay = qb_image_layer(plan->in.img, layer);
     struct l1_look look = {plan, layer};
 
-    if (layer == 0 && plan->resize.moves_l1)
+    if (layer == 0 && plan->active.moves)
         return 1;
     for (size_t i = 0; layer == 0 && i < plan->new_tables.n_splits; i++)
         if (!plan->new_tables.list.items[i].empty)
@@ -96,7 +98,7 @@ static int place_l1(struct layout *l, unsigned layer, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
     struct qb_layer lay = qb_image_layer(plan->in.img, layer);
-    uint32_t entries = layer == 0 ? plan->resize.l1_size : lay.l1_size;
+    uint32_t entries = layer == 0 ? plan->active.size : lay.l1_size;
     struct qb_step step = {.kind = QB_STEP_L1, .index = layer, .what = "L1 table"};
     int changes = l1_changes(l, layer, err);
 
@@ -225,14 +227,14 @@ static int settle_round(struct layout *l, bool *stable, struct qb_err *err)
     for (uint64_t i = l->base_cluster / l->block_entries; i * l->block_entries < end; i++)
         if (qb_plan_touch(plan, i, err) < 0)
             return -1;
-    if (!plan->target.new_width && cascade(l, err) < 0)
+    if (!l->new_width && cascade(l, err) < 0)
         return -1;
     for (uint64_t i = 0; i < QB_MAX(plan->blocks.n, plan->census.reftable_n); i++) {
         bool touched = i < plan->blocks.n && plan->blocks.touched[i];
 
         if (touched && qb_io_go_on(l->io, err) < 0)
             return -1;
-        if (touched ? block_in_use(l, i, end) : !plan->target.new_width && old_block(l, i)) {
+        if (touched ? block_in_use(l, i, end) : !l->new_width && old_block(l, i)) {
             blocks += touched;
             last = i;
         }
@@ -320,10 +322,10 @@ static int find_blocks(struct layout *l, struct qb_err *err)
     if (qb_plan_release(plan, h->reftable_offset, h->reftable_clusters * cluster_size(l), 1, err) <
         0)
         return -1;
-    if (plan->target.new_width ? touch_all(l, err) < 0 : touch_differing(l, err) < 0)
+    if (l->new_width ? touch_all(l, err) < 0 : touch_differing(l, err) < 0)
         return -1;
     /* Clusters in use that no block of the image describes: only in a repair. */
-    if (plan->target.repair && !plan->target.new_width && touch_counted(l, true, err) < 0)
+    if (plan->target.rebuild_counts && !l->new_width && touch_counted(l, true, err) < 0)
         return -1;
     for (l->round = 0; !stable; l->round++)
         if (settle_round(l, &stable, err) < 0)
@@ -351,7 +353,7 @@ static int place_blocks(struct layout *l, struct qb_err *err)
         if (touched && qb_io_go_on(l->io, err) < 0)
             return -1;
         if (!touched) {
-            plan->place.reftable[i] = plan->target.new_width ? 0 : old_block(l, i);
+            plan->place.reftable[i] = l->new_width ? 0 : old_block(l, i);
         } else if (block_in_use(l, i, end)) {
             plan->place.reftable[i] = l->at;
             if (add_step(l, step, cs, 1, err) < 0)
@@ -399,7 +401,7 @@ static bool nothing_to_place(const struct layout *l)
 {
     const struct qb_plan *plan = l->plan;
 
-    if (l->at != plan->place.base || plan->zeros.n || plan->target.new_width)
+    if (l->at != plan->place.base || plan->zeros.n || l->new_width)
         return false;
     for (size_t i = 0; i < plan->blocks.n; i++)
         if (plan->blocks.touched[i])
@@ -427,12 +429,14 @@ static int place_all(struct layout *l, struct qb_err *err)
         return 0;
     if (find_blocks(l, err) < 0 || place_blocks(l, err) < 0 || place_zeros(l, err) < 0)
         return -1;
-    return qb_leaks_clip(plan, err) < 0 ? -1 : check_width(l, err);
+    return qb_kept_clip(plan, err) < 0 ? -1 : check_width(l, err);
 }
 
-int qb_layout_make(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
+int qb_layout_make(struct qb_plan *plan, struct qb_err *err)
 {
-    struct layout l = {.io = io, .plan = plan};
+    struct layout l = {.io = plan->in.io,
+                       .plan = plan,
+                       .new_width = qb_target_new_width(plan->in.img, &plan->target)};
     int r;
 
     plan->place.base = qb_round_up(plan->census.end, plan->in.img->geom.cluster_size);

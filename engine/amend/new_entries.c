@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "amend/new_tables.h"
+#include "amend/release.h"
 #include "amend/rule.h"
 
 /* ---- the decision ---------------------------------------------------------------------------- */
@@ -96,7 +97,7 @@ uint64_t qb_new_with_copied(struct qb_plan *plan, const struct qb_new_table *t, 
     if (!t->active || plan->in.img->geom.external_data)
         return entry;
     entry &= ~QB_ENTRY_COPIED;
-    return qb_leaks_single(plan, cluster) ? entry | QB_ENTRY_COPIED : entry;
+    return qb_count_is_single(plan, cluster) ? entry | QB_ENTRY_COPIED : entry;
 }
 
 struct filling {
@@ -195,54 +196,4 @@ int qb_new_fill(struct qb_plan *plan, const struct qb_new_table *t, const uint8_
     return qb_fail(err, QB_E_INTERNAL, t->offset,
                    "an L2 table takes %" PRIu64 " new clusters, and %" PRIu64 " were planned",
                    f.n_new + f.n_appended, t->n_new + t->n_appended);
-}
-
-/* ---- L1 entries ------------------------------------------------------------------------------ */
-
-static uint64_t entry_to(const struct qb_new_table *out, bool active)
-{
-    if (out->empty)
-        return 0;
-    return out->offset | (active && out->refs == 1 ? QB_ENTRY_COPIED : 0);
-}
-
-const struct qb_new_table *qb_new_split(const struct qb_plan *plan, uint32_t l1_index)
-{
-    size_t lo = 0, hi = plan->new_tables.n_splits;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (plan->new_tables.list.items[mid].l1_index < l1_index)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo < plan->new_tables.n_splits && plan->new_tables.list.items[lo].l1_index == l1_index
-               ? &plan->new_tables.list.items[lo]
-               : NULL;
-}
-
-uint64_t qb_new_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old)
-{
-    const struct qb_new_table *split = layer == 0 ? qb_new_split(plan, index) : NULL;
-    const struct qb_l2_table *t;
-    size_t i;
-
-    if (split)
-        return entry_to(split, true);
-    if (layer == 0 && plan->target.resize && index >= plan->resize.l1_keep)
-        return 0;
-    t = old & QB_ENTRY_OFFSET ? qb_tables_find(&plan->census.tables, old & QB_ENTRY_OFFSET) : NULL;
-    if (!t)
-        return 0;
-    i = (size_t)(t - plan->census.tables.items);
-    if (plan->new_tables.of[i])
-        return entry_to(&plan->new_tables.list.items[plan->new_tables.of[i] - 1], layer == 0);
-    if (layer != 0)
-        return old;
-    old &= ~QB_ENTRY_COPIED;
-    return qb_leaks_single(plan, t->offset >> plan->in.img->geom.cluster_bits)
-               ? old | QB_ENTRY_COPIED
-               : old;
 }

@@ -1,18 +1,9 @@
-/* Which L2 tables are written anew: those that a new size cuts or fills, those with zero entries
- * where the target version has no word for them, and those whose COPIED flags change. */
+/* Which L2 tables are written anew: those that rules ask for, and those whose COPIED flags change.
+ */
 #include <string.h>
 
 #include "amend/new_tables.h"
-
-/* An active table that stays. */
-struct active {
-    uint32_t l1_index, table; /* of the census */
-};
-
-struct actives {
-    struct active *items;
-    size_t n, cap;
-};
+#include "amend/release.h"
 
 static void visit_free(struct qb_visit *v)
 {
@@ -35,7 +26,7 @@ static struct qb_new_table plain_out(const struct qb_plan *plan, size_t source)
     };
 }
 
-static int replace_table(struct qb_plan *plan, size_t source, struct qb_err *err)
+int qb_new_replace(struct qb_plan *plan, size_t source, struct qb_err *err)
 {
     struct qb_new_table out = plain_out(plan, source);
 
@@ -47,8 +38,7 @@ static int replace_table(struct qb_plan *plan, size_t source, struct qb_err *err
     return 0;
 }
 
-/* The active layer lets go of a table: what is left are the snapshots' references. */
-static int drop_active(struct qb_plan *plan, size_t index, struct qb_err *err)
+int qb_new_drop(struct qb_plan *plan, size_t index, struct qb_err *err)
 {
     struct qb_l2_table *t = &plan->census.tables.items[index];
 
@@ -58,8 +48,7 @@ static int drop_active(struct qb_plan *plan, size_t index, struct qb_err *err)
     return qb_plan_release(plan, t->offset, plan->in.img->geom.cluster_size, 1, err);
 }
 
-/* Splits a table for the active layer: `source` is what it has there, or QB_NO_TABLE. */
-static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, struct qb_err *err)
+int qb_new_split(struct qb_plan *plan, uint32_t l1_index, size_t source, struct qb_err *err)
 {
     struct qb_new_table out = {
         .source = source, .refs = 1, .l1_index = l1_index, .active = true, .split = true};
@@ -67,101 +56,7 @@ static int split_table(struct qb_plan *plan, uint32_t l1_index, size_t source, s
     if (qb_counts_push(&plan->census.counts, &plan->new_tables.list, err, out) < 0)
         return -1;
     plan->new_tables.n_splits++;
-    return source == QB_NO_TABLE ? 0 : drop_active(plan, source, err);
-}
-
-/* The first L1 index at or behind `from` where the active layer needs a table of its own;
- * UINT64_MAX when there is none.  The edge knows of few: it is not asked for each index. */
-static uint64_t next_split(const struct qb_plan *plan, uint64_t from)
-{
-    const struct qb_resize *e = &plan->resize;
-    uint64_t n = plan->in.img->geom.l2_entries, next = UINT64_MAX;
-    size_t zeros = qb_resize_zeros_from(e, from * n);
-
-    if (e->cuts_table && e->cut_l1 >= from)
-        next = e->cut_l1;
-    if (e->copies && e->copy_cluster / n >= from)
-        next = QB_MIN(next, e->copy_cluster / n);
-    if (zeros < e->zeros.n)
-        next = QB_MIN(next, QB_MAX(e->zeros.items[zeros].first / n, from));
-    return next;
-}
-
-static int by_l1_index(const void *a, const void *b)
-{
-    const struct active *x = a, *y = b;
-
-    return (x->l1_index > y->l1_index) - (x->l1_index < y->l1_index);
-}
-
-/* The census table that the active layer has at this L1 index. */
-static size_t active_table(const struct actives *list, uint32_t l1_index)
-{
-    struct active key = {.l1_index = l1_index}, *found = NULL;
-
-    if (list->n)
-        found = bsearch(&key, list->items, list->n, sizeof(key), by_l1_index);
-    return found ? found->table : QB_NO_TABLE;
-}
-
-/* The active tables that stay; those behind the disk's new end go, and are noted in v->tables. */
-static int sort_active(struct qb_visit *v, struct actives *kept, struct qb_err *err)
-{
-    struct qb_plan *plan = v->plan;
-
-    for (size_t i = 0; i < plan->census.tables.n; i++) {
-        struct qb_l2_table *t = &plan->census.tables.items[i];
-        struct active a = {t->l1_index, (uint32_t)i};
-
-        if (i % 1024 == 0 && qb_io_go_on(plan->in.io, err) < 0)
-            return -1;
-        if (!t->active)
-            continue;
-        if (t->l1_index < plan->resize.l1_keep) {
-            if (qb_counts_push(&plan->census.counts, kept, err, a) < 0)
-                return -1;
-        } else if (qb_counts_push(&plan->census.counts, &v->tables, err, i) < 0 ||
-                   drop_active(plan, i, err) < 0) {
-            return -1;
-        }
-    }
-    if (kept->n)
-        qsort(kept->items, kept->n, sizeof(*kept->items), by_l1_index);
-    return 0;
-}
-
-static int plan_resize(struct qb_visit *v, struct qb_err *err)
-{
-    struct qb_plan *plan = v->plan;
-    struct actives kept = {0};
-    uint64_t i = next_split(plan, 0);
-    int r = qb_counts_hold(&plan->census.counts,
-                           plan->resize.zeros.cap * sizeof(*plan->resize.zeros.items), err);
-
-    if (r == 0)
-        r = sort_active(v, &kept, err);
-
-    for (; r == 0 && i < plan->resize.l1_size; i = next_split(plan, i + 1)) {
-        r = qb_io_go_on(plan->in.io, err);
-        if (r == 0)
-            r = split_table(plan, (uint32_t)i, active_table(&kept, (uint32_t)i), err);
-    }
-    qb_counts_let_go(&plan->census.counts, kept.cap * sizeof(*kept.items));
-    qb_vec_free(&kept);
-    return r < 0 ? -1 : qb_visit_scan(v, true, qb_visit_release_table, err);
-}
-
-/* Version 2 has no word for zero clusters: every table with one is written anew. */
-static int plan_expansion(struct qb_plan *plan, struct qb_err *err)
-{
-    for (size_t i = 0; i < plan->census.tables.n; i++) {
-        const struct qb_table_note *note = &plan->census.notes[i];
-
-        if (!plan->new_tables.gone[i] && note->zero_plain + note->zero_allocated &&
-            replace_table(plan, i, err) < 0)
-            return -1;
-    }
-    return 0;
+    return source == QB_NO_TABLE ? 0 : qb_new_drop(plan, source, err);
 }
 
 /* COPIED flags of an active table that stays, against the counts that will be. */
@@ -179,7 +74,7 @@ static int find_wrong_copied(void *arg, size_t index, const uint8_t *table, stru
 
         if ((kind == QB_DATA || kind == QB_ZERO_ALLOCATED) &&
             qb_new_with_copied(plan, &out, entry) != entry)
-            return replace_table(plan, source, err);
+            return qb_new_replace(plan, source, err);
     }
     return 0;
 }
@@ -240,18 +135,27 @@ static int free_old_tables(struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
+static void list_deciders(struct qb_new_tables *t)
+{
+    for (unsigned i = 0; i < QB_N_RULES; i++)
+        if (qb_rules[i]->entries)
+            t->deciders[t->n_deciders++] = qb_rules[i]->entries;
+    for (unsigned i = 0; i < QB_N_RULES; i++)
+        if (qb_rules[i]->encode)
+            t->deciders[t->n_deciders++] = qb_rules[i]->encode;
+}
+
 static int plan_all(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
 
+    list_deciders(&plan->new_tables);
     for (unsigned i = 0; i < QB_N_RULES; i++)
-        if (qb_rules[i]->entries)
-            plan->new_tables.deciders[plan->new_tables.n_deciders++] = qb_rules[i]->entries;
-
-    if (plan->target.resize && plan_resize(v, err) < 0)
-        return -1;
-    if (plan->target.header.version == 2 && plan_expansion(plan, err) < 0)
-        return -1;
+        if (qb_rules[i]->layers && qb_rules[i]->layers(v, err) < 0)
+            return -1;
+    for (unsigned i = 0; i < QB_N_RULES; i++)
+        if (qb_rules[i]->tables && qb_rules[i]->tables(v, err) < 0)
+            return -1;
     if (qb_visit_count(v, err) < 0)
         return -1;
     if ((plan->new_tables.recheck_copied || plan->census.copied_wrong) && plan_copied(v, err) < 0)
@@ -261,10 +165,10 @@ static int plan_all(struct qb_visit *v, struct qb_err *err)
     return free_old_tables(plan, err);
 }
 
-int qb_new_tables_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
+int qb_new_tables_plan(struct qb_plan *plan, struct qb_err *err)
 {
     size_t n = plan->census.tables.n;
-    struct qb_visit v = {.io = io, .plan = plan};
+    struct qb_visit v = {.io = plan->in.io, .plan = plan};
     int r;
 
     if (qb_counts_hold(&plan->census.counts, n * (sizeof(*plan->new_tables.of) + 1), err) < 0)

@@ -36,6 +36,26 @@ uint64_t qb_new_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, ui
 /* The data entry with COPIED as the counts say. */
 uint64_t qb_new_with_copied(struct qb_plan *plan, const struct qb_new_table *t, uint64_t entry);
 
+/* ---- new_l1.c ------------------------------------------------------------------------------- */
+
+/* What L1 entry `index` of `layer`, now `old`, shall be.  Before the layout only whether it differs
+ * is meaningful. */
+uint64_t qb_new_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old);
+
+/* ---- new_tables.c: for the rules' hooks `layers` and `tables` ---------------------------------
+ */
+
+/* The active layer lets go of the census's table `index`: what is left are the snapshots'
+ * references. */
+int qb_new_drop(struct qb_plan *plan, size_t index, struct qb_err *err);
+
+/* The active layer gets a table of its own at this L1 index, which is above those before, in place
+ * of `source`, what it has there, or QB_NO_TABLE. */
+int qb_new_split(struct qb_plan *plan, uint32_t l1_index, size_t source, struct qb_err *err);
+
+/* The census's table `source` is written anew, for all layers that have it. */
+int qb_new_replace(struct qb_plan *plan, size_t source, struct qb_err *err);
+
 /* ---- new_tables_count.c
  * --------------------------------------------------------------------------------- */
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "amend/new_tables.h"
+#include "amend/release.h"
 
 int qb_visit_scan(struct qb_visit *v, bool held_only, qb_table_fn *fn, struct qb_err *err)
 {
@@ -73,6 +74,11 @@ static int count_run(void *arg, const struct qb_entries *e, struct qb_err *err)
     return release(c, e, err);
 }
 
+static bool looks(const struct qb_plan *plan, unsigned rule)
+{
+    return qb_rules[rule]->looks && qb_rules[rule]->looks(plan);
+}
+
 /* Counts what a table takes: new clusters, references that its source's entries lose. */
 static int count_table(void *arg, size_t index, const uint8_t *source, struct qb_err *err)
 {
@@ -82,7 +88,7 @@ static int count_table(void *arg, size_t index, const uint8_t *source, struct qb
     struct counting c = {plan, t, source, false};
 
     for (unsigned i = 0; i < QB_N_RULES; i++)
-        if (qb_rules[i]->look && qb_rules[i]->look(v, t, source, err) < 0)
+        if (looks(plan, i) && qb_rules[i]->look(v, t, source, err) < 0)
             return -1;
     if (qb_new_walk(plan, t, source, count_run, &c, err) < 0)
         return -1;
@@ -96,8 +102,11 @@ static bool count_from_note(struct qb_plan *plan, struct qb_new_table *t)
     struct qb_entries zeros = {.n = plan->in.img->geom.l2_entries, .kind = QB_ZERO_PLAIN};
     const struct qb_table_note *note;
 
-    if (t->source == QB_NO_TABLE || t->split || plan->in.rq->zero_clusters == QB_ZERO_DEFER)
+    if (t->source == QB_NO_TABLE || t->split)
         return false;
+    for (unsigned i = 0; i < QB_N_RULES; i++)
+        if (looks(plan, i))
+            return false;
     note = &plan->census.notes[t->source];
     qb_new_decide(plan, t, &zeros);
     if (note->zero_allocated || zeros.n < plan->in.img->geom.l2_entries ||

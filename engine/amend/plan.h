@@ -8,11 +8,11 @@
 #ifndef QB_AMEND_PLAN_H
 #define QB_AMEND_PLAN_H
 
-#include "amend/resize.h"
 #include "amend/proof.h"
 #include "amend/rule.h"
 #include "amend/sector.h"
 #include "check/census.h"
+#include "qcow2/chain.h"
 #include "qcow2/refcount.h"
 
 #define QB_NO_TABLE SIZE_MAX
@@ -77,18 +77,25 @@ struct qb_below {
     bool known;            /* `size` was needed, and looked up */
 };
 
-/* Leaks, and whatever else stays counted without a reference.  From qb_leaks_plan on
+/* Leaks, and whatever else stays counted without a reference.  From the rules' hook `check` on
  *
  *     census.counts = references that the amended image has + kept.counts, for each cluster
  *
  * is the refcount that the amended image will hold, and all of the plan goes by that: COPIED, what
  * is free, the refcount blocks.  A reference that goes away is taken off census.counts (release.c),
- * or, with keep_undo, to have the cluster stay counted, added to `kept` instead.  qb_leaks_clip
+ * or, with keep_undo, to have the cluster stay counted, added to `kept` instead.  qb_kept_clip
  * makes kept counts fit the target's width (with keep_undo they have to fit) and sets n, the
  * clusters with a kept count: the census of the amended image finds just these leaks. */
 struct qb_kept {
     struct qb_counts counts;
     uint64_t n;
+};
+
+/* What rules ask of the active L1 table. */
+struct qb_active_l1 {
+    uint64_t keep; /* entries from here on lose their tables */
+    uint32_t size; /* entries afterwards */
+    bool moves;    /* they do not fit where it is, or clusters of it become free */
 };
 
 /* The L2 tables that are written anew. */
@@ -98,9 +105,8 @@ struct qb_new_tables {
     uint8_t *gone;       /* one a census table: nothing names it any more */
     size_t n_splits;     /* of `list`: the first ones, split for the active layer; ascending */
     bool recheck_copied; /* some cluster became singly referenced */
-    void (*deciders[QB_N_RULES])(const struct qb_plan *plan, const struct qb_new_table *t,
-                                 struct qb_entries *e);
-    unsigned n_deciders; /* the rules' hooks `entries` */
+    qb_decide_fn *deciders[2 * QB_N_RULES]; /* the rules' `entries`, then their `encode` */
+    unsigned n_deciders;
 };
 
 /* The run of new clusters of zeros at the end of the stretch. */
@@ -154,7 +160,8 @@ struct qb_plan {
     struct qb_census census; /* its counts: see struct qb_kept */
     struct qb_kept kept;
     struct qb_leaks leaks; /* for the report */
-    struct qb_resize resize;
+    void *own[QB_N_RULES]; /* state of the rules: see qb_plan_own */
+    struct qb_active_l1 active;
     struct qb_below below;
     struct qb_new_tables new_tables;
     struct qb_new_zeros zeros;
@@ -170,10 +177,6 @@ struct qb_plan {
     struct qb_sector sector;
     struct qb_proof proof; /* keep_undo: its digests are computed by the append */
 };
-
-/* Has `bytes` (taken over) appended; *index is their place in plan->contents. */
-int qb_plan_append_bytes(struct qb_plan *plan, struct qb_new_bytes bytes, size_t *index,
-                         struct qb_err *err);
 
 /* Compiles the plan.  Every refusal is here; nothing is written.  `lent` is the backing file of the
  * image as it is, opened by somebody else, or NULL.  `clusters` is filled when the tables were
@@ -193,52 +196,41 @@ void qb_plan_free_append(struct qb_plan *plan);
 int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                    struct qb_err *err);
 
-/* ---- the parts of planning ---------------------------------------------------------------------
- */
+/* Whether the plan, once made, comes to nothing: what it would write is there already. */
+bool qb_plan_is_void(const struct qb_plan *plan);
+
+/* ---- for rules ------------------------------------------------------------------------------- */
+
+/* The rule's own state: `size` bytes, zero at first, freed with the plan after the rule's hook
+ * `drop`.  NULL with *err when memory is short. */
+void *qb_plan_own(struct qb_plan *plan, enum qb_rule_id rule, size_t size, struct qb_err *err);
+
+/* Has `bytes` (taken over) appended; *index is their place in plan->contents. */
+int qb_plan_append_bytes(struct qb_plan *plan, struct qb_new_bytes bytes, size_t *index,
+                         struct qb_err *err);
+
+/* Whether version 3 asks for more than some snapshot's entry has: its disk's size. */
+bool qb_plan_lacks_disk_sizes(const struct qb_plan *plan);
+
+/* Opens the target's backing chain, once: all of it where its content may be needed or the disk
+ * grows over it, else only the nearest file, for its size.  Fills plan->below. */
+int qb_below_open(struct qb_plan *plan, struct qb_err *err);
+
+/* ---- the stages of planning ------------------------------------------------------------------ */
 
 /* new_tables.c: which L2 tables are written anew and what becomes of each entry. */
-int qb_new_tables_plan(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
-
-/* The table that is split for the active layer at this L1 index, or NULL. */
-const struct qb_new_table *qb_new_split(const struct qb_plan *plan, uint32_t l1_index);
-
-/* What L1 entry `index` of `layer`, now `old`, shall be.  Before the layout only whether it differs
- * is meaningful. */
-uint64_t qb_new_l1_entry(struct qb_plan *plan, unsigned layer, uint32_t index, uint64_t old);
-
-/* release.c: takes n references off each cluster of [offset, offset + len), and notes what became
- * free. */
-int qb_plan_release(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t n,
-                    struct qb_err *err);
-
-/* Takes n references off the clusters of one L2 entry. */
-int qb_plan_release_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err);
-
-/* keep.c, for keep_undo.  Refuses what no undo could take back. */
-int qb_keep_check(const struct qb_plan *plan, struct qb_err *err);
-
-/* Fills plan->proof but for the fingerprint of the stretch; everything has its place. */
-int qb_keep_plan_proof(struct qb_plan *plan, struct qb_err *err);
-
-/* unkeep.c: takes away what an amend with keep_undo, whose old header's sector rq->free_kept is,
- * had kept for its undo and for nothing else. */
-int qb_plan_unkeep(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
-
-/* Notes that counts in refcount block `index` (of the target's width) change. */
-int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err);
-
-/* leaks.c: decides what becomes of the leaks that the census found.  To be called once the census
- * is trusted and before any reference is taken away. */
-int qb_leaks_plan(struct qb_plan *plan, struct qb_err *err);
-
-/* Reduces kept counts that do not fit the target's width, but not below the references and not
- * below 1; sets n_kept.  To be called when no reference changes any more. */
-int qb_leaks_clip(struct qb_plan *plan, struct qb_err *err);
-
-/* Whether the cluster's refcount will be 1, which is what COPIED says. */
-bool qb_leaks_single(struct qb_plan *plan, uint64_t cluster);
+int qb_new_tables_plan(struct qb_plan *plan, struct qb_err *err);
 
 /* layout.c: gives everything its place, and computes the refcount blocks and table. */
-int qb_layout_make(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
+int qb_layout_make(struct qb_plan *plan, struct qb_err *err);
+
+/* plan_size.c: what is punched once everything has its place, and the file's lengths; refuses what
+ * the file system or a limit has no room for. */
+void qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters);
+void qb_plan_sizes(struct qb_plan *plan);
+int qb_plan_check_room(const struct qb_plan *plan, struct qb_err *err);
+
+/* plan_proof.c: with keep_undo, fills plan->proof but for the fingerprint of the stretch. */
+int qb_plan_proof(struct qb_plan *plan, struct qb_err *err);
 
 #endif

@@ -2,7 +2,7 @@
  * that can be freed in the end.  With keep_undo they stay counted, and are only noted. */
 #include <string.h>
 
-#include "amend/plan.h"
+#include "amend/release.h"
 
 int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err)
 {
@@ -42,7 +42,7 @@ static int keep_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, stru
     return qb_counts_hold(&plan->census.counts, plan->kept.counts.memory - held, err);
 }
 
-static int unref_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, struct qb_err *err)
+static int release_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, struct qb_err *err)
 {
     struct qb_counts *counts = &plan->census.counts;
     uint64_t cs = plan->in.img->geom.cluster_size;
@@ -76,7 +76,7 @@ int qb_plan_release(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_
     for (uint64_t c = first; len && c <= (offset + len - 1) >> bits; c++) {
         if ((c - first) % 1024 == 1023 && qb_io_go_on(plan->in.io, err) < 0)
             return -1;
-        if (unref_cluster(plan, c, n, err) < 0)
+        if (release_cluster(plan, c, n, err) < 0)
             return -1;
     }
     return 0;

@@ -7,8 +7,8 @@
 struct probe {
     struct qb_io *io;
     const struct qb_image *img;
-    const struct qb_target *t;
     struct qb_chain *chain;
+    struct qb_active_l1 *l1;
     uint64_t memory_limit;
     uint64_t old_size, new_size, kept; /* bytes; kept is the smaller */
 };
@@ -33,7 +33,7 @@ static int probe_l1(const struct probe *p, struct qb_resize *e, struct qb_err *e
     uint64_t keep = qb_geom_l1_needed(&p->img->geom, p->kept);
     int r;
 
-    e->l1_keep = (uint32_t)keep;
+    p->l1->keep = (uint32_t)keep;
     if (qb_image_l1_is_past_end(p->img, h->l1_offset))
         return 0;
     if (!qb_range_ok(h->l1_offset, h->l1_size, 8, p->img->file->size))
@@ -69,19 +69,19 @@ static int l1_has_room(const struct probe *p, uint64_t entries, bool *room, stru
     return 0;
 }
 
-static int size_l1(const struct probe *p, struct qb_resize *e, struct qb_err *err)
+static int size_l1(const struct probe *p, struct qb_err *err)
 {
     const struct qb_geom *g = &p->img->geom;
     const struct qb_header *h = &p->img->header;
     uint64_t needed = qb_geom_l1_needed(g, p->new_size);
     bool room = true;
 
-    e->l1_size = (uint32_t)(p->new_size < p->old_size ? needed : QB_MAX(needed, h->l1_size));
-    if (e->l1_size < h->l1_size)
-        room = qb_geom_clusters(g, 8ull * e->l1_size) == qb_geom_clusters(g, 8ull * h->l1_size);
-    else if (e->l1_size > h->l1_size && l1_has_room(p, e->l1_size, &room, err) < 0)
+    p->l1->size = (uint32_t)(p->new_size < p->old_size ? needed : QB_MAX(needed, h->l1_size));
+    if (p->l1->size < h->l1_size)
+        room = qb_geom_clusters(g, 8ull * p->l1->size) == qb_geom_clusters(g, 8ull * h->l1_size);
+    else if (p->l1->size > h->l1_size && l1_has_room(p, p->l1->size, &room, err) < 0)
         return -1;
-    e->moves_l1 = !room;
+    p->l1->moves = !room;
     return 0;
 }
 
@@ -212,21 +212,28 @@ size_t qb_resize_zeros_from(const struct qb_resize *e, uint64_t cluster)
 
 static int probe_all(const struct probe *p, struct qb_resize *e, struct qb_err *err)
 {
-    if (probe_l1(p, e, err) < 0 || size_l1(p, e, err) < 0 || probe_cut(p, e, err) < 0 ||
+    if (probe_l1(p, e, err) < 0 || size_l1(p, err) < 0 || probe_cut(p, e, err) < 0 ||
         probe_tail(p, e, err) < 0)
         return -1;
     return p->new_size > p->old_size ? probe_zeros(p, e, err) : 0;
 }
 
-int qb_resize_probe(struct qb_io *io, const struct qb_image *img, const struct qb_target *t,
-                    struct qb_chain *chain, uint64_t memory_limit, struct qb_resize *out,
-                    struct qb_err *err)
+int qb_resize_probe(struct qb_plan *plan, struct qb_resize *out, struct qb_err *err)
 {
-    struct probe p = {io, img, t, chain, memory_limit, img->header.size, t->header.size, 0};
-    struct qb_resize e = {.l1_keep = img->header.l1_size, .l1_size = img->header.l1_size};
+    const struct qb_image *img = plan->in.img;
+    const struct probe p = {
+        .io = plan->in.io,
+        .img = img,
+        .chain = plan->below.chain.n ? &plan->below.chain : NULL,
+        .l1 = &plan->active,
+        .memory_limit = plan->in.rq->memory_limit,
+        .old_size = img->header.size,
+        .new_size = plan->target.header.size,
+        .kept = QB_MIN(img->header.size, plan->target.header.size),
+    };
+    struct qb_resize e = {0};
 
-    p.kept = QB_MIN(p.old_size, p.new_size);
-    if (t->resize && probe_all(&p, &e, err) < 0) {
+    if (probe_all(&p, &e, err) < 0) {
         qb_resize_free(&e);
         return -1;
     }

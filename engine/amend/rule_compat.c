@@ -1,7 +1,100 @@
-/* compat: version 2 does not have zero clusters.  One becomes unallocated where nothing shows below
- * it, else a cluster of zeros. */
+/* compat: up, snapshot entries get a disk size; down, everything that version 2 does not have goes
+ * or is refused.  Of zero clusters, one becomes unallocated where nothing shows below it, else a
+ * cluster of zeros.  Version 2 is as strict with what other keys ask of it. */
 #include "amend/new_tables.h"
 #include "amend/rule.h"
+
+static bool is_upgrade(const struct qb_plan *plan)
+{
+    return plan->in.img->header.version < plan->target.header.version;
+}
+
+static bool is_downgrade(const struct qb_plan *plan)
+{
+    return plan->in.img->header.version > plan->target.header.version;
+}
+
+static int resolve(const struct qb_image *img, const struct qb_request *rq, struct qb_target *t,
+                   struct qb_err *err)
+{
+    struct qb_header *h = &t->header;
+
+    if (!qb_asked(rq, QB_KEY_COMPAT) || rq->compat == h->version)
+        return 0;
+    if (rq->compat != 2 && rq->compat != 3)
+        return QB_REFUSE("unknown compatibility level %u", rq->compat);
+    h->version = rq->compat;
+    t->exts_change = true;
+    if (h->version == 3)
+        return 1;
+    if (img->geom.external_data)
+        return QB_CANNOT("compat=0.10 knows no external data file");
+    if (img->geom.l2_entry_size != 8)
+        return QB_CANNOT("compat=0.10 knows no extended L2 entries");
+    t->reach = QB_REACH_TABLES;
+    h->incompatible &= ~QB_INCOMPAT_COMPRESSION; /* `check` looks for compressed clusters */
+    h->compression_type = 0;
+    h->compatible = h->autoclear = 0;
+    return 1;
+}
+
+static int probe(struct qb_plan *plan, struct qb_err *err)
+{
+    (void)err;
+    if (is_upgrade(plan) && qb_plan_lacks_disk_sizes(plan))
+        plan->target.reach = QB_REACH_TABLES;
+    return 0;
+}
+
+static int check_snapshots(const struct qb_image *img, struct qb_err *err)
+{
+    qb_vec_each (s, &img->snapshots.list) {
+        const char *id = (const char *)s->raw + sizeof(struct qb_disk_snapshot) + s->extra_len;
+        const char *name = s->name_len ? id + s->id_len : id;
+        int len = s->name_len ? s->name_len : s->id_len;
+
+        if (s->disk_size != img->header.size)
+            return QB_REFUSE(
+                "version 2 cannot describe snapshot \"%.*s\": its disk has %llu bytes, not %llu",
+                len, name, (unsigned long long)s->disk_size, (unsigned long long)img->header.size);
+        if (s->vm_state_size > UINT32_MAX)
+            return QB_REFUSE(
+                "version 2 cannot describe snapshot \"%.*s\": its VM state has %llu bytes", len,
+                name, (unsigned long long)s->vm_state_size);
+    }
+    return 0;
+}
+
+static int check(struct qb_plan *plan, struct qb_err *err)
+{
+    if (!is_downgrade(plan))
+        return 0;
+    if (plan->in.img->header.compression_type && plan->census.clusters.compressed)
+        return QB_CANNOT("compat=0.10 knows no zstd clusters, and the image has %llu",
+                         (unsigned long long)plan->census.clusters.compressed);
+    return check_snapshots(plan->in.img, err);
+}
+
+/* Every table with a zero cluster is written anew. */
+static int tables(struct qb_visit *v, struct qb_err *err)
+{
+    struct qb_plan *plan = v->plan;
+    const struct qb_clusters *clusters = &plan->census.clusters;
+
+    if (plan->target.header.version != 2)
+        return 0;
+    if (is_downgrade(plan) && clusters->zero_plain + clusters->zero_allocated &&
+        qb_below_open(plan, err) < 0)
+        return -1;
+    for (size_t i = 0; i < plan->census.tables.n; i++) {
+        const struct qb_table_note *note = &plan->census.notes[i];
+
+        if (!plan->new_tables.gone[i] && note->zero_plain + note->zero_allocated &&
+            qb_new_replace(plan, i, err) < 0)
+            return -1;
+    }
+    return 0;
+}
 
 /* The first entry of the table from which on zero clusters may be unallocated. */
 static uint64_t backed_end(const struct qb_plan *plan, const struct qb_new_table *t)
@@ -20,7 +113,7 @@ static bool is_deferred(const struct qb_new_table *t, uint64_t i)
     return t->deferred && t->deferred[i / 8] >> (i % 8) & 1;
 }
 
-static void entries(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)
+static void encode(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)
 {
     bool zero = e->kind == QB_ZERO_PLAIN || e->kind == QB_ZERO_ALLOCATED;
     uint64_t end = e->first + e->n, at = e->first;
@@ -108,18 +201,26 @@ static int defer(void *arg, const struct qb_entries *e, struct qb_err *err)
     return 0;
 }
 
+static bool looks(const struct qb_plan *plan)
+{
+    return plan->target.header.version == 2 && plan->in.rq->zero_clusters == QB_ZERO_DEFER;
+}
+
 static int look(struct qb_visit *v, struct qb_new_table *t, const uint8_t *source,
                 struct qb_err *err)
 {
     struct deferral d = {v, t};
 
-    if (v->plan->in.rq->zero_clusters != QB_ZERO_DEFER)
-        return 0;
     return qb_new_walk(v->plan, t, source, defer, &d, err);
 }
 
 const struct qb_rule qb_rule_compat = {
     .name = "compat",
-    .entries = entries,
+    .resolve = resolve,
+    .probe = probe,
+    .check = check,
+    .tables = tables,
+    .looks = looks,
     .look = look,
+    .encode = encode,
 };

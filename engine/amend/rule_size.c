@@ -1,7 +1,91 @@
 /* size: entries past the new end go, the last cluster is copied with zeros past the end, and where
- * a longer backing file would show, there are zero clusters. */
+ * a longer backing file would show, there are zero clusters.  What the image has there is found out
+ * in resize.c. */
 #include "amend/new_tables.h"
+#include "amend/resize.h"
 #include "amend/rule.h"
+
+static int check_size(const struct qb_image *img, const struct qb_request *rq, uint64_t size,
+                      struct qb_err *err)
+{
+    uint64_t old = img->header.size;
+
+    if (size == 0)
+        return QB_REFUSE(
+            "the new size is 0: a disk of no bytes is no use (qemu-img amend takes size=0 "
+            "for \"not given\")");
+    if (size % QB_SECTOR)
+        return QB_REFUSE("the new size %llu is not a multiple of 512", (unsigned long long)size);
+    if (size > INT64_MAX - img->geom.l1_span ||
+        qb_geom_l1_needed(&img->geom, size) > QB_MAX_L1_BYTES / 8)
+        return QB_REFUSE("the new size %llu is too large for clusters of %llu bytes",
+                         (unsigned long long)size, (unsigned long long)img->geom.cluster_size);
+    if (size < old && !rq->allow_shrink)
+        return QB_REFUSE(
+            "shrinking from %llu to %llu bytes is not allowed (policy.allow_shrink, --shrink)",
+            (unsigned long long)old, (unsigned long long)size);
+    return 0;
+}
+
+static int check_image(const struct qb_image *img, const struct qb_target *t, struct qb_err *err)
+{
+    struct qb_disk_bitmaps_ext bitmaps;
+
+    if (img->header.nb_snapshots && t->header.version == 2)
+        return QB_REFUSE("version 2 cannot resize an image that has snapshots; add compat=1.1");
+    if (img->geom.external_data)
+        return QB_CANNOT("resizing an image with an external data file is not supported yet");
+    if (t->header.size < img->header.size && qb_image_has_bitmaps(img, &bitmaps))
+        return QB_CANNOT("shrinking an image with persistent bitmaps is not supported yet");
+    return 0;
+}
+
+static int resolve(const struct qb_image *img, const struct qb_request *rq, struct qb_target *t,
+                   struct qb_err *err)
+{
+    uint64_t size = rq->size;
+
+    if (!qb_asked(rq, QB_KEY_SIZE))
+        return 0;
+    if (rq->size_is_delta && __builtin_add_overflow(rq->size, img->header.size, &size))
+        return QB_REFUSE("the new size is above 2^64");
+    if (size == img->header.size || (rq->size_at_least && size < img->header.size))
+        return 0;
+    t->header.size = size;
+    return check_size(img, rq, size, err) < 0 || check_image(img, t, err) < 0 ? -1 : 1;
+}
+
+/* Whether more than the header's size and L1 size changes. */
+static bool changes_tables(const struct qb_plan *plan, const struct qb_resize *r)
+{
+    return r->drops_tables || r->cuts_table || r->copies || r->zeros.n || plan->active.moves ||
+           (plan->target.header.version == 3 && qb_plan_lacks_disk_sizes(plan));
+}
+
+static int probe(struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_image *img = plan->in.img;
+    struct qb_new_bytes last = {.len = img->geom.cluster_size,
+                                .what = "the last cluster, zero behind the disk's end"};
+    struct qb_resize *r;
+
+    if (!qb_works(&plan->target, QB_RULE_size))
+        return 0;
+    if (plan->target.header.size > img->header.size && qb_below_open(plan, err) < 0)
+        return -1;
+    r = qb_plan_own(plan, QB_RULE_size, sizeof(*r), err);
+    if (!r || qb_resize_probe(plan, r, err) < 0)
+        return -1;
+    if (changes_tables(plan, r))
+        plan->target.reach = QB_REACH_TABLES;
+    last.bytes = qb_take(&r->copy_bytes);
+    return r->copies ? qb_plan_append_bytes(plan, last, &r->copy_source, err) : 0;
+}
+
+static int layers(struct qb_visit *v, struct qb_err *err)
+{
+    return v->plan->own[QB_RULE_size] ? qb_resize_tables(v, err) : 0;
+}
 
 /* A last cluster that must be copied. */
 static bool copy(const struct qb_resize *r, uint64_t guest, struct qb_entries *e)
@@ -20,14 +104,16 @@ static bool copy(const struct qb_resize *r, uint64_t guest, struct qb_entries *e
 
 static void entries(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)
 {
-    const struct qb_resize *r = &plan->resize;
-    uint64_t l2_entries = plan->in.img->geom.l2_entries;
+    const struct qb_resize *r = plan->own[QB_RULE_size];
+    uint64_t l2_entries = plan->in.img->geom.l2_entries, cut = l2_entries;
     uint64_t guest = t->l1_index * l2_entries + e->first;
-    uint64_t cut = t->l1_index == r->cut_l1 && r->cut_entry ? r->cut_entry : l2_entries;
-    size_t z = qb_resize_zeros_from(r, guest);
+    size_t z;
 
-    if (!t->split || copy(r, guest, e))
+    if (!t->split || !r || copy(r, guest, e))
         return;
+    z = qb_resize_zeros_from(r, guest);
+    if (t->l1_index == r->cut_l1 && r->cut_entry)
+        cut = r->cut_entry;
     if (z < r->zeros.n && r->zeros.items[z].first <= guest) {
         e->n = QB_MIN(e->n, r->zeros.items[z].end - guest);
         e->fate = QB_FATE_ZERO;
@@ -41,7 +127,23 @@ static void entries(const struct qb_plan *plan, const struct qb_new_table *t, st
         e->fate = QB_FATE_UNALLOCATE;
 }
 
+static int verify(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
+                  struct qb_err *err)
+{
+    return plan->own[QB_RULE_size] ? qb_resize_verify(io, plan, now, err) : 0;
+}
+
+static void drop(void *own)
+{
+    qb_resize_free(own);
+}
+
 const struct qb_rule qb_rule_size = {
     .name = "size",
+    .resolve = resolve,
+    .probe = probe,
+    .layers = layers,
     .entries = entries,
+    .verify = verify,
+    .drop = drop,
 };

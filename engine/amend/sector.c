@@ -233,7 +233,7 @@ int qb_sector_compose(const struct qb_image *img, struct qb_target *t, bool drop
     };
 
     *out = (struct qb_sector){.name_at = 0};
-    if (t->upgrade || t->downgrade || t->fmt_changes || c.drop_bitmaps)
+    if (t->exts_change || c.drop_bitmaps)
         return rebuild(&c, out, err);
     if (t->name_changes && !rename_only(&c, out))
         return rebuild(&c, out, err);

@@ -33,6 +33,15 @@ int qb_verify_remember(struct qb_io *io, const struct qb_plan *plan, struct qb_c
     return qb_content_take(io, plan->in.img, &rules, out, err);
 }
 
+static int verify_rules(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
+                        struct qb_err *err)
+{
+    for (unsigned i = 0; i < QB_N_RULES; i++)
+        if (qb_rules[i]->verify && qb_rules[i]->verify(io, plan, now, err) < 0)
+            return -1;
+    return 0;
+}
+
 static int verify_meaning(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
                           const struct qb_info *wanted, struct qb_err *err)
 {
@@ -42,7 +51,7 @@ static int verify_meaning(struct qb_io *io, const struct qb_plan *plan, const st
     if (memcmp(now->head, plan->sector.bytes, QB_SECTOR) == 0 &&
         info.virtual_size == wanted->virtual_size &&
         strcmp(info.backing_file, wanted->backing_file) == 0)
-        return qb_verify_resize(io, plan, now, err);
+        return verify_rules(io, plan, now, err);
     return qb_fail(err, QB_E_VERIFY, 0, "the header on disk is not the one that was written");
 }
 

@@ -18,9 +18,4 @@ struct qb_verify_header {
 int qb_verify_header(struct qb_io *io, const struct qb_plan *plan, struct qb_file *file,
                      struct qb_verify_header *how, struct qb_err *err);
 
-/* After a resize: that the L1 entries and the entries of the last L2 table which now lie inside the
- * disk and did not before read zero, as planned.  -1 with QB_E_VERIFY. */
-int qb_verify_resize(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
-                     struct qb_err *err);
-
 #endif

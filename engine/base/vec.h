@@ -30,6 +30,6 @@ bool qb_vec_room(void *items_pp, size_t n, size_t *cap, size_t item_size);
     } while (0)
 
 #define qb_vec_each(it, v)                                                                         \
-    for (__typeof__((v)->items) it = (v)->items; it && it < (v)->items + (v)->n; it++)
+    for (__typeof__(&*(v)->items) it = (v)->items; it && it < (v)->items + (v)->n; it++)
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "amend/new_tables.h"
+#include "amend/resize.h"
 #include "amends.h"
 #include "unit.h"
 
@@ -15,6 +16,7 @@
 struct bench {
     struct qb_image img;
     struct qb_plan plan;
+    struct qb_resize resize;
     struct qb_new_table table;
 };
 
@@ -30,7 +32,7 @@ static void bench_start(struct bench *b, unsigned version, uint64_t size)
     b->plan.target.header.version = version;
     b->plan.target.header.size = size;
     b->plan.new_tables.deciders[0] = qb_rule_size.entries;
-    b->plan.new_tables.deciders[1] = qb_rule_compat.entries;
+    b->plan.new_tables.deciders[1] = qb_rule_compat.encode;
     b->plan.new_tables.n_deciders = 2;
     b->table = (struct qb_new_table){.refs = 2, .l1_index = 1};
 }
@@ -106,12 +108,13 @@ static void a_new_size_cuts_copies_and_fills_with_zeros(void)
     struct bench b;
 
     bench_start(&b, 3, 128 * KIB);
-    b.plan.resize.cut_l1 = 1;
-    b.plan.resize.cut_entry = 10;
-    b.plan.resize.copies = true;
-    b.plan.resize.copy_cluster = 64 + 9;
-    b.plan.resize.zeros.items = zeros;
-    b.plan.resize.zeros.n = 2;
+    b.plan.own[QB_RULE_size] = &b.resize;
+    b.resize.cut_l1 = 1;
+    b.resize.cut_entry = 10;
+    b.resize.copies = true;
+    b.resize.copy_cluster = 64 + 9;
+    b.resize.zeros.items = zeros;
+    b.resize.zeros.n = 2;
     expect_run(&b, 0, QB_DATA, 64, QB_FATE_KEEP); /* a snapshot's table is none of its business */
     b.table.split = true;
     expect_run(&b, 0, QB_DATA, 9, QB_FATE_KEEP);
@@ -140,7 +143,7 @@ static void two_rules_that_disagree_are_a_dispute(void)
 
     bench_start(&b, 2, 128 * KIB);
     b.plan.below.size = 128 * KIB;
-    b.plan.new_tables.deciders[0] = qb_rule_compat.entries;
+    b.plan.new_tables.deciders[0] = qb_rule_compat.encode;
     b.plan.new_tables.deciders[1] = unallocate;
     expect_run(&b, 0, QB_DATA, 64, QB_FATE_UNALLOCATE);
     expect_run(&b, 0, QB_ZERO_PLAIN, 64, QB_FATE_DISPUTED);

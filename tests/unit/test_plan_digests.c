@@ -5,9 +5,10 @@
  *
  *     build-gcc/tests/test_plan_digests --print > tests/unit/plan_digests.def
  *
- * Digested are the plan's numbers, the file's bytes after the append, after the flip and after
- * settling, the refusal's code, and what the report counts; no texts, so that these can be
- * reworded.  With keep_undo, a second amend that frees what was kept is digested as well. */
+ * and --each prints a digest for every subject, to be compared with another build's.  Digested are
+ * the plan's numbers, the file's bytes after the append, after the flip and after settling, the
+ * refusal's code, and what the report counts; no texts, so that these can be reworded.  With
+ * keep_undo, a second amend that frees what was kept is digested as well. */
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -143,18 +144,24 @@ static void run_phases(struct qb_hasher *h, struct qb_io *io, struct qb_amend *a
     add_disk(h, log);
 }
 
-static void digest_amend(struct qb_hasher *h, struct qb_mem_log *log, const struct qb_request *rq)
+/* Whether the image was amended. */
+static bool digest_amend(struct qb_hasher *h, struct qb_mem_log *log, const struct qb_request *rq)
 {
     struct qb_io *io = run_io(log);
     struct qb_amend *a = run_open(io, log, 0);
+    bool changed;
 
     if (qb_amend_result(a)->status != QB_STATUS_FAILED && qb_amend_plan(a, io, rq) == 0 &&
         qb_amend_result(a)->status == QB_STATUS_WOULD_CHANGE)
         run_phases(h, io, a, log);
     add_result(h, a);
+    changed = qb_amend_result(a)->status == QB_STATUS_CHANGED;
     qb_amend_close(a);
     qb_io_close(io);
+    return changed;
 }
+
+static bool print_each;
 
 static void digest_subject(struct qb_hasher *h, const struct subject *s, enum variant v)
 {
@@ -167,10 +174,13 @@ static void digest_subject(struct qb_hasher *h, const struct subject *s, enum va
     if (v == FAIL_ON_LEAKS)
         rq.on_leaks = QB_LEAKS_FAIL;
     rq.keep_undo = v == KEEP_UNDO;
-    digest_amend(h, log, &rq);
-    if (v == KEEP_UNDO)
+    if (digest_amend(h, log, &rq) && v == KEEP_UNDO)
         digest_amend(h, log, &discard);
     qb_mem_log_free(log);
+    if (print_each) {
+        printf("%s, variant %u: 0x%016" PRIx64 "\n", s->name, (unsigned)v, qb_hasher_end(h).low);
+        qb_hasher_reset(h);
+    }
 }
 
 static uint64_t digest_recipe(const struct recipe *r)
@@ -226,7 +236,8 @@ static void expect(size_t at, const char *name, uint64_t digest)
 
 static void print(size_t at, const char *name, uint64_t digest)
 {
-    (void)at;
+    if (at == 0)
+        printf("/* What test_plan_digests.c compares with; printed by its --print. */\n");
     printf("PLANS(\"%s\", 0x%016" PRIx64 ")\n", name, digest);
 }
 
@@ -256,7 +267,8 @@ int main(int argc, char **argv)
     int r = 0;
 
     amends_begin();
-    if (argc > 1 && strcmp(argv[1], "--print") == 0)
+    print_each = argc > 1 && strcmp(argv[1], "--each") == 0;
+    if (print_each || (argc > 1 && strcmp(argv[1], "--print") == 0))
         each_row(print);
     else
         r = unit_main("plan_digests", tests, UNIT_COUNT(tests));

@@ -1,26 +1,7 @@
-/* What keep_undo asks of a plan, beside release.c: that leaks stay counted, that an undo can be
- * truthful, and all of the undo's proof but what the append computes. */
+/* All of an undo's proof but what the append computes. */
 #include "amend/plan.h"
-#include "qcow2/chain.h"
 #include "base/crc32.h"
-
-/* An autoclear bit says that nobody who does not know the feature has written the image since.  A
- * guest may write the amended image, in clusters that both images map, so no undo could set the bit
- * again truthfully. */
-int qb_keep_check(const struct qb_plan *plan, struct qb_err *err)
-{
-    const struct qb_header *old = &plan->in.img->header, *h = &plan->target.header;
-
-    if (!plan->in.rq->keep_undo || !(old->autoclear & ~h->autoclear))
-        return 0;
-    if (plan->target.drop_bitmaps)
-        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                       "keep_undo: an undo cannot bring back persistent bitmaps, which would miss "
-                       "what guests write in the meantime");
-    return qb_fail(err, QB_E_UNSUPPORTED, offsetof(struct qb_disk_header, autoclear),
-                   "keep_undo: an undo cannot set unknown autoclear features again (0x%llx)",
-                   (unsigned long long)(old->autoclear & ~h->autoclear));
-}
+#include "qcow2/chain.h"
 
 /* The digest of the header's bytes past its sector: the open image keeps none of them.  They must
  * be those that it was opened with. */
@@ -61,8 +42,7 @@ static int note_last_cluster(struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
-/* All of the proof but what the append computes. */
-int qb_keep_plan_proof(struct qb_plan *plan, struct qb_err *err)
+int qb_plan_proof(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_image *img = plan->in.img;
     struct qb_proof *p = &plan->proof;

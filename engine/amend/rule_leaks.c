@@ -1,4 +1,5 @@
-/* Decides about leaks: clusters whose refcount on disk is above the number of their references.
+/* on_leaks: decides about leaks, clusters whose refcount on disk is above the number of their
+ * references.
  *
  * Leaks are evidence: the clusters under a table that was lost still hold what the guest wrote.  By
  * default an amend neither makes nor frees any.  A kept leak is in the final counts like a
@@ -6,18 +7,12 @@
  * and COPIED follows the refcount that the disk will hold. */
 #include <inttypes.h>
 
-#include "amend/plan.h"
+#include "amend/release.h"
+#include "amend/rule.h"
 
 /* Ranges of leaked clusters whose space is freed; a megabyte of hostile refcounts can hold eight
  * million.  Those past the limit are free for the guest all the same. */
 #define FREED_RANGES (1u << 20)
-
-static void note(struct qb_plan *plan, uint64_t clusters)
-{
-    plan->leaks.valid = true;
-    plan->leaks.clusters = clusters;
-    plan->leaks.bytes = clusters * plan->in.img->geom.cluster_size;
-}
 
 static int refuse(const struct qb_plan *plan, struct qb_err *err)
 {
@@ -38,7 +33,7 @@ static int keep(struct qb_plan *plan, struct qb_err *err)
     for (size_t i = 0; i < c->reftable_n; i++)
         c->block_differs[i] &= (uint8_t)~QB_BLOCK_LEAKS;
     c->copied_wrong = false; /* the flags fit the refcounts on disk, or the census was refused */
-    if (plan->target.new_width && plan->target.header.refcount_order == 0)
+    if (qb_target_new_width(plan->in.img, &plan->target) && plan->target.header.refcount_order == 0)
         plan->new_tables.recheck_copied = true; /* a kept 2 becomes a 1 */
     return 0;
 }
@@ -80,11 +75,20 @@ static int free_all(struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
-int qb_leaks_plan(struct qb_plan *plan, struct qb_err *err)
+static int probe(struct qb_plan *plan, struct qb_err *err)
 {
-    if (plan->target.repair) /* its refcounts mean nothing */
+    (void)err;
+    /* An amend of the header alone looks for leaks only where they are a reason to refuse it. */
+    if (plan->in.rq->on_leaks == QB_LEAKS_FAIL)
+        plan->target.reach = QB_MAX(plan->target.reach, QB_REACH_LOOK);
+    return 0;
+}
+
+static int check(struct qb_plan *plan, struct qb_err *err)
+{
+    if (plan->target.rebuild_counts)
         return plan->in.rq->keep_undo ? 0 : free_all(plan, err);
-    note(plan, plan->census.n_leaks);
+    qb_kept_note(plan, plan->census.n_leaks);
     if (plan->leaks.clusters == 0)
         return 0;
     switch (plan->in.rq->on_leaks) {
@@ -101,39 +105,4 @@ int qb_leaks_plan(struct qb_plan *plan, struct qb_err *err)
     return keep(plan, err);
 }
 
-int qb_leaks_clip(struct qb_plan *plan, struct qb_err *err)
-{
-    struct qb_counts *counts = &plan->census.counts;
-    struct qb_count_page *const *pages = qb_counts_pages(&plan->kept.counts);
-    uint64_t max = qb_refcount_max(plan->target.header.refcount_order), left = 0;
-
-    for (size_t k = 0; k < plan->kept.counts.n_pages; k++) {
-        if (qb_io_go_on(plan->in.io, err) < 0)
-            return -1;
-        for (unsigned i = 0; i < QB_PAGE_COUNTS; i++) {
-            uint64_t cluster = pages[k]->number * QB_PAGE_COUNTS + i, over = 0, count;
-            uint64_t kept = qb_page_count(pages[k], i), rest;
-
-            if (kept == 0)
-                continue;
-            count = qb_counts_get(counts, cluster);
-            if (count > max && !plan->in.rq->keep_undo)
-                over = QB_MIN(count - max, kept);
-            if (over && (qb_counts_sub(counts, cluster, over, &rest, err) < 0 ||
-                         qb_counts_sub(&plan->kept.counts, cluster, over, &rest, err) < 0))
-                return -1;
-            left += kept > over;
-        }
-    }
-    if (plan->leaks.valid && !plan->leaks.freed && !plan->in.rq->keep_undo)
-        note(plan, left);
-    plan->kept.n = left;
-    return 0;
-}
-
-bool qb_leaks_single(struct qb_plan *plan, uint64_t cluster)
-{
-    uint64_t max = qb_refcount_max(plan->target.header.refcount_order);
-
-    return QB_MIN(qb_counts_get(&plan->census.counts, cluster), max) == 1;
-}
+const struct qb_rule qb_rule_leaks = {.name = "on_leaks", .probe = probe, .check = check};

@@ -1,6 +1,7 @@
 /* Frees what an amend with keep_undo kept for its undo: the references that its old header has and
  * its new one has not.  Other leaks, and what the undo of another run needs, stay counted. */
-#include "amend/plan.h"
+#include "amend/release.h"
+#include "amend/rule.h"
 #include "base/own.h"
 
 /* Clusters of one page of the old image's counts.  A guest may have freed some of them since, with
@@ -37,8 +38,19 @@ static int unkeep(struct qb_plan *plan, struct qb_census *old, struct qb_err *er
     return 0;
 }
 
-int qb_plan_unkeep(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
+static int resolve(const struct qb_image *img, const struct qb_request *rq, struct qb_target *t,
+                   struct qb_err *err)
 {
+    (void)img, (void)err;
+    if (!rq->free_kept)
+        return 0;
+    t->reach = QB_REACH_TABLES;
+    return 1;
+}
+
+static int release(struct qb_plan *plan, struct qb_err *err)
+{
+    struct qb_io *io = plan->in.io;
     struct qb_image img;
     struct qb_census old = {0};
     int r;
@@ -56,3 +68,9 @@ int qb_plan_unkeep(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
     qb_image_close(&img);
     return r;
 }
+
+const struct qb_rule qb_rule_discard = {
+    .name = "discard-undo",
+    .resolve = resolve,
+    .release = release,
+};

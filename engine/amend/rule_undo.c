@@ -1,0 +1,27 @@
+/* keep_undo: what the old image needs stays counted (release.c, rule_leaks.c), and what no undo
+ * could take back is refused. */
+#include "amend/rule.h"
+
+/* An autoclear bit says that nobody who does not know the feature has written the image since.  A
+ * guest may write the amended image, in clusters that both images map, so no undo could set the bit
+ * again truthfully. */
+static int judge(const struct qb_image *img, const struct qb_request *rq, const struct qb_target *t,
+                 struct qb_err *err)
+{
+    uint64_t lost = img->header.autoclear & ~t->header.autoclear;
+
+    if (rq->keep_undo && img->file->is_block_device)
+        return QB_CANNOT(
+            "keep_undo: a block device has no modification time and no tail that could be cut");
+    if (!rq->keep_undo || !lost)
+        return 0;
+    if (t->drop_bitmaps)
+        return QB_CANNOT(
+            "keep_undo: an undo cannot bring back persistent bitmaps, which would miss "
+            "what guests write in the meantime");
+    return qb_fail(err, QB_E_UNSUPPORTED, offsetof(struct qb_disk_header, autoclear),
+                   "keep_undo: an undo cannot set unknown autoclear features again (0x%llx)",
+                   (unsigned long long)lost);
+}
+
+const struct qb_rule qb_rule_undo = {.name = "keep_undo", .judge = judge};
