@@ -1,9 +1,9 @@
 /* Reads the value of a key as its kind takes it. */
-#include <ctype.h>
 #include <string.h>
 #include <time.h>
 
 #include "job/keys.h"
+#include "util/text.h"
 
 static bool read_size_change(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
                              struct qb_why *why)
@@ -26,12 +26,20 @@ static bool read_text(const struct qb_key_row *key, const char *text, struct qb_
 {
     if (strlen(text) > key->high)
         return qb_why_not(why, NULL, "is longer than %llu bytes", (unsigned long long)key->high);
-    for (const char *c = text; key->kind == QB_KIND_FORMAT && *c; c++) {
-        if (!isalnum((unsigned char)*c) && *c != '-' && *c != '_')
-            return qb_why_not(why, NULL, "is not the name of a format, such as qcow2 or raw");
-    }
     v->text = text;
     return true;
+}
+
+/* A wrong format in a fleet's headers is a fleet that does not boot. */
+static bool read_format(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                        struct qb_why *why)
+{
+    v->text = text;
+    for (size_t i = 0; key->words[i]; i++)
+        if (strcmp(text, key->words[i]) == 0)
+            return true;
+    return !*text || qb_why_not(why, qb_text_nearest(text, key->words),
+                                "is not a format of QEMU, such as qcow2 or raw");
 }
 
 static bool read_word(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
@@ -49,8 +57,12 @@ static bool read_word(const struct qb_key_row *key, const char *text, struct qb_
 static bool read_compat(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
                         struct qb_why *why)
 {
-    if (!read_word(key, text, v, why))
+    if (!read_word(key, text, v, why)) {
+        why->did_you_mean = text[0] == '1'   ? "1.1" /* 1.10 is nearer to 0.10 */
+                            : text[0] == '0' ? "0.10"
+                                             : why->did_you_mean;
         return false;
+    }
     v->n = v->n < 2 ? 2 : 3;
     return true;
 }
@@ -181,6 +193,7 @@ bool qb_key_read(const struct qb_key_row *key, const char *text, struct qb_key_v
     case QB_KIND_DATE:
         return read_date(text, out, why);
     case QB_KIND_FORMAT:
+        return read_format(key, text, out, why);
     case QB_KIND_TEXT:
         return read_text(key, text, out, why);
     case QB_KIND_LATER:

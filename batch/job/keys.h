@@ -35,7 +35,7 @@ enum qb_key_kind {
     QB_KIND_NICE,             /* qb_limits.nice */
     QB_KIND_IONICE,           /* qb_limits.ionice */
     QB_KIND_DATE,             /* seconds since 1970; only of a condition */
-    QB_KIND_FORMAT,           /* name of a format; empty for none: const char * */
+    QB_KIND_FORMAT,           /* one of `words`, or empty for none: const char * */
     QB_KIND_TEXT,             /* any text; empty for none: const char * */
     QB_KIND_LATER,            /* known and not supported yet */
 };

@@ -62,10 +62,12 @@ static void put_number(FILE *f, const struct qb_key_row *key)
 
 static void put_text(FILE *f, const struct qb_key_row *key)
 {
-    fprintf(f,
-            "\"anyOf\": [{\"type\": \"string\", \"maxLength\": %" PRIu64
-            "%s}, {\"type\": \"null\"}]",
-            key->high, key->kind == QB_KIND_FORMAT ? ", \"pattern\": \"^[A-Za-z0-9_-]*$\"" : "");
+    fputs("\"anyOf\": [{", f);
+    if (key->words)
+        put_words(f, key->words);
+    else
+        fprintf(f, "\"type\": \"string\", \"maxLength\": %" PRIu64, key->high);
+    fputs("}, {\"type\": \"null\"}, {\"const\": \"\"}]", f);
 }
 
 static void put_amount(FILE *f, const struct qb_key_row *key)
@@ -112,10 +114,10 @@ static void put_kind(FILE *f, const struct qb_key_row *key)
 
     if (fixed)
         fputs(fixed, f);
-    else if (key->words)
-        put_words(f, key->words);
     else if (qb_key_takes_none(key))
         put_text(f, key);
+    else if (key->words)
+        put_words(f, key->words);
     else if (key->kind == QB_KIND_COUNT_OR_PERCENT || key->kind == QB_KIND_SIZE_OR_PERCENT)
         put_amount(f, key);
     else

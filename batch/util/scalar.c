@@ -128,6 +128,11 @@ static bool unit_of(const char *unit, unsigned *shift, struct qb_why *why)
             "is ambiguous: %s may mean powers of 1000 or of 1024; write %c or %ciB for "
             "1024, or the number of bytes",
             unit, *at, *at);
+    if (at && (unit[1] == '\0' || strcasecmp(unit + 1, "ib") == 0))
+        return qb_why_not(why, NULL, "is not a size; units are capital letters: write %c, not %s",
+                          *at, unit);
+    if (*unit == ' ')
+        return qb_why_not(why, NULL, "is not a size; there is no blank before the unit");
     return qb_why_not(
         why, NULL,
         "is not a size; write bytes, or a number with k, M, G, T, P or E (powers of 1024)");

@@ -119,7 +119,7 @@ static const char *const bad[] = {
     [QB_KIND_NICE] = "20|-21|x|1.5|--1",
     [QB_KIND_IONICE] = "realtime|best-effort:8|best-effort:|idle:1|4",
     [QB_KIND_SWITCH] = "0|1|o|onn|y|n|enabled| on",
-    [QB_KIND_FORMAT] = "qcow2 |a/b|a,b|q\xc3\xa4|a\nb",
+    [QB_KIND_FORMAT] = "gcow2|qcow3|RAW|qcow2 |a/b|a,b|q\xc3\xa4|a\nb",
     [QB_KIND_TEXT] = NULL,
     [QB_KIND_WORD_TEXT] = "none|Off|x",
     [QB_KIND_WORD] = "nothing|Auto|alloc|0|Keep",
@@ -283,7 +283,7 @@ static void a_text_of_the_greatest_length_is_taken_and_one_longer_is_not(void)
         size_t most = qb_keys[i].high;
         char *text;
 
-        if (!qb_key_takes_none(&qb_keys[i]))
+        if (qb_keys[i].kind != QB_KIND_TEXT)
             continue;
         text = calloc(most + 2, 1);
         memset(text, 'a', most);
@@ -484,6 +484,20 @@ static void a_duration_that_is_nearly_one_is_shown_right(void)
     }
 }
 
+static void what_is_nearly_right_is_shown_right(void)
+{
+    CU_ASSERT_EQUAL(parse("backing_fmt=gcow2,compat=1.10,compat=0.1,backing_fmt=rav"), -1);
+    CU_ASSERT_EQUAL(qb_diags_count(&diags), 4);
+    CU_ASSERT_TRUE(hints(0, "qcow2"));
+    CU_ASSERT_TRUE(hints(1, "1.1"));
+    CU_ASSERT_TRUE(hints(2, "0.10"));
+    CU_ASSERT_TRUE(hints(3, "raw"));
+    CU_ASSERT_EQUAL(parse("size=10g,size=10 G,size=10gib"), -1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(diags.list.items[0].text, "write G, not g"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(diags.list.items[1].text, "no blank before the unit"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(diags.list.items[2].text, "write G, not gib"));
+}
+
 static void the_help_names_every_key(void)
 {
     char *text = NULL;
@@ -572,6 +586,7 @@ int main(void)
         UNIT(every_row_is_whole),
         UNIT(durations_are_seconds),
         UNIT(a_duration_that_is_nearly_one_is_shown_right),
+        UNIT(what_is_nearly_right_is_shown_right),
         UNIT(the_help_names_every_key),
         UNIT(the_manual_page_is_filled_with_every_key),
         UNIT(the_schema_has_every_key_and_every_name),
