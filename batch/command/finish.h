@@ -13,8 +13,8 @@ bool qb_finish_note(const struct qb_cli *cli, const char *dir, struct qb_batch *
 /* Whether the image is not as requested after this result, so that the run leaves it. */
 bool qb_finish_leaves(const struct qb_result *result);
 
-/* Whether running the same again can come to more for an image that is left: what was wrong may have
- * passed, or the image was not dealt with. */
+/* Whether running the same again can come to more for an image that is left: what was wrong may
+ * have passed, or the image was not dealt with. */
 bool qb_finish_can_help(const struct qb_result *result);
 
 /* The command for `n` jobs that are left, which are at `left` where the command is `amend`; the

@@ -25,8 +25,8 @@
 #include "util/json.h"
 #include "io/io.h"
 
-/* Version of the meaning of records.  A reader passes over records and fields that it does not know;
- * where that would be wrong, the number grows, the first record names it ("format") and older
+/* Version of the meaning of records.  A reader passes over records and fields that it does not
+ * know; where that would be wrong, the number grows, the first record names it ("format") and older
  * versions refuse the journal. */
 enum { QB_JOURNAL_FORMAT = 1 };
 

@@ -88,7 +88,8 @@ static const char *complaint(const char *s, size_t len, const char *end)
 static const char *other_kind(const char *s, size_t len)
 {
     if (len >= 4 && memcmp(s, "QFI\xfb", 4) == 0)
-        return "this is a qcow2 image, not a manifest; for images: qbatch amend -o KEY=VALUE IMAGE...";
+        return "this is a qcow2 image, not a manifest; for images: qbatch amend -o KEY=VALUE "
+               "IMAGE...";
     if (memchr(s, 0, QB_MIN(len, (size_t)512)))
         return "this is not text, and so not a manifest";
     return NULL;

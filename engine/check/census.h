@@ -35,8 +35,8 @@ struct qb_census {
     uint64_t n_copied;   /* clusters whose COPIED flags do not fit the refcount on disk */
     uint64_t n_leaks;    /* clusters whose refcount is too high */
     bool wants_surplus;
-    bool copied_wrong;   /* COPIED flags that do not fit the true count: to write anew */
-    uint64_t end; /* first byte behind the last cluster referred to, or counted in the file */
+    bool copied_wrong; /* COPIED flags that do not fit the true count: to write anew */
+    uint64_t end;      /* first byte behind the last cluster referred to, or counted in the file */
     struct qb_err first;  /* the first damage, in words */
     qb_finding_fn *found; /* may be NULL */
     void *found_arg;

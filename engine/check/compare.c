@@ -7,9 +7,9 @@
 struct compare {
     struct qb_census *c;
     uint64_t file_clusters;
-    uint64_t counted_end; /* one behind the last cluster in the file with a refcount on disk */
-    uint8_t *block;       /* one cluster, for the block that is read */
-    const uint8_t *zeros; /* one cluster, for blocks that are not there */
+    uint64_t counted_end;     /* one behind the last cluster in the file with a refcount on disk */
+    uint8_t *block;           /* one cluster, for the block that is read */
+    const uint8_t *zeros;     /* one cluster, for blocks that are not there */
     struct qb_count_run leak; /* clusters with the same surplus, not yet in the census */
 };
 

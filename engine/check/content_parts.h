@@ -45,8 +45,8 @@ struct qb_taking {
 int qb_content_table(struct qb_taking *t, const uint8_t *table, uint32_t l1_index, bool active,
                      struct qb_digest *out, struct qb_err *err);
 
-/* content_edge.c: how many of the guest clusters from the guest byte `guest` on are alike in that the
- * chain has nothing allocated for them (*empty), or may show data.  At most n, at least 1. */
+/* content_edge.c: how many of the guest clusters from the guest byte `guest` on are alike in that
+ * the chain has nothing allocated for them (*empty), or may show data.  At most n, at least 1. */
 int qb_content_below(struct qb_taking *t, uint64_t guest, uint64_t n, uint64_t *alike, bool *empty,
                      struct qb_err *err);
 
@@ -55,8 +55,8 @@ int qb_content_below(struct qb_taking *t, uint64_t guest, uint64_t n, uint64_t *
 static inline bool qb_content_needs_proof(const struct qb_taking *t, uint64_t guest)
 {
     const struct qb_content_rules *r = t->rules;
-    bool grown = r->new_size > r->old_size &&
-                 guest >= qb_round_up(r->old_size, t->img->geom.cluster_size);
+    bool grown =
+        r->new_size > r->old_size && guest >= qb_round_up(r->old_size, t->img->geom.cluster_size);
 
     return r->below && (r->defers || grown);
 }

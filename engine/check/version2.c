@@ -16,8 +16,7 @@ static int find_zeros(void *arg, size_t index, const uint8_t *table, struct qb_e
         enum qb_kind kind = qb_l2_kind(g, qb_l2_get(g, table, i, 0));
 
         if (kind == QB_ZERO_PLAIN || kind == QB_ZERO_ALLOCATED)
-            return qb_fail(err, QB_E_CORRUPT,
-                           s->tables->items[index].offset + i * g->l2_entry_size,
+            return qb_fail(err, QB_E_CORRUPT, s->tables->items[index].offset + i * g->l2_entry_size,
                            "a version 2 image has a zero cluster");
     }
     return 0;

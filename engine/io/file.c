@@ -318,7 +318,8 @@ static int open_direct(const struct qb_file *file)
 
     snprintf(self, sizeof(self), "/proc/self/fd/%d", file->fd);
     fd = open(self, O_RDONLY | O_DIRECT | O_NOCTTY | O_CLOEXEC);
-    if (fd >= 0 && !lives_in_memory(fd) && fstat(fd, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino)
+    if (fd >= 0 && !lives_in_memory(fd) && fstat(fd, &st) == 0 && st.st_dev == file->dev &&
+        st.st_ino == file->ino)
         return fd;
     if (fd >= 0)
         close(fd);

@@ -112,9 +112,9 @@ bool qb_file_is_cached(const struct qb_file *file);
  * was known of holes, and asks the kernel to do the same with the bytes. */
 void qb_file_drop_cache(struct qb_file *file);
 
-/* Reads [0, len), len at most a page, from the disk, past the page cache, through a descriptor of its
- * own (which takes and drops no lock: those of the file are of its open file description).  0; 1
- * where the file takes no direct reads; a negative errno where reading failed. */
+/* Reads [0, len), len at most a page, from the disk, past the page cache, through a descriptor of
+ * its own (which takes and drops no lock: those of the file are of its open file description).  0;
+ * 1 where the file takes no direct reads; a negative errno where reading failed. */
 int qb_file_read_direct(const struct qb_file *file, void *buf, size_t len);
 
 /* Has the kernel begin to write these bytes to the disk, while more is prepared for the barrier

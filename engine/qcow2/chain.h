@@ -44,9 +44,9 @@ void qb_chain_close(struct qb_chain *chain);
 /* Whether the name `name`, in the image at `image_path`, leads to the open file `self`. */
 bool qb_chain_names(const char *image_path, const char *name, const struct qb_file *self);
 
-/* The path, malloc'ed, that a backing name stands for: relative to the folder of the image that names
- * it, or absolute.  QB_E_UNSUPPORTED for what is no local file ("nbd://...", "json:..."): a colon
- * before the first slash names a protocol, of which only "file:" is known. */
+/* The path, malloc'ed, that a backing name stands for: relative to the folder of the image that
+ * names it, or absolute.  QB_E_UNSUPPORTED for what is no local file ("nbd://...", "json:..."): a
+ * colon before the first slash names a protocol, of which only "file:" is known. */
 int qb_chain_resolve(const char *image_path, const char *name, char **out, struct qb_err *err);
 
 /* The open file i, the nearest being 0, and whether it is a qcow2 image. */
@@ -65,8 +65,8 @@ int qb_chain_read(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uin
 
 /* The first stretch of [offset, end) where the chain may read anything but zeros, as far as that
  * follows from what its files have allocated: nothing of the guest's data is read, so it works for
- * encrypted and zstd images too.  out->first is `end` where there is none.  The chain must be whole:
- * below its last file nothing is assumed. */
+ * encrypted and zstd images too.  out->first is `end` where there is none.  The chain must be
+ * whole: below its last file nothing is assumed. */
 int qb_chain_next_data(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t end,
                        struct qb_range *out, struct qb_err *err);
 

@@ -13,8 +13,7 @@ int qb_image_lookup(struct qb_io *io, const struct qb_image *img, uint64_t offse
     uint64_t l1, place;
 
     *entry = *at = 0;
-    if (l1_index >= img->header.l1_size ||
-        qb_image_l1_is_past_end(img, img->header.l1_offset))
+    if (l1_index >= img->header.l1_size || qb_image_l1_is_past_end(img, img->header.l1_offset))
         return 0;
     if (qb_io_read(io, img->file, img->header.l1_offset + 8 * l1_index, &raw, 8, "an L1 entry",
                    err) < 0)

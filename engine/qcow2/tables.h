@@ -25,7 +25,7 @@ struct qb_l2_table {
 
 struct qb_tables {
     struct qb_l2_table *items; /* sorted by offset */
-    size_t n, cap;          /* those that there are, and those that memory is held for */
+    size_t n, cap;             /* those that there are, and those that memory is held for */
 };
 
 /* What is odd in an L1 entry, told to whoever wants to know (the check); planning refuses. */

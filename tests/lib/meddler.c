@@ -1,7 +1,8 @@
 /* A library to be preloaded: once a program has written the first sector of a file, it changes one
  * byte of the same file, as a disk or another program might that nobody expects.
  *
- * MEDDLE_AT is the byte's place; with MEDDLE_LENGTH the file gets that length instead.  Only plain system calls are watched: run the program with
+ * MEDDLE_AT is the byte's place; with MEDDLE_LENGTH the file gets that length instead.  Only plain
+ * system calls are watched: run the program with
  * --io posix. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

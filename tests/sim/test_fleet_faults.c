@@ -80,7 +80,8 @@ static bool as_in_peace(const struct fleet_image *image)
 
 static const char *word_for(enum qb_code code, int errnum)
 {
-    return code == QB_E_DURABILITY || code == QB_E_VERIFY || code == (errnum == EIO ? QB_E_IO : QB_E_NO_SPACE)
+    return code == QB_E_DURABILITY || code == QB_E_VERIFY ||
+                   code == (errnum == EIO ? QB_E_IO : QB_E_NO_SPACE)
                ? strerror(errnum)
                : NULL;
 }

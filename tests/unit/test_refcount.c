@@ -97,10 +97,8 @@ static void runs_are_set_and_recognised(void)
 int main(void)
 {
     static const struct unit_test tests[] = {
-        UNIT(largest_count_follows_from_the_width),
-        UNIT(counts_stand_where_the_specification_says),
-        UNIT(counts_of_every_width_come_back),
-        UNIT(largest_counts_come_back),
+        UNIT(largest_count_follows_from_the_width), UNIT(counts_stand_where_the_specification_says),
+        UNIT(counts_of_every_width_come_back),      UNIT(largest_counts_come_back),
         UNIT(runs_are_set_and_recognised),
     };
 
