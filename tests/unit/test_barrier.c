@@ -62,11 +62,101 @@ static void a_barrier_fails_for_the_file_that_cannot_be_synced(void)
     qb_io_close(io);
 }
 
+/* ---- one sync for a whole file system -------------------------------------------------------- */
+
+static int syncfs_fails, fdatasync_fails; /* errno; 0: the real call */
+static unsigned n_syncfs, n_fdatasync;
+
+int __real_syncfs(int fd);
+int __wrap_syncfs(int fd);
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+/* The linker leads the library's calls here. */
+int __wrap_syncfs(int fd)
+{
+    n_syncfs++;
+    errno = syncfs_fails;
+    return syncfs_fails ? -1 : __real_syncfs(fd);
+}
+
+int __wrap_fdatasync(int fd)
+{
+    n_fdatasync++;
+    errno = fdatasync_fails;
+    return fdatasync_fails ? -1 : __real_fdatasync(fd);
+}
+
+enum { GROUP = 12 };
+
+/* A barrier over GROUP files of one file system, and what it said of each of them. */
+static size_t group_barrier(enum qb_sync how, int *errors)
+{
+    struct qb_io *io = open_kind(QB_IO_POSIX);
+    struct qb_file files[GROUP], *list[GROUP];
+    size_t failed;
+
+    for (size_t i = 0; i < GROUP; i++) {
+        char name[16];
+
+        snprintf(name, sizeof(name), "group%zu", i);
+        files[i] = open_or_die(make_file(name, "x", 1), true);
+        list[i] = &files[i];
+    }
+    n_syncfs = n_fdatasync = 0;
+    failed = qb_io_barrier(io, list, GROUP, how, errors);
+    for (size_t i = 0; i < GROUP; i++)
+        qb_file_close(&files[i]);
+    qb_io_close(io);
+    return failed;
+}
+
+static bool has_syncfs(void)
+{
+    int errors[GROUP];
+
+    syncfs_fails = fdatasync_fails = 0;
+    return group_barrier(QB_SYNC_FS, errors) == 0 && n_syncfs > 0;
+}
+
+static void a_sync_of_the_file_system_flushes_the_disk_too(void)
+{
+    if (!has_syncfs()) /* this file system or kernel is not trusted with it */
+        return;
+    CU_ASSERT_EQUAL(n_syncfs, 1);
+    CU_ASSERT_EQUAL(n_fdatasync, 1);
+}
+
+static void its_failure_is_that_of_every_file(void)
+{
+    int errors[GROUP];
+
+    for (int flush = 0; flush < 2 && has_syncfs(); flush++) {
+        *(flush ? &fdatasync_fails : &syncfs_fails) = EIO;
+        CU_ASSERT_EQUAL(group_barrier(QB_SYNC_FS, errors), GROUP);
+        for (size_t i = 0; i < GROUP; i++)
+            CU_ASSERT_EQUAL(errors[i], EIO);
+    }
+    syncfs_fails = fdatasync_fails = 0;
+}
+
+static void a_sync_of_files_syncs_each(void)
+{
+    int errors[GROUP];
+
+    CU_ASSERT_EQUAL(group_barrier(QB_SYNC_FILE, errors), 0);
+    CU_ASSERT_EQUAL(n_syncfs, 0);
+    CU_ASSERT_EQUAL(n_fdatasync, GROUP);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(a_barrier_covers_files_in_every_way),
         UNIT(a_barrier_fails_for_the_file_that_cannot_be_synced),
+        UNIT(a_sync_of_the_file_system_flushes_the_disk_too),
+        UNIT(its_failure_is_that_of_every_file),
+        UNIT(a_sync_of_files_syncs_each),
     };
 
     return scratch_main("barrier", tests, UNIT_COUNT(tests));

@@ -192,6 +192,11 @@ static void header_comes_back_as_it_was_encoded(void)
         struct qb_header h;
 
         valid(bytes, version);
+        put(bytes + AT(crypt_method), 1, 4);
+        if (version == 3) {
+            put(bytes + AT(incompatible), QB_INCOMPAT_DIRTY | QB_INCOMPAT_COMPRESSION, 8);
+            bytes[QB_HEADER_COMPRESSION_TYPE_AT] = 1;
+        }
         memset(bytes + 120, 0xa5, 100);
         memcpy(again, bytes, sizeof(again));
         CU_ASSERT_EQUAL_FATAL(qb_header_decode(bytes, sizeof(bytes), &h, NULL), 0);

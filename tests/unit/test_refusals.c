@@ -11,31 +11,18 @@
 #include <unistd.h>
 
 #include "amends.h"
+#include "poke.h"
 #include "scratch.h"
 
 #define KIB 1024u
 
 /* ---- the table ------------------------------------------------------------------------------- */
 
-/* What is wrong: bytes of the image, in the header or in the first table of a kind, or the world.
- */
-enum place {
-    IN_HEADER,
-    IN_L1,
-    IN_TABLE,
-    IN_SNAPSHOTS,
-    IN_REFTABLE,
-    IN_BLOCK,
-    BLOCK_DEVICE, /* the image is one */
-    FAILS,        /* every request while planning, with the errno `value` */
-    STOPPED,      /* by qb_io_set_stop */
-};
-
-/* `len` bytes, big-endian; len 0 ends a list. */
-struct poke {
-    enum place in;
-    unsigned at, len;
-    uint64_t value;
+/* What is wrong with the world instead of with bytes: a poke with one of these as its place. */
+enum {
+    BLOCK_DEVICE = N_PLACES, /* the image is one */
+    FAILS,                   /* every request while planning, with the errno `value` */
+    STOPPED,                 /* by qb_io_set_stop */
 };
 
 struct refusal {
@@ -109,44 +96,6 @@ static const struct refusal refusals[] = {
 
 /* ---- trying a row ---------------------------------------------------------------------------- */
 
-static uint64_t get(const uint8_t *at, unsigned len)
-{
-    uint64_t n = 0;
-
-    for (unsigned i = 0; i < len; i++)
-        n = n << 8 | at[i];
-    return n;
-}
-
-static uint64_t place_of(const struct image_bytes *image, enum place in)
-{
-    const uint8_t *bytes = image->bytes;
-    uint64_t offset_bits = 0x00fffffffffffe00;
-
-    switch (in) {
-    case IN_L1:
-        return get(bytes + 40, 8);
-    case IN_TABLE:
-        return get(bytes + get(bytes + 40, 8), 8) & offset_bits;
-    case IN_SNAPSHOTS:
-        return get(bytes + 64, 8);
-    case IN_REFTABLE:
-        return get(bytes + 48, 8);
-    case IN_BLOCK:
-        return get(bytes + get(bytes + 48, 8), 8);
-    default:
-        return 0;
-    }
-}
-
-static void poke(struct image_bytes *image, const struct poke *p)
-{
-    uint64_t at = p->in < BLOCK_DEVICE ? place_of(image, p->in) + p->at : 0;
-
-    for (unsigned i = 0; p->in < BLOCK_DEVICE && i < p->len; i++)
-        image->bytes[at + i] = (uint8_t)(p->value >> (8 * (p->len - 1 - i)));
-}
-
 static struct image_bytes image_of(const struct refusal *r)
 {
     struct image_shape shape = r->shape;
@@ -155,12 +104,13 @@ static struct image_bytes image_of(const struct refusal *r)
     shape.backing_file = amends_name(shape.backing_file);
     image = image_make(&shape, r->script);
     for (size_t i = 0; i < UNIT_COUNT(r->pokes) && r->pokes[i].len; i++)
-        poke(&image, &r->pokes[i]);
+        if (r->pokes[i].in < N_PLACES)
+            poke_image(image.bytes, &r->pokes[i]);
     return image;
 }
 
 /* The value of a thing of the world; 0 where the row has none. */
-static uint64_t world_of(const struct refusal *r, enum place what)
+static uint64_t world_of(const struct refusal *r, unsigned what)
 {
     for (size_t i = 0; i < UNIT_COUNT(r->pokes); i++)
         if (r->pokes[i].len && r->pokes[i].in == what)

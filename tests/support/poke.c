@@ -1,0 +1,42 @@
+#include "poke.h"
+
+#define OFFSET 0x00fffffffffffe00ull /* of an L1 or L2 entry */
+
+static uint64_t get64(const uint8_t *at)
+{
+    uint64_t n = 0;
+
+    for (unsigned i = 0; i < 8; i++)
+        n = n << 8 | at[i];
+    return n;
+}
+
+uint64_t poke_place(const uint8_t *bytes, enum place in)
+{
+    uint64_t l1 = get64(bytes + 40);
+
+    switch (in) {
+    case IN_L1:
+        return l1;
+    case IN_TABLE:
+        return get64(bytes + l1) & OFFSET;
+    case IN_DATA:
+        return get64(bytes + (get64(bytes + l1) & OFFSET)) & OFFSET;
+    case IN_SNAPSHOTS:
+        return get64(bytes + 64);
+    case IN_REFTABLE:
+        return get64(bytes + 48);
+    case IN_BLOCK:
+        return get64(bytes + get64(bytes + 48));
+    default:
+        return 0;
+    }
+}
+
+void poke_image(uint8_t *bytes, const struct poke *p)
+{
+    uint64_t at = poke_place(bytes, (enum place)p->in) + p->at;
+
+    for (unsigned i = 0; i < p->len; i++)
+        bytes[at + i] = (uint8_t)(p->value >> (8 * (p->len - 1 - i)));
+}
