@@ -33,8 +33,8 @@ void qb_keep_drop(struct qb_keep *keep);
 void qb_keep_end(struct qb_keep *keep, const struct qb_batch *batch, struct qb_summary *sum,
                  int code);
 
-/* Names a run of this user that another process works on now: where images were locked, it is likely
- * the one that has them.  false: there is none, or no state folder. */
+/* Names a run of this user that another process works on now: where images were locked, it is
+ * likely the one that has them.  false: there is none, or no state folder. */
 bool qb_keep_find_other(const struct qb_cli *cli, const struct qb_keep *keep, char *text,
                         size_t size);
 

@@ -4,9 +4,10 @@
 
 #include <stdint.h>
 
-#define QB_TEXT_NUMBER 40 /* room for any number in words, this one and those of the layers above */
+#define QB_TEXT_NUMBER 40 /* room for any number in words, this one and those of the layers above  \
+                           */
 
-/* "10 GiB", "1.5 MiB", "512 B", in units of 1024: exact where it can be, else three digits.  Returns
+/* "10 GiB", "1.5 MiB", "512 B", in units of 1024: exact where it can be, else three digits. Returns
  * out. */
 const char *qb_text_size(uint64_t bytes, char out[QB_TEXT_NUMBER]);
 

@@ -10,8 +10,8 @@
 
 enum qb_shows {
     QB_SHOWS_BELOW, /* unallocated: the backing file, or zeros where there is none */
-    QB_SHOWS_ZERO, /* zero clusters, and data clusters that are holes of the file */
-    QB_SHOWS_DATA, /* data, a compressed cluster, or (extended L2) a mixture */
+    QB_SHOWS_ZERO,  /* zero clusters, and data clusters that are holes of the file */
+    QB_SHOWS_DATA,  /* data, a compressed cluster, or (extended L2) a mixture */
 };
 
 struct qb_map_run {
