@@ -4,8 +4,9 @@
 
 #include <stdint.h>
 
-#define QB_TEXT_NUMBER 40 /* room for any number in words, this one and those of the layers above  \
-                           */
+#define QB_TEXT_NUMBER                                                                             \
+    40 /* room for any number in words, this one and those of the layers above                     \
+        */
 
 /* "10 GiB", "1.5 MiB", "512 B", in units of 1024: exact where it can be, else three digits. Returns
  * out. */

@@ -218,16 +218,14 @@ WORDS = [  # /words: the field's terms in what users read
 
 
 def words(tree):
-    found = {}
+    where = []
     for n in tree.sources((".c", ".def"), ("engine/", "batch/")):
         text = re.sub(r"/\*.*?\*/", "", tree.text(n), flags=re.S)
         for literal in re.findall(r'"((?:[^"\\\n]|\\.)*)"', text):
-            for pattern, better in WORDS:
-                if re.search(pattern, literal):
-                    count = found.get(n, (0, ""))[0] + 1
-                    found[n] = (count, f'"{literal[:60]}": {better}')
-    total = sum(k for k, _ in found.values())
-    return f"{total} private words in messages", tree.excess("words", found)
+            where += [f'{n}: "{literal[:60]}": {better}' for pattern, better in WORDS
+                      if re.search(pattern, literal)]
+    found = {"messages": (len(where), "\n            ".join(where))} if where else {}
+    return f"{len(where)} private words in messages", tree.excess("words", found)
 
 
 def leftovers(tree):
@@ -244,11 +242,11 @@ def formatting(tree):
     names = [n for n in tree.sources() if not n.startswith("tests/fuzz/corpus")]
     out = subprocess.run([tool, "--dry-run"] + names, cwd=tree.root, stderr=subprocess.PIPE,
                          text=True, check=False).stderr
-    found = {}
-    for n in re.findall(r"^(\S+?):\d+:\d+: warning: code should be clang-formatted", out, re.M):
-        found[n] = (found.get(n, (0,))[0] + 1, "not as clang-format 14 has it")
-    total = sum(k for k, _ in found.values())
-    return f"{total} places in {len(found)} files", tree.excess("format", found)
+    where = re.findall(r"^(\S+?:\d+):\d+: warning: code should be clang-formatted", out, re.M)
+    found = {"tree": (len(where), f"not as clang-format 14 has it: {' '.join(where)}")} \
+        if where else {}
+    return f"{len(where)} places in {len({w.split(':')[0] for w in where})} files", \
+        tree.excess("format", found)
 
 
 CHECKS = [
