@@ -5,6 +5,7 @@
 #include "manifest/entries.h"
 #include "manifest/node.h"
 #include "manifest/scan_section.h"
+#include "util/text.h"
 #include "manifest/manifest_text.h"
 #include "base/crc32.h"
 
@@ -76,21 +77,39 @@ static void read_images(struct qb_reader *r, const struct qb_node *value, struct
     top->images = value;
 }
 
-static void read_top_key(struct qb_reader *r, const struct qb_node *v, struct top *top)
-{
-    static void (*const readers[])(struct qb_reader * r, const struct qb_node *v,
-                                   struct top *top) = {
+typedef void top_reader(struct qb_reader *r, const struct qb_node *v, struct top *top);
+
+static top_reader *const top_readers[] = {
 #define TOP(name, reader) reader,
 #include "manifest/structure.def"
 #undef TOP
-    };
+};
 
+/* What was probably meant, and is nowhere else, is looked into all the same, so that all mistakes
+ * come in one go. */
+static void read_misspelt(struct qb_reader *r, const struct qb_node *root, const struct qb_node *v,
+                          struct top *top)
+{
+    const char *meant = qb_text_nearest(v->key->text, qb_top_names);
+
+    for (const struct qb_node *other = root->first; meant && other; other = other->next)
+        if (strcmp(other->key->text, meant) == 0)
+            return;
+    for (size_t i = 0; meant && qb_top_names[i]; i++)
+        if (strcmp(meant, qb_top_names[i]) == 0)
+            top_readers[i](r, v, top);
+}
+
+static void read_top_key(struct qb_reader *r, const struct qb_node *root, const struct qb_node *v,
+                         struct top *top)
+{
     for (size_t i = 0; qb_top_names[i]; i++)
         if (strcmp(v->key->text, qb_top_names[i]) == 0) {
-            readers[i](r, v, top);
+            top_readers[i](r, v, top);
             return;
         }
     qb_field_unknown(v, qb_top_names, r->diags);
+    read_misspelt(r, root, v, top);
 }
 
 static void read_top(struct qb_reader *r, const struct qb_node *root)
@@ -100,7 +119,7 @@ static void read_top(struct qb_reader *r, const struct qb_node *root)
     if (!qb_field_is(root, QB_NODE_MAPPING, "a mapping that begins with \"version: 1\"", r->diags))
         return;
     for (const struct qb_node *v = root->first; v; v = v->next)
-        read_top_key(r, v, &top);
+        read_top_key(r, root, v, &top);
     if (!top.version)
         qb_diag_add(r->diags, QB_M_MISSING_KEY, root->at, NULL,
                     "no \"version\"; write version: 1 at the top");

@@ -143,19 +143,31 @@ static size_t distance(const char *a, const char *b)
     return row[m];
 }
 
+/* How many bytes both begin with. */
+static size_t prefix(const char *a, const char *b)
+{
+    size_t n = 0;
+
+    while (a[n] && a[n] == b[n])
+        n++;
+    return n;
+}
+
 const char *qb_text_nearest(const char *word, const char *const *candidates)
 {
     const char *best = NULL;
-    size_t len = strlen(word), least = QB_MAX((len + 1) / 3, 1) + 1;
+    size_t len = strlen(word), least = QB_MAX((len + 1) / 3, 1) + 1, same = 0;
 
     for (; *candidates; candidates++) {
         size_t d = distance(word, *candidates);
 
         if (len >= 3 && strncmp(word, *candidates, len) == 0)
             d = 1;
-        if (d < least) {
+        /* Of those that are as near, the one that begins like it: 1.10 is 1.1, not 0.10. */
+        if (d < least || (best && d == least && prefix(word, *candidates) > same)) {
             least = d;
             best = *candidates;
+            same = prefix(word, best);
         }
     }
     return best;

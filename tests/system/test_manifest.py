@@ -82,6 +82,13 @@ class Mistakes(ImageTest):
         self.assertEqual(qbatch.qbatch("lint", good).code, 0)
         self.assert_untouched(self.image, self.sha, self.stat)
 
+    def test_a_misspelt_list_is_looked_into_all_the_same(self):
+        linted = qbatch.qbatch("lint", self.manifest("version: 1\nimage: [{path: a.qcow2, comat: 1.1}]\n"))
+        self.assertEqual(linted.code, 2)
+        for words in ('did you mean "images"?', 'did you mean "compat"?'):
+            self.assertIn(words, linted.result.err)
+        self.assertNotIn('no "images"', linted.result.err)
+
     def test_lint_looks_for_files_and_for_keys_that_exclude_each_other(self):
         self.create("there.qcow2")
         wanted = {

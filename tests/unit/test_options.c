@@ -310,7 +310,7 @@ static void amend_keys_and_settings_have_different_names(void)
 
 static void sizes_are_exact(void)
 {
-    CU_ASSERT_TRUE(size_is("0", 0));
+    CU_ASSERT_TRUE(size_is_bad("0"));
     CU_ASSERT_TRUE(size_is("1", 1));
     CU_ASSERT_TRUE(size_is("4096B", 4096));
     CU_ASSERT_TRUE(size_is("1k", 1024));
