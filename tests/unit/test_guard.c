@@ -1,5 +1,10 @@
 /* The write guard: what each phase may change, and what never reaches the kernel. */
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "dice.h"
 #include "scratch.h"
@@ -178,6 +183,67 @@ static void a_forbidden_request_fails_alone_and_touches_nothing(void)
     }
 }
 
+/* ---- what io.c leaves out though the guard allows it ------------------------------------------
+ */
+
+static bool always(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
+static void a_stop_leaves_out_appends_but_neither_flip_nor_cut(void)
+{
+    struct qb_file f =
+        open_or_die(make_file("stopped", memset((char[1024]){0}, 'o', 1024), 1024), true);
+    struct qb_io *io = open_kind(QB_IO_POSIX);
+    char sector[512], got[512];
+
+    memset(sector, 'n', sizeof(sector));
+    qb_io_set_stop(io, always, NULL);
+    unguard_for(&f, QB_PHASE_APPEND);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_WRITE, 0, 512, sector), ECANCELED);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_READ, 0, 512, got), ECANCELED);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_SET_SIZE, 2048, 0, NULL), 0);
+    CU_ASSERT_EQUAL(f.size, 2048);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_SYNC, 0, 0, NULL), 0);
+    f.guard = (struct qb_guard){.phase = QB_PHASE_FLIP};
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_WRITE, 0, 512, sector), 0);
+    CU_ASSERT_EQUAL(pread(f.fd, got, 512, 0), 512);
+    CU_ASSERT_EQUAL(memcmp(got, sector, 512), 0);
+    qb_file_close(&f);
+    qb_io_close(io);
+}
+
+/* In a child, since the limit holds for the process. */
+static int flip_past_a_limit(const char *path)
+{
+    struct rlimit limit = {300, 300};
+    struct qb_file f = open_or_die(path, true);
+    struct qb_io *io = open_kind(QB_IO_POSIX);
+    char sector[512] = "new", got[512];
+
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    f.guard = (struct qb_guard){.phase = QB_PHASE_FLIP};
+    if (run_one(io, &f, QB_OP_WRITE, 0, 512, sector) != EFBIG || pread(f.fd, got, 512, 0) != 512 ||
+        got[0] != 'o')
+        return 1;
+    return 0;
+}
+
+static void a_limit_on_file_sizes_does_not_tear_the_flip(void)
+{
+    const char *path = make_file("limited", memset((char[1024]){0}, 'o', 1024), 1024);
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(flip_past_a_limit(path));
+    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+    CU_ASSERT_EQUAL(status, 0);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -193,6 +259,8 @@ int main(void)
         UNIT(guard_without_ranges_refuses_all_writes),
         UNIT(guard_agrees_with_a_map_of_the_bytes),
         UNIT(a_forbidden_request_fails_alone_and_touches_nothing),
+        UNIT(a_stop_leaves_out_appends_but_neither_flip_nor_cut),
+        UNIT(a_limit_on_file_sizes_does_not_tear_the_flip),
     };
 
     return scratch_main("guard", tests, UNIT_COUNT(tests));

@@ -50,6 +50,39 @@ static void locks_see_each_byte_that_matters(void)
         CU_ASSERT_EQUAL(lock_against(reader_not[i], false), QB_E_NONE);
 }
 
+/* Whether a stranger who asks for a write lock of this byte is refused. */
+static bool is_held(const char *path, off_t byte)
+{
+    struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    int rc = fcntl(fd, F_OFD_GETLK, &fl);
+
+    close(fd);
+    return rc == 0 && fl.l_type != F_UNLCK;
+}
+
+/* What QEMU's tools look for before they open an image. */
+static void each_byte_that_others_look_for_is_held(void)
+{
+    static const off_t amend[] = {100, 101, 103, 200, 201, 203};
+    static const off_t reader[] = {100, 201, 203}, reader_not[] = {101, 103, 200};
+    const char *path = make_file("held", "x", 1);
+    struct qb_file f = open_or_die(path, true);
+
+    CU_ASSERT_EQUAL(qb_file_lock(&f, true, NULL), 0);
+    for (size_t i = 0; i < UNIT_COUNT(amend); i++)
+        CU_ASSERT_TRUE(is_held(path, amend[i]));
+    CU_ASSERT_FALSE(is_held(path, 0));
+    qb_file_close(&f);
+    f = open_or_die(path, false);
+    CU_ASSERT_EQUAL(qb_file_lock(&f, false, NULL), 0);
+    for (size_t i = 0; i < UNIT_COUNT(reader); i++) {
+        CU_ASSERT_TRUE(is_held(path, reader[i]));
+        CU_ASSERT_FALSE(is_held(path, reader_not[i]));
+    }
+    qb_file_close(&f);
+}
+
 static void two_amends_exclude_each_other_and_readers_do_not(void)
 {
     const char *path = make_file("shared", "x", 1);
@@ -119,6 +152,7 @@ int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(locks_see_each_byte_that_matters),
+        UNIT(each_byte_that_others_look_for_is_held),
         UNIT(two_amends_exclude_each_other_and_readers_do_not),
         UNIT(a_lost_conflict_leaves_no_lock_behind),
         UNIT(a_lock_of_another_process_is_seen_and_ends_with_it),
