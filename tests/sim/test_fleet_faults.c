@@ -24,13 +24,6 @@ enum { IMAGES = 4 };
 
 static unsigned long runs, states, violations;
 
-static unsigned long setting(const char *name, unsigned long otherwise)
-{
-    const char *text = getenv(name);
-
-    return text ? strtoul(text, NULL, 10) : otherwise;
-}
-
 static void add_up(struct fleet *f)
 {
     for (unsigned i = 0; i < f->n; i++) {
@@ -130,7 +123,7 @@ static void fail_request(struct fleet *f, struct host_fault fault)
 static void only_the_image_whose_request_fails_fails(void)
 {
     static const int errnums[] = {EIO, ENOSPC, EDQUOT};
-    unsigned long n = setting("QB_FLEETS", FLEETS), first = setting("QB_FLEETS_FIRST", 0);
+    unsigned long n = unit_setting("QB_FLEETS", FLEETS), first = unit_setting("QB_FLEETS_FIRST", 0);
 
     for (unsigned long number = first; number < first + n; number++) {
         struct host host = {.log = NULL};
@@ -195,7 +188,7 @@ static void fail_allocation(struct fleet *f, uint64_t nth, bool onwards)
 
 static void memory_that_runs_out_costs_no_more_than_the_amends_it_was_for(void)
 {
-    unsigned long n = setting("QB_FLEETS", FLEETS), first = setting("QB_FLEETS_FIRST", 0);
+    unsigned long n = unit_setting("QB_FLEETS", FLEETS), first = unit_setting("QB_FLEETS_FIRST", 0);
 
     for (unsigned long number = first; number < first + n; number++) {
         struct fleet f;

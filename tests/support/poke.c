@@ -33,10 +33,13 @@ uint64_t poke_place(const uint8_t *bytes, enum place in)
     }
 }
 
+void poke_be(uint8_t *at, uint64_t value, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        at[i] = (uint8_t)(value >> (8 * (n - 1 - i)));
+}
+
 void poke_image(uint8_t *bytes, const struct poke *p)
 {
-    uint64_t at = poke_place(bytes, (enum place)p->in) + p->at;
-
-    for (unsigned i = 0; i < p->len; i++)
-        bytes[at + i] = (uint8_t)(p->value >> (8 * (p->len - 1 - i)));
+    poke_be(bytes + poke_place(bytes, (enum place)p->in) + p->at, p->value, p->len);
 }

@@ -13,6 +13,9 @@ struct poke {
     uint64_t value;
 };
 
+/* Puts the lower `n` bytes of a number, big-endian. */
+void poke_be(uint8_t *at, uint64_t value, unsigned n);
+
 /* The byte of the image where the place begins; IN_DATA is the cluster of the first L2 entry. */
 uint64_t poke_place(const uint8_t *bytes, enum place in);
 

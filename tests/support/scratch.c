@@ -105,6 +105,12 @@ int try_lock(const char *path, bool for_amend, struct qb_err *err)
     return rc;
 }
 
+bool stop_always(void *arg)
+{
+    (void)arg;
+    return true;
+}
+
 int scratch_main(const char *suite_name, const struct unit_test *tests, size_t n)
 {
     const char *tmp = getenv("TMPDIR");

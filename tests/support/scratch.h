@@ -30,6 +30,9 @@ void unguard(struct qb_file *file);
 int run_one(struct qb_io *io, struct qb_file *f, enum qb_op op, uint64_t at, uint64_t len,
             void *buf);
 
+/* For qb_io_set_stop: true. */
+bool stop_always(void *arg);
+
 /* Puts /dev/null in the place of this process's ring, as a kernel might that has lost it; false
  * where there is no ring. */
 bool spoil_ring(void);

@@ -13,6 +13,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <CUnit/Basic.h>
 
@@ -26,6 +27,14 @@ struct unit_test {
 #fn, fn                                                                                    \
     }
 #define UNIT_COUNT(tests) (sizeof(tests) / sizeof((tests)[0]))
+
+/* A number from the environment, such as the first seed of a test, else `otherwise`. */
+static inline unsigned long unit_setting(const char *name, unsigned long otherwise)
+{
+    const char *text = getenv(name);
+
+    return text ? strtoul(text, NULL, 10) : otherwise;
+}
 
 /* Runs the tests in their order and prints CUnit's summary; non-zero when an assertion failed. */
 static inline int unit_main(const char *suite_name, const struct unit_test *tests, size_t n)

@@ -19,13 +19,6 @@
 
 static unsigned long states, violations;
 
-static unsigned long setting(const char *name, unsigned long otherwise)
-{
-    const char *text = getenv(name);
-
-    return text ? strtoul(text, NULL, 10) : otherwise;
-}
-
 static void add_up(const struct judge *j)
 {
     states += j->states;
@@ -91,7 +84,7 @@ static void cut_subject(const struct subject *s, unsigned long seeds)
 
 static void amend_survives_power_loss_at_every_write(void)
 {
-    unsigned long seeds = setting("QB_CRASH_SEEDS", SEEDS);
+    unsigned long seeds = unit_setting("QB_CRASH_SEEDS", SEEDS);
 
     amended = refused = unchanged = 0;
     for (size_t i = 0; i < n_recipes; i++)
@@ -110,8 +103,9 @@ static void amend_survives_power_loss_at_every_write(void)
 
 static void random_amends_survive_power_loss(void)
 {
-    unsigned long seeds = setting("QB_CRASH_SEEDS", SEEDS), n = setting("QB_CRASH_IMAGES", IMAGES);
-    unsigned long first = setting("QB_CRASH_FIRST", 0);
+    unsigned long seeds = unit_setting("QB_CRASH_SEEDS", SEEDS),
+                  n = unit_setting("QB_CRASH_IMAGES", IMAGES);
+    unsigned long first = unit_setting("QB_CRASH_FIRST", 0);
 
     amended = refused = unchanged = 0;
     for (unsigned long i = first; i < first + n; i++) {

@@ -20,13 +20,6 @@
 
 static unsigned long runs, states, violations;
 
-static unsigned long setting(const char *name, unsigned long otherwise)
-{
-    const char *text = getenv(name);
-
-    return text ? strtoul(text, NULL, 10) : otherwise;
-}
-
 /* How many requests the amend makes. */
 static uint64_t count_requests(const struct subject *s)
 {
@@ -125,7 +118,7 @@ static void fail_everywhere(const struct subject *s)
 
 static void amend_survives_every_request_that_fails(void)
 {
-    unsigned long step = setting("QB_FAULT_STEP", STEP);
+    unsigned long step = unit_setting("QB_FAULT_STEP", STEP);
 
     for (size_t i = 0; i < n_recipes; i++)
         for (size_t k = i % step; k < n_wishes; k += step) {
@@ -141,7 +134,8 @@ static void amend_survives_every_request_that_fails(void)
 
 static void random_amends_survive_every_request_that_fails(void)
 {
-    unsigned long n = setting("QB_FAULT_IMAGES", IMAGES), first = setting("QB_FAULT_FIRST", 500000);
+    unsigned long n = unit_setting("QB_FAULT_IMAGES", IMAGES),
+                  first = unit_setting("QB_FAULT_FIRST", 500000);
 
     for (unsigned long i = first; i < first + n; i++) {
         struct subject s = subject_random(i);

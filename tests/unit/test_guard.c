@@ -186,12 +186,6 @@ static void a_forbidden_request_fails_alone_and_touches_nothing(void)
 /* ---- what io.c leaves out though the guard allows it ------------------------------------------
  */
 
-static bool always(void *arg)
-{
-    (void)arg;
-    return true;
-}
-
 static void a_stop_leaves_out_appends_but_neither_flip_nor_cut(void)
 {
     struct qb_file f =
@@ -200,7 +194,7 @@ static void a_stop_leaves_out_appends_but_neither_flip_nor_cut(void)
     char sector[512], got[512];
 
     memset(sector, 'n', sizeof(sector));
-    qb_io_set_stop(io, always, NULL);
+    qb_io_set_stop(io, stop_always, NULL);
     unguard_for(&f, QB_PHASE_APPEND);
     CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_WRITE, 0, 512, sector), ECANCELED);
     CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_READ, 0, 512, got), ECANCELED);

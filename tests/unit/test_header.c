@@ -3,38 +3,33 @@
 
 #include "qcow2/ext.h"
 #include "qcow2/header.h"
+#include "poke.h"
 #include "unit.h"
 
 #define AT(field) offsetof(struct qb_disk_header, field)
-
-static void put(uint8_t *at, uint64_t value, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        at[i] = (uint8_t)(value >> (8 * (n - 1 - i)));
-}
 
 /* A header of 64 KiB clusters with a backing name and two snapshots. */
 static void valid(uint8_t *h, unsigned version)
 {
     memset(h, 0, 512);
-    put(h, QB_MAGIC, 4);
-    put(h + 4, version, 4);
-    put(h + AT(backing_file_offset), 300, 8);
-    put(h + AT(backing_file_size), 9, 4);
-    put(h + AT(cluster_bits), 16, 4);
-    put(h + AT(size), 5ull << 30, 8);
-    put(h + AT(l1_size), 10, 4);
-    put(h + AT(l1_table_offset), 0x30000, 8);
-    put(h + AT(refcount_table_offset), 0x10000, 8);
-    put(h + AT(refcount_table_clusters), 1, 4);
-    put(h + AT(nb_snapshots), 2, 4);
-    put(h + AT(snapshots_offset), 0x50000, 8);
+    poke_be(h, QB_MAGIC, 4);
+    poke_be(h + 4, version, 4);
+    poke_be(h + AT(backing_file_offset), 300, 8);
+    poke_be(h + AT(backing_file_size), 9, 4);
+    poke_be(h + AT(cluster_bits), 16, 4);
+    poke_be(h + AT(size), 5ull << 30, 8);
+    poke_be(h + AT(l1_size), 10, 4);
+    poke_be(h + AT(l1_table_offset), 0x30000, 8);
+    poke_be(h + AT(refcount_table_offset), 0x10000, 8);
+    poke_be(h + AT(refcount_table_clusters), 1, 4);
+    poke_be(h + AT(nb_snapshots), 2, 4);
+    poke_be(h + AT(snapshots_offset), 0x50000, 8);
     if (version == 2)
         return;
-    put(h + AT(compatible), 1, 8);
-    put(h + AT(autoclear), 1, 8);
-    put(h + AT(refcount_order), 5, 4);
-    put(h + AT(header_length), 112, 4);
+    poke_be(h + AT(compatible), 1, 8);
+    poke_be(h + AT(autoclear), 1, 8);
+    poke_be(h + AT(refcount_order), 5, 4);
+    poke_be(h + AT(header_length), 112, 4);
 }
 
 static void header_of_version_3_is_decoded(void)
@@ -69,8 +64,8 @@ static void header_of_version_2_has_its_fixed_values(void)
     uint8_t bytes[512];
 
     valid(bytes, 2);
-    put(bytes + AT(incompatible), UINT64_MAX, 8); /* not a field of version 2 */
-    put(bytes + AT(refcount_order), 77, 4);
+    poke_be(bytes + AT(incompatible), UINT64_MAX, 8); /* not a field of version 2 */
+    poke_be(bytes + AT(refcount_order), 77, 4);
     CU_ASSERT_EQUAL_FATAL(qb_header_decode(bytes, 72, &h, NULL), 0);
     CU_ASSERT_EQUAL_FATAL(qb_header_decode(bytes, sizeof(bytes), &h, NULL), 0);
     CU_ASSERT_EQUAL(h.refcount_order, 4);
@@ -133,7 +128,7 @@ static void header_complains_about_each_spoiled_field(void)
         uint8_t bytes[512];
 
         valid(bytes, 3);
-        put(bytes + rows[i].at, rows[i].value, rows[i].bytes);
+        poke_be(bytes + rows[i].at, rows[i].value, rows[i].bytes);
         memset(&h, 0x77, sizeof(h));
         before = h;
         CU_ASSERT_EQUAL(qb_header_decode(bytes, sizeof(bytes), &h, &err), -1);
@@ -166,21 +161,21 @@ static void header_allows_what_is_merely_unusual(void)
     uint8_t bytes[512];
 
     valid(bytes, 3);
-    put(bytes + AT(size), 0, 8); /* a disk of size 0 without an L1 table */
-    put(bytes + AT(l1_size), 0, 4);
-    put(bytes + AT(l1_table_offset), 0, 8);
+    poke_be(bytes + AT(size), 0, 8); /* a disk of size 0 without an L1 table */
+    poke_be(bytes + AT(l1_size), 0, 4);
+    poke_be(bytes + AT(l1_table_offset), 0, 8);
     CU_ASSERT_EQUAL(qb_header_decode(bytes, sizeof(bytes), &h, NULL), 0);
     valid(bytes, 3);
-    put(bytes + AT(size), 12345, 8); /* no multiple of 512 */
+    poke_be(bytes + AT(size), 12345, 8); /* no multiple of 512 */
     CU_ASSERT_EQUAL(qb_header_decode(bytes, sizeof(bytes), &h, NULL), 0);
     CU_ASSERT_EQUAL(h.size, 12345);
     valid(bytes, 3);
-    put(bytes + AT(nb_snapshots), 0, 4);
-    put(bytes + AT(snapshots_offset), 77, 8); /* nobody looks there */
+    poke_be(bytes + AT(nb_snapshots), 0, 4);
+    poke_be(bytes + AT(snapshots_offset), 77, 8); /* nobody looks there */
     CU_ASSERT_EQUAL(qb_header_decode(bytes, sizeof(bytes), &h, NULL), 0);
     valid(bytes, 3);
-    put(bytes + AT(header_length), 104, 4);
-    put(bytes + AT(compression_type), 9, 1); /* not a field of this header */
+    poke_be(bytes + AT(header_length), 104, 4);
+    poke_be(bytes + AT(compression_type), 9, 1); /* not a field of this header */
     CU_ASSERT_EQUAL(qb_header_decode(bytes, sizeof(bytes), &h, NULL), 0);
     CU_ASSERT_EQUAL(h.compression_type, 0);
 }
@@ -192,9 +187,9 @@ static void header_comes_back_as_it_was_encoded(void)
         struct qb_header h;
 
         valid(bytes, version);
-        put(bytes + AT(crypt_method), 1, 4);
+        poke_be(bytes + AT(crypt_method), 1, 4);
         if (version == 3) {
-            put(bytes + AT(incompatible), QB_INCOMPAT_DIRTY | QB_INCOMPAT_COMPRESSION, 8);
+            poke_be(bytes + AT(incompatible), QB_INCOMPAT_DIRTY | QB_INCOMPAT_COMPRESSION, 8);
             bytes[QB_HEADER_COMPRESSION_TYPE_AT] = 1;
         }
         memset(bytes + 120, 0xa5, 100);
@@ -212,7 +207,7 @@ static void short_header_keeps_what_stands_behind_it(void)
     struct qb_header h;
 
     valid(bytes, 3);
-    put(bytes + AT(header_length), 104, 4);
+    poke_be(bytes + AT(header_length), 104, 4);
     memset(bytes + 104, 0x3c, 8); /* already an extension */
     CU_ASSERT_EQUAL_FATAL(qb_header_decode(bytes, sizeof(bytes), &h, NULL), 0);
     qb_header_encode(&h, bytes);
@@ -301,8 +296,8 @@ static void extension_that_crosses_the_end_is_corrupt(void)
     for (size_t i = 0; i < UNIT_COUNT(lengths); i++) {
         uint8_t c[512] = {0};
 
-        put(c + 112, 0x1234, 4);
-        put(c + 116, lengths[i], 4);
+        poke_be(c + 112, 0x1234, 4);
+        poke_be(c + 116, lengths[i], 4);
         CU_ASSERT_EQUAL(parse(c, 512, 300, &list, &end), lengths[i] > 180 ? -1 : 0);
     }
     qb_vec_free(&list);

@@ -118,12 +118,6 @@ static uint64_t world_of(const struct refusal *r, unsigned what)
     return 0;
 }
 
-static bool always(void *arg)
-{
-    (void)arg;
-    return true;
-}
-
 static struct qb_amend *open_image(struct qb_io *io, struct qb_mem_log *log, bool block_device)
 {
     struct qb_amend *a = qb_amend_new("/nowhere/image.qcow2");
@@ -175,7 +169,7 @@ static bool refused(const struct refusal *r, struct qb_amend *a, struct qb_io *i
     if (world_of(r, FAILS))
         qb_mem_fail(log, 0, (int)world_of(r, FAILS), true);
     if (world_of(r, STOPPED))
-        qb_io_set_stop(io, always, NULL);
+        qb_io_set_stop(io, stop_always, NULL);
     if (rc == 0)
         rc = qb_amend_plan(a, io, &r->rq);
     return rc == -1 && failed_with(qb_amend_result(a), r->name, r->code, r->text);

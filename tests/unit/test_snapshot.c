@@ -4,15 +4,10 @@
 
 #include "base/num.h"
 #include "qcow2/snapshot.h"
+#include "poke.h"
 #include "unit.h"
 
 #define HEADER_SIZE 777216u
-
-static void put(uint8_t *at, uint64_t value, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++)
-        at[i] = (uint8_t)(value >> (8 * (n - 1 - i)));
-}
 
 /* One entry with `extra` bytes of extra data; returns where the next one starts. */
 static uint64_t entry(uint8_t *bytes, uint64_t at, uint32_t extra, const char *id, const char *name)
@@ -20,17 +15,17 @@ static uint64_t entry(uint8_t *bytes, uint64_t at, uint32_t extra, const char *i
     uint8_t *e = bytes + at, x[64];
 
     memset(x, 0xe7, sizeof(x));
-    put(x, 5ull << 32, 8); /* VM state */
-    put(x + 8, 123456, 8); /* disk size */
-    put(e, 0x70000 + at, 8);
-    put(e + 8, 3, 4);
-    put(e + 12, strlen(id), 2);
-    put(e + 14, strlen(name), 2);
-    put(e + 16, 1700000000, 4);
-    put(e + 20, 5, 4);
-    put(e + 24, 99, 8);
-    put(e + 32, 4096, 4);
-    put(e + 36, extra, 4);
+    poke_be(x, 5ull << 32, 8); /* VM state */
+    poke_be(x + 8, 123456, 8); /* disk size */
+    poke_be(e, 0x70000 + at, 8);
+    poke_be(e + 8, 3, 4);
+    poke_be(e + 12, strlen(id), 2);
+    poke_be(e + 14, strlen(name), 2);
+    poke_be(e + 16, 1700000000, 4);
+    poke_be(e + 20, 5, 4);
+    poke_be(e + 24, 99, 8);
+    poke_be(e + 32, 4096, 4);
+    poke_be(e + 36, extra, 4);
     memcpy(e + 40, x, extra);
     memcpy(e + 40 + extra, id, strlen(id));
     memcpy(e + 40 + extra + strlen(id), name, strlen(name));
@@ -98,12 +93,12 @@ static void snapshot_with_too_much_extra_data_is_corrupt(void)
     for (size_t i = 0; i < UNIT_COUNT(lengths); i++) {
         struct qb_err err;
 
-        put(bytes + second + 36, lengths[i], 4);
+        poke_be(bytes + second + 36, lengths[i], 4);
         CU_ASSERT_EQUAL(qb_snapshot_decode(bytes, 2048, 2, HEADER_SIZE, &t, &err), -1);
         CU_ASSERT_EQUAL(err.code, QB_E_CORRUPT);
         CU_ASSERT_EQUAL(err.offset, second);
     }
-    put(bytes + second + 36, 1024, 4);
+    poke_be(bytes + second + 36, 1024, 4);
     CU_ASSERT_EQUAL(qb_snapshot_decode(bytes, 2048, 2, HEADER_SIZE, &t, NULL), 0);
     qb_vec_free(&t.list);
 }
