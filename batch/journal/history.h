@@ -106,8 +106,10 @@ int qb_history_discarding(const char *dir, const struct qb_history *h, const str
 int qb_history_proof(const char *dir, const struct qb_history *h, const struct qb_trace *t,
                      struct qb_proof *out, struct qb_err *err);
 
-/* The two sectors of a trace that has them: 512 bytes each. */
+/* The two sectors of a trace that has them: 512 bytes each; and the fingerprint of the file that a
+ * failed verification left (as_found.h), empty where there is none; `as_found` may be NULL. */
 int qb_history_sectors(const char *dir, const struct qb_history *h, const struct qb_trace *t,
-                       uint8_t *old_sector, uint8_t *new_sector, struct qb_err *err);
+                       uint8_t *old_sector, uint8_t *new_sector, struct qb_digest *as_found,
+                       struct qb_err *err);
 
 #endif

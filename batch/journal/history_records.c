@@ -11,24 +11,39 @@
 struct wanted {
     uint64_t at;
     uint8_t *old_sector, *new_sector;
+    struct qb_digest *as_found;
     bool found;
 };
+
+static bool get_digest(const struct qb_json *record, const char *key, struct qb_digest *out)
+{
+    be64 words[2];
+
+    if (!qb_json_get_bytes(record, key, (uint8_t *)words, sizeof(words)))
+        return false;
+    *out = (struct qb_digest){.high = be64_get(words[0]), .low = be64_get(words[1])};
+    return true;
+}
 
 static int on_sectors(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
 {
     struct wanted *w = arg;
 
     (void)err;
-    if (at == w->at)
-        w->found = qb_json_get_bytes(record, "old_sector", w->old_sector, QB_SECTOR) &&
-                   qb_json_get_bytes(record, "new_sector", w->new_sector, QB_SECTOR);
+    if (at != w->at)
+        return 0;
+    w->found = qb_json_get_bytes(record, "old_sector", w->old_sector, QB_SECTOR) &&
+               qb_json_get_bytes(record, "new_sector", w->new_sector, QB_SECTOR);
+    if (w->as_found && !get_digest(record, "as_found", w->as_found))
+        *w->as_found = (struct qb_digest){0};
     return 0;
 }
 
 int qb_history_sectors(const char *dir, const struct qb_history *h, const struct qb_trace *t,
-                       uint8_t *old_sector, uint8_t *new_sector, struct qb_err *err)
+                       uint8_t *old_sector, uint8_t *new_sector, struct qb_digest *as_found,
+                       struct qb_err *err)
 {
-    struct wanted w = {t->sectors_at, old_sector, new_sector, false};
+    struct wanted w = {t->sectors_at, old_sector, new_sector, as_found, false};
     char path[QB_JOURNAL_PATH];
 
     qb_state_dir_journal(dir, h->id, path);
@@ -60,16 +75,6 @@ int qb_history_discarding(const char *dir, const struct qb_history *h, const str
 }
 
 /* ---- proofs ---------------------------------------------------------------------------------- */
-
-static bool get_digest(const struct qb_json *record, const char *key, struct qb_digest *out)
-{
-    be64 words[2];
-
-    if (!qb_json_get_bytes(record, key, (uint8_t *)words, sizeof(words)))
-        return false;
-    *out = (struct qb_digest){.high = be64_get(words[0]), .low = be64_get(words[1])};
-    return true;
-}
 
 /* Leaves `valid` false where something is missing. */
 static int on_proof(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)

@@ -253,6 +253,8 @@ static void record_seen(struct qb_journal *j, const struct qb_seen *seen)
     qb_journal_number(j, "ino", seen->ino);
     qb_journal_number(j, "length", seen->length);
     qb_journal_number(j, "mtime_ns", seen->mtime_ns);
+    if (!qb_digest_is_empty(seen->as_found))
+        record_digest(j, "as_found", seen->as_found);
 }
 
 /* The amended image is not to be trusted, and the old one is still there. */

@@ -34,6 +34,7 @@ struct qb_state {
 struct qb_seen {
     bool valid; /* false: not looked at, or a device, which keeps no such account */
     uint64_t dev, ino, length, mtime_ns;
+    struct qb_digest as_found; /* of all its bytes (as_found.h), after a verification that failed */
 };
 
 struct qb_seen qb_seen_of(int fd);

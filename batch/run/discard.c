@@ -51,7 +51,8 @@ static int look_at_header(struct giving *w, struct slot *s, struct qb_io *io)
     struct qb_err *err = qb_amend_err(s->amend);
     uint8_t sector[QB_SECTOR];
 
-    if (qb_history_sectors(w->t->dir, w->t->history, t, s->old_sector, s->new_sector, err) < 0 ||
+    if (qb_history_sectors(w->t->dir, w->t->history, t, s->old_sector, s->new_sector, NULL, err) <
+            0 ||
         qb_history_discarding(w->t->dir, w->t->history, t, s->done_sector, err) < 0)
         return -1;
     if (qb_io_read(io, qb_amend_file(s->amend), 0, sector, QB_SECTOR, "the header", err) < 0)

@@ -70,7 +70,8 @@ static int look_up(struct taking *w, struct slot *s, struct qb_undo_facts *facts
         .mistrusted = t->mistrusted,
         .header_wrong = t->header_wrong,
     };
-    if (qb_history_sectors(w->t->dir, w->t->history, t, s->old_sector, s->new_sector, err) < 0)
+    if (qb_history_sectors(w->t->dir, w->t->history, t, s->old_sector, s->new_sector,
+                           &facts->as_found, err) < 0)
         return -1;
     if (t->proof_at && qb_history_proof(w->t->dir, w->t->history, t, &s->proof, err) < 0)
         return -1;

@@ -121,6 +121,8 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
             qb_amend_settle(s->amend, io);
             qb_slot_give_back_tail(w, s, io);
             qb_meant_ends(&w->batch->jobs[s->job], s->amend, true);
+        } else if (w->options->state) {
+            qb_amend_as_found(s->amend, io, &s->as_found);
         }
         qb_slot_end_long(w, s, io, &phase);
         qb_slot_step(w, s, QB_STEP_OVER);

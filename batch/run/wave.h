@@ -49,12 +49,13 @@ struct qb_slot {
     uint64_t memory; /* bytes that it holds, or may take while it is planned, of wave->memory */
     bool wants_all;  /* with QB_STEP_CROWDED: see qb_queue_crowded */
     struct qb_metered metered;
-    uint64_t read_before; /* bytes that were read when the plan was made */
-    int append_errno;     /* of the barrier behind its append */
-    int flip_errno;       /* of the one behind its flip */
-    int record_errno;     /* the plan, which must be in the journal before the flip, is not */
-    struct qb_seen seen;  /* the file as it was left; only with a journal */
-    bool failed;          /* counted as such */
+    uint64_t read_before;      /* bytes that were read when the plan was made */
+    int append_errno;          /* of the barrier behind its append */
+    int flip_errno;            /* of the one behind its flip */
+    int record_errno;          /* the plan, which must be in the journal before the flip, is not */
+    struct qb_seen seen;       /* the file as it was left; only with a journal */
+    struct qb_digest as_found; /* likewise; after a verification that failed */
+    bool failed;               /* counted as such */
 };
 
 /* Images of a wave whose headers are read back from the disk one by one, whatever `verify` says:

@@ -271,6 +271,7 @@ void qb_slot_release(struct qb_wave *w, struct qb_slot *s)
     s->released = true;
     if (w->options->state)
         s->seen = qb_seen_of(qb_amend_file(s->amend)->fd);
+    s->seen.as_found = s->as_found;
     qb_amend_release(s->amend);
     trim(held);
     qb_slot_hold(w, s, qb_amend_memory(s->amend));

@@ -11,6 +11,7 @@
 #ifndef QB_AMEND_AMEND_H
 #define QB_AMEND_AMEND_H
 
+#include "check/digest.h"
 #include "io/in_use.h"
 
 struct qb_amend;
@@ -97,8 +98,14 @@ void qb_amend_verify_from_disk(struct qb_amend *a);
 
 /* Reads the metadata back and counts once more, and compares what the guest can see, as the
  * request's `verify` says.  After a failure the old clusters must stay where they are, and the
- * amend may only be closed: with QB_E_VERIFY the result holds the old header's sector. */
+ * amend may only be closed, but for qb_amend_as_found: with QB_E_VERIFY the result holds the old
+ * header's sector. */
 int qb_amend_verify(struct qb_amend *a, struct qb_io *io);
+
+/* After a verification that failed: the fingerprint of every byte of the file as it is now, which
+ * its undo compares (as_found.h).  Left empty after anything else, for block devices, and where the
+ * file could not be read. */
+void qb_amend_as_found(struct qb_amend *a, struct qb_io *io, struct qb_digest *out);
 
 /* E3: gives replaced clusters back to the file system.  Its failures cost space, not data, and are
  * not reported as such. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "amend/as_found.h"
 #include "amend/undo_prove.h"
 #include "base/own.h"
 #include "base/result.h"
@@ -170,20 +171,47 @@ static int prove(struct qb_undo *u, struct qb_proving *p)
                     p->old.geom.cluster_size);
 }
 
-/* Verification found the amended image wrong: the old one has to be whole.  A dirty one was so
- * before, and its refcounts may be anything. */
+/* Verification found the amended image wrong: its file must be, byte for byte, the one that was
+ * found then. */
+static int is_as_found(struct qb_undo *u, struct qb_io *io)
+{
+    struct qb_digest now;
+
+    if (qb_as_found(io, &u->file, &now, &u->err) < 0)
+        return -1;
+    return qb_digest_equal(now, u->facts.as_found) ? 0 : changed_since(u, "the image was written");
+}
+
+/* What a guest of the amended image wrote to an external data file, the old image must show. */
+static int compare_data_file(struct qb_undo *u, struct qb_proving *p)
+{
+    static const struct qb_proof nothing_appended = {0};
+
+    if (!(p->old.header.incompatible & QB_INCOMPAT_DATA_FILE))
+        return 0;
+    if (u->facts.header_wrong)
+        return qb_fail(p->err, QB_E_REFUSED, QB_NOWHERE,
+                       "the header was damaged: where a guest has written in the external data "
+                       "file since cannot be known");
+    p->proof = &nothing_appended;
+    return qb_undo_compare_maps(p);
+}
+
+/* The old image has to be whole.  A dirty one was so before, and its refcounts may be anything. */
 static int count_old(struct qb_undo *u, struct qb_proving *p)
 {
     const struct qb_census *c = &p->old_refs;
     bool dirty = u->after.dirty;
 
-    if (qb_image_read_snapshots(p->io, &p->old, p->err) < 0 ||
+    if (is_as_found(u, p->io) < 0 || qb_image_read_snapshots(p->io, &p->old, p->err) < 0 ||
         qb_census_take(p->io, &p->old, p->memory_limit, NULL, NULL, &p->old_refs, p->err) < 0)
         return -1;
     if (dirty ? qb_census_is_broken(c) : qb_census_corruptions(c) > 0)
         return qb_fail(p->err, QB_E_CHANGED, c->first.offset,
                        "what the old header refers to is not whole any more: %.200s",
                        c->first.text);
+    if (compare_data_file(u, p) < 0)
+        return -1;
     return find_cut(u, p->io, qb_counts_end(&p->old_refs.counts) * p->old.geom.cluster_size,
                     p->old.geom.cluster_size);
 }
@@ -267,10 +295,11 @@ static int check(struct qb_undo *u, struct qb_io *io)
 
     if (r != 0)
         return r < 0 ? -1 : look_for_tail(u, io);
-    if (f->mistrusted ? !f->seen : !f->proof)
+    if (f->mistrusted ? !f->seen || qb_digest_is_empty(f->as_found) : !f->proof)
         return qb_fail(&u->err, QB_E_REFUSED, QB_NOWHERE,
-                       f->mistrusted ? "the journal does not say how the run left this file"
-                                     : "the journal has no record of what the amend wrote");
+                       f->mistrusted
+                           ? "the journal has no fingerprint of the file as verification left it"
+                           : "the journal has no record of what the amend wrote");
     if (unwritten(u) < 0 || look_at_images(u, io) < 0)
         return -1;
     u->result.status = QB_STATUS_WOULD_CHANGE;

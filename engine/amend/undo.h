@@ -28,6 +28,13 @@
  *       header past its first sector are as they were.  Where a shrink ended the disk within a
  *       cluster, the rest of that cluster reads as it did.
  *
+ * An image that verification found wrong is taken back whole or not at all: where a guest of it may
+ * have written is anybody's guess, and without keep_undo the old clusters are free in its
+ * refcounts. So the proof is that no byte of the file has changed since, by a fingerprint of all of
+ * them, and that the old image is whole.  Of an external data file there is no fingerprint: both
+ * headers must map every guest cluster alike, so that what was written there since is the undone
+ * image's as well.
+ *
  * What is left is what a guest wrote in place into clusters that both images map, or changed in
  * tables that both use with refcounts that both use: that is the undone image's as well, and kept.
  * The object belongs to one thread at a time; a call that returns -1 has filled the result's err.
@@ -45,10 +52,10 @@ struct qb_undo_facts {
     const struct qb_proof *proof;           /* NULL: none was written down; must outlive the undo */
     bool seen;                              /* how the run left the file was written down: */
     uint64_t length, mtime_ns, ino;         /* of the file as the amend left it */
-    bool mistrusted;   /* verification found the amended image wrong: nothing was freed, and nobody
-                           may have used it, so that the modification time has to do */
-    bool header_wrong; /* ... and the header on disk to be neither */
-    uint64_t memory_limit; /* for each census; 0: 512 MiB */
+    bool mistrusted;           /* verification found the amended image wrong: nothing was freed */
+    bool header_wrong;         /* ... and the header on disk to be neither */
+    struct qb_digest as_found; /* ... and left this fingerprint of the file (as_found.h) */
+    uint64_t memory_limit;     /* for each census; 0: 512 MiB */
 };
 
 struct qb_undo;

@@ -1,8 +1,10 @@
 """verify: content: an amend that keeps every guest's byte passes, one that does not is told loudly."""
 import base64
+import glob
 import os
 import re
 import unittest
+import zlib
 
 import context  # noqa: F401
 import guest
@@ -333,6 +335,123 @@ class Mismatch(Scene):
         again = qbatch.qbatch("--json", *self.state, "--retry-failed", text)
         self.assertEqual((again.code, again.status), (0, "changed"), str(again))
         self.assertEqual(again.first["verify"]["result"], "ok")
+
+    # -- the undo of an image that verification found wrong
+
+    def wrong(self, image, at, *flags, **options):
+        """Amends it with a byte changed on the disk; returns the run."""
+        keys = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        answer = self.meddled(at, "amend", "--json", *flags, *keys, image)
+        self.assertEqual((answer.code, answer.error), (5, "verify"), str(answer))
+        return answer.summary["run"]
+
+    def unnoticed(self, image, *commands):
+        """What a guest does, with the file's time and length as a power cut may leave them."""
+        stat = os.stat(image)
+        self.io(image, *commands)
+        os.truncate(image, stat.st_size)
+        os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    def not_undone(self, image, run):
+        sha, stat = proc.sha256(image), os.stat(image)
+        back = qbatch.qbatch("undo", "--json", *self.state, run)
+        self.assertEqual((back.code, back.status, back.error), (1, "failed", "changed"), str(back))
+        self.assert_untouched(image, sha, stat)
+
+    def forget_fingerprint(self, run):
+        """As a version before it wrote the journal, or a file that could not be read."""
+        journal, = glob.glob(os.path.join(self.state[1], "**", f"*{run}*"), recursive=True)
+        with open(journal, "rb") as f:
+            lines = f.read().split(b"\n")
+        with open(journal, "wb") as f:
+            for n, line in enumerate(lines):
+                if b'"as_found"' in line:
+                    rest = line[9:].replace(b'"as_found"', b'"as_other"')
+                    lines[n] = b"%08x %s" % (zlib.crc32(rest), rest)
+            f.write(b"\n".join(lines))
+
+    def test_what_a_guest_wrote_since_is_not_undone_whatever_the_time_says(self):
+        """Into a new cluster, into the cluster that a resize copied, into one that both images have,
+        and into all that the amended image counts as free, which is discarded again."""
+        writes = {"new": ("write -q -P 7 900k 4k",), "copied": (f"write -q -P 7 {15 * 64 * KIB} 4k",),
+                  "in place": ("write -q -P 7 8k 4k",),
+                  "freed": ("write -q -P 66 256k 512k", "discard -q 256k 512k")}
+        for name, commands in writes.items():
+            for keep in ("off", "on"):
+                with self.subTest((name, keep)):
+                    image = self.create(f"{name}.qcow2", size="1M", cluster_size=512 if name == "freed" else 65536)
+                    self.io(image, "write -q -P 1 0 128k", "write -q -z 128k 64k")
+                    options = {"compat": "0.10"}
+                    if name == "copied":
+                        self.io(image, f"write -q -P 3 {15 * 64 * KIB} 64k")
+                        proc.must(["qemu-img", "resize", "-q", "--shrink", image, str(1040384)])
+                        entry = self.first_entry(image, 15 * 64 * KIB)[1] & 0x00fffffffffffe00
+                        with open(image, "r+b") as f:  # past the end: junk, which has to be copied away
+                            f.seek(entry + 1040384 % (64 * KIB))
+                            f.write(b"\xaa" * 512)
+                        options = {"size": "4M"}
+                    run = self.wrong(image, self.data_place(image), *CONTENT, keep_undo=keep, **options)
+                    stat = os.stat(image)
+                    self.unnoticed(image, *commands)
+                    self.assertEqual(os.stat(image).st_mtime_ns, stat.st_mtime_ns)
+                    self.not_undone(image, run)
+
+    def test_a_byte_written_with_a_wrong_header_or_wrong_tables_is_seen(self):
+        """Guests may write anywhere then; a byte that is put back is none that was lost."""
+        for what in ("header", "refcounts"):
+            with self.subTest(what):
+                image = self.create(f"{what}.qcow2", size="4M")
+                self.io(image, "write -q -P 1 0 256k")
+                plain = self.copy(image, "plain.qcow2")
+                self.amended(plain, refcount_bits=64)
+                found = qcow2.load(plain)
+                at = 7 if what == "header" else found.u64(found.refcount_table_offset) + 7
+                run = self.wrong(image, at, refcount_bits=64)
+                stat = os.stat(image)
+                for place in (self.data_place(plain), stat.st_size - 1, 511):
+                    for put_back in (False, True):
+                        with open(image, "r+b") as f:
+                            f.seek(place)
+                            byte = f.read(1)[0]
+                            f.seek(place)
+                            f.write(bytes([byte ^ 1]))
+                        os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+                        if not put_back:
+                            self.not_undone(image, run)
+                back = qbatch.qbatch("undo", "--json", *self.state, run)
+                self.assertEqual((back.code, back.status), (0, "changed"), str(back))
+                self.assert_sound(image)
+                self.assert_reads(image, 0, 256 * KIB, 1)
+
+    def test_a_journal_without_the_fingerprint_undoes_nothing(self):
+        image = self.image(compat="1.1")
+        run = self.wrong(image, self.data_place(image), *CONTENT, compat="0.10")
+        self.forget_fingerprint(run)
+        sha, stat = proc.sha256(image), os.stat(image)
+        back = qbatch.qbatch("undo", "--json", *self.state, run)
+        self.assertEqual((back.code, back.error), (1, "refused"), str(back))
+        self.assertIn("fingerprint", back.first["error"]["message"])
+        self.assert_untouched(image, sha, stat)
+
+    def test_an_external_data_file_keeps_what_a_guest_wrote(self):
+        for what in ("refcounts", "header"):
+            with self.subTest(what):
+                image = self.create(f"{what}.qcow2", size="4M", data_file=self.path(f"{what}.data"))
+                self.io(image, "write -q -P 1 0 256k")
+                plain = self.copy(image, "plain.qcow2")
+                self.amended(plain, refcount_bits=64)
+                found = qcow2.load(plain)
+                at = 7 if what == "header" else found.u64(found.refcount_table_offset) + 7
+                run = self.wrong(image, at, refcount_bits=64)
+                if what == "header":
+                    back = qbatch.qbatch("undo", "--json", *self.state, run)
+                    self.assertEqual((back.code, back.error), (1, "refused"), str(back))
+                    continue
+                self.unnoticed(image, "write -q -P 5 64k 64k")
+                back = qbatch.qbatch("undo", "--json", *self.state, run)
+                self.assertEqual((back.code, back.status), (0, "changed"), str(back))
+                self.assert_sound(image)
+                self.assert_reads(image, 64 * KIB, 64 * KIB, 5)
 
     def test_told_to_people_and_to_quiet_ones(self):
         for flags in ((), ("-q",), ("-v",)):
