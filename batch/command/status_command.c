@@ -5,9 +5,15 @@
 #include "command/commands.h"
 #include "command/finish.h"
 #include "command/output.h"
+#include "report/groups.h"
 #include "report/report_json.h"
 #include "journal/runs.h"
 #include "util/text.h"
+
+enum {
+    SHOWN_WHOLE = 50, /* images: so many are listed one by one */
+    NAMES_SHOWN = 3,  /* of those that are equal */
+};
 
 static int say(const struct qb_cli *cli, const struct qb_err *err)
 {
@@ -33,8 +39,10 @@ static const char *state_of(const struct qb_glance *g)
 
 static void print_glance(const struct qb_glance *g)
 {
-    printf("%-22s  %-10s  %7llu  %6llu  ", g->id.text, state_of(g), (unsigned long long)g->images,
-           (unsigned long long)g->failed);
+    printf("%-22s  %-10s  %7llu  %7llu  %7llu  %6llu  %6llu  ", g->id.text, state_of(g),
+           (unsigned long long)g->images, (unsigned long long)g->counts[QB_STATUS_CHANGED],
+           (unsigned long long)g->counts[QB_STATUS_SKIPPED], (unsigned long long)g->failed,
+           (unsigned long long)g->undone);
     qb_text_safe(stdout, g->manifest ? g->manifest : "-");
     fputc('\n', stdout);
 }
@@ -49,7 +57,8 @@ static void json_glance(const struct qb_glance *g)
     qb_json_text(&o, "started", g->started);
     qb_json_text(&o, "manifest", g->manifest);
     qb_json_number(&o, "images", g->images);
-    qb_json_number(&o, "failed", g->failed);
+    for (int i = 0; i < QB_STATUS_COUNT; i++)
+        qb_json_number(&o, qb_status_names[i], g->counts[i]);
     qb_json_number(&o, "to_finish", g->to_finish);
     qb_json_number(&o, "undone", g->undone);
     qb_json_bool(&o, "keep_undo", g->undo);
@@ -67,7 +76,8 @@ static int show_all(const struct qb_cli *cli, const char *dir)
         return say(cli, &err);
     }
     if (!json && ids.n)
-        printf("%-22s  %-10s  %7s  %6s  %s\n", "RUN", "STATE", "IMAGES", "FAILED", "MANIFEST");
+        printf("%-22s  %-10s  %7s  %7s  %7s  %6s  %6s  %s\n", "RUN", "STATE", "IMAGES", "CHANGED",
+               "SKIPPED", "FAILED", "UNDONE", "MANIFEST");
     else if (!json)
         puts("no runs are remembered");
     for (size_t i = 0; i < ids.n; i++) {
@@ -91,8 +101,16 @@ struct shown {
     const char *state;
     size_t counts[QB_STATUS_COUNT], undoable, undone, left;
     uint64_t to_finish;
-    char *finish; /* owned: the command for these, or NULL */
+    char *finish;          /* owned: the command for these, or NULL */
+    const char *undone_at; /* the last time that some were; NULL: never, or not told */
 };
+
+static void note_trace(struct shown *s, const struct qb_trace *t)
+{
+    s->undoable += qb_trace_holds_undo(t);
+    if (t->undone && t->undone_at && (!s->undone_at || strcmp(t->undone_at, s->undone_at) > 0))
+        s->undone_at = t->undone_at;
+}
 
 /* Without an end, what is left is what no record tells of. */
 static struct shown look(const struct qb_history *h, bool held)
@@ -105,7 +123,7 @@ static struct shown look(const struct qb_history *h, bool held)
         told += i == QB_STATUS_INTERRUPTED ? 0 : s.counts[i];
     }
     for (size_t i = 0; i < h->traces.n; i++)
-        s.undoable += qb_trace_holds_undo(&h->traces.items[i]);
+        note_trace(&s, &h->traces.items[i]);
     s.undone = qb_history_count_undone(h);
     told += s.undone;
     s.to_finish = h->superseded ? 0 : qb_history_to_finish(h);
@@ -138,6 +156,8 @@ static void print_run(const struct shown *s)
     if (s->left)
         printf(", %s left to do", qb_text_count(s->left, buf));
     fputc('\n', stdout);
+    if (s->undone_at)
+        printf("undone    %s%s\n", s->undone_at, s->undoable ? ", in part" : "");
     if (h->undo)
         printf("undo      %s image%s can be put back\n", qb_text_count(s->undoable, buf),
                s->undoable == 1 ? "" : "s");
@@ -169,6 +189,7 @@ static void json_run(const struct shown *s)
     qb_json_number(&o, "undoable", s->undoable);
     qb_json_number(&o, "to_finish", s->to_finish);
     qb_json_number(&o, "undone", s->undone);
+    qb_json_text(&o, "undone_at", s->undone_at);
     qb_json_text(&o, "folder", h->folder);
     qb_json_text(&o, "finish", s->finish);
     qb_json_bool(&o, "torn", h->end.torn);
@@ -176,15 +197,88 @@ static void json_run(const struct shown *s)
     qb_json_line(stdout, o);
 }
 
+/* An image that failed still did, whatever was undone later. */
+static const char *words_of(const struct qb_trace *t)
+{
+    return qb_trace_is_taken_back(t) ? "undone" : qb_status_words[t->status];
+}
+
+static void print_undone(const struct qb_trace *t)
+{
+    if (!t->undone)
+        return;
+    if (qb_trace_is_taken_back(t))
+        printf("  %s", t->undone_at ? t->undone_at : "");
+    else
+        printf(" (put back%s%s)", t->undone_at ? " " : "", t->undone_at ? t->undone_at : "");
+}
+
 static void print_image(const struct qb_trace *t)
 {
-    printf("%-12s  ", qb_trace_is_taken_back(t) ? "undone" : qb_status_words[t->status]);
+    printf("%-12s  ", words_of(t));
     qb_text_safe(stdout, t->path);
     if (!qb_trace_is_taken_back(t)) {
         printf("  %s: ", qb_code_name(t->code));
         qb_text_safe(stdout, t->message ? t->message : "");
     }
+    print_undone(t);
     fputc('\n', stdout);
+}
+
+/* Equal ones are a line: their number, what is said of them, and the first names. */
+static void print_group(const struct qb_history *h, const struct qb_group *g)
+{
+    char n[QB_TEXT_NUMBER];
+
+    if (g->n == 1) {
+        print_image(&h->traces.items[g->members.items[0].job]);
+        return;
+    }
+    printf("%-12s  %s images  ", words_of(&h->traces.items[g->members.items[0].job]),
+           qb_text_count(g->n, n));
+    qb_text_safe(stdout, g->text ? g->text : "for several reasons");
+    for (size_t i = 0; i < g->members.n; i++) {
+        fputs(i ? ", " : "  (", stdout);
+        qb_text_safe(stdout, h->traces.items[g->members.items[i].job].path);
+    }
+    puts(g->n > g->members.n ? ", ...)" : ")");
+}
+
+static bool is_told(const struct qb_trace *t)
+{
+    return qb_trace_is_taken_back(t) || (t->ended && t->code != QB_E_NONE);
+}
+
+/* Those that are undone are a kind of their own. */
+static bool add_image(struct qb_groups *groups, const struct qb_history *h, size_t i)
+{
+    const struct qb_trace *t = &h->traces.items[i];
+    bool undone = qb_trace_is_taken_back(t);
+    char text[500];
+
+    snprintf(text, sizeof(text), "%s: %s", qb_code_name(t->code), t->message ? t->message : "");
+    return qb_groups_add(
+        groups, (struct qb_grouped){.status = undone ? QB_STATUS_CHANGED : t->status,
+                                    .code = undone ? QB_E_UNDONE : t->code,
+                                    .text = undone ? t->undone_at ? t->undone_at : "" : text,
+                                    .member.job = i});
+}
+
+/* A short list is shown whole; of a long one, equal ones are a line. */
+static void print_images(const struct qb_history *h)
+{
+    struct qb_groups groups = {.keep = NAMES_SHOWN};
+    size_t n = 0;
+
+    for (size_t i = 0; i < h->traces.n; i++)
+        n += is_told(&h->traces.items[i]);
+    for (size_t i = 0; i < h->traces.n; i++)
+        if (is_told(&h->traces.items[i]) && (n <= SHOWN_WHOLE || !add_image(&groups, h, i)))
+            print_image(&h->traces.items[i]);
+    qb_groups_sort(&groups);
+    qb_vec_each (g, &groups.list)
+        print_group(h, g);
+    qb_groups_free(&groups);
 }
 
 static void json_image(const struct qb_trace *t)
@@ -195,6 +289,8 @@ static void json_image(const struct qb_trace *t)
     qb_json_text(&o, "type", "image");
     qb_json_path(&o, t->path);
     qb_json_text(&o, "status", undone ? "undone" : qb_status_names[t->status]);
+    if (t->undone)
+        qb_json_text(&o, "undone_at", t->undone_at);
     if (undone) {
         qb_json_line(stdout, o);
         return;
@@ -226,16 +322,11 @@ static int show_one(const struct qb_cli *cli, const char *dir)
         json_run(&s);
     else
         print_run(&s);
-    for (size_t i = 0; i < h.traces.n; i++) {
-        const struct qb_trace *t = &h.traces.items[i];
-
-        if (!qb_trace_is_taken_back(t) && (!t->ended || t->code == QB_E_NONE))
-            continue;
-        if (json)
-            json_image(t);
-        else
-            print_image(t);
-    }
+    for (size_t i = 0; json && i < h.traces.n; i++)
+        if (is_told(&h.traces.items[i]))
+            json_image(&h.traces.items[i]);
+    if (!json)
+        print_images(&h);
     free(s.finish);
     qb_history_free(&h);
     return qb_stdout_end(0);

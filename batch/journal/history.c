@@ -213,6 +213,7 @@ static void on_undone(struct qb_trace *t, const struct qb_json *record)
     t->undone = true;
     t->uncertain = t->reached = false;
     t->tail_left = qb_json_get_bool(record, "tail");
+    keep_text(record, "at", &t->undone_at);
 }
 
 static int on_image(struct qb_history *h, const struct qb_json *record, const char *is, uint64_t at,
@@ -319,6 +320,7 @@ void qb_history_free(struct qb_history *h)
     qb_vec_each (t, &h->traces) {
         free(t->path);
         free(t->message);
+        free(t->undone_at);
     }
     qb_vec_free(&h->traces);
     free(h->slots);

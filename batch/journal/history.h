@@ -26,6 +26,7 @@ struct qb_trace {
     enum qb_status status;
     enum qb_code code;
     char *message;           /* with a code */
+    char *undone_at;         /* with `undone`; NULL: not told */
     uint64_t sectors_at;     /* byte of the journal */
     uint64_t length_before;  /* of the file, when it was planned */
     uint64_t virtual_size;   /* that was planned, where it matters */

@@ -150,6 +150,7 @@ int qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct 
     qb_journal_number(j, "left", s->left_elsewhere + batch->n_jobs - s->ended);
     qb_journal_number(j, "to_finish", s->open_elsewhere + batch->n_jobs - s->done);
     qb_journal_number(j, "exit_code", (uint64_t)code);
+    qb_journal_true(j, "resumed", !s->is_new);
     qb_journal_true(j, "undo", s->undo);
     qb_journal_end(j);
     errnum = s->undo || s->must_last ? qb_journal_sync(j) : qb_journal_write(j);

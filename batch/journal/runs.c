@@ -46,10 +46,14 @@ static int on_last(void *arg, const struct qb_json *record, uint64_t at, struct 
     (void)err;
     if (!is || strcmp(is, "end") != 0 || len > id || strcmp(g->id.text + id - len, of ? of : ""))
         return -1;
+    if (qb_json_get_bool(record, "resumed")) /* its counts are those of the last call */
+        return -1;
     g->ended = qb_json_get_number(record, "left", 0) == 0;
     g->to_finish = qb_json_get_number(record, "to_finish", 0);
     g->unfinished = !g->ended || g->to_finish > 0;
-    g->failed = qb_json_get_number(record, "failed", 0);
+    for (int i = 0; i < QB_STATUS_COUNT; i++)
+        g->counts[i] = qb_json_get_number(record, qb_status_names[i], 0);
+    g->failed = g->counts[QB_STATUS_FAILED];
     g->undo |= qb_json_get_bool(record, "undo");
     return 0;
 }
@@ -86,7 +90,9 @@ static int read_all(const char *dir, struct qb_glance *g, struct qb_err *err)
         g->ended = h.ended && h.left == 0;
         g->unfinished = qb_history_is_unfinished(&h);
         g->to_finish = qb_history_to_finish(&h);
-        g->failed = qb_history_count(&h, QB_STATUS_FAILED);
+        for (int i = 0; i < QB_STATUS_COUNT; i++)
+            g->counts[i] = qb_history_count(&h, (enum qb_status)i);
+        g->failed = g->counts[QB_STATUS_FAILED];
         g->undone = qb_history_count_undone(&h);
         g->undo = h.undo;
         g->superseded = h.superseded;

@@ -15,9 +15,10 @@ struct qb_glance {
     bool is_readable;
     bool lost; /* not readable: a power cut came before the first record was on the disk */
     uint64_t images, failed;
-    uint64_t to_finish;       /* images that a resume has to amend */
-    uint64_t undone;          /* images that were taken back */
-    char *manifest, *started; /* owned; NULL: not told */
+    uint64_t counts[QB_STATUS_COUNT]; /* images of each status; undone ones are not among them */
+    uint64_t to_finish;               /* images that a resume has to amend */
+    uint64_t undone;                  /* images that were taken back */
+    char *manifest, *started;         /* owned; NULL: not told */
 };
 
 int qb_glance_at(const char *dir, struct qb_run_id id, struct qb_glance *g);

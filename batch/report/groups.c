@@ -13,24 +13,22 @@ static uint32_t digest_of(const char *s) /* FNV-1a */
     return h;
 }
 
-static struct qb_group *find(struct qb_groups *groups, const struct qb_result *r, const char *text,
-                             uint32_t digest)
+static struct qb_group *find(struct qb_groups *groups, const struct qb_grouped *i, uint32_t digest)
 {
     qb_vec_each (g, &groups->list) {
-        if (g->digest != digest || g->status != r->status || g->code != r->err.code)
+        if (g->digest != digest || g->status != i->status || g->code != i->code)
             continue;
-        if (text ? g->text && strcmp(g->text, text) == 0 : !g->text)
+        if (i->text ? g->text && strcmp(g->text, i->text) == 0 : !g->text)
             return g;
     }
     return NULL;
 }
 
-static struct qb_group *make(struct qb_groups *groups, const struct qb_result *r, const char *text,
-                             uint32_t digest)
+static struct qb_group *make(struct qb_groups *groups, const struct qb_grouped *i, uint32_t digest)
 {
-    struct qb_group g = {.status = r->status, .code = r->err.code, .digest = digest};
+    struct qb_group g = {.status = i->status, .code = i->code, .digest = digest};
 
-    if (text && !(g.text = strdup(text)))
+    if (i->text && !(g.text = strdup(i->text)))
         return NULL;
     if (qb_vec_push(&groups->list, g))
         return &groups->list.items[groups->list.n - 1];
@@ -38,24 +36,21 @@ static struct qb_group *make(struct qb_groups *groups, const struct qb_result *r
     return NULL;
 }
 
-bool qb_groups_add(struct qb_groups *groups, const struct qb_result *r, const char *text,
-                   size_t job)
+bool qb_groups_add(struct qb_groups *groups, struct qb_grouped image)
 {
-    uint32_t digest = digest_of(text);
-    struct qb_group *g = find(groups, r, text, digest);
+    uint32_t digest = digest_of(image.text);
+    struct qb_group *g = find(groups, &image, digest);
 
     if (!g && groups->list.n >= QB_GROUPS_MAX) {
-        text = NULL;
-        g = find(groups, r, NULL, digest = 0);
+        image.text = NULL;
+        g = find(groups, &image, digest = 0);
     }
     if (!g)
-        g = make(groups, r, text, digest);
+        g = make(groups, &image, digest);
     if (!g)
         return false;
     g->n++;
-    return g->members.n >= groups->keep ||
-           qb_vec_push(&g->members,
-                       (struct qb_group_member){job, r->err.code ? r->err.offset : QB_NOWHERE});
+    return g->members.n >= groups->keep || qb_vec_push(&g->members, image.member);
 }
 
 /* Groups of one size keep the order in which they were met. */

@@ -27,9 +27,16 @@ struct qb_groups {
     QB_VEC(struct qb_group) list;
 };
 
+/* An image's outcome, and what is said of it. */
+struct qb_grouped {
+    enum qb_status status;
+    enum qb_code code;
+    const char *text;
+    struct qb_group_member member;
+};
+
 /* Adds an image; false when memory is short (and the image may be missing). */
-bool qb_groups_add(struct qb_groups *groups, const struct qb_result *result, const char *text,
-                   size_t job);
+bool qb_groups_add(struct qb_groups *groups, struct qb_grouped image);
 
 /* By status, in its order, and within one the largest first. */
 void qb_groups_sort(struct qb_groups *groups);

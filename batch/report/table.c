@@ -261,7 +261,10 @@ static void group_row(struct qb_table *t, size_t job, const struct qb_result *r)
     if (r->status == QB_STATUS_UNCHANGED || r->err.code == QB_E_WHEN)
         return;
     text = text_of(t, r);
-    t->incomplete |= !text || !qb_groups_add(&t->groups, r, text, job);
+    t->incomplete |= !text || !qb_groups_add(&t->groups, (struct qb_grouped){.status = r->status,
+                                                                             .code = r->err.code,
+                                                                             .text = text,
+                                                                             .member.job = job});
 }
 
 void qb_table_row(struct qb_table *t, const struct qb_job *job, const struct qb_outcome *outcome)

@@ -166,6 +166,7 @@ static void record(const struct qb_takeback *t, const struct qb_job *job, const 
     qb_journal_begin(t->journal, "undone");
     qb_journal_path(t->journal, job->path);
     qb_journal_true(t->journal, "tail", !over);
+    qb_state_stamp(t->journal, "at");
     qb_journal_end(t->journal);
 }
 

@@ -83,6 +83,49 @@ class Remembered(StateTest):
         self.assertIn("missing.qcow2  not_found: ", words)
         self.assertEqual(qbatch.qbatch("status", *self.flags, "2001").code, 2)
 
+    def test_an_undo_is_shown_with_its_time_and_what_failed_still_failed(self):
+        undoable = self.manifest("""
+            version: 1
+            defaults: {keep_undo: on}
+            images: [{path: ["?.qcow2", missing.qcow2], lazy_refcounts: on}]
+            """, name="undoable.yaml")
+        qbatch.qbatch(*self.flags, undoable, cwd=self.folder)
+        before = self.status()[0]
+        qbatch.qbatch(*self.flags, "--dry-run", undoable, cwd=self.folder)
+        self.assertEqual(self.status(), [before])  # no dry run is among them
+        self.assertEqual((before["changed"], before["failed"], before["undone"]), (4, 1, 0))
+        proc.must([qbatch.absolute(qbatch.TOOL), "undo", *self.flags, "last"], cwd=self.folder)
+        after = self.status()[0]
+        self.assertEqual((after["changed"], after["failed"], after["undone"]), (0, 1, 4))
+        shown = self.status("last")
+        self.assertRegex(shown[0]["undone_at"], r"^20..-..-..T..:..:..Z$")
+        self.assertEqual(sorted(r["status"] for r in shown[1:]), ["failed"] + 4 * ["undone"])
+        self.assertEqual({r.get("undone_at") for r in shown[1:] if r["status"] == "undone"},
+                         {shown[0]["undone_at"]})
+        words = proc.must([qbatch.absolute(qbatch.TOOL), "status", *self.flags, "last"])
+        self.assertIn(f"\nundone    {shown[0]['undone_at']}\n", words)
+        self.assertRegex(words, "(?m)^failed .*missing.qcow2  not_found: ")
+
+    def test_the_list_counts_all_calls_of_a_resumed_run(self):
+        os.rename(self.images[0], self.images[0] + ".away")
+        self.run_fleet()
+        os.rename(self.images[0] + ".away", self.images[0])
+        self.run_fleet("--resume")
+        self.assertEqual([(r["changed"], r["failed"]) for r in self.status()], [(4, 1)])
+
+    def test_many_equal_failures_of_a_run_are_a_line(self):
+        with open(self.path("list"), "w") as f:
+            f.writelines(f"no/{i}.qcow2\n" for i in range(300))
+            f.write(self.images[0] + "\n")
+        fleet = self.manifest("""
+            version: 1
+            images: [{from_file: list, lazy_refcounts: on}]
+            """, name="many.yaml")
+        qbatch.qbatch(*self.flags, fleet, cwd=self.folder)
+        words = proc.must([qbatch.absolute(qbatch.TOOL), "status", *self.flags, "last"])
+        self.assertEqual(words.count("not_found"), 1, words)
+        self.assertIn("failed        300 images  not_found: ", words)
+
     def test_where_nobody_asks_for_it_nothing_is_kept(self):
         env = {**os.environ, "STATE_DIRECTORY": self.state}
         qbatch.qbatch("--no-state", self.fleet, env=env)
