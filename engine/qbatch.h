@@ -222,7 +222,9 @@ struct qb_leaks {
 };
 
 struct qb_io_stats {
-    uint64_t read_bytes, write_bytes, zeroed_bytes;
+    uint64_t read_bytes;
+    uint64_t write_bytes;  /* zeros that were written included */
+    uint64_t zeroed_bytes; /* made to read zero by the file system, without being written */
     uint64_t read_ops, write_ops, barriers;
 };
 

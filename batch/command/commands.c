@@ -11,6 +11,7 @@
 #include "report/report_json.h"
 #include "manifest/manifest.h"
 #include "command/overrides.h"
+#include "host/caller.h"
 #include "host/priority.h"
 #include "manifest/o_option.h"
 #include "command/output.h"
@@ -90,6 +91,7 @@ static int run(const struct qb_cli *cli, struct qb_batch *batch)
     int code;
 
     qb_override(cli, batch);
+    qb_caller_note(&batch->origin);
     if (batch->limits.deadline_seconds > 0)
         qb_signal_deadline(batch->limits.deadline_seconds);
     if (qb_keep_open(cli, batch, &keep, &err) < 0 ||

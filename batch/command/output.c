@@ -14,34 +14,56 @@
 
 static struct qb_telling telling(const struct qb_output *out, int code)
 {
-    return (struct qb_telling){.batch = out->batch,
-                               .sum = &out->sum,
-                               .foresight = &out->foresight,
-                               .exit_code = code,
-                               .host = out->host};
+    return (struct qb_telling){
+        .batch = out->batch, .sum = &out->sum, .foresight = &out->foresight, .exit_code = code};
+}
+
+static bool is_stdout(const char *argument)
+{
+    return argument && strcmp(argument, "-") == 0;
+}
+
+FILE *qb_output_for_people(const struct qb_cli *cli)
+{
+    const char *const arguments[] = {
+#define SINK(name, OPTION) qb_cli_text(cli, QB_OPTION_##OPTION),
+#include "report/sinks.def"
+#undef SINK
+    };
+
+    for (size_t i = 0; i < sizeof(arguments) / sizeof(arguments[0]); i++)
+        if (is_stdout(arguments[i]))
+            return stderr;
+    return stdout;
 }
 
 int qb_output_open_sinks(struct qb_sinks *sinks, const struct qb_cli *cli,
                          const struct qb_batch *batch)
 {
-    const char *const arguments[QB_SINK_COUNT] = {
+    const char *arguments[QB_SINK_COUNT] = {
 #define SINK(name, OPTION) [QB_SINK_##name] = qb_cli_text(cli, QB_OPTION_##OPTION),
 #include "report/sinks.def"
 #undef SINK
     };
+    unsigned users = qb_cli_has(cli, QB_OPTION_JSON);
 
-    return qb_sinks_open(sinks, arguments, batch);
+    for (size_t i = 0; i < QB_SINK_COUNT; i++)
+        if (is_stdout(arguments[i])) {
+            arguments[i] = "/dev/stdout";
+            users++;
+        }
+    if (users <= 1)
+        return qb_sinks_open(sinks, arguments, batch);
+    fputs("qbatch: standard output can have one report only\n", stderr);
+    return -1;
 }
 
 int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct qb_batch *batch)
 {
-    struct timespec at;
-
     *out = (struct qb_output){.batch = batch, .cli = cli, .json = qb_cli_has(cli, QB_OPTION_JSON)};
-    gethostname(out->host, sizeof(out->host) - 1);
     if (qb_output_open_sinks(&out->sinks, cli, batch) < 0)
         return -1;
-    out->table = (struct qb_table){.out = stdout,
+    out->table = (struct qb_table){.out = qb_output_for_people(cli),
                                    .errors = stderr,
                                    .quiet = qb_cli_has(cli, QB_OPTION_QUIET),
                                    .verbose = qb_cli_has(cli, QB_OPTION_VERBOSE),
@@ -50,8 +72,7 @@ int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct
                                    .color = qb_table_wants_color(stdout, qb_cli_color(cli))};
     out->sum.dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN);
     out->started = qb_now();
-    clock_gettime(CLOCK_REALTIME, &at);
-    out->sum.started = (double)at.tv_sec + (double)at.tv_nsec * 1e-9;
+    out->sum.started = batch->origin.started;
     qb_table_start(&out->table, batch);
     out->progress = qb_progress_start(
         out->table.quiet && cli->watching == QB_WATCH_AUTO ? QB_WATCH_NONE : cli->watching,
@@ -175,7 +196,7 @@ int qb_output_close(struct qb_output *out, bool detailed)
     else
         qb_table_end(&out->table, &out->sum);
     if (!out->json && !out->table.quiet)
-        qb_foresight_print(&out->foresight, out->sum.rate_seconds, stdout);
+        qb_foresight_print(&out->foresight, out->sum.rate_seconds, out->table.out);
     qb_table_alarm_end(&out->table, &out->sum);
     if (out->sum.finish && (out->json || out->table.quiet)) /* else the last row has it */
         fprintf(stderr, "qbatch: to finish: %s\n", out->sum.finish);

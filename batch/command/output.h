@@ -13,7 +13,6 @@
 struct qb_output {
     const struct qb_batch *batch;
     struct qb_sinks sinks; /* the files */
-    char host[256];
     bool json;
     struct qb_table table;
     struct qb_summary sum;
@@ -33,6 +32,9 @@ struct qb_output {
 /* Opens the files before anything else happens.  An existing one is replaced only by one of its
  * kind: neither the manifest nor an image.  -1 after one line on standard error. */
 int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct qb_batch *batch);
+
+/* Where the table goes: standard output, or standard error where a report has that (--report -). */
+FILE *qb_output_for_people(const struct qb_cli *cli);
 
 /* Opens the files of reports that the command line names; see qb_sinks_open. */
 int qb_output_open_sinks(struct qb_sinks *sinks, const struct qb_cli *cli,

@@ -70,6 +70,7 @@ static void go_on(const struct qb_cli *cli, struct qb_batch *batch, struct qb_ke
     qb_journal_begin(&s->journal, "resumed");
     qb_state_stamp(&s->journal, "at");
     qb_journal_true(&s->journal, "failed_only", failed_only);
+    qb_state_origin(&s->journal, &batch->origin);
     qb_journal_true(&s->journal, "torn", h->end.torn);
     qb_journal_end(&s->journal);
 }

@@ -137,6 +137,29 @@ static struct shown look(const struct qb_history *h, bool held)
     return s;
 }
 
+static void print_fact(const char *name, const char *text)
+{
+    if (!text)
+        return;
+    printf("%-9s ", name);
+    qb_text_safe(stdout, text);
+    fputc('\n', stdout);
+}
+
+static void print_origin(const struct qb_origin *o)
+{
+    print_fact("host", o->host);
+    print_fact("caller", o->caller);
+    print_fact("command", o->command);
+    for (size_t i = 0; i < o->labels.n; i++) {
+        fputs(i == 0 ? "labels    " : ", ", stdout);
+        qb_text_safe(stdout, o->labels.items[i].key);
+        fputs(": ", stdout);
+        qb_text_safe(stdout, o->labels.items[i].value);
+    }
+    fputs(o->labels.n ? "\n" : "", stdout);
+}
+
 static void print_run(const struct shown *s)
 {
     const struct qb_history *h = s->h;
@@ -145,6 +168,7 @@ static void print_run(const struct shown *s)
     printf("run       %s, %s\nmanifest  ", h->id, s->state);
     qb_text_safe(stdout, h->manifest ? h->manifest : "none");
     printf("\nstarted   %s\n", h->started ? h->started : "?");
+    print_origin(&h->origin);
     if (h->ended && h->ended_at)
         printf("ended     %s\n", h->ended_at);
     printf("images    %s", qb_text_count(h->images, buf));
@@ -182,6 +206,7 @@ static void json_run(const struct shown *s)
     qb_json_text(&o, "started", h->started);
     qb_json_text(&o, "ended", h->ended ? h->ended_at : NULL);
     qb_json_text(&o, "manifest", h->manifest);
+    qb_line_origin(&o, &h->origin);
     qb_json_number(&o, "images", h->images);
     for (int i = 0; i < QB_STATUS_COUNT; i++)
         qb_json_number(&o, qb_status_names[i], s->counts[i]);

@@ -40,6 +40,7 @@ void qb_batch_free(struct qb_batch *batch)
     free(batch->real_folder);
     free(batch->state_dir);
     free(batch->typed);
+    qb_origin_free(&batch->origin);
     *batch = (struct qb_batch){0};
 }
 

@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include "job/origin.h"
 #include "base/vec.h"
 #include "io/io.h"
 
@@ -87,6 +88,7 @@ struct qb_batch {
     char *state_dir;            /* of the journal, unless it is where every user's command looks */
     char *typed;                /* the command line for a shell, without what names a run */
     char backup_id[32];         /* see backup.h */
+    struct qb_origin origin;    /* of the run */
     struct qb_policy policy;
     struct qb_limits limits;
     struct qb_job *jobs;

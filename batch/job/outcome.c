@@ -6,6 +6,7 @@
 
 #include "base/own.h"
 #include "base/result.h"
+#include "base/num.h"
 #include "job/keys.h"
 #include "util/text.h"
 
@@ -39,6 +40,21 @@ void qb_outcome_clear(struct qb_outcome *o)
 {
     free(qb_take(&o->steps));
     qb_result_clear(&o->result);
+}
+
+const char *const qb_span_names[QB_SPAN_COUNT] = {
+    [QB_SPAN_OPEN] = "open", [QB_SPAN_PLAN] = "plan",     [QB_SPAN_WRITE] = "write",
+    [QB_SPAN_SYNC] = "sync", [QB_SPAN_COMMIT] = "commit", [QB_SPAN_VERIFY] = "verify",
+};
+
+double qb_timing_end(const struct qb_timing *t)
+{
+    double end = t->started_seconds + t->seconds;
+
+    for (int i = 0; i < QB_SPAN_COUNT; i++)
+        if (t->spans[i].seconds > 0)
+            end = QB_MAX(end, t->spans[i].started_seconds + t->spans[i].seconds);
+    return end;
 }
 
 void qb_summary_add(struct qb_summary *sum, const struct qb_result *result)

@@ -6,13 +6,42 @@
 #include "util/exit_code.h"
 #include "qbatch.h"
 
+/* What is done with an image, one after the other. */
+enum qb_span_kind {
+    QB_SPAN_OPEN,
+    QB_SPAN_PLAN,
+    QB_SPAN_WRITE,  /* its append; where nothing is appended, also its flip */
+    QB_SPAN_SYNC,   /* the barrier behind the append, which it shares with others */
+    QB_SPAN_COMMIT, /* likewise behind the flip */
+    QB_SPAN_VERIFY,
+    QB_SPAN_COUNT
+};
+
+extern const char *const qb_span_names[QB_SPAN_COUNT]; /* "open": for programs */
+
+struct qb_span {
+    double started_seconds; /* since the run began */
+    double seconds;         /* 0: there was none */
+    unsigned worker;        /* counted from 0; of a barrier 0 */
+};
+
+static inline bool qb_span_is_barrier(enum qb_span_kind kind)
+{
+    return kind == QB_SPAN_SYNC || kind == QB_SPAN_COMMIT;
+}
+
 /* When and where an image was worked on. */
 struct qb_timing {
     double started_seconds; /* since the run began, when it was opened (the last time) */
-    double seconds;         /* from there to its result, with the waits for its wave */
+    double seconds;         /* that workers had it in hand, without waits for its wave */
+    double wait_seconds;    /* that barriers behind it took, which it shares with its wave */
     unsigned wave;          /* counted from 1; 0: none took it, and the rest says nothing */
     unsigned worker;        /* the one that had the longest part of it, counted from 0 */
+    struct qb_span spans[QB_SPAN_COUNT];
 };
+
+/* When the last of its spans ended, in seconds since the run began. */
+double qb_timing_end(const struct qb_timing *timing);
 
 /* What became of one image.  It owns its steps and what its result points to; whoever has it last
  * calls qb_outcome_clear. */

@@ -101,6 +101,32 @@ static int check_format(const struct qb_history *h, const struct qb_json *record
         h->id, (unsigned long long)format, by ? by : "(unknown)", QB_JOURNAL_FORMAT);
 }
 
+static char *copy_of(const char *text)
+{
+    return text ? strdup(text) : NULL;
+}
+
+static void read_origin(const struct qb_json *record, struct qb_origin *o)
+{
+    uint64_t n = qb_json_get_number(record, "labels", 0);
+
+    qb_origin_free(o);
+    o->host = copy_of(qb_json_get_text(record, "host"));
+    o->caller = copy_of(qb_json_get_text(record, "caller"));
+    o->command = copy_of(qb_json_get_text(record, "command_line"));
+    for (uint64_t i = 1; i <= n && i <= QB_LABELS_MAX; i++) {
+        char key[40], value[40];
+        const char *k, *v;
+
+        snprintf(key, sizeof(key), "label_%llu", (unsigned long long)i);
+        snprintf(value, sizeof(value), "value_%llu", (unsigned long long)i);
+        k = qb_json_get_text(record, key);
+        v = qb_json_get_text(record, value);
+        if (k && v)
+            qb_origin_add_label(o, k, v);
+    }
+}
+
 static int on_run(struct qb_history *h, const struct qb_json *record, struct qb_err *err)
 {
     const char *print = qb_json_get_text(record, "manifest_print");
@@ -110,6 +136,7 @@ static int on_run(struct qb_history *h, const struct qb_json *record, struct qb_
     keep_text(record, "started", &h->started);
     keep_text(record, "folder", &h->folder);
     keep_text(record, "command", &h->typed);
+    read_origin(record, &h->origin);
     snprintf(h->manifest_print, sizeof(h->manifest_print), "%s", print ? print : "");
     h->images = h->left = qb_json_get_number(record, "images", 0);
     h->undo = qb_json_get_bool(record, "undo");
@@ -330,6 +357,7 @@ void qb_history_free(struct qb_history *h)
     free(h->ended_at);
     free(h->folder);
     free(h->typed);
+    qb_origin_free(&h->origin);
     *h = (struct qb_history){0};
 }
 

@@ -46,6 +46,29 @@ void qb_state_stamp(struct qb_journal *j, const char *key)
     qb_journal_text(j, key, text);
 }
 
+static void text_of(struct qb_journal *j, const char *key, const char *text)
+{
+    if (text)
+        qb_journal_text(j, key, text);
+}
+
+void qb_state_origin(struct qb_journal *j, const struct qb_origin *origin)
+{
+    char key[40];
+
+    text_of(j, "host", origin->host);
+    text_of(j, "caller", origin->caller);
+    text_of(j, "command_line", origin->command);
+    if (origin->labels.n)
+        qb_journal_number(j, "labels", origin->labels.n);
+    for (size_t i = 0; i < origin->labels.n; i++) {
+        snprintf(key, sizeof(key), "label_%zu", i + 1);
+        qb_journal_text(j, key, origin->labels.items[i].key);
+        snprintf(key, sizeof(key), "value_%zu", i + 1);
+        qb_journal_text(j, key, origin->labels.items[i].value);
+    }
+}
+
 /* ---- the run --------------------------------------------------------------------------------- */
 
 bool qb_state_keeps_undo(const struct qb_batch *batch)
@@ -82,6 +105,7 @@ static void record_run(struct qb_state *s, const struct qb_batch *batch)
     }
     if (batch->name)
         qb_journal_text(j, "name", batch->name);
+    qb_state_origin(j, &batch->origin);
     if (batch->typed && getcwd(real, sizeof(real))) {
         qb_journal_text(j, "folder", real);
         qb_journal_text(j, "command", batch->typed);

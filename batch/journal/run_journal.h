@@ -79,6 +79,9 @@ int qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct 
 /* The time of day under a key. */
 void qb_state_stamp(struct qb_journal *j, const char *key);
 
+/* Who calls, from where, with which labels: into the record that is being composed. */
+void qb_state_origin(struct qb_journal *j, const struct qb_origin *origin);
+
 /* ---- image_name.c, fingerprint.c
  * ---------------------------------------------------------------------------
  */

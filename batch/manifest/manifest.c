@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "manifest/entries.h"
+#include "manifest/labels_section.h"
 #include "manifest/node.h"
 #include "manifest/scan_section.h"
 #include "util/text.h"
@@ -75,6 +76,12 @@ static void read_images(struct qb_reader *r, const struct qb_node *value, struct
 {
     (void)r;
     top->images = value;
+}
+
+static void read_labels(struct qb_reader *r, const struct qb_node *value, struct top *top)
+{
+    (void)top;
+    qb_labels_read(r, value);
 }
 
 typedef void top_reader(struct qb_reader *r, const struct qb_node *v, struct top *top);

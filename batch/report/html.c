@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "base/vec.h"
 #include "util/xml.h"
 #include "report/html.h"
 #include "report/sinks.h"
@@ -20,70 +21,79 @@ enum {
 
 struct page {
     bool begun;
-    struct qb_html_reasons reasons;
-    struct qb_html_largest largest;
-    struct qb_timeline timeline;
-    uint64_t rows[2]; /* told; of images that are as wanted, and of others */
-    bool whole;       /* false: memory was short */
+    struct qb_html_lists lists;
+    QB_VEC(struct qb_timeline) timelines; /* one of each run */
+    uint64_t rows[2];                     /* told; of images that are as wanted, and of others */
+    bool whole;                           /* false: memory was short */
 };
 
 /* ---- while it runs --------------------------------------------------------------------------- */
 
-static void put_note(FILE *f, const char *note)
+static const char *status_words(const struct qb_result *r)
 {
-    fputs("<br><span class=dim>", f);
-    qb_markup_text(f, note);
-    fputs("</span>", f);
+    return r->err.code == QB_E_WHEN ? "left out" : qb_status_words[r->status];
+}
+
+static void put_times(FILE *f, const struct qb_timing *t)
+{
+    if (t->wave == 0)
+        fputs("<td class=\"n x\"><td class=n><td class=\"n x\"><td class=\"n x\">\n", f);
+    else
+        fprintf(f,
+                "<td class=\"n x\">%.3f<td class=n>%.4f<td class=\"n x\">%u<td class=\"n x\">%u\n",
+                t->started_seconds, t->seconds, t->wave, t->worker);
 }
 
 /* End tags that HTML does not need are left out: ten thousand rows are to load fast. */
-static void put_row(FILE *f, const char *path, size_t job, const struct qb_outcome *o,
+static void put_row(FILE *f, const struct qb_telling *t, size_t job, const struct qb_outcome *o,
                     char *changes)
 {
     const struct qb_result *r = &o->result;
     char size[QB_TEXT_NUMBER];
-    char room[QB_NOTE_ROOM];
-    const char *note;
 
-    fprintf(f, "<tr class=%c><td class=n>%zu<td>%s<td>", qb_html_classes[r->status], job + 1,
-            qb_status_words[r->status]);
-    qb_html_path(f, path);
+    fprintf(f, "<tr class=%c><td class=n>%zu<td>%s<td>", qb_html_class(r), job + 1,
+            status_words(r));
+    if (t->n_parts > 1)
+        fprintf(f, "<span class=dim>run %zu:</span> ", t->part + 1);
+    qb_html_path(f, t->batch->jobs[job].path);
     fputs("<td>", f);
     if (r->err.code != QB_E_NONE) {
         fprintf(f, "%s: ", qb_code_name(r->err.code));
         qb_html_error(f, &r->err);
     }
     qb_html_changes(f, changes);
-    for (unsigned i = 0; (note = qb_report_note(r, i, room)) != NULL; i++)
-        put_note(f, note);
     fprintf(f, "<td class=\"n x\" data-v=%" PRIu64 ">%s", r->io.write_bytes,
             r->io.write_bytes ? qb_text_size(r->io.write_bytes, size) : "");
-    if (o->timing.wave == 0)
-        fputs("<td class=\"n x\"><td class=n><td class=\"n x\"><td class=\"n x\">\n", f);
-    else
-        fprintf(f,
-                "<td class=\"n x\">%.3f<td class=n>%.4f<td class=\"n x\">%u<td class=\"n x\">%u\n",
-                o->timing.started_seconds, o->timing.seconds, o->timing.wave, o->timing.worker);
+    put_times(f, &o->timing);
+}
+
+static bool add_to_timeline(struct page *p, size_t part, size_t job, const struct qb_outcome *o)
+{
+    struct qb_timeline fresh;
+
+    qb_timeline_init(&fresh);
+    while (p->timelines.n <= part)
+        if (!qb_vec_push(&p->timelines, fresh))
+            return false;
+    qb_timeline_add(&p->timelines.items[part], job, o);
+    return true;
 }
 
 static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
                   const struct qb_outcome *o)
 {
-    const char *path = t->batch->jobs[job].path;
-    const struct qb_result *r = &o->result;
     struct page *p = s->state;
     char changes[CHANGES_TEXT];
 
     if (!p->begun) {
         p->begun = p->whole = true;
-        qb_timeline_init(&p->timeline);
+        qb_html_lists_init(&p->lists);
     }
-    qb_table_changes(r, changes, sizeof(changes));
-    p->whole &= qb_html_add_reason(&p->reasons, path, r, t->sum->by_code[r->err.code]);
-    p->whole &= qb_html_add_large(&p->largest, job, o, changes);
-    qb_timeline_add(&p->timeline, job, o);
-    if (p->rows[r->err.code != QB_E_NONE]++ < ROWS_MAX)
-        put_row(s->body, path, job, o, changes);
+    qb_table_changes(&o->result, changes, sizeof(changes));
+    p->whole &= qb_html_lists_add(&p->lists, job, o, changes);
+    p->whole &= add_to_timeline(p, t->part, job, o);
+    if (p->rows[o->result.err.code != QB_E_NONE]++ < ROWS_MAX)
+        put_row(s->body, t, job, o, changes);
 }
 
 /* ---- the sections ---------------------------------------------------------------------------- */
@@ -120,52 +130,152 @@ static void put_fact(FILE *f, const char *name, const char *value)
     fputs("</dd></div>\n", f);
 }
 
+static void put_labels(FILE *f, const struct qb_origin *origin)
+{
+    for (size_t k = 0; k < origin->labels.n; k++) {
+        fputs("<div><dt>", f);
+        qb_markup_text(f, origin->labels.items[k].key);
+        fputs("</dt> <dd class=label>", f);
+        qb_markup_text(f, origin->labels.items[k].value);
+        fputs("</dd></div>\n", f);
+    }
+}
+
 static void put_facts(FILE *f, const struct qb_telling *t)
 {
+    const struct qb_origin *origin = &t->batch->origin;
     const struct qb_summary *sum = t->sum;
     char b[QB_TEXT_NUMBER];
 
     fputs("<dl class=facts>\n", f);
-    put_fact(f, "manifest", t->batch->manifest_path);
-    put_fact(f, "run", t->batch->run_id);
-    put_fact(f, "host", t->host);
-    put_fact(f, "started", qb_text_time(sum->started, b));
+    if (t->n_parts <= 1) {
+        put_fact(f, "manifest", t->batch->manifest_path);
+        put_fact(f, "run", t->batch->run_id);
+        put_fact(f, "host", origin->host);
+        put_fact(f, "caller", origin->caller);
+        put_fact(f, "started", qb_text_time(sum->started, b));
+    }
     put_fact(f, "took", qb_text_seconds(sum->seconds, b));
     put_fact(f, "read", qb_text_size(sum->io.read_bytes, b));
     put_fact(f, "written", qb_text_size(sum->io.write_bytes, b));
+    if (sum->io.zeroed_bytes)
+        put_fact(f, "zeroed without writing", qb_text_size(sum->io.zeroed_bytes, b));
     put_fact(f, "policy.owner_must_read", t->batch->policy.owner_need_not_read ? "off" : NULL);
     snprintf(b, sizeof(b), "%d", t->exit_code);
     put_fact(f, "exit code", b);
+    put_labels(f, origin);
     fputs("</dl>\n", f);
+    if (t->n_parts <= 1 && origin->command) {
+        fputs("<p class=command><code>", f);
+        qb_markup_text(f, origin->command);
+        fputs("</code></p>\n", f);
+    }
+}
+
+static void put_cell(FILE *f, const char *text)
+{
+    fputs("<td>", f);
+    qb_markup_text(f, text ? text : "");
+}
+
+/* Which runs the page joins; each keeps its date, host, name and manifest. */
+static void put_parts(FILE *f, const struct qb_telling *t)
+{
+    char b[QB_TEXT_NUMBER];
+
+    if (t->n_parts <= 1)
+        return;
+    fputs("<h2>The runs</h2>\n<div class=wide><table>\n<thead><tr><th class=n>#<th>Started<th>Host"
+          "<th>Run<th>Manifest<th>Caller<th>Labels<th class=n>Images<th class=n>Took\n<tbody>\n",
+          f);
+    for (size_t i = 0; i < t->n_parts; i++) {
+        const struct qb_part *p = &t->parts[i];
+
+        fprintf(f, "<tr><td class=n>%zu", i + 1);
+        put_cell(f, qb_text_time(p->origin->started, b));
+        put_cell(f, p->origin->host);
+        put_cell(f, p->run && *p->run ? p->run : p->file);
+        put_cell(f, p->manifest ? p->manifest : p->name);
+        put_cell(f, p->origin->caller);
+        fputs("<td>", f);
+        for (size_t k = 0; k < p->origin->labels.n; k++) {
+            qb_markup_text(f, p->origin->labels.items[k].key);
+            fputs(": ", f);
+            qb_markup_text(f, p->origin->labels.items[k].value);
+            fputs("<br>", f);
+        }
+        fprintf(f, "<td class=n>%s", qb_text_count(p->images, b));
+        fprintf(f, "<td class=n>%s%s\n", qb_text_seconds(p->seconds, b),
+                p->dry_run ? " (dry run)" : "");
+    }
+    fputs("</table></div>\n", f);
+}
+
+static void put_timelines(FILE *f, const struct page *p, const struct qb_telling *t)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < p->timelines.n; i++) {
+        if (p->timelines.items[i].images == 0)
+            continue;
+        fputs(any ? "" : "<h2>Timeline</h2>\n", f);
+        any = true;
+        if (t->n_parts > 1)
+            fprintf(f, "<h3>run %zu</h3>\n", i + 1);
+        qb_timeline_print(f, &p->timelines.items[i], t->batch);
+    }
+}
+
+/* A tile, or a part of the bar, for each kind of outcome. */
+struct kind {
+    char class;
+    const char *words;
+    uint64_t n;
+};
+
+static size_t kinds_of(const struct qb_summary *sum, struct kind out[QB_STATUS_COUNT + 1])
+{
+    size_t n = 0;
+
+    for (int i = 0; i < QB_STATUS_COUNT; i++) {
+        uint64_t images = sum->by_status[i] - (i == QB_STATUS_SKIPPED ? sum->not_meant : 0);
+
+        if (images)
+            out[n++] = (struct kind){qb_html_classes[i], qb_status_words[i], images};
+    }
+    if (sum->not_meant)
+        out[n++] = (struct kind){'o', "left out", sum->not_meant};
+    return n;
 }
 
 static void put_totals(FILE *f, const struct qb_summary *sum)
 {
+    struct kind kinds[QB_STATUS_COUNT + 1];
+    size_t n = kinds_of(sum, kinds);
     char b[QB_TEXT_NUMBER];
 
     fprintf(f, "<ul class=tiles>\n<li><b>%s</b>image%s\n", qb_text_count(sum->images, b),
             sum->images == 1 ? "" : "s");
-    for (int i = 0; i < QB_STATUS_COUNT; i++)
-        if (sum->by_status[i])
-            fprintf(f, "<li class=%c><b>%s</b>%s\n", qb_html_classes[i],
-                    qb_text_count(sum->by_status[i], b), qb_status_words[i]);
+    for (size_t i = 0; i < n; i++)
+        fprintf(f, "<li class=%c><b>%s</b>%s\n", kinds[i].class, qb_text_count(kinds[i].n, b),
+                kinds[i].words);
     fputs("</ul>\n<div class=share aria-hidden=true>", f);
-    for (int i = 0; i < QB_STATUS_COUNT; i++)
-        if (sum->by_status[i])
-            fprintf(f, "<i class=%c style=\"flex:%" PRIu64 "\"></i>", qb_html_classes[i],
-                    sum->by_status[i]);
+    for (size_t i = 0; i < n; i++)
+        fprintf(f, "<i class=%c style=\"flex:%" PRIu64 "\"></i>", kinds[i].class, kinds[i].n);
     fputs("</div>\n", f);
 }
 
 static void put_find(FILE *f, const struct qb_summary *sum)
 {
+    struct kind kinds[QB_STATUS_COUNT + 1];
+    size_t n = kinds_of(sum, kinds);
+
     fputs("<div class=find id=find hidden><input id=words type=search "
           "placeholder=\"path, change or reason\" aria-label=\"Search\"> "
           "<select id=status aria-label=\"Status\"><option value=\"\">all\n",
           f);
-    for (int i = 0; i < QB_STATUS_COUNT; i++)
-        if (sum->by_status[i])
-            fprintf(f, "<option value=%c>%s\n", qb_html_classes[i], qb_status_words[i]);
+    for (size_t i = 0; i < n; i++)
+        fprintf(f, "<option value=%c>%s\n", kinds[i].class, kinds[i].words);
     fputs("</select> <span id=shown class=dim role=status></span></div>\n", f);
 }
 
@@ -184,7 +294,7 @@ static void put_all(struct qb_sink *s, const struct page *p, const struct qb_tel
                 qb_text_count(out, b));
     put_find(f, t->sum);
     fputs("<table id=all>\n<thead><tr><th class=n>#<th class=st>Status<th>Image"
-          "<th>Change, or why not<th class=\"n x\">Written<th class=\"n x\">Start, s"
+          "<th>Change or error<th class=\"n x\">Written<th class=\"n x\">Start, s"
           "<th class=n>Took, s<th class=\"n x\">Wave<th class=\"n x\">Worker\n<tbody>\n",
           f);
     s->body = NULL;
@@ -200,11 +310,11 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
     put_head(f, t);
     put_facts(f, t);
     put_totals(f, t->sum);
-    qb_html_put_reasons(f, &p->reasons, t->sum);
-    if (p->timeline.marks.n)
-        fputs("<h2>When, and by whom</h2>\n", f);
-    qb_timeline_print(f, &p->timeline, t->batch);
-    qb_html_put_largest(f, &p->largest, t->batch);
+    put_parts(f, t);
+    qb_html_put_reasons(f, &p->lists, t->batch);
+    qb_html_put_notes(f, &p->lists, t->batch);
+    put_timelines(f, p, t);
+    qb_html_put_largest(f, &p->lists, t->batch);
     put_all(s, p, t);
     fputs("<footer>qbatch " QB_VERSION "</footer>\n<script>\n", f);
     fputs(qb_html_script, f);
@@ -217,8 +327,10 @@ static void drop(struct qb_sink *s)
 {
     struct page *p = s->state;
 
-    qb_html_lists_free(&p->reasons, &p->largest);
-    qb_timeline_free(&p->timeline);
+    qb_html_lists_free(&p->lists);
+    qb_vec_each (timeline, &p->timelines)
+        qb_timeline_free(timeline);
+    qb_vec_free(&p->timelines);
 }
 
 extern const struct qb_sink_kind qb_sink_html;

@@ -4,15 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/err.h"
-#include "util/xml.h"
+#include "base/num.h"
+#include "base/own.h"
 #include "util/text.h"
+#include "util/xml.h"
 
-enum { LISTED_MAX = 500 /* images of one error */ };
+enum { REASONS_MAX = 50 /* of one code */ };
 
 const char qb_html_classes[QB_STATUS_COUNT] = {
     [QB_STATUS_CHANGED] = 'c', [QB_STATUS_UNCHANGED] = 'u', [QB_STATUS_WOULD_CHANGE] = 'p',
     [QB_STATUS_SKIPPED] = 's', [QB_STATUS_FAILED] = 'f',    [QB_STATUS_INTERRUPTED] = 'i'};
+
+char qb_html_class(const struct qb_result *r)
+{
+    return r->err.code == QB_E_WHEN ? 'o' : qb_html_classes[r->status];
+}
 
 void qb_html_path(FILE *f, const char *path)
 {
@@ -40,80 +46,12 @@ void qb_html_error(FILE *f, const struct qb_failure *err)
         fprintf(f, " at 0x%" PRIx64, err->offset);
 }
 
-/* ---- why ------------------------------------------------------------------------------------- */
+/* ---- gathering ------------------------------------------------------------------------------- */
 
-static bool is_alike(const struct qb_err *a, const struct qb_failure *b)
+void qb_html_lists_init(struct qb_html_lists *lists)
 {
-    return a->offset == b->offset && strcmp(a->text, b->text) == 0;
+    *lists = (struct qb_html_lists){.reasons.keep = QB_HTML_NAMES_MAX, .left_out.keep = 1};
 }
-
-bool qb_html_add_reason(struct qb_html_reasons *reasons, const char *path,
-                        const struct qb_result *r, uint64_t nth)
-{
-    struct qb_html_reason *list = &reasons->of[r->err.code];
-
-    if (r->err.code == QB_E_NONE)
-        return true;
-    if (!list->f && !(list->f = open_memstream(&list->text, &list->len)))
-        return false;
-    if (nth == 1 || r->status == QB_STATUS_FAILED)
-        list->worst = r->status;
-    if (nth > LISTED_MAX)
-        return true;
-    if (nth == 1 || !is_alike(&list->last, &r->err)) {
-        fputs("<li>", list->f);
-        qb_html_error(list->f, &r->err);
-        fputs("<br>", list->f);
-        list->last = qb_err_of(&r->err);
-    }
-    qb_html_path(list->f, path);
-    fputc('\n', list->f);
-    return !ferror(list->f);
-}
-
-/* A thousand images of one error are one matter. */
-static void put_reason(FILE *f, struct qb_html_reason *list, enum qb_code code, uint64_t n)
-{
-    const char *hint = qb_code_hint(code);
-    char b[QB_TEXT_NUMBER];
-
-    fprintf(f, "<details open class=%c><summary>%s: %s image%s</summary>\n",
-            qb_html_classes[list->worst], qb_code_name(code), qb_text_count(n, b),
-            n == 1 ? "" : "s");
-    if (*hint) {
-        fputs("<p class=hint>", f);
-        qb_markup_text(f, hint);
-        fputs("</p>\n", f);
-    }
-    fputs("<ul>\n", f);
-    fwrite(list->text, 1, list->len, f);
-    fputs("</ul>\n", f);
-    if (n > LISTED_MAX)
-        fprintf(f, "<p class=note>and %s more, in the list of all images</p>\n",
-                qb_text_count(n - LISTED_MAX, b));
-    fputs("</details>\n", f);
-}
-
-void qb_html_put_reasons(FILE *f, struct qb_html_reasons *reasons, const struct qb_summary *sum)
-{
-    bool any = false;
-
-    fputs("<h2>What did not succeed, and why</h2>\n", f);
-    for (int pass = 0; pass < 2; pass++) /* failures first */
-        for (int i = QB_E_NONE + 1; i < QB_E_COUNT; i++) {
-            struct qb_html_reason *list = &reasons->of[i];
-
-            if (!list->f || (list->worst == QB_STATUS_FAILED) != (pass == 0))
-                continue;
-            fflush(list->f);
-            put_reason(f, list, (enum qb_code)i, sum->by_code[i]);
-            any = true;
-        }
-    if (!any)
-        fputs("<p>Nothing: every image is as wanted.</p>\n", f);
-}
-
-/* ---- how much -------------------------------------------------------------------------------- */
 
 static uint64_t distance(uint64_t a, uint64_t b)
 {
@@ -129,18 +67,18 @@ static bool is_larger(const struct qb_html_large *a, const struct qb_html_large 
     return a->seconds > b->seconds;
 }
 
-bool qb_html_add_large(struct qb_html_largest *largest, size_t job, const struct qb_outcome *o,
-                       const char *changes)
+/* An image that did not change is passed over. */
+static bool add_large(struct qb_html_large *items, size_t job, const struct qb_outcome *o,
+                      const char *changes)
 {
     const struct qb_result *r = &o->result;
     struct qb_html_large one = {
         .job = job,
-        .written_bytes = r->io.write_bytes + r->io.zeroed_bytes,
+        .written_bytes = r->io.write_bytes,
         .resized_bytes =
             r->before && r->after ? distance(r->before->virtual_size, r->after->virtual_size) : 0,
         .allocated_delta = r->allocated_delta,
         .seconds = o->timing.seconds};
-    struct qb_html_large *items = largest->items;
     size_t i = QB_HTML_LARGEST;
 
     if ((r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_WOULD_CHANGE) ||
@@ -156,23 +94,197 @@ bool qb_html_add_large(struct qb_html_largest *largest, size_t job, const struct
     return true;
 }
 
+static bool add_notes(struct qb_html_lists *lists, size_t job, const struct qb_result *r)
+{
+    char room[QB_NOTE_ROOM];
+    bool ok = true;
+
+    qb_notes_add(&lists->notes, job, r);
+    for (enum qb_note note = 0; note < QB_NOTE_COUNT; note++)
+        if (lists->noted[note].n < QB_HTML_NAMES_MAX && qb_note_text(r, note, room))
+            ok &= qb_vec_push(&lists->noted[note], job);
+    return ok;
+}
+
+bool qb_html_lists_add(struct qb_html_lists *lists, size_t job, const struct qb_outcome *o,
+                       const char *changes)
+{
+    const struct qb_result *r = &o->result;
+    bool ok = add_notes(lists, job, r);
+
+    if (r->err.code != QB_E_NONE)
+        ok &= qb_groups_add(r->err.code == QB_E_WHEN ? &lists->left_out : &lists->reasons,
+                            (struct qb_grouped){.status = r->status,
+                                                .code = r->err.code,
+                                                .text = r->err.text,
+                                                .member = {job, r->err.offset}});
+    return add_large(lists->largest, job, o, changes) && ok;
+}
+
+void qb_html_lists_free(struct qb_html_lists *lists)
+{
+    qb_groups_free(&lists->reasons);
+    qb_groups_free(&lists->left_out);
+    for (enum qb_note note = 0; note < QB_NOTE_COUNT; note++)
+        qb_vec_free(&lists->noted[note]);
+    for (size_t i = 0; i < QB_HTML_LARGEST; i++)
+        free(qb_take(&lists->largest[i].changes));
+}
+
+/* ---- why ------------------------------------------------------------------------------------- */
+
+static void put_names(FILE *f, const struct qb_group *g, const struct qb_batch *batch, size_t *room)
+{
+    bool together = g->members.n > 0;
+
+    for (size_t i = 1; i < g->members.n; i++)
+        together &= g->members.items[i].offset == g->members.items[0].offset;
+    if (together && g->members.items[0].offset != QB_NOWHERE)
+        fprintf(f, " at 0x%" PRIx64, g->members.items[0].offset);
+    fputs("<br>", f);
+    for (size_t i = 0; i<g->members.n && * room> 0; i++, --*room) {
+        qb_html_path(f, batch->jobs[g->members.items[i].job].path);
+        if (!together && g->members.items[i].offset != QB_NOWHERE)
+            fprintf(f, "<span class=dim>at 0x%" PRIx64 "</span>", g->members.items[i].offset);
+        fputc('\n', f);
+    }
+}
+
+static void put_group(FILE *f, const struct qb_group *g, const struct qb_batch *batch, size_t *room)
+{
+    size_t before = *room;
+    char b[QB_TEXT_NUMBER];
+
+    fputs("<li>", f);
+    if (g->text)
+        qb_markup_text(f, g->text);
+    else
+        fputs("other reasons", f);
+    if (g->n > 1)
+        fprintf(f, " <b>&times; %s</b>", qb_text_count(g->n, b));
+    put_names(f, g, batch, room);
+    if (g->n > before - *room)
+        fprintf(f, "<span class=dim>and %s more, in the list of all images</span>\n",
+                qb_text_count(g->n - (before - *room), b));
+}
+
+static bool is_of(const struct qb_group *g, enum qb_status status, enum qb_code code)
+{
+    return g->status == status && g->code == code;
+}
+
+/* All that has one code: its hint, and each of its reasons with its images. */
+static void put_code(FILE *f, const struct qb_groups *groups, enum qb_status status,
+                     enum qb_code code, const struct qb_batch *batch)
+{
+    const char *hint = qb_code_hint(code);
+    size_t room = QB_HTML_NAMES_MAX, shown = 0;
+    uint64_t n = 0, left = 0;
+    char b[QB_TEXT_NUMBER];
+
+    for (size_t i = 0; i < groups->list.n; i++)
+        n += is_of(&groups->list.items[i], status, code) ? groups->list.items[i].n : 0;
+    if (n == 0)
+        return;
+    fprintf(f, "<details open class=%c><summary>%s: %s image%s</summary>\n",
+            qb_html_classes[status], qb_code_name(code), qb_text_count(n, b), n == 1 ? "" : "s");
+    if (*hint) {
+        fputs("<p class=hint>", f);
+        qb_markup_text(f, hint);
+        fputs("</p>\n", f);
+    }
+    fputs("<ul>\n", f);
+    for (size_t i = 0; i < groups->list.n; i++) {
+        const struct qb_group *g = &groups->list.items[i];
+
+        if (!is_of(g, status, code))
+            continue;
+        if (shown++ < REASONS_MAX)
+            put_group(f, g, batch, &room);
+        else
+            left += g->n;
+    }
+    fputs("</ul>\n", f);
+    if (left)
+        fprintf(f, "<p class=note>and %s more for other reasons, in the list of all images</p>\n",
+                qb_text_count(left, b));
+    fputs("</details>\n", f);
+}
+
+static void put_left_out(FILE *f, const struct qb_groups *groups)
+{
+    uint64_t n = 0;
+    char b[QB_TEXT_NUMBER];
+
+    for (size_t i = 0; i < groups->list.n; i++)
+        n += groups->list.items[i].n;
+    if (n)
+        fprintf(f, "<p class=note>%s image%s left out by <code>when</code>.</p>\n",
+                qb_text_count(n, b), n == 1 ? " is" : "s are");
+}
+
+void qb_html_put_reasons(FILE *f, struct qb_html_lists *lists, const struct qb_batch *batch)
+{
+    static const enum qb_status worst_first[] = {QB_STATUS_FAILED, QB_STATUS_INTERRUPTED,
+                                                 QB_STATUS_SKIPPED};
+
+    qb_groups_sort(&lists->reasons);
+    fputs("<h2>What did not succeed, and why</h2>\n", f);
+    for (size_t i = 0; i < sizeof(worst_first) / sizeof(worst_first[0]); i++)
+        for (enum qb_code code = QB_E_NONE + 1; code < QB_E_COUNT; code++)
+            put_code(f, &lists->reasons, worst_first[i], code, batch);
+    if (lists->reasons.list.n == 0)
+        fputs("<p>Nothing: every image is as wanted.</p>\n", f);
+    put_left_out(f, &lists->left_out);
+}
+
+/* ---- notes ----------------------------------------------------------------------------------- */
+
+void qb_html_put_notes(FILE *f, const struct qb_html_lists *lists, const struct qb_batch *batch)
+{
+    char room[QB_NOTE_ROOM], b[QB_TEXT_NUMBER];
+    bool any = false;
+
+    for (enum qb_note note = 0; note < QB_NOTE_COUNT; note++) {
+        const char *text = qb_notes_text(&lists->notes, note, room);
+        uint64_t n = lists->notes.of[note].n;
+
+        if (!text)
+            continue;
+        fputs(any ? "" : "<h2>Notes</h2>\n", f);
+        any = true;
+        fprintf(f, "<details><summary>%s image%s: ", qb_text_count(n, b), n == 1 ? "" : "s");
+        qb_markup_text(f, text);
+        fputs("</summary>\n<ul><li>", f);
+        for (size_t i = 0; i < lists->noted[note].n; i++) {
+            qb_html_path(f, batch->jobs[lists->noted[note].items[i]].path);
+            fputc('\n', f);
+        }
+        if (n > lists->noted[note].n)
+            fprintf(f, "<span class=dim>and %s more</span>\n",
+                    qb_text_count(n - lists->noted[note].n, b));
+        fputs("</ul></details>\n", f);
+    }
+}
+
+/* ---- how much -------------------------------------------------------------------------------- */
+
 static const char *sign_of(int64_t n)
 {
     return n < 0 ? "-" : n > 0 ? "+" : "";
 }
 
-void qb_html_put_largest(FILE *f, const struct qb_html_largest *largest,
-                         const struct qb_batch *batch)
+void qb_html_put_largest(FILE *f, const struct qb_html_lists *lists, const struct qb_batch *batch)
 {
     char b[QB_TEXT_NUMBER];
 
-    if (!largest->items[0].changes)
+    if (!lists->largest[0].changes)
         return;
     fputs("<h2>The largest changes</h2>\n<div class=wide><table>\n<thead><tr><th>Image<th>Change"
           "<th class=n>Written<th class=n>On disk<th class=n>Took\n<tbody>\n",
           f);
-    for (size_t i = 0; i < QB_HTML_LARGEST && largest->items[i].changes; i++) {
-        const struct qb_html_large *l = &largest->items[i];
+    for (size_t i = 0; i < QB_HTML_LARGEST && lists->largest[i].changes; i++) {
+        const struct qb_html_large *l = &lists->largest[i];
         int64_t delta = l->allocated_delta;
 
         fputs("<tr><td>", f);
@@ -185,15 +297,4 @@ void qb_html_put_largest(FILE *f, const struct qb_html_largest *largest,
         fprintf(f, "<td class=n>%s\n", qb_text_seconds(l->seconds, b));
     }
     fputs("</table></div>\n", f);
-}
-
-void qb_html_lists_free(struct qb_html_reasons *reasons, struct qb_html_largest *largest)
-{
-    for (size_t i = 0; i < QB_E_COUNT; i++) {
-        if (reasons->of[i].f)
-            fclose(reasons->of[i].f);
-        free(reasons->of[i].text);
-    }
-    for (size_t i = 0; i < QB_HTML_LARGEST; i++)
-        free(largest->items[i].changes);
 }

@@ -3,6 +3,7 @@
 #include "base/own.h"
 #include "job/keys.h"
 #include "util/base64.h"
+#include "report/sinks.h"
 #include "util/json.h"
 #include "qcow2/disk.h"
 #include "util/text.h"
@@ -160,7 +161,7 @@ static void put_leaks(struct qb_json *o, const struct qb_leaks *l)
     qb_json_child(o, "leaks", leaks);
 }
 
-static void put_io(struct qb_json *o, const struct qb_io_stats *s)
+void qb_line_io(struct qb_json *o, const struct qb_io_stats *s)
 {
     struct qb_json io = qb_json_object();
 
@@ -193,6 +194,25 @@ static void real_or_null(struct qb_json *o, const char *key, double d, bool know
         qb_json_null(o, key);
 }
 
+static void put_spans(struct qb_json *o, const struct qb_timing *t)
+{
+    struct qb_json spans = qb_json_object();
+
+    for (enum qb_span_kind i = 0; i < QB_SPAN_COUNT; i++) {
+        struct qb_json span;
+
+        if (t->spans[i].seconds <= 0)
+            continue;
+        span = qb_json_object();
+        qb_json_real(&span, "started_seconds", t->spans[i].started_seconds);
+        qb_json_real(&span, "seconds", t->spans[i].seconds);
+        if (!qb_span_is_barrier(i))
+            qb_json_number(&span, "worker", t->spans[i].worker);
+        qb_json_child(&spans, qb_span_names[i], span);
+    }
+    qb_json_child(o, "spans", spans);
+}
+
 /* An image that no wave took was never started. */
 static void put_timing(struct qb_json *o, const struct qb_timing *t)
 {
@@ -200,8 +220,10 @@ static void put_timing(struct qb_json *o, const struct qb_timing *t)
 
     real_or_null(o, "started_seconds", t->started_seconds, ran);
     real_or_null(o, "seconds", t->seconds, ran);
+    real_or_null(o, "wait_seconds", t->wait_seconds, ran);
     number_unless(o, "wave", t->wave, 0);
     number_unless(o, "worker", ran ? t->worker : UINT64_MAX, UINT64_MAX);
+    put_spans(o, t);
 }
 
 static void put_space(struct qb_json *o, const struct qb_result *r)
@@ -247,6 +269,16 @@ static void put_verify(struct qb_json *o, const struct qb_request *rq, const str
     qb_json_child(o, "verify", v);
 }
 
+static struct qb_json of_batch(const struct qb_batch *batch)
+{
+    const struct qb_part run = {.name = batch->name,
+                                .manifest = batch->manifest_path,
+                                .run = batch->run_id,
+                                .origin = &batch->origin};
+
+    return qb_line_of(&run);
+}
+
 /* ---- lines ----------------------------------------------------------------------------------- */
 
 int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *job,
@@ -267,68 +299,14 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
     put_backup(&o, batch, job, r);
     put_clusters(&o, &r->clusters);
     put_leaks(&o, &r->leaks);
-    put_io(&o, &r->io);
+    qb_line_io(&o, &r->io);
     put_phases(&o, r);
     put_timing(&o, &outcome->timing);
     put_space(&o, r);
     put_verify(&o, &job->request, r);
     qb_json_bool(&o, "owner_must_read", !batch->policy.owner_need_not_read);
-    return qb_json_line(f, o);
-}
-
-/* How many images there were of each error that occurred. */
-static void put_errors(struct qb_json *o, const struct qb_summary *sum)
-{
-    struct qb_json errors = qb_json_object();
-
-    for (int i = QB_E_NONE + 1; i < QB_E_COUNT; i++)
-        if (sum->by_code[i])
-            qb_json_number(&errors, qb_code_name((enum qb_code)i), sum->by_code[i]);
-    qb_json_child(o, "errors", errors);
-}
-
-int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
-                    const struct qb_foresight *foresight, int exit_code)
-{
-    struct qb_json o = qb_json_object();
-    char at[QB_TEXT_NUMBER];
-
-    qb_json_text(&o, "type", "summary");
-    qb_json_text(&o, "name", batch->name);
-    qb_json_text(&o, "manifest", batch->manifest_path);
-    qb_json_text(&o, "run", batch->run_id);
-    qb_json_text(&o, "started", qb_text_time(sum->started, at));
-    qb_json_bool(&o, "dry_run", sum->dry_run);
-    qb_json_bool(&o, "owner_must_read", !batch->policy.owner_need_not_read);
-    qb_json_number(&o, "images", sum->images);
-    for (size_t i = 0; i < QB_STATUS_COUNT; i++)
-        qb_json_number(&o, qb_status_names[i], sum->by_status[i]);
-    qb_json_number(&o, "skipped_by_when", sum->not_meant);
-    put_errors(&o, sum);
-    qb_json_real(&o, "seconds", sum->seconds);
-    qb_json_number(&o, "leaked_clusters", sum->leaked_clusters);
-    qb_json_number(&o, "leaked_bytes", sum->leaked_bytes);
-    put_io(&o, &sum->io);
-    if (foresight && sum->dry_run)
-        qb_foresight_json(foresight, &o);
-    if (sum->rate_seconds > 0)
-        qb_json_real(&o, "rate_seconds", sum->rate_seconds);
-    qb_json_text(&o, "journal_error", sum->journal_lost);
-    qb_json_text(&o, "finish", sum->finish);
-    qb_json_number(&o, "exit_code", (uint64_t)exit_code);
-    qb_json_text(&o, "qbatch", QB_VERSION);
-    return qb_json_line(f, o);
-}
-
-int qb_line_abort(FILE *f, const char *message, int exit_code)
-{
-    struct qb_json o = qb_json_object();
-
-    qb_json_text(&o, "type", "summary");
-    qb_json_number(&o, "images", 0);
-    qb_json_text(&o, "error", message);
-    qb_json_number(&o, "exit_code", (uint64_t)exit_code);
-    qb_json_text(&o, "qbatch", QB_VERSION);
+    if (batch->origin.started > 0)
+        qb_json_child(&o, "of", of_batch(batch));
     return qb_json_line(f, o);
 }
 
@@ -375,7 +353,7 @@ int qb_line_checked(FILE *f, const struct qb_checked *c)
         put_findings(&o, c);
         put_info(&o, "info", r->info);
         put_clusters(&o, &r->clusters);
-        put_io(&o, &r->io);
+        qb_line_io(&o, &r->io);
     }
     return qb_json_line(f, o);
 }

@@ -7,6 +7,13 @@
 #include "report/forecast.h"
 #include "job/job.h"
 #include "job/outcome.h"
+#include "util/json.h"
+
+/* Puts host, caller, command and labels into an object, null where they are not known. */
+void qb_line_origin(struct qb_json *o, const struct qb_origin *origin);
+
+/* Puts what was read and written into an object, under "io". */
+void qb_line_io(struct qb_json *o, const struct qb_io_stats *stats);
 
 /* Each writes one line to f; 0, or -1 with errno set. */
 
@@ -17,6 +24,14 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
 /* `foresight` is told of a dry run; it may be NULL. */
 int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
                     const struct qb_foresight *foresight, int exit_code);
+
+/* One summary of several runs, each of which is named in it. */
+struct qb_part;
+int qb_line_total(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
+                  const struct qb_part *parts, size_t n_parts, int exit_code);
+
+/* "of" of an image's line: the run that it is of. */
+struct qb_json qb_line_of(const struct qb_part *run);
 
 /* The summary of a run that could not start. */
 int qb_line_abort(FILE *f, const char *message, int exit_code);

@@ -132,6 +132,22 @@ static unsigned count_of(const struct qb_json *o, const char *key)
     return n < UINT32_C(1) << 24 ? (unsigned)n : 0;
 }
 
+/* A report from before there were spans has one: all that was done with the image. */
+static void read_spans(const struct qb_json *o, struct qb_timing *t)
+{
+    struct qb_json spans = qb_json_get_child(o, "spans");
+
+    if (!qb_json_has(o, "spans"))
+        t->spans[QB_SPAN_WRITE] = (struct qb_span){t->started_seconds, t->seconds, t->worker};
+    for (enum qb_span_kind i = 0; i < QB_SPAN_COUNT; i++) {
+        struct qb_json span = qb_json_get_child(&spans, qb_span_names[i]);
+
+        if (qb_json_has(&spans, qb_span_names[i]))
+            t->spans[i] = (struct qb_span){seconds_of(&span, "started_seconds"),
+                                           seconds_of(&span, "seconds"), count_of(&span, "worker")};
+    }
+}
+
 static void read_times(const struct qb_json *o, struct qb_outcome *out)
 {
     struct qb_json p = qb_json_get_child(o, "phases");
@@ -143,8 +159,10 @@ static void read_times(const struct qb_json *o, struct qb_outcome *out)
     out->result.verify_seconds = seconds_of(&p, "verify_seconds");
     out->timing.started_seconds = seconds_of(o, "started_seconds");
     out->timing.seconds = seconds_of(o, "seconds");
+    out->timing.wait_seconds = seconds_of(o, "wait_seconds");
     out->timing.wave = count_of(o, "wave");
     out->timing.worker = count_of(o, "worker");
+    read_spans(o, &out->timing);
 }
 
 static void read_space(const struct qb_json *o, struct qb_result *r)
@@ -155,6 +173,36 @@ static void read_space(const struct qb_json *o, struct qb_result *r)
     r->file_size_before = qb_json_get_number(&s, "file_size_before_bytes", 0);
     r->file_size_after = qb_json_get_number(&s, "file_size_after_bytes", 0);
     r->tail_given_back = qb_json_get_number(&s, "tail_given_back_bytes", 0);
+}
+
+static char *text_under(const struct qb_json *o, const char *key)
+{
+    const char *text = qb_json_get_text(o, key);
+
+    return text ? strdup(text) : NULL;
+}
+
+static void add_label(void *arg, const char *key, const char *text)
+{
+    struct qb_origin *origin = arg;
+
+    if (origin->labels.n < QB_LABELS_MAX)
+        qb_origin_add_label(origin, key, text);
+}
+
+static void read_run(const struct qb_json *o, struct qb_read_run *run)
+{
+    struct qb_json labels = qb_json_get_child(o, "labels");
+
+    run->told = true;
+    run->run = text_under(o, "run");
+    run->name = text_under(o, "name");
+    run->manifest = text_under(o, "manifest");
+    run->origin.host = text_under(o, "host");
+    run->origin.caller = text_under(o, "caller");
+    run->origin.command = text_under(o, "command");
+    run->origin.started = qb_text_time_read(qb_json_get_text(o, "started"));
+    qb_json_each_text(&labels, add_label, &run->origin);
 }
 
 static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
@@ -179,6 +227,11 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     r->resumed = qb_json_get_bool(o, "resumed");
     out->owner_need_not_read =
         qb_json_has(o, "owner_must_read") && !qb_json_get_bool(o, "owner_must_read");
+    if (qb_json_has(o, "of")) {
+        struct qb_json of = qb_json_get_child(o, "of");
+
+        read_run(&of, &out->of);
+    }
     read_leaks(o, &r->leaks);
     read_io(o, &r->io);
     read_times(o, &out->outcome);
@@ -190,12 +243,9 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
 
 static void read_summary(const struct qb_json *o, struct qb_read_line *out)
 {
-    const char *name = qb_json_get_text(o, "name"), *manifest = qb_json_get_text(o, "manifest");
-
     out->kind = QB_READ_SUMMARY;
-    out->name = name ? strdup(name) : NULL;
-    out->manifest = manifest ? strdup(manifest) : NULL;
-    out->started = qb_text_time_read(qb_json_get_text(o, "started"));
+    read_run(o, &out->of);
+    out->is_total = qb_json_has(o, "parts");
     out->seconds = seconds_of(o, "seconds");
     out->dry_run = qb_json_get_bool(o, "dry_run");
 }
@@ -225,6 +275,13 @@ void qb_line_free(struct qb_read_line *line)
 {
     free(qb_take(&line->path));
     qb_outcome_clear(&line->outcome);
-    free(qb_take(&line->name));
-    free(qb_take(&line->manifest));
+    qb_read_run_free(&line->of);
+}
+
+void qb_read_run_free(struct qb_read_run *run)
+{
+    free(qb_take(&run->run));
+    free(qb_take(&run->name));
+    free(qb_take(&run->manifest));
+    qb_origin_free(&run->origin);
 }

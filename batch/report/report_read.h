@@ -7,9 +7,17 @@
 
 #include <stdbool.h>
 
+#include "job/origin.h"
 #include "job/outcome.h"
 
 enum qb_read_kind { QB_READ_IMAGE, QB_READ_SUMMARY };
+
+/* The run that a line is of, as far as it says. */
+struct qb_read_run {
+    bool told; /* the line says something of it */
+    char *run, *name, *manifest;
+    struct qb_origin origin;
+};
 
 struct qb_read_line {
     enum qb_read_kind kind;
@@ -17,13 +25,15 @@ struct qb_read_line {
     char *path;  /* of an image */
     struct qb_outcome outcome;
     bool owner_need_not_read; /* of an image: its run had policy.owner_must_read: off */
-    char *name, *manifest;    /* of a summary; may be NULL */
-    double started, seconds;  /* of a summary: the run's; 0: not told */
-    bool dry_run;             /* of a summary */
+    struct qb_read_run of;
+    double seconds; /* of a summary: the run's; 0: not told */
+    bool dry_run;   /* of a summary */
+    bool is_total;  /* a summary of several runs, which the images' lines tell apart */
 };
 
 /* NULL when the text is such a line, which is the caller's to free; else what is wrong with it. */
 const char *qb_line_read(const char *text, size_t len, struct qb_read_line *out);
 void qb_line_free(struct qb_read_line *line);
+void qb_read_run_free(struct qb_read_run *run);
 
 #endif

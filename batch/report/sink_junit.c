@@ -89,6 +89,32 @@ static void put_totals(FILE *f, const struct qb_telling *t)
             (unsigned long long)sum->by_status[QB_STATUS_SKIPPED], sum->seconds);
 }
 
+static void property(FILE *f, const char *prefix, const char *name, const char *value)
+{
+    if (!value || !*value)
+        return;
+    fputs("      <property name=\"", f);
+    qb_markup_text(f, prefix);
+    qb_markup_text(f, name);
+    fputc('"', f);
+    attribute(f, "value", value);
+    fputs("/>\n", f);
+}
+
+static void put_properties(FILE *f, const struct qb_batch *batch)
+{
+    fputs("    <properties>\n", f);
+    property(f, "", "run", batch->run_id);
+    property(f, "", "manifest", batch->manifest_path);
+    property(f, "", "caller", batch->origin.caller);
+    property(f, "", "command", batch->origin.command);
+    property(f, "", "policy.owner_must_read", batch->policy.owner_need_not_read ? "off" : NULL);
+    for (size_t k = 0; k < batch->origin.labels.n; k++)
+        property(f, "label.", batch->origin.labels.items[k].key,
+                 batch->origin.labels.items[k].value);
+    fputs("    </properties>\n", f);
+}
+
 static void end(struct qb_sink *s, const struct qb_telling *t)
 {
     FILE *f = s->file.f, *body = s->body;
@@ -102,13 +128,10 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
         at[19] = '\0'; /* without the Z: readers expect a time without a zone */
         attribute(f, "timestamp", at);
     }
-    if (t->host)
-        attribute(f, "hostname", t->host);
+    if (t->batch->origin.host)
+        attribute(f, "hostname", t->batch->origin.host);
     fputs(">\n", f);
-    if (t->batch->policy.owner_need_not_read)
-        fputs("    <properties><property name=\"policy.owner_must_read\" value=\"off\"/>"
-              "</properties>\n",
-              f);
+    put_properties(f, t->batch);
     s->body = NULL;
     qb_outfile_pour(&s->file, body);
     fputs("  </testsuite>\n</testsuites>\n", f);

@@ -119,6 +119,61 @@ static void put_io(const struct metrics *m, const struct qb_io_stats *io)
     single(m, "last_run_write_operations", "Writes of the last run.", (double)io->write_ops);
 }
 
+static double end_of(const struct qb_telling *t)
+{
+    return t->sum->started + t->sum->seconds;
+}
+
+/* What the file that is replaced said of this manifest: its last success.  Without one, 0. */
+static double last_success(const char *path)
+{
+    static const char metric[] = "qbatch_last_success_timestamp_seconds{";
+    FILE *f = path ? fopen(path, "re") : NULL;
+    double at = 0;
+    char line[1024];
+
+    while (f && fgets(line, sizeof(line), f)) {
+        const char *value = strrchr(line, ' ');
+
+        if (strncmp(line, metric, sizeof(metric) - 1) == 0 && value)
+            at = strtod(value + 1, NULL);
+    }
+    if (f)
+        fclose(f);
+    return at > 0 && at < 1e12 ? at : 0;
+}
+
+/* A dry run changes nothing, so it is no success of the kind that an alert waits for. */
+static void put_success(const struct qb_sink *s, const struct metrics *m,
+                        const struct qb_telling *t)
+{
+    bool success = t->exit_code == QB_EXIT_OK && !t->sum->dry_run;
+
+    single(m, "last_success_timestamp_seconds",
+           "When a run that was no dry run last ended with exit code 0, in unixtime; 0 if none "
+           "did.",
+           success ? end_of(t) : last_success(s->file.path));
+}
+
+/* The run, with the manifest's labels as labels of the metric. */
+static void put_info(const struct metrics *m, const struct qb_batch *batch)
+{
+    begin(m, "last_run_origin", "The last run, its caller and the labels of its manifest; always 1.");
+    fputs("qbatch_last_run_origin{manifest=\"", m->f);
+    put_label_text(m->f, m->name);
+    fputs("\",run=\"", m->f);
+    put_label_text(m->f, batch->run_id);
+    fputs("\",caller=\"", m->f);
+    put_label_text(m->f, batch->origin.caller ? batch->origin.caller : "");
+    fputc('"', m->f);
+    for (size_t i = 0; i < batch->origin.labels.n; i++) {
+        fprintf(m->f, ",label_%s=\"", batch->origin.labels.items[i].key);
+        put_label_text(m->f, batch->origin.labels.items[i].value);
+        fputc('"', m->f);
+    }
+    fputs("} 1\n", m->f);
+}
+
 static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
                   const struct qb_outcome *outcome)
 {
@@ -131,8 +186,8 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
     struct metrics m = {s->file.f, name_of(t->batch)};
 
     single(&m, "last_run_exit_code",
-           "Exit code of the last run: 0 all as wanted, 1 some failed, 3 some skipped, 75 "
-           "interrupted.",
+           "Exit code of the last run: 0 all as wanted, 1 some failed, 3 some skipped, 4 changes "
+           "pending, 5 an amended image failed verification, 75 interrupted.",
            t->exit_code);
     single(&m, "last_run_dry_run", "Whether the last run only planned.", sum->dry_run);
     single(&m, "last_run_owner_must_read",
@@ -143,6 +198,8 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
     single(&m, "last_run_end_timestamp_seconds", "When the last run ended, in unixtime.",
            sum->started + sum->seconds);
     single(&m, "last_run_duration_seconds", "How long the last run took.", sum->seconds);
+    put_success(s, &m, t);
+    put_info(&m, t->batch);
     put_images(&m, sum);
     single(&m, "last_run_leaked_clusters", "Leaked clusters found in images of the last run.",
            (double)sum->leaked_clusters);

@@ -11,13 +11,25 @@
 #include "util/atomic_file.h"
 #include "job/outcome.h"
 
+/* One of the runs that a report joins. */
+struct qb_part {
+    const char *name, *manifest, *run; /* may be NULL, likewise `file` */
+    const char *file;                  /* that it was read from */
+    const struct qb_origin *origin;
+    double seconds; /* how long it took */
+    uint64_t images;
+    bool dry_run;
+};
+
 /* What a sink is told of the run. */
 struct qb_telling {
     const struct qb_batch *batch;
     const struct qb_summary *sum; /* the images so far; at the end all of them, and the time */
     const struct qb_foresight *foresight; /* of a dry run; NULL: none */
     int exit_code;                        /* at the end */
-    const char *host;                     /* where it ran; NULL: not known */
+    const struct qb_part *parts;          /* the runs, where a report is shown; else NULL */
+    size_t n_parts;
+    size_t part; /* of the image */
 };
 
 struct qb_sink {

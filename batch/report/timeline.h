@@ -1,32 +1,38 @@
-/* A picture of a run: which waves were under way, and when each worker was busy.  An SVG whose size
- * does not grow with the fleet: few images are drawn one by one, many as how busy each moment was.
- */
+/* A picture of a run: which waves were under way and what came of them, when the disk was waited
+ * for, and what each worker did.  An SVG whose size does not grow with the fleet: few images are
+ * drawn one by one, many as what each moment was spent on. */
 #ifndef QB_REPORT_TIMELINE_H
 #define QB_REPORT_TIMELINE_H
 
 #include <stdio.h>
 
 #include "base/vec.h"
-#include "job/outcome.h"
 #include "job/job.h"
+#include "job/outcome.h"
 
-struct qb_timeline_mark { /* an image */
+/* What a worker does. */
+enum qb_work { QB_WORK_READ, QB_WORK_WRITE, QB_WORK_VERIFY, QB_WORK_COUNT };
+
+struct qb_timeline_mark { /* a span of an image */
     uint32_t job;
-    float start, busy; /* seconds */
-    unsigned worker;
-    enum qb_status status;
+    float start, seconds;
+    uint16_t worker;
+    uint8_t work;
+    bool failed;
 };
 
 struct qb_timeline_wave {
     double start, end;
-    uint64_t images, failed;
+    uint64_t images, failed, skipped;
 };
 
 struct qb_timeline {
     QB_VEC(struct qb_timeline_mark) marks;
     QB_VEC(struct qb_timeline_wave) waves; /* by number, from 1 */
+    QB_VEC(struct qb_span) barriers;       /* each once, whatever it covers */
     double end;                            /* of the last image */
     unsigned workers;
+    uint64_t images;
     bool whole; /* false: memory was short, and something is missing */
 };
 

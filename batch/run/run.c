@@ -9,12 +9,19 @@
 #include "run/running.h"
 
 static struct qb_timing timing_of(const struct qb_running *r, const struct qb_wave *w,
-                                  const struct qb_slot *s, double ended)
+                                  const struct qb_slot *s)
 {
-    return (struct qb_timing){.started_seconds = s->started - r->begun,
-                              .seconds = ended - s->started,
-                              .wave = w->number,
-                              .worker = s->worker};
+    struct qb_timing t = {
+        .started_seconds = s->started - r->begun, .wave = w->number, .worker = s->worker};
+
+    for (enum qb_span_kind i = 0; i < QB_SPAN_COUNT; i++) {
+        if (s->spans[i].seconds <= 0)
+            continue;
+        t.spans[i] = s->spans[i];
+        t.spans[i].started_seconds -= r->begun;
+        *(qb_span_is_barrier(i) ? &t.wait_seconds : &t.seconds) += t.spans[i].seconds;
+    }
+    return t;
 }
 
 /* The next wave is as large as the memory had room for, and grows again when all fitted. */
@@ -30,13 +37,12 @@ static void adapt(struct qb_running *r, size_t n, size_t no_room)
 static void end_wave(struct qb_running *r, struct qb_wave *w)
 {
     size_t no_room = 0;
-    double ended = qb_now();
 
     for (size_t i = 0; i < w->n; i++) {
         struct qb_slot *s = &w->slots[i];
 
         if (s->step == QB_STEP_OVER)
-            qb_run_finish_slot(r, s, timing_of(r, w, s, ended));
+            qb_run_finish_slot(r, s, timing_of(r, w, s));
         else if (s->step == QB_STEP_AFTER)
             qb_queue_after(r->queue, s->job, s->need.job, s->need.must);
         else if (s->step == QB_STEP_CROWDED)

@@ -85,7 +85,7 @@ static void append_one(void *arg, struct qb_io *io, size_t i)
         return;
     }
     if (!qb_slot_leave_untouched(w, s, io)) { /* the booking may have waited for others */
-        qb_slot_begin_long(w, s, io, "writing", true, &phase);
+        qb_slot_begin_long(w, s, io, QB_SPAN_WRITE, true, &phase);
         append_slot(w, s, io);
         qb_slot_end_long(w, s, io, &phase);
     }
@@ -114,7 +114,7 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
     struct qb_long_phase phase;
 
     if (s->step == QB_STEP_SYNCED) {
-        qb_slot_begin_long(w, s, io, "verifying", false, &phase);
+        qb_slot_begin_long(w, s, io, QB_SPAN_VERIFY, false, &phase);
         if (w->n <= QB_WAVE_VERIFIED_FROM_DISK)
             qb_amend_verify_from_disk(s->amend);
         if (qb_amend_flipped(s->amend, s->flip_errno) == 0 && qb_amend_verify(s->amend, io) == 0) {

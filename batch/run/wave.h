@@ -46,6 +46,7 @@ struct qb_slot {
     double started;         /* when it was opened; 0: not yet */
     double longest_seconds; /* the longest phase, and who had it */
     unsigned worker;
+    struct qb_span spans[QB_SPAN_COUNT]; /* by the clock of qb_wave_now */
     uint64_t memory; /* bytes that it holds, or may take while it is planned, of wave->memory */
     bool wants_all;  /* with QB_STEP_CROWDED: see qb_queue_crowded */
     struct qb_metered metered;

@@ -75,7 +75,8 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
         read_header(w, s, io);
     else
         qb_slot_step(w, s, QB_STEP_COLD);
-    s->busy_seconds += qb_now() - from;
+    qb_slot_span(w, s, io, QB_SPAN_OPEN, from);
+    s->busy_seconds += s->spans[QB_SPAN_OPEN].seconds;
 }
 
 /* Headers that are not in memory: a worker reads many at once, so that the disk has work in all its
@@ -192,7 +193,7 @@ static bool make_plan(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
         qb_slot_put_off(w, s, QB_STEP_NO_ROOM);
         return false;
     }
-    qb_slot_begin_long(w, s, io, "planning", true, &phase);
+    qb_slot_begin_long(w, s, io, QB_SPAN_PLAN, true, &phase);
     if (check_content(w, s, io) == 0)
         qb_amend_plan(s->amend, io, &s->rq);
     qb_slot_end_long(w, s, io, &phase);

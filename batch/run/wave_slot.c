@@ -166,15 +166,31 @@ static struct qb_busy *show(struct qb_meter *meter, size_t job, const char *doin
     return NULL;
 }
 
-void qb_slot_begin_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, const char *doing,
-                        bool may_be_left, struct qb_long_phase *p)
+void qb_slot_span(struct qb_wave *w, struct qb_slot *s, const struct qb_io *io,
+                  enum qb_span_kind kind, double from)
 {
+    double took = qb_now() - from;
+
+    s->spans[kind] = (struct qb_span){from, took, qb_sched_number(w->sched, io)};
+    if (took > s->longest_seconds) {
+        s->longest_seconds = took;
+        s->worker = s->spans[kind].worker;
+    }
+}
+
+void qb_slot_begin_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
+                        enum qb_span_kind kind, bool may_be_left, struct qb_long_phase *p)
+{
+    static const char *const doing[QB_SPAN_COUNT] = {
+        [QB_SPAN_PLAN] = "planning", [QB_SPAN_WRITE] = "writing", [QB_SPAN_VERIFY] = "verifying"};
+
     *p = (struct qb_long_phase){.wave = w,
                                 .slot = s,
+                                .kind = kind,
                                 .may_be_left = may_be_left,
                                 .busy_before = s->busy_seconds,
                                 .from = qb_now()};
-    p->busy = show(w->meter, s->job, doing, p->from);
+    p->busy = show(w->meter, s->job, doing[kind], p->from);
     qb_io_set_stop(io, is_to_stop, p);
 }
 
@@ -182,18 +198,13 @@ void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
                       const struct qb_long_phase *p)
 {
     const struct qb_result *r = qb_amend_result(s->amend);
-    double took;
 
     qb_io_set_stop(io, NULL, NULL);
     count_bytes(w, s);
     if (p->busy)
         atomic_store(&p->busy->job, 0);
-    took = qb_now() - p->from;
-    s->busy_seconds = p->busy_before + took;
-    if (took > s->longest_seconds) {
-        s->longest_seconds = took;
-        s->worker = qb_sched_number(w->sched, io);
-    }
+    qb_slot_span(w, s, io, p->kind, p->from);
+    s->busy_seconds = p->busy_before + s->spans[p->kind].seconds;
     if (r->status == QB_STATUS_FAILED && r->err.code == QB_E_CANCELLED)
         cancel(w, s, io, qb_wave_stopped(w) ? QB_E_CANCELLED : QB_E_TIMEOUT);
 }

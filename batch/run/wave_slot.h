@@ -12,6 +12,10 @@ void qb_wave_each(struct qb_wave *wave, qb_sched_fn *fn);
 /* The image's plan is made: the meter is told what it is going to write. */
 void qb_slot_plan_known(struct qb_wave *wave, struct qb_slot *slot);
 
+/* Notes that a span of the image began at `from` and ends now. */
+void qb_slot_span(struct qb_wave *wave, struct qb_slot *slot, const struct qb_io *io,
+                  enum qb_span_kind kind, double from);
+
 /* Takes the slot to a step, and counts that into the meter. */
 void qb_slot_step(struct qb_wave *wave, struct qb_slot *slot, enum qb_step to);
 
@@ -49,12 +53,13 @@ bool qb_slot_leave_untouched(struct qb_wave *wave, struct qb_slot *slot, struct 
 struct qb_long_phase {
     const struct qb_wave *wave;
     struct qb_slot *slot;
+    enum qb_span_kind kind;
     bool may_be_left;
     double busy_before, from; /* seconds */
     struct qb_busy *busy;     /* NULL: not shown */
 };
 void qb_slot_begin_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io,
-                        const char *doing, bool may_be_left, struct qb_long_phase *phase);
+                        enum qb_span_kind kind, bool may_be_left, struct qb_long_phase *phase);
 void qb_slot_end_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io,
                       const struct qb_long_phase *phase);
 

@@ -1,11 +1,15 @@
 /* The barriers of waves. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/own.h"
-#include "run/wave.h"
+#include "run/wave_slot.h"
 
-static void synced(struct qb_slot *s, int errnum)
+static void synced(struct qb_slot *s, double from, int errnum)
 {
+    enum qb_span_kind kind = s->step == QB_STEP_APPENDED ? QB_SPAN_SYNC : QB_SPAN_COMMIT;
+
+    s->spans[kind] = (struct qb_span){.started_seconds = from, .seconds = qb_now() - from};
     if (s->step == QB_STEP_APPENDED) {
         s->append_errno = errnum;
         return;
@@ -51,12 +55,13 @@ static void barrier_each(const struct qb_wave *w, struct qb_io *io)
     for (size_t i = 0; i < w->n; i++) {
         struct qb_slot *s = &w->slots[i];
         struct qb_file *file = wants_barrier(s) ? qb_amend_file(s->amend) : NULL;
+        double from = qb_now();
         int errnum = 0;
 
         if (!file)
             continue;
         qb_io_barrier(io, &file, 1, w->batch->policy.backup ? QB_SYNC_FS : QB_SYNC_FILE, &errnum);
-        synced(s, errnum);
+        synced(s, from, errnum);
     }
 }
 
@@ -85,6 +90,7 @@ void qb_wave_barrier(void *arg, struct qb_io *io)
     QB_AUTO(qb_buf) struct qb_slot **slots = malloc((most + 1) * sizeof(struct qb_slot *));
     QB_AUTO(qb_buf) struct qb_file **files = malloc((most + 1) * sizeof(struct qb_file *));
     QB_AUTO(qb_buf) int *errors = calloc(most + 1, sizeof(int));
+    double from = qb_now();
 
     if (!slots || !files || !errors) {
         barrier_one_by_one(b, io);
@@ -106,7 +112,7 @@ void qb_wave_barrier(void *arg, struct qb_io *io)
     if (first + n > 0)
         qb_io_barrier(io, files, first + n, how_to_sync(b->waves[0]), errors);
     for (size_t i = 0; i < n; i++)
-        synced(slots[i], errors[first + i]);
+        synced(slots[i], from, errors[first + i]);
     if (b->journal)
         journal_synced(b, errors[0]);
 }

@@ -188,6 +188,17 @@ bool qb_json_has(const struct qb_json *o, const char *key)
     return json_object_get(o->value, key) != NULL;
 }
 
+void qb_json_each_text(const struct qb_json *o,
+                       void (*fn)(void *arg, const char *key, const char *text), void *arg)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach (o->value, key, value)
+        if (json_is_string(value))
+            fn(arg, key, json_string_value(value));
+}
+
 struct qb_json qb_json_get_child(const struct qb_json *o, const char *key)
 {
     json_t *child = json_object_get(o->value, key);

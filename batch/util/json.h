@@ -53,6 +53,10 @@ bool qb_json_has(const struct qb_json *o, const char *key);           /* also wi
  * nothing stands under any key. */
 struct qb_json qb_json_get_child(const struct qb_json *o, const char *key);
 
+/* Calls fn for each text of an object, with its key. */
+void qb_json_each_text(const struct qb_json *o,
+                       void (*fn)(void *arg, const char *key, const char *text), void *arg);
+
 /* Exactly n bytes that stand there in base64. */
 bool qb_json_get_bytes(const struct qb_json *o, const char *key, void *out, size_t n);
 

@@ -165,9 +165,9 @@ static void ask_size(struct qb_file *file)
 static void count_change(struct qb_file *file, const struct qb_req *req)
 {
     file->stats.write_ops++;
-    if (req->op == QB_OP_WRITE)
+    if (req->op == QB_OP_WRITE || req->op == QB_OP_FILL)
         file->stats.write_bytes += req->len;
-    else if (req->op == QB_OP_ZERO || req->op == QB_OP_FILL)
+    else if (req->op == QB_OP_ZERO)
         file->stats.zeroed_bytes += req->len;
 
     if (req->op == QB_OP_SET_SIZE)

@@ -168,6 +168,45 @@ class Outputs(ImageTest):
             found[name, labels] = float(value)
         return found, described
 
+    def test_the_last_success_stays_until_the_next(self):
+        fleet = self.manifest("""
+            version: 1
+            name: fleet
+            images: [{path: one.qcow2, compat: "1.1"}]
+            """)
+        seen = []
+        for code, flags in ((1, []), (0, []), (0, ["--dry-run"]), (1, [])):
+            if code == 0:
+                self.create("one.qcow2")
+            elif os.path.exists(self.path("one.qcow2")):
+                os.truncate(self.path("one.qcow2"), 100)
+            else:
+                with open(self.path("one.qcow2"), "wb") as f:
+                    f.write(b"no image")
+            done = qbatch.qbatch("-q", *flags, "--prometheus", ".", fleet, cwd=self.folder)
+            self.assertEqual(done.code, code, str(done))
+            found, described = self.samples(self.path("qbatch-fleet.prom"))
+            seen.append(found["qbatch_last_success_timestamp_seconds", 'manifest="fleet"'])
+            for exit_code in ("0 ", "1 ", "3 ", "4 ", "5 ", "75 "):
+                self.assertIn(exit_code, described["HELP", "qbatch_last_run_exit_code"])
+        self.assertEqual(seen[0], 0)
+        self.assertGreater(seen[1], 1e9)
+        self.assertEqual(seen[2:], 2 * [seen[1]])
+
+    def test_a_report_may_go_to_standard_output(self):
+        fleet = self.fleet()
+        done = proc.run([qbatch.absolute(qbatch.TOOL), "--dry-run", "--report", "-", fleet], cwd=self.folder)
+        records = [json.loads(line) for line in done.out.splitlines()]
+        self.assertEqual(len(records), 5)
+        self.assertTrue(all("path" in r for r in records))
+        self.assertIn("5 images: ", done.err)  # the table is for people, who may look at a pipe
+        self.assertFalse(os.path.exists(self.path("-")))
+        for more in (["--json"], ["--summary", "-"]):
+            done = proc.run([qbatch.absolute(qbatch.TOOL), "--dry-run", "--report", "-", *more, fleet],
+                            cwd=self.folder)
+            self.assertEqual((done.code, done.out), (2, ""))
+            self.assertIn("standard output", done.err)
+
     def test_prometheus_gets_one_file_a_manifest_that_keeps_the_collectors_rules(self):
         os.mkdir(self.path("metrics"))
         self.run_to(self.fleet(), prometheus="metrics")
@@ -407,7 +446,8 @@ class Outputs(ImageTest):
         shown = proc.run([qbatch.absolute(qbatch.TOOL), "report", "show", "--junit",
                           self.path("b.xml"), self.path("r")])
         self.assertEqual(shown.code, 0)
-        rows = [out.replace(self.folder + "/", "").splitlines() for out in (run.out, shown.out)]
+        rows = [[row for row in out.replace(self.folder + "/", "").splitlines() if not row.startswith("run ")]
+                for out in (run.out, shown.out)]
         self.assertEqual(rows[0][:-1], rows[1][:-1])
         cases = [[(c.get("name"), [e.tag for e in c])
                   for c in xml.parse(self.path(name)).iter("testcase")] for name in ("a.xml", "b.xml")]

@@ -57,6 +57,75 @@ class Report(ImageTest):
         paths = [os.path.basename(r["path"]) for r in records if "path" in r]
         self.assertEqual(paths, names)
 
+    def test_labels_and_who_ran_it_are_in_every_report(self):
+        image = self.create("a.qcow2")
+        fleet = self.manifest("""
+            version: 1
+            name: nightly
+            labels: {ticket: CHG-17, team: "storage & <b>"}
+            images: [{path: a.qcow2, lazy_refcounts: on}]
+            """)
+        argv = ["--state", self.path("state"), "--report", "r", "--summary", "s", "--html", "h", "--junit", "j",
+                "--prometheus", ".", fleet]
+        done = qbatch.qbatch(*argv, cwd=self.folder)
+        self.assertEqual(done.code, 0, str(done))
+        texts = {}
+        for name in ("r", "s", "h", "j", "qbatch-nightly.prom"):
+            with open(self.path(name), encoding="utf-8") as f:
+                texts[name] = f.read()
+            self.assertIn("CHG-17", texts[name], name)
+        status = proc.must([qbatch.absolute(qbatch.TOOL), "status", "--state", self.path("state"), "last"])
+        self.assertIn("labels    ticket: CHG-17, team: storage & <b>\n", status)
+        self.assertNotIn("& <b>", texts["h"] + texts["j"])
+        summary, record = json.loads(texts["s"]), json.loads(texts["r"])
+        for of in (summary, record["of"], *self.journal_of_last("state")):
+            self.assertEqual(of["host"], os.uname().nodename)
+            self.assertRegex(of["caller"], "^root")
+            self.assertRegex(of.get("command_line") or of["command"], r"^qbatch --state \S+/state --report r ")
+        self.assertEqual(record["of"]["labels"], {"ticket": "CHG-17", "team": "storage & <b>"})
+        self.assertEqual((record["of"]["run"], record["path"]), (summary["run"], image))
+
+    def journal_of_last(self, state):
+        name = sorted(os.listdir(self.path(state)))[-1]
+        with open(os.path.join(self.path(state), name), encoding="utf-8") as f:
+            return [json.loads(f.readline()[9:])]
+
+    def test_what_is_no_label_is_a_mistake(self):
+        self.create("a.qcow2")
+        for labels, words in (("{1a: x}", "is not a name"), ("[x]", "a mapping"), ("{a: [b]}", "a"),
+                              ("{a: ''}", "1 to 256"), ("{%s}" % ", ".join(f"k{i}: v" for i in range(33)), "32")):
+            fleet = self.manifest(f"version: 1\nlabels: {labels}\nimages: [{{path: a.qcow2, size: 2M}}]\n")
+            done = proc.run([qbatch.absolute(qbatch.TOOL), "lint", fleet])
+            self.assertEqual(done.code, 2, labels)
+            self.assertIn(words, done.err)
+
+    def test_reports_of_several_runs_keep_what_each_was(self):
+        self.create("a.qcow2")
+        for i, value in enumerate(("on", "off", "on")):
+            fleet = self.manifest(f"""
+                version: 1
+                name: night-{i}
+                labels: {{night: "{i}"}}
+                images: [{{path: a.qcow2, lazy_refcounts: {value}}}]
+                """, name=f"{i}.yaml")
+            qbatch.qbatch("--report", f"r{i}", fleet, cwd=self.folder)
+        merged = proc.must([qbatch.absolute(qbatch.TOOL), "report", "merge", "r0", "r1", "r2"], cwd=self.folder)
+        with open(self.path("all"), "w", encoding="utf-8") as f:
+            f.write(merged)
+        lines = [json.loads(line) for line in merged.splitlines()]
+        self.assertEqual([line["of"]["name"] for line in lines[:-1]], ["night-0", "night-1", "night-2"])
+        self.assertEqual([(p["name"], p["labels"], p["host"], p["images"]) for p in lines[-1]["parts"]],
+                         [(f"night-{i}", {"night": str(i)}, os.uname().nodename, 1) for i in range(3)])
+        for files in (["r0", "r1", "r2"], ["all"]):
+            shown = proc.must([qbatch.absolute(qbatch.TOOL), "report", "show", "--html", "h", *files],
+                              cwd=self.folder)
+            for i, part in enumerate(lines[-1]["parts"]):
+                self.assertRegex(shown, rf"(?m)^run .*{i}.yaml, by root.*: 1 image in ")
+                self.assertIn(part["started"], shown)
+            with open(self.path("h"), encoding="utf-8") as f:
+                page = f.read()
+            self.assertEqual(page.count("<svg"), 3)  # a timeline of each
+
     def test_people_get_a_table_and_a_recap_without_colours_in_a_file(self):
         done = proc.run([qbatch.absolute(qbatch.TOOL), "amend", "-o", "compat=0.10", self.create(),
                          self.path("missing")])

@@ -221,8 +221,9 @@ static void an_image_that_never_ran_has_no_times(void)
 
     o.timing = (struct qb_timing){0};
     text = line_of("a", &o, false);
-    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"started_seconds\":null,\"seconds\":null,\"wave\":null,"
-                                        "\"worker\":null"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"started_seconds\":null,\"seconds\":null,"
+                                        "\"wait_seconds\":null,\"wave\":null,\"worker\":null,"
+                                        "\"spans\":{}"));
     free(text);
 }
 
@@ -276,10 +277,14 @@ static size_t picture_of(size_t n, unsigned workers, unsigned wave_size)
         struct qb_outcome o = outcome_of(i % 7 ? QB_STATUS_CHANGED : QB_STATUS_FAILED);
 
         jobs[i].path = (char *)"<&";
-        o.timing = (struct qb_timing){.started_seconds = (double)i * 0.01,
-                                      .seconds = 0.02,
-                                      .wave = (unsigned)i / wave_size + 1,
-                                      .worker = (unsigned)i % workers};
+        o.timing = (struct qb_timing){
+            .started_seconds = (double)i * 0.01,
+            .seconds = 0.02,
+            .spans[QB_SPAN_PLAN] = {(double)i * 0.01, 0.01, (unsigned)i % workers},
+            .spans[QB_SPAN_WRITE] = {(double)i * 0.01 + 0.01, 0.01, (unsigned)(i + 1) % workers},
+            .spans[QB_SPAN_SYNC] = {(double)(i / wave_size), 0.5, 0},
+            .wave = (unsigned)i / wave_size + 1,
+            .worker = (unsigned)i % workers};
         qb_timeline_add(&t, i, &o);
     }
     qb_timeline_print(f, &t, &batch);
@@ -306,45 +311,95 @@ static void a_picture_does_not_grow_with_the_fleet(void)
 
 static void the_largest_changes_are_kept_in_order(void)
 {
-    struct qb_html_reasons reasons = {0};
-    struct qb_html_largest largest = {0};
+    struct qb_html_lists lists;
 
+    qb_html_lists_init(&lists);
     for (size_t i = 0; i < 100; i++) {
         struct qb_outcome o = outcome_of(i % 10 ? QB_STATUS_CHANGED : QB_STATUS_UNCHANGED);
 
         o.result.io.write_bytes = i * 37 % 100;
-        o.result.io.zeroed_bytes = 0;
-        CU_ASSERT(qb_html_add_large(&largest, i, &o, "x"));
+        o.result.io.zeroed_bytes = 1 << 30; /* which is not written */
+        CU_ASSERT(qb_html_lists_add(&lists, i, &o, "x"));
     }
     for (size_t i = 0; i < QB_HTML_LARGEST; i++)
-        CU_ASSERT_EQUAL(largest.items[i].written_bytes, i < 9 ? 99 - i : 89);
-    qb_html_lists_free(&reasons, &largest);
+        CU_ASSERT_EQUAL(lists.largest[i].written_bytes, i < 9 ? 99 - i : 89);
+    qb_html_lists_free(&lists);
+}
+
+/* The section of what did not succeed, of n images. */
+static char *reasons_of(size_t n, struct qb_outcome (*of)(size_t i))
+{
+    struct qb_job *jobs = calloc(n, sizeof(*jobs));
+    struct qb_batch batch = {.jobs = jobs, .n_jobs = n};
+    struct qb_html_lists lists;
+    char *text = NULL;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+
+    qb_html_lists_init(&lists);
+    for (size_t i = 0; i < n; i++) {
+        struct qb_outcome o = of(i);
+
+        jobs[i].path = (char *)"<a>";
+        CU_ASSERT(qb_html_lists_add(&lists, i, &o, ""));
+    }
+    qb_html_put_reasons(f, &lists, &batch);
+    fclose(f);
+    qb_html_lists_free(&lists);
+    free(jobs);
+    CU_ASSERT_PTR_NULL(strstr(text, "<a>"));
+    return text;
+}
+
+static size_t times_in(const char *text, const char *part)
+{
+    size_t n = 0;
+
+    for (; (text = strstr(text, part)) != NULL; text++)
+        n++;
+    return n;
+}
+
+static struct qb_outcome all_alike(size_t i)
+{
+    (void)i;
+    return outcome_of(QB_STATUS_FAILED);
 }
 
 static void one_error_of_many_images_is_told_once(void)
 {
-    struct qb_html_reasons reasons = {0};
-    struct qb_html_largest largest = {0};
-    struct qb_summary sum = {0};
-    char *text = NULL, *second;
-    size_t len;
-    FILE *f = open_memstream(&text, &len);
+    char *text = reasons_of(2000, all_alike);
 
-    for (size_t i = 0; i < 2000; i++) {
-        struct qb_outcome o = outcome_of(QB_STATUS_FAILED);
-
-        qb_summary_add(&sum, &o.result);
-        CU_ASSERT(qb_html_add_reason(&reasons, "<a>", &o.result, sum.by_code[QB_E_CORRUPT]));
-    }
-    qb_html_put_reasons(f, &reasons, &sum);
-    fclose(f);
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "corrupt: 2,000 images"));
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "and 1,500 more"));
-    second = strstr(strstr(text, "table") + 1, "table at");
-    CU_ASSERT_PTR_NULL(second);
-    CU_ASSERT_PTR_NULL(strstr(text, "<a>"));
-    CU_ASSERT(len < 40000);
-    qb_html_lists_free(&reasons, &largest);
+    CU_ASSERT_EQUAL(times_in(text, "&times; 2,000"), 1);
+    CU_ASSERT(strlen(text) < 40000);
+    free(text);
+}
+
+static struct qb_outcome in_turn(size_t i)
+{
+    struct qb_outcome o = outcome_of(QB_STATUS_FAILED);
+
+    static const char *const reasons[] = {"reason 0", "reason 1", "reason 2"};
+
+    o.result.err.text = reasons[i % 3];
+    if (i % 10 == 0) {
+        o.result.err.code = QB_E_WHEN;
+        o.result.err.text = "not this one";
+    }
+    return o;
+}
+
+static void equal_reasons_are_one_wherever_their_images_stand(void)
+{
+    char *text = reasons_of(300, in_turn);
+
+    CU_ASSERT_EQUAL(times_in(text, "<li>"), 3);
+    CU_ASSERT_EQUAL(times_in(text, "reason 1"), 1);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "reason 1 <b>&times; 90</b>"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "30 images are left out by <code>when</code>"));
+    CU_ASSERT_PTR_NULL(strstr(text, "not this one"));
     free(text);
 }
 
@@ -363,6 +418,7 @@ int main(void)
         UNIT(a_picture_does_not_grow_with_the_fleet),
         UNIT(the_largest_changes_are_kept_in_order),
         UNIT(one_error_of_many_images_is_told_once),
+        UNIT(equal_reasons_are_one_wherever_their_images_stand),
     };
     char command[100];
     int r;

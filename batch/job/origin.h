@@ -1,0 +1,27 @@
+/* Where a run comes from: the host, who called it and how, and the manifest's labels.  Every report
+ * and the journal have it, so that a number is never without the run that it is of. */
+#ifndef QB_JOB_ORIGIN_H
+#define QB_JOB_ORIGIN_H
+
+#include <stdbool.h>
+
+#include "base/vec.h"
+
+struct qb_label {
+    char *key, *value;
+};
+
+enum { QB_LABELS_MAX = 32, QB_LABEL_BYTES_MAX = 256 /* of a value */ };
+
+struct qb_origin {
+    char *host;     /* owned, like all of it; NULL: not known */
+    char *caller;   /* "root", "root (sudo: alice)" */
+    char *command;  /* the command line, quoted for a shell */
+    double started; /* seconds since 1970; 0: not known */
+    QB_VEC(struct qb_label) labels;
+};
+
+bool qb_origin_add_label(struct qb_origin *origin, const char *key, const char *value);
+void qb_origin_free(struct qb_origin *origin);
+
+#endif
