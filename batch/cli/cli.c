@@ -417,6 +417,8 @@ static int check_operands(const struct qb_cli *cli, FILE *errors)
         return check_report(cli, errors);
     case QB_COMMAND_CHECK:
         return cli->n_operands ? 0 : complain(cli, "an image is missing", errors);
+    case QB_COMMAND_EXPLAIN:
+        return cli->n_operands <= 1 ? 0 : complain(cli, "one code at a time", errors);
     case QB_COMMAND_SCHEMA:
         return cli->n_operands ? complain(cli, "nothing more is expected", errors) : 0;
     default: /* help, of which completion knows shells */

@@ -33,6 +33,7 @@ enum qb_names {
     QB_NAMES_RUN_AND_IMAGES,
     QB_NAMES_REPORTS, /* show or merge, and files */
     QB_NAMES_TOPIC,
+    QB_NAMES_CODE, /* of an error */
 };
 
 /* What the argument of an option is. */
@@ -118,6 +119,7 @@ void qb_cli_free(struct qb_cli *cli);
 /* ---- help.c ---------------------------------------------------------------------------------- */
 
 void qb_help_usage(FILE *f);                            /* a few lines, for `qbatch` alone */
+void qb_help_wrap(FILE *f, const char *text, size_t at); /* lines broken between words, from a column on */
 void qb_help_command(FILE *f, enum qb_command command); /* --help; of RUN: everything */
 void qb_complete_bash(FILE *f);                         /* completion.c */
 void qb_complete_zsh(FILE *f);

@@ -69,6 +69,13 @@ _qbatch_reports()
     if ((operands == 0)); then _qbatch_words 'show merge'; else _qbatch_files; fi
 }
 
+_qbatch_codes()
+{
+    case $operands in
+    0) _qbatch_words '@codes@' ;;
+    esac
+}
+
 _qbatch_topics()
 {
     case $operands:$before in

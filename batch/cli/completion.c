@@ -34,6 +34,12 @@ static void put_option_words(FILE *f, enum qb_option option)
         fprintf(f, "%s%s", i ? " " : "", row->takes.words[i]);
 }
 
+static void put_codes(FILE *f)
+{
+    for (int code = QB_E_NONE + 1; code < QB_E_COUNT; code++)
+        fprintf(f, "%s ", qb_code_name((enum qb_code)code));
+}
+
 static void put_topics(FILE *f)
 {
     for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++)
@@ -120,6 +126,7 @@ static void bash_operands(FILE *f)
         [QB_NAMES_RUN_AND_IMAGES] = "_qbatch_run_and_images",
         [QB_NAMES_REPORTS] = "_qbatch_reports",
         [QB_NAMES_TOPIC] = "_qbatch_topics",
+        [QB_NAMES_CODE] = "_qbatch_codes",
     };
 
     for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++) {
@@ -211,6 +218,7 @@ static void zsh_specs(FILE *f, enum qb_command command)
         [QB_NAMES_RUN_AND_IMAGES] = "'1:run:_qbatch_runs' '*:image:_qbatch_images'",
         [QB_NAMES_REPORTS] = "'1:what:(show merge)' '*:report:_files'",
         [QB_NAMES_TOPIC] = "'1:topic:_qbatch_topics' '2:shell:(bash zsh)'",
+        [QB_NAMES_CODE] = "'1:code:_qbatch_codes'",
     };
 
     for (int i = 0; i < QB_OPTION_COUNT; i++) {
@@ -273,6 +281,7 @@ static const struct {
     void (*put)(FILE *f);
 } parts[] = {
     {"@topics@", put_topics},
+    {"@codes@", put_codes},
     {"@bash_commands@", bash_commands},
     {"@bash_keys@", bash_keys},
     {"@bash_key_values@", bash_key_values},

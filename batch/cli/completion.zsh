@@ -21,6 +21,10 @@ _qbatch_images() {
     _files -g '*.(qcow2|qcow|img)(-.)'
 }
 
+_qbatch_codes() {
+    _wanted codes expl code compadd @codes@
+}
+
 _qbatch_topics() {
     _wanted topics expl topic compadd @topics@
 }

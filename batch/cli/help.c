@@ -46,7 +46,7 @@ void qb_help_usage(FILE *f)
 }
 
 /* Prints text from column `at` on, breaking lines between words. */
-static void print_wrapped(FILE *f, const char *text, size_t at)
+void qb_help_wrap(FILE *f, const char *text, size_t at)
 {
     size_t column = at;
 
@@ -80,7 +80,7 @@ static void print_option(FILE *f, const struct qb_option_row *row)
     fprintf(f, "%-*s", OPTION_WIDTH, left);
     if (strlen(left) >= OPTION_WIDTH)
         fprintf(f, "\n%*s", OPTION_WIDTH, "");
-    print_wrapped(f, row->help, OPTION_WIDTH);
+    qb_help_wrap(f, row->help, OPTION_WIDTH);
 }
 
 static void print_options(FILE *f, enum qb_command command)
@@ -160,7 +160,7 @@ static void print_text(FILE *f, const char *text)
         if (*text != '`')
             plain[n++] = *text == '\n' ? ' ' : *text;
     plain[n] = '\0';
-    print_wrapped(f, plain, 2);
+    qb_help_wrap(f, plain, 2);
 }
 
 void qb_help_key(FILE *f, const struct qb_key_row *key)

@@ -8,6 +8,8 @@
 #include "cli/cli.def"
 #undef COMMAND
 
+int qb_command_version(const struct qb_cli *cli); /* --version; version.c */
+
 /* Reads the manifest that a command names, tells its mistakes on standard error, and narrows it as
  * the command line says.  -1: it is wrong.  Free the batch in either case. */
 struct qb_batch;

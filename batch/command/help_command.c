@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/explain.h"
 #include "command/commands.h"
 #include "command/output.h"
 #include "manifest/schema.h"
@@ -48,6 +49,21 @@ static bool help_keys(const char *name)
     return found;
 }
 
+int qb_command_explain(const struct qb_cli *cli)
+{
+    enum qb_code code;
+
+    if (cli->n_operands == 0) {
+        qb_explain_list(stdout);
+        return qb_stdout_end(0);
+    }
+    code = qb_explain_find(cli->operands[0]);
+    if (code == QB_E_NONE)
+        return QB_EXIT_USAGE;
+    qb_explain(stdout, code);
+    return qb_stdout_end(0);
+}
+
 int qb_command_help(const struct qb_cli *cli)
 {
     const char *subject = cli->n_operands ? cli->operands[0] : "";
@@ -62,6 +78,8 @@ int qb_command_help(const struct qb_cli *cli)
         return help_completion(cli->n_operands > 1 ? cli->operands[1] : "bash");
     } else if (strcmp(subject, "man") == 0) {
         qb_help_man(stdout);
+    } else if (strcmp(subject, "man-errors") == 0) {
+        qb_explain_man(stdout);
     } else if (strcmp(subject, "man-page") == 0) { /* for the build */
         qb_manual_fill(stdin, stdout);
     } else if (!help_keys(subject)) {

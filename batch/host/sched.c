@@ -275,3 +275,8 @@ unsigned qb_sched_number(const struct qb_sched *s, const struct qb_io *io)
         i++;
     return i;
 }
+
+unsigned qb_sched_openmp(void)
+{
+    return _OPENMP;
+}

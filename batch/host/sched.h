@@ -53,4 +53,6 @@ unsigned qb_sched_workers(const struct qb_sched *sched);
 /* The number, from 0, of the worker whose qb_io that is. */
 unsigned qb_sched_number(const struct qb_sched *sched, const struct qb_io *io);
 
+unsigned qb_sched_openmp(void); /* the version of OpenMP: 201511 is 4.5 */
+
 #endif

@@ -118,4 +118,6 @@ void qb_topo_bind(const struct qb_topo *topo, unsigned worker);
  * folder.  -1 when memory is short. */
 int qb_topo_show(FILE *f, unsigned wanted, const struct qb_batch *batch);
 
+unsigned qb_topo_version(void); /* of hwloc: 0x20900 is 2.9.0 */
+
 #endif

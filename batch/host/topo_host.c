@@ -165,3 +165,8 @@ int qb_topo_show(FILE *f, unsigned wanted, const struct qb_batch *batch)
     qb_topo_close(topo);
     return r;
 }
+
+unsigned qb_topo_version(void)
+{
+    return hwloc_get_api_version();
+}

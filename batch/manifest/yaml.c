@@ -327,3 +327,8 @@ const char *qb_node_kind_name(const struct qb_node *node)
 
     return names[node->kind];
 }
+
+const char *qb_yaml_version(void)
+{
+    return yaml_get_version_string();
+}

@@ -56,4 +56,6 @@ static inline bool qb_node_is_blank(const struct qb_node *node)
     return node->plain && !node->text[0];
 }
 
+const char *qb_yaml_version(void); /* of libyaml */
+
 #endif

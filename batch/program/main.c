@@ -26,8 +26,7 @@ int main(int argc, char **argv)
             qb_help_command(stdout, cli.command);
             code = qb_stdout_end(0);
         } else if (qb_cli_has(&cli, QB_OPTION_VERSION)) {
-            printf("qbatch %s\n", QB_VERSION);
-            code = qb_stdout_end(0);
+            code = qb_command_version(&cli);
         } else {
             code = commands[cli.command](&cli);
         }

@@ -194,9 +194,8 @@ void qb_json_each_text(const struct qb_json *o,
     const char *key;
     json_t *value;
 
-    json_object_foreach (o->value, key, value)
-        if (json_is_string(value))
-            fn(arg, key, json_string_value(value));
+    json_object_foreach(o->value, key, value) if (json_is_string(value))
+        fn(arg, key, json_string_value(value));
 }
 
 struct qb_json qb_json_get_child(const struct qb_json *o, const char *key)
@@ -227,4 +226,9 @@ char *qb_json_get_path(const struct qb_json *o)
         return free(path), NULL;
     path[n] = '\0';
     return path;
+}
+
+const char *qb_json_version(void)
+{
+    return JANSSON_VERSION;
 }

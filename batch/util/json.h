@@ -63,4 +63,6 @@ bool qb_json_get_bytes(const struct qb_json *o, const char *key, void *out, size
 /* What qb_json_path put, malloc'ed; NULL without one, or when memory is short. */
 char *qb_json_get_path(const struct qb_json *o);
 
+const char *qb_json_version(void); /* of jansson */
+
 #endif

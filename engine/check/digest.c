@@ -36,3 +36,8 @@ struct qb_digest qb_hasher_end(const struct qb_hasher *h)
 {
     return digest_from(XXH3_128bits_digest((const XXH3_state_t *)h));
 }
+
+unsigned qb_digest_version(void)
+{
+    return XXH_versionNumber();
+}

@@ -32,4 +32,6 @@ void qb_hasher_reset(struct qb_hasher *h);
 void qb_hasher_add(struct qb_hasher *h, const void *bytes, size_t n);
 struct qb_digest qb_hasher_end(const struct qb_hasher *h);
 
+unsigned qb_digest_version(void); /* of xxHash: 801 is 0.8.1 */
+
 #endif

@@ -22,3 +22,8 @@ int qb_inflate(const void *in, size_t in_len, void *out, size_t out_len, struct 
         return 0;
     return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "a compressed cluster does not decompress");
 }
+
+const char *qb_deflate_version(void)
+{
+    return zlibVersion();
+}

@@ -57,6 +57,34 @@ class Report(ImageTest):
         paths = [os.path.basename(r["path"]) for r in records if "path" in r]
         self.assertEqual(paths, names)
 
+    def test_a_code_is_explained_and_a_wrong_one_finds_the_right_one(self):
+        done = proc.run([qbatch.absolute(qbatch.TOOL), "explain", "no_space"])
+        self.assertEqual(done.code, 0)
+        for part in ("what happened", "what is untouched", "what to do"):
+            self.assertIn(part, done.out)
+        self.assertLess(max(map(len, done.out.splitlines())), 93)
+        done = proc.run([qbatch.absolute(qbatch.TOOL), "explain", "no-space"])
+        self.assertEqual((done.code, done.out), (2, ""))
+        self.assertIn("did you mean no_space?", done.err)
+        codes = proc.must([qbatch.absolute(qbatch.TOOL), "explain"])
+        self.assertGreater(len(codes.splitlines()), 25)
+
+    def test_the_version_says_what_it_was_built_of_and_what_was_found(self):
+        words = proc.must([qbatch.absolute(qbatch.TOOL), "--version", "-v"], cwd=self.folder)
+        said = json.loads(proc.must([qbatch.absolute(qbatch.TOOL), "--version", "--json"], cwd=self.folder))
+        self.assertEqual(set(said["libraries"]), {"glibc", "liburing", "zlib", "xxHash", "hwloc", "libyaml",
+                                                  "jansson", "OpenMP"})
+        for name, version in said["libraries"].items():
+            self.assertRegex(version, r"^[0-9]+(\.[0-9]+)*$", name)
+            self.assertIn(f"{name} {version}", words)
+        self.assertEqual(said["kernel"]["release"], os.uname().release)
+        self.assertEqual(set(said["folder"]), {"error", "locks", "leases", "holes", "zero_range", "o_direct",
+                                               "reflink"})
+        self.assertIs(said["folder"]["locks"], True)
+        self.assertEqual(os.listdir(self.folder), [])  # what was tried left nothing behind
+        nowhere = proc.run([qbatch.absolute(qbatch.TOOL), "--version", "--json"], cwd="/proc")
+        self.assertIsNone(json.loads(nowhere.out)["folder"]["locks"])
+
     def test_labels_and_who_ran_it_are_in_every_report(self):
         image = self.create("a.qcow2")
         fleet = self.manifest("""
