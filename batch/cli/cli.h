@@ -118,8 +118,9 @@ void qb_cli_free(struct qb_cli *cli);
 
 /* ---- help.c ---------------------------------------------------------------------------------- */
 
-void qb_help_usage(FILE *f);                            /* a few lines, for `qbatch` alone */
-void qb_help_wrap(FILE *f, const char *text, size_t at); /* lines broken between words, from a column on */
+void qb_help_usage(FILE *f); /* a few lines, for `qbatch` alone */
+void qb_help_wrap(FILE *f, const char *text,
+                  size_t at); /* lines broken between words, from a column on */
 void qb_help_command(FILE *f, enum qb_command command); /* --help; of RUN: everything */
 void qb_complete_bash(FILE *f);                         /* completion.c */
 void qb_complete_zsh(FILE *f);

@@ -5,15 +5,10 @@
 #include "command/commands.h"
 #include "command/finish.h"
 #include "command/output.h"
-#include "report/groups.h"
+#include "command/status_images.h"
 #include "report/report_json.h"
 #include "journal/runs.h"
 #include "util/text.h"
-
-enum {
-    SHOWN_WHOLE = 50, /* images: so many are listed one by one */
-    NAMES_SHOWN = 3,  /* of those that are equal */
-};
 
 static int say(const struct qb_cli *cli, const struct qb_err *err)
 {
@@ -222,90 +217,6 @@ static void json_run(const struct shown *s)
     qb_json_line(stdout, o);
 }
 
-/* An image that failed still did, whatever was undone later. */
-static const char *words_of(const struct qb_trace *t)
-{
-    return qb_trace_is_taken_back(t) ? "undone" : qb_status_words[t->status];
-}
-
-static void print_undone(const struct qb_trace *t)
-{
-    if (!t->undone)
-        return;
-    if (qb_trace_is_taken_back(t))
-        printf("  %s", t->undone_at ? t->undone_at : "");
-    else
-        printf(" (put back%s%s)", t->undone_at ? " " : "", t->undone_at ? t->undone_at : "");
-}
-
-static void print_image(const struct qb_trace *t)
-{
-    printf("%-12s  ", words_of(t));
-    qb_text_safe(stdout, t->path);
-    if (!qb_trace_is_taken_back(t)) {
-        printf("  %s: ", qb_code_name(t->code));
-        qb_text_safe(stdout, t->message ? t->message : "");
-    }
-    print_undone(t);
-    fputc('\n', stdout);
-}
-
-/* Equal ones are a line: their number, what is said of them, and the first names. */
-static void print_group(const struct qb_history *h, const struct qb_group *g)
-{
-    char n[QB_TEXT_NUMBER];
-
-    if (g->n == 1) {
-        print_image(&h->traces.items[g->members.items[0].job]);
-        return;
-    }
-    printf("%-12s  %s images  ", words_of(&h->traces.items[g->members.items[0].job]),
-           qb_text_count(g->n, n));
-    qb_text_safe(stdout, g->text ? g->text : "for several reasons");
-    for (size_t i = 0; i < g->members.n; i++) {
-        fputs(i ? ", " : "  (", stdout);
-        qb_text_safe(stdout, h->traces.items[g->members.items[i].job].path);
-    }
-    puts(g->n > g->members.n ? ", ...)" : ")");
-}
-
-static bool is_told(const struct qb_trace *t)
-{
-    return qb_trace_is_taken_back(t) || (t->ended && t->code != QB_E_NONE);
-}
-
-/* Those that are undone are a kind of their own. */
-static bool add_image(struct qb_groups *groups, const struct qb_history *h, size_t i)
-{
-    const struct qb_trace *t = &h->traces.items[i];
-    bool undone = qb_trace_is_taken_back(t);
-    char text[500];
-
-    snprintf(text, sizeof(text), "%s: %s", qb_code_name(t->code), t->message ? t->message : "");
-    return qb_groups_add(
-        groups, (struct qb_grouped){.status = undone ? QB_STATUS_CHANGED : t->status,
-                                    .code = undone ? QB_E_UNDONE : t->code,
-                                    .text = undone ? t->undone_at ? t->undone_at : "" : text,
-                                    .member.job = i});
-}
-
-/* A short list is shown whole; of a long one, equal ones are a line. */
-static void print_images(const struct qb_history *h)
-{
-    struct qb_groups groups = {.keep = NAMES_SHOWN};
-    size_t n = 0;
-
-    for (size_t i = 0; i < h->traces.n; i++)
-        n += is_told(&h->traces.items[i]);
-    for (size_t i = 0; i < h->traces.n; i++)
-        if (is_told(&h->traces.items[i]) && (n <= SHOWN_WHOLE || !add_image(&groups, h, i)))
-            print_image(&h->traces.items[i]);
-    qb_groups_sort(&groups);
-    qb_vec_each (g, &groups.list)
-        print_group(h, g);
-    qb_groups_free(&groups);
-}
-
 static void json_image(const struct qb_trace *t)
 {
     struct qb_json o = qb_json_object(), e;
@@ -348,10 +259,10 @@ static int show_one(const struct qb_cli *cli, const char *dir)
     else
         print_run(&s);
     for (size_t i = 0; json && i < h.traces.n; i++)
-        if (is_told(&h.traces.items[i]))
+        if (qb_status_tells(&h.traces.items[i]))
             json_image(&h.traces.items[i]);
     if (!json)
-        print_images(&h);
+        qb_status_images(&h);
     free(s.finish);
     qb_history_free(&h);
     return qb_stdout_end(0);

@@ -40,7 +40,7 @@ struct qb_history {
     char id[QB_RUN_ID];
     char manifest_print[24];
     char *manifest, *name, *started, *ended_at; /* NULL: not told */
-    char *folder, *typed; /* the current folder and the command line of the run; likewise */
+    char *folder, *typed;    /* the current folder and the command line of the run; likewise */
     struct qb_origin origin; /* of the run, as far as it is told */
     uint64_t images;
     uint64_t left;      /* with `ended`: images that came to no result */

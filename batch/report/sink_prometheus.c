@@ -158,7 +158,8 @@ static void put_success(const struct qb_sink *s, const struct metrics *m,
 /* The run, with the manifest's labels as labels of the metric. */
 static void put_info(const struct metrics *m, const struct qb_batch *batch)
 {
-    begin(m, "last_run_origin", "The last run, its caller and the labels of its manifest; always 1.");
+    begin(m, "last_run_origin",
+          "The last run, its caller and the labels of its manifest; always 1.");
     fputs("qbatch_last_run_origin{manifest=\"", m->f);
     put_label_text(m->f, m->name);
     fputs("\",run=\"", m->f);

@@ -14,11 +14,11 @@ enum {
     GAP = 4,
     WAVE_ROWS = 4, /* as many as are under way at once */
     LANES_MAX = 32,
-    ONE_BY_ONE = 1200,   /* spans */
+    ONE_BY_ONE = 1200, /* spans */
     BARRIERS_DRAWN = 600,
-    BARS_MAX = 200,      /* waves; more are drawn several in one */
-    MOMENTS = 230,       /* that many images are told apart by */
-    LEVELS = 4,          /* of how busy a moment was */
+    BARS_MAX = 200, /* waves; more are drawn several in one */
+    MOMENTS = 230,  /* that many images are told apart by */
+    LEVELS = 4,     /* of how busy a moment was */
 };
 
 static const char *const work_classes[QB_WORK_COUNT] = {

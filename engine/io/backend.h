@@ -34,6 +34,7 @@ struct qb_io {
 
 /* Both return 0 or an errno. */
 int qb_ring_open(struct qb_io **out);
+int qb_ring_features(unsigned *features); /* 0, or the errno with which no ring could be made */
 int qb_posix_open(struct qb_io **out);
 
 /* Whether a barrier with QB_SYNC_FS over this file is one over its whole file system. */

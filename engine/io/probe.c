@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/own.h"
+#include "io/backend.h"
 
 enum { LENGTH = 1 << 20, BLOCK = 64 << 10, ALIGNED = 4096 };
 
@@ -100,4 +100,9 @@ void qb_features_find(const char *folder, struct qb_features *out)
     close(fd);
     if (other >= 0)
         close(other);
+}
+
+const char *qb_ring_version(void)
+{
+    return QB_LIBURING_VERSION; /* as pkg-config has it: headers before 2.4 do not say */
 }

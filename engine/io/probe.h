@@ -19,10 +19,6 @@ struct qb_features {
 
 void qb_features_find(const char *folder, struct qb_features *out);
 
-/* ---- ring.c ----------------------------------------------------------------------------------
- */
-
 const char *qb_ring_version(void); /* of liburing: "2.3" */
-int qb_ring_features(unsigned *features); /* 0, or the errno with which a ring could not be made */
 
 #endif

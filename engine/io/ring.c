@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "io/probe.h"
 #include "io/backend.h"
 
 #define DEPTH    128
@@ -388,19 +387,14 @@ int qb_ring_open(struct qb_io **out)
     return 0;
 }
 
-const char *qb_ring_version(void)
-{
-    return QB_LIBURING_VERSION; /* as pkg-config has it: headers before 2.4 do not say */
-}
-
 int qb_ring_features(unsigned *features)
 {
     struct io_uring uring;
     int rc = io_uring_queue_init(1, &uring, 0);
 
-    if (rc < 0)
-        return -rc;
-    *features = uring.features;
-    io_uring_queue_exit(&uring);
-    return 0;
+    if (rc == 0) {
+        *features = uring.features;
+        io_uring_queue_exit(&uring);
+    }
+    return -rc;
 }

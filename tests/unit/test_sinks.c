@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "report/html_lists.h"
 #include "report/report_json.h"
 #include "util/xml.h"
 #include "util/atomic_file.h"
@@ -309,100 +308,6 @@ static void a_picture_does_not_grow_with_the_fleet(void)
     CU_ASSERT(picture_of(50000, 256, 1) < 300000);
 }
 
-static void the_largest_changes_are_kept_in_order(void)
-{
-    struct qb_html_lists lists;
-
-    qb_html_lists_init(&lists);
-    for (size_t i = 0; i < 100; i++) {
-        struct qb_outcome o = outcome_of(i % 10 ? QB_STATUS_CHANGED : QB_STATUS_UNCHANGED);
-
-        o.result.io.write_bytes = i * 37 % 100;
-        o.result.io.zeroed_bytes = 1 << 30; /* which is not written */
-        CU_ASSERT(qb_html_lists_add(&lists, i, &o, "x"));
-    }
-    for (size_t i = 0; i < QB_HTML_LARGEST; i++)
-        CU_ASSERT_EQUAL(lists.largest[i].written_bytes, i < 9 ? 99 - i : 89);
-    qb_html_lists_free(&lists);
-}
-
-/* The section of what did not succeed, of n images. */
-static char *reasons_of(size_t n, struct qb_outcome (*of)(size_t i))
-{
-    struct qb_job *jobs = calloc(n, sizeof(*jobs));
-    struct qb_batch batch = {.jobs = jobs, .n_jobs = n};
-    struct qb_html_lists lists;
-    char *text = NULL;
-    size_t len;
-    FILE *f = open_memstream(&text, &len);
-
-    qb_html_lists_init(&lists);
-    for (size_t i = 0; i < n; i++) {
-        struct qb_outcome o = of(i);
-
-        jobs[i].path = (char *)"<a>";
-        CU_ASSERT(qb_html_lists_add(&lists, i, &o, ""));
-    }
-    qb_html_put_reasons(f, &lists, &batch);
-    fclose(f);
-    qb_html_lists_free(&lists);
-    free(jobs);
-    CU_ASSERT_PTR_NULL(strstr(text, "<a>"));
-    return text;
-}
-
-static size_t times_in(const char *text, const char *part)
-{
-    size_t n = 0;
-
-    for (; (text = strstr(text, part)) != NULL; text++)
-        n++;
-    return n;
-}
-
-static struct qb_outcome all_alike(size_t i)
-{
-    (void)i;
-    return outcome_of(QB_STATUS_FAILED);
-}
-
-static void one_error_of_many_images_is_told_once(void)
-{
-    char *text = reasons_of(2000, all_alike);
-
-    CU_ASSERT_PTR_NOT_NULL(strstr(text, "corrupt: 2,000 images"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(text, "and 1,500 more"));
-    CU_ASSERT_EQUAL(times_in(text, "&times; 2,000"), 1);
-    CU_ASSERT(strlen(text) < 40000);
-    free(text);
-}
-
-static struct qb_outcome in_turn(size_t i)
-{
-    struct qb_outcome o = outcome_of(QB_STATUS_FAILED);
-
-    static const char *const reasons[] = {"reason 0", "reason 1", "reason 2"};
-
-    o.result.err.text = reasons[i % 3];
-    if (i % 10 == 0) {
-        o.result.err.code = QB_E_WHEN;
-        o.result.err.text = "not this one";
-    }
-    return o;
-}
-
-static void equal_reasons_are_one_wherever_their_images_stand(void)
-{
-    char *text = reasons_of(300, in_turn);
-
-    CU_ASSERT_EQUAL(times_in(text, "<li>"), 3);
-    CU_ASSERT_EQUAL(times_in(text, "reason 1"), 1);
-    CU_ASSERT_PTR_NOT_NULL(strstr(text, "reason 1 <b>&times; 90</b>"));
-    CU_ASSERT_PTR_NOT_NULL(strstr(text, "30 images are left out by <code>when</code>"));
-    CU_ASSERT_PTR_NULL(strstr(text, "not this one"));
-    free(text);
-}
-
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -416,9 +321,6 @@ int main(void)
         UNIT(an_image_that_never_ran_has_no_times),
         UNIT(a_damaged_line_is_told_from_a_line),
         UNIT(a_picture_does_not_grow_with_the_fleet),
-        UNIT(the_largest_changes_are_kept_in_order),
-        UNIT(one_error_of_many_images_is_told_once),
-        UNIT(equal_reasons_are_one_wherever_their_images_stand),
     };
     char command[100];
     int r;
