@@ -1,41 +1,18 @@
-/* Gives everything that a plan appends its place, and computes the refcount blocks and table that
- * describe the final image.
+/* Gives everything that a plan appends its place, and counts it.
  *
- * The stretch is [L2 tables][L1 tables][snapshot table][copied cluster][refcount blocks][refcount
- * table][zero clusters].  Refcount blocks that change are written anew, which frees their old
- * clusters, which changes the blocks that describe those: the set grows until it stands still. */
+ * The stretch is [L2 tables][L1 tables][snapshot table][what rules append][refcount blocks]
+ * [refcount table][zero clusters]. */
 #include <string.h>
 
+#include "amend/layout.h"
 #include "amend/new_tables.h"
 #include "amend/release.h"
 
-struct layout {
-    struct qb_io *io;
-    struct qb_plan *plan;
-    bool new_width;         /* no refcount block stays */
-    uint64_t at;            /* next free byte of the stretch */
-    uint64_t block_entries; /* in a block of the target's width */
-    uint64_t base_cluster;
-    uint8_t *freed;   /* old blocks that were given back already */
-    size_t n_settled; /* of plan->blocks.list: those whose old blocks were looked at */
-    uint64_t n_blocks, reftable_clusters;
-    unsigned round;
-};
-
-enum { PLAIN_ROUNDS = 8 }; /* any image that QEMU wrote settles in less */
-
-static uint64_t cluster_size(const struct layout *l)
-{
-    return l->plan->in.img->geom.cluster_size;
-}
-
-/* Appends a step of `len` bytes (rounded up to clusters) whose clusters are counted `refs` times.
- */
-static int add_step(struct layout *l, struct qb_step step, uint64_t len, uint64_t refs,
-                    struct qb_err *err)
+int qb_layout_add(struct qb_layout *l, struct qb_step step, uint64_t len, uint64_t refs,
+                  struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
-    uint64_t cs = cluster_size(l);
+    uint64_t cs = qb_layout_cluster_size(l);
 
     step.offset = l->at;
     step.len = qb_round_up(len, cs);
@@ -48,7 +25,7 @@ static int add_step(struct layout *l, struct qb_step step, uint64_t len, uint64_
     return qb_counts_append(&plan->census.counts, step.offset / cs, step.len / cs, refs, err);
 }
 
-static int place_tables(struct layout *l, struct qb_err *err)
+static int place_tables(struct qb_layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
 
@@ -59,7 +36,7 @@ static int place_tables(struct layout *l, struct qb_err *err)
         if (out->empty)
             continue;
         out->offset = l->at;
-        if (add_step(l, step, cluster_size(l), out->refs, err) < 0)
+        if (qb_layout_add(l, step, qb_layout_cluster_size(l), out->refs, err) < 0)
             return -1;
     }
     return 0;
@@ -79,7 +56,7 @@ static int entry_changes(void *arg, uint32_t index, uint64_t old, struct qb_err 
 }
 
 /* Whether the layer's L1 table must be written anew: 1 or 0, -1 when it cannot be read. */
-static int l1_changes(struct layout *l, unsigned layer, struct qb_err *err)
+static int l1_changes(struct qb_layout *l, unsigned layer, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
     struct qb_layer lay = qb_image_layer(plan->in.img, layer);
@@ -94,7 +71,7 @@ static int l1_changes(struct layout *l, unsigned layer, struct qb_err *err)
                                  entry_changes, &look, err);
 }
 
-static int place_l1(struct layout *l, unsigned layer, struct qb_err *err)
+static int place_l1(struct qb_layout *l, unsigned layer, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
     struct qb_layer lay = qb_image_layer(plan->in.img, layer);
@@ -110,7 +87,7 @@ static int place_l1(struct layout *l, unsigned layer, struct qb_err *err)
         return -1;
     if (layer == 0)
         plan->target.header.l1_offset = entries ? l->at : 0;
-    return entries ? add_step(l, step, 8ull * entries, 1, err) : 0;
+    return entries ? qb_layout_add(l, step, 8ull * entries, 1, err) : 0;
 }
 
 static bool snapshots_change(const struct qb_plan *plan)
@@ -124,7 +101,7 @@ static bool snapshots_change(const struct qb_plan *plan)
     return false;
 }
 
-static int place_snapshots(struct layout *l, struct qb_err *err)
+static int place_snapshots(struct qb_layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
     const struct qb_snapshot_table *old = &plan->in.img->snapshots;
@@ -151,10 +128,10 @@ static int place_snapshots(struct layout *l, struct qb_err *err)
         return -1;
     }
     plan->target.header.snapshots_offset = l->at;
-    return add_step(l, step, step.bytes_len, 1, err);
+    return qb_layout_add(l, step, step.bytes_len, 1, err);
 }
 
-static int place_contents(struct layout *l, struct qb_err *err)
+static int place_contents(struct qb_layout *l, struct qb_err *err)
 {
     qb_vec_each (c, &l->plan->contents) {
         struct qb_step step = {.kind = QB_STEP_BYTES,
@@ -163,213 +140,17 @@ static int place_contents(struct layout *l, struct qb_err *err)
                                .bytes_len = c->len};
 
         c->offset = l->at;
-        if (add_step(l, step, c->len, 1, err) < 0)
+        if (qb_layout_add(l, step, c->len, 1, err) < 0)
             return -1;
     }
     return 0;
 }
 
-/* ---- refcount blocks
- * -------------------------------------------------------------------------------- */
-
-static uint64_t old_block(const struct layout *l, uint64_t index)
-{
-    const struct qb_census *c = &l->plan->census;
-
-    return index < c->reftable_n ? c->reftable[index] & QB_REFTABLE_OFFSET : 0;
-}
-
-/* Gives an old block's cluster back, once. */
-static int free_block(struct layout *l, uint64_t index, struct qb_err *err)
-{
-    uint64_t offset = old_block(l, index);
-
-    if (!offset || l->freed[index])
-        return 0;
-    l->freed[index] = 1;
-    return qb_plan_release(l->plan, offset, cluster_size(l), 1, err);
-}
-
-/* Old blocks whose counts change are given back.  That touches further blocks, which come behind
- * those that are there: each is looked at once. */
-static int cascade(struct layout *l, struct qb_err *err)
-{
-    struct qb_plan *plan = l->plan;
-
-    for (; l->n_settled < plan->blocks.list.n; l->n_settled++)
-        if ((l->n_settled % 64 == 0 && qb_io_go_on(l->io, err) < 0) ||
-            free_block(l, plan->blocks.list.items[l->n_settled], err) < 0)
-            return -1;
-    return 0;
-}
-
-static bool block_in_use(struct layout *l, uint64_t index, uint64_t end_cluster)
-{
-    uint64_t first = index * l->block_entries, end = first + l->block_entries;
-
-    return qb_ranges_touch(first, end, l->base_cluster, end_cluster) ||
-           qb_counts_any(&l->plan->census.counts, first, QB_MIN(end, l->base_cluster));
-}
-
-static uint64_t stretch_end(const struct layout *l)
-{
-    return l->at / cluster_size(l) + l->n_blocks + l->reftable_clusters + l->plan->zeros.n;
-}
-
-/* One round: which blocks does a stretch of the present length touch, and how long does that make
- * it?  *stable when nothing moved.  Refcount blocks can be laid out so that each round adds a few
- * more; so after some rounds room is left for an eighth more, and what fits is stable. */
-static int settle_round(struct layout *l, bool *stable, struct qb_err *err)
-{
-    struct qb_plan *plan = l->plan;
-    uint64_t end = stretch_end(l), blocks = 0, last = 0, clusters;
-
-    for (uint64_t i = l->base_cluster / l->block_entries; i * l->block_entries < end; i++)
-        if (qb_plan_touch(plan, i, err) < 0)
-            return -1;
-    if (!l->new_width && cascade(l, err) < 0)
-        return -1;
-    for (uint64_t i = 0; i < QB_MAX(plan->blocks.n, plan->census.reftable_n); i++) {
-        bool touched = i < plan->blocks.n && plan->blocks.touched[i];
-
-        if (touched && qb_io_go_on(l->io, err) < 0)
-            return -1;
-        if (touched ? block_in_use(l, i, end) : !l->new_width && old_block(l, i)) {
-            blocks += touched;
-            last = i;
-        }
-    }
-    clusters = qb_geom_clusters(&plan->in.img->geom, 8 * (last + 1));
-    *stable = blocks == l->n_blocks && clusters == l->reftable_clusters;
-    if (l->round >= PLAIN_ROUNDS) {
-        *stable = blocks <= l->n_blocks && clusters <= l->reftable_clusters;
-        blocks = *stable ? l->n_blocks : QB_MAX(blocks + blocks / 8, l->n_blocks);
-        clusters = QB_MAX(clusters, l->reftable_clusters);
-    }
-    l->n_blocks = blocks;
-    l->reftable_clusters = clusters;
-    if (clusters * cluster_size(l) > QB_MAX_REFTABLE_BYTES)
-        return qb_fail(
-            err, QB_E_REFUSED, QB_NOWHERE,
-            "the refcount table would be larger than 8 MiB: too many clusters for refcounts "
-            "of %u bits",
-            1u << plan->target.header.refcount_order);
-    return 0;
-}
-
-/* Touches the blocks that describe clusters in use, or of these the ones that the image lacks.  It
- * goes from one page of counts to the next: how far out a cluster lies makes no difference.  What
- * the plan appends is touched in settle_round. */
-static int touch_counted(struct layout *l, bool only_missing, struct qb_err *err)
-{
-    struct qb_counts *counts = &l->plan->census.counts;
-    uint64_t at = qb_counts_next(counts, 0), end;
-
-    for (; at != UINT64_MAX; at = qb_counts_next(counts, end)) {
-        uint64_t i = at / l->block_entries;
-
-        end = (i + 1) * l->block_entries;
-        if (qb_io_go_on(l->io, err) < 0)
-            return -1;
-        if (!(only_missing && old_block(l, i)) && qb_counts_any(counts, at, end) &&
-            qb_plan_touch(l->plan, i, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* A change of width writes every block anew; so all that count something are touched. */
-static int touch_all(struct layout *l, struct qb_err *err)
-{
-    for (uint64_t i = 0; i < l->plan->census.reftable_n; i++)
-        if (free_block(l, i, err) < 0)
-            return -1;
-    return touch_counted(l, false, err);
-}
-
-static int touch_differing(struct layout *l, struct qb_err *err)
-{
-    for (uint64_t i = 0; i < l->plan->census.reftable_n; i++)
-        if (l->plan->census.block_differs[i] && qb_plan_touch(l->plan, i, err) < 0)
-            return -1;
-    return 0;
-}
-
-/* A few entries that are spread over a huge sparse file would have terabytes of refcount blocks
- * written for them.  No image that a guest has used comes near this. */
-static int check_proportion(const struct layout *l, struct qb_err *err)
-{
-    uint64_t held = qb_file_allocated(l->plan->in.img->file), need = l->n_blocks * cluster_size(l);
-
-    if (need / 16 > held + (4u << 20))
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       "the refcount blocks would take %llu bytes, and the whole image holds %llu",
-                       (unsigned long long)need, (unsigned long long)held);
-    return 0;
-}
-
-static int find_blocks(struct layout *l, struct qb_err *err)
-{
-    struct qb_plan *plan = l->plan;
-    const struct qb_header *h = &plan->in.img->header;
-    bool stable = false;
-
-    if (qb_counts_hold(&plan->census.counts, plan->census.reftable_n, err) < 0)
-        return -1;
-    l->freed = calloc(plan->census.reftable_n ? plan->census.reftable_n : 1, 1);
-    if (!l->freed)
-        return qb_fail_memory(err);
-    if (qb_plan_release(plan, h->reftable_offset, h->reftable_clusters * cluster_size(l), 1, err) <
-        0)
-        return -1;
-    if (l->new_width ? touch_all(l, err) < 0 : touch_differing(l, err) < 0)
-        return -1;
-    /* Clusters in use that no block of the image describes: only in a repair. */
-    if (plan->target.rebuild_counts && !l->new_width && touch_counted(l, true, err) < 0)
-        return -1;
-    for (l->round = 0; !stable; l->round++)
-        if (settle_round(l, &stable, err) < 0)
-            return -1;
-    return check_proportion(l, err);
-}
-
-static int place_blocks(struct layout *l, struct qb_err *err)
-{
-    struct qb_plan *plan = l->plan;
-    uint64_t end = stretch_end(l), cs = cluster_size(l);
-    struct qb_step table = {.kind = QB_STEP_REFTABLE, .what = "refcount table"};
-
-    plan->place.reftable_n = QB_MAX(plan->blocks.n, plan->census.reftable_n);
-    plan->place.reftable_n = QB_MIN(plan->place.reftable_n, l->reftable_clusters * cs / 8);
-    if (qb_counts_hold(&plan->census.counts, (plan->place.reftable_n + 1) * 8, err) < 0)
-        return -1;
-    plan->place.reftable = calloc(plan->place.reftable_n + 1, sizeof(*plan->place.reftable));
-    if (!plan->place.reftable)
-        return qb_fail_memory(err);
-    for (uint64_t i = 0; i < plan->place.reftable_n; i++) {
-        struct qb_step step = {.kind = QB_STEP_BLOCK, .index = i, .what = "refcount block"};
-        bool touched = i < plan->blocks.n && plan->blocks.touched[i];
-
-        if (touched && qb_io_go_on(l->io, err) < 0)
-            return -1;
-        if (!touched) {
-            plan->place.reftable[i] = l->new_width ? 0 : old_block(l, i);
-        } else if (block_in_use(l, i, end)) {
-            plan->place.reftable[i] = l->at;
-            if (add_step(l, step, cs, 1, err) < 0)
-                return -1;
-        }
-    }
-    plan->target.header.reftable_offset = l->at;
-    plan->target.header.reftable_clusters = (uint32_t)l->reftable_clusters;
-    return add_step(l, table, l->reftable_clusters * cs, 1, err);
-}
-
-static int place_zeros(struct layout *l, struct qb_err *err)
+static int place_zeros(struct qb_layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
     struct qb_counts *counts = &plan->census.counts;
-    uint64_t cs = cluster_size(l), first = l->at / cs;
+    uint64_t cs = qb_layout_cluster_size(l), first = l->at / cs;
 
     plan->zeros.base = l->at;
     plan->zeros.len = plan->zeros.n * cs;
@@ -385,19 +166,7 @@ static int place_zeros(struct layout *l, struct qb_err *err)
     return 0;
 }
 
-static int check_width(struct layout *l, struct qb_err *err)
-{
-    uint64_t cluster = 0, max = qb_counts_max(&l->plan->census.counts, &cluster);
-    unsigned order = l->plan->target.header.refcount_order;
-
-    if (max > qb_refcount_max(order))
-        return qb_fail(err, QB_E_REFUSED, cluster * cluster_size(l),
-                       "a cluster is referenced %llu times, too often for refcounts of %u bits",
-                       (unsigned long long)max, 1u << order);
-    return 0;
-}
-
-static bool nothing_to_place(const struct layout *l)
+static bool nothing_to_place(const struct qb_layout *l)
 {
     const struct qb_plan *plan = l->plan;
 
@@ -412,7 +181,7 @@ static bool nothing_to_place(const struct layout *l)
     return plan->census.n_low == 0;
 }
 
-static int place_all(struct layout *l, struct qb_err *err)
+static int place_all(struct qb_layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
 
@@ -427,16 +196,17 @@ static int place_all(struct layout *l, struct qb_err *err)
     plan->zeros.base = plan->place.base;
     if (!plan->rewrites)
         return 0;
-    if (find_blocks(l, err) < 0 || place_blocks(l, err) < 0 || place_zeros(l, err) < 0)
+    if (qb_layout_find_blocks(l, err) < 0 || qb_layout_place_blocks(l, err) < 0 ||
+        place_zeros(l, err) < 0)
         return -1;
-    return qb_kept_clip(plan, err) < 0 ? -1 : check_width(l, err);
+    return qb_kept_clip(plan, err) < 0 ? -1 : qb_layout_check_width(l, err);
 }
 
 int qb_layout_make(struct qb_plan *plan, struct qb_err *err)
 {
-    struct layout l = {.io = plan->in.io,
-                       .plan = plan,
-                       .new_width = qb_target_new_width(plan->in.img, &plan->target)};
+    struct qb_layout l = {.io = plan->in.io,
+                          .plan = plan,
+                          .new_width = qb_target_new_width(plan->in.img, &plan->target)};
     int r;
 
     plan->place.base = qb_round_up(plan->census.end, plan->in.img->geom.cluster_size);

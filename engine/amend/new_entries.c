@@ -33,14 +33,12 @@ static struct qb_entries next_run(const struct qb_geom *g, const struct qb_new_t
         return e;
     e.kind = kind_at(g, source, first);
     whole = e.kind == QB_ZERO_PLAIN ? QB_L2_BLOCK : e.kind == QB_UNALLOCATED ? 0 : -2;
-    while (at < end) {
+    do {
         if (whole >= 0 && at % QB_L2_BLOCK == 0 && qb_l2_plain_zeros(g, source, at) == whole)
             at += QB_L2_BLOCK;
-        else if (kind_at(g, source, at) == e.kind)
-            at++;
         else
-            break;
-    }
+            at++; /* which is of that kind */
+    } while (at < end && kind_at(g, source, at) == e.kind);
     e.n = at - first;
     return e;
 }
@@ -123,6 +121,12 @@ static void put_zeros(const struct qb_geom *g, uint8_t *table, const struct qb_e
     }
 }
 
+/* Whether entries of this kind have a COPIED flag that says something. */
+static bool has_flag(enum qb_kind kind)
+{
+    return kind == QB_DATA || kind == QB_ZERO_ALLOCATED;
+}
+
 static void keep(struct filling *f, const struct qb_entries *e)
 {
     const struct qb_geom *g = &f->plan->in.img->geom;
@@ -132,11 +136,12 @@ static void keep(struct filling *f, const struct qb_entries *e)
         put_zeros(g, f->table, e);
         return;
     }
-    memcpy(f->table + at, f->source + at, e->n * g->l2_entry_size);
-    if (!f->t->active || (e->kind != QB_DATA && e->kind != QB_ZERO_ALLOCATED))
+    if (g->l2_entry_size != 8 || !f->t->active || !has_flag(e->kind))
+        memcpy(f->table + at, f->source + at, e->n * g->l2_entry_size);
+    if (!f->t->active || !has_flag(e->kind))
         return;
     for (uint64_t i = e->first; i < e->first + e->n; i++)
-        qb_l2_put(g, f->table, i, qb_new_with_copied(f->plan, f->t, qb_l2_get(g, f->table, i, 0)));
+        qb_l2_put(g, f->table, i, qb_new_with_copied(f->plan, f->t, qb_l2_get(g, f->source, i, 0)));
 }
 
 /* Clusters of one table's own are one stretch, counted as often as the table itself. */

@@ -135,10 +135,12 @@ static int free_old_tables(struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
-static void list_deciders(struct qb_new_tables *t)
+static void list_deciders(struct qb_plan *plan)
 {
+    struct qb_new_tables *t = &plan->new_tables;
+
     for (unsigned i = 0; i < QB_N_RULES; i++)
-        if (qb_rules[i]->entries)
+        if (qb_rules[i]->entries && qb_works(&plan->target, i))
             t->deciders[t->n_deciders++] = qb_rules[i]->entries;
     for (unsigned i = 0; i < QB_N_RULES; i++)
         if (qb_rules[i]->encode)
@@ -149,7 +151,7 @@ static int plan_all(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
 
-    list_deciders(&plan->new_tables);
+    list_deciders(plan);
     for (unsigned i = 0; i < QB_N_RULES; i++)
         if (qb_rules[i]->layers && qb_rules[i]->layers(v, err) < 0)
             return -1;

@@ -85,8 +85,8 @@ struct qb_rule {
      * where that fate does not reach to the end.  What rules before this one have decided is in
      * e->fate: KEEP and ZERO may be turned into something else, the other fates are final.  Called
      * for counting and for filling alike, so the answer depends on nothing but the plan.  First
-     * comes `entries` of all rules: what the guest is to have there; then `encode` of all: how the
-     * target's format says that. */
+     * comes `entries` of the rules that change the image: what the guest is to have there; then
+     * `encode` of all rules: how the target's format says that. */
     qb_decide_fn *entries, *encode;
 
     /* ---- once it is committed ---- */

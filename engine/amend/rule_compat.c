@@ -105,31 +105,36 @@ static uint64_t backed_end(const struct qb_plan *plan, const struct qb_new_table
     /* VM state that only the active layer has is of no use to anyone behind the disk's end. */
     if (t->active && t->refs == 1)
         limit = QB_MIN(limit, plan->target.header.size);
-    return limit > first ? QB_MIN(qb_div_up(limit - first, g->cluster_size), g->l2_entries) : 0;
+    return limit > first ? ((limit - first - 1) >> g->cluster_bits) + 1 : 0;
 }
 
 static bool is_deferred(const struct qb_new_table *t, uint64_t i)
 {
-    return t->deferred && t->deferred[i / 8] >> (i % 8) & 1;
+    return t->deferred[i / 8] >> (i % 8) & 1;
 }
 
 static void encode(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)
 {
     bool zero = e->kind == QB_ZERO_PLAIN || e->kind == QB_ZERO_ALLOCATED;
-    uint64_t end = e->first + e->n, at = e->first;
+    uint64_t backed, end = e->first + e->n, at = e->first;
 
     if (plan->target.header.version != 2 ||
         !(e->fate == QB_FATE_ZERO || (e->fate == QB_FATE_KEEP && zero)))
         return;
-    if (at < backed_end(plan, t)) {
-        end = QB_MIN(end, backed_end(plan, t));
-        while (t->deferred && at < end && is_deferred(t, at) == is_deferred(t, e->first))
-            at++;
-        e->n = (t->deferred ? at : end) - e->first;
-        e->fate = is_deferred(t, e->first) ? QB_FATE_UNALLOCATE : QB_FATE_NEW_ZEROS;
-    } else {
-        e->fate = QB_FATE_UNALLOCATE;
+    backed = backed_end(plan, t);
+    e->fate = QB_FATE_UNALLOCATE;
+    if (at >= backed)
+        return;
+    e->n = QB_MIN(end, backed) - at;
+    if (!t->deferred) {
+        e->fate = QB_FATE_NEW_ZEROS;
+        return;
     }
+    end = at + e->n;
+    while (at < end && is_deferred(t, at) == is_deferred(t, e->first))
+        at++;
+    e->n = at - e->first;
+    e->fate = is_deferred(t, e->first) ? QB_FATE_UNALLOCATE : QB_FATE_NEW_ZEROS;
 }
 
 /* ---- zero_clusters: defer -------------------------------------------------------------------- */
