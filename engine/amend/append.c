@@ -135,11 +135,11 @@ static int write_tables(struct writer *w, struct qb_plan *plan, size_t first, si
     if (!list)
         return qb_fail_memory(err);
     for (size_t i = first; i < end; i++) {
-        const struct qb_new_table *out =
+        const struct qb_new_table *t =
             &plan->new_tables.list.items[plan->place.steps.items[i].index];
 
-        if (out->source != QB_NO_TABLE && !out->all_zeros)
-            list[i - first].offset = plan->census.tables.items[out->source].offset;
+        if (t->source != QB_NO_TABLE && !t->all_zeros)
+            list[i - first].offset = plan->census.tables.items[t->source].offset;
     }
     return qb_tables_scan(w->io, plan->in.img, &tables, 0, tables.n, fill_table, &run, err);
 }

@@ -30,13 +30,13 @@ static int place_tables(struct qb_layout *l, struct qb_err *err)
     struct qb_plan *plan = l->plan;
 
     for (size_t i = 0; i < plan->new_tables.list.n; i++) {
-        struct qb_new_table *out = &plan->new_tables.list.items[i];
+        struct qb_new_table *t = &plan->new_tables.list.items[i];
         struct qb_step step = {.kind = QB_STEP_TABLE, .index = i, .what = "L2 table"};
 
-        if (out->empty)
+        if (t->empty)
             continue;
-        out->offset = l->at;
-        if (qb_layout_add(l, step, qb_layout_cluster_size(l), out->refs, err) < 0)
+        t->offset = l->at;
+        if (qb_layout_add(l, step, qb_layout_cluster_size(l), t->refs, err) < 0)
             return -1;
     }
     return 0;
@@ -158,9 +158,9 @@ static int place_zeros(struct qb_layout *l, struct qb_err *err)
         if (qb_counts_append(counts, first + i, 1, plan->zeros.shared.items[i], err) < 0)
             return -1;
     for (size_t i = 0; plan->zeros.shared.n == 0 && i < plan->new_tables.list.n; i++) {
-        const struct qb_new_table *out = &plan->new_tables.list.items[i];
+        const struct qb_new_table *t = &plan->new_tables.list.items[i];
 
-        if (qb_counts_append(counts, first + out->new_first, out->n_new, out->refs, err) < 0)
+        if (qb_counts_append(counts, first + t->new_first, t->n_new, t->refs, err) < 0)
             return -1;
     }
     return 0;

@@ -2,11 +2,11 @@
 #include "amend/new_tables.h"
 #include "amend/release.h"
 
-static uint64_t entry_to(const struct qb_new_table *out, bool active)
+static uint64_t entry_to(const struct qb_new_table *t, bool active)
 {
-    if (out->empty)
+    if (t->empty)
         return 0;
-    return out->offset | (active && out->refs == 1 ? QB_ENTRY_COPIED : 0);
+    return t->offset | (active && t->refs == 1 ? QB_ENTRY_COPIED : 0);
 }
 
 /* The table that is split for the active layer at this L1 index, or NULL. */

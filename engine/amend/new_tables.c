@@ -8,13 +8,13 @@
 static void visit_free(struct qb_visit *v)
 {
     qb_counts_let_go(&v->plan->census.counts, v->tables.cap * sizeof(*v->tables.items));
-    qb_counts_let_go(&v->plan->census.counts, v->outs.cap * sizeof(*v->outs.items));
+    qb_counts_let_go(&v->plan->census.counts, v->news.cap * sizeof(*v->news.items));
     qb_vec_free(&v->tables);
-    qb_vec_free(&v->outs);
+    qb_vec_free(&v->news);
     free(v->below);
 }
 
-static struct qb_new_table plain_out(const struct qb_plan *plan, size_t source)
+static struct qb_new_table whole_table(const struct qb_plan *plan, size_t source)
 {
     const struct qb_l2_table *t = &plan->census.tables.items[source];
 
@@ -28,11 +28,11 @@ static struct qb_new_table plain_out(const struct qb_plan *plan, size_t source)
 
 int qb_new_replace(struct qb_plan *plan, size_t source, struct qb_err *err)
 {
-    struct qb_new_table out = plain_out(plan, source);
+    struct qb_new_table t = whole_table(plan, source);
 
-    out.all_zeros = plan->census.notes[source].zero_plain == plan->in.img->geom.l2_entries;
+    t.all_zeros = plan->census.notes[source].zero_plain == plan->in.img->geom.l2_entries;
 
-    if (qb_counts_push(&plan->census.counts, &plan->new_tables.list, err, out) < 0)
+    if (qb_counts_push(&plan->census.counts, &plan->new_tables.list, err, t) < 0)
         return -1;
     plan->new_tables.of[source] = (uint32_t)plan->new_tables.list.n;
     return 0;
@@ -50,10 +50,10 @@ int qb_new_drop(struct qb_plan *plan, size_t index, struct qb_err *err)
 
 int qb_new_split(struct qb_plan *plan, uint32_t l1_index, size_t source, struct qb_err *err)
 {
-    struct qb_new_table out = {
+    struct qb_new_table t = {
         .source = source, .refs = 1, .l1_index = l1_index, .active = true, .split = true};
 
-    if (qb_counts_push(&plan->census.counts, &plan->new_tables.list, err, out) < 0)
+    if (qb_counts_push(&plan->census.counts, &plan->new_tables.list, err, t) < 0)
         return -1;
     plan->new_tables.n_splits++;
     return source == QB_NO_TABLE ? 0 : qb_new_drop(plan, source, err);
@@ -66,14 +66,14 @@ static int find_wrong_copied(void *arg, size_t index, const uint8_t *table, stru
     struct qb_plan *plan = v->plan;
     const struct qb_geom *g = &plan->in.img->geom;
     size_t source = v->tables.items[index];
-    struct qb_new_table out = plain_out(plan, source);
+    struct qb_new_table t = whole_table(plan, source);
 
     for (uint64_t i = 0; i < g->l2_entries; i++) {
         uint64_t entry = qb_l2_get(g, table, i, 0);
         enum qb_kind kind = qb_l2_kind(g, entry);
 
         if ((kind == QB_DATA || kind == QB_ZERO_ALLOCATED) &&
-            qb_new_with_copied(plan, &out, entry) != entry)
+            qb_new_with_copied(plan, &t, entry) != entry)
             return qb_new_replace(plan, source, err);
     }
     return 0;
@@ -99,22 +99,22 @@ static int number_new_clusters(struct qb_plan *plan, struct qb_err *err)
     struct qb_cursor c = {0};
 
     for (size_t i = 0; i < plan->new_tables.list.n; i++) {
-        struct qb_new_table *out = &plan->new_tables.list.items[i];
+        struct qb_new_table *t = &plan->new_tables.list.items[i];
 
         if (qb_io_go_on(plan->in.io, err) < 0)
             return -1;
-        out->new_first = c.cluster;
-        out->new_used = c.used;
-        plan->zeros.n += share ? 0 : out->n_new;
+        t->new_first = c.cluster;
+        t->new_used = c.used;
+        plan->zeros.n += share ? 0 : t->n_new;
         if (!share)
-            c.cluster += out->n_new;
-        for (uint64_t k = 0; share && k < out->n_new; k++) {
-            uint64_t cluster = qb_new_take_cluster(plan, &c, out->refs);
+            c.cluster += t->n_new;
+        for (uint64_t k = 0; share && k < t->n_new; k++) {
+            uint64_t cluster = qb_new_take_cluster(plan, &c, t->refs);
 
             if (cluster >= plan->zeros.shared.n &&
                 qb_counts_push(&plan->census.counts, &plan->zeros.shared, err, 0) < 0)
                 return -1;
-            plan->zeros.shared.items[cluster] += out->refs;
+            plan->zeros.shared.items[cluster] += t->refs;
         }
     }
     plan->zeros.n += plan->zeros.shared.n;

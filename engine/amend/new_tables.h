@@ -64,7 +64,7 @@ struct qb_visit {
     struct qb_io *io;
     struct qb_plan *plan;
     QB_VEC(size_t) tables; /* census tables to read */
-    QB_VEC(size_t) outs;   /* the outs that they are for, where it matters */
+    QB_VEC(size_t) news;   /* the new tables that they are for, where it matters */
     uint8_t *below;        /* one cluster, zero_clusters=defer only */
     struct qb_range empty; /* guest bytes where the chain has nothing allocated */
 };
@@ -76,7 +76,8 @@ int qb_visit_scan(struct qb_visit *v, bool held_only, qb_table_fn *fn, struct qb
 /* A table that the active layer names no more: each entry loses one reference. */
 int qb_visit_release_table(void *visit, size_t index, const uint8_t *table, struct qb_err *err);
 
-/* Counts for every out what it takes: new clusters, references that its source's entries lose. */
+/* Counts for every new table what it takes: new clusters, references that its source's entries
+ * lose. */
 int qb_visit_count(struct qb_visit *v, struct qb_err *err);
 
 #endif

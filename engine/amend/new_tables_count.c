@@ -84,7 +84,7 @@ static int count_table(void *arg, size_t index, const uint8_t *source, struct qb
 {
     struct qb_visit *v = arg;
     struct qb_plan *plan = v->plan;
-    struct qb_new_table *t = &plan->new_tables.list.items[v->outs.items[index]];
+    struct qb_new_table *t = &plan->new_tables.list.items[v->news.items[index]];
     struct counting c = {plan, t, source, false};
 
     for (unsigned i = 0; i < QB_N_RULES; i++)
@@ -126,7 +126,7 @@ int qb_visit_count(struct qb_visit *v, struct qb_err *err)
     for (size_t i = 0; i < plan->new_tables.list.n; i++)
         if (!count_from_note(plan, &plan->new_tables.list.items[i]) &&
             (qb_counts_push(counts, &v->tables, err, plan->new_tables.list.items[i].source) < 0 ||
-             qb_counts_push(counts, &v->outs, err, i) < 0))
+             qb_counts_push(counts, &v->news, err, i) < 0))
             return -1;
     return qb_visit_scan(v, false, count_table, err);
 }

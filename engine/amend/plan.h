@@ -44,7 +44,7 @@ struct qb_new_bytes {
 };
 
 enum qb_step_kind {
-    QB_STEP_TABLE,    /* L2 table number `index` of `outs` */
+    QB_STEP_TABLE,    /* new L2 table number `index` */
     QB_STEP_L1,       /* the L1 table of layer `index` */
     QB_STEP_BYTES,    /* `bytes` */
     QB_STEP_BLOCK,    /* refcount block `index` */
@@ -195,6 +195,10 @@ void qb_plan_free_append(struct qb_plan *plan);
 /* Carries out the append epoch. */
 int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                    struct qb_err *err);
+
+/* Calls `line` for each step, in words. */
+void qb_plan_describe(const struct qb_plan *plan, void (*line)(void *arg, const char *text),
+                      void *arg);
 
 /* Whether the plan, once made, comes to nothing: what it would write is there already. */
 bool qb_plan_is_void(const struct qb_plan *plan);
