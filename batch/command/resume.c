@@ -41,6 +41,13 @@ static bool is_mistrusted(const struct qb_job *job, const struct qb_trace *t)
            is_as_left(job, &t->done);
 }
 
+/* Whether an undo of the run takes back, or may take back, an amend to another request. */
+static bool keeps_undo(const struct qb_job *job, const struct qb_trace *t)
+{
+    return t->has_undo && t->undo_asks != job->asks && (t->committed || t->uncertain) &&
+           !t->undone && !t->discarded;
+}
+
 /* Whether the run has added to the size of this image, or may have, what the job adds. */
 static bool has_added(const struct qb_job *job, const struct qb_trace *t)
 {
@@ -71,6 +78,7 @@ void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h, bool re
             continue;
         job->abandoned_from = t->abandoned_from;
         job->taken_back = !redo && qb_trace_is_taken_back(t);
+        job->undo_kept = keeps_undo(job, t);
         if (t->asks == job->asks) { /* else the manifest has changed, and asks for something else */
             job->already = is_done(job, t);
             job->mistrusted = is_mistrusted(job, t);

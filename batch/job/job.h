@@ -64,6 +64,7 @@ struct qb_job {
     bool already;    /* a run that is gone on with has done it: told as unchanged, not opened */
     bool taken_back; /* the same run amended it, and a user undid that: skipped, not opened */
     bool mistrusted; /* it amended it, and what came of that is wrong: failed again, not opened */
+    bool undo_kept;  /* it amended it to another request, and keeps its undo: not amended again */
     uint64_t size_added;     /* what the manifest adds to the size: bytes; 0: nothing */
     uint64_t abandoned_from; /* an interrupted run appended behind this byte; 0: none did */
     dev_t dev; /* what the path led to when the manifest was read; ino 0: nobody looked */

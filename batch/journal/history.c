@@ -156,6 +156,7 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
     t->asks = (uint32_t)qb_json_get_number(record, "asks", 0);
     t->appends = qb_json_get_bool(record, "appends");
     t->header_wrong = false;
+    t->undo_asks = t->asks;
     t->has_undo = qb_json_get_text(record, "old_sector") != NULL;
     t->sectors_at = at;
     t->length_before = qb_json_get_number(record, "length", 0);
@@ -207,6 +208,7 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
         t->has_undo = true;
         t->undone = t->discarded = t->tail_left = false;
         t->mistrusted = true;
+        t->undo_asks = t->asks;
         t->sectors_at = at;
         t->length_before = qb_json_get_number(record, "length_before", 0);
         t->header_wrong = qb_json_get_bool(record, "header_wrong");

@@ -8,8 +8,9 @@
 
 struct qb_trace {
     char *path;
-    uint32_t asks; /* fingerprint of the request */
-    bool planned;  /* something was about to be done to it... */
+    uint32_t asks;      /* fingerprint of the request */
+    uint32_t undo_asks; /* with has_undo: of the request that an undo takes back */
+    bool planned;       /* something was about to be done to it... */
     bool appends;
     bool has_undo;    /* ... that can be undone: the record at `sectors_at` has the sectors */
     bool ended;       /* status, and what follows it, holds for the plan */

@@ -215,11 +215,28 @@ static void hold_plan(struct qb_wave *w, struct qb_slot *s)
     s->rq.memory_limit = w->memory_limit;
 }
 
+/* An undo of a run restores what an image was before the run's last amend of it: a second amend
+ * would put the first one out of reach. */
+static bool would_lose_undo(struct qb_wave *w, struct qb_slot *s)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (r->status != QB_STATUS_WOULD_CHANGE || !w->batch->jobs[s->job].undo_kept)
+        return false;
+    qb_fail(qb_amend_err(s->amend), QB_E_REFUSED, QB_NOWHERE,
+            "this run has amended the image to another request, and could not undo that after a "
+            "second amend; undo it, or amend it in a new run");
+    r->status = QB_STATUS_FAILED;
+    r->after = NULL;
+    qb_slot_step(w, s, QB_STEP_OVER);
+    return true;
+}
+
 static void plan_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
     struct qb_result *r;
 
-    if (!make_plan(w, s, io))
+    if (!make_plan(w, s, io) || would_lose_undo(w, s))
         return;
     r = qb_amend_result(s->amend);
     if (r->status == QB_STATUS_WOULD_CHANGE || r->status == QB_STATUS_UNCHANGED)

@@ -263,6 +263,32 @@ class Resumed(StateTest):
         self.assertEqual(sum(r["resumed"] for r in answer.records), 0)
         self.assertEqual(answer.records[0]["status"], "changed")
 
+    def test_an_undo_is_not_lost_to_another_request(self):
+        """A second amend in one run would put the first one out of reach, also where it is not known
+        whether that was made; what is not to be changed is not refused."""
+        self.text = self.text.replace("compat:", "keep_undo: on, compat:")
+        self.manifest(self.text)
+        run = self.run_fleet().summary["run"]
+        was, done = proc.sha256(self.original), proc.sha256(self.images[0])
+        known = {os.path.realpath(image) for image in self.images[:2]}
+        self.keep_lines(lambda r: r["is"] in ("run", "planned", "proof") or r.get("path") in known)
+        self.manifest(self.text.replace('"0.10"', '"1.1", lazy_refcounts: on'))
+        for _ in range(2):
+            answer = self.run_fleet("--resume", "--force-resume")
+            self.assertEqual(answer.code, 1, str(answer))
+            for record in answer.records:
+                self.assertIn("second amend", record["error"]["message"])
+            self.assertEqual({proc.sha256(image) for image in self.images}, {done})
+        self.manifest(self.text.replace('"0.10"', '"0.10", lazy_refcounts: off'))
+        answer = self.run_fleet("--resume", "--force-resume")
+        self.assertEqual(answer.code, 0, str(answer))
+        back = qbatch.qbatch("undo", "--json", *self.flags, run)
+        self.assertEqual(back.code, 0, str(back))
+        self.assertEqual({proc.sha256(image) for image in self.images}, {was})
+        self.manifest(self.text.replace('"0.10"', '"1.1", lazy_refcounts: on'))
+        answer = self.run_fleet("--resume=" + run, "--force-resume", "--redo")
+        self.assertEqual(answer.code, 0, str(answer))
+
     def test_a_torn_last_line_is_told_and_other_damage_is_refused(self):
         self.run_fleet()
         self.unfinish(self.images[:10])
