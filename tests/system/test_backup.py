@@ -10,6 +10,7 @@ import context  # noqa: F401
 import guest
 import proc
 import qbatch
+import strace
 from fixture import MIB, ImageTest, main
 
 
@@ -87,6 +88,20 @@ class Clones(BackupTest):
             tried.append(kind)
         if not tried:
             self.skipTest("neither XFS nor btrfs can be made and mounted here")
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_a_header_is_not_written_before_its_backup_is_durable(self):
+        """Nothing else of such an amend needs a barrier before the header's write."""
+        self.on_each(self.durable_first)
+
+    def durable_first(self, images):
+        before = [proc.sha256(image) for image in images]
+        trace = strace.run([qbatch.absolute(qbatch.TOOL), "amend", "--json", "--io", "posix",
+                            "--backup", "reflink", "-o", "lazy_refcounts=on", *images],
+                           "syncfs:error=EIO")
+        self.assertTrue(trace.hit, trace.log)
+        self.assertEqual(trace.result.code, 1, str(trace.result))
+        self.assertEqual([proc.sha256(image) for image in images], before)
 
     def test_each_image_that_changes_is_cloned_first(self):
         self.on_each(self.cloned_first)

@@ -137,9 +137,17 @@ static void unallocate(const struct qb_plan *plan, const struct qb_new_table *t,
     e->fate = QB_FATE_UNALLOCATE;
 }
 
+static int take_none(void *arg, const struct qb_entries *e, struct qb_err *err)
+{
+    (void)arg, (void)e, (void)err;
+    return 0;
+}
+
 static void two_rules_that_disagree_are_a_dispute(void)
 {
+    static const uint8_t nothing[512];
     struct bench b;
+    struct qb_err err = {0};
 
     bench_start(&b, 2, 128 * KIB);
     b.plan.below.size = 128 * KIB;
@@ -147,6 +155,51 @@ static void two_rules_that_disagree_are_a_dispute(void)
     b.plan.new_tables.deciders[1] = unallocate;
     expect_run(&b, 0, QB_DATA, 64, QB_FATE_UNALLOCATE);
     expect_run(&b, 0, QB_ZERO_PLAIN, 64, QB_FATE_DISPUTED);
+    CU_ASSERT_EQUAL(qb_new_walk(&b.plan, &b.table, nothing, take_none, NULL, &err), 0);
+    b.table.all_zeros = true; /* the table itself then is not read */
+    CU_ASSERT_EQUAL(qb_new_walk(&b.plan, &b.table, nothing, take_none, NULL, &err), -1);
+    CU_ASSERT_EQUAL(err.code, QB_E_INTERNAL);
+    CU_ASSERT_STRING_EQUAL(err.text, "two rules disagree about guest cluster 64");
+}
+
+/* ---- shared clusters ---- */
+
+static void a_shared_cluster_is_full_before_its_count_is(void)
+{
+    static const uint64_t refs[] = {4, 4, 1, 1, 3, 8, 10}, clusters[] = {0, 0, 0, 0, 1, 2, 3};
+    const struct qb_request rq = {.zero_clusters = QB_ZERO_SHARE};
+    struct qb_cursor c = {0};
+    struct bench b;
+
+    bench_start(&b, 2, 128 * KIB);
+    b.plan.in.rq = &rq;
+    b.plan.zeros.share_cap = 10;
+    for (size_t i = 0; i < UNIT_COUNT(refs); i++)
+        CU_ASSERT_EQUAL(qb_new_take_cluster(&b.plan, &c, refs[i]), clusters[i]);
+}
+
+/* ---- COPIED ---- */
+
+/* The entry of a new cluster that counts once, in a table of the active layer and of a snapshot. */
+static uint64_t with_copied(bool active)
+{
+    struct bench b;
+    uint64_t entry;
+
+    bench_start(&b, 2, 128 * KIB);
+    b.plan.target.header.refcount_order = 4;
+    b.table.active = active;
+    b.plan.census.counts.memory_limit = 1 << 20;
+    CU_ASSERT_EQUAL(qb_counts_add(&b.plan.census.counts, 5, 1, 0, NULL), 0);
+    entry = qb_new_with_copied(&b.plan, &b.table, 5 * 512);
+    qb_counts_free(&b.plan.census.counts);
+    return entry;
+}
+
+static void copied_is_set_in_tables_of_the_active_layer_only(void)
+{
+    CU_ASSERT_EQUAL(with_copied(true), 5 * 512 | QB_ENTRY_COPIED);
+    CU_ASSERT_EQUAL(with_copied(false), 5 * 512);
 }
 
 /* ---- filling --------------------------------------------------------------------------------- */
@@ -214,6 +267,8 @@ int main(void)
         UNIT(deferred_clusters_are_runs_of_their_own),
         UNIT(a_new_size_cuts_copies_and_fills_with_zeros),
         UNIT(two_rules_that_disagree_are_a_dispute),
+        UNIT(a_shared_cluster_is_full_before_its_count_is),
+        UNIT(copied_is_set_in_tables_of_the_active_layer_only),
         UNIT(a_table_that_takes_other_clusters_than_planned_is_never_committed),
     };
     int r;
