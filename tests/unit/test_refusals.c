@@ -3,8 +3,10 @@
  * written at all.  The last test holds the table against errors.def. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -340,6 +342,50 @@ static void what_the_process_may_not_do_is_refused(void)
     seen[QB_E_PERMISSION] = seen[QB_E_LIMIT] = true;
 }
 
+/* In a mount namespace of its own; 77 where nothing may be mounted. */
+static int on_a_full_disk(const char *folder)
+{
+    const struct qb_request down = DOWN();
+    struct image_bytes image = image_make(&plain, "d9z9");
+    char path[200], filler[4096] = "x";
+    int fd;
+
+    if (unshare(CLONE_NEWNS) < 0 || mount("", "/", "", MS_REC | MS_PRIVATE, "") < 0 ||
+        mount("qbatch-test", folder, "tmpfs", 0, "size=64k") < 0)
+        return 77;
+    snprintf(path, sizeof(path), "%s/image", folder);
+    fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    if (write(fd, image.bytes, image.size) != (ssize_t)image.size)
+        return 2;
+    close(fd);
+    snprintf(path, sizeof(path), "%s/filler", folder);
+    fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    while (write(fd, filler, sizeof(filler)) == sizeof(filler))
+        ;
+    snprintf(path, sizeof(path), "%s/image", folder);
+    return refuses(path, &down, QB_E_NO_SPACE,
+                   "the file system has 0 B free, and the amend needs 6.01 KiB")
+               ? 0
+               : 1;
+}
+
+static void a_full_disk_is_known_before_the_first_write(void)
+{
+    int status = -1;
+    pid_t pid;
+
+    CU_ASSERT_EQUAL(mkdir(in_folder("full"), 0700), 0);
+    pid = fork();
+    if (pid == 0)
+        _exit(on_a_full_disk(in_folder("full")));
+    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+    CU_ASSERT_TRUE(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        printf("skipped: a full disk: nothing may be mounted here\n");
+    else
+        CU_ASSERT_EQUAL(WEXITSTATUS(status), 0);
+}
+
 /* ---- what happens between plan and flip ------------------------------------------------------ */
 
 enum meddling { WRITES_HEADER, CHANGES_LENGTH, TAKES_PLACE };
@@ -423,6 +469,7 @@ int main(void)
         UNIT(an_image_in_use_is_refused),
         UNIT(an_image_is_not_its_own_backing_file),
         UNIT(what_the_process_may_not_do_is_refused),
+        UNIT(a_full_disk_is_known_before_the_first_write),
         UNIT(an_image_that_changed_since_it_was_read_is_left_alone),
         UNIT(every_code_of_errors_def_was_tried_or_is_no_refusal),
     };
