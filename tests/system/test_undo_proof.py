@@ -101,6 +101,18 @@ class LostTimes(UndoTest):
                 self.assert_reads(image, 616 * KIB, 200 * KIB, 1)
                 self.assert_reads(image, 600 * KIB, 16 * KIB, 0)
 
+    def test_a_length_that_changed_is_seen_without_its_time(self):
+        image = self.create(size="1M")
+        self.io(image, "write -q -P 1 0 64k")
+        run = self.amend(image, refcount_bits=64)
+        stat = os.stat(image)
+        os.truncate(image, stat.st_size + 64 * KIB)
+        os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        self.refused_to_undo(image, run, "the file's length has changed")
+        os.truncate(image, stat.st_size)
+        os.utime(image, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        self.undone(run)
+
     def test_the_rest_of_a_last_cluster_that_was_in_the_file_in_part(self):
         image = self.create(size="1M")
         self.io(image, "write -q -P 1 0 64k", "write -q -P 1 64k 64k")

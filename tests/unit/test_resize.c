@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "amends.h"
+#include "base/num.h"
 #include "poke.h"
 #include "unit.h"
 
@@ -69,15 +70,37 @@ static void what_comes_into_use_reads_zero(void)
         CU_ASSERT_STRING_EQUAL(reading_differs(&was, &is), "");
         reading_free(&was);
         reading_free(&is);
+        run_free(&r);
         qb_mem_log_free(log);
         image_bytes_free(&image);
     }
+}
+
+/* What a disk that grows in place brings into use has to be zero. */
+static void a_new_l1_table_is_zero_to_the_end_of_its_cluster(void)
+{
+    static const struct image_shape shape = V3(9, 64 * KIB);
+    const struct qb_request rq = {.set = QB_KEY_COMPAT, .compat = 2, .verify = QB_VERIFY_METADATA};
+    struct image_bytes image = image_make(&shape, "dz");
+    struct qb_mem_log *log = run_machine(image.bytes, image.size, false);
+    struct run r = run_amend(log, 0, &rq, RUN_WHOLE);
+    uint64_t size, at;
+    const unsigned char *now = qb_mem_content(log, 0, &size);
+
+    CU_ASSERT_EQUAL(r.rc, 0);
+    at = poke_place(now, IN_L1);
+    CU_ASSERT(at >= image.size);
+    CU_ASSERT_TRUE(qb_all_zero(now + at + 8, 512 - 8));
+    run_free(&r);
+    qb_mem_log_free(log);
+    image_bytes_free(&image);
 }
 
 int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(what_comes_into_use_reads_zero),
+        UNIT(a_new_l1_table_is_zero_to_the_end_of_its_cluster),
     };
     int rc;
 
