@@ -16,6 +16,7 @@
 
 enum {
     ROWS_MAX = 20000, /* of images that are as wanted, and of others: what a browser still likes */
+    MANY_ROWS = 1000, /* more are lines on paper */
     CHANGES_TEXT = 4096 /* bytes */
 };
 
@@ -293,7 +294,8 @@ static void put_all(struct qb_sink *s, const struct page *p, const struct qb_tel
                 "them.</p>\n",
                 qb_text_count(out, b));
     put_find(f, t->sum);
-    fputs("<table id=all>\n<thead><tr><th class=n>#<th class=st>Status<th>Image"
+    fprintf(f, "<table id=all%s>\n", p->rows[0] + p->rows[1] > MANY_ROWS ? " class=many" : "");
+    fputs("<thead><tr><th class=n>#<th class=st>Status<th>Image"
           "<th>Change or error<th class=\"n x\">Written<th class=\"n x\">Start, s"
           "<th class=n>Took, s<th class=\"n x\">Wave<th class=\"n x\">Worker\n<tbody>\n",
           f);
