@@ -163,12 +163,11 @@ class OpenFiles(ImageTest):
         loop = self.path("loop")
         os.symlink("loop", loop)
         long_name = "/".join(200 * ["long"] + ["x"])
-        for name, code in ((loop, "limit"), ("gone.raw", "backing_missing"), ("n" * 300, "limit"),
-                           (long_name, "backing_missing")):
+        for name in (loop, "gone.raw", "n" * 300, long_name):  # names of which there can be no file, too
             with self.subTest(name=name[:20]):
                 image = self.create("a.qcow2", backing=name, backing_fmt="raw", flags=["-u"])
                 answer = qbatch.amend(image, size="2M")
-                self.assertEqual(answer.error, code, str(answer))
+                self.assertEqual(answer.error, "backing_missing", str(answer))
 
 
 if __name__ == "__main__":

@@ -111,7 +111,7 @@ class Scene:
         if "size" in kinds:
             options["size"] = d.choice([self.size + d.randrange(1, 100) * 512, 3 * self.size,
                                         self.size + 512, 8 * MIB, 4 * MIB,
-                                        max(self.size // 2 // 512, 1) * 512, 0,
+                                        max(self.size // 2 // 512, 1) * 512, 512,
                                         max(self.size - self.cluster, 512) // 512 * 512])
         if "refcount_bits" in kinds:
             options["refcount_bits"] = d.choice([1, 2, 4, 8, 16, 32, 64])
