@@ -102,6 +102,7 @@ class Clones(BackupTest):
         self.assertTrue(trace.hit, trace.log)
         self.assertEqual(trace.result.code, 1, str(trace.result))
         self.assertEqual([proc.sha256(image) for image in images], before)
+        self.assertEqual(self.backups(), [])
 
     def test_each_image_that_changes_is_cloned_first(self):
         self.on_each(self.cloned_first)

@@ -100,6 +100,8 @@ static int verify(const struct damage *d, bool damaged, struct qb_err *err)
     if (damaged)
         poke_image((uint8_t *)(uintptr_t)qb_mem_content(log, 0, &size), &d->poke);
     rc = rc ? rc : qb_amend_verify(a, io);
+    CU_ASSERT_EQUAL(qb_amend_result(a)->header_wrong,
+                    damaged && d->poke.in == IN_HEADER && d->poke.at < 512);
     err->code = qb_amend_result(a)->err.code;
     snprintf(err->text, sizeof(err->text), "%s", rc ? qb_amend_result(a)->err.text : "");
     qb_amend_close(a);
