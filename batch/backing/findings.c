@@ -88,8 +88,8 @@ static void judge_base(struct judge *j, const struct qb_member *m, const struct 
     bool is_there = base->kind == QB_MEMBER_QCOW2 || base->kind == QB_MEMBER_OTHER;
 
     if (base->kind == QB_MEMBER_OTHER && strcmp(m->backing_fmt, "qcow2") == 0)
-        say(j, QB_FINDING_WRONG_FORMAT, "its backing file is no qcow2 image, as it says: \"%s\"",
-            m->backing_name);
+        say(j, QB_FINDING_WRONG_FORMAT,
+            "its backing file is not the qcow2 image that it declares: \"%s\"", m->backing_name);
     if (base->kind == QB_MEMBER_QCOW2 && strcmp(m->backing_fmt, "raw") == 0)
         say(j, QB_FINDING_READ_RAW,
             "reads the qcow2 image \"%s\" as raw bytes, which every amend of that changes",

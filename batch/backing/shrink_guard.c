@@ -137,19 +137,21 @@ static int check_unknown(const struct qb_overlays *o, const struct qb_member *ba
 
     if (f->unknown.n)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       "shrinking is refused, as an overlay may not have been found: %.300s",
+                       "refusing to shrink: an overlay may not have been found: %.300s",
                        f->unknown.items[0]);
     if (stray)
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       "shrinking is refused, as %.150s seems to stand on the image: %.150s",
-                       stray->path, stray->backing_name);
+        return qb_fail(
+            err, QB_E_REFUSED, QB_NOWHERE,
+            "refusing to shrink: %.150s seems to use this image as its backing file: %.150s",
+            stray->path, stray->backing_name);
     if (o->unread == QB_NO_MEMBER)
         return 0;
     unread = &f->members.items[o->unread];
-    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                   "shrinking is refused, as %.150s may stand on the image and cannot be read: "
-                   "%.150s",
-                   unread->path, unread->why ? unread->why : "");
+    return qb_fail(
+        err, QB_E_REFUSED, QB_NOWHERE,
+        "refusing to shrink: %.150s may use this image as its backing file and cannot be read: "
+        "%.150s",
+        unread->path, unread->why ? unread->why : "");
 }
 
 int qb_overlays_check(const struct qb_overlays *o, const struct qb_batch *batch, size_t job,
@@ -164,7 +166,7 @@ int qb_overlays_check(const struct qb_overlays *o, const struct qb_batch *batch,
     if (o->members[job] ==
         QB_NO_MEMBER) /* the file was not there, or another one, before the run */
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       "shrinking is refused: what stands on the image was not found out");
+                       "refusing to shrink: could not determine which overlays use this image");
     m = &f->members.items[o->members[job]];
     if (m->first_overlay != QB_NO_MEMBER)
         return refuse(f, m, virtual_size, size, err);

@@ -102,7 +102,7 @@ static void print_exit_codes(FILE *f, enum qb_command command)
 {
     static const char *const words[QB_COMMAND_COUNT] = {
         [QB_COMMAND_RUN] =
-            "  0  every image is as wanted\n"
+            "  0  every image has the requested properties\n"
             "  1  some images failed\n"
             "  2  the command line or the manifest is wrong; nothing was touched\n"
             "  3  none failed, some were skipped because they are in use\n"

@@ -37,7 +37,7 @@ static int set_all(const struct qb_cli *cli, struct qb_batch *batch, struct qb_r
         qb_diags_render(&diags, stderr);
         qb_diags_free(&diags);
         if (r == QB_OPTIONS_HELP)
-            r = complain("is no key=value", cli->sets.items[i], strlen(cli->sets.items[i]));
+            r = complain("is not KEY=VALUE", cli->sets.items[i], strlen(cli->sets.items[i]));
     }
     return r;
 }

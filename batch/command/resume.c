@@ -226,7 +226,7 @@ static void supersede(struct qb_keep *keep, struct qb_batch *batch, const struct
         qb_journal_end(&j);
         if (!g->ended)
             snprintf(keep->notice, sizeof(keep->notice),
-                     "run %s of this manifest did not come to its end; this one begins anew "
+                     "run %s of this manifest is unfinished; this is a new run "
                      "(--resume=%s finishes it instead)",
                      g->id.text, g->id.text);
     }

@@ -234,7 +234,7 @@ void qb_html_put_reasons(FILE *f, struct qb_html_lists *lists, const struct qb_b
         for (enum qb_code code = QB_E_NONE + 1; code < QB_E_COUNT; code++)
             put_code(f, &lists->reasons, worst_first[i], code, batch);
     if (lists->reasons.list.n == 0)
-        fputs("<p>Nothing: every image is as wanted.</p>\n", f);
+        fputs("<p>Nothing: every image has the requested properties.</p>\n", f);
     put_left_out(f, &lists->left_out);
 }
 

@@ -187,7 +187,8 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
     struct metrics m = {s->file.f, name_of(t->batch)};
 
     single(&m, "last_run_exit_code",
-           "Exit code of the last run: 0 all as wanted, 1 some failed, 3 some skipped, 4 changes "
+           "Exit code of the last run: 0 all have the requested properties, 1 some failed, 3 some "
+           "skipped, 4 changes "
            "pending, 5 an amended image failed verification, 75 interrupted.",
            t->exit_code);
     single(&m, "last_run_dry_run", "Whether the last run only planned.", sum->dry_run);

@@ -33,7 +33,7 @@ static int probe(const char *path, bool dry_run, devices *seen, struct qb_err *e
         return 0;
     if (!S_ISREG(st.st_mode))
         return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                       "backup: reflink: %.250s is no file, and cannot be cloned", path);
+                       "backup: reflink: %.250s is not a file and cannot be cloned", path);
     if (is_known(seen, st.st_dev))
         return 0;
     if (!qb_vec_push(seen, st.st_dev))

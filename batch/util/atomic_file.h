@@ -1,8 +1,8 @@
 /* A file that a run leaves for others: it appears at once, under its name, when it is whole.
  *
  * Until then it is written under another name beside it, so a reader finds the old file or the new
- * one.  What is meant to be read while it grows (a stream), and what is no regular file (a pipe, a
- * terminal), is written where it is.  Nothing that may be anything else is replaced: an existing
+ * one.  What is meant to be read while it grows (a stream), and what is not a regular file (a pipe,
+ * a terminal), is written where it is.  Nothing that may be anything else is replaced: an existing
  * file must begin as one of its kind does, and be where output_place.h has it. */
 #ifndef QB_UTIL_ATOMIC_FILE_H
 #define QB_UTIL_ATOMIC_FILE_H

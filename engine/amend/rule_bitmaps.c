@@ -11,10 +11,10 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
     if (t->header.version != 2 || !qb_image_has_bitmaps(img, &ext))
         return 0;
     if (!rq->drop_bitmaps)
-        return QB_REFUSE(
-            "compat=0.10 knows no persistent bitmaps, and the image has %u; policy.drop_bitmaps "
-            "allows to drop them",
-            be32_get(ext.nb_bitmaps));
+        return QB_REFUSE("compat=0.10 does not support persistent bitmaps, and the image has %u; "
+                         "policy.drop_bitmaps "
+                         "allows to drop them",
+                         be32_get(ext.nb_bitmaps));
     t->drop_bitmaps = t->exts_change = true;
     return 1;
 }

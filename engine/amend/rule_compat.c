@@ -28,9 +28,9 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
     if (h->version == 3)
         return 1;
     if (img->geom.external_data)
-        return QB_CANNOT("compat=0.10 knows no external data file");
+        return QB_CANNOT("compat=0.10 does not support external data files");
     if (img->geom.l2_entry_size != 8)
-        return QB_CANNOT("compat=0.10 knows no extended L2 entries");
+        return QB_CANNOT("compat=0.10 does not support extended L2 entries");
     t->reach = QB_REACH_TABLES;
     h->incompatible &= ~QB_INCOMPAT_COMPRESSION; /* `check` looks for compressed clusters */
     h->compression_type = 0;
@@ -70,7 +70,7 @@ static int check(struct qb_plan *plan, struct qb_err *err)
     if (!is_downgrade(plan))
         return 0;
     if (plan->in.img->header.compression_type && plan->census.clusters.compressed)
-        return QB_CANNOT("compat=0.10 knows no zstd clusters, and the image has %llu",
+        return QB_CANNOT("compat=0.10 does not support zstd clusters, and the image has %llu",
                          (unsigned long long)plan->census.clusters.compressed);
     return check_snapshots(plan->in.img, err);
 }

@@ -11,7 +11,7 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
         while (order < 6 && 1ull << order < rq->refcount_bits)
             order++;
         if (1ull << order != rq->refcount_bits)
-            return QB_REFUSE("refcount_bits=%llu is no power of two up to 64",
+            return QB_REFUSE("refcount_bits=%llu must be a power of two, 1 to 64",
                              (unsigned long long)rq->refcount_bits);
         h->refcount_order = order;
     }

@@ -26,7 +26,7 @@
 
 int qb_file_check_kind(mode_t mode, struct qb_err *err)
 {
-    const char *kind = "is no regular file";
+    const char *kind = "is not a regular file";
 
     if (S_ISREG(mode) || S_ISBLK(mode))
         return 0;
