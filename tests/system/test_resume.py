@@ -337,7 +337,7 @@ class Resumed(StateTest):
         self.manifest(self.text.replace('compat: "0.10"', "lazy_refcounts: on"))
         answer = self.run_fleet()
         self.assertEqual(answer.code, 0, str(answer))
-        self.assertIn("did not come to its end", answer.result.err)
+        self.assertIn("is unfinished", answer.result.err)
         given = [r["space"]["tail_given_back_bytes"] for r in answer.records]
         self.assertEqual(given[:2], [512 * KIB] * 2)
         self.assertEqual(sum(given[2:]), 0)
