@@ -99,7 +99,8 @@ static int skip_empty(struct layer *l, struct qb_err *err)
 
     if (!qb_content_needs_proof(l->t, guest))
         return 0;
-    if (qb_content_below(l->t, guest, left, &alike, &empty, err) < 0)
+    if (qb_content_below(l->t, (struct qb_range){guest, l->t->rules->new_size}, left, &alike,
+                         &empty, err) < 0)
         return -1;
     if (empty)
         l->next += (uint32_t)(alike / g->l2_entries);

@@ -5,32 +5,35 @@
 
 #define REQUEST_BYTES ((uint64_t)1 << 20)
 
-int qb_content_below(struct qb_taking *t, uint64_t guest, uint64_t n, uint64_t *alike, bool *empty,
-                     struct qb_err *err)
+int qb_content_below(struct qb_taking *t, struct qb_range guest, uint64_t n, uint64_t *alike,
+                     bool *empty, struct qb_err *err)
 {
-    uint64_t cs = t->img->geom.cluster_size;
+    uint64_t cs = t->img->geom.cluster_size, at = guest.first, end;
     struct qb_range data;
 
-    if (guest < t->empty.first || guest >= t->data_end) {
-        if (qb_chain_next_data(t->io, t->rules->below, guest, INT64_MAX, &data, err) < 0)
+    if (at < t->empty.first || at >= t->data_end) {
+        if (qb_chain_next_data(t->io, t->rules->below, at, INT64_MAX, &data, err) < 0)
             return -1;
-        t->empty = (struct qb_range){guest, data.first};
-        t->data_end = QB_MAX(data.end, guest + cs);
+        t->empty = (struct qb_range){at, data.first};
+        t->data_end = QB_MAX(data.end, at + cs);
     }
-    *empty = guest < t->empty.end && t->empty.end - guest >= cs;
-    *alike = *empty ? (t->empty.end - guest) / cs : qb_div_up(t->data_end - guest, cs);
+    end = t->empty.end >= guest.end ? UINT64_MAX : t->empty.end;
+    *empty = at < end && end - at >= cs;
+    *alike = *empty ? (end - at) / cs : qb_div_up(t->data_end - at, cs);
     *alike = QB_MAX(QB_MIN(*alike, n), 1);
     return 0;
 }
 
-int qb_content_zero_below(struct qb_taking *t, uint64_t guest, bool *zero, struct qb_err *err)
+int qb_content_zero_below(struct qb_taking *t, struct qb_range guest, bool *zero,
+                          struct qb_err *err)
 {
     uint64_t cs = t->img->geom.cluster_size;
+    uint64_t len = guest.end > guest.first ? QB_MIN(cs, guest.end - guest.first) : cs;
     struct qb_err why;
 
     *zero = false;
-    if (qb_chain_read(t->io, t->rules->below, guest, cs, t->scratch, &why) == 0) {
-        *zero = qb_all_zero(t->scratch, cs);
+    if (qb_chain_read(t->io, t->rules->below, guest.first, len, t->scratch, &why) == 0) {
+        *zero = qb_all_zero(t->scratch, len);
         return 0;
     }
     if (why.code == QB_E_UNSUPPORTED)

@@ -45,10 +45,11 @@ struct qb_taking {
 int qb_content_table(struct qb_taking *t, const uint8_t *table, uint32_t l1_index, bool active,
                      struct qb_digest *out, struct qb_err *err);
 
-/* content_edge.c: how many of the guest clusters from the guest byte `guest` on are alike in that
- * the chain has nothing allocated for them (*empty), or may show data.  At most n, at least 1. */
-int qb_content_below(struct qb_taking *t, uint64_t guest, uint64_t n, uint64_t *alike, bool *empty,
-                     struct qb_err *err);
+/* content_edge.c: how many of the guest clusters from the guest byte guest.first on are alike in
+ * that the chain has nothing allocated for them (*empty), or may show data.  At most n, at least 1.
+ * What it shows from guest.end on, where the disk ends within a cluster, does not count. */
+int qb_content_below(struct qb_taking *t, struct qb_range guest, uint64_t n, uint64_t *alike,
+                     bool *empty, struct qb_err *err);
 
 /* Whether zero clusters at or behind `guest` may be unallocated where the chain shows no data: an
  * amend makes such for the part by which the disk grows, and everywhere with `defers`. */
@@ -61,8 +62,9 @@ static inline bool qb_content_needs_proof(const struct qb_taking *t, uint64_t gu
     return r->below && (r->defers || grown);
 }
 
-/* Whether the guest cluster at this guest byte reads zero when it is unallocated. */
-int qb_content_zero_below(struct qb_taking *t, uint64_t guest, bool *zero, struct qb_err *err);
+/* Whether the guest cluster at guest.first reads zero up to guest.end when it is unallocated. */
+int qb_content_zero_below(struct qb_taking *t, struct qb_range guest, bool *zero,
+                          struct qb_err *err);
 
 /* Whether the new cluster at this byte of the file holds nothing but zeros. */
 int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, bool *zero, struct qb_err *err);

@@ -23,6 +23,7 @@ struct run {
 struct walk {
     struct qb_taking *t;
     uint32_t l1_index;
+    bool active;    /* it is read for the active layer, up to what is compared of that */
     struct run run; /* n = 0: none */
     bool any;
 };
@@ -85,6 +86,12 @@ static int push(struct walk *w, struct run next, struct qb_err *err)
     return 0;
 }
 
+/* Where the guest bytes end that are compared: the active disk may end within a cluster. */
+static uint64_t guest_end(const struct walk *w)
+{
+    return w->active ? w->t->rules->new_size : UINT64_MAX;
+}
+
 /* Zero clusters [i, i + n), which the chain may show data for: with `defers` its bytes may prove
  * that it does not. */
 static int push_proved_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err)
@@ -95,9 +102,10 @@ static int push_proved_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_e
     if (!w->t->rules->defers)
         return push(w, (struct run){RUN_ZERO, i, n, 0, 0}, err);
     for (uint64_t k = 0; k < n; k++) {
+        struct qb_range at = {guest + k * g->cluster_size, guest_end(w)};
         bool zero;
 
-        if (qb_content_zero_below(w->t, guest + k * g->cluster_size, &zero, err) < 0)
+        if (qb_content_zero_below(w->t, at, &zero, err) < 0)
             return -1;
         if (!zero && push(w, (struct run){RUN_ZERO, i + k, 1, 0, 0}, err) < 0)
             return -1;
@@ -120,7 +128,8 @@ static int push_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err
 
         alike = end - i;
         if (qb_content_needs_proof(w->t, guest) &&
-            qb_content_below(w->t, guest, end - i, &alike, &empty, err) < 0)
+            qb_content_below(w->t, (struct qb_range){guest, guest_end(w)}, end - i, &alike, &empty,
+                             err) < 0)
             return -1;
         if (!empty && push_proved_zeros(w, i, alike, err) < 0)
             return -1;
@@ -229,7 +238,7 @@ static int walk_active(struct walk *w, const uint8_t *table, struct qb_err *err)
 int qb_content_table(struct qb_taking *t, const uint8_t *table, uint32_t l1_index, bool active,
                      struct qb_digest *out, struct qb_err *err)
 {
-    struct walk w = {.t = t, .l1_index = l1_index};
+    struct walk w = {.t = t, .l1_index = l1_index, .active = active};
     int r;
 
     qb_hasher_reset(t->hasher);

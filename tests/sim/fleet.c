@@ -131,7 +131,7 @@ int fleet_start(struct fleet *f, struct host *host, struct qb_err *err)
         host->stops = 1 + roll(&host->dice, 50 * f->n);
     if (roll(&host->dice, 6) == 0)
         f->batch.limits.memory_bytes =
-            (128u << 10) + roll(&host->dice, 64 << 10); /* few plans at once */
+            (1u << 20) + roll(&host->dice, 64 << 10); /* few plans at once, any by itself */
     host->log = f->log;
     host->wave_max = f->wave_max;
     host_enter(host);
