@@ -10,14 +10,15 @@
 
 #define EXTENTS 128u /* in one call */
 
-struct map {
+/* A struct fiemap ends with its extents, of which this has room for some. */
+union map {
     struct fiemap head;
-    struct fiemap_extent extents[EXTENTS];
+    uint8_t bytes[sizeof(struct fiemap) + EXTENTS * sizeof(struct fiemap_extent)];
 };
 
 /* Moves *at over the extents that follow each other from there on: 1 when there may be more of
  * them, 0 where a hole or the last extent ends the row, -1 where the file system has no answer. */
-static int follow(int fd, struct map *map, uint64_t *at)
+static int follow(int fd, union map *map, uint64_t *at)
 {
     memset(&map->head, 0, sizeof(map->head));
     map->head.fm_start = *at;
@@ -26,7 +27,7 @@ static int follow(int fd, struct map *map, uint64_t *at)
     if (ioctl(fd, FS_IOC_FIEMAP, &map->head) < 0)
         return -1;
     for (uint32_t i = 0; i < map->head.fm_mapped_extents && i < EXTENTS; i++) {
-        const struct fiemap_extent *e = &map->extents[i];
+        const struct fiemap_extent *e = &map->head.fm_extents[i];
 
         if (e->fe_logical > *at || e->fe_logical + e->fe_length <= *at)
             return 0;
@@ -40,7 +41,7 @@ static int follow(int fd, struct map *map, uint64_t *at)
 int qb_file_is_reserved(struct qb_io *io, const struct qb_file *file, bool *reserved,
                         struct qb_err *err)
 {
-    struct map map;
+    union map map;
     uint64_t at = 0;
     int more = 1;
 
