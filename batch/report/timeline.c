@@ -22,6 +22,7 @@ void qb_timeline_free(struct qb_timeline *t)
 {
     qb_vec_free(&t->marks);
     qb_vec_free(&t->waves);
+    qb_vec_free(&t->barriers);
 }
 
 static bool is_failure(enum qb_status status)
