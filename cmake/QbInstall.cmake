@@ -30,11 +30,13 @@ function(qb_manual page)
   install(FILES ${CMAKE_BINARY_DIR}/${name}.gz DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT ${program})
 endfunction()
 
-# The program itself knows its keys: it fills in this page, and prints the schema.
+# The program itself knows its keys: it fills in this page, and prints the schemas.
 add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/qbatch-manifest.5 ${CMAKE_BINARY_DIR}/qbatch-manifest.schema.json
+    ${CMAKE_BINARY_DIR}/qbatch-report.schema.json
   COMMAND qbatch help man-page < ${CMAKE_CURRENT_SOURCE_DIR}/batch/man/qbatch-manifest.5.in
     > ${CMAKE_BINARY_DIR}/qbatch-manifest.5
   COMMAND qbatch schema > ${CMAKE_BINARY_DIR}/qbatch-manifest.schema.json
+  COMMAND qbatch schema report > ${CMAKE_BINARY_DIR}/qbatch-report.schema.json
   DEPENDS qbatch batch/man/qbatch-manifest.5.in VERBATIM)
 add_custom_target(from_keys ALL DEPENDS ${CMAKE_BINARY_DIR}/qbatch-manifest.5)
 qb_manual(${CMAKE_CURRENT_SOURCE_DIR}/batch/man/qbatch.1)
@@ -50,7 +52,7 @@ add_custom_target(documents ALL DEPENDS ${compressed})
 
 install(FILES README.md CHANGELOG.md SECURITY.md STABILITY.md DESTINATION ${doc} COMPONENT ${program})
 install(DIRECTORY configs/examples DESTINATION ${doc} COMPONENT ${program} FILES_MATCHING PATTERN "*.yaml")
-install(FILES ${CMAKE_BINARY_DIR}/qbatch-manifest.schema.json
+install(FILES ${CMAKE_BINARY_DIR}/qbatch-manifest.schema.json ${CMAKE_BINARY_DIR}/qbatch-report.schema.json
   DESTINATION ${CMAKE_INSTALL_DATADIR}/qbatch COMPONENT ${program})
 foreach(package IN ITEMS ${program} ${library} ${dev})
   install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${package} RENAME copyright COMPONENT ${package})

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "base/sizing.h"
 #include "backing/order.h"
 #include "util/text.h"
 #include "qcow2/chain.h"
@@ -71,7 +72,7 @@ static void judge_file(struct judge *j, const struct qb_member *m)
         say(j, QB_FINDING_NAMES, "the file has %u names (hard links)", m->links);
 }
 
-/* Said once for a loop or a deep chain, not for all that stands on it. */
+/* Reported once for a loop or a deep chain, not for all overlays of it. */
 static void judge_chain(struct judge *j, const struct qb_member *m)
 {
     if (m->in_loop)
@@ -109,18 +110,19 @@ static void judge_name(struct judge *j, const struct qb_member *m)
         say(j, QB_FINDING_NO_FORMAT, "the format of its backing file is not said");
 }
 
-/* What the manifest wants of a file that others stand on. */
+/* What the manifest requests of a file with overlays. */
 static void judge_request(struct judge *j, const struct qb_member *m)
 {
     const struct qb_request *rq = &j->batch->jobs[m->job].request;
     const char *name = rq->backing_file ? rq->backing_file : "";
     char size[QB_TEXT_NUMBER];
+    uint64_t bytes;
 
     if (m->n_overlays == 0 || m->kind != QB_MEMBER_QCOW2)
         return;
-    if ((rq->set & QB_KEY_SIZE) && !rq->size_is_delta && rq->size < m->virtual_size)
+    if (qb_sizing_of(rq, m->virtual_size, &bytes) && bytes < m->virtual_size)
         say(j, QB_FINDING_SHRINK, "cannot become smaller (%s): %zu %s on it",
-            qb_text_size(rq->size, size), m->n_overlays, images(m->n_overlays));
+            qb_text_size(bytes, size), m->n_overlays, images(m->n_overlays));
     if ((rq->set & QB_KEY_BACKING_FILE) && strcmp(name, m->backing_name ? m->backing_name : ""))
         say(j, QB_FINDING_REBASED,
             "gets another backing file; the content below %zu other%s is not compared",

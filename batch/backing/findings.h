@@ -1,5 +1,5 @@
-/* What is noteworthy about a family: one table (findings.def), read by the tree, the JSON and the
- * manual page. */
+/* Finds what is noteworthy about a family; the kinds are one table (findings.def), used by the
+ * tree, the JSON and the manual page. */
 #ifndef QB_BACKING_FINDINGS_H
 #define QB_BACKING_FINDINGS_H
 
@@ -23,7 +23,7 @@ extern const struct qb_finding_row qb_finding_rows[QB_FINDING_COUNT];
 struct qb_family_finding {
     enum qb_finding_id id;
     size_t member;
-    char *text; /* one clause; what it is about is the member */
+    char *text; /* one clause about the member */
 };
 
 struct qb_findings {

@@ -4,9 +4,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/index.h"
 #include "base/num.h"
 #include "base/own.h"
 #include "base/vec.h"
+#include "qcow2/backing_name.h"
 #include "qcow2/chain.h"
 
 struct id {
@@ -22,7 +24,7 @@ struct link {
     bool ends;              /* that file is declared not to be qcow2 */
 };
 
-/* A path that was looked up, since fleets stand on few files. */
+/* A path that was looked up; cached, since fleets have few backing files. */
 struct looked {
     char *path;
     struct id id;
@@ -34,12 +36,10 @@ struct qb_graph {
     const struct qb_batch *batch;
     const struct qb_queue *queue;
     struct qb_sched *sched;
-    struct id *ids;  /* of each job's file; NULL until the first backing file is met */
-    uint32_t *table; /* hash of ids: job + 1, 0 is empty */
-    size_t mask;
+    struct id *ids; /* of each job's file; NULL until the first backing file is met */
+    struct qb_index jobs_by_id;
     QB_VEC(struct link) links;
-    uint32_t *link_table; /* hash of links, see link_slot */
-    size_t link_slots;
+    struct qb_index links_by_id;
     struct looked looked[LOOKED];
 };
 
@@ -61,8 +61,7 @@ void qb_graph_forget(struct qb_graph *g)
     qb_vec_each (l, &g->links)
         free(l->backing);
     g->links.n = 0;
-    if (g->link_slots)
-        memset(g->link_table, 0, g->link_slots * sizeof(*g->link_table));
+    qb_index_clear(&g->links_by_id);
     for (size_t i = 0; i < LOOKED; i++)
         free(qb_take(&g->looked[i].path));
 }
@@ -74,8 +73,8 @@ void qb_graph_free(struct qb_graph *g)
     qb_graph_forget(g);
     qb_vec_free(&g->links);
     free(g->ids);
-    free(g->table);
-    free(g->link_table);
+    qb_index_free(&g->jobs_by_id);
+    qb_index_free(&g->links_by_id);
     free(g);
 }
 
@@ -116,56 +115,42 @@ static void index_one(void *arg, struct qb_io *io, size_t i)
     g->ids[i] = job->ino ? (struct id){job->dev, job->ino} : id_of(job->path);
 }
 
-static uint64_t hash_of(struct id id)
+static uint64_t key_of(struct id id)
 {
-    return ((uint64_t)id.ino ^ (uint64_t)id.dev << 40) * UINT64_C(0x9e3779b97f4a7c15);
+    return qb_key_of_file(id.dev, id.ino);
 }
 
-static size_t slot_of(const struct qb_graph *g, struct id id)
-{
-    return (size_t)(hash_of(id) >> 20) & g->mask;
-}
-
-/* The hash is at most half full. */
 static int make_index(struct qb_graph *g)
 {
-    size_t n = g->batch->n_jobs, size = 16;
+    size_t n = g->batch->n_jobs;
 
-    while (size < 2 * n)
-        size *= 2;
-    g->mask = size - 1;
-    g->table = calloc(size, sizeof(g->table[0]));
     g->ids = calloc(n, sizeof(g->ids[0]));
-    if (!g->table || !g->ids) {
-        free(qb_take(&g->table)); /* for the next image to try again */
-        free(qb_take(&g->ids));
+    if (!g->ids || !qb_index_room(&g->jobs_by_id, n)) {
+        free(qb_take(&g->ids)); /* for the next image to try again */
         return -1;
     }
     qb_sched_each(g->sched, n, index_one, g);
-    for (size_t i = 0; i < n; i++) {
-        size_t at = slot_of(g, g->ids[i]);
-
-        while (g->table[at])
-            at = (at + 1) & g->mask;
-        g->table[at] = (uint32_t)(i + 1);
-    }
+    for (size_t i = 0; i < n; i++)
+        if (g->ids[i].ino)
+            qb_index_add(&g->jobs_by_id, key_of(g->ids[i]), i);
     return 0;
 }
 
 static size_t job_of(const struct qb_graph *g, struct id id)
 {
-    for (size_t at = slot_of(g, id); g->table[at]; at = (at + 1) & g->mask)
-        if (same(g->ids[g->table[at] - 1], id))
-            return g->table[at] - 1;
+    struct qb_probe p = qb_index_probe(&g->jobs_by_id, key_of(id));
+
+    while (qb_index_next(&g->jobs_by_id, &p))
+        if (same(g->ids[p.item], id))
+            return p.item;
     return QB_NO_JOB;
 }
 
-/* A colon before the first slash names a protocol. */
-char *qb_graph_resolve(const char *of, const char *name)
+char *qb_graph_resolve(const char *of, const char *name, const char *fmt, const char **as)
 {
     char *path = NULL;
 
-    if (!*name || qb_chain_resolve(of, name, &path, NULL) < 0)
+    if (!*name || qb_backing_locate(of, name, fmt ? fmt : "", &path, as, NULL) < 0)
         return NULL;
     return path;
 }
@@ -174,45 +159,21 @@ char *qb_graph_resolve(const char *of, const char *name)
 
 #define NO_LINK SIZE_MAX
 
-/* The hash of links: their places + 1, 0 is empty, at most half full. */
-static size_t link_slot(const struct qb_graph *g, struct id id)
-{
-    size_t at = (size_t)(hash_of(id) >> 20) & (g->link_slots - 1);
-
-    while (g->link_table[at] && !same(g->links.items[g->link_table[at] - 1].id, id))
-        at = (at + 1) & (g->link_slots - 1);
-    return at;
-}
-
 static size_t find_link(const struct qb_graph *g, struct id id)
 {
-    uint32_t found = g->link_slots ? g->link_table[link_slot(g, id)] : 0;
+    struct qb_probe p = qb_index_probe(&g->links_by_id, key_of(id));
 
-    return found ? found - 1 : NO_LINK;
-}
-
-static int grow_links(struct qb_graph *g)
-{
-    size_t want = g->link_slots ? 2 * g->link_slots : 64;
-    uint32_t *fresh = calloc(want, sizeof(*fresh));
-
-    if (!fresh)
-        return -1;
-    free(g->link_table);
-    g->link_table = fresh;
-    g->link_slots = want;
-    for (size_t i = 0; i < g->links.n; i++)
-        g->link_table[link_slot(g, g->links.items[i].id)] = (uint32_t)i + 1;
-    return 0;
+    while (qb_index_next(&g->links_by_id, &p))
+        if (same(g->links.items[p.item].id, id))
+            return p.item;
+    return NO_LINK;
 }
 
 static int add_link(struct qb_graph *g, struct link link)
 {
-    if (2 * (g->links.n + 1) > g->link_slots && grow_links(g) < 0)
+    if (!qb_index_room(&g->links_by_id, 1) || !qb_vec_push(&g->links, link))
         return -1;
-    if (!qb_vec_push(&g->links, link))
-        return -1;
-    g->link_table[link_slot(g, link.id)] = (uint32_t)g->links.n;
+    qb_index_add(&g->links_by_id, key_of(link.id), g->links.n - 1);
     return 0;
 }
 
@@ -237,6 +198,7 @@ static int read_link(struct qb_graph *g, struct qb_naming image, struct qb_namin
     struct qb_file file;
     struct qb_image img;
     struct qb_err why = {0};
+    const char *as = "";
 
     if (qb_named_open(io, image, namer, path, &file, &why) < 0) {
         if (!is_shortage(&why))
@@ -246,8 +208,8 @@ static int read_link(struct qb_graph *g, struct qb_naming image, struct qb_namin
     }
     out->owner = (struct qb_naming){.uid = file.uid, .gid = file.gid};
     if (qb_image_open(io, &file, &img, &why) == 0) {
-        out->backing = qb_graph_resolve(path, img.backing_name);
-        out->ends = !may_be_qcow2(img.backing_fmt);
+        out->backing = qb_graph_resolve(path, img.backing_name, img.backing_fmt, &as);
+        out->ends = !may_be_qcow2(as);
         qb_image_close(&img);
     }
     qb_file_close(&file);
@@ -318,9 +280,10 @@ static int follow(struct qb_graph *g, size_t job, struct qb_naming image, const 
 static int follow_name(struct qb_graph *g, size_t job, struct qb_naming owner, const char *name,
                        const char *fmt, struct qb_need *need, struct qb_err *err)
 {
-    QB_AUTO(qb_buf) char *path = qb_graph_resolve(g->batch->jobs[job].path, name);
+    const char *as;
+    QB_AUTO(qb_buf) char *path = qb_graph_resolve(g->batch->jobs[job].path, name, fmt, &as);
 
-    return path ? follow(g, job, owner, path, !may_be_qcow2(fmt), need, err) : 0;
+    return path ? follow(g, job, owner, path, !may_be_qcow2(as), need, err) : 0;
 }
 
 int qb_graph_need(struct qb_graph *g, size_t job, struct qb_naming owner,
@@ -334,7 +297,7 @@ int qb_graph_need(struct qb_graph *g, size_t job, struct qb_naming owner,
     *need = (struct qb_need){.job = QB_NO_JOB, .must = true};
     if (!info->has_backing_file && (!after || !*after))
         return 0;
-    if (!g->table && make_index(g) < 0)
+    if (!g->ids && make_index(g) < 0)
         return qb_fail_memory(err);
     if (after && *after && (follow_name(g, job, owner, after, fmt, need, err) < 0 || need->loop))
         return need->loop ? 0 : -1;

@@ -1,9 +1,9 @@
-/* Which image of the batch must be done before which: an image and a file of its backing chain
- * never run in one wave, and the backing file goes first.
+/* Orders the images of the batch: an image and a file of its backing chain never run in one wave,
+ * and the backing file goes first.
  *
- * Nothing is read ahead of time: a fleet without backing files costs nothing here.  The first image
- * that has one makes the index of the jobs' inodes; a backing file's own header is read when it is
- * reached, without locks, and remembered until the wave ends. */
+ * Nothing is read in advance: a fleet without backing files costs nothing here.  The first image
+ * with one builds the index of the jobs' inodes; a backing file's own header is read when it is
+ * reached, without locks, and cached until the wave ends. */
 #ifndef QB_BACKING_ORDER_H
 #define QB_BACKING_ORDER_H
 
@@ -21,7 +21,7 @@ void qb_graph_free(struct qb_graph *graph);
 
 struct qb_need {
     bool loop;  /* the image would be, or is, in its own backing chain */
-    bool deep;  /* with loop: more than QB_CHAIN_MAX_DEPTH files, be it a loop or not */
+    bool deep;  /* with loop: more than QB_CHAIN_MAX_DEPTH files, in a loop or not */
     size_t job; /* that must be done first, or QB_NO_JOB */
     bool must;  /* see qb_queue_after */
 };
@@ -36,11 +36,12 @@ int qb_graph_need(struct qb_graph *graph, size_t job, struct qb_naming owner,
                   const struct qb_request *rq, const struct qb_info *info, struct qb_need *need,
                   struct qb_err *err);
 
-/* The path behind a backing name of the image at `of`, malloc'ed; NULL for none and for what is no
- * local file ("nbd://...", "json:..."). */
-char *qb_graph_resolve(const char *of, const char *name);
+/* The path behind a backing name of the image at `of`, malloc'ed; NULL for none and for what is not
+ * a local file (backing_name.h).  *as is the format that counts, where `fmt` is the
+ * header's. */
+char *qb_graph_resolve(const char *of, const char *name, const char *fmt, const char **as);
 
-/* Forgets what was read: images have changed. */
+/* Clears the cache: images have changed. */
 void qb_graph_forget(struct qb_graph *graph);
 
 #endif

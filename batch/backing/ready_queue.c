@@ -22,10 +22,10 @@ enum { CROWDED_MAX = 3 }; /* times; then it waits until it has all the room that
 #define NOBODY UINT32_MAX
 
 struct qb_queue {
-    size_t n, cursor;  /* every fresh job is at or behind the cursor */
+    size_t n, cursor;  /* every fresh job is at or after the cursor */
     uint32_t *waiting; /* jobs, those to be looked at first in front; room for all of them */
     size_t n_waiting;
-    size_t n_taken;   /* and not given back or done */
+    size_t n_taken;   /* and not returned or done */
     bool alone_taken; /* one of them runs alone, or with all the room */
     struct entry entries[];
 };

@@ -1,6 +1,6 @@
-/* Which images run next.  Every job is taken in manifest order unless it has to wait: for another
- * job (its backing file), for a time (a lock to be tried again), or because a wave had no room for
- * it. */
+/* Decides which images run next.  Every job is taken in manifest order unless it has to wait: for
+ * another job (its backing file), for a time (a lock to be tried again), or because a wave had no
+ * room for it. */
 #ifndef QB_BACKING_READY_QUEUE_H
 #define QB_BACKING_READY_QUEUE_H
 
@@ -18,20 +18,21 @@ void qb_queue_free(struct qb_queue *queue);
  * many. 0: none is left, or those that are left wait, be it for jobs that were taken before. */
 size_t qb_queue_take(struct qb_queue *queue, double now, size_t most, size_t *out);
 
-/* What became of a job that was taken. */
+/* The result of a job that was taken: done, or to be tried again. */
 void qb_queue_done(struct qb_queue *queue, size_t job);
 void qb_queue_again(struct qb_queue *queue, size_t job, double not_before);
 
-/* Waits until `other` is done, which moves to the front.  `must` says whether that is beyond doubt,
- * or only because the old backing file, which the request replaces, is `other`. */
+/* Makes the job wait until `other` is done, which moves to the front.  `must`: the order is
+ * required; else `other` is only the old backing file, which the request replaces. */
 void qb_queue_after(struct qb_queue *queue, size_t job, size_t other, bool must);
 
-/* It was closed again, untouched, since the images under way left it no room: of memory or of open
- * files.  It is taken again later; `alone`, or after a few times, when no other job is under way,
- * and none is until it is done. */
+/* The job was closed again, untouched, because the images in progress left too little memory or
+ * open files.  It is taken again later; with `alone`, or after a few attempts, only when no other
+ * job is in progress, and no other is taken until it is done. */
 void qb_queue_crowded(struct qb_queue *queue, size_t job, bool alone);
 
-/* Whether no other job is under way for that reason: there will not be more room. */
+/* Whether no other job is in progress for that reason: more memory or open files will not be
+ * available. */
 bool qb_queue_has_all_room(const struct qb_queue *queue, size_t job);
 
 bool qb_queue_is_done(const struct qb_queue *queue, size_t job);

@@ -1,6 +1,6 @@
-/* `graph: {scan: [...]}` of a manifest: folders in which images may lie that stand on those of the
- * manifest.  A folder means every regular file below it, hidden ones included; a pattern means the
- * files it matches.  Which of them are images is for their first bytes to say. */
+/* Finds the files of `graph: {scan: [...]}` of a manifest: directories that may contain overlays of
+ * its images.  A directory selects every regular file below it, including hidden ones; a pattern
+ * selects the files it matches.  Images are recognised by their first bytes. */
 #ifndef QB_BACKING_SCAN_H
 #define QB_BACKING_SCAN_H
 
@@ -9,7 +9,7 @@
 typedef QB_VEC(char *) qb_paths;
 
 /* The files that batch->scan names, sorted within each of its lines; appended to *paths.  What
- * could not be looked at is appended to *unknown, a sentence each.  -1 when memory is short. */
+ * could not be read is appended to *unknown, a sentence each.  -1 when memory is short. */
 int qb_scan_files(const struct qb_batch *batch, bool (*stopped)(void), qb_paths *paths,
                   qb_paths *unknown);
 void qb_paths_free(qb_paths *paths);

@@ -3,8 +3,9 @@
 #include <string.h>
 
 #include "io/named.h"
+#include "util/path.h"
 
-enum { LOANS = 32 }; /* files at once; a fleet that stands on more gains little */
+enum { LOANS = 32 }; /* files at once; a fleet with more backing files gains little */
 
 struct qb_loan {
     char *folder; /* of the images, up to the last slash; NULL: this place is free */
@@ -38,16 +39,9 @@ void qb_lender_free(struct qb_lender *lender)
     free(lender);
 }
 
-static size_t folder_len(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash ? (size_t)(slash - path) : 0;
-}
-
 static bool is_for(const struct qb_loan *loan, const char *path, const struct qb_info *info)
 {
-    return loan->folder && loan->folder_len == folder_len(path) &&
+    return loan->folder && loan->folder_len == qb_path_name_at(path) &&
            strncmp(loan->folder, path, loan->folder_len) == 0 &&
            strcmp(loan->name, info->backing_file) == 0 && strcmp(loan->fmt, info->backing_fmt) == 0;
 }
@@ -76,13 +70,13 @@ static struct qb_loan *open_loan(struct qb_loan *loan, struct qb_io *io,
         .fd = -1, .uid = image->uid, .gid = image->gid, .path = image->path};
     struct qb_err why;
 
-    loan->folder_len = folder_len(path);
+    loan->folder_len = qb_path_name_at(path);
     loan->folder = strndup(path, loan->folder_len);
     if (!loan->folder)
         return NULL;
     strcpy(loan->name, info->backing_file);
     strcpy(loan->fmt, info->backing_fmt);
-    qb_chain_open(io, path, &nobody, loan->name, loan->fmt, false, &loan->chain, &why);
+    qb_chain_open(io, path, &nobody, loan->name, loan->fmt, QB_CHAIN_NEAREST, &loan->chain, &why);
     loan->uid = image->uid;
     loan->gid = image->gid;
     loan->users = 1;

@@ -1,4 +1,4 @@
-/* Backing files that many images of a fleet stand on, opened and locked once for all of them.
+/* Opens and locks a backing file once for all images of a fleet that share it.
  *
  * A plan needs the size of its image's backing file, and the file must stay as it is until the
  * amend is done.  A fleet of thousands over one base would open and lock it thousands of times, and
@@ -23,7 +23,7 @@ struct qb_loan *qb_lend(struct qb_lender *lender, struct qb_io *io, const struct
 /* The open file; NULL when it cannot be opened, which the amend will find out and tell itself. */
 const struct qb_chain *qb_loan_chain(const struct qb_loan *loan);
 
-/* The last one to end its loan closes the file.  NULL is fine. */
+/* The last loan that ends closes the file.  NULL is fine. */
 void qb_loan_end(struct qb_loan *loan);
 
 #endif

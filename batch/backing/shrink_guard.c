@@ -2,16 +2,23 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "plan/data_file.h"
 #include "base/own.h"
+#include "base/sizing.h"
+#include "base/units.h"
 #include "backing/tree.h"
+#include "qcow2/backing_name.h"
+#include "util/path.h"
+#include "qcow2/data_name.h"
 
 enum { NAMED = 3 }; /* overlays that a refusal names */
 
 struct qb_overlays {
     struct qb_family family;
     size_t *members;       /* of each job; QB_NO_MEMBER: none */
-    size_t unread;         /* a member that may stand on any other, or QB_NO_MEMBER */
+    size_t unread;         /* a member that may be an overlay of any other, or QB_NO_MEMBER */
     QB_VEC(size_t) strays; /* members whose backing name was not followed */
 };
 
@@ -25,12 +32,11 @@ void qb_overlays_free(struct qb_overlays *o)
     free(o);
 }
 
-/* An added size is never less. */
 static bool could_shrink(const struct qb_job *job)
 {
     const struct qb_request *rq = &job->request;
 
-    return !job->already && rq->allow_shrink && (rq->set & QB_KEY_SIZE) && !rq->size_is_delta;
+    return !job->already && rq->allow_shrink && qb_sizing_may_shrink(rq);
 }
 
 static bool any_could_shrink(const struct qb_batch *batch)
@@ -93,7 +99,7 @@ int qb_overlays_find(const struct qb_batch *batch, struct qb_sched *sched, bool 
 static int refuse(const struct qb_family *f, const struct qb_member *base, uint64_t from,
                   uint64_t to, struct qb_err *err)
 {
-    char names[240] = "", more[40] = "";
+    char names[240] = "", more[40] = "", a[QB_TEXT_NUMBER], b[QB_TEXT_NUMBER];
     size_t named = 0, len = 0;
 
     for (size_t i = base->first_overlay; i != QB_NO_MEMBER && named < NAMED;
@@ -110,30 +116,30 @@ static int refuse(const struct qb_family *f, const struct qb_member *base, uint6
     if (base->n_overlays > named)
         snprintf(more, sizeof(more), named ? " and %zu more" : "%zu", base->n_overlays - named);
     return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                   "shrinking from %llu to %llu bytes would change what its overlays read: %s%s",
-                   (unsigned long long)from, (unsigned long long)to, names, more);
+                   "shrinking from %s to %s would change what its overlays read: %s%s",
+                   qb_text_size_exact(from, a), qb_text_size_exact(to, b), names, more);
 }
 
-/* A name like json:{...} may lead to any file; one that has this file's name inside is taken to. */
-static const struct qb_member *find_stray(const struct qb_overlays *o, const struct qb_member *base)
+/* A name that is not local, like nbd://... or json:{...} with options, may lead to any file; one
+ * that has this file's name inside is assumed to.  `base`: its own member, or NULL. */
+static const struct qb_member *find_stray(const struct qb_overlays *o, const struct qb_member *base,
+                                          const char *path)
 {
-    const char *slash = strrchr(base->path, '/');
-
     for (size_t i = 0; i < o->strays.n; i++) {
         const struct qb_member *m = &o->family.members.items[o->strays.items[i]];
 
-        if (m != base && strstr(m->backing_name, slash ? slash + 1 : base->path))
+        if (m != base && qb_backing_may_name(m->backing_name, qb_path_name(path)))
             return m;
     }
     return NULL;
 }
 
-/* What is not known to stand elsewhere may stand on the image. */
+/* An overlay whose base could not be resolved is assumed to use this image. */
 static int check_unknown(const struct qb_overlays *o, const struct qb_member *base,
                          struct qb_err *err)
 {
     const struct qb_family *f = &o->family;
-    const struct qb_member *stray = find_stray(o, base), *unread;
+    const struct qb_member *stray = find_stray(o, base, base->path), *unread;
 
     if (f->unknown.n)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
@@ -154,14 +160,41 @@ static int check_unknown(const struct qb_overlays *o, const struct qb_member *ba
         unread->path, unread->why ? unread->why : "");
 }
 
+/* The file that a shrink cuts beside the image: overlays may read it as a raw backing file. */
+static int check_data_file(const struct qb_overlays *o, const struct qb_job *job,
+                           const struct qb_info *now, struct qb_err *err)
+{
+    const struct qb_request *rq = &job->request;
+    const char *name = rq->set & QB_KEY_DATA_FILE ? rq->data_file : now->data_file;
+    QB_AUTO(qb_buf) char *path = NULL;
+    const struct qb_member *stray;
+    struct stat st;
+    size_t m;
+
+    /* the plan says what is wrong with it */
+    if (!now->external_data_file || !name || qb_data_locate(job->path, name, &path, NULL) < 0 ||
+        stat(path, &st) < 0)
+        return 0;
+    m = qb_family_find(&o->family, st.st_dev, st.st_ino);
+    if (m != QB_NO_MEMBER && o->family.members.items[m].first_overlay != QB_NO_MEMBER)
+        return refuse(&o->family, &o->family.members.items[m], now->virtual_size, rq->size, err);
+    stray = find_stray(o, NULL, path);
+    if (!stray)
+        return 0;
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   "refusing to shrink: %.150s seems to use the external data file as its backing "
+                   "file: %.150s",
+                   stray->path, stray->backing_name);
+}
+
 int qb_overlays_check(const struct qb_overlays *o, const struct qb_batch *batch, size_t job,
-                      uint64_t virtual_size, struct qb_err *err)
+                      const struct qb_info *now, struct qb_err *err)
 {
     const struct qb_family *f = o ? &o->family : NULL;
     uint64_t size = batch->jobs[job].request.size;
     const struct qb_member *m;
 
-    if (!o || !could_shrink(&batch->jobs[job]) || size >= virtual_size)
+    if (!o || !could_shrink(&batch->jobs[job]) || size >= now->virtual_size)
         return 0;
     if (o->members[job] ==
         QB_NO_MEMBER) /* the file was not there, or another one, before the run */
@@ -169,6 +202,8 @@ int qb_overlays_check(const struct qb_overlays *o, const struct qb_batch *batch,
                        "refusing to shrink: could not determine which overlays use this image");
     m = &f->members.items[o->members[job]];
     if (m->first_overlay != QB_NO_MEMBER)
-        return refuse(f, m, virtual_size, size, err);
-    return check_unknown(o, m, err);
+        return refuse(f, m, now->virtual_size, size, err);
+    if (check_unknown(o, m, err) < 0)
+        return -1;
+    return check_data_file(o, &batch->jobs[job], now, err);
 }

@@ -8,10 +8,11 @@
 #include "backing/order.h"
 #include "io/named.h"
 #include "qcow2/image.h"
+#include "util/path.h"
 
-/* The family is read in rounds: first the jobs and the scanned files, then what those stand on, and
- * so on down.  In a round every path is looked at once, in parallel; then the files that are new
- * join, in the order of the paths. */
+/* The family is read in rounds: first the jobs and the scanned files, then their backing files, and
+ * so on.  In a round every path is examined once, in parallel; then new files are added, in the
+ * order of the paths. */
 
 /* A path to be looked at, and what was seen there. */
 struct look {
@@ -42,6 +43,7 @@ static void free_member(struct qb_member *m)
     free(m->other_path);
     free(m->why);
     free(m->backing_name);
+    free(m->data_name);
 }
 
 void qb_family_free(struct qb_family *f)
@@ -49,7 +51,7 @@ void qb_family_free(struct qb_family *f)
     qb_vec_each (m, &f->members)
         free_member(m);
     qb_vec_free(&f->members);
-    free(f->table);
+    qb_index_free(&f->by_file);
     qb_paths_free(&f->unknown);
     *f = (struct qb_family){0};
 }
@@ -91,12 +93,18 @@ static void see_failure(struct qb_member *m, const struct qb_err *err)
 
 static void see_header(struct qb_member *m, const struct qb_image *img)
 {
+    const char *declared = img->backing_fmt;
+    QB_AUTO(qb_buf)
+    char *path = qb_graph_resolve("", img->backing_name, img->backing_fmt, &declared);
+
+    (void)path;
     m->kind = QB_MEMBER_QCOW2;
     m->version = img->header.version;
     m->virtual_size = img->header.size;
-    strcpy(m->backing_fmt, img->backing_fmt);
-    if (img->backing_name[0] && !(m->backing_name = strdup(img->backing_name))) {
-        m->kind = QB_MEMBER_UNREADABLE; /* rather than taken for one that stands on nothing */
+    strcpy(m->backing_fmt, declared);
+    if ((img->backing_name[0] && !(m->backing_name = strdup(img->backing_name))) ||
+        (img->geom.external_data && img->data_name && !(m->data_name = strdup(img->data_name)))) {
+        m->kind = QB_MEMBER_UNREADABLE; /* rather than assumed to have no such file */
         m->code = QB_E_MEMORY;
     }
 }
@@ -196,81 +204,42 @@ static void look_at(void *arg, struct qb_io *io, size_t i)
 
 /* ---- each file once -------------------------------------------------------------------------- */
 
-static size_t slot_of(const struct qb_family *f, const struct qb_member *m)
+size_t qb_family_find(const struct qb_family *f, dev_t dev, ino_t ino)
 {
-    uint64_t h = ((uint64_t)m->ino ^ (uint64_t)m->dev << 40) * UINT64_C(0x9e3779b97f4a7c15);
+    struct qb_probe p = qb_index_probe(&f->by_file, qb_key_of_file(dev, ino));
 
-    return (size_t)(h >> 20) & f->mask;
-}
+    while (ino && qb_index_next(&f->by_file, &p)) {
+        const struct qb_member *have = &f->members.items[p.item];
 
-static void index_member(struct qb_family *f, size_t i)
-{
-    size_t at = slot_of(f, &f->members.items[i]);
-
-    while (f->table[at])
-        at = (at + 1) & f->mask;
-    f->table[at] = (uint32_t)(i + 1);
-}
-
-/* Keeps the hash at most half full. */
-static int make_room(struct qb_family *f, size_t more)
-{
-    size_t n = f->members.n + more, size = 64;
-    uint32_t *table;
-
-    if (f->table && 2 * n <= f->mask + 1)
-        return 0;
-    while (size < 2 * n)
-        size *= 2;
-    table = n < UINT32_MAX ? calloc(size, sizeof(*table)) : NULL;
-    if (!table)
-        return -1;
-    free(f->table);
-    f->table = table;
-    f->mask = size - 1;
-    for (size_t i = 0; i < f->members.n; i++)
-        if (f->members.items[i].ino)
-            index_member(f, i);
-    return 0;
-}
-
-static size_t find(const struct qb_family *f, const struct qb_member *m)
-{
-    for (size_t at = slot_of(f, m); m->ino && f->table[at]; at = (at + 1) & f->mask) {
-        const struct qb_member *have = &f->members.items[f->table[at] - 1];
-
-        if (have->ino == m->ino && have->dev == m->dev)
-            return f->table[at] - 1;
+        if (have->ino == ino && have->dev == dev)
+            return p.item;
     }
     return QB_NO_MEMBER;
 }
 
 static bool same_folder(const char *a, const char *b)
 {
-    const char *x = strrchr(a, '/'), *y = strrchr(b, '/');
-    QB_AUTO(qb_buf) char *p = x ? strndup(a, (size_t)(x - a) + 1) : strdup(".");
-    QB_AUTO(qb_buf) char *q = y ? strndup(b, (size_t)(y - b) + 1) : strdup(".");
+    QB_AUTO(qb_buf) char *p = qb_path_folder(a), *q = qb_path_folder(b);
     struct stat s, t;
 
     return p && q && stat(p, &s) == 0 && stat(q, &t) == 0 && s.st_dev == t.st_dev &&
            s.st_ino == t.st_ino;
 }
 
-/* `a/../b` is no other name than `b`: what counts is the entry of a folder. */
+/* `a/../b` and `b` are the same name: what counts is the entry of a folder. */
 static void note_name(struct qb_member *m, const char *path)
 {
-    const char *x = strrchr(m->path, '/'), *y = strrchr(path, '/');
-
     if (m->other_path || !m->ino || strcmp(m->path, path) == 0)
         return;
-    if (strcmp(x ? x + 1 : m->path, y ? y + 1 : path) != 0 || !same_folder(m->path, path))
+    if (strcmp(qb_path_name(m->path), qb_path_name(path)) != 0 || !same_folder(m->path, path))
         m->other_path = strdup(path);
 }
 
 static int want_base(struct reading *r, size_t i)
 {
     const struct qb_member *m = &r->family->members.items[i];
-    char *path = m->backing_name ? qb_graph_resolve(m->path, m->backing_name) : NULL;
+    const char *as;
+    char *path = m->backing_name ? qb_graph_resolve(m->path, m->backing_name, "", &as) : NULL;
 
     if (!path || qb_vec_push(&r->next, (struct want){path, i}))
         return 0;
@@ -293,6 +262,7 @@ static int see_again(struct reading *r, size_t i, struct look *l)
     m->version = seen->version;
     m->virtual_size = seen->virtual_size;
     m->backing_name = qb_take(&seen->backing_name);
+    m->data_name = qb_take(&seen->data_name);
     memcpy(m->backing_fmt, seen->backing_fmt, sizeof(m->backing_fmt));
     return want_base(r, i);
 }
@@ -303,7 +273,7 @@ static int join(struct reading *r, struct look *l, size_t *out)
 {
     struct qb_family *f = r->family;
 
-    *out = find(f, &l->seen);
+    *out = qb_family_find(f, l->seen.dev, l->seen.ino);
     if (*out != QB_NO_MEMBER) {
         note_name(&f->members.items[*out], l->path);
         return see_again(r, *out, l);
@@ -321,7 +291,8 @@ static int join(struct reading *r, struct look *l, size_t *out)
     l->seen = (struct qb_member){0}; /* it has moved */
     *out = f->members.n - 1;
     if (f->members.items[*out].ino)
-        index_member(f, *out);
+        qb_index_add(&f->by_file,
+                     qb_key_of_file(f->members.items[*out].dev, f->members.items[*out].ino), *out);
     return want_base(r, *out);
 }
 
@@ -337,7 +308,7 @@ static int add_look(struct reading *r, struct look look)
 
 static int look_at_all(struct reading *r, struct qb_sched *sched)
 {
-    if (make_room(r->family, r->looks.n) < 0)
+    if (!qb_index_room(&r->family->by_file, r->looks.n))
         return -1;
     qb_sched_each(sched, r->looks.n, look_at, r);
     for (size_t i = 0; i < r->looks.n; i++)
@@ -380,7 +351,7 @@ static bool is_named_before(const wants_vec *wants, size_t i)
     return i > 0 && i < wants->n && strcmp(wants->items[i - 1].path, wants->items[i].path) == 0;
 }
 
-/* Many stand on one file, and most of them name it alike: each name is looked at once. */
+/* Many overlays share a file, and most of them name it alike: each name is examined once. */
 static int next_round(struct reading *r, struct qb_sched *sched)
 {
     wants_vec done = r->wants;

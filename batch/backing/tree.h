@@ -1,15 +1,16 @@
-/* The family of a batch: its images, the files of their backing chains, and what a scan of folders
- * found, each file once (by device and inode), with the file that it stands on.
+/* Reads the family of a batch: its images, the files of their backing chains, and the results of a
+ * scan of directories, each file once (by device and inode), with its backing file.
  *
  * A file that is only known because headers name it is read on behalf of their owners (io/named.h),
- * and only where one of them takes it for qcow2: what all of them declare to be of another format
- * is not looked at.
+ * and only if one of them declares it as qcow2 or not at all: a file that all of them declare to be
+ * of another format is not read.
  *
- * Only headers are read, without locks: what is told here may be out of date a moment later, and
- * decides nothing that an amend does not look at again under its own lock. */
+ * Only headers are read, without locks: the result may be out of date at once, and no decision
+ * relies on it that an amend does not check again under its own lock. */
 #ifndef QB_BACKING_TREE_H
 #define QB_BACKING_TREE_H
 
+#include "base/index.h"
 #include "job/job.h"
 #include "backing/ready_queue.h"
 #include "backing/scan.h"
@@ -19,44 +20,46 @@
 
 enum qb_member_kind {
     QB_MEMBER_QCOW2,
-    QB_MEMBER_OTHER,      /* its first bytes are not qcow2's, or not for us to look at */
+    QB_MEMBER_OTHER,      /* its first bytes are not qcow2's, or were not read */
     QB_MEMBER_MISSING,    /* there is no such file */
-    QB_MEMBER_UNREADABLE, /* there is, and `why` says what is the matter */
+    QB_MEMBER_UNREADABLE, /* it exists; `why` has the reason */
 };
 
 struct qb_member {
-    char *path;       /* that it was met under first */
-    char *other_path; /* another one, in another folder or with another last component; or NULL */
+    char *path; /* the first path by which it was found */
+    char *
+        other_path; /* another path, in another directory or with another last component; or NULL */
     dev_t dev;
     ino_t ino; /* 0 when missing */
     uid_t uid; /* its owner and group */
     gid_t gid;
-    unsigned links;  /* names that the file system knows */
-    bool declared;   /* to be no qcow2 image, by all that name it; its bytes were not read */
-    size_t job;      /* of the batch, or QB_NO_JOB */
-    bool scanned;    /* the scan found it, and the manifest does not name it */
-    size_t after;    /* the job's member that goes first (see qb_family_order), or QB_NO_MEMBER */
+    unsigned links; /* hard links */
+    bool declared; /* all headers that name it declare another format than qcow2; its bytes were not
+                      read */
+    size_t job;    /* of the batch, or QB_NO_JOB */
+    bool scanned;  /* the scan found it, and the manifest does not name it */
+    size_t after;  /* the job's member that goes first (see qb_family_order), or QB_NO_MEMBER */
     bool after_must; /* see qb_need.must */
     enum qb_member_kind kind;
     enum qb_code code;        /* when it is missing or unreadable */
-    char *why;                /* likewise */
+    char *why;                /* when it is missing or unreadable */
     unsigned version;         /* qcow2 only */
     uint64_t virtual_size;    /* bytes; of another file its length */
     char *backing_name;       /* as the header has it; NULL: none */
-    char backing_fmt[64];     /* "" when the header names none */
-    size_t base;              /* that it stands on; QB_NO_MEMBER: none, or not a local file */
-    size_t first_overlay;     /* that stands on it, or QB_NO_MEMBER */
-    size_t next;              /* the next one that stands on the same base */
-    size_t n_overlays;        /* that stand on it directly */
-    unsigned depth;           /* files below it; without meaning above a loop */
+    char *data_name;          /* of its external data file, as the header has it; NULL: none */
+    char backing_fmt[64];     /* as the header, or a json: name in it, declares; "": none */
+    size_t base;              /* its backing file; QB_NO_MEMBER: none, or not a local file */
+    size_t first_overlay;     /* its first overlay, or QB_NO_MEMBER */
+    size_t next;              /* the next overlay of the same base */
+    size_t n_overlays;        /* direct overlays */
+    unsigned depth;           /* backing files below it; undefined above a loop */
     bool in_loop, above_loop; /* the latter: its chain leads into a loop */
 };
 
 struct qb_family {
     QB_VEC(struct qb_member) members; /* jobs in their order, then scanned files, then the rest */
-    uint32_t *table;                  /* hash of device and inode: member + 1, 0 is empty */
-    size_t mask;
-    qb_paths unknown; /* what a scan could not look at: a sentence each */
+    struct qb_index by_file;          /* of those that exist */
+    qb_paths unknown;                 /* what a scan could not read: a sentence each */
 };
 
 /* Reads the headers of all jobs, of what batch->scan names, and of everything below them.  To be
@@ -65,6 +68,9 @@ struct qb_family {
 int qb_family_read(const struct qb_batch *batch, struct qb_sched *sched, bool (*stopped)(void),
                    struct qb_family *out, struct qb_err *err);
 void qb_family_free(struct qb_family *family);
+
+/* The member that is this file, or QB_NO_MEMBER. */
+size_t qb_family_find(const struct qb_family *family, dev_t dev, ino_t ino);
 
 /* The last step of it: fills overlays, depth, in_loop and above_loop from `base`. */
 void qb_family_relate(struct qb_family *family);

@@ -1,4 +1,5 @@
-/* What follows from "stands on": lists of overlays, depths, loops, and which job goes first. */
+/* Computes from the members' backing files: lists of overlays, depths, loops, and which job goes
+ * first. */
 #include "backing/tree.h"
 
 #include <stdio.h>
@@ -25,8 +26,8 @@ static void link_overlays(struct qb_family *f)
     }
 }
 
-/* From a file that stands on nothing upwards, everything is reached but loops and what is above
- * them. */
+/* From the files without a backing file upwards, every member is reached except loops and what is
+ * above them. */
 static void measure_depth(struct qb_family *f, size_t root)
 {
     struct qb_member *m = f->members.items;
@@ -100,7 +101,7 @@ static int order_one(struct qb_graph *graph, const struct qb_job *job, struct qb
     struct qb_need need;
     struct qb_err why;
 
-    if (job->rules && job->rules->moves) /* a name that cannot be made is the run's to tell of */
+    if (job->rules && job->rules->moves) /* the run reports a name that cannot be computed */
         qb_moves_rename(job->rules->moves, job->path, &info, &rq, &name, &why);
     if (qb_graph_need(graph, m->job, owner, &rq, &info, &need, err) < 0)
         return -1;

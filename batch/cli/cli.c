@@ -4,13 +4,15 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "cli/cli_check.h"
 #include "util/text.h"
 
 const struct qb_command_row qb_commands[QB_COMMAND_COUNT] = {
-#define COMMAND(ID, name, verb, NAMES, operands, help)                                             \
-    [QB_COMMAND_##ID] = {name, QB_NAMES_##NAMES, operands, help},
+#define NO_FEWER(least, complaint) least, complaint
+#define NO_MORE(most, complaint)   most, complaint
+#define COMMAND(ID, name, verb, NAMES, operands, fewest, most, help)                               \
+    [QB_COMMAND_##ID] = {name, QB_NAMES_##NAMES, operands, help, {fewest, most}},
 #include "cli/cli.def"
 #undef COMMAND
 };
@@ -57,7 +59,7 @@ static int argument_rule(const struct qb_option_row *row)
     return row->argument[0] == '[' ? optional_argument : required_argument;
 }
 
-/* What getopt wants of one command. */
+/* getopt's tables for one command. */
 struct getopt_tables {
     char letters[2 * QB_OPTION_COUNT + 2];
     struct option names[QB_OPTION_COUNT + 1];
@@ -68,7 +70,7 @@ static void make_tables(enum qb_command command, struct getopt_tables *t)
     size_t letters = 0, names = 0;
 
     memset(t, 0, sizeof(*t));
-    t->letters[letters++] = ':'; /* an argument that is missing is told from an unknown option */
+    t->letters[letters++] = ':'; /* a missing argument is distinguished from an unknown option */
     for (int i = 0; i < QB_OPTION_COUNT; i++) {
         const struct qb_option_row *row = &qb_options[i];
 
@@ -97,23 +99,6 @@ static enum qb_option option_of(int value)
 
 /* ---- complaints ------------------------------------------------------------------------------ */
 
-static const char *program(enum qb_command command)
-{
-    static const char *const names[] = {
-#define COMMAND(ID, name, verb, NAMES, operands, help) "qbatch " name,
-#include "cli/cli.def"
-#undef COMMAND
-    };
-
-    return command == QB_COMMAND_RUN ? "qbatch" : names[command];
-}
-
-static int end_of_complaint(enum qb_command command, FILE *f)
-{
-    fprintf(f, " (see %s --help)\n", program(command));
-    return -1;
-}
-
 /* Where else an option is known: "--shrink" of the command RUN belongs to amend. */
 static const char *other_command(const char *word)
 {
@@ -123,7 +108,7 @@ static const char *other_command(const char *word)
 
         for (int c = QB_COMMAND_RUN; is && c < QB_COMMAND_COUNT; c++)
             if (qb_options[i].commands & 1u << c)
-                return c == QB_COMMAND_RUN ? "qbatch MANIFEST" : program((enum qb_command)c);
+                return c == QB_COMMAND_RUN ? "qbatch MANIFEST" : qb_cli_program((enum qb_command)c);
     }
     return NULL;
 }
@@ -149,7 +134,7 @@ static int unknown_option(enum qb_command command, const char *word, const struc
     const char *near = is_long && !elsewhere ? nearest_option(word + 2, t) : NULL;
     const char *meant = command == QB_COMMAND_RUN ? qb_command_nearest(first) : NULL;
 
-    fprintf(f, "%s: unknown option ", program(command));
+    fprintf(f, "%s: unknown option ", qb_cli_program(command));
     qb_text_safe(f, is_long ? word : letter);
     if (meant)
         fprintf(f, "; did you mean the command \"%s\"?", meant);
@@ -157,7 +142,7 @@ static int unknown_option(enum qb_command command, const char *word, const struc
         fprintf(f, "; did you mean --%s?", near);
     else if (elsewhere)
         fprintf(f, ", which is one of %s", elsewhere);
-    return end_of_complaint(command, f);
+    return qb_cli_end_of_complaint(command, f);
 }
 
 static int bad_argument(const struct qb_cli *cli, enum qb_option option, const char *what, FILE *f)
@@ -165,16 +150,16 @@ static int bad_argument(const struct qb_cli *cli, enum qb_option option, const c
     const struct qb_option_row *row = &qb_options[option];
 
     if (row->name)
-        fprintf(f, "%s: --%s", program(cli->command), row->name);
+        fprintf(f, "%s: --%s", qb_cli_program(cli->command), row->name);
     else
-        fprintf(f, "%s: -%c", program(cli->command), row->letter);
+        fprintf(f, "%s: -%c", qb_cli_program(cli->command), row->letter);
     if (optarg) {
         fputs(" \"", f);
         qb_text_safe(f, optarg);
         fputs("\"", f);
     }
     fprintf(f, ": %s", what);
-    return end_of_complaint(cli->command, f);
+    return qb_cli_end_of_complaint(cli->command, f);
 }
 
 /* ---- options --------------------------------------------------------------------------------- */
@@ -207,8 +192,8 @@ static int take_jobs(struct qb_cli *cli, FILE *errors)
 
     errno = 0;
     n = strtoul(optarg, &end, 10);
-    if (optarg[0] < '0' || optarg[0] > '9' || *end || errno || n == 0 || n > 1024)
-        return bad_argument(cli, QB_OPTION_JOBS, "a number from 1 to 1024 is expected", errors);
+    if (optarg[0] < '0' || optarg[0] > '9' || *end || errno || n == 0 || n > 4096)
+        return bad_argument(cli, QB_OPTION_JOBS, "a number from 1 to 4096 is expected", errors);
     cli->jobs = (unsigned)n;
     return 0;
 }
@@ -265,6 +250,7 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
         return take_keys(cli, option, errors);
     case QB_TAKES_TAGS:
         return check_text(cli, option, "a tag is expected", errors);
+    case QB_TAKES_MANIFEST:
     case QB_TAKES_FILE:
         return check_text(cli, option, "a file name is expected", errors);
     case QB_TAKES_DIR:
@@ -315,119 +301,6 @@ static int parse_options(int argc, char **argv, struct qb_cli *cli, FILE *errors
     return 0;
 }
 
-/* ---- operands -------------------------------------------------------------------------------- */
-
-static int complain(const struct qb_cli *cli, const char *what, FILE *errors)
-{
-    fprintf(errors, "%s: %s", program(cli->command), what);
-    return end_of_complaint(cli->command, errors);
-}
-
-/* A manifest that is no file but looks like a command, or a command behind options. */
-static int check_manifest(const struct qb_cli *cli, FILE *errors)
-{
-    const char *word = cli->operands[0], *near = qb_command_nearest(word);
-
-    if (near && access(word, F_OK) < 0) {
-        fprintf(errors, "qbatch: there is no manifest \"");
-        qb_text_safe(errors, word);
-        if (strcmp(near, word) == 0)
-            fprintf(errors, "\"; the command comes first: qbatch %s [OPTIONS] ...", near);
-        else
-            fprintf(errors, "\"; did you mean the command \"%s\"?", near);
-        return end_of_complaint(cli->command, errors);
-    }
-    return cli->n_operands == 1
-               ? 0
-               : complain(cli, "one manifest at a time; for images use qbatch amend", errors);
-}
-
-_Static_assert(QB_OPTION_COUNT <= 64, "struct qb_cli.given has a bit for each");
-
-#define TOPOLOGY_GOES_WITH (UINT64_C(1) << QB_OPTION_TOPOLOGY | UINT64_C(1) << QB_OPTION_JOBS)
-
-static int check_state_options(const struct qb_cli *cli, FILE *errors)
-{
-    bool resume = qb_cli_has(cli, QB_OPTION_RESUME),
-         retry = qb_cli_has(cli, QB_OPTION_RETRY_FAILED);
-
-    if (resume && retry)
-        return complain(cli, "--resume and --retry-failed exclude each other", errors);
-    if (qb_cli_has(cli, QB_OPTION_FORCE_RESUME) && !resume && !retry)
-        return complain(cli, "--force-resume goes with --resume or --retry-failed", errors);
-    if (qb_cli_has(cli, QB_OPTION_REDO) && !resume)
-        return complain(cli, "--redo goes with --resume", errors);
-    if (qb_cli_has(cli, QB_OPTION_NEW_RUN) && (resume || retry))
-        return complain(cli,
-                        "--new-run begins a new run; it does not go with --resume or "
-                        "--retry-failed",
-                        errors);
-    if (qb_cli_has(cli, QB_OPTION_NO_STATE) &&
-        (resume || retry || qb_cli_has(cli, QB_OPTION_STATE)))
-        return complain(cli, "--no-state does not go with --state, --resume or --retry-failed",
-                        errors);
-    if ((resume || retry) && qb_cli_has(cli, QB_OPTION_DRY_RUN))
-        return complain(cli, "--dry-run does not go with --resume or --retry-failed", errors);
-    return 0;
-}
-
-static int check_report(const struct qb_cli *cli, FILE *errors)
-{
-    const char *what = cli->n_operands ? cli->operands[0] : "";
-
-    if (strcmp(what, "merge") != 0 && strcmp(what, "show") != 0)
-        return complain(cli, "\"show\" or \"merge\" is expected, and the reports", errors);
-    if (cli->n_operands < 2)
-        return complain(cli, "a report is missing: a file of --report or --json", errors);
-    if (strcmp(what, "merge") == 0 && cli->given)
-        return complain(cli, "merge has no options", errors);
-    return 0;
-}
-
-static int check_operands(const struct qb_cli *cli, FILE *errors)
-{
-    if (qb_cli_has(cli, QB_OPTION_HELP) || qb_cli_has(cli, QB_OPTION_VERSION))
-        return 0;
-    if (qb_cli_has(cli, QB_OPTION_DETAILED) && !qb_cli_has(cli, QB_OPTION_DRY_RUN))
-        return complain(cli, "--detailed-exitcode goes with --dry-run", errors);
-    if (qb_cli_has(cli, QB_OPTION_TOPOLOGY) && cli->given & ~TOPOLOGY_GOES_WITH)
-        return complain(cli, "--topology goes with --jobs only", errors);
-    if (check_state_options(cli, errors) < 0)
-        return -1;
-    switch (cli->command) {
-    case QB_COMMAND_RUN:
-        if (cli->n_operands == 0 && qb_cli_has(cli, QB_OPTION_TOPOLOGY))
-            return 0;
-        return cli->n_operands ? check_manifest(cli, errors)
-                               : complain(cli, "a manifest is missing", errors);
-    case QB_COMMAND_GRAPH:
-    case QB_COMMAND_LINT:
-        return cli->n_operands == 1 ? 0 : complain(cli, "one manifest is expected", errors);
-    case QB_COMMAND_AMEND:
-        if (cli->keys.n == 0)
-            return complain(cli, "nothing to amend: -o KEY=VALUE is missing", errors);
-        return 0; /* -o help needs no image */
-    case QB_COMMAND_STATUS:
-        return cli->n_operands <= 1 ? 0 : complain(cli, "one run at a time", errors);
-    case QB_COMMAND_UNDO:
-        return cli->n_operands
-                   ? 0
-                   : complain(cli, "a run is missing (qbatch status lists them)", errors);
-    case QB_COMMAND_REPORT:
-        return check_report(cli, errors);
-    case QB_COMMAND_CHECK:
-        return cli->n_operands ? 0 : complain(cli, "an image is missing", errors);
-    case QB_COMMAND_EXPLAIN:
-        return cli->n_operands <= 1 ? 0 : complain(cli, "one code at a time", errors);
-    case QB_COMMAND_SCHEMA:
-        return cli->n_operands ? complain(cli, "nothing more is expected", errors) : 0;
-    default: /* help, of which completion knows shells */
-        if (cli->n_operands == 2 && strcmp(cli->operands[0], "completion") == 0)
-            return 0;
-        return cli->n_operands <= 1 ? 0 : complain(cli, "one subject is expected", errors);
-    }
-}
-
 int qb_cli_parse(int argc, char **argv, struct qb_cli *cli, FILE *errors)
 {
     *cli = (struct qb_cli){.command = QB_COMMAND_RUN};
@@ -438,7 +311,7 @@ int qb_cli_parse(int argc, char **argv, struct qb_cli *cli, FILE *errors)
     }
     if (parse_options(argc, argv, cli, errors) < 0)
         return -1;
-    return check_operands(cli, errors);
+    return qb_cli_check(cli, errors);
 }
 
 void qb_cli_free(struct qb_cli *cli)

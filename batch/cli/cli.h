@@ -1,5 +1,4 @@
-/* The command line, taken apart.  What may be said stands in cli.def; nothing is done here but to
- * understand it. */
+/* Parses the command line, by the table in cli.def. */
 #ifndef QB_CLI_CLI_H
 #define QB_CLI_CLI_H
 
@@ -11,7 +10,7 @@
 #include "qbatch.h"
 
 enum qb_command {
-#define COMMAND(ID, name, verb, NAMES, operands, help) QB_COMMAND_##ID,
+#define COMMAND(ID, name, verb, NAMES, operands, fewest, most, help) QB_COMMAND_##ID,
 #include "cli/cli.def"
 #undef COMMAND
     QB_COMMAND_COUNT
@@ -33,16 +32,18 @@ enum qb_names {
     QB_NAMES_RUN_AND_IMAGES,
     QB_NAMES_REPORTS, /* show or merge, and files */
     QB_NAMES_TOPIC,
-    QB_NAMES_CODE, /* of an error */
+    QB_NAMES_SCHEMA, /* manifest or report */
+    QB_NAMES_CODE,   /* of an error */
 };
 
 /* What the argument of an option is. */
 enum qb_takes {
     QB_TAKES_NOTHING,
     QB_TAKES_WORDS,   /* one of `words` */
-    QB_TAKES_SETTING, /* what the key `setting` of a manifest takes, and overrides it */
+    QB_TAKES_SETTING, /* a value of the manifest's key `setting`, which it overrides */
     QB_TAKES_KEYS,    /* KEY=VALUE[,KEY=VALUE]... */
     QB_TAKES_TAGS,
+    QB_TAKES_MANIFEST,
     QB_TAKES_FILE,
     QB_TAKES_DIR,
     QB_TAKES_RUN,
@@ -53,6 +54,12 @@ struct qb_command_row {
     const char *name; /* "" for the command without a name */
     enum qb_names names;
     const char *operands, *help;
+    struct {
+        size_t least;
+        const char *too_few; /* what is said then */
+        size_t most;
+        const char *too_many;
+    } takes;
 };
 
 struct qb_option_row {
@@ -68,7 +75,7 @@ struct qb_option_row {
     const char *help;
 };
 
-/* The subjects of `qbatch help` beside commands and keys, a list that ends with NULL. */
+/* The subjects of `qbatch help` other than commands and keys, NULL-terminated. */
 extern const char *const qb_topics[];
 
 extern const struct qb_command_row qb_commands[QB_COMMAND_COUNT];
@@ -78,14 +85,15 @@ struct qb_cli {
     enum qb_command command;
     uint64_t given;                     /* bits of enum qb_option */
     const char *texts[QB_OPTION_COUNT]; /* the argument of each as it was typed, or NULL */
-    unsigned words[QB_OPTION_COUNT];    /* the place of the argument among an option's words */
+    unsigned words[QB_OPTION_COUNT];    /* the index of the argument among an option's words */
     enum qb_watching watching;
     enum qb_io_kind io;
-    unsigned jobs;             /* 0: as the machine allows */
+    unsigned jobs;             /* 0: automatic */
     QB_VEC(const char *) keys; /* each -o */
     QB_VEC(const char *) sets; /* each --set */
-    QB_VEC(const char *) runs; /* the words of argv that say which run to resume, or to begin one */
-    char **argv;               /* all words after the command, as getopt left them */
+    QB_VEC(const char *)
+    runs;        /* the words of argv that name the run to resume, or request a new one */
+    char **argv; /* all words after the command, as getopt left them */
     size_t argc;
     char **operands;
     size_t n_operands;
@@ -111,8 +119,8 @@ static inline unsigned qb_cli_color(const struct qb_cli *cli)
 /* The manifest's key that an option overrides; NULL: none. */
 const struct qb_key_row *qb_cli_setting_of(enum qb_option option);
 
-/* 0, or -1 after one line on `errors` that says what is wrong and what may have been meant.  argv
- * is reordered, as getopt does, and must outlive the cli. */
+/* 0, or -1 after one line on `errors` with the mistake and a suggestion. argv is reordered by
+ * getopt, and must outlive the cli. */
 int qb_cli_parse(int argc, char **argv, struct qb_cli *cli, FILE *errors);
 void qb_cli_free(struct qb_cli *cli);
 
@@ -127,8 +135,8 @@ void qb_complete_zsh(FILE *f);
 void qb_help_key(FILE *f, const struct qb_key_row *key);
 void qb_help_man(FILE *f); /* manual.c: the OPTIONS of qbatch.1, in mdoc */
 
-/* Copies a manual page of mdoc; a line `.\\" @policy@` becomes the list of that section's keys, and
- * `.\\" @amend@`, `@limits@`, `@condition@` likewise. */
+/* Copies a manual page of mdoc; replaces a line `.\\" @policy@` by the list of that section's keys,
+ * and also `.\\" @amend@`, `@limits@` and `@condition@`. */
 void qb_manual_fill(FILE *in, FILE *out);
 
 /* The command of that name, or QB_COMMAND_COUNT. */

@@ -69,6 +69,11 @@ _qbatch_reports()
     if ((operands == 0)); then _qbatch_words 'show merge'; else _qbatch_files; fi
 }
 
+_qbatch_schemas()
+{
+    if ((operands == 0)); then _qbatch_words 'manifest report'; fi
+}
+
 _qbatch_codes()
 {
     case $operands in

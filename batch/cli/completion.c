@@ -20,6 +20,8 @@ static void put_key_words(FILE *f, const struct qb_key_row *key, char between)
             fputc(between, f);
         fputs(key->words[i], f);
     }
+    if (key->kind == QB_KIND_WORDS)
+        fprintf(f, "%call%cnone", between, between);
     for (; !key->words && *word; word++)
         fputc(*word == '|' ? between : *word, f);
 }
@@ -70,16 +72,20 @@ static void bash_options_of(FILE *f, enum qb_command command)
     }
 }
 
-/* A branch for each option that takes an argument: which of the functions of completion.bash
- * offers something. */
+/* What offers values for the argument of an option, other than words. */
+static const struct qb_offer argument_offers[] = {
+    [QB_TAKES_KEYS] = {"_qbatch_keys", "_qbatch_keys"},
+    [QB_TAKES_TAGS] = {":", " "},
+    [QB_TAKES_MANIFEST] = {"_qbatch_manifests", "_qbatch_manifests"},
+    [QB_TAKES_FILE] = {"_qbatch_files", "_files"},
+    [QB_TAKES_DIR] = {"_qbatch_dirs", "_files -/"},
+    [QB_TAKES_RUN] = {"_qbatch_runs", "_qbatch_runs"},
+    [QB_TAKES_NUMBER] = {":", " "},
+};
+
+/* A branch for each option that takes an argument, with what offers its values. */
 static void bash_arguments(FILE *f)
 {
-    static const char *const offers[] = {
-        [QB_TAKES_KEYS] = "_qbatch_keys", [QB_TAKES_FILE] = "_qbatch_files",
-        [QB_TAKES_DIR] = "_qbatch_dirs",  [QB_TAKES_RUN] = "_qbatch_runs",
-        [QB_TAKES_NUMBER] = ":",          [QB_TAKES_TAGS] = ":",
-    };
-
     for (int i = 0; i < QB_OPTION_COUNT; i++) {
         const struct qb_option_row *row = &qb_options[i];
 
@@ -96,15 +102,29 @@ static void bash_arguments(FILE *f)
             put_option_words(f, (enum qb_option)i);
             fputs("'", f);
         } else {
-            fputs(offers[row->takes.kind], f);
+            fputs(argument_offers[row->takes.kind].bash, f);
         }
         fputs(" ;;\n", f);
+    }
+}
+
+/* A branch for the values of each part of a list of mappings, whatever its number. */
+static void bash_part_values(FILE *f, const struct qb_key_row *key)
+{
+    qb_parts_each(part, key)
+    {
+        fprintf(f, "    %s.*.%s) _qbatch_words '", key->name, part->name);
+        put_key_words(f, part, ' ');
+        fputs("' ;;\n", f);
     }
 }
 
 static void bash_key_values(FILE *f)
 {
     qb_keys_each (key, QB_SECTION_amend) {
+        bash_part_values(f, key);
+        if (key->kind == QB_KIND_GROUP || key->kind == QB_KIND_MAPPINGS)
+            continue;
         fprintf(f, "    %s) ", key->name);
         if (key->kind == QB_KIND_TEXT) {
             fputs("_qbatch_files ;;\n", f);
@@ -126,6 +146,7 @@ static void bash_operands(FILE *f)
         [QB_NAMES_RUN_AND_IMAGES] = "_qbatch_run_and_images",
         [QB_NAMES_REPORTS] = "_qbatch_reports",
         [QB_NAMES_TOPIC] = "_qbatch_topics",
+        [QB_NAMES_SCHEMA] = "_qbatch_schemas",
         [QB_NAMES_CODE] = "_qbatch_codes",
     };
 
@@ -150,6 +171,9 @@ static void bash_keys(FILE *f)
     const char *before = "";
 
     qb_keys_each (key, QB_SECTION_amend) {
+        qb_parts_each(part, key) fprintf(f, " %s.0.%s=", key->name, part->name);
+        if (key->kind == QB_KIND_GROUP || key->kind == QB_KIND_MAPPINGS)
+            continue;
         fprintf(f, "%s%s=", before, key->name);
         before = " ";
     }
@@ -172,10 +196,6 @@ static void put_quoted(FILE *f, const char *text)
 
 static void zsh_action(FILE *f, enum qb_option option)
 {
-    static const char *const actions[] = {
-        [QB_TAKES_KEYS] = "_qbatch_keys", [QB_TAKES_FILE] = "_files", [QB_TAKES_DIR] = "_files -/",
-        [QB_TAKES_RUN] = "_qbatch_runs",  [QB_TAKES_NUMBER] = " ",    [QB_TAKES_TAGS] = " ",
-    };
     const struct qb_option_row *row = &qb_options[option];
 
     if (row->takes.kind == QB_TAKES_WORDS || row->takes.kind == QB_TAKES_SETTING) {
@@ -183,7 +203,7 @@ static void zsh_action(FILE *f, enum qb_option option)
         put_option_words(f, option);
         fputc(')', f);
     } else {
-        fputs(actions[row->takes.kind], f);
+        fputs(argument_offers[row->takes.kind].zsh, f);
     }
 }
 
@@ -217,7 +237,8 @@ static void zsh_specs(FILE *f, enum qb_command command)
         [QB_NAMES_RUN] = "'1:run:_qbatch_runs'",
         [QB_NAMES_RUN_AND_IMAGES] = "'1:run:_qbatch_runs' '*:image:_qbatch_images'",
         [QB_NAMES_REPORTS] = "'1:what:(show merge)' '*:report:_files'",
-        [QB_NAMES_TOPIC] = "'1:topic:_qbatch_topics' '2:shell:(bash zsh)'",
+        [QB_NAMES_TOPIC] = "'1:topic:_qbatch_topics' '2:shell:_qbatch_shells'",
+        [QB_NAMES_SCHEMA] = "'1:schema:(manifest report)'",
         [QB_NAMES_CODE] = "'1:code:_qbatch_codes'",
     };
 
@@ -256,20 +277,28 @@ static void zsh_arguments(FILE *f)
     fputs("        ;;\n", f);
 }
 
+/* `name` is typed, with what the prefix says before it. */
+static void zsh_key(FILE *f, const char *prefix, const struct qb_key_row *key)
+{
+    fprintf(f, "        '%s%s[", prefix, key->name);
+    put_quoted(f, key->help);
+    fputs(key->kind == QB_KIND_TEXT ? "]:value:_files" : "]:value:(", f);
+    if (key->kind != QB_KIND_TEXT) {
+        put_key_words(f, key, ' ');
+        fputc(')', f);
+    }
+    fputs("' \\\n", f);
+}
+
 static void zsh_keys(FILE *f)
 {
+    char prefix[80];
+
     qb_keys_each (key, QB_SECTION_amend) {
-        fprintf(f, "        '%s[", key->name);
-        put_quoted(f, key->help);
-        fputs("]:value:", f);
-        if (key->kind == QB_KIND_TEXT) {
-            fputs("_files", f);
-        } else {
-            fputc('(', f);
-            put_key_words(f, key, ' ');
-            fputc(')', f);
-        }
-        fputs("' \\\n", f);
+        snprintf(prefix, sizeof(prefix), "%s.0.", key->name);
+        qb_parts_each(part, key) zsh_key(f, prefix, part);
+        if (key->kind != QB_KIND_GROUP && key->kind != QB_KIND_MAPPINGS)
+            zsh_key(f, "", key);
     }
     fputc('\n', f);
 }

@@ -29,6 +29,11 @@ _qbatch_topics() {
     _wanted topics expl topic compadd @topics@
 }
 
+# After "completion" alone: other topics take no second word.
+_qbatch_shells() {
+    (( ${words[(I)completion]} )) && _wanted shells expl shell compadd bash zsh
+}
+
 # KEY=VALUE[,KEY=VALUE]...
 _qbatch_keys() {
     _values -s , 'amend key' \

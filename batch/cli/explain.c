@@ -1,6 +1,7 @@
 #include "cli/explain.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "cli/cli.h"
 #include "util/text.h"
@@ -62,7 +63,7 @@ enum qb_code qb_explain_find(const char *name)
 
     for (enum qb_code code = QB_E_NONE + 1; code < QB_E_COUNT; code++) {
         names[code - 1] = qb_code_name(code);
-        if (strcmp(name, qb_code_name(code)) == 0)
+        if (strcasecmp(name, qb_code_name(code)) == 0)
             return code;
     }
     near = qb_text_nearest(name, names);

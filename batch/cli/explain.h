@@ -19,7 +19,7 @@ void qb_explain(FILE *f, enum qb_code code);
 void qb_explain_list(FILE *f); /* all codes, a line each */
 void qb_explain_man(FILE *f);  /* all of it for qbatch.1, in mdoc */
 
-/* The code of that name, or QB_E_NONE after a complaint on stderr. */
+/* The code of that name, or QB_E_NONE after a message on stderr. */
 enum qb_code qb_explain_find(const char *name);
 
 #endif

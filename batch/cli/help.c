@@ -112,7 +112,8 @@ static void print_exit_codes(FILE *f, enum qb_command command)
         [QB_COMMAND_CHECK] = "  0  no errors were found\n"
                              "  1  some image could not be checked\n"
                              "  2  some image is corrupt (or the command line is wrong)\n"
-                             "  3  clusters are leaked, nothing worse\n",
+                             "  3  clusters are leaked, nothing worse\n"
+                             "  75 interrupted\n",
         [QB_COMMAND_LINT] = "  0  the manifest is right\n"
                             "  2  it is not\n",
         [QB_COMMAND_REPORT] = "  0  shown, or merged\n"
@@ -177,4 +178,7 @@ void qb_help_key(FILE *f, const struct qb_key_row *key)
     fprintf(f, "%s: %s\n  (%s", key->name, qb_key_values(key, values), where[key->section]);
     fprintf(f, key->standard ? "; default %s)\n  " : ")\n  ", key->standard);
     print_text(f, key->text ? key->text : key->help);
+    qb_parts_each(part, key)
+        fprintf(f, "    %s: %s: %s%s\n", part->name, qb_key_values(part, values), part->help,
+                part->is_required ? "" : " (optional)");
 }

@@ -144,11 +144,12 @@ int qb_command_run(const struct qb_cli *cli)
 /* All of the -o; every one is looked at, so that every mistake is told. */
 static int parse_keys(const struct qb_cli *cli, struct qb_batch *batch, struct qb_request *rq)
 {
+    uint64_t listed = 0;
     int worst = 0;
 
     for (size_t i = 0; i < cli->keys.n; i++) {
         struct qb_diags diags;
-        int r = qb_options_parse(cli->keys.items[i], batch, rq, &diags);
+        int r = qb_options_parse(cli->keys.items[i], batch, rq, &listed, &diags);
 
         qb_diags_render(&diags, stderr);
         qb_diags_free(&diags);

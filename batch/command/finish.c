@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "base/sizing.h"
 #include "util/text.h"
 
 static bool is_of_run(const struct qb_cli *cli, const char *word)
@@ -14,7 +15,7 @@ static bool is_of_run(const struct qb_cli *cli, const char *word)
     return false;
 }
 
-/* An `amend` names its images anew: its operands are left out. */
+/* The command of an `amend` lists the remaining images: its operands are left out. */
 static void put_words(FILE *f, const struct qb_cli *cli)
 {
     size_t n = cli->argc - (cli->command == QB_COMMAND_AMEND ? cli->n_operands : 0);
@@ -68,10 +69,30 @@ bool qb_finish_can_help(const struct qb_result *r)
            (r->status == QB_STATUS_INTERRUPTED || qb_code_retryable(r->err.code));
 }
 
+bool qb_finish_can_help_run(const struct qb_history *h)
+{
+    uint64_t left = 0;
+
+    if (!qb_history_is_unfinished(h))
+        return false;
+    if (!h->ended || h->left > 0)
+        return true;
+    for (size_t i = 0; i < h->traces.n; i++) {
+        const struct qb_trace *t = &h->traces.items[i];
+
+        if (!qb_trace_is_left(t) || (t->code == QB_E_VERIFY && t->committed))
+            continue;
+        if (!t->ended || t->status == QB_STATUS_INTERRUPTED || qb_code_retryable(t->code))
+            return true;
+        left++;
+    }
+    return left < h->to_finish; /* records of some are lost */
+}
+
 bool qb_finish_adds(const struct qb_batch *batch)
 {
     for (size_t i = 0; i < batch->n_jobs; i++)
-        if (batch->jobs[i].request.size_is_delta || batch->jobs[i].size_added)
+        if (qb_sizing_adds(&batch->jobs[i].request) || batch->jobs[i].size_added)
             return true;
     return false;
 }

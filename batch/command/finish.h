@@ -1,25 +1,28 @@
-/* Names the one command that finishes what a run leaves, as a user would type it. */
+/* Composes the one command that finishes a run, as a user would type it. */
 #ifndef QB_COMMAND_FINISH_H
 #define QB_COMMAND_FINISH_H
 
 #include "cli/cli.h"
 #include "job/job.h"
+#include "journal/history.h"
 
-/* Notes in the batch how it was called: the command line without what names a run, and the state
- * folder `dir` where another command would not find it by itself.  dir may be NULL: none is kept.
- */
+/* Stores in the batch the command line without options that name a run, and the state directory
+ * `dir` if it is not the default. dir may be NULL: there is no journal. */
 bool qb_finish_note(const struct qb_cli *cli, const char *dir, struct qb_batch *batch);
 
-/* Whether the image is not as requested after this result, so that the run leaves it. */
+/* Whether the image is not as requested after this result, so that it remains to be finished. */
 bool qb_finish_leaves(const struct qb_result *result);
 
-/* Whether running the same again can come to more for an image that is left: what was wrong may
- * have passed, or the image was not dealt with. */
+/* Whether running again can help for a remaining image: the error may be transient, or the image
+ * was not processed. */
 bool qb_finish_can_help(const struct qb_result *result);
 
-/* The command for `n` jobs that are left, which are at `left` where the command is `amend`; the
- * caller's to free.  NULL where there is none: running a manifest again that adds to sizes would
- * add twice, and no journal tells to which images. */
+/* The same for an image that an earlier run left, by its journal. */
+bool qb_finish_can_help_run(const struct qb_history *h);
+
+/* The command for `n` remaining jobs, listed at `left` for the command `amend`; the caller frees
+ * it.  NULL if there is none: running a manifest that adds to sizes again would add twice, without
+ * a journal of the images that were amended. */
 char *qb_finish_command(const struct qb_cli *cli, const struct qb_batch *batch, const size_t *left,
                         size_t n);
 
@@ -27,7 +30,7 @@ char *qb_finish_command(const struct qb_cli *cli, const struct qb_batch *batch, 
  * the present command line; the caller's to free. */
 char *qb_finish_resume(const char *run, const char *options, const char *typed);
 
-/* Whether some image of the batch has its size added to. */
+/* Whether the batch adds to the size of some image. */
 bool qb_finish_adds(const struct qb_batch *batch);
 
 #endif

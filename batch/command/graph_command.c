@@ -1,5 +1,5 @@
-/* `qbatch graph`: what the images of a manifest stand on, what stands on them, and which of them a
- * run would do first.  Reads headers and nothing else. */
+/* `qbatch graph`: shows the backing files and overlays of the images of a manifest, and which of
+ * them a run would amend first.  Reads only headers. */
 #include <string.h>
 
 #include "command/commands.h"

@@ -3,7 +3,7 @@
 #include "command/graph_show.h"
 #include "util/text.h"
 
-/* Inside double quotes of DOT.  Bytes that are no text stand there as \xNN. */
+/* Inside double quotes of DOT.  Bytes that are not text become \xNN. */
 static void put_quoted(FILE *f, const char *s)
 {
     size_t len;
@@ -36,7 +36,7 @@ static void put_facts(FILE *f, const struct qb_member *m)
                                            : "qcow2 1.1");
 }
 
-/* The findings of a member, and whether one of them is an error; *at moves behind them. */
+/* The findings of a member, and whether one of them is an error; *at moves past them. */
 static bool put_findings(FILE *f, const struct qb_findings *all, size_t member, size_t *at)
 {
     bool is_bad = false;

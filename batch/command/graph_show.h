@@ -1,4 +1,4 @@
-/* A family on standard output: as a tree, as DOT, as JSON.  Nothing is decided here. */
+/* Prints a family as a tree, as DOT or as JSON.  Nothing is decided here. */
 #ifndef QB_COMMAND_GRAPH_SHOW_H
 #define QB_COMMAND_GRAPH_SHOW_H
 
@@ -22,7 +22,7 @@ void qb_graph_json(FILE *f, const struct qb_graph_shown *shown); /* graph_json.c
 /* "manifest", "scan" or "chain": where a member comes from. */
 const char *qb_graph_origin(const struct qb_member *member);
 
-/* Why a member waits, as a clause behind the path of the job that goes first. */
+/* Why a member waits, as a clause after the path of the job that goes first. */
 const char *qb_graph_reason(const struct qb_graph_shown *shown, const struct qb_member *member);
 
 /* "qcow2", "raw", or "" when that is not known. */

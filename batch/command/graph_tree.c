@@ -7,7 +7,7 @@
 enum {
     INDENT = 2,
     PATH_COLUMNS = 48,
-    DEPTH_SHOWN = 40, /* beyond which a chain goes on in one column */
+    DEPTH_SHOWN = 40, /* beyond it a chain continues in one column */
 };
 
 const char *qb_graph_origin(const struct qb_member *m)
@@ -43,7 +43,7 @@ static int indent_of(unsigned depth)
     return INDENT * (int)QB_MIN(depth, (unsigned)DEPTH_SHOWN);
 }
 
-/* The first finding of a member or of one behind it; they are sorted. */
+/* The first finding of a member or of a later one; they are sorted. */
 static size_t first_finding(const struct qb_findings *all, size_t member)
 {
     size_t low = 0, high = all->list.n;
@@ -106,7 +106,7 @@ static size_t but_root(const struct qb_member *m, size_t root, size_t i)
 }
 
 /* The member to be shown after `at`: by the lists and not by recursion, as a chain may be as long
- * as it likes.  QB_NO_MEMBER after the last that stands on the root. */
+ * as it likes.  QB_NO_MEMBER after the last overlay of the root. */
 static size_t successor(const struct qb_member *m, size_t root, size_t at, unsigned *depth)
 {
     size_t next = but_root(m, root, m[at].first_overlay);

@@ -1,4 +1,4 @@
-/* `qbatch help` and `qbatch schema`: what is read off the tables. */
+/* `qbatch help` and `qbatch schema`: text from the tables. */
 #include <string.h>
 
 #include "cli/cli.h"
@@ -6,12 +6,15 @@
 #include "command/commands.h"
 #include "command/output.h"
 #include "manifest/schema.h"
+#include "report/report_schema.h"
 #include "util/text.h"
 
 int qb_command_schema(const struct qb_cli *cli)
 {
-    (void)cli;
-    qb_schema_print(stdout);
+    if (cli->n_operands && strcmp(cli->operands[0], "report") == 0)
+        qb_report_schema_print(stdout);
+    else
+        qb_schema_print(stdout);
     return qb_stdout_end(0);
 }
 

@@ -1,34 +1,48 @@
-/* `qbatch lint`: what can be known of a manifest without opening an image. */
+/* `qbatch lint`: checks a manifest, and opens no image except for those of `chain`. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
+#include "base/num.h"
+#include "base/sizing.h"
 #include "cli/cli.h"
 #include "command/commands.h"
 #include "command/output.h"
+#include "manifest/manifest_text.h"
 #include "util/exit_code.h"
 #include "util/signal.h"
 #include "util/text.h"
 
 enum { SHOWN_MAX = 20 }; /* mistakes; more are counted */
 
-struct linting {
-    const char *manifest;
-    size_t found;
-};
-
-static void tell(struct linting *l, unsigned line, const char *what, const char *path)
+/* The whole of a line, without its indent and dash: what stands in it is what is wrong. */
+static struct qb_place place_of(const struct qb_diags *diags, unsigned line)
 {
-    if (l->found++ >= SHOWN_MAX)
-        return;
-    qb_text_safe(stderr, l->manifest);
-    fprintf(stderr, ":%u: error: %s", line, what);
-    qb_text_safe(stderr, path);
-    fputc('\n', stderr);
+    const char *at = diags->source, *end = at + diags->source_len, *stop;
+    struct qb_place place = {line, 1, 0};
+
+    if (diags->list.n >= SHOWN_MAX) /* each look for a line goes through the text */
+        return place;
+    for (unsigned n = 1; at && n < line; n++) {
+        at = memchr(at, '\n', (size_t)(end - at));
+        at = at ? at + 1 : NULL;
+    }
+    if (!at) /* standard input was read already */
+        return place;
+    stop = at + strcspn(at, "\r\n");
+    for (; at < stop && (*at == ' ' || (*at == '-' && at[1] == ' ')); at++)
+        place.column++;
+    for (; at < stop; at += QB_MAX(qb_text_utf8(at), 1))
+        place.length++;
+    return place;
 }
 
-/* Two keys of an entry that exclude each other, whatever the image is. */
+/* What an entry cannot ask for, whatever the image is. */
 static const char *contradiction(const struct qb_request *rq)
 {
+    if (qb_sizing_may_shrink(rq) && rq->size < 1u << 20 && rq->size % 512)
+        return "the size is not a multiple of 512 bytes; is its unit missing, such as G?";
     if (!(rq->set & QB_KEY_COMPAT) || rq->compat != 2)
         return NULL;
     if ((rq->set & QB_KEY_REFCOUNT_BITS) && rq->refcount_bits != 16)
@@ -38,42 +52,74 @@ static const char *contradiction(const struct qb_request *rq)
     return NULL;
 }
 
-static void look_at_jobs(struct linting *l, const struct qb_batch *batch)
+/* What a run would fail just this image for. */
+static void look_at_path(struct qb_diags *diags, const struct qb_job *job)
 {
-    unsigned last = 0;
+    struct qb_place at;
+    struct stat st;
+
+    if (stat(job->path, &st) == 0 && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)))
+        return;
+    at = place_of(diags, job->line);
+    if (stat(job->path, &st) < 0)
+        qb_diag_add(diags, QB_M_NO_MATCH, at, NULL, "there is no file %s", job->path);
+    else if (S_ISDIR(st.st_mode))
+        qb_diag_add(diags, QB_M_NO_MATCH, at, NULL,
+                    "%s is a directory; write %s%s*.qcow2 for the images in it", job->path,
+                    job->path, job->path[strlen(job->path) - 1] == '/' ? "" : "/");
+    else
+        qb_diag_add(diags, QB_M_NO_MATCH, at, NULL, "%s is neither a file nor a block device",
+                    job->path);
+}
+
+static void look_at_jobs(struct qb_diags *diags, const struct qb_batch *batch)
+{
+    unsigned told = 0;
 
     for (size_t i = 0; i < batch->n_jobs && !qb_signal_seen(); i++) {
         const struct qb_job *job = &batch->jobs[i];
         const char *why = contradiction(&job->request);
-        struct stat st;
 
-        if (why && job->line != last)
-            tell(l, job->line, why, "");
-        if (why)
-            last = job->line;
-        if (job->ino == 0 && stat(job->path, &st) < 0)
-            tell(l, job->line, "there is no file ", job->path);
+        if (why && job->line != told)
+            qb_diag_add(diags, QB_M_BAD_VALUE, place_of(diags, job->line), NULL, "%s", why);
+        told = why ? job->line : told;
+        look_at_path(diags, job);
     }
-    if (l->found > SHOWN_MAX)
-        fprintf(stderr, "... and %zu more\n", l->found - SHOWN_MAX);
+    while (diags->list.n > SHOWN_MAX) {
+        free(diags->list.items[--diags->list.n].text);
+        diags->lost++;
+    }
+}
+
+/* The manifest once more, for its lines; of one from standard input only their numbers are known.
+ */
+static void load_text(struct qb_diags *diags, const char *manifest)
+{
+    if (strcmp(manifest, "-") == 0)
+        qb_diags_init(diags, "<stdin>", NULL, 0);
+    else
+        qb_source_load(manifest, diags);
 }
 
 int qb_command_lint(const struct qb_cli *cli)
 {
-    struct linting l = {.manifest = cli->operands[0]};
     struct qb_batch batch;
+    struct qb_diags diags = {0};
     char count[QB_TEXT_NUMBER];
     int code = QB_EXIT_USAGE;
 
     if (qb_command_load(cli, &batch) == 0) {
-        look_at_jobs(&l, &batch);
-        code = l.found ? QB_EXIT_USAGE : QB_EXIT_OK;
+        load_text(&diags, cli->operands[0]);
+        look_at_jobs(&diags, &batch);
+        qb_diags_render(&diags, stderr);
+        code = qb_diags_count(&diags) ? QB_EXIT_USAGE : QB_EXIT_OK;
     }
     if (code == QB_EXIT_OK && !qb_cli_has(cli, QB_OPTION_QUIET)) {
         qb_text_safe(stdout, cli->operands[0]);
         printf(": OK, %s image%s\n", qb_text_count(batch.n_jobs, count),
                batch.n_jobs == 1 ? "" : "s");
     }
+    qb_diags_free(&diags);
     qb_batch_free(&batch);
     return qb_signal_seen() ? QB_EXIT_INTERRUPTED : qb_stdout_end(code);
 }

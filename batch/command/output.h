@@ -1,5 +1,5 @@
-/* Where a run tells what it does: files (sinks.h), JSON or a table on standard output, the progress
- * bar.  Every way is fed from the same outcomes, in the order of the images. */
+/* Writes the output of a run: files (sinks.h), JSON or a table on standard output, the progress
+ * bar.  All of them get the same results, in the order of the images. */
 #ifndef QB_COMMAND_OUTPUT_H
 #define QB_COMMAND_OUTPUT_H
 
@@ -21,11 +21,11 @@ struct qb_output {
     struct qb_progress *progress;
     double started;
     const struct qb_cli *cli;
-    QB_VEC(size_t) left; /* jobs that the run leaves, in their order */
+    QB_VEC(size_t) left; /* jobs that remain to be finished, in their order */
     bool left_unknown;   /* memory was short for some */
-    bool can_finish;     /* some of them may come out better next time */
+    bool can_finish;     /* running again may help for some of them */
     char *finish;        /* owned: the command for them */
-    bool hidden;         /* the progress bar is, while rows are printed */
+    bool hidden;         /* the progress bar is hidden, while rows are printed */
     int stdout_errno;    /* the first failure to write there */
 };
 
@@ -33,14 +33,15 @@ struct qb_output {
  * kind: neither the manifest nor an image.  -1 after one line on standard error. */
 int qb_output_open(struct qb_output *out, const struct qb_cli *cli, const struct qb_batch *batch);
 
-/* Where the table goes: standard output, or standard error where a report has that (--report -). */
+/* The stream of the table: standard output, or standard error if a report uses that (--report -).
+ */
 FILE *qb_output_for_people(const struct qb_cli *cli);
 
 /* Opens the files of reports that the command line names; see qb_sinks_open. */
 int qb_output_open_sinks(struct qb_sinks *sinks, const struct qb_cli *cli,
                          const struct qb_batch *batch);
 
-/* The listener that feeds it. */
+/* The listener that passes results to the output. */
 struct qb_listener qb_output_listener(struct qb_output *out);
 
 /* Ends the output with the summary where one belongs; returns the exit code of the run. */

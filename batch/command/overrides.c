@@ -26,12 +26,13 @@ static int complain(const char *what, const char *word, size_t len)
 
 static int set_all(const struct qb_cli *cli, struct qb_batch *batch, struct qb_request *rq)
 {
+    uint64_t listed = 0;
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < cli->sets.n; i++) {
         struct qb_diags diags;
 
-        r = qb_options_parse(cli->sets.items[i], batch, rq, &diags);
+        r = qb_options_parse(cli->sets.items[i], batch, rq, &listed, &diags);
         free(diags.file);
         diags.file = strdup("--set");
         qb_diags_render(&diags, stderr);
@@ -100,15 +101,35 @@ static bool job_has(const void *arg, const char *tag, size_t len)
     return has_tag(arg, tag, len);
 }
 
+/* The tag of some entry that was probably meant, or NULL. */
+static const char *nearest_tag(const struct qb_batch *batch, const char *tag, size_t len)
+{
+    QB_AUTO(qb_buf) char *word = strndup(tag, len);
+    const char *near = NULL;
+
+    for (size_t i = 0; word && !near && i < batch->n_jobs; i++) {
+        const struct qb_rules *rules = batch->jobs[i].rules;
+
+        if (rules && rules->tags && (i == 0 || rules != batch->jobs[i - 1].rules))
+            near = qb_text_nearest(word, rules->tags);
+    }
+    return near;
+}
+
 /* Whether no entry has the tag: a mistake, most likely of spelling. */
 static bool is_unknown(const void *arg, const char *tag, size_t len)
 {
     const struct qb_batch *batch = arg;
+    char words[200] = "is the tag of no entry";
+    const char *near;
 
     for (size_t i = 0; i < batch->n_jobs; i++)
         if (has_tag(&batch->jobs[i], tag, len))
             return false;
-    complain("is the tag of no entry", tag, len);
+    near = nearest_tag(batch, tag, len);
+    if (near)
+        snprintf(words, sizeof(words), "is the tag of no entry; did you mean \"%s\"?", near);
+    complain(words, tag, len);
     return true;
 }
 

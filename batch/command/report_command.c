@@ -1,6 +1,6 @@
-/* `qbatch report`: the reports of earlier runs, shown or joined.  Each file is read twice, so that
- * memory holds its paths only: the first time everything is checked, and nothing is told of files
- * of which a line is damaged. */
+/* `qbatch report`: shows or joins the reports of earlier runs.  Each file is read twice, so that
+ * memory holds only its paths: the first pass checks everything, so that nothing is shown of files
+ * with a damaged line. */
 #include <string.h>
 
 #include "base/own.h"

@@ -1,5 +1,5 @@
-/* A line has its run under "of"; one of an earlier version has not: then it is the run of the
- * summary behind it. */
+/* A line has its run under "of"; a line of an earlier version has not: then it is the run of the
+ * summary after it. */
 #include "command/report_parts.h"
 
 #include <errno.h>
@@ -153,7 +153,7 @@ static bool check_line(struct qb_reports *r, struct qb_report_file *file, const 
 
     if (wrong) {
         complain(r, file->path, number, wrong);
-        return true; /* the others are to be told too */
+        return true; /* the others are reported too */
     }
     if (line.kind == QB_READ_SUMMARY)
         ok = note_summary(r, file, &line);

@@ -1,5 +1,5 @@
-/* Reads the reports of earlier runs, and tells the runs in them apart: a file may hold several, and
- * a run stays what it is, with its date, host, name and manifest. */
+/* Reads the reports of earlier runs, and distinguishes the runs in them: a file may hold several,
+ * and each run keeps its date, host, name and manifest. */
 #ifndef QB_COMMAND_REPORT_PARTS_H
 #define QB_COMMAND_REPORT_PARTS_H
 
@@ -14,7 +14,7 @@ struct qb_report_file {
     size_t first_part, parts; /* of its runs */
 };
 
-/* A run, or what a file has of it. */
+/* A run, or the part of it in one file. */
 struct qb_report_part {
     struct qb_read_run of;
     double seconds;
@@ -27,11 +27,11 @@ struct qb_reports {
     struct qb_report_file *files;
     size_t n_files;
     QB_VEC(struct qb_report_part) parts;
-    QB_VEC(struct qb_part) shown; /* the same, for those who show them */
+    QB_VEC(struct qb_part) shown; /* the same parts, for output */
     struct qb_batch batch;        /* a job for each image, in the order of the files */
     struct qb_summary sum;
-    size_t part;   /* of the line that is read, the second time */
-    uint64_t left; /* images of it that are yet to come */
+    size_t part;   /* of the current line, in the second pass */
+    uint64_t left; /* remaining images of it */
     unsigned complaints;
 };
 
@@ -45,7 +45,7 @@ typedef bool qb_report_line_fn(struct qb_reports *r, struct qb_report_file *file
                                size_t len, size_t number);
 bool qb_reports_each_line(struct qb_reports *r, struct qb_report_file *file, qb_report_line_fn *fn);
 
-/* The second time: goes on to the next image, whose part is r->part - 1 then. */
+/* In the second pass: advances to the next image, whose part is r->part - 1 then. */
 void qb_reports_next(struct qb_reports *r);
 
 #endif

@@ -15,7 +15,7 @@ static const struct qb_trace *trace_of(const struct qb_history *h, const struct 
     return qb_history_find(h, qb_job_name(batch, job, name));
 }
 
-/* Whether the file is what it was when the journal was told so; a look at it costs one call. */
+/* Whether the file is unchanged since the journal recorded its state; that costs one call. */
 static bool is_as_left(const struct qb_job *job, const struct qb_seen *left)
 {
     struct qb_seen now = qb_seen_at(job->path);
@@ -41,7 +41,7 @@ static bool is_mistrusted(const struct qb_job *job, const struct qb_trace *t)
            is_as_left(job, &t->done);
 }
 
-/* Whether an undo of the run takes back, or may take back, an amend to another request. */
+/* Whether an undo of the run reverts, or may revert, an amend by another request. */
 static bool keeps_undo(const struct qb_job *job, const struct qb_trace *t)
 {
     return t->has_undo && t->undo_asks != job->asks && (t->committed || t->uncertain) &&
@@ -63,8 +63,7 @@ static void fix_added_size(struct qb_job *job, const struct qb_trace *t)
     if (!has_added(job, t))
         return;
     job->request.size = t->virtual_size;
-    job->request.size_is_delta = false;
-    job->request.size_at_least = true;
+    job->request.size_is = QB_SIZE_AT_LEAST;
     job->request.allow_shrink = false;
 }
 
@@ -77,6 +76,7 @@ void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h, bool re
         if (!t)
             continue;
         job->abandoned_from = t->abandoned_from;
+        job->cuts_data = t->cuts_data && t->asks == job->asks;
         job->taken_back = !redo && qb_trace_is_taken_back(t);
         job->undo_kept = keeps_undo(job, t);
         if (t->asks == job->asks) { /* else the manifest has changed, and asks for something else */
@@ -234,8 +234,8 @@ static void supersede(struct qb_keep *keep, struct qb_batch *batch, const struct
     qb_history_free(&h);
 }
 
-/* Images that an earlier run amended and found wrong, and that nobody has touched since: a plan
- * sees nothing to do in them, and they must not be called unchanged. */
+/* Images that an earlier run amended and found wrong, and that have not changed since: planning
+ * again would report "unchanged", since it cannot see what verification found. */
 static void distrust(struct qb_keep *keep, struct qb_batch *batch, struct qb_run_id id)
 {
     struct qb_history h;

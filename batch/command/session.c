@@ -60,6 +60,8 @@ static void go_on(const struct qb_cli *cli, struct qb_batch *batch, struct qb_ke
     struct qb_state *s = &keep->state;
 
     memcpy(s->id, h->id, sizeof(s->id));
+    if (h->ages_from)
+        batch->ages_from = h->ages_from;
     s->undo = h->undo || qb_state_keeps_undo(batch);
     s->must_last = qb_state_must_record_some(batch);
     note_cut(h, keep->notice, sizeof(keep->notice));
@@ -118,8 +120,8 @@ static int open_any(const struct qb_cli *cli, struct qb_batch *batch, struct qb_
     return qb_state_begin(&keep->state, keep->dir, batch, err);
 }
 
-/* Whether a new run, remembered or not, would add to sizes once more than it should.  A dry run is
- * only told of it. */
+/* Whether a new run, with or without a journal, would add to sizes once too often.  For a dry run
+ * that is only a notice. */
 static int check_added(const struct qb_cli *cli, const struct qb_batch *batch, struct qb_keep *keep,
                        struct qb_err *err)
 {

@@ -1,4 +1,4 @@
-/* Whether a run is remembered, where, and which earlier one it goes on with. */
+/* Decides whether a run is recorded, where, and which earlier run it resumes. */
 #ifndef QB_COMMAND_SESSION_H
 #define QB_COMMAND_SESSION_H
 
@@ -10,39 +10,39 @@ struct qb_keep {
     struct qb_state state;
     char dir[PATH_MAX];
     char notice[500]; /* a line for a person, or "" */
-    char lost[400];   /* what no longer holds once the journal has failed */
+    char lost[400];   /* what can no longer be relied on after a failure of the journal */
     char *finish;     /* owned: with a refusal, the command that finishes an earlier run; or NULL */
 };
 
-/* Decides by the command line and the batch.  A new run gets a journal, a run that is gone on with
- * its own: then images that are done are marked in the batch, images that are not asked for leave
- * it, and what earlier runs began on the others is taken into account.  -1 with *err, and nothing
- * was touched: what was asked for cannot be had. */
+/* Decides by the command line and the batch.  A new run gets a new journal, a resumed run its own:
+ * then images that are done are marked in the batch, images that are not requested are removed from
+ * it, and what earlier runs began on the others is taken into account. -1 with *err when the
+ * requested journal is not available; nothing was touched. */
 int qb_keep_open(const struct qb_cli *cli, struct qb_batch *batch, struct qb_keep *keep,
                  struct qb_err *err);
 
-/* To be called once nothing else can keep the run from starting: a new run takes over from
- * unfinished ones of its manifest. */
+/* To be called when nothing else can prevent the run: a new run takes over the work of unfinished
+ * ones of its manifest. */
 void qb_keep_begin(struct qb_keep *keep, struct qb_batch *batch);
 
-/* Forgets it all: the run could not start. */
+/* Drops the record: the run could not start. */
 void qb_keep_drop(struct qb_keep *keep);
 
-/* Notes the run's end, and removes journals that nobody needs any more.  Where the journal has
- * failed, now or before, the summary says so afterwards. */
+/* Records the run's end, and removes journals that are not needed any more.  A failure of the
+ * journal, now or before, is set in the summary. */
 void qb_keep_end(struct qb_keep *keep, const struct qb_batch *batch, struct qb_summary *sum,
                  int code);
 
-/* Names a run of this user that another process works on now: where images were locked, it is
- * likely the one that has them.  false: there is none, or no state folder. */
+/* Names a run of this user on which another process is working: if images were locked, it probably
+ * holds them. false: there is none, or no state directory. */
 bool qb_keep_find_other(const struct qb_cli *cli, const struct qb_keep *keep, char *text,
                         size_t size);
 
 /* ---- resume.c ---------------------------------------------------------------------------------
  */
 
-/* Applies to the batch what its images came to in an earlier run.  Images that were undone stay as
- * they are unless `redo`. */
+/* Applies the results of an earlier run to the batch.  Images that were undone stay as they are
+ * unless `redo`. */
 void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h, bool redo);
 
 /* Leaves only those images in the batch that failed in it, or were locked. */

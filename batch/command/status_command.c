@@ -1,4 +1,4 @@
-/* `qbatch status`: what the journals of the state folder tell. */
+/* `qbatch status`: summarises the journals of the state directory. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +27,8 @@ static const char *state_of(const struct qb_glance *g)
     return g->held           ? "running"
            : g->lost         ? "lost"
            : !g->is_readable ? "damaged"
+           : g->superseded   ? "superseded"
            : g->ended        ? "ended"
-           : g->superseded   ? "ended" /* by a later run */
                              : "unfinished";
 }
 
@@ -95,6 +95,7 @@ struct shown {
     const struct qb_history *h;
     const char *state;
     size_t counts[QB_STATUS_COUNT], undoable, undone, left;
+    size_t unsure; /* of `undoable`: planned, and perhaps not amended */
     uint64_t to_finish;
     char *finish;          /* owned: the command for these, or NULL */
     const char *undone_at; /* the last time that some were; NULL: never, or not told */
@@ -102,12 +103,15 @@ struct shown {
 
 static void note_trace(struct shown *s, const struct qb_trace *t)
 {
-    s->undoable += qb_trace_holds_undo(t);
+    if (qb_trace_holds_undo(t) && (t->committed || t->uncertain)) {
+        s->undoable++;
+        s->unsure += !t->committed;
+    }
     if (t->undone && t->undone_at && (!s->undone_at || strcmp(t->undone_at, s->undone_at) > 0))
         s->undone_at = t->undone_at;
 }
 
-/* Without an end, what is left is what no record tells of. */
+/* Without an end record, the images without any record remain. */
 static struct shown look(const struct qb_history *h, bool held)
 {
     struct shown s = {.h = h};
@@ -122,7 +126,7 @@ static struct shown look(const struct qb_history *h, bool held)
     s.undone = qb_history_count_undone(h);
     told += s.undone;
     s.to_finish = h->superseded ? 0 : qb_history_to_finish(h);
-    if (!held && qb_history_is_unfinished(h) && h->typed)
+    if (!held && qb_finish_can_help_run(h) && h->typed)
         s.finish = qb_finish_resume(h->id, "", h->typed);
     s.left = h->ended ? h->left : h->images > told ? h->images - told : 0;
     s.state = held                       ? "running"
@@ -155,6 +159,19 @@ static void print_origin(const struct qb_origin *o)
     fputs(o->labels.n ? "\n" : "", stdout);
 }
 
+/* Where a run was killed, only an undo finds out which of the planned images it had amended. */
+static void print_undo(const struct shown *s)
+{
+    size_t sure = s->undoable - s->unsure;
+    char buf[QB_TEXT_NUMBER];
+
+    printf("undo      %s image%s can be put back", qb_text_count(sure, buf), sure == 1 ? "" : "s");
+    if (s->unsure)
+        printf(", and %s more if the run had come to amending %s", qb_text_count(s->unsure, buf),
+               s->unsure == 1 ? "it" : "them");
+    putchar('\n');
+}
+
 static void print_run(const struct shown *s)
 {
     const struct qb_history *h = s->h;
@@ -178,8 +195,7 @@ static void print_run(const struct shown *s)
     if (s->undone_at)
         printf("undone    %s%s\n", s->undone_at, s->undoable ? ", in part" : "");
     if (h->undo)
-        printf("undo      %s image%s can be put back\n", qb_text_count(s->undoable, buf),
-               s->undoable == 1 ? "" : "s");
+        print_undo(s);
     if (h->end.cuts)
         printf("note      a power cut lost records of this journal, in %s place%s\n",
                qb_text_count(h->end.cuts, buf), h->end.cuts == 1 ? "" : "s");

@@ -10,7 +10,7 @@ enum {
     NAMES_SHOWN = 3,  /* of those that are equal */
 };
 
-/* An image that failed still did, whatever was undone later. */
+/* An image that failed is listed also if it was undone later. */
 static const char *words_of(const struct qb_trace *t)
 {
     return qb_trace_is_taken_back(t) ? "undone" : qb_status_words[t->status];

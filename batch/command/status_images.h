@@ -1,4 +1,4 @@
-/* The images of a run in `qbatch status`, for people. */
+/* Prints the images of a run for `qbatch status`. */
 #ifndef QB_COMMAND_STATUS_IMAGES_H
 #define QB_COMMAND_STATUS_IMAGES_H
 
@@ -10,7 +10,7 @@ static inline bool qb_status_tells(const struct qb_trace *t)
     return qb_trace_is_taken_back(t) || (t->ended && t->code != QB_E_NONE);
 }
 
-/* A short list is shown whole; of a long one, equal images are a line. */
+/* A short list is printed completely; of a long one, equal images are one line. */
 void qb_status_images(const struct qb_history *h);
 
 #endif

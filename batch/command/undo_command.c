@@ -1,4 +1,4 @@
-/* `qbatch undo`: which images of a run, and then undo_run.c. */
+/* `qbatch undo`: selects the images of a run, and calls undo_run.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "report/report_json.h"
 #include "command/overrides.h"
 #include "command/output.h"
+#include "host/caller.h"
 #include "util/signal.h"
 #include "journal/state_dir.h"
 #include "run/undo_run.h"
@@ -121,13 +122,16 @@ static int choose(struct undoing *u, struct qb_err *err)
     if (r == 0 && n_words == 0)
         r = add_all(u, err);
     if (r == 0 && u->batch.n_jobs == 0)
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "run %s holds nothing that can be undone",
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       qb_history_count_undone(h) ? "run %s was undone already"
+                                                  : "run %s holds nothing that can be undone",
                        h->id);
     return r;
 }
 
 static int begin(struct undoing *u, struct qb_err *err)
 {
+    const struct qb_origin *of_run = &u->history.origin;
     struct qb_run_id id;
 
     if (qb_state_dir_find(qb_cli_text(u->cli, QB_OPTION_STATE), u->dir, err) < 0 ||
@@ -136,6 +140,11 @@ static int begin(struct undoing *u, struct qb_err *err)
         return -1;
     memcpy(u->batch.run_id, id.text, sizeof(u->batch.run_id));
     u->batch.name = u->history.name ? strdup(u->history.name) : NULL;
+    qb_caller_note(&u->batch.origin);
+    for (size_t i = 0; i < of_run->labels.n; i++)
+        if (!qb_origin_add_label(&u->batch.origin, of_run->labels.items[i].key,
+                                 of_run->labels.items[i].value))
+            return qb_fail_memory(err);
     return choose(u, err);
 }
 

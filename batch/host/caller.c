@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/own.h"
+#include "util/path.h"
 #include "util/text.h"
 
 #define NOBODY_LOGGED_IN 4294967295u
@@ -65,10 +66,8 @@ static char *command_line(void)
 
     out = in ? open_memstream(&text, &len) : NULL;
     while (out && getdelim(&word, &room, '\0', in) > 0) {
-        const char *slash = first ? strrchr(word, '/') : NULL;
-
         fputs(first ? "" : " ", out);
-        qb_text_shell(out, slash ? slash + 1 : word);
+        qb_text_shell(out, first ? qb_path_name(word) : word);
         first = false;
         if (ftell(out) > COMMAND_BYTES_MAX)
             break;

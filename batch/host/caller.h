@@ -4,7 +4,7 @@
 
 #include "job/origin.h"
 
-/* Fills host, caller, command and started; what cannot be found out stays NULL. */
+/* Fills host, caller, command and started; what cannot be determined stays NULL. */
 void qb_caller_note(struct qb_origin *origin);
 
 #endif

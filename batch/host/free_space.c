@@ -70,7 +70,7 @@ static bool is_same(const struct fs_id *a, const struct fs_id *b)
     return a->dev == b->dev && memcmp(a->btrfs, b->btrfs, sizeof(a->btrfs)) == 0;
 }
 
-/* Bytes that appends under way may still take there. */
+/* Bytes that appends in progress may still take there. */
 static uint64_t booked_on(const struct qb_space *s, const struct fs_id *fs)
 {
     uint64_t sum = 0;
@@ -115,7 +115,7 @@ static int try_booking(struct qb_space *s, const struct qb_policy *policy, struc
     struct statvfs fs;
 
     if (fstatvfs(b.file->fd, &fs) < 0)
-        return 0; /* nobody knows; the append itself will say */
+        return 0; /* unknown; the append itself will fail if necessary */
     free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     kept = qb_min_free(policy, (uint64_t)fs.f_blocks * fs.f_frsize);
     if (free_bytes >= kept && free_bytes - kept >= b.need && free_bytes - kept - b.need >= booked)

@@ -1,18 +1,19 @@
-/* Being a good neighbour to what else the host does: priorities, and waiting while it is busy. */
+/* Sets the priorities of the process, and measures the I/O load of the host. */
 #ifndef QB_HOST_PRIORITY_H
 #define QB_HOST_PRIORITY_H
 
 #include "job/job.h"
 
-/* Before the workers start: nice value and I/O priority of the process, and whether the host can
- * tell how busy it is, where limits.load asks.  -1 with *err when one of these cannot be had. */
+/* To be called before the workers start: sets nice value and I/O priority of the process, and
+ * checks that the host reports its I/O load if limits.load needs it.  -1 with *err when one of
+ * these fails. */
 int qb_neighbour_begin(const struct qb_limits *limits, struct qb_err *err);
 
-/* How much of the last ten seconds something on this host waited for I/O, in percent: "some avg10"
- * of a text like /proc/pressure/io.  Negative when it does not say. */
+/* The share of the last ten seconds in which some task of this host waited for I/O, in percent:
+ * "some avg10" of a text like /proc/pressure/io.  Negative when the text does not have it. */
 double qb_pressure_of(const char *text);
 
-/* The same of the host now. */
+/* This value of the host now. */
 double qb_pressure_now(void);
 
 #endif

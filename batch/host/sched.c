@@ -27,7 +27,7 @@ struct loop {
     void *arg;
 };
 
-/* What one thread does beside the loops. */
+/* The task of the thread that runs in parallel with the loops. */
 struct aside {
     pthread_mutex_t mutex;
     pthread_cond_t posted, done;

@@ -1,9 +1,9 @@
-/* The machine: how many workers it is good for and where they run.
+/* Chooses by the machine how many workers there are and where they run.
  *
- * What is chosen is a function of what is known (qb_topo_choose), so that any machine can be tested
- * on this one.  topo.c chooses and topo_host.c discovers and binds: the only files that know hwloc,
- * whose discovery is paid for only by runs with enough work.  topo_quota.c and topo_disk.c read
- * what the kernel says of control groups and disks, below a root that tests may move. */
+ * The choice is a function of known facts (qb_topo_choose), so that any machine can be tested on
+ * this one.  topo.c chooses and topo_host.c discovers and binds: the only files that use hwloc,
+ * whose discovery is done only for runs with enough work.  topo_quota.c and topo_disk.c read the
+ * kernel's files about control groups and disks, below a root directory that tests may change. */
 #ifndef QB_HOST_TOPO_H
 #define QB_HOST_TOPO_H
 
@@ -25,36 +25,37 @@ struct qb_disks {
 };
 
 /* Adds the disks below block device `dev`: of a partition its disk, of a volume or an array (dm,
- * md) its members' disks, of a loop device those of its file.  Nothing is added where sysfs, looked
- * for at <root>/sys, does not know.  Reads no device. */
+ * md) its members' disks, of a loop device those of its file.  Nothing is added if sysfs, at
+ * <root>/sys, does not have the device.  Reads no device. */
 void qb_disks_add_device(struct qb_disks *disks, const char *root, dev_t dev);
 
-/* The same for the file system that `path` is on, or for `path` itself if it is a block device. */
+/* Like qb_disks_add_device for the file system of `path`, or for `path` itself if it is a block
+ * device. */
 void qb_disks_add_path(struct qb_disks *disks, const char *root, const char *path);
 
 /* ---- control groups: topo_quota.c ------------------------------------------------------------ */
 
-/* What the control groups (version 1 and 2) above this process grant it, in thousandths of a CPU,
+/* The CPU quota of the control groups (version 1 and 2) of this process, in thousandths of a CPU,
  * or QB_TOPO_NO_QUOTA; from <root>/proc/self/cgroup and <root>/sys/fs/cgroup. */
 uint32_t qb_topo_quota(const char *root);
 
 /* ---- what is known, and what is chosen: topo.c ----------------------------------------------- */
 
 struct qb_topo_options {
-    unsigned wanted;      /* the user's number of workers; 0: ours to choose */
+    unsigned wanted;      /* the user's number of workers; 0: automatic */
     size_t jobs;          /* images */
-    unsigned cpus;        /* that the affinity leaves; counts where there is no topology */
+    unsigned cpus;        /* CPUs of the affinity; used if there is no topology */
     uint32_t quota_milli; /* as of qb_topo_quota */
     const char *allowed;  /* the CPUs of the affinity, as "0-3,8"; NULL: all */
     struct qb_disks disks;
 };
 
-enum { QB_TOPO_BIND_FROM = 8 }; /* workers: of fewer, the scheduler takes as good care */
+enum { QB_TOPO_BIND_FROM = 8 }; /* workers: with fewer, the kernel's scheduler does as well */
 
 enum qb_topo_bind {
     QB_TOPO_FREE,    /* the kernel places the workers */
-    QB_TOPO_TO_NODE, /* each stays on its NUMA node: near the disk, and out of others' way */
-    QB_TOPO_TO_CORE, /* each stays on its core: all of them are ours */
+    QB_TOPO_TO_NODE, /* each stays on its NUMA node, near the disk */
+    QB_TOPO_TO_CORE, /* each stays on its core: the run may use all cores */
 };
 
 struct qb_topo_worker {
@@ -85,10 +86,10 @@ struct qb_topo_choice {
 
 struct hwloc_topology;
 
-/* One worker a core that is allowed, no more than the quota is worth and never more than there are
- * images; the user's number wins, up to that of the images.  The cores nearest to the disks come
- * first.  `topology` may be NULL: then a CPU counts as a core.  No I/O.  -1 when memory is short;
- * *out is to be freed in either case. */
+/* One worker for each permitted core, limited by the quota and the number of images; the user's
+ * number has precedence, up to the number of images.  The cores nearest to the disks come first.
+ * `topology` may be NULL: then a CPU counts as a core.  No I/O.  -1 when memory is short; *out is
+ * to be freed in either case. */
 int qb_topo_choose(struct hwloc_topology *topology, const struct qb_topo_options *options,
                    struct qb_topo_choice *out);
 void qb_topo_choice_free(struct qb_topo_choice *choice);
@@ -99,10 +100,10 @@ void qb_topo_print(FILE *f, const struct qb_topo_options *options,
 
 /* ---- this machine: topo_host.c --------------------------------------------------------------- */
 
-/* NULL is one worker that is not bound: what one image needs, and what short memory leaves. */
+/* NULL is one worker that is not bound: for one image, and when memory is short. */
 struct qb_topo;
 
-/* The choice for a batch.  Few images or few CPUs do without hwloc. */
+/* Chooses for a batch.  For few images or few CPUs hwloc is not used. */
 struct qb_topo *qb_topo_open(unsigned wanted, const struct qb_batch *batch);
 
 /* Unbinds the calling thread if qb_topo_bind has bound it. */
@@ -111,11 +112,11 @@ void qb_topo_close(struct qb_topo *topo);
 unsigned qb_topo_workers(const struct qb_topo *topo);
 uint64_t qb_topo_window(const struct qb_topo *topo); /* bytes; see qb_io_window */
 
-/* Binds the calling thread as worker number `worker`.  Failing to is no failure. */
+/* Binds the calling thread as worker number `worker`.  Failures are ignored. */
 void qb_topo_bind(const struct qb_topo *topo, unsigned worker);
 
 /* Prints what is found and chosen for the batch; NULL: for any number of images in the current
- * folder.  -1 when memory is short. */
+ * directory.  -1 when memory is short. */
 int qb_topo_show(FILE *f, unsigned wanted, const struct qb_batch *batch);
 
 unsigned qb_topo_version(void); /* of hwloc: 0x20900 is 2.9.0 */

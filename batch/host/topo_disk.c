@@ -1,4 +1,4 @@
-/* From a file to the disks it lies on, as far as sysfs and the table of mounts know. */
+/* Finds the disks of a file, by sysfs and the table of mounts. */
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -68,7 +68,7 @@ static bool add_members(struct qb_disks *disks, const char *root, const char *fo
     return any;
 }
 
-/* `depth` bounds what stands on what: a loop device on a volume on an array on partitions. */
+/* `depth` bounds the layers of devices: a loop device on a volume on an array on partitions. */
 static void add_device(struct qb_disks *disks, const char *root, dev_t dev, int depth)
 {
     char link[PATH_MAX], path[PATH_MAX], file[PATH_MAX];
@@ -95,7 +95,7 @@ void qb_disks_add_device(struct qb_disks *disks, const char *root, dev_t dev)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-/* A line of the table of mounts has, behind " - ", its type and source. */
+/* A line of the table of mounts has its type and source after " - ". */
 static bool source_of_mount(const char *root, uint64_t id, char source[PATH_MAX])
 {
     QB_AUTO(qb_buf) char *line = NULL;

@@ -9,7 +9,9 @@
 #include "base/err.h"
 #include "base/own.h"
 #include "base/vec.h"
+#include "util/path.h"
 #include "util/pattern.h"
+#include "qcow2/backing_name.h"
 #include "qcow2/chain.h"
 #include "base/crc32.h"
 #include "qcow2/disk.h"
@@ -85,7 +87,7 @@ uint32_t qb_moves_print(const struct qb_moves *m, uint32_t sum)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* A backslash in `to` stands before a group that there is, or before a backslash. */
+/* A backslash in `to` must be followed by the number of an existing group, or by a backslash. */
 static bool check_to(const char *to, size_t groups, struct qb_why *why)
 {
     if (!*to)
@@ -139,7 +141,7 @@ bool qb_moves_add(struct qb_moves *m, const char *from, const char *to, struct q
 
 /* ---- one image ------------------------------------------------------------------------------- */
 
-/* `to` with its groups filled in, between what was before and behind the match. */
+/* The name with the match replaced by `to`, whose groups are filled in. */
 static char *fill_in(const char *name, const char *to, const regmatch_t *groups)
 {
     char *out = NULL;
@@ -178,7 +180,7 @@ static char *rewritten(const struct qb_moves *m, const char *name)
     return strdup(name);
 }
 
-/* Where the folders part: the byte behind the last slash that both have in common. */
+/* The length of the common directory: the byte after the last slash that both paths share. */
 static size_t common(const char *folder, const char *target)
 {
     size_t n = 0, last = 0;
@@ -191,8 +193,7 @@ static size_t common(const char *folder, const char *target)
 
 char *qb_relative_name(const char *path, const char *target)
 {
-    const char *slash = strrchr(path, '/');
-    QB_AUTO(qb_buf) char *given = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    QB_AUTO(qb_buf) char *given = qb_path_folder(path);
     QB_AUTO(qb_buf) char *real = given ? realpath(given, NULL) : NULL;
     QB_AUTO(qb_buf) char *folder = NULL;
     char *out = NULL;
@@ -242,9 +243,15 @@ static int find_fmt(struct qb_io *io, const struct qb_file *image, const char *p
 {
     QB_AUTO(qb_buf) char *target = NULL;
     char why[sizeof(err->text)];
+    const char *declared;
 
-    if (qb_chain_resolve(path, name, &target, err) < 0)
+    if (qb_backing_locate(path, name, "", &target, &declared, err) < 0)
         return -1;
+    if (declared[0]) { /* by the name itself */
+        rq->backing_fmt = declared;
+        rq->set |= QB_KEY_BACKING_FMT;
+        return 0;
+    }
     if (qb_probe_format(io, image, target, &rq->backing_fmt, err) < 0) {
         memcpy(why, err->text, sizeof(why));
         return qb_fail(err, err->code == QB_E_NOT_FOUND ? QB_E_BACKING_MISSING : err->code,
@@ -265,8 +272,8 @@ static bool leads_to(const char *path, const char *name, const struct stat *st)
            found.st_dev == st->st_dev && found.st_ino == st->st_ino;
 }
 
-/* QEMU looks for a relative backing file in the folder of the name by which the image was opened:
- * of an image that a symbolic link leads to, the name has to be right from both folders. */
+/* QEMU resolves a relative backing file in the directory of the name by which the image was opened:
+ * for an image behind a symbolic link, the name has to be right in both directories. */
 static int check_link(const char *path, const char *name, struct qb_err *err)
 {
     QB_AUTO(qb_buf) char *real = NULL, *target = NULL;

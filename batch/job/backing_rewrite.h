@@ -1,4 +1,4 @@
-/* `backing:` of a manifest: how the names of backing files are rewritten after storage has moved.
+/* Rewrites the names of backing files after storage has moved: `backing:` of a manifest.
  *
  *     backing:
  *       rewrite: [{from: '^/mnt/old-nfs/(.*)$', to: '/srv/vm/\1'}]
@@ -28,23 +28,23 @@ void qb_moves_check_content(struct qb_moves *moves, bool on);
 bool qb_moves_checks_content(const struct qb_moves *moves);
 bool qb_moves_has_fmt_auto(const struct qb_moves *moves);
 
-/* A fingerprint, for the journal. */
+/* Continues the checksum `sum` with the rewrites: a fingerprint for the journal. */
 uint32_t qb_moves_print(const struct qb_moves *moves, uint32_t sum);
 
-/* The request for the open image at `path`, whose header says `info`: *rq is what is asked besides,
- * and gets the backing file and format that follow.  *name is what rq then points to, to be freed
- * after it.  Opens the backing file where its format is to be found out; writes nothing.  -1 with
- * *err: a name that is too long or empty, or a format that cannot be told. */
+/* Computes the backing file and format for the open image at `path`, whose header is `info`, and
+ * sets them in *rq, which holds the rest of the request.  *name is what rq then points to, to be
+ * freed after it.  Opens the backing file if its format must be detected; writes nothing.  -1 with
+ * *err: a name that is too long or empty, or a format that cannot be detected. */
 int qb_moves_apply(const struct qb_moves *moves, struct qb_io *io, const struct qb_file *image,
                    const char *path, const struct qb_info *info, struct qb_request *rq, char **name,
                    struct qb_err *err);
 
-/* The same without looking for a format: opens nothing. */
+/* Like qb_moves_apply without detecting a format: opens nothing. */
 int qb_moves_rename(const struct qb_moves *moves, const char *path, const struct qb_info *info,
                     struct qb_request *rq, char **name, struct qb_err *err);
 
-/* `target` as seen from the folder of the file at `path`, malloc'ed; `target` itself where it is
- * relative already.  NULL when memory is short or the folder cannot be looked at. */
+/* `target` relative to the directory of the file at `path`, malloc'ed; `target` itself if it is
+ * relative already.  NULL when memory is short or the directory cannot be resolved. */
 char *qb_relative_name(const char *path, const char *target);
 
 #endif

@@ -4,7 +4,8 @@ const struct qb_key_row *qb_condition_key(enum qb_condition which)
 {
     const struct qb_key_row *key = qb_keys;
 
-    while (key->section != QB_SECTION_condition) /* they stand together, in the order of the enum */
+    while (key->section !=
+           QB_SECTION_condition) /* the conditions are adjacent, in the order of the enum */
         key++;
     return key + which;
 }

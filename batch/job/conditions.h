@@ -1,5 +1,5 @@
-/* Conditions on an image: which are meant by an entry (`when`), what must hold before the first
- * write (`expect`) and at the end (`after`).  They are rows of keys.def. */
+/* Tests conditions on an image: which images an entry applies to (`when`), what must hold before
+ * the first write (`expect`) and at the end (`after`).  They are rows of keys.def. */
 #ifndef QB_JOB_CONDITIONS_H
 #define QB_JOB_CONDITIONS_H
 
@@ -26,7 +26,7 @@ enum qb_condition {
 struct qb_conditions {
     unsigned set;                        /* bits of enum qb_condition */
     uint64_t values[QB_CONDITION_COUNT]; /* bytes, 0 or 1, a number, or seconds since 1970 */
-    char texts[QB_CONDITION_COUNT][32];  /* as they were written */
+    char texts[QB_CONDITION_COUNT][32];  /* as in the manifest */
 };
 
 /* The row of a condition. */
@@ -36,10 +36,10 @@ const struct qb_key_row *qb_condition_key(enum qb_condition which);
 bool qb_condition_set(enum qb_condition which, const char *text, struct qb_conditions *out,
                       struct qb_why *why);
 
-/* What they are asked of. */
+/* The image that conditions are tested on. */
 struct qb_condition_facts {
     const struct qb_info *info;
-    bool has_file; /* else the conditions on the file count as held: it is not there yet */
+    bool has_file; /* else the conditions on the file are taken as true: it does not exist yet */
     uint64_t allocated_bytes;
     int64_t mtime_seconds; /* since 1970 */
 };

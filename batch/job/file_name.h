@@ -1,5 +1,6 @@
-/* Whether two names lead to one file: by device and inode, so that no link hides it; of block
- * devices, by the device that the node is of.  A file that is not there is compared by its path. */
+/* Decides whether two names lead to one file: by device and inode, so that links are recognised;
+ * for block devices by the number of the device.  A file that does not exist is compared by its
+ * path. */
 #ifndef QB_JOB_FILE_NAME_H
 #define QB_JOB_FILE_NAME_H
 
@@ -10,10 +11,10 @@
 
 struct qb_file_name {
     uint64_t dev, ino;
-    const char *path; /* not owned; NULL when dev and ino say it */
-    dev_t file_dev;   /* of the file itself; file_ino is 0 where there is none */
+    const char *path; /* not owned; NULL when dev and ino identify the file */
+    dev_t file_dev;   /* of the file itself; file_ino is 0 if it does not exist */
     ino_t file_ino;
-    size_t n; /* the caller's number for it */
+    size_t n; /* the caller's number for the name */
 };
 
 /* Looks the file up. */
@@ -21,7 +22,7 @@ struct qb_file_name qb_file_name_of(const char *path, size_t n);
 
 bool qb_file_names_are_one(const struct qb_file_name *a, const struct qb_file_name *b);
 
-/* Puts the names of one file beside each other, in the order of their numbers. */
+/* Sorts the names so that those of one file are adjacent, in the order of their numbers. */
 void qb_file_names_sort(struct qb_file_name *names, size_t count);
 
 #endif

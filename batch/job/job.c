@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/own.h"
 #include "job/backing_rewrite.h"
@@ -10,13 +11,14 @@
 enum { LOCK_TIMEOUT_SECONDS = 60 };
 #define MEMORY_BYTES (UINT64_C(512) << 20)
 
-/* A punch takes a transaction of the file system, and often a discard of the disk, for each image:
- * more than all the rest of a small amend. */
+/* A punch costs a transaction of the file system, and often a discard of the disk, for each image:
+ * more than the rest of a small amend. */
 #define PUNCH_MIN_BYTES (UINT64_C(257) << 10)
 
 void qb_batch_init(struct qb_batch *batch)
 {
     *batch = (struct qb_batch){
+        .ages_from = (uint64_t)time(NULL),
         .policy = {.lock_timeout_seconds = LOCK_TIMEOUT_SECONDS},
         .limits = {.memory_bytes = MEMORY_BYTES},
     };

@@ -1,8 +1,9 @@
-/* What a manifest, or a command line, comes down to: a list of jobs and how to run them.
+/* Defines a batch, the result of reading a manifest or a command line: a list of jobs and how to
+ * run them.
  *
- * manifest.c and o_option.c make it, run.c runs it, outcome.c tells of it.  The batch owns all its
- * memory: each job its path, and `blocks` the texts of the requests and the rules, where jobs that
- * come from one entry of the manifest share them. */
+ * manifest.c and o_option.c make it, run.c runs it.  The batch owns all its memory: each job its
+ * path, and `blocks` the texts of the requests and the rules, which jobs from one entry of the
+ * manifest share. */
 #ifndef QB_JOB_JOB_H
 #define QB_JOB_JOB_H
 
@@ -22,18 +23,18 @@ enum qb_backup { QB_BACKUP_NONE, QB_BACKUP_REFLINK };
 struct qb_amount {
     uint64_t n;
     bool is_percent;
-    bool is_set; /* false: nobody said one */
+    bool is_set; /* false: not given */
 };
 
-/* `policy:` of the manifest.  on_dirty, allow_shrink, drop_bitmaps and verify stand in each job's
- * request. */
+/* `policy:` of the manifest.  on_dirty, on_leaks, allow_shrink, drop_bitmaps, verify and others are
+ * in each job's request. */
 struct qb_policy {
     enum qb_on_error on_error;
     enum qb_on_locked on_locked;
     enum qb_backup backup;
     enum qb_sync sync;
     double lock_timeout_seconds; /* with wait; default 60 */
-    struct qb_amount max_failed; /* with more failures than this nothing new is started */
+    struct qb_amount max_failed; /* with more failures than this no image is started */
     struct qb_amount min_free;   /* bytes, or percent, of a file system; 0: none */
     bool owner_need_not_read;    /* owner_must_read: off; see io/named.h */
 };
@@ -58,23 +59,27 @@ struct qb_rules;
 struct qb_moves;
 
 struct qb_job {
-    char *path;      /* as it will be opened; absolute, or relative to the current folder */
+    char *path;      /* as it will be opened; absolute, or relative to the current directory */
     unsigned line;   /* of the manifest, 0 on the command line */
     uint32_t asks;   /* fingerprint of the request, for the journal; see run_journal.h */
-    bool already;    /* a run that is gone on with has done it: told as unchanged, not opened */
-    bool taken_back; /* the same run amended it, and a user undid that: skipped, not opened */
-    bool mistrusted; /* it amended it, and what came of that is wrong: failed again, not opened */
-    bool undo_kept;  /* it amended it to another request, and keeps its undo: not amended again */
-    uint64_t size_added;     /* what the manifest adds to the size: bytes; 0: nothing */
-    uint64_t abandoned_from; /* an interrupted run appended behind this byte; 0: none did */
-    dev_t dev; /* what the path led to when the manifest was read; ino 0: nobody looked */
+    bool already;    /* the resumed run has done it: reported as unchanged, not opened */
+    bool taken_back; /* the resumed run amended it, and a user undid that: skipped, not opened */
+    bool mistrusted; /* the resumed run amended it, and verification failed: failed again, not
+                        opened */
+    bool undo_kept;  /* the resumed run amended it by another request, and keeps its undo: not
+                        amended again */
+    uint64_t size_added; /* bytes that the manifest adds to the size; 0: none */
+    uint64_t
+        abandoned_from; /* an interrupted run appended from this byte of the file on; 0: none did */
+    bool cuts_data; /* an interrupted run may not have cut the external data file, after a shrink */
+    dev_t dev;      /* the file at the path when the manifest was read; ino 0: not looked up */
     ino_t ino;
     struct qb_request request;    /* its strings are owned by the batch */
     const struct qb_rules *rules; /* see rules.h; NULL: none; owned by the batch */
 };
 
-/* A folder, or a pattern, that `graph: {scan: ...}` names; text is relative to folder, which is no
- * pattern. */
+/* A directory, or a pattern, that `graph: {scan: ...}` names; text is relative to folder, which is
+ * not a pattern. */
 struct qb_scan_root {
     const char *folder, *text;
 };
@@ -84,12 +89,14 @@ struct qb_batch {
     char *manifest_path;        /* NULL on the command line */
     char *folder, *real_folder; /* see qb_job_name; NULL: not looked up */
     char manifest_print[24];    /* fingerprint of its text */
-    bool undo_kept;             /* what was replaced is kept, for an undo of the run */
-    char run_id[32];            /* of the journal that is kept; "": none is */
-    char *state_dir;            /* of the journal, unless it is where every user's command looks */
-    char *typed;                /* the command line for a shell, without what names a run */
-    char backup_id[32];         /* see backup.h */
-    struct qb_origin origin;    /* of the run */
+    bool undo_kept;             /* replaced clusters are kept, for an undo of the run */
+    char run_id[32];            /* of the run's journal; "": there is none */
+    char *state_dir;            /* of the journal, unless it is the default one */
+    char *typed;        /* the command line, quoted for a shell, without options that name a run */
+    char backup_id[32]; /* see backup.h */
+    struct qb_origin origin; /* of the run */
+    uint64_t ages_from; /* seconds since 1970: when the run began, for `snapshots.older_than`; a
+                           resumed run counts as the one that it resumes */
     struct qb_policy policy;
     struct qb_limits limits;
     struct qb_job *jobs;
@@ -99,20 +106,20 @@ struct qb_batch {
     QB_VEC(struct qb_scan_root) scan; /* its strings are among these */
 };
 
-/* Empty, with the policy and the limits that hold when nobody says otherwise. */
+/* Makes an empty batch with the default policy and limits. */
 void qb_batch_init(struct qb_batch *batch);
 void qb_batch_free(struct qb_batch *batch); /* everything in it; not the struct itself */
 
-/* Asks for nothing, with the defaults of everything that shapes a plan. */
+/* Makes a request that changes nothing, with the defaults of all settings for planning. */
 void qb_request_init(struct qb_request *request);
 
-/* Zeroed memory that lives as long as the batch; NULL when there is none. */
+/* Zeroed memory that is freed with the batch; NULL when memory is short. */
 void *qb_batch_block(struct qb_batch *batch, size_t size);
 
-/* Rewrites of backing names (backing_rewrite.h) that live as long as the batch. */
+/* Rewrites of backing names (backing_rewrite.h) that are freed with the batch. */
 struct qb_moves *qb_batch_new_moves(struct qb_batch *batch);
 
-/* A copy of `len` bytes and a NUL that lives as long as the batch; NULL when memory is short. */
+/* A copy of `len` bytes and a NUL that is freed with the batch; NULL when memory is short. */
 const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len);
 
 /* Appends a job with a copy of path; false when memory is short. */
@@ -122,7 +129,7 @@ bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
 /* The path of a scan root, malloc'ed; NULL when memory is short. */
 char *qb_scan_path(const struct qb_scan_root *root);
 
-/* Bytes that policy.min_free wants to stay free on a file system that has so many in all. */
+/* The bytes that policy.min_free reserves on a file system of `total` bytes. */
 uint64_t qb_min_free(const struct qb_policy *policy, uint64_t total);
 
 /* The path of the clone that policy.backup makes of a job's image (backup.h), malloc'ed; NULL when

@@ -1,4 +1,4 @@
-/* Reads the value of a key as its kind takes it. */
+/* Parses the value of a key by its kind. */
 #include <string.h>
 #include <time.h>
 
@@ -26,11 +26,15 @@ static bool read_text(const struct qb_key_row *key, const char *text, struct qb_
 {
     if (strlen(text) > key->high)
         return qb_why_not(why, NULL, "is longer than %llu bytes", (unsigned long long)key->high);
+    if (*text && text[strlen(text) - 1] == '\n') /* of a block: `backing_file: |` */
+        return qb_why_not(why, NULL, "ends with a line break; write it in the line of its key");
+    if ((key->kind == QB_KIND_NAMES || key->kind == QB_KIND_NAME) && !*text)
+        return qb_why_not(why, NULL, "is an empty name");
     v->text = text;
     return true;
 }
 
-/* A wrong format in a fleet's headers is a fleet that does not boot. */
+/* A wrong format in the headers would keep a whole fleet from booting. */
 static bool read_format(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
                         struct qb_why *why)
 {
@@ -51,6 +55,22 @@ static bool read_word(const struct qb_key_row *key, const char *text, struct qb_
         return false;
     v->n = word;
     v->text = key->words[word];
+    return true;
+}
+
+static bool read_words(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                       struct qb_why *why)
+{
+    size_t n = 0;
+
+    while (key->words[n])
+        n++;
+    if (strcmp(text, "all") == 0)
+        v->n = (UINT64_C(1) << n) - 1;
+    else if (strcmp(text, "none") != 0 && read_word(key, text, v, why))
+        v->n = UINT64_C(1) << v->n;
+    else
+        return strcmp(text, "none") == 0;
     return true;
 }
 
@@ -105,8 +125,10 @@ static bool read_nice(const char *text, struct qb_key_value *v, struct qb_why *w
 {
     bool below = text[0] == '-';
 
-    if (!qb_scalar_number(text + below, 0, below ? 20 : 19, &v->n, why))
+    if (!qb_scalar_number(text + below, 0, UINT64_MAX, &v->n, why))
         return false;
+    if (v->n > (below ? 20 : 19))
+        return qb_why_not(why, NULL, "is not in the range of -20 to 19");
     v->level = below ? -(int)v->n : (int)v->n;
     return true;
 }
@@ -139,7 +161,7 @@ static bool read_date(const char *text, struct qb_key_value *v, struct qb_why *w
         int day = utc.tm_mday;
         time_t at = end && !*end ? timegm(&utc) : -1;
 
-        if (at >= 0 && utc.tm_mday == day) { /* a 30th of February has become another day */
+        if (at >= 0 && utc.tm_mday == day) { /* 30 February was normalised to another day */
             v->n = (uint64_t)at;
             return true;
         }
@@ -165,6 +187,8 @@ bool qb_key_read(const struct qb_key_row *key, const char *text, struct qb_key_v
     case QB_KIND_WORD_TEXT:
     case QB_KIND_WORD_BOOL:
         return read_word(key, text, out, why);
+    case QB_KIND_WORDS:
+        return read_words(key, text, out, why);
     case QB_KIND_COMPAT:
         return read_compat(key, text, out, why);
     case QB_KIND_SIZE:
@@ -195,7 +219,15 @@ bool qb_key_read(const struct qb_key_row *key, const char *text, struct qb_key_v
     case QB_KIND_FORMAT:
         return read_format(key, text, out, why);
     case QB_KIND_TEXT:
+    case QB_KIND_NAME:
+    case QB_KIND_NAMES:
         return read_text(key, text, out, why);
+    case QB_KIND_MAPPINGS:
+        return qb_why_not(why, NULL, "is one value, and %s is a list of mappings: %s.0.%s",
+                          key->name, key->name, key->parts[0].name);
+    case QB_KIND_GROUP:
+        return qb_why_not(why, NULL, "is one value, and %s has several keys: %s.x", key->name,
+                          key->name);
     case QB_KIND_LATER:
         break;
     }

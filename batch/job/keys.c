@@ -20,6 +20,19 @@
     {                                                                                              \
         QB_SHOWN_##KIND, offsetof(struct qb_info, member), name                                    \
     }
+#define PARTS(...)                                                                                 \
+    (const struct qb_key_row[])                                                                    \
+    {                                                                                              \
+        __VA_ARGS__,                                                                               \
+        {                                                                                          \
+            .name = NULL                                                                           \
+        }                                                                                          \
+    }
+#define PART(key, ...)                                                                             \
+    {                                                                                              \
+        .section = QB_SECTION_amend, .name = #key, __VA_ARGS__                                     \
+    }
+#define ITEM(type, member) offsetof(struct type, member)
 #define FIXED                                                                                      \
     "Fixed when the image is made: naming what the image has is no change, and anything else is "  \
     "refused. "
@@ -99,6 +112,13 @@ const char *qb_key_nearest(const char *name)
     return qb_text_nearest(name, names);
 }
 
+const char *qb_key_last_name(const struct qb_key_row *key)
+{
+    const char *dot = strchr(key->name, '.');
+
+    return dot && key->kind != QB_KIND_LATER ? dot + 1 : key->name;
+}
+
 bool qb_key_takes_none(const struct qb_key_row *key)
 {
     return key->kind == QB_KIND_TEXT || key->kind == QB_KIND_FORMAT;
@@ -108,13 +128,12 @@ bool qb_key_takes_none(const struct qb_key_row *key)
 
 static void store_enum(void *field, uint64_t n)
 {
-    unsigned word = (unsigned)n; /* as wide as every enum of gcc and clang */
+    unsigned word = (unsigned)n; /* all enums of gcc and clang have this width */
 
     memcpy(field, &word, sizeof(word));
 }
 
-/* A value whose kind says the type of its member. */
-static void store(const struct qb_key_row *key, const struct qb_key_value *v, void *field)
+void qb_key_store(const struct qb_key_row *key, const struct qb_key_value *v, void *field)
 {
     switch (key->kind) {
     case QB_KIND_SWITCH:
@@ -131,6 +150,7 @@ static void store(const struct qb_key_row *key, const struct qb_key_value *v, vo
     case QB_KIND_WORD_TEXT:
     case QB_KIND_FORMAT:
     case QB_KIND_TEXT:
+    case QB_KIND_NAME:
         *(const char **)field = v->text;
         break;
     case QB_KIND_DURATION:
@@ -147,24 +167,27 @@ static void store(const struct qb_key_row *key, const struct qb_key_value *v, vo
     }
 }
 
-bool qb_key_set(const struct qb_key_row *key, const char *text, struct qb_request *rq,
-                struct qb_why *why)
+bool qb_key_set(const struct qb_key_row *key, const char *text, struct qb_batch *batch,
+                struct qb_request *rq, struct qb_why *why)
 {
     struct qb_key_value v;
 
+    if (qb_key_is_list(key))
+        return qb_list_set(key, &text, 1, batch, rq, why);
     if (!qb_key_read(key, text, &v, why))
         return false;
-    store(key, &v, (char *)rq + key->field);
+    qb_key_store(key, &v, (char *)rq + key->field);
     if (key->kind == QB_KIND_SIZE_CHANGE)
-        rq->size_is_delta = v.is_marked;
+        rq->size_is = v.is_marked ? QB_SIZE_ADDED : QB_SIZE_SET;
     rq->set |= key->bit;
     return true;
 }
 
-void qb_key_get(const struct qb_key_row *key, const struct qb_request *rq, uint64_t *number,
-                const char **text)
+void qb_part_get(const struct qb_key_row *key, const void *item, size_t i, uint64_t *number,
+                 const char **text)
 {
-    const void *field = (const char *)rq + key->field;
+    const void *field = (const char *)item + key->field;
+    const struct qb_name_list *names = field;
 
     *number = 0;
     *text = NULL;
@@ -174,6 +197,7 @@ void qb_key_get(const struct qb_key_row *key, const struct qb_request *rq, uint6
         *number = *(const bool *)field;
         break;
     case QB_KIND_WORD:
+    case QB_KIND_WORDS:
     case QB_KIND_COMPAT:
     case QB_KIND_AUTO_NUMBER: {
         unsigned n;
@@ -185,15 +209,31 @@ void qb_key_get(const struct qb_key_row *key, const struct qb_request *rq, uint6
     case QB_KIND_WORD_TEXT:
     case QB_KIND_FORMAT:
     case QB_KIND_TEXT:
+    case QB_KIND_NAME:
         *text = *(const char *const *)field;
         break;
     case QB_KIND_DURATION:
     case QB_KIND_PERCENT:
         memcpy(number, field, sizeof(*number));
         break;
+    case QB_KIND_NAMES:
+        *number = names->n;
+        *text = i < names->n ? names->items[i] : NULL;
+        break;
+    case QB_KIND_MAPPINGS:
+        *number = ((const struct qb_items *)field)->n;
+        break;
+    case QB_KIND_GROUP:
+        break;
     default:
         *number = *(const uint64_t *)field;
     }
+}
+
+void qb_key_get(const struct qb_key_row *key, const struct qb_request *rq, size_t i,
+                uint64_t *number, const char **text)
+{
+    qb_part_get(key, rq, i, number, text);
 }
 
 bool qb_setting_set(const struct qb_key_row *key, const char *text, struct qb_settings *settings,
@@ -211,9 +251,9 @@ bool qb_setting_set(const struct qb_key_row *key, const char *text, struct qb_se
         limits->ionice = (enum qb_ionice)v.n;
         limits->ionice_level = v.level;
     } else {
-        store(key, &v, (char *)settings + key->field);
+        qb_key_store(key, &v, (char *)settings + key->field);
     }
-    /* What the run and the engine both have to know. */
+    /* Settings that both the run and the engine need. */
     settings->request.memory_limit = limits->memory_bytes;
     settings->request.owner_need_not_read = settings->policy.owner_need_not_read;
     return true;
@@ -236,6 +276,10 @@ const char *qb_key_values(const struct qb_key_row *key, char out[QB_KEY_VALUES])
         [QB_KIND_SIZE_OR_PERCENT] = "SIZE | PERCENT%",
         [QB_KIND_NICE] = "NUMBER",
         [QB_KIND_DATE] = "DATE",
+        [QB_KIND_NAME] = "NAME",
+        [QB_KIND_NAMES] = "[NAME]",
+        [QB_KIND_MAPPINGS] = "[{...}]",
+        [QB_KIND_GROUP] = "{...}",
         [QB_KIND_LATER] = NULL,
     };
     size_t used = 0;
@@ -252,22 +296,33 @@ const char *qb_key_values(const struct qb_key_row *key, char out[QB_KEY_VALUES])
 
 enum { HELP_COLUMN = 34 };
 
-void qb_keys_help(FILE *f)
+/* What of a list of mappings each part is typed as: bitmaps.add.N.name=NAME. */
+static void help_line(FILE *f, const char *prefix, const struct qb_key_row *key)
 {
     char values[QB_KEY_VALUES];
+    int column = fprintf(f, "  %s%s=", prefix, key->name);
+
+    for (const char *c = qb_key_values(key, values); *c; c++) /* as typed: without spaces */
+        if (*c != ' ')
+            column += fputc(*c, f) != EOF;
+    if (column > HELP_COLUMN - 2)
+        fputc('\n', f);
+    fprintf(f, "%*s%s\n", column > HELP_COLUMN - 2 ? HELP_COLUMN : HELP_COLUMN - column, "",
+            key->help);
+}
+
+void qb_keys_help(FILE *f)
+{
+    char prefix[80];
 
     for (const struct qb_key_row *key = qb_keys; key < qb_keys + qb_keys_count; key++) {
-        int column;
-
-        if (key->section != QB_SECTION_amend)
+        if (key->section != QB_SECTION_amend || key->kind == QB_KIND_GROUP)
             continue;
-        column = fprintf(f, "  %s=", key->name);
-        for (const char *c = qb_key_values(key, values); *c; c++) /* as typed: without spaces */
-            if (*c != ' ')
-                column += fputc(*c, f) != EOF;
-        if (column > HELP_COLUMN - 2)
-            fputc('\n', f);
-        fprintf(f, "%*s%s\n", column > HELP_COLUMN - 2 ? HELP_COLUMN : HELP_COLUMN - column, "",
-                key->help);
+        if (key->kind != QB_KIND_MAPPINGS) {
+            help_line(f, "", key);
+            continue;
+        }
+        snprintf(prefix, sizeof(prefix), "%s.N.", key->name);
+        qb_parts_each(part, key) help_line(f, prefix, part);
     }
 }

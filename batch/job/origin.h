@@ -1,5 +1,5 @@
-/* Where a run comes from: the host, who called it and how, and the manifest's labels.  Every report
- * and the journal have it, so that a number is never without the run that it is of. */
+/* Describes the origin of a run: the host, the caller, the command line, and the manifest's labels.
+ * Every report and the journal contain it, so that each number can be related to its run. */
 #ifndef QB_JOB_ORIGIN_H
 #define QB_JOB_ORIGIN_H
 
@@ -14,7 +14,7 @@ struct qb_label {
 enum { QB_LABELS_MAX = 32, QB_LABEL_BYTES_MAX = 256 /* of a value */ };
 
 struct qb_origin {
-    char *host;     /* owned, like all of it; NULL: not known */
+    char *host;     /* owned, like all members; NULL: not known */
     char *caller;   /* "root", "root (sudo: alice)" */
     char *command;  /* the command line, quoted for a shell */
     double started; /* seconds since 1970; 0: not known */

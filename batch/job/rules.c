@@ -4,8 +4,8 @@
 
 #include "base/crc32.h"
 
-/* Journals keep the result: conditions that came later count only where they are set, so that
- * manifests from before have the fingerprint that they had. */
+/* Journals keep the result: conditions that were added later are hashed only if they are set, so
+ * that older manifests keep their fingerprint. */
 static uint32_t print_conditions(const struct qb_conditions *c, uint32_t sum)
 {
     for (uint8_t i = 0; i < QB_CONDITION_COUNT; i++) {

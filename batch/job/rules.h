@@ -1,5 +1,5 @@
-/* What an entry of the manifest says beside the amend keys: for which images it is meant, what must
- * hold before and afterwards, how backing names are rewritten, and its tags. */
+/* Holds what an entry of the manifest has in addition to the amend keys: the images that it applies
+ * to, what must hold before and afterwards, how backing names are rewritten, and its tags. */
 #ifndef QB_JOB_RULES_H
 #define QB_JOB_RULES_H
 
@@ -10,10 +10,10 @@ struct qb_rules {
     struct qb_conditions when, expect, after;
     const struct qb_moves
         *moves;              /* NULL: backing names stay; owned by the batch, as the tags are */
-    const char *const *tags; /* a list that ends with NULL; NULL: none */
+    const char *const *tags; /* NULL-terminated; NULL: none */
 };
 
-/* Whether something is asked of the image by them alone. */
+/* Whether they alone can require an amend or a check of the image. */
 static inline bool qb_rules_ask(const struct qb_rules *rules)
 {
     return rules->moves || rules->after.set;

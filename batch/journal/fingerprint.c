@@ -1,4 +1,4 @@
-/* Fingerprints of requests. */
+/* Computes fingerprints of requests. */
 #include <string.h>
 
 #include "job/keys.h"
@@ -31,16 +31,55 @@ static bool is_listed(const struct qb_key_row *key)
 #undef IS
 }
 
-/* Keys of the table that came later, by their names, in whatever order they stand. */
+/* A list of texts beyond its first one, which add_value has taken. */
+static uint32_t add_names(uint32_t sum, const struct qb_key_row *key, const void *holder,
+                          uint64_t n)
+{
+    for (size_t i = 1; key->kind == QB_KIND_NAMES && i < n; i++) {
+        const char *text;
+        uint64_t number;
+
+        qb_part_get(key, holder, i, &number, &text);
+        sum = add_text(sum, text);
+    }
+    return sum;
+}
+
+static uint32_t add_value(uint32_t sum, const struct qb_key_row *key, const void *holder)
+{
+    const char *text;
+    uint64_t number;
+
+    qb_part_get(key, holder, 0, &number, &text);
+    return add_names(add_text(add_number(sum, number), text), key, holder, number);
+}
+
+/* Each item of a list of mappings, part by part. */
+static uint32_t add_items(uint32_t sum, const struct qb_key_row *key, const struct qb_request *rq)
+{
+    struct qb_items list = qb_mappings_get(key, rq);
+
+    for (size_t i = 0; i < list.n; i++)
+        qb_parts_each(part, key) sum =
+            add_value(sum, part, (const char *)list.items + i * key->item_size);
+    return sum;
+}
+
+/* Keys of the table that were added later, by name, so that their order does not matter. */
 static uint32_t add_new_keys(uint32_t sum, const struct qb_request *rq)
 {
     qb_keys_each (key, QB_SECTION_amend) {
         const char *text;
         uint64_t number;
+        uint32_t one;
 
-        qb_key_get(key, rq, &number, &text);
-        if (!is_listed(key) && (number || text))
-            sum ^= add_text(add_number(add_text(0, key->name), number), text);
+        qb_key_get(key, rq, 0, &number, &text);
+        if (is_listed(key) || (!number && !text))
+            continue;
+        one = add_value(add_text(0, key->name), key, rq);
+        if (key->kind == QB_KIND_MAPPINGS)
+            one = add_items(one, key, rq);
+        sum ^= one;
     }
     return sum;
 }
@@ -53,12 +92,12 @@ static uint32_t add_new_keys(uint32_t sum, const struct qb_request *rq)
 static uint32_t asks(const struct qb_request *rq)
 {
     const uint64_t numbers[] = {
-        rq->set,           rq->compat,      rq->size,         rq->size_is_delta, rq->lazy_refcounts,
-        rq->refcount_bits, rq->encryption,  rq->cluster_size, rq->extended_l2,   rq->data_file_raw,
-        rq->zero_clusters, rq->zero_method, rq->allow_shrink, rq->drop_bitmaps,  rq->fail_if_dirty,
+        rq->set,           rq->compat,      rq->size,         rq->size_is,      rq->lazy_refcounts,
+        rq->refcount_bits, rq->encryption,  rq->cluster_size, rq->extended_l2,  rq->data_file_raw,
+        rq->zero_clusters, rq->zero_method, rq->allow_shrink, rq->drop_bitmaps, rq->fail_if_dirty,
         rq->verify,        rq->keep_undo,
     };
-    const uint64_t later[] = {rq->on_leaks};
+    const uint64_t later[] = {rq->on_leaks, rq->fail_if_remote};
     uint32_t sum = 0;
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)

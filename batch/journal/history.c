@@ -7,49 +7,14 @@
 
 /* ---- traces by path -------------------------------------------------------------------------- */
 
-static uint64_t hash(const char *path)
-{
-    uint64_t h = 0xcbf29ce484222325ull;
-
-    for (; *path; path++)
-        h = (h ^ (unsigned char)*path) * 0x100000001b3ull;
-    return h ^ h >> 32;
-}
-
-/* The slot of a path, or the empty one where it belongs; n_slots is a power of two. */
-static uint32_t *slot_of(const struct qb_history *h, const char *path)
-{
-    size_t i = hash(path) & (h->n_slots - 1);
-
-    while (h->slots[i] && strcmp(h->traces.items[h->slots[i] - 1].path, path) != 0)
-        i = (i + 1) & (h->n_slots - 1);
-    return &h->slots[i];
-}
-
-static bool grow(struct qb_history *h)
-{
-    uint32_t *old = h->slots;
-    size_t n = h->n_slots ? 2 * h->n_slots : 64;
-
-    if (2 * (h->traces.n + 1) <= h->n_slots)
-        return true;
-    h->slots = calloc(n, sizeof(*h->slots));
-    if (!h->slots) {
-        h->slots = old;
-        return false;
-    }
-    h->n_slots = n;
-    for (size_t i = 0; i < h->traces.n; i++)
-        *slot_of(h, h->traces.items[i].path) = (uint32_t)i + 1;
-    free(old);
-    return true;
-}
-
 struct qb_trace *qb_history_find(const struct qb_history *h, const char *path)
 {
-    uint32_t *slot = h->n_slots ? slot_of(h, path) : NULL;
+    struct qb_probe p = qb_index_probe(&h->by_path, qb_key_of_text(path));
 
-    return slot && *slot ? &h->traces.items[*slot - 1] : NULL;
+    while (qb_index_next(&h->by_path, &p))
+        if (strcmp(h->traces.items[p.item].path, path) == 0)
+            return &h->traces.items[p.item];
+    return NULL;
 }
 
 /* The trace that a record is about; a new one where there is none. */
@@ -61,7 +26,7 @@ static struct qb_trace *trace_of(struct qb_history *h, const struct qb_json *rec
 
     if (t)
         return t;
-    if (!path || !grow(h) || !qb_vec_push(&h->traces, (struct qb_trace){0})) {
+    if (!path || !qb_index_room(&h->by_path, 1) || !qb_vec_push(&h->traces, (struct qb_trace){0})) {
         if (path)
             qb_fail_memory(err);
         else
@@ -70,7 +35,7 @@ static struct qb_trace *trace_of(struct qb_history *h, const struct qb_json *rec
     }
     t = &h->traces.items[h->traces.n - 1];
     t->path = qb_take(&path);
-    *slot_of(h, t->path) = (uint32_t)h->traces.n;
+    qb_index_add(&h->by_path, qb_key_of_text(t->path), h->traces.n - 1);
     return t;
 }
 
@@ -138,6 +103,7 @@ static int on_run(struct qb_history *h, const struct qb_json *record, struct qb_
     keep_text(record, "command", &h->typed);
     read_origin(record, &h->origin);
     snprintf(h->manifest_print, sizeof(h->manifest_print), "%s", print ? print : "");
+    h->ages_from = qb_json_get_number(record, "ages_from", 0);
     h->images = h->left = qb_json_get_number(record, "images", 0);
     h->undo = qb_json_get_bool(record, "undo");
     return check_format(h, record, err);
@@ -155,6 +121,7 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
     t->proof_at = t->discarding_at = 0;
     t->asks = (uint32_t)qb_json_get_number(record, "asks", 0);
     t->appends = qb_json_get_bool(record, "appends");
+    t->cuts_data |= qb_json_get_bool(record, "cuts_data");
     t->header_wrong = false;
     t->undo_asks = t->asks;
     t->has_undo = qb_json_get_text(record, "old_sector") != NULL;
@@ -166,21 +133,27 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
         t->abandoned_from = t->length_before;
 }
 
-/* Whether the last plan was carried out.  A record does not tell where the header was written and
- * the disk would not confirm it; nor one of a later attempt that failed before it had a plan.  One
- * that found nothing to do tells that it was, by the run itself: how that left the file was not
- * written down. */
+/* Whether the last plan was carried out.  A record does not say so if the header was written but
+ * syncing it failed, nor if a later attempt failed before it had a plan.  A later attempt that
+ * found nothing to do proves that the run carried it out; the state of the file after that was not
+ * recorded. */
 static void note_outcome(struct qb_trace *t, const struct qb_json *record, unsigned attempt)
 {
     bool committed = t->status == QB_STATUS_CHANGED || t->status == QB_STATUS_UNCHANGED ||
                      qb_json_get_bool(record, "committed");
+    bool told = committed || (t->attempt == attempt && !qb_json_get_bool(record, "uncertain"));
 
     if (committed)
         t->reached |= t->planned;
     if (t->status == QB_STATUS_UNCHANGED && t->uncertain)
         t->committed = true;
-    if (committed || (t->attempt == attempt && !qb_json_get_bool(record, "uncertain")))
+    if (told)
         t->uncertain = false;
+    /* Before the flip every failure cuts off again what it appended. */
+    if (told && t->status != QB_STATUS_SKIPPED) {
+        t->abandoned_from = 0;
+        t->cuts_data = false;
+    }
 }
 
 static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_status status,
@@ -213,9 +186,6 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
         t->length_before = qb_json_get_number(record, "length_before", 0);
         t->header_wrong = qb_json_get_bool(record, "header_wrong");
     }
-    /* Before the flip every failure cuts off again what it appended. */
-    if (status != QB_STATUS_SKIPPED && !qb_json_get_bool(record, "uncertain"))
-        t->abandoned_from = 0;
     t->code = QB_E_NONE;
     for (int c = QB_E_NONE + 1; code && c < QB_E_COUNT; c++)
         if (strcmp(code, qb_code_name((enum qb_code)c)) == 0)
@@ -352,7 +322,7 @@ void qb_history_free(struct qb_history *h)
         free(t->undone_at);
     }
     qb_vec_free(&h->traces);
-    free(h->slots);
+    qb_index_free(&h->by_path);
     free(h->manifest);
     free(h->name);
     free(h->started);

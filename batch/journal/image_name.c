@@ -1,22 +1,23 @@
-/* The names of images in journals. */
+/* Computes the names of images in journals. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sizing.h"
 #include "journal/run_journal.h"
+#include "util/path.h"
 
 bool qb_state_prepare(struct qb_batch *batch)
 {
     const char *manifest = batch->manifest_path ? batch->manifest_path : "";
-    const char *slash = strrchr(manifest, '/');
 
-    /* Only what leads to the manifest can be spelt differently the next time: what stands in it
-     * cannot, and is not looked up file by file. */
-    batch->folder = strndup(manifest, slash ? (size_t)(slash - manifest) + 1 : 0);
+    /* Only the path of the manifest can be spelt differently the next time: paths in it cannot, and
+     * are not resolved file by file. */
+    batch->folder = strndup(manifest, qb_path_name_at(manifest));
     if (batch->folder)
         batch->real_folder = realpath(batch->folder[0] ? batch->folder : ".", NULL);
     qb_asks_note(batch);
     for (size_t i = 0; i < batch->n_jobs; i++)
-        if (batch->jobs[i].request.set & QB_KEY_SIZE && batch->jobs[i].request.size_is_delta)
+        if (qb_sizing_adds(&batch->jobs[i].request))
             batch->jobs[i].size_added = batch->jobs[i].request.size;
     return batch->folder != NULL;
 }

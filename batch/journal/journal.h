@@ -1,23 +1,23 @@
-/* A journal: records that are only ever appended, one a line.
+/* Writes and reads journals: append-only files of records, one per line.
  *
  *     9ad1c6b2 {"is":"planned","path":"/srv/vm/a.qcow2","length":393216}
  *
- * The first word is the CRC-32 of the rest of the line, so that `tail`, `grep` and an editor do for
- * reading it, and nothing that was damaged is believed.  Records are composed in memory, and many
- * are written at a time.
+ * The first word is the CRC-32 of the rest of the line, so that it can be read with `tail`, `grep`
+ * and an editor, and damaged records are detected.  Records are composed in memory, and many are
+ * written at a time.
  *
  * A power cut may leave any subset of the 512-byte sectors that were written since the last sync.
  * So each write begins with a record that names the offset up to which the journal was synced:
  *
  *     5d2f07c1 {"is":"synced","of":"0000f3","length":8192}
  *
- * A line below the greatest such offset that is not valid is damage.  At or after it, a cut is
- * assumed, and reading resumes at the next valid line: whatever was lost there, no image depended
- * on it.  "of" is the end of the run's name: a record of another journal, in a block that a file
- * system did not clear, is not valid in this one.
+ * A line below the greatest such offset that is not valid is damage.  At or after it, a power cut
+ * is assumed, and reading resumes at the next valid line: no image depended on what was lost there.
+ * "of" is the end of the run's name: a record of another journal, in a block that a file system did
+ * not clear, is not valid in this one.
  *
- * One process at a time holds a journal open for writing (a lock on the file, gone with it).
- * A journal is a regular file of the effective user that nobody else can write; any other is
+ * One process at a time holds a journal open for writing (a lock on the file, released on close).
+ * A journal is a regular file of the effective user that no other user can write; any other is
  * refused. */
 #ifndef QB_JOURNAL_JOURNAL_H
 #define QB_JOURNAL_JOURNAL_H
@@ -25,16 +25,16 @@
 #include "util/json.h"
 #include "io/io.h"
 
-/* Version of the meaning of records.  A reader passes over records and fields that it does not
- * know; where that would be wrong, the number grows, the first record names it ("format") and older
- * versions refuse the journal. */
+/* Version of the meaning of records.  A reader ignores unknown records and fields; when that would
+ * be wrong, the number is raised, the first record contains it ("format") and older versions refuse
+ * the journal. */
 enum { QB_JOURNAL_FORMAT = 1 };
 
 struct qb_journal {
-    struct qb_file file; /* for the barriers: what was written is durable behind one */
+    struct qb_file file; /* for barriers, which make written records durable */
     char *text;          /* owned: records that are not written yet */
     size_t used, room, record;
-    uint64_t length;  /* bytes of the file, all of them whole records */
+    uint64_t length;  /* bytes of the file, all complete records */
     uint64_t synced;  /* bytes of these known to be durable; the next write names them */
     uint64_t syncing; /* `length` when qb_journal_file was called last */
     char tag[8];      /* "of" of each record */
@@ -42,14 +42,14 @@ struct qb_journal {
     int errnum;       /* the first failure of a write or a sync; nothing is written after it */
 };
 
-/* Opens the journal at `path` for reading, or another flag, and looks whose it is.  The descriptor,
- * or -1 with *err. */
+/* Opens the journal at `path` with the flags of open(2), and checks its owner and mode.  The
+ * descriptor, or -1 with *err. */
 int qb_journal_open(const char *path, int flags, struct qb_err *err);
 
 /* Makes a new journal; it must not exist.  -1 with *err. */
 int qb_journal_create(const char *path, struct qb_journal *j, struct qb_err *err);
 
-/* What was read of a journal. */
+/* The state of a journal after reading it. */
 struct qb_journal_end {
     size_t lines;    /* valid ones */
     uint64_t length; /* bytes up to the end of the last valid line */
@@ -58,12 +58,12 @@ struct qb_journal_end {
     bool torn;       /* the last line is torn */
 };
 
-/* Called for each record, in order; `at` is the byte of the file where its line begins.  -1 ends
+/* Called for each record, in order; `at` is the byte of the file where its line begins.  -1 stops
  * the reading. */
 typedef int qb_journal_fn(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err);
 
-/* Reads the journal at `path`, without the records that are about the journal itself.  A line that
- * is not valid and was durable is QB_E_CORRUPT, with its number. */
+/* Reads the journal at `path`, except for the records about the journal itself.  An invalid line
+ * that was durable is QB_E_CORRUPT, with its number. */
 int qb_journal_read(const char *path, qb_journal_fn *fn, void *arg, struct qb_journal_end *end,
                     struct qb_err *err);
 
@@ -72,23 +72,24 @@ int qb_journal_read_at(const char *path, uint64_t at, qb_journal_fn *fn, void *a
                        struct qb_err *err);
 
 /* Opens an existing journal in order to append to it: locks it and reads it as above.  What is not
- * known to be durable is then written once more, so that the next sync covers it whatever became
- * of earlier ones; each place that a power cut left invalid becomes a record "cut" of its length
- * (or blanks, which are passed over),
- * and what follows the last valid line is cut off.  QB_E_LOCKED when a process works with it. */
+ * known to be durable is then written again, so that the next sync covers it regardless of earlier
+ * ones; each place that a power cut left invalid becomes a record "cut" of its length (or blanks,
+ * which are ignored), and what follows the last valid line is cut off.  QB_E_LOCKED when another
+ * process has it open. */
 int qb_journal_reopen(const char *path, qb_journal_fn *fn, void *arg, struct qb_journal *j,
                       struct qb_journal_end *end, struct qb_err *err);
 
 /* Whether a process holds it open for writing now. */
 bool qb_journal_is_held(const char *path);
 
-/* Writes what is left and closes.  Harmless on an empty struct. */
+/* Writes pending records and closes.  Harmless on an empty struct. */
 void qb_journal_close(struct qb_journal *j);
 
 /* ---- records ----------------------------------------------------------------------------------
  */
 
-/* A record from begin to end; keys and `is` are plain ASCII.  A memory shortage shows as errnum. */
+/* Compose one record, from begin to end; keys and `is` are plain ASCII.  A memory shortage sets
+ * errnum. */
 void qb_journal_begin(struct qb_journal *j, const char *is);
 void qb_journal_text(struct qb_journal *j, const char *key, const char *s);
 void qb_journal_path(struct qb_journal *j, const char *path);
@@ -97,33 +98,33 @@ void qb_journal_true(struct qb_journal *j, const char *key, bool b); /* left out
 void qb_journal_bytes(struct qb_journal *j, const char *key, const void *bytes, size_t n);
 void qb_journal_end(struct qb_journal *j);
 
-enum { QB_JOURNAL_HEAD = 9 }; /* what stands before the object: eight digits and a space */
+enum { QB_JOURNAL_HEAD = 9 }; /* the bytes before the object: eight digits and a space */
 void qb_journal_sum(const char *json, size_t len, char head[QB_JOURNAL_HEAD]);
 
 /* ---- for journal*.c --------------------------------------------------------------------------
  */
 
-/* Makes of the `len` bytes at `line` one valid record "cut", or blanks where it has no room. */
+/* Replaces the `len` bytes at `line` by one valid record "cut", or by blanks if it does not fit. */
 void qb_journal_fill(char *line, size_t len, const char *tag);
 
 /* Reads an open journal; see qb_journal_read.  `tag` receives that of its records. */
 int qb_journal_read_fd(int fd, const char *path, qb_journal_fn *fn, void *arg, char tag[8],
                        struct qb_journal_end *end, struct qb_err *err);
 
-/* Fills with qb_journal_fill whatever is not valid in `n` bytes that begin with a line. */
+/* Replaces the invalid parts of `n` bytes that begin with a line, by qb_journal_fill. */
 void qb_journal_mend(char *text, size_t n, const char *tag);
 
-/* Hands all records to the kernel: a process that is killed has them in the file.  Returns 0 or the
- * errno of the first failure ever. */
+/* Writes all records to the file, where they survive a killed process.  Returns 0 or the errno of
+ * the first failure ever. */
 int qb_journal_write(struct qb_journal *j);
 
-/* Writes, and syncs the file.  The result as above: a sync that failed is never tried again, since
+/* Writes, and syncs the file.  Returns as qb_journal_write: a failed sync is never retried, since
  * the kernel then reports success for what it has dropped. */
 int qb_journal_sync(struct qb_journal *j);
 
-/* The file, for a barrier that is to begin now; NULL when all that was written is durable, or the
- * journal has failed.  The barrier's result goes to qb_journal_synced; what is written in between
- * does not count as covered. */
+/* The file, for a barrier that begins now; NULL when all that was written is durable, or the
+ * journal has failed.  The barrier's result must be passed to qb_journal_synced; records that are
+ * written in between are not covered. */
 struct qb_file *qb_journal_file(struct qb_journal *j);
 void qb_journal_synced(struct qb_journal *j, int errnum);
 

@@ -1,4 +1,4 @@
-/* Reads a journal: tells a power cut from damage, and never guesses at what either destroyed. */
+/* Reads a journal: distinguishes a power cut from damage, and never guesses lost records. */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -110,8 +110,8 @@ static void find_tag(const struct text *t, char tag[8])
     qb_json_drop(&record);
 }
 
-/* The greatest offset that a valid record, wherever it is, names as synced.  A record cannot know
- * of more than what precedes it. */
+/* The greatest offset that a valid record, wherever it is, names as synced.  A record can only name
+ * an offset before itself. */
 static uint64_t find_synced(const struct text *t, const char *tag)
 {
     const size_t head = QB_JOURNAL_HEAD, is = sizeof(synced_is) - 1;
@@ -128,7 +128,7 @@ static uint64_t find_synced(const struct text *t, const char *tag)
         synced = QB_MAX(synced, QB_MIN(qb_json_get_number(&record, "length", 0), (uint64_t)at));
         qb_json_drop(&record);
     }
-    while (synced > 0 && t->bytes[synced - 1] != '\n') /* of a journal that somebody edited */
+    while (synced > 0 && t->bytes[synced - 1] != '\n') /* of a journal that was edited */
         synced--;
     return synced;
 }

@@ -87,7 +87,8 @@ void qb_journal_begin(struct qb_journal *j, const char *is)
     begin(j, is);
 }
 
-/* A character that JSON wants escaped, or a byte that is no UTF-8 (which becomes U+FFFD). */
+/* A character that JSON requires to be escaped, or a byte that is not UTF-8 (which becomes U+FFFD).
+ */
 static void put_escaped(struct qb_journal *j, unsigned char c)
 {
     char escape[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};

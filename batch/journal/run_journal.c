@@ -6,8 +6,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "amend/proof.h"
+#include "plan/proof.h"
 #include "base/be.h"
+#include "base/sizing.h"
 #include "qcow2/header.h"
 
 static struct qb_seen seen_of(const struct stat *st)
@@ -97,6 +98,7 @@ static void record_run(struct qb_state *s, const struct qb_batch *batch)
     qb_journal_text(j, "run", s->id);
     qb_journal_text(j, "qbatch", QB_VERSION);
     qb_state_stamp(j, "started");
+    qb_journal_number(j, "ages_from", batch->ages_from);
     if (manifest && strcmp(manifest, "-") != 0 && realpath(manifest, real))
         manifest = real;
     if (manifest) {
@@ -192,7 +194,7 @@ void qb_state_passed_over(struct qb_state *s)
 
 bool qb_state_must_record(const struct qb_request *rq)
 {
-    return rq->keep_undo || (rq->set & QB_KEY_SIZE && (rq->size_is_delta || rq->size_at_least));
+    return rq->keep_undo || qb_sizing_adds(rq) || rq->size_is == QB_SIZE_AT_LEAST;
 }
 
 static void begin_image(struct qb_journal *j, const char *is, const struct qb_batch *batch,
@@ -212,13 +214,15 @@ void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const st
     struct qb_amend_facts facts = qb_amend_facts(amend);
 
     /* One sector that may as well be written twice: a fleet of these would feel a record more. */
-    if (!qb_amend_appends(amend) && !qb_state_must_record(&job->request))
+    if (!qb_amend_appends(amend) && !facts.cuts_data && !qb_state_must_record(&job->request))
         return;
     begin_image(j, "planned", batch, job);
     qb_journal_number(j, "length", facts.old_length);
     qb_journal_true(j, "appends", qb_amend_appends(amend));
     qb_journal_number(j, "virtual_size",
                       qb_amend_result((struct qb_amend *)amend)->after->virtual_size);
+    if (facts.cuts_data)
+        qb_journal_true(j, "cuts_data", true);
     if (job->size_added)
         qb_journal_number(j, "size_added", job->size_added);
     if (job->request.keep_undo) {
@@ -261,6 +265,8 @@ void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const s
     record_place(j, "head_len", p->head_len);
     if (p->cuts_cluster)
         qb_journal_number(j, "last_entry", p->last_entry);
+    if (p->mended)
+        qb_journal_number(j, "mended", 1);
     if (p->end)
         record_digest(j, "stretch", p->stretch);
     if (p->name_len)

@@ -80,7 +80,7 @@ static uint64_t last_line(const char *path)
     return (uint64_t)from + (uint64_t)(n > 0 ? n : 0);
 }
 
-/* Whatever is not told by an end that is the last record. */
+/* Fills *g from the whole journal, if its last record is not an end. */
 static int read_all(const char *dir, struct qb_glance *g, struct qb_err *err)
 {
     struct qb_history h;
@@ -273,13 +273,14 @@ static bool holds_undo(const char *dir, struct qb_run_id id)
     return holds;
 }
 
-/* One that cannot be read is kept: somebody has to look at it. */
+/* A journal that cannot be read counts as unfinished: it is kept for inspection. */
 static bool is_needed(const char *dir, struct qb_run_id id)
 {
     struct qb_glance g;
-    bool damaged = qb_glance_at(dir, id, &g) < 0 && !g.lost,
-         needed = damaged || g.held || g.unfinished || (g.undo && holds_undo(dir, id));
+    bool needed;
 
+    qb_glance_at(dir, id, &g);
+    needed = g.held || g.unfinished || (g.undo && holds_undo(dir, id));
     qb_glance_free(&g);
     return needed;
 }

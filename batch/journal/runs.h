@@ -1,34 +1,35 @@
-/* The runs of a state folder: which one is meant, which ones nobody needs any more. */
+/* Finds the runs of a state directory, and removes those that are not needed any more. */
 #ifndef QB_JOURNAL_RUNS_H
 #define QB_JOURNAL_RUNS_H
 
 #include "journal/history.h"
 
-/* A run in short: by the two ends of its journal, or all of it where its end is not the last. */
+/* A summary of a run, from the two ends of its journal, or from all of it if the last record is not
+ * its end. */
 struct qb_glance {
     struct qb_run_id id;
     bool held;       /* a process works on it now */
-    bool undo;       /* it kept something for an undo once */
-    bool unfinished; /* a resume would have something to do */
-    bool ended;      /* it came to its end, and each image to a result */
-    bool superseded; /* a later run took its work over */
+    bool undo;       /* it has kept something for an undo */
+    bool unfinished; /* work remains for a resume */
+    bool ended;      /* it has ended, and each image has a result */
+    bool superseded; /* a later run has taken over its work */
     bool is_readable;
     bool lost; /* not readable: a power cut came before the first record was on the disk */
     uint64_t images, failed;
     uint64_t counts[QB_STATUS_COUNT]; /* images of each status; undone ones are not among them */
     uint64_t to_finish;               /* images that a resume has to amend */
-    uint64_t undone;                  /* images that were taken back */
+    uint64_t undone;                  /* images that were undone */
     char *manifest, *started;         /* owned; NULL: not told */
 };
 
 int qb_glance_at(const char *dir, struct qb_run_id id, struct qb_glance *g);
 void qb_glance_free(struct qb_glance *g);
 
-/* Which runs are meant. */
+/* Which runs are searched for. */
 enum qb_runs_with {
-    QB_RUNS_UNFINISHED, /* something is left */
+    QB_RUNS_UNFINISHED, /* work remains */
     QB_RUNS_FAILED,     /* images failed or were locked */
-    QB_RUNS_UNDONE,     /* something is left, or was taken back */
+    QB_RUNS_UNDONE,     /* work remains, or images were undone */
 };
 
 /* The run to resume, by its journal, which is opened and locked: the one that `word` means, or the
@@ -40,12 +41,12 @@ int qb_runs_reopen(const char *dir, const char *word, enum qb_runs_with with,
 /* The path by which runs of a manifest are known; "" on the command line. */
 void qb_runs_manifest(const struct qb_batch *batch, char out[PATH_MAX]);
 
-/* Whether a run of this manifest is worked on, still after a moment: the kernel keeps the files of
- * a killed program open until what it had in a ring is done. */
+/* Whether a process is working on the run of this manifest, also after a short wait: the kernel
+ * keeps the files of a killed program open until its requests in a ring are done. */
 bool qb_runs_is_busy(const char *dir, struct qb_run_id id, const char *manifest);
 
-/* Removes the journals of old runs: keeps the newest QB_RUNS_KEPT, and any that is unfinished, is
- * worked on, or still holds what an undo needs. */
+/* Removes the journals of old runs: keeps the newest QB_RUNS_KEPT, and any that is unfinished, in
+ * use, or still holds what an undo needs. */
 void qb_runs_prune(const char *dir);
 
 #endif

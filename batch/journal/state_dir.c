@@ -48,7 +48,9 @@ int qb_state_dir_find(const char *wanted, char out[PATH_MAX], struct qb_err *err
         return put_path(out, xdg, strlen(xdg), "/qbatch", err);
     if (is_set(home))
         return put_path(out, home, strlen(home), "/.local/state/qbatch", err);
-    return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "no state folder: HOME is not set");
+    return qb_fail(
+        err, QB_E_NOT_FOUND, QB_NOWHERE,
+        "no state directory: neither HOME nor XDG_STATE_HOME is set; name one with --state");
 }
 
 /* ---- whose ----------------------------------------------------------------------------------- */
@@ -111,7 +113,7 @@ int qb_state_dir_make(const char *dir, struct qb_err *err)
         return -1;
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        mkdir(path, 0755); /* the last call tells what is wrong */
+        mkdir(path, 0755); /* the last call reports the error */
         *slash = '/';
     }
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
@@ -251,7 +253,7 @@ static int pick(const qb_run_ids *ids, const char *word, struct qb_run_id *out, 
         const struct qb_run_id *id = &ids->items[i];
 
         if (strcmp(word, "last") == 0 || strcmp(id->text, word) == 0) {
-            *out = *id; /* the newest stands last */
+            *out = *id; /* the newest is last */
             found = 1;
         } else if (*word && strncmp(id->text, word, strlen(word)) == 0) {
             *out = *id;
@@ -260,6 +262,12 @@ static int pick(const qb_run_ids *ids, const char *word, struct qb_run_id *out, 
     }
     if (found == 1)
         return 0;
+    if (ids->n == 0)
+        return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
+                       "no runs are remembered in this state folder");
+    if (found == 0)
+        return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
+                       "no run is called \"%.40s\"; qbatch status lists all", word);
     return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
                    "%zu runs are called \"%.40s\"; qbatch status lists all", found, word);
 }

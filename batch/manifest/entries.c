@@ -2,7 +2,9 @@
 
 #include <string.h>
 
+#include "manifest/lists.h"
 #include "manifest/node.h"
+#include "util/glob.h"
 
 /* ---- amend keys ------------------------------------------------------------------------------ */
 
@@ -34,9 +36,36 @@ static int read_key(struct qb_reader *r, const struct qb_key_row *key, const str
     if (key->kind == QB_KIND_LATER)
         return qb_diag_add(r->diags, QB_M_NOT_YET, value->key->at, NULL,
                            "\"%s\" is not supported yet", value->key->text);
+    if (qb_key_is_list(key))
+        return qb_read_list(r, key, value, rq);
+    if (key->kind == QB_KIND_MAPPINGS)
+        return qb_read_mappings(r, key, value, rq);
     if (keep_text(r, key, value, &text) < 0)
         return -1;
-    return qb_key_set(key, text, rq, &why) ? 0 : qb_field_bad(value, &why, r->diags);
+    return qb_key_set(key, text, r->batch, rq, &why) ? 0 : qb_field_bad(value, &why, r->diags);
+}
+
+/* A mapping of the group's keys, which replaces all that `defaults` have of the group. */
+static void read_group(struct qb_reader *r, const struct qb_key_row *group,
+                       const struct qb_node *mapping, struct qb_request *rq)
+{
+    const char *names[QB_KEYS_MAX];
+
+    if (!qb_field_is(mapping, QB_NODE_MAPPING, "a mapping", r->diags))
+        return;
+    if (!mapping->first)
+        qb_diag_add(r->diags, QB_M_NO_VALUE, mapping->key->at, NULL, "\"%s\" is an empty mapping",
+                    mapping->key->text);
+    qb_group_clear(group, rq);
+    for (const struct qb_node *v = mapping->first; v; v = v->next) {
+        const struct qb_key_row *key = qb_group_find(group, v->key->text);
+
+        qb_group_names(group, names);
+        if (key)
+            read_key(r, key, v, rq);
+        else
+            qb_field_not_of(v, names, r->diags);
+    }
 }
 
 static size_t add_names(const char *names[QB_FIELDS_MAX], size_t n, const char *const *more)
@@ -49,7 +78,7 @@ static size_t add_names(const char *names[QB_FIELDS_MAX], size_t n, const char *
 /* The names that an entry may have, or those of `defaults`. */
 static const char *const *all_names(bool is_entry, const char *names[QB_FIELDS_MAX])
 {
-    size_t n = qb_key_names(QB_SECTION_amend, names);
+    size_t n = qb_key_top_names(names);
 
     n = add_names(names, n, qb_rule_names);
     if (is_entry)
@@ -66,7 +95,15 @@ static void read_keys(struct qb_reader *r, const struct qb_node *mapping, bool i
     for (const struct qb_node *v = mapping->first; v; v = v->next) {
         const struct qb_key_row *key = qb_key_find(v->key->text);
 
-        if (key)
+        if (key && key->kind == QB_KIND_GROUP)
+            read_group(r, key, v, rq);
+        else if (key && qb_key_is_nested(key))
+            qb_diag_add(r->diags, QB_M_UNKNOWN_KEY, v->key->at, NULL,
+                        "\"%s\" is how -o and --set write it; here \"%s\" belongs inside the "
+                        "mapping \"%.*s\"",
+                        key->name, qb_key_last_name(key),
+                        (int)(strlen(key->name) - strlen(qb_key_last_name(key)) - 1), key->name);
+        else if (key)
             read_key(r, key, v, rq);
         else if (!qb_rules_read(v, r->batch, rules, r->diags) &&
                  !(is_entry && qb_names_have(qb_entry_names, v->key->text)))
@@ -74,7 +111,7 @@ static void read_keys(struct qb_reader *r, const struct qb_node *mapping, bool i
     }
 }
 
-/* Two ways to say the same. */
+/* Keys with the same meaning exclude each other. */
 static void check_conflicts(struct qb_reader *r, const struct qb_node *entry,
                             const struct qb_request *rq, const struct qb_rules *rules)
 {
@@ -131,6 +168,8 @@ static void add_exclude(struct qb_reader *r, const char *text, struct qb_place a
     if (text[strlen(text) - 1] == '/')
         qb_diag_add(r->diags, QB_M_BAD_VALUE, at, NULL,
                     "exclude: \"%s\" ends in a slash and would exclude nothing", text);
+    else if (qb_glob_has_odd_stars(text))
+        qb_select_odd_stars(r->diags, text, at);
     else if (!qb_vec_push(&excludes->patterns, text))
         qb_diag_memory(r->diags);
 }
@@ -225,7 +264,8 @@ void qb_entries_read(struct qb_reader *r, const struct qb_node *defaults_node,
     if (!images || !qb_field_is(images, QB_NODE_SEQUENCE, "a list", r->diags))
         return;
     if (!images->first)
-        qb_diag_add(r->diags, QB_M_NO_VALUE, images->at, NULL, "\"images\" is an empty list");
+        qb_diag_add(r->diags, QB_M_NO_VALUE, images->at, NULL,
+                    "\"images\" is an empty list; an entry is such as \"- path: /srv/vm/*.qcow2\"");
     for (const struct qb_node *entry = images->first; entry; entry = entry->next)
         read_entry(r, entry, &defaults, &rules);
 }

@@ -1,4 +1,4 @@
-/* `defaults` and `images` of a manifest: what is asked, and of which files. */
+/* Reads `defaults` and `images` of a manifest: the requests, and the files that they apply to. */
 #ifndef QB_MANIFEST_ENTRIES_H
 #define QB_MANIFEST_ENTRIES_H
 
@@ -10,11 +10,11 @@
 /* A manifest while it is read. */
 struct qb_reader {
     struct qb_diags *diags;
-    struct qb_batch *batch; /* keeps the texts */
+    struct qb_batch *batch; /* owns the texts */
     struct qb_settings settings;
     struct qb_select select;
-    bool defaults_broken; /* so that an entry with nothing to do may not be to blame */
-    bool asked_elsewhere; /* what is to be amended may stand on the command line */
+    bool defaults_broken;               /* an entry without a request may then be caused by that */
+    bool asked_elsewhere;               /* the command line may contain the request */
     QB_VEC(struct qb_request) requests; /* one for each entry; qb_pick.entry counts these, */
     QB_VEC(struct qb_rules) rules;      /* and these */
 };

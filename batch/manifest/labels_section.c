@@ -4,7 +4,7 @@
 
 #include "manifest/node.h"
 
-/* A name that Prometheus takes for a label, and every other reader too. */
+/* A name that Prometheus, and every other reader, accepts for a label. */
 static bool is_name(const char *s)
 {
     static const char *const first = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_";

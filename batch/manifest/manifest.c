@@ -6,11 +6,12 @@
 #include "manifest/labels_section.h"
 #include "manifest/node.h"
 #include "manifest/scan_section.h"
+#include "util/path.h"
 #include "util/text.h"
 #include "manifest/manifest_text.h"
 #include "base/crc32.h"
 
-/* The sections are read in the order that they need each other, wherever they stand. */
+/* The sections are read in the order of their dependencies, not of the text. */
 struct top {
     const struct qb_node *version, *defaults, *images, *graph;
 };
@@ -92,8 +93,8 @@ static top_reader *const top_readers[] = {
 #undef TOP
 };
 
-/* What was probably meant, and is nowhere else, is looked into all the same, so that all mistakes
- * come in one go. */
+/* A misspelt section is read as the one that was probably meant, if that is missing, so that all
+ * mistakes are reported together. */
 static void read_misspelt(struct qb_reader *r, const struct qb_node *root, const struct qb_node *v,
                           struct top *top)
 {
@@ -131,7 +132,9 @@ static void read_top(struct qb_reader *r, const struct qb_node *root)
         qb_diag_add(r->diags, QB_M_MISSING_KEY, root->at, NULL,
                     "no \"version\"; write version: 1 at the top");
     if (!top.images)
-        qb_diag_add(r->diags, QB_M_MISSING_KEY, root->at, NULL, "no \"images\"");
+        qb_diag_add(r->diags, QB_M_MISSING_KEY, root->at, NULL,
+                    "no \"images\"; write images: and below it a list of entries, such as \"- "
+                    "path: /srv/vm/*.qcow2\"");
     if (top.graph)
         qb_scan_read(r, top.graph);
     r->select.owner_need_not_read = r->settings.policy.owner_need_not_read;
@@ -139,7 +142,7 @@ static void read_top(struct qb_reader *r, const struct qb_node *root)
     qb_select_check_distinct(&r->select);
 }
 
-/* Rules that are the batch's: one copy for all the images of an entry.  *out is NULL for none. */
+/* Copies rules into the batch: one copy for all images of an entry.  *out is NULL for none. */
 static int keep_rules(struct qb_reader *r, size_t entry, const struct qb_rules **out)
 {
     struct qb_rules *kept;
@@ -179,7 +182,6 @@ static int read_manifest(struct qb_reader *r, const char *path)
     struct qb_yaml yaml;
     int rc = qb_yaml_parse(&yaml, r->diags);
     bool is_stdin = strcmp(path, "-") == 0;
-    const char *slash = strrchr(path, '/');
 
     if (rc == 0)
         rc = qb_select_init(&r->select, is_stdin ? NULL : path, r->diags);
@@ -191,7 +193,7 @@ static int read_manifest(struct qb_reader *r, const char *path)
     qb_select_free(&r->select);
     qb_yaml_free(&yaml);
     if (!r->batch->name)
-        r->batch->name = strdup(is_stdin ? "stdin" : slash ? slash + 1 : path);
+        r->batch->name = strdup(is_stdin ? "stdin" : qb_path_name(path));
     r->batch->manifest_path = strdup(path);
     if (rc == 0 && (!r->batch->name || !r->batch->manifest_path))
         rc = qb_diag_memory(r->diags);

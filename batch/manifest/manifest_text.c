@@ -20,7 +20,7 @@ static void free_text(text_vec *v)
     qb_vec_free(v);
 }
 
-/* Reads all of fd and a NUL behind it.  0, or an errno. */
+/* Reads all of fd and appends a NUL.  0, or an errno. */
 static int read_all(int fd, text_vec *v)
 {
     for (;;) {
@@ -62,8 +62,8 @@ int qb_source_load(const char *path, struct qb_diags *diags)
     return qb_diags_init(diags, name, qb_take(&v.items), len);
 }
 
-/* What is wrong with the character at `s`, or NULL.  Line ends that only some programs take for
- * such would make the line numbers of an editor differ from ours. */
+/* What is wrong with the character at `s`, or NULL.  Line ends that only some programs accept would
+ * make line numbers differ from those of an editor. */
 static const char *complaint(const char *s, size_t len, const char *end)
 {
     const unsigned char *u = (const unsigned char *)s;
@@ -84,18 +84,40 @@ static const char *complaint(const char *s, size_t len, const char *end)
     return NULL;
 }
 
-/* What a file that is no text at all may be, told once instead of byte by byte. */
+static bool is_ascii(char c)
+{
+    return c != '\0' && (unsigned char)c < 0x80;
+}
+
+/* Whether the first four characters, 8 bytes, are ASCII in UTF-16 of either byte order. */
+static bool is_utf16_without_mark(const char *s)
+{
+    size_t little = 0, big = 0;
+
+    for (size_t i = 0; i < 8; i += 2) {
+        little += is_ascii(s[i]) && s[i + 1] == '\0';
+        big += s[i] == '\0' && is_ascii(s[i + 1]);
+    }
+    return little == 4 || big == 4;
+}
+
+/* Recognises a file that is not text at all, for one message instead of one for each byte. */
 static const char *other_kind(const char *s, size_t len)
 {
     if (len >= 4 && memcmp(s, "QFI\xfb", 4) == 0)
         return "this is a qcow2 image, not a manifest; for images: qbatch amend -o KEY=VALUE "
                "IMAGE...";
+    if (len >= 2 && (memcmp(s, "\xff\xfe", 2) == 0 || memcmp(s, "\xfe\xff", 2) == 0))
+        return "this is UTF-16 or UTF-32; a manifest is UTF-8: save it as UTF-8";
+    if (len >= 8 && is_utf16_without_mark(s))
+        return "this looks like UTF-16 without a byte order mark; a manifest is UTF-8: save it as "
+               "UTF-8";
     if (memchr(s, 0, QB_MIN(len, (size_t)512)))
         return "this is not text, and so not a manifest";
     return NULL;
 }
 
-/* The text ends with a NUL, so that no character runs over its end. */
+/* The text ends with a NUL, so no character extends past its end. */
 int qb_source_check(struct qb_diags *diags)
 {
     const char *s = diags->source, *end = s + diags->source_len;

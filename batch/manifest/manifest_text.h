@@ -1,4 +1,4 @@
-/* The text of a manifest, from a file or standard input. */
+/* Reads the text of a manifest from a file or standard input, and checks its characters. */
 #ifndef QB_MANIFEST_MANIFEST_TEXT_H
 #define QB_MANIFEST_MANIFEST_TEXT_H
 
@@ -8,7 +8,7 @@
  * QB_YAML_MAX_BYTES. -1 with a mistake in *diags, which is initialised either way. */
 int qb_source_load(const char *path, struct qb_diags *diags);
 
-#define QB_BYTE_ORDER_MARK "\xef\xbb\xbf" /* may begin the text, and is no part of it */
+#define QB_BYTE_ORDER_MARK "\xef\xbb\xbf" /* may begin the text, and is not part of it */
 
 /* The text must be UTF-8 without control characters, and its lines must end in LF or CR LF.  -1
  * with a mistake for each place (for the first ones) where that is not so. */

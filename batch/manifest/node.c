@@ -34,7 +34,7 @@ bool qb_names_have(const char *const *names, const char *name)
     return *names != NULL;
 }
 
-/* Where a name that is unknown here would be at home, or NULL. */
+/* The section to which a name that is unknown here belongs, or NULL. */
 static const char *home_of(const char *name)
 {
     const struct qb_key_row *setting = qb_setting_find(NULL, name);
@@ -58,6 +58,10 @@ int qb_field_unknown(const struct qb_node *value, const char *const *own, struct
     if (home)
         return qb_diag_add(diags, QB_M_MISPLACED_KEY, key->at, NULL, "\"%s\" belongs %s, not here",
                            key->text, home);
+    if (strchr(key->text, ':')) /* {compat:1.1} */
+        return qb_diag_add(diags, QB_M_UNKNOWN_KEY, key->at, NULL,
+                           "unknown key \"%.*s\"; write a blank after the colon", QUOTED_MAX,
+                           key->text);
     return qb_diag_add(diags, QB_M_UNKNOWN_KEY, key->at, qb_text_nearest(key->text, own),
                        "unknown key \"%.*s\"", QUOTED_MAX, key->text);
 }
@@ -91,6 +95,18 @@ int qb_field_bad(const struct qb_node *value, const struct qb_why *why, struct q
                        QUOTED_MAX, value->text, why->text);
 }
 
+/* What to write where the value is of another kind. */
+static const char *instead(enum qb_node_kind wanted, enum qb_node_kind got)
+{
+    if (wanted == QB_NODE_SEQUENCE)
+        return got == QB_NODE_MAPPING ? "; begin each entry with \"- \""
+                                      : "; write \"- \" before it, in a line of its own";
+    if (got == QB_NODE_SEQUENCE)
+        return wanted == QB_NODE_SCALAR ? "; leave out brackets and dashes"
+                                        : "; write its keys without dashes";
+    return "";
+}
+
 bool qb_field_is(const struct qb_node *value, enum qb_node_kind kind, const char *wanted,
                  struct qb_diags *diags)
 {
@@ -100,8 +116,9 @@ bool qb_field_is(const struct qb_node *value, enum qb_node_kind kind, const char
         qb_diag_add(diags, QB_M_NO_VALUE, value->key->at, NULL, "\"%s\" has no value; it takes %s",
                     value->key->text, wanted);
     else
-        qb_diag_add(diags, QB_M_WRONG_TYPE, value->at, NULL, "%s%s%s takes %s, not %s",
+        qb_diag_add(diags, QB_M_WRONG_TYPE, value->at, NULL, "%s%s%s takes %s, not %s%s",
                     value->key ? "\"" : "", value->key ? value->key->text : "this place",
-                    value->key ? "\"" : "", wanted, qb_node_kind_name(value));
+                    value->key ? "\"" : "", wanted, qb_node_kind_name(value),
+                    instead(kind, value->kind));
     return false;
 }

@@ -134,7 +134,10 @@ static void read_fmt(const struct qb_node *value, struct qb_moves *moves, struct
     if (text && qb_scalar_word(text, words, &word, &why))
         qb_moves_fmt_auto(moves, word == 1);
     else if (text)
-        qb_field_bad(value, &why, diags);
+        qb_diag_add(diags, QB_M_BAD_VALUE, value->at, why.did_you_mean,
+                    "fmt: \"%.80s\" is not keep or auto; the format itself is given with the key "
+                    "\"backing_fmt\"",
+                    text);
 }
 
 static void read_backing_key(const struct qb_node *v, struct qb_moves *moves,
@@ -151,6 +154,10 @@ static void read_backing_key(const struct qb_node *v, struct qb_moves *moves,
         read_fmt(v, moves, diags);
     else if (strcmp(key, names[3]) == 0)
         read_switch(v, moves, qb_moves_check_content, diags);
+    else if (strcmp(key, "file") == 0)
+        qb_diag_add(diags, QB_M_UNKNOWN_KEY, v->key->at, NULL,
+                    "unknown key \"file\"; a backing file is named by the key \"backing_file\", "
+                    "instead of \"backing\"");
     else
         qb_field_not_of(v, names, diags);
 }

@@ -6,6 +6,7 @@
 
 #include "base/own.h"
 #include "manifest/node.h"
+#include "manifest/select.h"
 #include "util/glob.h"
 
 static int check_there(struct qb_reader *r, const struct qb_scan_root *root, struct qb_place at)
@@ -33,6 +34,8 @@ static int read_root(struct qb_reader *r, const struct qb_node *item)
         return -1;
     if (!text[0])
         return qb_diag_add(r->diags, QB_M_BAD_VALUE, item->at, NULL, "an empty path");
+    if (qb_glob_has_odd_stars(text))
+        return qb_select_odd_stars(r->diags, text, item->at);
     root.folder = qb_batch_keep(r->batch, r->select.folder, strlen(r->select.folder));
     root.text = qb_batch_keep(r->batch, text, strlen(text));
     if (!root.folder || !root.text || !qb_vec_push(&r->batch->scan, root))

@@ -1,4 +1,4 @@
-/* Fills schema.json.in: a line `"@section@": 0` becomes what the keys of that section are. */
+/* Fills schema.json.in: a line `"@section@": 0` is replaced by the keys of that section. */
 #include "manifest/schema.h"
 
 #include <ctype.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "job/keys.h"
+#include "util/fill.h"
 
 static void put_string(FILE *f, const char *text)
 {
@@ -18,7 +19,7 @@ static void put_string(FILE *f, const char *text)
 
 /* ---- what a key takes ------------------------------------------------------------------------ */
 
-/* A word, and what YAML makes of it without quotes: off is false, 0.10 is the number 0.1. */
+/* A word, and its value in YAML without quotes: off is false, 0.10 is the number 0.1. */
 static void put_word(FILE *f, const char *word)
 {
     char *end;
@@ -90,6 +91,8 @@ static const char *fixed_schema(enum qb_key_kind kind)
         return "\"$ref\": \"#/$defs/size\"";
     case QB_KIND_SIZE_CHANGE:
         return "\"$ref\": \"#/$defs/size_change\"";
+    case QB_KIND_NAMES:
+        return "\"$ref\": \"#/$defs/names\"";
     case QB_KIND_DURATION:
         return "\"$ref\": \"#/$defs/duration\"";
     case QB_KIND_PERCENT:
@@ -108,14 +111,63 @@ static const char *fixed_schema(enum qb_key_kind kind)
     }
 }
 
+/* One word, `all` or `none`, or a list. */
+static void put_list_of_words(FILE *f, const struct qb_key_row *key)
+{
+    static const char *const several[] = {"all", "none", NULL};
+
+    fputs("\"anyOf\": [{", f);
+    put_words(f, key->words);
+    fputs("}, {", f);
+    put_words(f, several);
+    fputs("}, {\"type\": \"array\", \"minItems\": 1, \"items\": {", f);
+    put_words(f, key->words);
+    fputs("}}]", f);
+}
+
+static void put_property(FILE *f, const struct qb_key_row *key);
+
+/* A list of mappings of the key's parts. */
+static void put_mappings(FILE *f, const struct qb_key_row *key)
+{
+    const char *before = "";
+
+    fputs("\"type\": \"array\", \"minItems\": 1, \"items\": {\"type\": \"object\", "
+          "\"additionalProperties\": false, \"required\": [",
+          f);
+    qb_parts_each(part, key)
+    {
+        if (!part->is_required)
+            continue;
+        fputs(before, f);
+        put_string(f, part->name);
+        before = ", ";
+    }
+    fputs("], \"properties\": {", f);
+    before = "";
+    qb_parts_each(part, key)
+    {
+        fputs(before, f);
+        put_property(f, part);
+        before = ", ";
+    }
+    fputs("}}", f);
+}
+
 static void put_kind(FILE *f, const struct qb_key_row *key)
 {
     const char *fixed = fixed_schema(key->kind);
 
     if (fixed)
         fputs(fixed, f);
+    else if (key->kind == QB_KIND_NAME)
+        fprintf(f, "\"type\": \"string\", \"minLength\": 1, \"maxLength\": %" PRIu64, key->high);
+    else if (key->kind == QB_KIND_MAPPINGS)
+        put_mappings(f, key);
     else if (qb_key_takes_none(key))
         put_text(f, key);
+    else if (key->kind == QB_KIND_WORDS)
+        put_list_of_words(f, key);
     else if (key->words)
         put_words(f, key->words);
     else if (key->kind == QB_KIND_COUNT_OR_PERCENT || key->kind == QB_KIND_SIZE_OR_PERCENT)
@@ -126,9 +178,26 @@ static void put_kind(FILE *f, const struct qb_key_row *key)
 
 /* ---- the lines of a section ------------------------------------------------------------------ */
 
+/* A mapping of the group's keys. */
+static void put_group(FILE *f, const struct qb_key_row *group)
+{
+    const char *before = "";
+
+    fputs("\"type\": \"object\", \"minProperties\": 1, \"additionalProperties\": false, "
+          "\"properties\": {",
+          f);
+    qb_group_each(key, group)
+    {
+        fputs(before, f);
+        put_property(f, key);
+        before = ", ";
+    }
+    fputc('}', f);
+}
+
 static void put_property(FILE *f, const struct qb_key_row *key)
 {
-    put_string(f, key->name);
+    put_string(f, qb_key_last_name(key));
     fputs(": {\"description\": ", f);
     put_string(f, key->help);
     if (key->standard) {
@@ -136,7 +205,10 @@ static void put_property(FILE *f, const struct qb_key_row *key)
         put_string(f, key->standard);
     }
     fputs(", ", f);
-    put_kind(f, key);
+    if (key->kind == QB_KIND_GROUP)
+        put_group(f, key);
+    else
+        put_kind(f, key);
     fputc('}', f);
 }
 
@@ -150,12 +222,13 @@ static void put_required(FILE *f, const struct qb_key_row *key)
     fprintf(f, "{\"required\": [\"%s\"]}", key->name);
 }
 
-static const struct marker {
-    const char *name;
+/* Keys that take the place of a marker. */
+static const struct listing {
+    const char *marker;
     enum qb_section section;
-    bool asked_only; /* keys that ask for something by themselves */
+    bool asked_only; /* keys that change something by themselves */
     void (*put)(FILE *f, const struct qb_key_row *key);
-} markers[] = {
+} listings[] = {
     {"\"@amend@\"", QB_SECTION_amend, false, put_property},
     {"\"@amend_refs@\"", QB_SECTION_amend, false, put_reference},
     {"\"@amend_asked@\"", QB_SECTION_amend, true, put_required},
@@ -164,42 +237,29 @@ static const struct marker {
     {"\"@condition@\"", QB_SECTION_condition, false, put_property},
 };
 
-static const struct marker *marker_of(const char *word)
-{
-    for (size_t i = 0; i < sizeof(markers) / sizeof(markers[0]); i++)
-        if (strncmp(word, markers[i].name, strlen(markers[i].name)) == 0)
-            return &markers[i];
-    return NULL;
-}
+enum { LISTINGS = sizeof(listings) / sizeof(listings[0]) };
 
 /* The keys, a line each, indented as the marker was. */
-static void put_keys(FILE *f, const struct marker *marker, int indent)
+static void put_keys(FILE *f, const void *arg, int indent)
 {
+    const struct listing *listing = arg;
     const char *before = "";
 
-    qb_keys_each (key, marker->section) {
-        if (marker->asked_only && !key->bit)
+    qb_keys_each (key, listing->section) {
+        if (qb_key_is_nested(key) ||
+            (listing->asked_only && !key->bit && key->kind != QB_KIND_GROUP))
             continue;
         fprintf(f, "%s%*s", before, indent, "");
-        marker->put(f, key);
+        listing->put(f, key);
         before = ",\n";
     }
 }
 
 void qb_schema_print(FILE *f)
 {
-    const char *line = qb_schema, *end = qb_schema + qb_schema_len;
+    struct qb_fill fills[LISTINGS];
 
-    while (line < end) {
-        const char *newline = memchr(line, '\n', (size_t)(end - line));
-        size_t len = (size_t)((newline ? newline : end) - line), indent = strspn(line, " ");
-        const struct marker *marker = marker_of(line + indent);
-
-        if (marker)
-            put_keys(f, marker, (int)indent);
-        else
-            fwrite(line, 1, len, f);
-        fputs(marker && line[len - 1] == ',' ? ",\n" : "\n", f);
-        line += len + 1;
-    }
+    for (size_t i = 0; i < LISTINGS; i++)
+        fills[i] = (struct qb_fill){listings[i].marker, put_keys, &listings[i]};
+    qb_fill_print(f, qb_schema, qb_schema_len, fills, LISTINGS);
 }

@@ -8,8 +8,9 @@
 
 #include "base/own.h"
 #include "util/glob.h"
+#include "util/path.h"
 
-/* One entry's excludes at work. */
+/* The excludes of one entry, applied during a walk. */
 struct filter {
     const struct qb_select *select;
     const struct qb_excludes *excludes;
@@ -29,13 +30,10 @@ static char *join(const char *folder, const char *name)
     return path;
 }
 
-static char *folder_of(const char *path)
+/* "" where the manifest is none, or in the current folder: names are then used as they are. */
+static char *folder_of(const char *manifest)
 {
-    const char *slash = path ? strrchr(path, '/') : NULL;
-
-    if (!slash)
-        return strdup("");
-    return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    return manifest && strchr(manifest, '/') ? qb_path_folder(manifest) : strdup("");
 }
 
 int qb_select_init(struct qb_select *select, const char *manifest, struct qb_diags *diags)
@@ -63,15 +61,14 @@ void qb_select_free(struct qb_select *select)
     *select = (struct qb_select){0};
 }
 
-/* A relative pattern is compared with what comes behind the manifest's folder, so that the folder's
- * own name is never taken for a pattern. */
+/* A relative pattern is compared with the path after the manifest's directory, so that the name of
+ * that directory is never interpreted as a pattern. */
 static bool is_excluded(const struct qb_select *select, const char *pattern, const char *path)
 {
-    const char *slash = strrchr(path, '/');
     size_t len;
 
     if (!strchr(pattern, '/'))
-        return qb_glob_match(pattern, slash ? slash + 1 : path);
+        return qb_glob_match(pattern, qb_path_name(path));
     if (pattern[0] != '/' && path[0] == '/') {
         len = strlen(select->full);
         if (strncmp(path, select->full, len) != 0 ||
@@ -115,18 +112,19 @@ static int pick(struct qb_select *select, char *path, struct qb_place at, size_t
     return qb_diag_memory(select->diags);
 }
 
-/* What was probably meant by a path of which there is no file, as shells have it; "": nothing that
- * is known. */
+/* The shell syntax that was probably meant by a path that does not exist; "": unknown. */
 static const char *meant(const char *text)
 {
     const char *brace = strchr(text, '{');
 
     if (text[0] == '~')
         return "; ~ is not expanded: write the home directory";
+    if (text[0] == '$')
+        return "; variables are not expanded: write what it stands for";
+    if (strstr(text, "://"))
+        return "; only files and block devices can be amended";
     if (brace && strchr(brace, ',') && strchr(brace, '}'))
         return "; braces are not expanded: write a list of paths";
-    if (strstr(text, "**") && !strstr(text, "**/"))
-        return "; ** stands for directories only between slashes: write **/*";
     return "";
 }
 
@@ -145,6 +143,14 @@ static int complain_empty(struct qb_select *select, const char *pattern, struct 
                            pattern);
     return qb_diag_add(select->diags, QB_M_NO_MATCH, at, NULL, "no file matches \"%s\"%s", pattern,
                        meant(pattern));
+}
+
+int qb_select_odd_stars(struct qb_diags *diags, const char *pattern, struct qb_place at)
+{
+    return qb_diag_add(diags, QB_M_BAD_VALUE, at, NULL,
+                       "\"%s\": ** stands for directories only between slashes: write **/*, or * "
+                       "for one directory",
+                       pattern);
 }
 
 static int add_pattern(struct qb_select *select, const char *pattern, struct qb_place at,
@@ -193,6 +199,8 @@ int qb_select_add(struct qb_select *select, const char *text, struct qb_place at
     struct filter filter = {select, excludes, 0};
     char *path;
 
+    if (qb_glob_has_odd_stars(text))
+        return qb_select_odd_stars(select->diags, text, at);
     if (qb_glob_is_pattern(text))
         return add_pattern(select, text, at, &filter, entry);
     path = join(select->folder, text);

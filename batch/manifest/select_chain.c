@@ -1,4 +1,4 @@
-/* `chain:` of an entry: an image and what it stands on. */
+/* Selects the files of `chain:` of an entry: an image and its backing files. */
 #include <string.h>
 
 #include "base/own.h"
@@ -6,7 +6,7 @@
 #include "io/named.h"
 #include "qcow2/chain.h"
 
-/* An image that is open with all below it. */
+/* An image that is open with its backing chain. */
 struct opened {
     struct qb_owners *owners;
     struct qb_io *io;
@@ -40,11 +40,11 @@ static int open_chain(struct opened *o, const char *path, bool anybody, struct q
     o->has_image = true;
     if (!o->img.backing_name[0])
         return 0;
-    return qb_chain_open(o->io, path, &o->file, o->img.backing_name, o->img.backing_fmt, true,
-                         &o->chain, err);
+    return qb_chain_open(o->io, path, &o->file, o->img.backing_name, o->img.backing_fmt,
+                         QB_CHAIN_WHOLE, &o->chain, err);
 }
 
-/* Whether the entry has this file already, by whatever name; notes that it has. */
+/* Whether the entry has this file already, by any name; notes that it has. */
 static bool is_picked(struct qb_select *select, const struct qb_file *file, size_t entry)
 {
     const struct qb_file_id id = {file->dev, file->ino};
@@ -55,7 +55,7 @@ static bool is_picked(struct qb_select *select, const struct qb_file *file, size
     for (size_t i = 0; i < select->chained.n; i++)
         if (select->chained.items[i].ino == id.ino && select->chained.items[i].dev == id.dev)
             return true;
-    qb_vec_push(&select->chained, id); /* without memory it is found twice, and told to be */
+    qb_vec_push(&select->chained, id); /* without memory it is reported as picked twice */
     return false;
 }
 

@@ -1,4 +1,4 @@
-/* `from_file:` of an entry: the images that a list names. */
+/* Selects the images of a list, `from_file:` of an entry. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -13,14 +13,14 @@
 
 enum {
     READ_AT_ONCE = 64 << 10,
-    PATHS_MAX = 4000000, /* in one list; whatever names more has no end */
-    NAMED_MAX = 3,       /* missing files that are named */
+    PATHS_MAX = 4000000, /* in one list; more means an endless input */
+    NAMED_MAX = 3,       /* missing files that a mistake names */
 };
 
 struct list {
     struct qb_select *select;
     const char *name;
-    char end; /* behind each path */
+    char end; /* after each path */
     struct qb_place at;
     const struct qb_excludes *excludes;
     size_t entry;
@@ -93,7 +93,7 @@ static int read_lines(struct list *l, int fd)
     return l->len ? take_line(l) : 0;
 }
 
-/* A list of which nothing is there is one mistake, not one failure for each of its lines. */
+/* A list of which no file exists is one mistake, not one failure for each of its lines. */
 static int check_any_is_there(struct list *l, size_t first)
 {
     const struct qb_pick *picks = l->select->picks.items + first;
@@ -114,7 +114,7 @@ static int check_any_is_there(struct list *l, size_t first)
                        qb_text_count(n, count), l->name, names);
 }
 
-/* Nothing more is to be found out about the files of a list that is wrong. */
+/* The files of a wrong list are not examined. */
 static void drop(struct qb_select *select, size_t first)
 {
     while (select->picks.n > first)

@@ -1,5 +1,6 @@
-/* Finds files that are picked twice: two amends of one image would race.  By device and inode, so
- * that no link hides it; a file that is not there is compared by its path. */
+/* Finds files that are picked twice: two amends of one image would race.  Files are compared by
+ * device and inode, so that links are recognised; a file that does not exist is compared by its
+ * path. */
 #include <string.h>
 
 #include "base/own.h"

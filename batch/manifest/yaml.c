@@ -5,7 +5,7 @@
 
 #include "base/num.h"
 #include "manifest/manifest_text.h"
-#include "util/text.h"
+#include "manifest/syntax.h"
 
 enum { BLOCK_BYTES = 64 << 10, QUOTED_MAX = 60 };
 
@@ -67,7 +67,7 @@ static struct qb_place place_of(const yaml_mark_t *start, const yaml_mark_t *end
 {
     struct qb_place at = {(unsigned)start->line + 1, (unsigned)start->column + 1, 1};
 
-    if (end->index > start->index) /* what lies behind the line's end is not drawn */
+    if (end->index > start->index) /* what lies past the line's end is not drawn */
         at.length = (unsigned)(end->index - start->index);
     return at;
 }
@@ -95,8 +95,8 @@ static bool wants_key(const struct parse *p)
     return p->depth > 0 && p->open[p->depth - 1]->kind == QB_NODE_MAPPING && !p->key[p->depth - 1];
 }
 
-/* A key is remembered until its value comes.  A second key of the same name is a mistake, but its
- * value is read all the same. */
+/* A key is stored until its value comes.  A second key of the same name is a mistake, but its value
+ * is read all the same. */
 static int put_key(struct parse *p, const struct qb_node *node)
 {
     unsigned top = p->depth - 1;
@@ -119,7 +119,7 @@ static int put_key(struct parse *p, const struct qb_node *node)
     return 0;
 }
 
-/* Hangs the node into the collection that is open. */
+/* Adds the node to the open collection. */
 static int put_node(struct parse *p, struct qb_node *node)
 {
     unsigned top = p->depth - 1;
@@ -194,8 +194,8 @@ static void refuse_extras(struct parse *p, const void *anchor, const void *tag, 
                     "anchors (&%.*s) are not supported; write the value out", QUOTED_MAX,
                     (const char *)anchor);
     if (tag)
-        qb_diag_add(p->diags, QB_M_TAG, at, NULL, "tags (%.*s) are not supported", QUOTED_MAX,
-                    (const char *)tag);
+        qb_diag_add(p->diags, QB_M_TAG, at, NULL, "tags (%.*s) are not supported; leave it out",
+                    QUOTED_MAX, (const char *)tag);
 }
 
 static int take_event(struct parse *p, const yaml_event_t *e, bool *documents)
@@ -233,46 +233,20 @@ static int take_event(struct parse *p, const yaml_event_t *e, bool *documents)
     }
 }
 
-/* The character at the problem.  The mark counts characters, not bytes. */
-static char problem_character(const struct parse *p)
-{
-    const char *s = p->text;
-
-    for (size_t i = p->parser.problem_mark.index; i > 0 && *s; i--)
-        s += QB_MAX(qb_text_utf8(s), 1);
-    return *s;
-}
-
-/* libyaml's own words, or better ones for the usual causes. */
-static const char *problem_of(const struct parse *p)
-{
-    const char *problem = p->parser.problem ? p->parser.problem : "not YAML";
-
-    if (strstr(problem, "that cannot start any token"))
-        return problem_character(p) == '\t'
-                   ? "a tab cannot indent YAML; use spaces"
-                   : "this character cannot begin a text; put the text in quotes";
-    if (strstr(problem, "mapping values are not allowed"))
-        return "a key cannot stand here; look at the indent, and put a text that has \": \" in "
-               "quotes";
-    return problem;
-}
-
 static int syntax_mistake(struct parse *p)
 {
     const yaml_parser_t *y = &p->parser;
-    struct qb_place at = place_of(&y->problem_mark, &y->problem_mark);
-    const char *context = y->context ? y->context : "";
 
     if (y->error == YAML_MEMORY_ERROR)
         return qb_diag_memory(p->diags);
-    if (strcmp(context, "while scanning an alias") == 0)
-        return qb_diag_add(p->diags, QB_M_SYNTAX, place_of(&y->context_mark, &y->problem_mark),
-                           NULL, "a text that begins with * must be in quotes");
-    if (*context && y->context_mark.line != y->problem_mark.line)
-        return qb_diag_add(p->diags, QB_M_SYNTAX, at, NULL, "%s (%s that begins in line %zu)",
-                           problem_of(p), context, y->context_mark.line + 1);
-    return qb_diag_add(p->diags, QB_M_SYNTAX, at, NULL, "%s", problem_of(p));
+    return qb_syntax_mistake(p->diags,
+                             &(struct qb_syntax){.text = p->text,
+                                                 .problem = y->problem ? y->problem : "not YAML",
+                                                 .context = y->context ? y->context : "",
+                                                 .line = y->problem_mark.line,
+                                                 .column = y->problem_mark.column,
+                                                 .from_line = y->context_mark.line,
+                                                 .from_column = y->context_mark.column});
 }
 
 static int read_events(struct parse *p)
@@ -293,7 +267,7 @@ static int read_events(struct parse *p)
     }
     if (!p->yaml->root)
         return qb_diag_add(p->diags, QB_M_DOCUMENTS, (struct qb_place){1, 1, 1}, NULL,
-                           "the manifest is empty");
+                           "the manifest is empty; it begins with \"version: 1\"");
     return 0;
 }
 

@@ -1,9 +1,9 @@
-/* YAML text becomes a tree of nodes that know their place.  The only file that knows libyaml.
+/* Parses YAML text into a tree of nodes with their places.  yaml.c is the only file that uses
+ * libyaml.
  *
- * A manifest needs scalars, lists and mappings, so that is all there is: anchors, aliases, tags and
- * a second document are mistakes, and so are a key that stands twice, text that is not UTF-8, and a
- * tree deeper or larger than the limits here.  Scalars stay text: what `0.10` or `on` means is for
- * the reader of the key. */
+ * A manifest needs only scalars, lists and mappings: anchors, aliases, tags and a second document
+ * are mistakes, and so are duplicate keys, text that is not UTF-8, and a tree deeper or larger than
+ * the limits here.  Scalars stay text: the reader of a key decides what `0.10` or `on` means. */
 #ifndef QB_MANIFEST_YAML_H
 #define QB_MANIFEST_YAML_H
 
@@ -35,9 +35,9 @@ struct qb_yaml {
     struct qb_yaml_block *blocks;
 };
 
-/* Reads the text of *diags.  0 when the tree is whole: there may be mistakes in *diags even so (a
- * key that stands twice, a tag), and more can be looked for.  -1 when it is not.  Free the tree
- * either way. */
+/* Parses the text of *diags.  0 when the tree is complete: *diags may have mistakes even so (a
+ * duplicate key, a tag), and the tree can be checked for more.  -1 when it is not.  Free the tree
+ * in either case. */
 int qb_yaml_parse(struct qb_yaml *yaml, struct qb_diags *diags);
 void qb_yaml_free(struct qb_yaml *yaml);
 
@@ -50,7 +50,7 @@ static inline bool qb_node_is_null(const struct qb_node *node)
     return node->plain && (strcmp(node->text, "null") == 0 || strcmp(node->text, "~") == 0);
 }
 
-/* Whether nothing at all is written where the scalar should be. */
+/* Whether the scalar is empty and not quoted. */
 static inline bool qb_node_is_blank(const struct qb_node *node)
 {
     return node->plain && !node->text[0];

@@ -6,7 +6,8 @@
 #include "util/signal.h"
 
 static int (*const commands[QB_COMMAND_COUNT])(const struct qb_cli *cli) = {
-#define COMMAND(ID, name, verb, NAMES, operands, help) [QB_COMMAND_##ID] = qb_command_##verb,
+#define COMMAND(ID, name, verb, NAMES, operands, fewest, most, help)                               \
+    [QB_COMMAND_##ID] = qb_command_##verb,
 #include "cli/cli.def"
 #undef COMMAND
 };

@@ -1,4 +1,4 @@
-/* Words the changes of an image for people: "size: 1 GiB -> 2 GiB". */
+/* Formats the changes of an image for people: "size: 1 GiB -> 2 GiB". */
 #include "report/change_text.h"
 
 #include <string.h>
@@ -27,7 +27,7 @@ static void print_value(FILE *f, struct qb_value v)
     }
 }
 
-/* Two sizes that look alike when rounded are told in bytes. */
+/* Two sizes that are equal when rounded are shown in bytes. */
 static void print_change(FILE *f, const struct qb_change *c)
 {
     char from[QB_TEXT_NUMBER], to[QB_TEXT_NUMBER];

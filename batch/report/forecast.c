@@ -6,19 +6,13 @@
 #include <sys/statvfs.h>
 
 #include "host/free_space.h"
+#include "util/path.h"
 #include "util/text.h"
-
-static char *folder_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-}
 
 static struct qb_outlook *new_system(struct qb_foresight *f, const struct qb_batch *batch,
                                      const char *path, dev_t dev)
 {
-    struct qb_outlook o = {.dev = dev, .folder = folder_of(path)};
+    struct qb_outlook o = {.dev = dev, .folder = qb_path_folder(path)};
     struct statvfs fs;
 
     if (o.folder && statvfs(path, &fs) == 0) {

@@ -1,5 +1,5 @@
-/* What a dry run foresees for each file system: how much the amends need of it, and how much is
- * free. */
+/* Forecasts for a dry run how much space the amends need on each file system, and how much is free.
+ */
 #ifndef QB_REPORT_FORECAST_H
 #define QB_REPORT_FORECAST_H
 
@@ -10,12 +10,12 @@
 
 struct qb_outlook {
     dev_t dev;
-    char *folder;    /* owned: of the first image that is on it */
+    char *folder;    /* owned: directory of the first image on it */
     uint64_t images; /* that would append something */
     uint64_t needed; /* bytes, at most */
-    uint64_t grows;  /* bytes that files become longer */
-    uint64_t free;   /* bytes that this user may take now */
-    uint64_t keep;   /* bytes that policy.min_free wants to stay free */
+    uint64_t grows;  /* bytes by which files grow */
+    uint64_t free;   /* bytes that are available to this user */
+    uint64_t keep;   /* bytes that policy.min_free reserves */
 };
 
 struct qb_foresight {
@@ -27,8 +27,8 @@ void qb_foresee(struct qb_foresight *f, const struct qb_batch *batch, const stru
                 const struct qb_result *result);
 void qb_foresight_free(struct qb_foresight *f);
 
-/* How long writing all that is needed takes at limits.rate, seconds; 0 without one.  It is an upper
- * bound for the writing, as `needed` is, and says nothing of what reading and barriers cost. */
+/* Seconds for writing everything that is needed at limits.rate; 0 without a limit.  An upper bound
+ * for the writing, as `needed` is; reading and barriers are not included. */
 double qb_foresight_rate_seconds(const struct qb_foresight *f, const struct qb_batch *batch);
 
 /* A line for each file system, or "filesystems": [...]. */

@@ -1,5 +1,5 @@
-/* Groups outcomes that read the same: the same status, code and text.  Each group keeps its count
- * and its first images, so that memory does not grow with the fleet. */
+/* Groups results with the same status, code and text.  Each group keeps its count and its first
+ * images, so that memory does not grow with the fleet. */
 #ifndef QB_REPORT_GROUPS_H
 #define QB_REPORT_GROUPS_H
 
@@ -14,7 +14,7 @@ struct qb_group_member {
 };
 
 struct qb_group {
-    enum qb_status status;
+    unsigned status; /* enum qb_status; of a check, enum qb_verdict */
     enum qb_code code;
     char *text;      /* owned; NULL: of several texts, past QB_GROUPS_MAX groups */
     uint64_t n;      /* images */
@@ -27,9 +27,9 @@ struct qb_groups {
     QB_VEC(struct qb_group) list;
 };
 
-/* An image's outcome, and what is said of it. */
+/* An image's result, as shown. */
 struct qb_grouped {
-    enum qb_status status;
+    unsigned status;
     enum qb_code code;
     const char *text;
     struct qb_group_member member;

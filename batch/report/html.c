@@ -1,4 +1,4 @@
-/* The page itself: its sections, from the totals to the table of all images. */
+/* Writes the page: its sections, from the totals to the table of all images. */
 #include "report/html_lists.h"
 
 #include <errno.h>

@@ -9,7 +9,10 @@
 #include "util/text.h"
 #include "util/xml.h"
 
-enum { REASONS_MAX = 50 /* of one code */ };
+enum {
+    REASONS_MAX = 50, /* of one code */
+    NAMES_SEEN = 12   /* of one reason, when there are half as many more */
+};
 
 const char qb_html_classes[QB_STATUS_COUNT] = {
     [QB_STATUS_CHANGED] = 'c', [QB_STATUS_UNCHANGED] = 'u', [QB_STATUS_WOULD_CHANGE] = 'p',
@@ -27,7 +30,7 @@ void qb_html_path(FILE *f, const char *path)
     fputs("</bdi>", f);
 }
 
-/* A line may break behind an arrow, never inside it. */
+/* A line may break after an arrow, never inside it. */
 void qb_html_changes(FILE *f, const char *changes)
 {
     const char *arrow;
@@ -133,26 +136,39 @@ void qb_html_lists_free(struct qb_html_lists *lists)
 
 /* ---- why ------------------------------------------------------------------------------------- */
 
-static void put_names(FILE *f, const struct qb_group *g, const struct qb_batch *batch, size_t *room)
+/* Whether all members have one offset, which is then said once. */
+static bool at_one_offset(const struct qb_group *g)
 {
-    bool together = g->members.n > 0;
-
     for (size_t i = 1; i < g->members.n; i++)
-        together &= g->members.items[i].offset == g->members.items[0].offset;
-    if (together && g->members.items[0].offset != QB_NOWHERE)
-        fprintf(f, " at 0x%" PRIx64, g->members.items[0].offset);
-    fputs("<br>", f);
-    for (size_t i = 0; i<g->members.n && * room> 0; i++, --*room) {
+        if (g->members.items[i].offset != g->members.items[0].offset)
+            return false;
+    return g->members.n > 0;
+}
+
+/* The first names are seen, the others when a reader asks for them. */
+static void put_names(FILE *f, const struct qb_group *g, const struct qb_batch *batch, size_t room)
+{
+    bool together = at_one_offset(g), folded = g->n > NAMES_SEEN + NAMES_SEEN / 2;
+    size_t n = QB_MIN(g->members.n, room);
+    char b[QB_TEXT_NUMBER];
+
+    for (size_t i = 0; i < n; i++) {
+        if (folded && i == NAMES_SEEN)
+            fprintf(f, "<details><summary>and %s more</summary>\n", qb_text_count(g->n - i, b));
         qb_html_path(f, batch->jobs[g->members.items[i].job].path);
         if (!together && g->members.items[i].offset != QB_NOWHERE)
             fprintf(f, "<span class=dim>at 0x%" PRIx64 "</span>", g->members.items[i].offset);
         fputc('\n', f);
     }
+    if (g->n > n)
+        fprintf(f, "<span class=dim>and %s more, in the list of all images</span>\n",
+                qb_text_count(g->n - n, b));
+    if (folded && n > NAMES_SEEN)
+        fputs("</details>\n", f);
 }
 
 static void put_group(FILE *f, const struct qb_group *g, const struct qb_batch *batch, size_t *room)
 {
-    size_t before = *room;
     char b[QB_TEXT_NUMBER];
 
     fputs("<li>", f);
@@ -160,12 +176,13 @@ static void put_group(FILE *f, const struct qb_group *g, const struct qb_batch *
         qb_markup_text(f, g->text);
     else
         fputs("other reasons", f);
+    if (at_one_offset(g) && g->members.items[0].offset != QB_NOWHERE)
+        fprintf(f, " at 0x%" PRIx64, g->members.items[0].offset);
     if (g->n > 1)
         fprintf(f, " <b>&times; %s</b>", qb_text_count(g->n, b));
-    put_names(f, g, batch, room);
-    if (g->n > before - *room)
-        fprintf(f, "<span class=dim>and %s more, in the list of all images</span>\n",
-                qb_text_count(g->n - (before - *room), b));
+    fputs("<br>", f);
+    put_names(f, g, batch, *room);
+    *room -= QB_MIN(g->members.n, *room);
 }
 
 static bool is_of(const struct qb_group *g, enum qb_status status, enum qb_code code)

@@ -1,6 +1,5 @@
-/* What a page tells of before it lists everything: the errors, each with its images, the notes, and
- * the largest changes.  All are gathered while the images come by, and stay small whatever the
- * fleet. */
+/* Collects the lists that a page shows before the table of all images: the errors, each with its
+ * images, the notes, and the largest changes.  Their size does not grow with the fleet. */
 #ifndef QB_REPORT_HTML_LISTS_H
 #define QB_REPORT_HTML_LISTS_H
 

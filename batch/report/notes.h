@@ -1,4 +1,4 @@
-/* Counts the notes of all images, so that each is told once for the whole run. */
+/* Counts the notes of all images, so that each is reported once for the whole run. */
 #ifndef QB_REPORT_NOTES_H
 #define QB_REPORT_NOTES_H
 
@@ -8,8 +8,11 @@ struct qb_notes {
     struct qb_noted {
         uint64_t n;            /* images */
         size_t first;          /* the job of the first of them */
-        enum qb_status status; /* likewise */
+        enum qb_status status; /* of the first of them */
         struct qb_leaks leaks; /* of all of them */
+        uint64_t refcounts_raised, flags_corrected;
+        unsigned snapshots, bitmaps;
+        char text[QB_NOTE_ROOM]; /* of the first of them */
     } of[QB_NOTE_COUNT];
 };
 

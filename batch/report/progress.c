@@ -58,7 +58,7 @@ static struct winsize terminal(void)
 static void write_all(const char *text)
 {
     if (write(STDERR_FILENO, text, strlen(text)) < 0)
-        return; /* the terminal is gone; the run goes on */
+        return; /* the terminal is gone; the run continues */
 }
 
 /* The images that take long, below the line; back up to it afterwards. */

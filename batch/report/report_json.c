@@ -4,6 +4,7 @@
 #include "job/keys.h"
 #include "util/base64.h"
 #include "report/sinks.h"
+#include "report/report_json_lists.h"
 #include "util/json.h"
 #include "qcow2/disk.h"
 #include "util/text.h"
@@ -18,8 +19,8 @@ static void number_unless(struct qb_json *o, const char *key, uint64_t n, uint64
         qb_json_number(o, key, n);
 }
 
-static void put_error(struct qb_json *o, const struct qb_batch *batch, const struct qb_job *job,
-                      const struct qb_failure *err)
+void qb_json_error(struct qb_json *o, const struct qb_batch *batch, const struct qb_job *job,
+                   const struct qb_failure *err)
 {
     struct qb_json e;
 
@@ -69,7 +70,7 @@ static void put_value(struct qb_json *o, const char *key, struct qb_value v)
     }
 }
 
-static void put_info(struct qb_json *o, const char *key, const struct qb_info *i)
+void qb_json_info(struct qb_json *o, const char *key, const struct qb_info *i)
 {
     struct qb_json info;
 
@@ -84,9 +85,7 @@ static void put_info(struct qb_json *o, const char *key, const struct qb_info *i
     qb_json_number(&info, "cluster_size_bytes", i->cluster_size);
     qb_json_bool(&info, "dirty", i->dirty);
     qb_json_bool(&info, "corrupt", i->corrupt);
-    qb_json_text(&info, "compression_type", i->zstd ? "zstd" : "zlib");
     qb_json_text(&info, "encryption", encryption_of(i));
-    qb_json_number(&info, "snapshots", i->nb_snapshots);
     qb_json_number(&info, "bitmaps", i->nb_bitmaps);
     qb_json_bool(&info, "external_data_file", i->external_data_file);
     qb_json_child(o, key, info);
@@ -112,7 +111,11 @@ static void put_changes(struct qb_json *o, const struct qb_result *r)
 static void put_notes(struct qb_json *o, const struct qb_result *r)
 {
     qb_json_bool(o, "repaired", r->repaired);
+    qb_json_number(o, "refcounts_raised", r->refcounts_raised);
+    qb_json_number(o, "flags_corrected", r->flags_corrected);
+    qb_json_bool(o, "mark_cleared", r->mark_cleared);
     qb_json_bool(o, "backing_unchecked", r->backing_unchecked);
+    qb_json_bool(o, "data_file_unchecked", r->data_file_unchecked);
     qb_json_bool(o, "bitmaps_dropped", r->bitmaps_dropped);
     qb_json_bool(o, "without_locks", r->without_locks);
     qb_json_bool(o, "writers_unseen", r->writers_unseen);
@@ -127,7 +130,7 @@ static void put_backup(struct qb_json *o, const struct qb_batch *batch, const st
     qb_json_text(o, "backup", path);
 }
 
-static void put_clusters(struct qb_json *o, const struct qb_clusters *c)
+void qb_json_clusters(struct qb_json *o, const struct qb_clusters *c)
 {
     struct qb_json clusters;
 
@@ -146,8 +149,9 @@ static void put_clusters(struct qb_json *o, const struct qb_clusters *c)
     qb_json_child(o, "clusters", clusters);
 }
 
-static void put_leaks(struct qb_json *o, const struct qb_leaks *l)
+static void put_leaks(struct qb_json *o, const struct qb_result *r)
 {
+    const struct qb_leaks *l = &r->leaks;
     struct qb_json leaks;
 
     if (!l->valid) {
@@ -158,6 +162,7 @@ static void put_leaks(struct qb_json *o, const struct qb_leaks *l)
     qb_json_number(&leaks, "clusters", l->clusters);
     qb_json_number(&leaks, "bytes", l->bytes);
     qb_json_bool(&leaks, "freed", l->freed);
+    qb_json_freed(&leaks, r);
     qb_json_child(o, "leaks", leaks);
 }
 
@@ -291,14 +296,16 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
         qb_json_text(&o, "type", "image");
     qb_json_path(&o, job->path);
     qb_json_text(&o, "status", qb_status_names[r->status]);
-    put_error(&o, batch, job, &r->err);
-    put_info(&o, "before", r->before);
-    put_info(&o, "after", r->after);
+    qb_json_error(&o, batch, job, &r->err);
+    qb_json_info(&o, "before", r->before);
+    qb_json_info(&o, "after", r->after);
     put_changes(&o, r);
     put_notes(&o, r);
+    qb_json_snapshots(&o, r);
+    qb_json_bitmaps(&o, r);
     put_backup(&o, batch, job, r);
-    put_clusters(&o, &r->clusters);
-    put_leaks(&o, &r->leaks);
+    qb_json_clusters(&o, &r->clusters);
+    put_leaks(&o, r);
     qb_line_io(&o, &r->io);
     put_phases(&o, r);
     put_timing(&o, &outcome->timing);
@@ -307,68 +314,5 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
     qb_json_bool(&o, "owner_must_read", !batch->policy.owner_need_not_read);
     if (batch->origin.started > 0)
         qb_json_child(&o, "of", of_batch(batch));
-    return qb_json_line(f, o);
-}
-
-static void put_findings(struct qb_json *o, const struct qb_checked *c)
-{
-    struct qb_json list = qb_json_list();
-
-    for (size_t i = 0; i < c->n_findings; i++) {
-        struct qb_json one = qb_json_object();
-
-        qb_json_text(&one, "kind", c->findings[i].is_leak ? "leak" : "corruption");
-        number_unless(&one, "offset", c->findings[i].offset, QB_NOWHERE);
-        if (c->findings[i].n > 1) {
-            number_unless(&one, "last_offset", c->findings[i].last, QB_NOWHERE);
-            qb_json_number(&one, "count", c->findings[i].n);
-        }
-        qb_json_text(&one, "message", c->findings[i].text);
-        qb_json_append(&list, one);
-    }
-    qb_json_child(o, "findings", list);
-    qb_json_number(o, "findings_left_out", c->left_out);
-}
-
-static const char *verdict(const struct qb_checked *c)
-{
-    if (!c->counted)
-        return "unchecked";
-    return c->result->corruptions ? "corrupt" : c->result->leaks ? "leaks" : "clean";
-}
-
-int qb_line_checked(FILE *f, const struct qb_checked *c)
-{
-    const struct qb_check_result *r = c->result;
-    struct qb_json o = qb_json_object();
-
-    qb_json_text(&o, "type", "check");
-    qb_json_path(&o, c->path);
-    qb_json_text(&o, "status", verdict(c));
-    put_error(&o, NULL, NULL, &r->err);
-    if (c->counted) {
-        qb_json_number(&o, "corruptions", r->corruptions);
-        qb_json_number(&o, "leaks", r->leaks);
-        qb_json_number(&o, "image_end_offset_bytes", r->end_offset);
-        put_findings(&o, c);
-        put_info(&o, "info", r->info);
-        put_clusters(&o, &r->clusters);
-        qb_line_io(&o, &r->io);
-    }
-    return qb_json_line(f, o);
-}
-
-int qb_line_check_summary(FILE *f, const struct qb_check_summary *sum, int exit_code)
-{
-    struct qb_json o = qb_json_object();
-
-    qb_json_text(&o, "type", "summary");
-    qb_json_number(&o, "images", sum->images);
-    qb_json_number(&o, "clean", sum->clean);
-    qb_json_number(&o, "corrupt", sum->corrupt);
-    qb_json_number(&o, "leaks", sum->leaks);
-    qb_json_number(&o, "unchecked", sum->unchecked);
-    qb_json_number(&o, "exit_code", (uint64_t)exit_code);
-    qb_json_text(&o, "qbatch", QB_VERSION);
     return qb_json_line(f, o);
 }

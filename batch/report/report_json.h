@@ -1,4 +1,4 @@
-/* Reports for programs, a line for each image: what --report and --json write, field by field. */
+/* Writes reports for programs, a line for each image, for --report and --json. */
 #ifndef QB_REPORT_REPORT_JSON_H
 #define QB_REPORT_REPORT_JSON_H
 
@@ -9,19 +9,26 @@
 #include "job/outcome.h"
 #include "util/json.h"
 
-/* Puts host, caller, command and labels into an object, null where they are not known. */
+/* Adds host, caller, command and labels to an object, null if they are not known. */
 void qb_line_origin(struct qb_json *o, const struct qb_origin *origin);
 
-/* Puts what was read and written into an object, under "io". */
+/* Adds the statistics of reads and writes to an object, as "io". */
 void qb_line_io(struct qb_json *o, const struct qb_io_stats *stats);
+
+/* Add "error", "info" or whatever the key is, and "clusters", to an object; null if there are none.
+ * `batch` and `job` may be NULL. */
+void qb_json_error(struct qb_json *o, const struct qb_batch *batch, const struct qb_job *job,
+                   const struct qb_failure *err);
+void qb_json_info(struct qb_json *o, const char *key, const struct qb_info *info);
+void qb_json_clusters(struct qb_json *o, const struct qb_clusters *clusters);
 
 /* Each writes one line to f; 0, or -1 with errno set. */
 
-/* `tagged` puts "type":"image" in front, for a stream that holds more than images. */
+/* `tagged` adds "type":"image" at the front, for a stream with other lines too. */
 int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *job,
                   const struct qb_outcome *outcome, bool tagged);
 
-/* `foresight` is told of a dry run; it may be NULL. */
+/* `foresight` is the forecast of a dry run; it may be NULL. */
 int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
                     const struct qb_foresight *foresight, int exit_code);
 
@@ -30,36 +37,10 @@ struct qb_part;
 int qb_line_total(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
                   const struct qb_part *parts, size_t n_parts, int exit_code);
 
-/* "of" of an image's line: the run that it is of. */
+/* "of" of an image's line: the run to which it belongs. */
 struct qb_json qb_line_of(const struct qb_part *run);
 
 /* The summary of a run that could not start. */
 int qb_line_abort(FILE *f, const char *message, int exit_code);
-
-/* Findings in the same words, at offsets that follow each other at the same distance. */
-struct qb_finding {
-    bool is_leak;
-    uint64_t offset, last; /* the first and the last of them, or QB_NOWHERE */
-    uint64_t n;
-    char *text;
-};
-
-/* What a check found in one image. */
-struct qb_checked {
-    const char *path;
-    bool counted; /* false: could not be checked, see err */
-    const struct qb_check_result *result;
-    struct qb_finding *findings; /* the first of them */
-    size_t n_findings;
-    uint64_t left_out; /* findings that were not kept */
-};
-
-int qb_line_checked(FILE *f, const struct qb_checked *checked);
-
-struct qb_check_summary {
-    uint64_t images, clean, corrupt, leaks, unchecked;
-};
-
-int qb_line_check_summary(FILE *f, const struct qb_check_summary *sum, int exit_code);
 
 #endif

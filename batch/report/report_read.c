@@ -46,7 +46,7 @@ static void read_error(const struct qb_json *o, struct qb_failure *err)
         err->text = "";
 }
 
-/* What put_info of report_json.c writes of an amend key. */
+/* What qb_json_info of report_json.c writes of an amend key. */
 static void read_shown(const struct qb_json *i, const struct qb_key_row *row, struct qb_info *info)
 {
     const char *name = row->shown.name ? row->shown.name : row->name;
@@ -85,7 +85,6 @@ static const struct qb_info *read_info(const struct qb_json *o, const char *key,
         return NULL;
     *info = (struct qb_info){
         .cluster_size = qb_json_get_number(&i, "cluster_size_bytes", 0),
-        .nb_snapshots = (unsigned)qb_json_get_number(&i, "snapshots", 0),
         .nb_bitmaps = (unsigned)qb_json_get_number(&i, "bitmaps", 0),
         .dirty = qb_json_get_bool(&i, "dirty"),
         .has_backing_file = qb_json_get_text(&i, "backing_file") != NULL,
@@ -221,6 +220,12 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     qb_result_own(r);
     r->repaired = qb_json_get_bool(o, "repaired");
     r->backing_unchecked = qb_json_get_bool(o, "backing_unchecked");
+    r->n_snapshots_deleted = count_of(o, "snapshots_deleted");
+    r->flags_corrected = qb_json_get_number(o, "flags_corrected", 0);
+    r->mark_cleared = qb_json_get_bool(o, "mark_cleared");
+    r->n_bitmaps_changed = count_of(o, "bitmaps_changed");
+    r->refcounts_raised = qb_json_get_number(o, "refcounts_raised", 0);
+    r->data_file_unchecked = qb_json_get_bool(o, "data_file_unchecked");
     r->bitmaps_dropped = qb_json_get_bool(o, "bitmaps_dropped");
     r->without_locks = qb_json_get_bool(o, "without_locks");
     r->writers_unseen = qb_json_get_bool(o, "writers_unseen");

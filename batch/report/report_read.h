@@ -1,7 +1,7 @@
-/* The lines of a report, read back: what --report and --json wrote, as the run had it.
+/* Parses the lines of a report, as written by --report and --json, into results.
  *
- * What people and other programs are told of is read; what only a program would look for in the
- * line itself (the counts of clusters, the hints) is not. */
+ * Only fields that other reports show are read; those that only a program would take from the line
+ * itself (the counts of clusters, the hints) are not. */
 #ifndef QB_REPORT_REPORT_READ_H
 #define QB_REPORT_REPORT_READ_H
 
@@ -12,9 +12,9 @@
 
 enum qb_read_kind { QB_READ_IMAGE, QB_READ_SUMMARY };
 
-/* The run that a line is of, as far as it says. */
+/* The run to which a line belongs, as far as the line names it. */
 struct qb_read_run {
-    bool told; /* the line says something of it */
+    bool told; /* the line names it */
     char *run, *name, *manifest;
     struct qb_origin origin;
 };
@@ -26,12 +26,12 @@ struct qb_read_line {
     struct qb_outcome outcome;
     bool owner_need_not_read; /* of an image: its run had policy.owner_must_read: off */
     struct qb_read_run of;
-    double seconds; /* of a summary: the run's; 0: not told */
+    double seconds; /* of a summary: the run's; 0: unknown */
     bool dry_run;   /* of a summary */
-    bool is_total;  /* a summary of several runs, which the images' lines tell apart */
+    bool is_total;  /* a summary of several runs, which the images' lines distinguish */
 };
 
-/* NULL when the text is such a line, which is the caller's to free; else what is wrong with it. */
+/* NULL when the text is such a line, then the caller frees *out; else what is wrong with it. */
 const char *qb_line_read(const char *text, size_t len, struct qb_read_line *out);
 void qb_line_free(struct qb_read_line *line);
 void qb_read_run_free(struct qb_read_run *run);

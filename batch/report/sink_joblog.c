@@ -1,6 +1,6 @@
-/* The joblog: a row an image, in the columns that GNU parallel gives its own, so that what reads
- * those reads these.  Send and Receive are the bytes written to the image and read from it, and the
- * command is the image's path, quoted as a shell would want it: a row is always one line. */
+/* Writes the joblog: a row for each image, in the columns of GNU parallel's joblog, for programs
+ * that read those.  Send and Receive are the bytes written to the image and read from it, and the
+ * command is the image's path, quoted for a shell: a row is always one line. */
 #include <string.h>
 
 #include "report/sinks.h"

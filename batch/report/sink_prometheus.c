@@ -143,7 +143,7 @@ static double last_success(const char *path)
     return at > 0 && at < 1e12 ? at : 0;
 }
 
-/* A dry run changes nothing, so it is no success of the kind that an alert waits for. */
+/* A dry run changes nothing, so it does not count as the success that an alert waits for. */
 static void put_success(const struct qb_sink *s, const struct metrics *m,
                         const struct qb_telling *t)
 {

@@ -1,8 +1,8 @@
-/* The files that tell of a run, each for another reader: one row of sinks.def a kind.
+/* Writes the report files of a run, one kind for each row of sinks.def.
  *
- * All are fed alike: opened before anything is touched, then each image in the order of the
- * manifest, then the end.  A kind writes into its file; opening, naming and closing it is the same
- * for all. */
+ * All kinds are called alike: opened before anything is touched, then each image in the order of
+ * the manifest, then the end.  A kind writes into its file; opening, naming and closing it is the
+ * same for all. */
 #ifndef QB_REPORT_SINKS_H
 #define QB_REPORT_SINKS_H
 
@@ -13,15 +13,15 @@
 
 /* One of the runs that a report joins. */
 struct qb_part {
-    const char *name, *manifest, *run; /* may be NULL, likewise `file` */
-    const char *file;                  /* that it was read from */
+    const char *name, *manifest, *run; /* may be NULL, as may `file` */
+    const char *file;                  /* from which it was read */
     const struct qb_origin *origin;
     double seconds; /* how long it took */
     uint64_t images;
     bool dry_run;
 };
 
-/* What a sink is told of the run. */
+/* The run, for a sink. */
 struct qb_telling {
     const struct qb_batch *batch;
     const struct qb_summary *sum; /* the images so far; at the end all of them, and the time */
@@ -33,9 +33,9 @@ struct qb_telling {
 };
 
 struct qb_sink {
-    const struct qb_sink_kind *kind; /* NULL: not asked for */
+    const struct qb_sink_kind *kind; /* NULL: not requested */
     struct qb_outfile file;
-    FILE *body;  /* a spill (atomic_file.h), for kinds that want one */
+    FILE *body;  /* a spill (atomic_file.h), for kinds that need one */
     void *state; /* the kind's own; freed with free() */
 };
 
@@ -44,15 +44,15 @@ struct qb_sink_kind {
     bool streams;              /* readable while it grows */
     bool wants_body;
     size_t state_size; /* zeroed; 0: none */
-    /* Where the file is, given what the option says: malloc'ed; NULL: just there. */
+    /* The path of the file for the option's argument, malloc'ed; NULL: the argument is the path. */
     char *(*place)(const char *argument, const struct qb_batch *batch);
     void (*image)(struct qb_sink *sink, const struct qb_telling *t, size_t job,
                   const struct qb_outcome *outcome);
     void (*end)(struct qb_sink *sink, const struct qb_telling *t);
     void (*abort)(struct qb_sink *sink, const char *why); /* the run could not start */
-    void (*drop)(struct qb_sink *sink);                   /* what the state points to */
+    void (*drop)(struct qb_sink *sink);                   /* frees what the state points to */
 };
-/* Any of the functions but `image` and `end` may be NULL; a failure to write shows in the FILE. */
+/* All functions except `image` and `end` may be NULL; a failed write sets the error of the FILE. */
 
 enum {
 #define SINK(name, OPTION) QB_SINK_##name,
@@ -65,8 +65,8 @@ struct qb_sinks {
     struct qb_sink of[QB_SINK_COUNT];
 };
 
-/* Opens those that have an argument, the file's name as it was typed; NULL: not asked for.  -1
- * after one line on standard error. */
+/* Opens the sinks that have an argument, the file's name as given; NULL: not requested. -1 after
+ * one line on standard error. */
 int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_COUNT],
                   const struct qb_batch *batch);
 
@@ -74,7 +74,8 @@ void qb_sinks_image(struct qb_sinks *sinks, const struct qb_telling *t, size_t j
                     const struct qb_outcome *outcome);
 void qb_sinks_flush(struct qb_sinks *sinks); /* those that stream */
 
-/* Writes the ends and names the files; -1 when one of them is not whole, and it was said. */
+/* Writes the ends and names the files; -1 when one of them is incomplete, after one line on
+ * standard error. */
 int qb_sinks_end(struct qb_sinks *sinks, const struct qb_telling *t);
 
 /* The run could not start. */

@@ -61,7 +61,7 @@ static void start_line(const struct qb_table *t, FILE *f, const char *label)
             t->color ? "\033[0m" : "");
 }
 
-/* The same advice under a thousand rows would bury them. */
+/* Repeating a hint for every row would hide the rows. */
 static void print_hint(struct qb_table *t, FILE *f, enum qb_code code)
 {
     const char *hint = qb_code_hint(code);
@@ -81,7 +81,8 @@ static void print_own_notes(const struct qb_table *t, const struct qb_result *r)
 
     for (unsigned i = 0; (note = qb_report_note(r, i, room)) != NULL; i++) {
         start_line(t, t->out, "note: ");
-        fprintf(t->out, "%s\n", note);
+        qb_text_safe(t->out, note); /* a snapshot may have any name */
+        fputc('\n', t->out);
     }
 }
 
@@ -103,7 +104,8 @@ static void print_notes(const struct qb_table *t)
             qb_text_safe(t->out, t->batch->jobs[noted->first].path);
             fputs(": ", t->out);
         }
-        fprintf(t->out, "%s\n", text);
+        qb_text_safe(t->out, text);
+        fputc('\n', t->out);
     }
 }
 
@@ -111,14 +113,16 @@ static void print_steps(const struct qb_table *t, const char *steps)
 {
     while (steps && *steps) {
         size_t len = strcspn(steps, "\n");
+        QB_AUTO(qb_buf) char *one = strndup(steps, len);
 
         start_line(t, t->out, "plan: ");
-        fprintf(t->out, "%.*s\n", (int)len, steps);
+        qb_text_safe(t->out, one ? one : "");
+        fputc('\n', t->out);
         steps += len + (steps[len] == '\n');
     }
 }
 
-/* Whether a quiet run has to say something of it: a failed verification was told at once. */
+/* Whether a quiet run has to say something of it: a failed verification was reported at once. */
 static bool is_quiet(const struct qb_result *r)
 {
     return r->err.code == QB_E_NONE || r->err.code == QB_E_VERIFY || r->err.code == QB_E_WHEN;
@@ -253,7 +257,7 @@ static void print_groups(struct qb_table *t)
     }
 }
 
-/* Images that are as wanted, or that nobody meant, are counted only. */
+/* Images with the requested properties, or left out by `when`, are only counted. */
 static void group_row(struct qb_table *t, size_t job, const struct qb_result *r)
 {
     QB_AUTO(qb_buf) char *text = NULL;

@@ -1,4 +1,4 @@
-/* Tells, on standard error and whatever was asked for, what a person must not miss. */
+/* Reports failed verifications on standard error, with every combination of options. */
 #include "report/table.h"
 
 #include "util/text.h"
@@ -12,7 +12,7 @@ void qb_table_state(const struct qb_table *t, FILE *f)
     qb_text_shell(f, t->batch->state_dir);
 }
 
-/* What a person must not miss, whatever was asked for: on stderr, and first. */
+/* Printed on stderr, before all other output, with every combination of options. */
 void qb_table_alarm(struct qb_table *t, const struct qb_job *job, const struct qb_result *r)
 {
     if (r->err.code != QB_E_VERIFY)

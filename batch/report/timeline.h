@@ -1,6 +1,6 @@
-/* A picture of a run: which waves were under way and what came of them, when the disk was waited
- * for, and what each worker did.  An SVG whose size does not grow with the fleet: few images are
- * drawn one by one, many as what each moment was spent on. */
+/* Draws the timeline of a run: its waves and their results, the barriers, and the work of each
+ * worker.  An SVG whose size does not grow with the fleet: few images are drawn one by one, many as
+ * the shares of each kind of work over time. */
 #ifndef QB_REPORT_TIMELINE_H
 #define QB_REPORT_TIMELINE_H
 
@@ -10,7 +10,7 @@
 #include "job/job.h"
 #include "job/outcome.h"
 
-/* What a worker does. */
+/* The kinds of work. */
 enum qb_work { QB_WORK_READ, QB_WORK_WRITE, QB_WORK_VERIFY, QB_WORK_COUNT };
 
 struct qb_timeline_mark { /* a span of an image */
@@ -29,7 +29,7 @@ struct qb_timeline_wave {
 struct qb_timeline {
     QB_VEC(struct qb_timeline_mark) marks;
     QB_VEC(struct qb_timeline_wave) waves; /* by number, from 1 */
-    QB_VEC(struct qb_span) barriers;       /* each once, whatever it covers */
+    QB_VEC(struct qb_span) barriers;       /* each once, also if it covers several waves */
     double end;                            /* of the last image */
     unsigned workers;
     uint64_t images;
@@ -39,10 +39,10 @@ struct qb_timeline {
 void qb_timeline_init(struct qb_timeline *t);
 void qb_timeline_free(struct qb_timeline *t);
 
-/* Images that no wave took are not in the picture. */
+/* Images that were in no wave are left out. */
 void qb_timeline_add(struct qb_timeline *t, size_t job, const struct qb_outcome *outcome);
 
-/* Nothing at all where no image ran. */
+/* Prints nothing if no image ran. */
 void qb_timeline_print(FILE *f, const struct qb_timeline *t, const struct qb_batch *batch);
 
 #endif

@@ -11,6 +11,7 @@ enum {
     LEFT = 80,    /* columns of the labels */
     WIDTH = 1000, /* of the whole; units of the picture */
     ROW = 14,
+    STRIPE = 4, /* of moments in which images failed */
     GAP = 4,
     WAVE_ROWS = 4, /* as many as are under way at once */
     LANES_MAX = 32,
@@ -19,6 +20,7 @@ enum {
     BARS_MAX = 200, /* waves; more are drawn several in one */
     MOMENTS = 230,  /* that many images are told apart by */
     LEVELS = 4,     /* of how busy a moment was */
+    SHADES = QB_WORK_COUNT * LEVELS,
 };
 
 static const char *const work_classes[QB_WORK_COUNT] = {
@@ -234,16 +236,12 @@ static void add_moment(const struct canvas *c, struct moments *m,
     }
 }
 
-/* The shade of a moment: 0: idle; 1 to LEVELS for each kind of work; the last: something failed. */
-enum { SHADES = QB_WORK_COUNT * LEVELS + 1 };
-
+/* 0: idle; LEVELS shades for each kind of work. */
 static unsigned shade_of(const struct moments *m, size_t i)
 {
     float all = 0;
     unsigned most = 0;
 
-    if (m->failed[i])
-        return SHADES;
     for (unsigned w = 0; w < QB_WORK_COUNT; w++) {
         all += m->busy[w][i];
         most = m->busy[w][i] > m->busy[most][i] ? w : most;
@@ -263,14 +261,32 @@ static void print_shade(const struct canvas *c, const struct moments *m, unsigne
             end++;
         if (shade_of(m, i) != shade)
             continue;
-        if (!any && shade == SHADES)
-            fputs("<path class=kf d=\"", c->f);
-        else if (!any)
+        if (!any)
             fprintf(c->f, "<path class=\"%s l%u\" d=\"", work_classes[(shade - 1) / LEVELS],
                     (shade - 1) % LEVELS + 1);
         any = true;
         fprintf(c->f, "M%.1f %uh%.1fv%dh-%.1fz", LEFT + (double)i * width, y,
                 (double)(end - i) * width, ROW, (double)(end - i) * width);
+    }
+    if (any)
+        fputs("\"/>\n", c->f);
+}
+
+/* A stripe below the moments in which images failed, however few of those that were worked on. */
+static void print_failed(const struct canvas *c, const struct moments *m, unsigned y)
+{
+    double width = (double)(WIDTH - LEFT) / MOMENTS;
+    bool any = false;
+
+    for (size_t i = 0, end; i < MOMENTS; i = end) {
+        for (end = i + 1; end < MOMENTS && m->failed[end] == m->failed[i];)
+            end++;
+        if (!m->failed[i])
+            continue;
+        fprintf(c->f, "%sM%.1f %uh%.1fv%dh-%.1fz", any ? "" : "<path class=kf d=\"",
+                LEFT + (double)i * width, y + ROW - STRIPE, (double)(end - i) * width, STRIPE,
+                (double)(end - i) * width);
+        any = true;
     }
     if (any)
         fputs("\"/>\n", c->f);
@@ -282,9 +298,11 @@ static void print_moments(const struct canvas *c)
 
     for (size_t i = 0; lanes && i < c->t->marks.n; i++)
         add_moment(c, &lanes[lane_of(c, c->t->marks.items[i].worker)], &c->t->marks.items[i]);
-    for (unsigned lane = 0; lanes && lane < c->lanes; lane++)
+    for (unsigned lane = 0; lanes && lane < c->lanes; lane++) {
         for (unsigned shade = 1; shade <= SHADES; shade++)
             print_shade(c, &lanes[lane], shade, y_of(c, lane));
+        print_failed(c, &lanes[lane], y_of(c, lane));
+    }
 }
 
 static void print_legend(const struct canvas *c, bool one_by_one)
@@ -293,13 +311,13 @@ static void print_legend(const struct canvas *c, bool one_by_one)
             "<p class=\"note legend\"><i class=kr></i>reading and planning <i class=kw></i>writing "
             "<i class=kv></i>verifying <i class=kb></i>a barrier: the disk is waited for "
             "<i class=kf></i>%s. ",
-            one_by_one ? "an image that failed" : "images failed");
-    fputs("A wave lasts from its first image to its last; its red share failed, its yellow one was "
+            one_by_one ? "an image that failed" : "below: images failed");
+    fputs("A wave lasts from its first image to its last; its red share failed, its yellow was "
           "skipped.",
           c->f);
-    fputs(one_by_one ? "" : " The stronger its color, the busier a worker was.", c->f);
-    fputs(c->t->whole ? "" : " Some images are missing here, for want of memory.", c->f);
-    fputs("</p>\n", c->f);
+    fprintf(c->f, "%s%s</p>\n",
+            one_by_one ? "" : " The stronger its color, the busier a worker was.",
+            c->t->whole ? "" : " Some images are missing here, for want of memory.");
 }
 
 void qb_timeline_print(FILE *f, const struct qb_timeline *t, const struct qb_batch *batch)

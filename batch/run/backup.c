@@ -10,6 +10,7 @@
 #include "base/own.h"
 #include "journal/state_dir.h"
 #include "io/clone.h"
+#include "util/path.h"
 
 /* ---- before anything is touched -------------------------------------------------------------- */
 
@@ -23,14 +24,17 @@ static bool is_known(const devices *seen, dev_t dev)
     return false;
 }
 
-/* One try for each file system.  An image that is not there is the run's to tell of. */
+/* One try for each file system.  The run reports images that are missing. */
 static int probe(const char *path, bool dry_run, devices *seen, struct qb_err *err)
 {
-    QB_AUTO(qb_buf) char *folder = realpath(path, NULL);
+    QB_AUTO(qb_buf) char *real = realpath(path, NULL);
+    QB_AUTO(qb_buf) char *folder = real ? qb_path_folder(real) : NULL;
     struct stat st;
 
-    if (!folder || stat(path, &st) < 0)
+    if (!real || stat(path, &st) < 0)
         return 0;
+    if (!folder)
+        return qb_fail_memory(err);
     if (!S_ISREG(st.st_mode))
         return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
                        "backup: reflink: %.250s is not a file and cannot be cloned", path);
@@ -38,7 +42,6 @@ static int probe(const char *path, bool dry_run, devices *seen, struct qb_err *e
         return 0;
     if (!qb_vec_push(seen, st.st_dev))
         return qb_fail_memory(err);
-    strrchr(folder, '/')[1] = '\0';
     return dry_run ? qb_clone_look(folder, err) : qb_clone_probe(folder, err);
 }
 

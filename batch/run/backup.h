@@ -1,15 +1,15 @@
-/* `policy.backup: reflink`: before its first write an image is cloned to "IMAGE.RUN.bak", beside
- * the file that a link leads to, RUN being the name of the run.  The clone is durable before the
- * image's flip, and goes again where the image was not changed after all. */
+/* `policy.backup: reflink`: clones an image before its first write to "IMAGE.RUN.bak", in the
+ * directory of the file (not of a link to it), RUN being the name of the run.  The clone is durable
+ * before the image's flip, and is removed if the image was not changed after all. */
 #ifndef QB_RUN_BACKUP_H
 #define QB_RUN_BACKUP_H
 
 #include "job/job.h"
 #include "io/io.h"
 
-/* Before anything is touched: whether every file system that the batch's images are on can clone.
- * A dry run writes nothing, and so only looks at what kind of file system it is.  Gives the batch
- * the name that the clones will have.  -1 with *err, which names one that cannot. */
+/* To be called before anything is touched: checks that every file system of the batch's images
+ * supports clones.  A dry run writes nothing, and so only checks the type of the file system.  Sets
+ * the name of the clones in the batch. -1 with *err, which names a file system without clones. */
 int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err);
 
 int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,

@@ -6,12 +6,11 @@
 #include "base/num.h"
 #include "base/own.h"
 #include "host/sched.h"
-#include "host/topo.h"
 #include "qcow2/disk.h"
 
 enum { WAVE = 64 }; /* images: each holds a plan */
 
-enum step { OVER, PLANNED, APPENDED, FLIPPED };
+enum step { OVER, PLANNED, APPENDED, FLIPPED, FOUND /* done, by a write that needs a barrier */ };
 
 struct slot {
     size_t job;
@@ -86,6 +85,7 @@ static int prepare(struct giving *w, struct slot *s, struct qb_io *io)
     if (found == 0) {
         r->status = QB_STATUS_UNCHANGED;
         r->after = r->before;
+        s->step = w->t->options.dry_run ? s->step : FOUND;
         return 0;
     }
     qb_request_init(&s->rq);
@@ -150,9 +150,16 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
     struct giving *w = arg;
     struct slot *s = &w->slots[i];
 
-    if (s->step == FLIPPED && qb_amend_flipped(s->amend, s->errnum) == 0 &&
-        qb_amend_verify(s->amend, io) == 0)
+    if (s->step == FOUND)
+        qb_amend_found(s->amend, s->errnum);
+    else if (s->step == FLIPPED && qb_amend_flipped(s->amend, s->errnum) == 0 &&
+             qb_amend_verify(s->amend, io) == 0)
         qb_amend_settle(s->amend, io);
+}
+
+static bool wants_barrier(const struct slot *s, enum step step)
+{
+    return s->step == step || (step == FLIPPED && s->step == FOUND);
 }
 
 /* One barrier for all of the wave that are at this step, and the journal, which comes first: see
@@ -165,7 +172,7 @@ static void barrier(struct giving *w, enum step step)
 
     files[0] = journal;
     for (size_t i = 0; i < w->n; i++)
-        if (w->slots[i].step == step)
+        if (wants_barrier(&w->slots[i], step))
             files[n++] = qb_amend_file(w->slots[i].amend);
     if (n > 0)
         qb_io_barrier(qb_sched_io(w->sched), files, n, w->t->batch->policy.sync, errors);
@@ -173,7 +180,7 @@ static void barrier(struct giving *w, enum step step)
         qb_journal_synced(w->t->journal, errors[0]);
     n = first;
     for (size_t i = 0; i < w->n; i++)
-        if (w->slots[i].step == step)
+        if (wants_barrier(&w->slots[i], step))
             w->slots[i].errnum = errors[n++];
     for (size_t i = 0; i < w->n && step == APPENDED; i++)
         if (w->slots[i].step == step && w->t->journal->errnum) /* it would not be known later */
@@ -226,12 +233,7 @@ static void tell(struct giving *w, const struct qb_listener *listener)
             qb_journal_end(j);
         }
         qb_amend_close(s->amend);
-        if (listener->meter) {
-            atomic_fetch_add(&listener->meter->done, 1);
-            qb_meter_step(listener->meter, &(struct qb_metered){0}, QB_METER_STEPS);
-        }
-        listener->image(listener->arg, s->job, &outcome);
-        qb_outcome_clear(&outcome);
+        qb_listener_tell(listener, s->job, &outcome);
     }
     if (!w->t->options.dry_run)
         qb_journal_write(j);
@@ -270,13 +272,8 @@ int qb_discard_run(const struct qb_takeback *t, const struct qb_listener *listen
 {
     QB_AUTO(qb_buf) struct slot *slots = calloc(WAVE, sizeof(*slots));
     struct giving w = {.t = t, .slots = slots};
-    struct qb_topo *topo = qb_topo_open(t->options.jobs, t->batch);
-    const char *fell_back;
 
-    if (qb_sched_open(topo, t->options.io, false, &w.sched, &fell_back, err) < 0)
-        return -1;
-    if (slots)
-        qb_sched_run(w.sched, run_waves, &(struct body){&w, listener});
-    qb_sched_close(w.sched);
-    return slots ? 0 : qb_fail_memory(err);
+    if (!slots)
+        return qb_fail_memory(err);
+    return qb_takeback_on_workers(t, &w.sched, run_waves, &(struct body){&w, listener}, err);
 }

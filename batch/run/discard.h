@@ -1,5 +1,5 @@
-/* `qbatch undo --discard-undo`: what a run kept for its undo is freed, by an amend of each image
- * whose plan takes away just those references. */
+/* `qbatch undo --discard-undo`: frees what a run kept for its undo, by an amend of each image whose
+ * plan drops exactly those references. */
 #ifndef QB_RUN_DISCARD_H
 #define QB_RUN_DISCARD_H
 

@@ -1,12 +1,12 @@
-/* A parallel loop over a wave's slots that keeps `jobs_per_filesystem`: each file system has that
- * many lanes, a lane is driven by one worker at a time, and takes the next slot of its file system
- * when it is done with one. */
+/* Runs a parallel loop over a wave's slots within `jobs_per_filesystem`: each file system has that
+ * many lanes; a lane is run by one worker at a time, and takes one slot of its file system after
+ * the other. */
 #ifndef QB_RUN_PER_FS_H
 #define QB_RUN_PER_FS_H
 
 #include "run/wave.h"
 
-/* Calls fn(wave, io, i) once for every slot i, as qb_sched_each does. */
+/* Calls fn(wave, io, i) once for every slot i, like qb_sched_each. */
 void qb_lanes_each(struct qb_wave *wave, qb_sched_fn *fn);
 
 #endif

@@ -33,7 +33,7 @@ static void adapt(struct qb_running *r, size_t n, size_t no_room)
         r->wave_size = QB_MIN(r->wave_size * 2, r->wave_max);
 }
 
-/* Hands over what became of the images of a wave, which is empty afterwards. */
+/* Passes on the results of a wave's images; the wave is empty afterwards. */
 static void end_wave(struct qb_running *r, struct qb_wave *w)
 {
     size_t no_room = 0;
@@ -85,7 +85,7 @@ static void tell_of_journal(struct qb_running *r, int errnum)
     r->forgetful = true;
 }
 
-/* What a wave is about to do goes into the journal first, along with what became of others. */
+/* The plans of a wave are written to the journal first, along with the results of others. */
 static void note_plans(struct qb_running *r, struct qb_wave *w)
 {
     struct qb_state *state = r->options->state;
@@ -122,10 +122,11 @@ static bool under_way(const struct qb_running *r)
     return r->appended->n + r->flipped->n + r->ending->n > 0;
 }
 
-/* One round.  Four waves are under way, each a phase behind the one before: while a barrier goes on
- * behind what `appended` wrote and the flips of `flipped`, `ending` is ended and told of, and
- * `fresh` is prepared and written, up to where it needs the next barrier itself.  So a run of many
- * waves pays one barrier for each, and hardly waits for it.  false when there was nothing to do. */
+/* One round.  Four waves are in progress, each one phase later than the next: while a barrier runs
+ * for the appends of `appended` and the flips of `flipped`, `ending` is finished and reported, and
+ * `fresh` is prepared and written, up to the point where it needs a barrier itself.  So a run of
+ * many waves pays one barrier for each, and hardly waits for it.  false when there was nothing to
+ * do. */
 static bool advance(struct qb_running *r)
 {
     struct qb_wave_barrier barrier = {.waves = {r->flipped, r->appended}};
@@ -192,7 +193,7 @@ static void give_up(struct qb_running *r)
     qb_run_tell(r);
 }
 
-/* Images that the run which this one goes on with has done, well or not. */
+/* Images that the resumed run has done, successfully or not. */
 static void pass_over(struct qb_running *r)
 {
     for (size_t i = 0; i < r->batch->n_jobs; i++) {

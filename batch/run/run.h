@@ -1,9 +1,8 @@
-/* Runs a batch: waves of images amended in step, and what became of each told in manifest order.
+/* Runs a batch: waves of images amended in step, with their results reported in manifest order.
  *
- * An image is in one of three hands: the queue's (ready_queue.h: it has not run or waits), the
- * wave's (wave.h: it runs), or the hold's (reorder.h: it is done and waits for its turn to be told
- * of). run.c passes it on, from round to round; run_open.c, run_end.c and run_policy.c are its
- * parts. */
+ * An image is in one of three places: the queue (ready_queue.h: it has not run or waits), a wave
+ * (wave.h: it runs), or the hold (reorder.h: it is done and waits for its turn in the report).
+ * run.c moves it on, from round to round; run_open.c, run_end.c and run_policy.c are its parts. */
 #ifndef QB_RUN_RUN_H
 #define QB_RUN_RUN_H
 
@@ -14,24 +13,29 @@
 
 struct qb_run_options {
     enum qb_io_kind io;
-    unsigned jobs; /* workers; 0: the manifest's number, or what the machine is good for */
+    unsigned jobs; /* workers; 0: the manifest's number, or one that suits the machine */
     bool dry_run;
-    bool describe;          /* outcomes carry the plan in words */
-    struct qb_state *state; /* where the run remembers itself; NULL: nowhere */
-    bool (*stopped)(void);  /* asked between the phases: leave before the next flip; may be NULL */
+    bool describe;          /* results contain the plan, described for people */
+    struct qb_state *state; /* the journal of the run; NULL: none */
+    bool (*stopped)(
+        void); /* called between the phases: true: stop before the next flip; may be NULL */
 };
 
 struct qb_listener {
     void *arg;
     /* Each job once, in manifest order, from the calling thread. */
     void (*image)(void *arg, size_t job, const struct qb_outcome *outcome);
-    void (*pause)(void *arg); /* after some of these calls: nothing more for a while; may be NULL */
+    void (*pause)(void *arg); /* after some of these calls: no more for a while; may be NULL */
     void (*notice)(void *arg, const char *text); /* one line for a person; may be NULL */
     struct qb_meter *meter;                      /* may be NULL */
 };
 
-/* 0 when every job was told of, whatever became of it; -1 when nothing could be started, and
- * nothing was touched. */
+/* Tells the outcome of a job, counts the job as done and all of its steps as taken, and clears the
+ * outcome. */
+void qb_listener_tell(const struct qb_listener *listener, size_t job, struct qb_outcome *outcome);
+
+/* 0 when every job was reported, also failed ones; -1 when nothing could be started, and nothing
+ * was touched. */
 int qb_run(const struct qb_batch *batch, const struct qb_run_options *options,
            const struct qb_listener *listener, struct qb_err *err);
 

@@ -1,4 +1,4 @@
-/* What becomes of images once their wave, or the run, is over with them. */
+/* Finishes images: reports, records or requeues them when a wave ends. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +108,16 @@ void qb_run_finish_slot(struct qb_running *r, struct qb_slot *s, struct qb_timin
     qb_outcome_clear(&outcome);
     qb_meter_again(r->listener->meter, &s->metered);
     qb_queue_again(r->queue, s->job, not_before);
+}
+
+void qb_listener_tell(const struct qb_listener *listener, size_t job, struct qb_outcome *outcome)
+{
+    if (listener->meter) {
+        atomic_fetch_add(&listener->meter->done, 1);
+        qb_meter_step(listener->meter, &(struct qb_metered){0}, QB_METER_STEPS);
+    }
+    listener->image(listener->arg, job, outcome);
+    qb_outcome_clear(outcome);
 }
 
 void qb_run_tell(struct qb_running *r)

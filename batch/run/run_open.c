@@ -1,4 +1,4 @@
-/* What a run needs before it begins: workers, waves, room for open files. */
+/* Prepares a run: workers, waves, the limit on open files. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +26,7 @@ void qb_run_release(struct qb_running *r)
     qb_hold_free(r->hold);
     qb_graph_free(r->graph);
     qb_overlays_free(r->overlays);
+    qb_data_guard_free(r->data_guard);
     qb_lender_free(r->lender);
     qb_space_free(r->space);
     qb_queue_free(r->queue);
@@ -115,6 +116,7 @@ static int make_wave(struct qb_running *r, struct qb_wave *wave, struct qb_err *
                              .sched = r->sched,
                              .graph = r->graph,
                              .lender = r->lender,
+                             .data_guard = r->data_guard,
                              .queue = r->queue,
                              .memory_limit = memory ? memory : MEMORY_DEFAULT,
                              .workers = qb_sched_workers(r->sched),
@@ -129,17 +131,20 @@ int qb_run_prepare(struct qb_running *r, struct qb_err *err)
 {
     size_t n = r->batch->n_jobs;
 
+    qb_waves_prepare();
     if (open_workers(r, err) < 0)
         return -1;
     r->queue = qb_queue_new(n);
     r->hold = qb_hold_new(n);
     r->graph = qb_graph_new(r->batch, r->queue, r->sched);
     r->lender = qb_lender_new();
+    r->data_guard = qb_data_guard_new(r->batch, r->sched, r->options->stopped);
     r->owners = qb_owners_new(r->batch->policy.owner_need_not_read);
     r->space = qb_space_new();
     r->failures.most = qb_run_most_failures(r->batch);
     r->taken = malloc(r->wave_max * sizeof(r->taken[0]));
-    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->owners || !r->space || !r->taken)
+    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->data_guard || !r->owners ||
+        !r->space || !r->taken)
         return qb_fail_memory(err);
     qb_sched_set_owners(r->sched, r->owners);
     for (size_t i = 0; i < QB_WAVES; i++)

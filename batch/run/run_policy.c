@@ -1,4 +1,4 @@
-/* Whether a run goes on: failures, interruption, a busy host. */
+/* Decides whether a run continues: failures, interruption, a busy host. */
 #include <stdio.h>
 
 #include "host/priority.h"

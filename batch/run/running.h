@@ -1,4 +1,4 @@
-/* A run while it goes on; for run*.c only. */
+/* Declares the state of a run in progress; for run*.c only. */
 #ifndef QB_RUN_RUNNING_H
 #define QB_RUN_RUNNING_H
 
@@ -6,7 +6,7 @@
 #include "run/wave.h"
 #include "io/pace.h"
 
-enum { QB_WAVES = 4 }; /* under way at once; see advance in run.c */
+enum { QB_WAVES = 4 }; /* in progress at once; see advance in run.c */
 
 struct qb_running {
     const struct qb_batch *batch;
@@ -19,23 +19,24 @@ struct qb_running {
     struct qb_owners *owners; /* of the images; see io/named.h */
     struct qb_hold *hold;
     struct qb_overlays *overlays; /* see shrink_guard.h */
-    struct qb_err *err;           /* why nothing could be started */
-    bool broken;                  /* that is so */
-    size_t *taken;                /* jobs of the next wave */
-    double *locked_since;         /* of each job; NULL until one waits for a lock */
+    struct qb_data_guard *data_guard;
+    struct qb_err *err;   /* why nothing could be started */
+    bool broken;          /* nothing could be started: see err */
+    size_t *taken;        /* jobs of the next wave */
+    double *locked_since; /* of each job; NULL until one waits for a lock */
     struct qb_wave waves[QB_WAVES];
     struct qb_wave *fresh, *appended, *flipped, *ending; /* each of them */
-    atomic_uint_fast64_t memory; /* bytes that the plans of all of them hold */
-    struct qb_space *space;      /* what appends under way may take of the disk */
+    atomic_uint_fast64_t memory; /* bytes that the plans of all waves hold */
+    struct qb_space *space;      /* space that appends in progress may take */
     struct qb_failures failures;
-    size_t wave_max, wave_size; /* the most there can be, and what fits the memory */
+    size_t wave_max, wave_size; /* the maximum, and the size that fits the memory limit */
     size_t done;
     double begun;
     unsigned n_waves; /* so far */
     bool paced;       /* by limits.rate or limits.iops */
-    bool waits;       /* for the host to be less busy; that was said */
+    bool waits;       /* it waits for the host to be less busy; that was reported */
     struct qb_pace pace;
-    bool forgetful; /* it was said that the journal cannot be written */
+    bool forgetful; /* a failure of the journal was reported */
 };
 
 /* ---- run_open.c ------------------------------------------------------------------------------
@@ -47,24 +48,22 @@ void qb_run_release(struct qb_running *r);
 
 bool qb_run_stopped(const struct qb_running *r);
 
-/* ---- run_end.c: what became of images ---------------------------------------------------------
- */
+/* ---- run_end.c: results of images ------------------------------------------------------------ */
 
-/* An image whose wave is over: it is told of, or waits for a lock. */
+/* Finishes an image whose wave is over: reports it, or requeues it to wait for a lock. */
 void qb_run_finish_slot(struct qb_running *r, struct qb_slot *s, struct qb_timing timing);
 
-/* One that no wave took. */
+/* Finishes an image that was in no wave. */
 void qb_run_finish_untouched(struct qb_running *r, size_t job, enum qb_status status,
                              enum qb_code code, const char *text);
 
-/* Hands its outcome on, and counts it. */
+/* Passes its result on, and counts it. */
 void qb_run_finish(struct qb_running *r, size_t job, struct qb_outcome *outcome);
 
-/* Tells of those whose turn it is. */
+/* Reports the images whose turn it is. */
 void qb_run_tell(struct qb_running *r);
 
-/* ---- run_policy.c: whether to go on -----------------------------------------------------------
- */
+/* ---- run_policy.c: whether to continue ------------------------------------------------------- */
 
 /* How many images of the batch may fail before no more are started: SIZE_MAX without a limit. */
 size_t qb_run_most_failures(const struct qb_batch *batch);
@@ -72,7 +71,7 @@ size_t qb_run_most_failures(const struct qb_batch *batch);
 /* Whether images may be started. */
 bool qb_run_goes_on(struct qb_running *r);
 
-/* Whether the host is too busy for a new wave, as limits.load has it. */
+/* Whether the host is too busy for a new wave, by limits.load. */
 bool qb_run_is_held_back(struct qb_running *r);
 
 #endif

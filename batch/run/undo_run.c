@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "amend/undo.h"
+#include "undo/undo.h"
 #include "base/num.h"
 #include "base/own.h"
 #include "host/sched.h"
@@ -30,11 +30,6 @@ static bool is_to_stop(void *arg)
 {
     const struct taking *w = arg;
 
-    return w->t->options.stopped && w->t->options.stopped();
-}
-
-static bool stopped(const struct taking *w)
-{
     return w->t->options.stopped && w->t->options.stopped();
 }
 
@@ -104,7 +99,7 @@ static void check_one(void *arg, struct qb_io *io, size_t i)
     s->undo = qb_undo_new(w->t->batch->jobs[s->job].path);
     if (!s->undo)
         return;
-    if (stopped(w)) {
+    if (is_to_stop(w)) {
         interrupt(s);
         return;
     }
@@ -123,16 +118,25 @@ static void flip_one(void *arg, struct qb_io *io, size_t i)
     if (!s->undo || w->t->options.dry_run ||
         qb_undo_result(s->undo)->status != QB_STATUS_WOULD_CHANGE)
         return;
-    if (stopped(w))
+    if (is_to_stop(w))
         interrupt(s);
     else
         s->flipped = qb_undo_flip(s->undo, io) == 0;
+}
+
+/* One that is undone already may be so by a write that the disk does not have yet. */
+static bool wants_barrier(const struct taking *w, const struct slot *s)
+{
+    return s->flipped || (s->undo && !w->t->options.dry_run &&
+                          qb_undo_result(s->undo)->status == QB_STATUS_UNCHANGED);
 }
 
 static void finish_one(struct slot *s, struct qb_io *io, int errnum)
 {
     if (s->flipped)
         qb_undo_flipped(s->undo, io, errnum);
+    else if (errnum)
+        qb_undo_not_durable(s->undo, errnum);
 }
 
 /* One barrier for all of the wave. */
@@ -144,13 +148,13 @@ static void make_durable(struct taking *w)
     size_t n = 0;
 
     for (size_t i = 0; i < w->n; i++)
-        if (w->slots[i].flipped)
+        if (wants_barrier(w, &w->slots[i]))
             files[n++] = qb_undo_file(w->slots[i].undo);
     if (n > 0)
         qb_io_barrier(io, files, n, w->t->batch->policy.sync, errors);
     n = 0;
     for (size_t i = 0; i < w->n; i++)
-        finish_one(&w->slots[i], io, w->slots[i].flipped ? errors[n++] : 0);
+        finish_one(&w->slots[i], io, wants_barrier(w, &w->slots[i]) ? errors[n++] : 0);
 }
 
 /* ---- what became of them --------------------------------------------------------------------- */
@@ -183,12 +187,7 @@ static void tell(struct taking *w, const struct qb_listener *listener)
             qb_outcome_fail(&outcome, QB_E_MEMORY, "out of memory");
         }
         qb_undo_close(s->undo);
-        if (listener->meter) {
-            atomic_fetch_add(&listener->meter->done, 1);
-            qb_meter_step(listener->meter, &(struct qb_metered){0}, QB_METER_STEPS);
-        }
-        listener->image(listener->arg, s->job, &outcome);
-        qb_outcome_clear(&outcome);
+        qb_listener_tell(listener, s->job, &outcome);
     }
     qb_journal_write(w->t->journal);
     if (listener->pause)
@@ -217,18 +216,26 @@ static void run_waves(void *arg)
     }
 }
 
+int qb_takeback_on_workers(const struct qb_takeback *t, struct qb_sched **sched,
+                           void (*waves)(void *arg), void *arg, struct qb_err *err)
+{
+    struct qb_topo *topo = qb_topo_open(t->options.jobs, t->batch);
+    const char *fell_back;
+
+    if (qb_sched_open(topo, t->options.io, false, sched, &fell_back, err) < 0)
+        return -1;
+    qb_sched_run(*sched, waves, arg);
+    qb_sched_close(*sched);
+    return 0;
+}
+
 int qb_takeback_run(const struct qb_takeback *t, const struct qb_listener *listener,
                     struct qb_err *err)
 {
     QB_AUTO(qb_buf) struct slot *slots = calloc(WAVE, sizeof(*slots));
     struct taking w = {.t = t, .slots = slots};
-    struct qb_topo *topo = qb_topo_open(t->options.jobs, t->batch);
-    const char *fell_back;
 
-    if (qb_sched_open(topo, t->options.io, false, &w.sched, &fell_back, err) < 0)
-        return -1;
-    if (slots)
-        qb_sched_run(w.sched, run_waves, &(struct body){&w, listener});
-    qb_sched_close(w.sched);
-    return slots ? 0 : qb_fail_memory(err);
+    if (!slots)
+        return qb_fail_memory(err);
+    return qb_takeback_on_workers(t, &w.sched, run_waves, &(struct body){&w, listener}, err);
 }

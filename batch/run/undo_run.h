@@ -2,19 +2,24 @@
 #ifndef QB_RUN_UNDO_RUN_H
 #define QB_RUN_UNDO_RUN_H
 
+#include "host/sched.h"
 #include "journal/history.h"
 #include "run/run.h"
 
 struct qb_takeback {
-    const char *dir; /* the state folder */
+    const char *dir; /* the state directory */
     const struct qb_history *history;
-    struct qb_journal *journal; /* of the same run, open; told what was done */
+    struct qb_journal *journal; /* of the same run, open; records what is done */
     const struct qb_batch *batch;
     const struct qb_trace *const *traces; /* one for each job, of the history */
     struct qb_run_options options;        /* its state is not used */
 };
 
-/* As qb_run: 0 when every job was told of, -1 when nothing could be started. */
+/* Calls waves(arg) once; the workers of *sched are open meanwhile. */
+int qb_takeback_on_workers(const struct qb_takeback *t, struct qb_sched **sched,
+                           void (*waves)(void *arg), void *arg, struct qb_err *err);
+
+/* As qb_run: 0 when every job was reported, -1 when nothing could be started. */
 int qb_takeback_run(const struct qb_takeback *t, const struct qb_listener *listener,
                     struct qb_err *err);
 

@@ -50,7 +50,7 @@ static void drop_backup(struct qb_wave *w, struct qb_slot *s)
     r->backed_up = false;
 }
 
-/* Whether there will be as much space left as policy.min_free wants. */
+/* Whether policy.min_free will stay free. */
 static int book_space(struct qb_wave *w, struct qb_slot *s)
 {
     struct qb_result *r = qb_amend_result(s->amend);
@@ -113,7 +113,11 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
     struct qb_slot *s = &w->slots[i];
     struct qb_long_phase phase;
 
-    if (s->step == QB_STEP_SYNCED) {
+    if (s->step == QB_STEP_SYNCED && qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED) {
+        if (qb_amend_found(s->amend, s->flip_errno) == 0)
+            qb_slot_give_back_tail(w, s, io);
+        qb_slot_step(w, s, QB_STEP_OVER);
+    } else if (s->step == QB_STEP_SYNCED) {
         qb_slot_begin_long(w, s, io, QB_SPAN_VERIFY, false, &phase);
         if (w->n <= QB_WAVE_VERIFIED_FROM_DISK)
             qb_amend_verify_from_disk(s->amend);

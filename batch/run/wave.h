@@ -1,10 +1,10 @@
-/* A wave: images amended in step, so that hundreds of them share their barriers.
+/* Runs a wave: images amended in step, so that hundreds of them share their barriers.
  *
  *     prepare (open, lock, order, plan), append | barrier | flip | barrier | finish (verify,
  * settle)
  *
  * Each phase is one parallel loop over the slots, in which a worker touches only the slot it was
- * given.  A slot that fails, or has nothing to do, sits out the rest; one that has nothing to
+ * given.  A slot that fails, or has nothing to do, skips the other phases; one that has nothing to
  * append flips at once and is done after the first barrier.  A barrier covers several waves, each
  * in its own phase. */
 #ifndef QB_RUN_WAVE_H
@@ -12,6 +12,7 @@
 
 #include "amend/amend.h"
 #include "backing/order.h"
+#include "backing/data_guard.h"
 #include "backing/shared_backing.h"
 #include "backing/shrink_guard.h"
 #include "run/run.h"
@@ -19,15 +20,16 @@
 
 enum qb_step {
     QB_STEP_WAITS, /* not opened yet */
-    QB_STEP_COLD,  /* opened, but its header is still on the disk */
+    QB_STEP_COLD,  /* opened, but its header is not in the page cache */
     QB_STEP_OPENED,
     QB_STEP_PLANNED,  /* there is something to write */
     QB_STEP_APPENDED, /* and needs a barrier before its flip */
     QB_STEP_FLIPPED,  /* and needs a barrier before it is done */
+    QB_STEP_FOUND,    /* as asked, by a write that may still need one */
     QB_STEP_SYNCED,   /* has had that barrier; flip_errno is its result */
     QB_STEP_OVER,     /* the result is final */
-    QB_STEP_NO_ROOM,  /* closed again, untouched: the plans of the others fill the memory */
-    QB_STEP_CROWDED,  /* closed again, untouched: what the others leave it was too little */
+    QB_STEP_NO_ROOM,  /* closed again, untouched: the plans of others use up the memory limit */
+    QB_STEP_CROWDED,  /* closed again, untouched: the memory that others leave was not enough */
     QB_STEP_AFTER,    /* closed again, untouched: another job goes first */
 };
 
@@ -35,36 +37,37 @@ struct qb_slot {
     size_t job;
     enum qb_step step;
     struct qb_amend *amend; /* NULL while it waits and when memory was short */
-    char *steps;            /* the plan in words, when asked for */
+    char *steps;            /* the plan for people, if requested */
     struct qb_need need;    /* with QB_STEP_AFTER */
-    struct qb_request rq;   /* the job's, and what its rules make of the image's header */
+    struct qb_request rq;   /* the job's request, with names computed by its rules */
     char *name;             /* owned: a name in it, or NULL */
     bool released;          /* its file is closed, and only the result is left */
     struct qb_loan *loan;   /* its backing file; may be NULL */
     dev_t dev;              /* of the file system; only with a limit for each of them */
     double busy_seconds;    /* spent on this image, not on its neighbours */
     double started;         /* when it was opened; 0: not yet */
-    double longest_seconds; /* the longest phase, and who had it */
+    double longest_seconds; /* the longest phase, and its worker */
     unsigned worker;
     struct qb_span spans[QB_SPAN_COUNT]; /* by the clock of qb_wave_now */
-    uint64_t memory; /* bytes that it holds, or may take while it is planned, of wave->memory */
+    uint64_t memory; /* its share of wave->memory, bytes: what it holds, or may take while it is
+                        planned */
     bool wants_all;  /* with QB_STEP_CROWDED: see qb_queue_crowded */
     struct qb_metered metered;
-    uint64_t read_before;      /* bytes that were read when the plan was made */
-    int append_errno;          /* of the barrier behind its append */
-    int flip_errno;            /* of the one behind its flip */
-    int record_errno;          /* the plan, which must be in the journal before the flip, is not */
-    struct qb_seen seen;       /* the file as it was left; only with a journal */
-    struct qb_digest as_found; /* likewise; after a verification that failed */
+    uint64_t read_before; /* bytes read up to the end of planning */
+    int append_errno;     /* of the barrier after its append */
+    int flip_errno;       /* of the barrier after its flip, or of one that was found as asked */
+    int record_errno;     /* of recording the plan, if it must be in the journal before the flip */
+    struct qb_seen seen;  /* the file at the end; only with a journal */
+    struct qb_digest as_found; /* only with a journal; after a failed verification */
     bool failed;               /* counted as such */
 };
 
-/* Images of a wave whose headers are read back from the disk one by one, whatever `verify` says:
- * with more, that would be felt. */
+/* In waves of up to this many images all headers are read back from the disk, for every `verify`:
+ * with more, the time would be noticeable. */
 enum { QB_WAVE_VERIFIED_FROM_DISK = 8 };
 
-/* Images that failed, those of all waves and of none, and how many may: with more of them, no image
- * that is untouched is touched any more (policy.max_failed, policy.on_error). */
+/* The number of failed images of the run, and the maximum: above it, untouched images stay
+ * untouched (policy.max_failed, policy.on_error). */
 struct qb_failures {
     atomic_size_t n;
     size_t most; /* SIZE_MAX: any number */
@@ -82,13 +85,14 @@ struct qb_wave {
     struct qb_sched *sched;
     struct qb_graph *graph;
     struct qb_lender *lender;
-    const struct qb_overlays *overlays; /* NULL: nothing to look for */
+    const struct qb_overlays *overlays; /* NULL: no image can shrink */
+    struct qb_data_guard *data_guard;
     const struct qb_queue *queue;
     uint64_t memory_limit;
     unsigned workers;
-    atomic_uint_fast64_t *memory; /* bytes that all images hold, those of other waves included */
-    struct qb_space *space;       /* likewise: what appends under way may take of the disk */
-    struct qb_failures *failures; /* likewise */
+    atomic_uint_fast64_t *memory; /* bytes that the images of all waves hold */
+    struct qb_space *space;       /* of all waves: space that appends in progress may take */
+    struct qb_failures *failures; /* of all waves */
     struct qb_slot *slots;
     size_t n;        /* 0: an empty wave, which has nothing to do in any phase */
     unsigned number; /* from 1, in the order in which waves are prepared */
@@ -96,32 +100,37 @@ struct qb_wave {
 
 /* The phases, each for all jobs of the wave (slots[i].job).  After the last one every slot is over,
  * has no room, comes after another job, or still waits because the run was stopped; in a dry run
- * the ones between do nothing.  Finishing closes the files. */
+ * the append and the flip do nothing.  Finishing closes the files. */
 void qb_wave_prepare(struct qb_wave *wave);
 void qb_wave_append(struct qb_wave *wave);
 void qb_wave_flip(struct qb_wave *wave);
 void qb_wave_finish(struct qb_wave *wave);
 
-/* One barrier behind all that these waves appended and flipped.  A qb_aside_fn: arg is a struct
- * qb_wave_barrier.  Meanwhile neither of them may be in a phase. */
+/* One barrier after everything that these waves appended and flipped.  A qb_aside_fn: arg is a
+ * struct qb_wave_barrier.  Meanwhile neither wave may be in a phase. */
 struct qb_wave_barrier {
     struct qb_wave *waves[2];
     struct qb_file *journal; /* to be made durable along with them, or NULL */
-    int journal_errno;       /* what came of that */
+    int journal_errno;       /* result for the journal: 0 or an errno */
 };
 void qb_wave_barrier(void *arg, struct qb_io *io);
 
-/* Whether there is anything that waits for this barrier. */
+/* Whether some image or the journal needs this barrier. */
 bool qb_wave_barrier_is_due(const struct qb_wave_barrier *barrier);
 
-/* What the journal should hold of these images by now, it does not (errnum, if any): those that may
- * not be changed without are given up before their flip. */
+/* To be called when records of these images could not be written (errnum, if any): images that
+ * require a record fail before their flip. */
 void qb_wave_unrecorded(struct qb_wave *wave, int errnum);
 
-/* Why images are not started after others failed: a sentence for them. */
+/* The message for images that are not started because others failed. */
 const char *qb_wave_why_no_more(const struct qb_batch *batch);
 
 /* Closes what is left open in a slot and frees what it holds. */
 void qb_wave_drop(struct qb_wave *wave, struct qb_slot *slot);
+
+/* Readies the C library's heap for the trims of several workers, before there are any: glibc does
+ * so at its first call and without a lock, and where another malloc serves (a sanitizer's, a
+ * preloaded one) a trim is that first call. */
+void qb_waves_prepare(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* The first phase of a wave: open and lock, read headers, find the order, plan.  Writes nothing but
- * what an interrupted run left behind an image's end. */
+/* The first phase of a wave: open and lock, read headers, find the order, plan.  Writes nothing,
+ * except that it cuts off what an interrupted run left past an image's end. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -45,6 +45,7 @@ static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     bool goes_on = qb_amend_read_header(s->amend, io) == 0;
 
     s->rq = job->request;
+    s->rq.now = w->batch->ages_from;
     if (goes_on && job->rules)
         goes_on = qb_meant_begins(job, io, s->amend, &s->rq, &s->name);
     qb_slot_hold(w, s, qb_amend_memory(s->amend));
@@ -142,8 +143,9 @@ static void order_one(struct qb_wave *w, struct qb_slot *s)
                 need->deep ? "the backing chain is in a loop, or deeper than %u files"
                            : "the backing chain of the image comes back to itself",
                 (unsigned)QB_CHAIN_MAX_DEPTH);
-    } else if (qb_overlays_check(w->overlays, w->batch, s->job, r->before->virtual_size, err) ==
-               0) {
+    } else if (qb_overlays_check(w->overlays, w->batch, s->job, r->before, err) == 0 &&
+               qb_data_guard_check(w->data_guard, qb_amend_file(s->amend), &s->rq, r->before,
+                                   err) == 0) {
         if (need->job != QB_NO_JOB && (need->must || !qb_queue_is_alone(w->queue, s->job)))
             qb_slot_put_off(w, s, QB_STEP_AFTER);
         else
@@ -215,41 +217,73 @@ static void hold_plan(struct qb_wave *w, struct qb_slot *s)
     s->rq.memory_limit = w->memory_limit;
 }
 
-/* An undo of a run restores what an image was before the run's last amend of it: a second amend
- * would put the first one out of reach. */
-static bool would_lose_undo(struct qb_wave *w, struct qb_slot *s)
+static bool refuse(struct qb_wave *w, struct qb_slot *s)
 {
     struct qb_result *r = qb_amend_result(s->amend);
 
-    if (r->status != QB_STATUS_WOULD_CHANGE || !w->batch->jobs[s->job].undo_kept)
-        return false;
-    qb_fail(qb_amend_err(s->amend), QB_E_REFUSED, QB_NOWHERE,
-            "this run has amended the image to another request, and could not undo that after a "
-            "second amend; undo it, or amend it in a new run");
     r->status = QB_STATUS_FAILED;
     r->after = NULL;
     qb_slot_step(w, s, QB_STEP_OVER);
     return true;
 }
 
+/* An undo of a run restores what an image was before the run's last amend of it: a second amend
+ * would put the first one out of reach. */
+static bool would_lose_undo(struct qb_wave *w, struct qb_slot *s)
+{
+    if (!w->batch->jobs[s->job].undo_kept)
+        return false;
+    qb_fail(qb_amend_err(s->amend), QB_E_REFUSED, QB_NOWHERE,
+            "this run has amended the image to another request, and could not undo that after a "
+            "second amend; undo it, or amend it in a new run");
+    return refuse(w, s);
+}
+
+/* A clone of the image names the same data file, and would show whatever becomes of that. */
+static bool backup_lacks_data(struct qb_wave *w, struct qb_slot *s)
+{
+    if (w->batch->policy.backup == QB_BACKUP_NONE ||
+        !qb_amend_result(s->amend)->before->external_data_file)
+        return false;
+    qb_fail(qb_amend_err(s->amend), QB_E_UNSUPPORTED, QB_NOWHERE,
+            "backup: reflink: a clone of the image would not hold what is in its external data "
+            "file");
+    return refuse(w, s);
+}
+
+/* There is nothing to do, or it failed. */
+static void end_unplanned(struct qb_wave *w, struct qb_slot *s)
+{
+    const struct qb_job *job = &w->batch->jobs[s->job];
+
+    if (!w->options->dry_run && qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED &&
+        (job->cuts_data || job->abandoned_from || qb_amend_may_be_unsynced(s->amend))) {
+        hold_plan(w, s);
+        qb_slot_step(w, s, QB_STEP_FOUND); /* nothing is cut off before it is durable */
+    } else {
+        qb_slot_step(w, s, QB_STEP_OVER);
+    }
+}
+
 static void plan_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
     struct qb_result *r;
 
-    if (!make_plan(w, s, io) || would_lose_undo(w, s))
+    if (!make_plan(w, s, io))
         return;
     r = qb_amend_result(s->amend);
+    if (r->status == QB_STATUS_WOULD_CHANGE && (would_lose_undo(w, s) || backup_lacks_data(w, s)))
+        return;
     if (r->status == QB_STATUS_WOULD_CHANGE || r->status == QB_STATUS_UNCHANGED)
         qb_meant_ends(&w->batch->jobs[s->job], s->amend, false);
     if (r->status != QB_STATUS_WOULD_CHANGE) {
-        qb_slot_give_back_tail(w, s, io);
-        qb_slot_step(w, s, QB_STEP_OVER);
+        end_unplanned(w, s);
         return;
     }
     hold_plan(w, s);
     if (!w->options->dry_run)
         qb_slot_plan_known(w, s);
-    if (w->options->dry_run) /* at most: what is replaced may be given back */
+    if (w->options->dry_run) /* at most: replaced clusters may be freed */
         r->allocated_delta = (int64_t)qb_amend_space(s->amend);
     if (w->options->describe)
         s->steps = describe(s->amend);

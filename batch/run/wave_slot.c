@@ -65,9 +65,13 @@ static void count_failure(struct qb_wave *w, struct qb_slot *s)
 void qb_slot_step(struct qb_wave *w, struct qb_slot *s, enum qb_step to)
 {
     static const unsigned steps[] = {
-        [QB_STEP_APPENDED] = 1,          [QB_STEP_FLIPPED] = 2, [QB_STEP_SYNCED] = 3,
-        [QB_STEP_OVER] = QB_METER_STEPS, [QB_STEP_AFTER] = 0, /* the greatest: the table ends here
-                                                               */
+        [QB_STEP_APPENDED] = 1,
+        [QB_STEP_FLIPPED] = 2,
+        [QB_STEP_FOUND] = 2,
+        [QB_STEP_SYNCED] = 3,
+        [QB_STEP_OVER] = QB_METER_STEPS,
+        [QB_STEP_AFTER] = 0, /* the greatest: the table ends here
+                              */
     };
 
     s->step = to;
@@ -92,7 +96,7 @@ static void cancel(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, enum 
     qb_slot_step(w, s, QB_STEP_OVER);
 }
 
-/* Nothing may happen to this image that the journal does not know of beforehand. */
+/* Every change of this image must be in the journal beforehand. */
 static void cancel_unrecorded(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
     struct qb_result *r = qb_amend_result(s->amend);
@@ -214,8 +218,11 @@ void qb_slot_give_back_tail(struct qb_wave *w, struct qb_slot *s, struct qb_io *
     const struct qb_job *job = &w->batch->jobs[s->job];
     struct qb_result *r = qb_amend_result(s->amend);
 
-    if (job->abandoned_from == 0 || w->options->dry_run || qb_amend_facts(s->amend).rewrites ||
-        (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_UNCHANGED))
+    if (w->options->dry_run || (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_UNCHANGED))
+        return;
+    if (job->cuts_data && r->after && r->after->external_data_file)
+        qb_amend_cut_data(s->amend, io);
+    if (job->abandoned_from == 0 || qb_amend_facts(s->amend).rewrites)
         return;
     r->tail_given_back =
         qb_trim_tail(io, qb_amend_file(s->amend), job->abandoned_from, job->request.memory_limit);
@@ -264,6 +271,11 @@ bool qb_slot_gives_way(const struct qb_wave *w, struct qb_slot *s)
         qb_queue_has_all_room(w->queue, s->job))
         return false;
     return err->code == QB_E_MEMORY || err->sys_errno == EMFILE || err->sys_errno == ENFILE;
+}
+
+void qb_waves_prepare(void)
+{
+    malloc_trim(0);
 }
 
 /* What many small blocks took, malloc keeps for this worker: others are to have it. */

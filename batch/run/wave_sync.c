@@ -1,4 +1,4 @@
-/* The barriers of waves. */
+/* Runs the barriers of waves. */
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -20,7 +20,7 @@ static void synced(struct qb_slot *s, double from, int errnum)
 
 static bool wants_barrier(const struct qb_slot *s)
 {
-    return s->step == QB_STEP_APPENDED || s->step == QB_STEP_FLIPPED;
+    return s->step == QB_STEP_APPENDED || s->step == QB_STEP_FLIPPED || s->step == QB_STEP_FOUND;
 }
 
 static bool wave_is_due(const struct qb_wave *w)
@@ -54,14 +54,16 @@ static void barrier_each(const struct qb_wave *w, struct qb_io *io)
 {
     for (size_t i = 0; i < w->n; i++) {
         struct qb_slot *s = &w->slots[i];
-        struct qb_file *file = wants_barrier(s) ? qb_amend_file(s->amend) : NULL;
+        struct qb_file *files[QB_AMEND_FILES];
+        int errors[QB_AMEND_FILES] = {0};
         double from = qb_now();
-        int errnum = 0;
+        size_t n;
 
-        if (!file)
+        if (!wants_barrier(s))
             continue;
-        qb_io_barrier(io, &file, 1, w->batch->policy.backup ? QB_SYNC_FS : QB_SYNC_FILE, &errnum);
-        synced(s, from, errnum);
+        n = qb_amend_dirty_files(s->amend, files);
+        qb_io_barrier(io, files, n, w->batch->policy.backup ? QB_SYNC_FS : QB_SYNC_FILE, errors);
+        synced(s, from, errors[0] ? errors[0] : errors[1]);
     }
 }
 
@@ -87,9 +89,10 @@ void qb_wave_barrier(void *arg, struct qb_io *io)
 {
     struct qb_wave_barrier *b = arg;
     size_t most = b->waves[0]->n + b->waves[1]->n, n = 0, first = b->journal != NULL;
-    QB_AUTO(qb_buf) struct qb_slot **slots = malloc((most + 1) * sizeof(struct qb_slot *));
-    QB_AUTO(qb_buf) struct qb_file **files = malloc((most + 1) * sizeof(struct qb_file *));
-    QB_AUTO(qb_buf) int *errors = calloc(most + 1, sizeof(int));
+    size_t room = QB_AMEND_FILES * most + 1;
+    QB_AUTO(qb_buf) struct qb_slot **slots = malloc(room * sizeof(struct qb_slot *));
+    QB_AUTO(qb_buf) struct qb_file **files = malloc(room * sizeof(struct qb_file *));
+    QB_AUTO(qb_buf) int *errors = calloc(room, sizeof(int));
     double from = qb_now();
 
     if (!slots || !files || !errors) {
@@ -104,15 +107,19 @@ void qb_wave_barrier(void *arg, struct qb_io *io)
         bool second = i >= b->waves[0]->n;
         struct qb_slot *s = &b->waves[second]->slots[second ? i - b->waves[0]->n : i];
 
-        if (wants_barrier(s)) {
-            slots[n] = s;
-            files[first + n++] = qb_amend_file(s->amend);
-        }
+        if (wants_barrier(s))
+            for (size_t k = qb_amend_dirty_files(s->amend, files + first + n); k > 0; k--)
+                slots[n++] = s;
     }
     if (first + n > 0)
         qb_io_barrier(io, files, first + n, how_to_sync(b->waves[0]), errors);
-    for (size_t i = 0; i < n; i++)
-        synced(slots[i], from, errors[first + i]);
+    for (size_t i = 0, end; i < n; i = end) { /* an image's files follow each other */
+        int errnum = 0;
+
+        for (end = i; end < n && slots[end] == slots[i]; end++)
+            errnum = errnum ? errnum : errors[first + end];
+        synced(slots[i], from, errnum);
+    }
     if (b->journal)
         journal_synced(b, errors[0]);
 }

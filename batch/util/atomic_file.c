@@ -54,7 +54,7 @@ static int check_replaced(const struct qb_outfile *out)
         snprintf(what, sizeof(what), "that is %s; it is not overwritten", taken);
         return complain(out, out->path, what);
     }
-    if (begins_right(out))
+    if (qb_outplace_is_stdout(&out->place) || begins_right(out))
         return 0;
     snprintf(what, sizeof(what), "the file exists and is no %s; it is not overwritten",
              out->rules.what);
@@ -122,6 +122,8 @@ static int open_fd(struct qb_outfile *out)
     bool exists = way->fd >= 0;
     int fd;
 
+    if (qb_outplace_is_stdout(&out->place))
+        return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
     if (exists && !S_ISREG(way->st.st_mode))
         return qb_outplace_open(&out->place, O_WRONLY);
     if (out->rules.streams || out->place.given)
@@ -185,7 +187,8 @@ static void close_file(struct qb_outfile *out)
         out->errnum = errno ? errno : EIO;
 }
 
-/* Gives the file its name: 0 or an errno.  What somebody else has put there meanwhile stays. */
+/* Gives the file its name: 0 or an errno.  A file that another user has put there meanwhile is
+ * kept. */
 static int name_it(const struct qb_outfile *out)
 {
     const struct qb_way *way = &out->place.way;

@@ -1,10 +1,10 @@
-/* Bytes as text that JSON can hold. */
+/* Encodes and decodes base64, for bytes in JSON. */
 #ifndef QB_UTIL_BASE64_H
 #define QB_UTIL_BASE64_H
 
 #include <stddef.h>
 
-/* Characters that n bytes take. */
+/* Characters of n encoded bytes. */
 static inline size_t qb_base64_len(size_t n)
 {
     return (n + 2) / 3 * 4;
@@ -13,7 +13,7 @@ static inline size_t qb_base64_len(size_t n)
 /* Writes qb_base64_len(n) characters, without a NUL. */
 void qb_base64_write(const void *bytes, size_t n, char *out);
 
-/* Decodes a whole text into at most `room` bytes.  0 with *n set, or -1 for what is not such a text
+/* Decodes a whole text into at most `room` bytes.  0 with *n set, or -1 if the text is not base64
  * or does not fit. */
 int qb_base64_read(const char *text, void *out, size_t room, size_t *n);
 

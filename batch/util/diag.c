@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "util/character.h"
 #include "util/text.h"
 
 enum {
@@ -122,40 +123,14 @@ static size_t take(struct span s, uint32_t *c)
     size_t len;
 
     memcpy(copy, s.at, QB_MIN((size_t)(s.end - s.at), 4));
-    len = qb_text_utf8(copy);
-    *c = (unsigned char)copy[0];
-    if (len > 1)
-        *c &= 0x7fu >> len;
-    for (size_t i = 1; i < len; i++)
-        *c = *c << 6 | ((unsigned char)copy[i] & 0x3f);
-    if (len == 0)
-        *c = 0;
+    len = qb_character(copy, c);
     return QB_MAX(len, 1);
 }
 
-/* Control characters, and those that only change how their neighbours are drawn. */
-static bool is_harmful(uint32_t c)
-{
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) ||
-           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff;
-}
-
-/* Terminal columns of a character, nearly enough to put a caret under it. */
+/* As put_line draws it. */
 static unsigned width(uint32_t c)
 {
-    static const struct {
-        uint32_t first, end;
-    } wide[] = {{0x1100, 0x1160},   {0x2e80, 0xa4d0},  {0xac00, 0xd7a4}, {0xf900, 0xfb00},
-                {0xfe30, 0xfe70},   {0xff00, 0xff61},  {0xffe0, 0xffe7}, {0x1f300, 0x1f650},
-                {0x1f900, 0x1fb00}, {0x20000, 0x3fffe}};
-
-    if (c >= 0x300 && c < 0x370)
-        return 0;
-    for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]); i++) {
-        if (c >= wide[i].first && c < wide[i].end)
-            return 2;
-    }
-    return 1;
+    return qb_character_is_harmful(c) ? 1 : qb_character_width(c);
 }
 
 static struct span skip(struct span s, unsigned characters)
@@ -177,7 +152,7 @@ static void put_line(struct span s, bool cut_before, FILE *f)
         len = take(s, &c);
         if (c == '\t')
             fputc('\t', f);
-        else if (is_harmful(c))
+        else if (qb_character_is_harmful(c))
             fputc('?', f);
         else
             fwrite(s.at, 1, len, f);
@@ -196,17 +171,17 @@ static void put_caret(struct span s, bool cut_before, unsigned before, unsigned 
         if (c == '\t')
             fputc('\t', f);
         else
-            fprintf(f, "%*s", is_harmful(c) ? 1 : (int)width(c), "");
+            fprintf(f, "%*s", (int)width(c), "");
     }
     fputc('^', f);
     if (s.at < s.end) {
         s.at += take(s, &c);
-        for (unsigned i = is_harmful(c) ? 1 : width(c); i > 1; i--)
+        for (unsigned i = width(c); i > 1; i--)
             fputc('~', f);
     }
     while (--length > 0 && s.at < s.end && ++shown < WINDOW) {
         s.at += take(s, &c);
-        for (unsigned i = is_harmful(c) ? 1 : width(c); i > 0; i--)
+        for (unsigned i = width(c); i > 0; i--)
             fputc('~', f);
     }
     fputc('\n', f);

@@ -32,6 +32,24 @@ bool qb_glob_is_pattern(const char *text)
     return text[strcspn(text, "*?[")] != '\0';
 }
 
+bool qb_glob_has_odd_stars(const char *pattern)
+{
+    bool in_brackets = false;
+
+    for (const char *s = pattern; *s; s++) {
+        if (*s == '\\' && s[1])
+            s++;
+        else if (*s == '[' || *s == ']' || *s == '/')
+            in_brackets = *s == '[';
+        else if (!in_brackets && s[0] == '*' && s[1] == '*' &&
+                 ((s != pattern && s[-1] != '/') || (s[2] && s[2] != '/')))
+            return true;
+        else if (!in_brackets && s[0] == '*' && s[1] == '*')
+            s++;
+    }
+    return false;
+}
+
 static bool is_stars(const char *part)
 {
     return strcmp(part, "**") == 0;

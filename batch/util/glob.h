@@ -1,7 +1,7 @@
-/* Patterns of paths: `*`, `?` and `[...]` inside one component, as fnmatch(3) has them, and `**`, a
- * component of its own that stands for any number of folders.  A backslash takes the next character
- * as it is.  A leading dot must be written out, and `**` enters neither hidden folders nor folders
- * that are symbolic links. */
+/* Matches and expands patterns of paths: `*`, `?` and `[...]` inside one component, as in
+ * fnmatch(3), and `**`, a component of its own that matches any number of directories.  A backslash
+ * quotes the next character.  A leading dot must be explicit, and `**` enters neither hidden
+ * directories nor symbolic links to directories. */
 #ifndef QB_UTIL_GLOB_H
 #define QB_UTIL_GLOB_H
 
@@ -9,17 +9,22 @@
 
 enum { QB_GLOB_MAX_PARTS = 63 };
 
-/* Whether the text is a pattern; if not, it is a path, backslashes and all. */
+/* Whether the text is a pattern; if not, it is a path, in which backslashes are literal. */
 bool qb_glob_is_pattern(const char *text);
 
-/* Whether the pattern matches the whole path.  Empty and "." components count on neither side; a
- * leading slash does on both.  Here a `*` may match a leading dot. */
+/* Whether a `**` is not a component of its own.  It matches as `*` does then, which is hardly
+ * meant:
+ * `**.qcow2` leaves out the files in the directories below. */
+bool qb_glob_has_odd_stars(const char *pattern);
+
+/* Whether the pattern matches the whole path.  Empty and "." components are ignored on both sides;
+ * a leading slash is not.  Here a `*` may match a leading dot. */
 bool qb_glob_match(const char *pattern, const char *path);
 
 struct qb_glob {
     const char
-        *folder; /* that a relative pattern begins in, taken as it is; "" is the current one */
-    /* Whether to leave out a path, be it a file or a folder on the way; may be NULL. */
+        *folder; /* base of a relative pattern, not a pattern itself; "" is the current directory */
+    /* Whether to leave out a path, of a file or of a directory on the way; may be NULL. */
     bool (*skip)(void *arg, const char *path);
     void *arg;
     struct qb_place at; /* of the pattern, for mistakes */
@@ -28,8 +33,8 @@ struct qb_glob {
 };
 
 /* Appends the files (regular ones, block devices, and links to such) that the pattern matches to
- * glob->paths, sorted, each once.  Reads each folder at most once.  -1 when something on the way
- * could not be looked at; every such thing is a mistake in *diags. */
+ * glob->paths, sorted, each once.  Reads each directory at most once.  -1 when some directory or
+ * file could not be read; each is a mistake in *diags. */
 int qb_glob_expand(struct qb_glob *glob, const char *pattern);
 void qb_glob_free(struct qb_glob *glob);
 

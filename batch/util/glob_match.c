@@ -1,11 +1,11 @@
-/* Patterns against paths that are given, without a look at the disk. */
+/* Matches patterns with given paths, without reading the disk. */
 #include "util/glob.h"
 
 #include <fnmatch.h>
 #include <limits.h>
 #include <string.h>
 
-/* The component that begins at or behind s, without slashes and "."; its length in *len, 0 at the
+/* The component that begins at or after s, without slashes and "."; its length in *len, 0 at the
  * end. */
 static const char *component(const char *s, size_t *len)
 {

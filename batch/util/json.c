@@ -37,7 +37,7 @@ void qb_json_bool(struct qb_json *o, const char *key, bool b)
     put(o, key, json_boolean(b));
 }
 
-/* JSON's integers are signed 64 bits here; what is above (a damaged offset) is told in hex. */
+/* JSON's integers are signed 64 bits here; larger values (a damaged offset) are written in hex. */
 void qb_json_number(struct qb_json *o, const char *key, uint64_t n)
 {
     char hex[24];
@@ -68,7 +68,7 @@ static bool is_utf8(const char *s)
     return true;
 }
 
-/* The string with every byte that is no UTF-8 replaced. */
+/* The string with every byte that is not UTF-8 replaced. */
 static json_t *text(const char *s)
 {
     QB_AUTO(qb_buf) char *fixed = NULL;

@@ -1,7 +1,7 @@
-/* JSON objects, a line each, written and read.  The only file that knows jansson.
+/* Writes and reads JSON objects, a line each.  json.c is the only file that uses jansson.
  *
- * Every line is valid JSON whatever the strings hold: a byte that is not UTF-8 becomes U+FFFD.  A
- * memory shortage is remembered by the object and told once, when its line is written. */
+ * Every line is valid JSON for any content of the strings: a byte that is not UTF-8 becomes U+FFFD.
+ * A memory shortage is recorded in the object and reported once, when its line is written. */
 #ifndef QB_UTIL_JSON_H
 #define QB_UTIL_JSON_H
 
@@ -9,8 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* An object under construction, or a list.  Goes into its parent or into a line, and is gone then.
- */
+/* An object under construction, or a list.  Its parent, or writing its line, takes it over. */
 struct qb_json {
     void *value;
     bool whole; /* false: something could not be added */
@@ -29,7 +28,7 @@ void qb_json_text(struct qb_json *o, const char *key, const char *s); /* null fo
 void qb_json_child(struct qb_json *o, const char *key, struct qb_json child);
 void qb_json_append(struct qb_json *list, struct qb_json item);
 
-/* The path under "path"; where it is not UTF-8, its exact bytes too under "path_bytes_base64". */
+/* Adds the path as "path"; if it is not UTF-8, also its exact bytes as "path_bytes_base64". */
 void qb_json_path(struct qb_json *o, const char *path);
 
 /* Writes the object and a newline; 0, or -1 with errno set. */
@@ -37,11 +36,11 @@ int qb_json_line(FILE *f, struct qb_json o);
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* The object that a text of `len` bytes is, the caller's to drop; false when it is none. */
+/* Parses an object of `len` bytes, which the caller drops; false when the text is not an object. */
 bool qb_json_parse(const char *text, size_t len, struct qb_json *out);
 void qb_json_drop(struct qb_json *o);
 
-/* What stands under a key.  Another kind of value counts as none. */
+/* The value of a key.  A value of another kind counts as missing. */
 const char *qb_json_get_text(const struct qb_json *o, const char *key); /* lives with o, or NULL */
 uint64_t qb_json_get_number(const struct qb_json *o, const char *key, uint64_t otherwise);
 bool qb_json_get_bool(const struct qb_json *o, const char *key);
@@ -49,18 +48,18 @@ int64_t qb_json_get_signed(const struct qb_json *o, const char *key); /* or 0 */
 double qb_json_get_real(const struct qb_json *o, const char *key);    /* of any number; or 0 */
 bool qb_json_has(const struct qb_json *o, const char *key);           /* also with null */
 
-/* The object under a key, which lives with o and is not dropped; without one, an object in which
- * nothing stands under any key. */
+/* The object of a key, which is valid as long as o and is not dropped; without one, an empty
+ * object. */
 struct qb_json qb_json_get_child(const struct qb_json *o, const char *key);
 
 /* Calls fn for each text of an object, with its key. */
 void qb_json_each_text(const struct qb_json *o,
                        void (*fn)(void *arg, const char *key, const char *text), void *arg);
 
-/* Exactly n bytes that stand there in base64. */
+/* Exactly n bytes, from base64. */
 bool qb_json_get_bytes(const struct qb_json *o, const char *key, void *out, size_t n);
 
-/* What qb_json_path put, malloc'ed; NULL without one, or when memory is short. */
+/* The path that qb_json_path added, malloc'ed; NULL without one, or when memory is short. */
 char *qb_json_get_path(const struct qb_json *o);
 
 const char *qb_json_version(void); /* of jansson */

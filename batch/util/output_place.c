@@ -109,6 +109,15 @@ int qb_outplace_find(const char *path, struct qb_outplace *place, struct qb_err 
     return place->way.fd < 0 ? 0 : check(place, err);
 }
 
+bool qb_outplace_is_stdout(const struct qb_outplace *place)
+{
+    const struct stat *st = &place->way.st;
+    struct stat out;
+
+    return place->given && fstat(STDOUT_FILENO, &out) == 0 && out.st_dev == st->st_dev &&
+           out.st_ino == st->st_ino;
+}
+
 int qb_outplace_open(const struct qb_outplace *place, int flags)
 {
     char at[QB_FD_PATH];

@@ -59,8 +59,8 @@ bool qb_scalar_word(const char *text, const char *const *words, unsigned *out, s
     return qb_why_not(why, qb_text_nearest(text, words), "is not one of %s", list);
 }
 
-/* Digits from *p on, which moves behind them: false when there is none, when it leads with zeros,
- * or when 64 bits do not hold it. */
+/* Digits from *p on, which moves past them: false when there are none, with leading zeros, or when
+ * the number exceeds 64 bits. */
 static bool digits(const char **p, uint64_t *out, struct qb_why *why)
 {
     const char *s = *p;
@@ -131,8 +131,11 @@ static bool unit_of(const char *unit, unsigned *shift, struct qb_why *why)
     if (at && (unit[1] == '\0' || strcasecmp(unit + 1, "ib") == 0))
         return qb_why_not(why, NULL, "is not a size; units are capital letters: write %c, not %s",
                           *at, unit);
-    if (*unit == ' ')
-        return qb_why_not(why, NULL, "is not a size; there is no blank before the unit");
+    if (*unit == ' ' && unit[1] && strchr(letters, toupper((unsigned char)unit[1])) &&
+        (!unit[2] || strcasecmp(unit + 2, "b") == 0 || strcasecmp(unit + 2, "ib") == 0))
+        return qb_why_not(why, NULL, "is not a size; leave out the blank before the unit");
+    if (*unit == ',')
+        return qb_why_not(why, NULL, "is not a size; write a point for the comma");
     return qb_why_not(
         why, NULL,
         "is not a size; write bytes, or a number with k, M, G, T, P or E (powers of 1024)");
@@ -153,7 +156,7 @@ static bool fraction_bytes(uint64_t fraction, uint64_t scale, unsigned shift, ui
     return fraction == 0;
 }
 
-/* The digits behind a point, if there is one. */
+/* The digits after a point, if there is one. */
 static bool read_fraction(const char **p, uint64_t *fraction, uint64_t *scale, struct qb_why *why)
 {
     *fraction = 0;
@@ -175,10 +178,13 @@ bool qb_scalar_size(const char *text, uint64_t low, uint64_t high, uint64_t *out
                     struct qb_why *why)
 {
     uint64_t whole, fraction, scale, rest, bytes;
+    char least[QB_TEXT_NUMBER];
     unsigned shift;
 
     if (text[0] == '-')
         return qb_why_not(why, NULL, "is negative");
+    if (text[0] == ' ')
+        return qb_why_not(why, NULL, "is not a size; leave out the blank");
     if (!isdigit((unsigned char)text[0]))
         return qb_why_not(why, NULL,
                           "is not a size; write bytes, or a number with k, M, G, T, P or "
@@ -191,6 +197,10 @@ bool qb_scalar_size(const char *text, uint64_t low, uint64_t high, uint64_t *out
     if (__builtin_mul_overflow(whole, UINT64_C(1) << shift, &bytes) ||
         __builtin_add_overflow(bytes, rest, &bytes) || bytes > INT64_MAX)
         return qb_why_not(why, NULL, "is too large: a size is less than 8E");
+    if (bytes < low && bytes == 0)
+        return qb_why_not(why, NULL, "is no size here: it must be more than 0");
+    if (bytes < low)
+        return qb_why_not(why, NULL, "is less than %s", qb_text_size(low, least));
     if (!in_limits(bytes, low, high, why))
         return false;
     *out = bytes;
@@ -270,7 +280,7 @@ bool qb_scalar_percent(const char *text, double *out, struct qb_why *why)
     double n;
 
     if (!read_real(text, &n, &rest, why) || *rest || n > 100)
-        return qb_why_not(why, NULL, "is not a percentage such as 20 or 12.5");
+        return qb_why_not(why, NULL, "is not a percentage from 0 to 100, such as 20 or 12.5");
     *out = n;
     return true;
 }

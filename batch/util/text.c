@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/num.h"
+#include "util/character.h"
 
 const char *qb_text_count(uint64_t n, char out[QB_TEXT_NUMBER])
 {
@@ -80,23 +81,16 @@ size_t qb_text_utf8(const char *s)
     return in_range(c, len) ? len : 0;
 }
 
-/* Control characters of ASCII, and those of Latin-1 that come as C2 80 .. C2 9F. */
-static bool is_control(const char *s, size_t len)
-{
-    const unsigned char *u = (const unsigned char *)s;
-
-    return (len == 1 && (u[0] < 0x20 || u[0] == 0x7f)) || (len == 2 && u[0] == 0xc2 && u[1] < 0xa0);
-}
-
 size_t qb_text_columns(const char *s)
 {
     size_t columns = 0;
+    uint32_t c;
 
     while (*s) {
-        size_t len = qb_text_utf8(s);
-        bool plain = len > 0 && !is_control(s, len);
+        size_t len = qb_character(s, &c);
+        bool plain = len > 0 && !qb_character_is_harmful(c);
 
-        columns += plain ? 1 : 4 * QB_MAX(len, 1);
+        columns += plain ? qb_character_width(c) : 4 * QB_MAX(len, 1);
         s += QB_MAX(len, 1);
     }
     return columns;
@@ -104,10 +98,12 @@ size_t qb_text_columns(const char *s)
 
 void qb_text_safe(FILE *f, const char *s)
 {
-    while (*s) {
-        size_t len = qb_text_utf8(s);
+    uint32_t c;
 
-        if (len > 0 && !is_control(s, len)) {
+    while (*s) {
+        size_t len = qb_character(s, &c);
+
+        if (len > 0 && !qb_character_is_harmful(c)) {
             fwrite(s, 1, len, f);
             s += len;
             continue;
@@ -120,24 +116,29 @@ void qb_text_safe(FILE *f, const char *s)
 
 enum { WORD_MAX = 32 };
 
-/* Edits (insert, drop, change) between two words; anything longer than WORD_MAX is far away. */
+/* Edits (insert, drop, change, swap of two neighbours) between two words, none of which touches a
+ * byte twice; anything longer than WORD_MAX is far away. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t n = strlen(a), m = strlen(b), row[WORD_MAX + 1];
+    size_t n = strlen(a), m = strlen(b), rows[3][WORD_MAX + 1];
+    size_t *before = rows[0], *above = rows[1], *row = rows[2];
 
     if (n > WORD_MAX || m > WORD_MAX)
         return WORD_MAX;
     for (size_t j = 0; j <= m; j++)
         row[j] = j;
     for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
+        size_t *oldest = before;
 
+        before = above;
+        above = row;
+        row = oldest;
         row[0] = i;
         for (size_t j = 1; j <= m; j++) {
-            size_t change = diagonal + (a[i - 1] != b[j - 1]);
-
-            diagonal = row[j];
-            row[j] = QB_MIN(change, QB_MIN(row[j], row[j - 1]) + 1);
+            row[j] =
+                QB_MIN(above[j - 1] + (a[i - 1] != b[j - 1]), QB_MIN(above[j], row[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                row[j] = QB_MIN(row[j], before[j - 2] + 1);
         }
     }
     return row[m];
@@ -157,6 +158,7 @@ const char *qb_text_nearest(const char *word, const char *const *candidates)
 {
     const char *best = NULL;
     size_t len = strlen(word), least = QB_MAX((len + 1) / 3, 1) + 1, same = 0;
+    bool either = false; /* another one is as near */
 
     for (; *candidates; candidates++) {
         size_t d = distance(word, *candidates);
@@ -164,13 +166,15 @@ const char *qb_text_nearest(const char *word, const char *const *candidates)
         if (len >= 3 && strncmp(word, *candidates, len) == 0)
             d = 1;
         /* Of those that are as near, the one that begins like it: 1.10 is 1.1, not 0.10. */
+        either |= best && d == least;
         if (d < least || (best && d == least && prefix(word, *candidates) > same)) {
+            either = false;
             least = d;
             best = *candidates;
             same = prefix(word, best);
         }
     }
-    return best;
+    return either && len <= 2 ? NULL : best; /* v4 is neither v2 nor v3 */
 }
 
 /* ---- words for a shell -------------------------------------------------------------------------

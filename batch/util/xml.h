@@ -1,4 +1,4 @@
-/* Text inside XML and HTML: whatever the bytes are, what comes out is well-formed. */
+/* Escapes text for XML and HTML: the output is well-formed for any bytes. */
 #ifndef QB_UTIL_XML_H
 #define QB_UTIL_XML_H
 
@@ -8,7 +8,7 @@
  * characters that XML 1.0 does not allow, become U+FFFD. */
 void qb_markup_text(FILE *f, const char *s);
 
-/* The same up to `end`, which lies between two characters of the string. */
+/* Like qb_markup_text up to `end`, which lies between two characters of the string. */
 void qb_markup_span(FILE *f, const char *s, const char *end);
 
 #endif

@@ -3,11 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/args.h"
-#include "bench/benchfn.h"
-#include "bench/json.h"
-#include "bench/show.h"
-#include "bench/stop.h"
+#include "args/args.h"
+#include "measure/benchfn.h"
+#include "show/json.h"
+#include "show/show.h"
+#include "clock/stop.h"
 
 enum {
     EXIT_FAILED = 1,

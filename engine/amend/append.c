@@ -1,29 +1,21 @@
-/* The append epoch: the stretch behind the old image is written from front to back, a window at a
- * time.  Sources are read again and changed as the plan says; nothing is decided here. */
+/* Carries out the append epoch: writes the stretch past the old image's end from front to back, a
+ * window at a time.  Source tables are read again and changed as the plan says; nothing is decided
+ * here. */
 #include <errno.h>
 #include <string.h>
 
-#include "amend/new_tables.h"
+#include "amend/append_parts.h"
+#include "plan/new_tables.h"
 
-#define START_BYTES    (1u << 20) /* so many are worth sending to the disk at once */
+#define START_BYTES    (1u << 20) /* enough to start writing to the disk */
 #define WRITES_AT_ONCE 64u
 #define PAGE_BYTES     4096u
-#define GAP_BYTES      (32u << 10) /* a shorter run of zeros is cheaper written than left out */
+#define GAP_BYTES      (32u << 10) /* shorter runs of zeros are cheaper to write than to leave out */
 #define FILLED_AT_ONCE (UINT64_C(64) << 20)
 #define ZEROED_AT_ONCE (UINT64_C(16) << 30)
 
-/* A buffer that fills from `base` on and goes to the file when it is full. */
-struct writer {
-    struct qb_io *io;
-    struct qb_file *file;
-    uint8_t *buf;
-    uint64_t base, used, size; /* bytes */
-    bool sparse;               /* the file reads zero there: long runs of zeros are left out */
-    struct qb_hasher *hasher;  /* of all that is put in; NULL: nobody asked */
-};
-
 /* The end of the pages of zeros that begin at `at`. */
-static uint64_t zeros_end(const struct writer *w, uint64_t at)
+static uint64_t zeros_end(const struct qb_writer *w, uint64_t at)
 {
     while (at < w->used && qb_all_zero(w->buf + at, QB_MIN(PAGE_BYTES, w->used - at)))
         at += PAGE_BYTES;
@@ -31,7 +23,7 @@ static uint64_t zeros_end(const struct writer *w, uint64_t at)
 }
 
 /* The end of the bytes from `at` on that are written in one go: the next long run of zeros. */
-static uint64_t bytes_end(const struct writer *w, uint64_t at)
+static uint64_t bytes_end(const struct qb_writer *w, uint64_t at)
 {
     uint64_t end = at, zeros;
 
@@ -44,7 +36,7 @@ static uint64_t bytes_end(const struct writer *w, uint64_t at)
     return end;
 }
 
-static int writer_flush(struct writer *w, struct qb_err *err)
+static int writer_flush(struct qb_writer *w, struct qb_err *err)
 {
     struct qb_req reqs[WRITES_AT_ONCE];
     uint64_t at = 0, end;
@@ -76,8 +68,7 @@ static int writer_flush(struct writer *w, struct qb_err *err)
     return 0;
 }
 
-/* Room for the next `len` bytes (at most a cluster); NULL after a failure. */
-static uint8_t *writer_slot(struct writer *w, uint64_t len, struct qb_err *err)
+uint8_t *qb_writer_slot(struct qb_writer *w, uint64_t len, struct qb_err *err)
 {
     uint8_t *slot;
 
@@ -88,13 +79,12 @@ static uint8_t *writer_slot(struct writer *w, uint64_t len, struct qb_err *err)
     return slot;
 }
 
-/* Bytes of any length, padded with zeros to whole clusters. */
-static int writer_put(struct writer *w, const uint8_t *bytes, uint64_t len, uint64_t cluster,
-                      struct qb_err *err)
+int qb_writer_put(struct qb_writer *w, const uint8_t *bytes, uint64_t len, uint64_t cluster,
+                  struct qb_err *err)
 {
     while (len) {
         uint64_t n = QB_MIN(len, cluster);
-        uint8_t *slot = writer_slot(w, cluster, err);
+        uint8_t *slot = qb_writer_slot(w, cluster, err);
 
         if (!slot)
             return -1;
@@ -106,65 +96,32 @@ static int writer_put(struct writer *w, const uint8_t *bytes, uint64_t len, uint
     return 0;
 }
 
-struct tables_run {
-    struct qb_plan *plan;
-    struct writer *w;
-    size_t first_step;
-};
-
-static int fill_table(void *arg, size_t index, const uint8_t *source, struct qb_err *err)
-{
-    struct tables_run *run = arg;
-    struct qb_plan *plan = run->plan;
-    const struct qb_step *step = &plan->place.steps.items[run->first_step + index];
-    uint8_t *slot = writer_slot(run->w, step->len, err);
-
-    if (!slot)
-        return -1;
-    return qb_new_fill(plan, &plan->new_tables.list.items[step->index], source, slot, err);
-}
-
-/* The steps [first, end) are L2 tables: their sources are read ahead. */
-static int write_tables(struct writer *w, struct qb_plan *plan, size_t first, size_t end,
-                        struct qb_err *err)
-{
-    struct tables_run run = {plan, w, first};
-    QB_AUTO(qb_buf) struct qb_l2_table *list = calloc(end - first, sizeof(*list));
-    struct qb_tables tables = {list, end - first, end - first};
-
-    if (!list)
-        return qb_fail_memory(err);
-    for (size_t i = first; i < end; i++) {
-        const struct qb_new_table *t =
-            &plan->new_tables.list.items[plan->place.steps.items[i].index];
-
-        if (t->source != QB_NO_TABLE && !t->all_zeros)
-            list[i - first].offset = plan->census.tables.items[t->source].offset;
-    }
-    return qb_tables_scan(w->io, plan->in.img, &tables, 0, tables.n, fill_table, &run, err);
-}
-
-static int write_l1(struct writer *w, struct qb_plan *plan, unsigned layer, struct qb_err *err)
+static int write_l1(struct qb_writer *w, struct qb_plan *plan, unsigned layer, struct qb_err *err)
 {
     struct qb_layer l = qb_image_layer(plan->in.img, layer);
-    uint32_t entries = layer == 0 ? plan->active.size : l.l1_size;
+    uint32_t entries = qb_plan_l1_size(plan, layer);
     QB_AUTO(qb_buf) uint64_t *old = NULL;
     QB_AUTO(qb_buf) be64 *now = calloc((size_t)entries + 1, sizeof(*now));
 
     if (!now)
         return qb_fail_memory(err);
+    if (qb_plan_converts(plan)) {
+        if (qb_convert_l1(w->io, plan, layer, now, err) < 0)
+            return -1;
+        return qb_writer_put(w, (uint8_t *)now, 8ull * entries, plan->geom.cluster_size, err);
+    }
     if (qb_image_read_l1(w->io, plan->in.img, l.l1_offset, l.l1_size, &old, err) < 0)
         return -1;
     for (uint32_t i = 0; i < entries; i++)
         now[i] = be64_of(qb_new_l1_entry(plan, layer, i, i < l.l1_size ? old[i] : 0));
-    return writer_put(w, (uint8_t *)now, 8ull * entries, plan->in.img->geom.cluster_size, err);
+    return qb_writer_put(w, (uint8_t *)now, 8ull * entries, plan->in.img->geom.cluster_size, err);
 }
 
-static int write_block(struct writer *w, struct qb_plan *plan, size_t index, struct qb_err *err)
+static int write_block(struct qb_writer *w, struct qb_plan *plan, size_t index, struct qb_err *err)
 {
     unsigned order = plan->target.header.refcount_order;
     uint64_t n = qb_geom_block_entries(&plan->in.img->geom, order);
-    uint8_t *slot = writer_slot(w, plan->in.img->geom.cluster_size, err);
+    uint8_t *slot = qb_writer_slot(w, plan->in.img->geom.cluster_size, err);
 
     if (!slot)
         return -1;
@@ -172,7 +129,8 @@ static int write_block(struct writer *w, struct qb_plan *plan, size_t index, str
     return 0;
 }
 
-static int write_reftable(struct writer *w, struct qb_plan *plan, uint64_t len, struct qb_err *err)
+static int write_reftable(struct qb_writer *w, struct qb_plan *plan, uint64_t len,
+                          struct qb_err *err)
 {
     QB_AUTO(qb_buf) be64 *table = calloc(1, len);
 
@@ -180,10 +138,29 @@ static int write_reftable(struct writer *w, struct qb_plan *plan, uint64_t len, 
         return qb_fail_memory(err);
     for (size_t i = 0; i < plan->place.reftable_n; i++)
         table[i] = be64_of(plan->place.reftable[i]);
-    return writer_put(w, (uint8_t *)table, len, plan->in.img->geom.cluster_size, err);
+    return qb_writer_put(w, (uint8_t *)table, len, plan->in.img->geom.cluster_size, err);
 }
 
-static int write_steps(struct writer *w, struct qb_plan *plan, struct qb_err *err)
+/* What a rule computes, cluster by cluster. */
+static int write_filled(struct qb_writer *w, struct qb_plan *plan, const struct qb_step *s,
+                        struct qb_err *err)
+{
+    uint64_t cs = plan->in.img->geom.cluster_size;
+    const struct qb_rule *rule = qb_rules[plan->contents.items[s->index].filled_by];
+
+    for (uint64_t at = 0; at < s->len; at += cs) {
+        uint8_t *slot;
+
+        if (qb_io_go_on(w->io, err) < 0 || !(slot = qb_writer_slot(w, cs, err)))
+            return -1;
+        memset(slot, 0, cs);
+        if (rule->fill(w->io, plan, s->index, at, slot, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int write_steps(struct qb_writer *w, struct qb_plan *plan, struct qb_err *err)
 {
     size_t i = 0;
     int r = 0;
@@ -196,13 +173,16 @@ static int write_steps(struct writer *w, struct qb_plan *plan, struct qb_err *er
         case QB_STEP_TABLE:
             while (end < plan->place.steps.n && plan->place.steps.items[end].kind == QB_STEP_TABLE)
                 end++;
-            r = write_tables(w, plan, i, end, err);
+            r = qb_append_tables(w, plan, i, end, err);
             break;
         case QB_STEP_L1:
             r = write_l1(w, plan, (unsigned)s->index, err);
             break;
         case QB_STEP_BYTES:
-            r = writer_put(w, s->bytes, s->bytes_len, plan->in.img->geom.cluster_size, err);
+            r = qb_writer_put(w, s->bytes, s->bytes_len, plan->in.img->geom.cluster_size, err);
+            break;
+        case QB_STEP_FILLED:
+            r = write_filled(w, plan, s, err);
             break;
         case QB_STEP_BLOCK:
             r = write_block(w, plan, s->index, err);
@@ -225,7 +205,7 @@ static int set_size(struct qb_io *io, struct qb_file *file, uint64_t size, struc
     return qb_io_fail(&req, "the new file size", err);
 }
 
-/* In pieces, so that a run which is told to stop need not wait for all of it. */
+/* Zeroes the range in pieces, so that a request to stop need not wait for all of it. */
 static int zero_by(enum qb_op op, struct qb_io *io, struct qb_range range, struct qb_file *file,
                    struct qb_req *req)
 {
@@ -247,7 +227,7 @@ static int zero_range(enum qb_op op, struct qb_io *io, struct qb_range range, st
 
     if (zero_by(op, io, range, file, &req) == 0)
         return 0;
-    /* No ZERO_RANGE here: the slow way. */
+    /* The file system has no ZERO_RANGE: write zeros. */
     if (op == QB_OP_ZERO &&
         (req.error == EOPNOTSUPP || req.error == ENOSYS || req.error == EINVAL) &&
         zero_by(QB_OP_FILL, io, range, file, &req) == 0)
@@ -257,14 +237,15 @@ static int zero_range(enum qb_op op, struct qb_io *io, struct qb_range range, st
 
 static bool leaves_holes(const struct qb_plan *plan, const struct qb_file *file)
 {
-    return !file->is_block_device && plan->in.rq->zero_method <= QB_ZEROED_HOLE;
+    return !file->is_block_device && plan->zeros.how <= QB_ZEROED_HOLE;
 }
 
-/* The new clusters of zeros.  A longer file is all it takes where the file system has holes. */
+/* Makes the new clusters of zeros.  Where the file system has holes, lengthening the file is
+ * enough. */
 static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                       struct qb_err *err)
 {
-    enum qb_op op = plan->in.rq->zero_method == QB_ZEROED_WRITE ? QB_OP_FILL : QB_OP_ZERO;
+    enum qb_op op = plan->zeros.how == QB_ZEROED_WRITE ? QB_OP_FILL : QB_OP_ZERO;
     struct qb_range range = {plan->zeros.base, plan->zeros.base + plan->zeros.len};
 
     if (plan->zeros.len == 0 || leaves_holes(plan, file))
@@ -272,10 +253,10 @@ static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
     return zero_range(op, io, range, file, err);
 }
 
-/* Where the file keeps its allocation, nothing was cut off: what the append leaves out because it
- * reads zero is made to, and new metadata is no hole either.  The image's last cluster may have
- * been in the file in part.  This makes the file longer, too: without a moment in which it has a
- * hole, after which it would not look reserved to the run that comes after a crash. */
+/* Where the file keeps its allocation, nothing was cut off: zeroes what the append leaves out
+ * because it must read zero, and allocates new metadata.  The image's last cluster may have been in
+ * the file in part.  The same calls lengthen the file: at no moment does it have a hole, with which
+ * it would not look reserved to a run after a crash. */
 static int clear_reserved(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                           struct qb_err *err)
 {
@@ -305,12 +286,12 @@ static int write_name(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
     return qb_io_fail(&req, "the backing file name", err);
 }
 
-static int write_stretch(struct qb_io *io, struct qb_plan *plan, struct writer *w,
+static int write_stretch(struct qb_io *io, struct qb_plan *plan, struct qb_writer *w,
                          struct qb_err *err)
 {
     int r;
 
-    /* Half of it: the tables that are changed on the way have a window of their own. */
+    /* Half of the buffer: tables that are changed on the way have a window of their own. */
     w->size = QB_MIN(qb_io_window(io) / 2, plan->zeros.base - plan->place.base);
     w->size = QB_MAX(w->size, plan->in.img->geom.cluster_size);
     w->buf = malloc(w->size);
@@ -329,11 +310,11 @@ static int write_stretch(struct qb_io *io, struct qb_plan *plan, struct writer *
 
 int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file, struct qb_err *err)
 {
-    struct writer w = {
+    struct qb_writer w = {
         .io = io, .file = file, .base = plan->place.base, .sparse = leaves_holes(plan, file)};
 
-    /* First the length: what was behind the image's end goes (or is zeroed, where its space is
-     * reserved), what comes behind it reads zero, and a file that cannot be so long fails before
+    /* The length comes first: what was past the image's end is cut off (or zeroed, where its space
+     * is reserved), everything past it reads zero, and a file that cannot be so long fails before
      * anything is written. */
     if (set_size(io, file, plan->size.cut, err) < 0 || clear_reserved(io, plan, file, err) < 0 ||
         set_size(io, file, plan->size.appended, err) < 0 || write_name(io, plan, file, err) < 0)

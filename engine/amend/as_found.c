@@ -10,7 +10,7 @@
 enum {
     WINDOW = 1 << 20, /* bytes that are read at once */
     BLOCK = 4096,     /* bytes that can be unreadable, and the unit in which zeros are left out */
-    UNREADABLE = 256, /* blocks; a disk with more of them is not worth the time-outs */
+    UNREADABLE = 256, /* blocks; with more of them the time-outs would take too long */
 };
 
 struct scan {
@@ -56,7 +56,7 @@ static int read_into(struct scan *s, uint64_t first, uint64_t end, struct qb_req
     return qb_io_run(s->io, req, 1) ? -1 : 0;
 }
 
-/* A window that could not be read at once. */
+/* Reads a window block by block, after reading it at once failed. */
 static int scan_block_by_block(struct scan *s, uint64_t first, uint64_t end)
 {
     struct qb_req req;

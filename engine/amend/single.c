@@ -1,21 +1,21 @@
-/* The library's simple calls: one image at a time, all phases in a row. */
+/* Implements the library's calls for one image: all phases in a row. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "amend/amend.h"
+#include "amend/check_image.h"
 #include "base/num.h"
-#include "base/result.h"
 #include "base/stop.h"
-#include "check/census.h"
 #include "io/named.h"
 
 static int barrier(struct qb_io *io, struct qb_amend *a)
 {
-    struct qb_file *file = qb_amend_file(a);
-    int errnum = 0;
+    struct qb_file *files[QB_AMEND_FILES];
+    int errors[QB_AMEND_FILES] = {0};
+    size_t n = qb_amend_dirty_files(a, files);
 
-    qb_io_barrier(io, &file, 1, QB_SYNC_FILE, &errnum);
-    return errnum;
+    qb_io_barrier(io, files, n, QB_SYNC_FILE, errors);
+    return errors[0] ? errors[0] : errors[1];
 }
 
 static int run_plan(struct qb_io *io, struct qb_amend *a)
@@ -31,7 +31,7 @@ static int run_plan(struct qb_io *io, struct qb_amend *a)
     }
     if (qb_io_go_on(io, qb_amend_err(a)) < 0)
         return -1;
-    qb_io_set_stop(io, NULL, NULL); /* from here on the image would be left in its middle */
+    qb_io_set_stop(io, NULL, NULL); /* from here on stopping would leave the image half amended */
     if (qb_amend_flip(a, io) < 0 || qb_amend_flipped(a, barrier(io, a)) < 0)
         return -1;
     qb_amend_verify_from_disk(a);
@@ -41,10 +41,11 @@ static int run_plan(struct qb_io *io, struct qb_amend *a)
     return 0;
 }
 
-/* ---- what a caller hands in ------------------------------------------------------------------ */
+/* ---- the caller's structs -------------------------------------------------------------------- */
 
-/* Takes over a struct whose first member is its size in the caller's qbatch.h.  What an older
- * caller does not know is 0, the default; what a newer one has more must not be in use. */
+/* Takes over a struct whose first member is its size in the caller's qbatch.h.  Members that an
+ * older caller's struct lacks are 0, the default; members that only a newer caller's struct has
+ * must be 0. */
 static int take_struct(void *to, size_t known, const void *from, const char *name,
                        struct qb_err *err)
 {
@@ -88,9 +89,11 @@ static int amend_open(struct qb_amend *a, struct qb_io *io, const struct qb_requ
 
     if (qb_amend_open(a, io, how, NULL) < 0 || qb_amend_plan(a, io, request) < 0)
         return -1;
-    if (dry_run || qb_amend_result(a)->status != QB_STATUS_WOULD_CHANGE)
+    if (dry_run)
         return 0;
-    return run_plan(io, a);
+    if (qb_amend_result(a)->status == QB_STATUS_WOULD_CHANGE)
+        return run_plan(io, a);
+    return qb_amend_may_be_unsynced(a) ? qb_amend_found(a, barrier(io, a)) : 0;
 }
 
 static int amend(struct qb_amend *a, const struct qb_request *request,
@@ -153,102 +156,18 @@ void qb_result_free(const struct qb_result *result)
 
 /* ---- check ----------------------------------------------------------------------------------- */
 
-/* A check's result, and what it points to. */
-struct checked {
-    struct qb_check_result result; /* first: what the caller has */
-    struct qb_result memory;       /* only `before` and `err` are used */
-};
-
-/* The mark is a finding of its own: QEMU opens such an image read-only, whatever is in it. */
-static uint64_t note_mark(const struct qb_image *img, qb_finding_fn *found, void *arg)
+int qb_check_image(const char *path, const struct qb_options *options,
+                   const struct qb_check_result **result)
 {
-    if (!(img->header.incompatible & QB_INCOMPAT_CORRUPT))
-        return 0;
-    if (found)
-        found(arg, false, offsetof(struct qb_disk_header, incompatible),
-              "the image is marked corrupt");
-    return 1;
-}
-
-static int check_image(struct qb_io *io, const struct qb_image *img, const struct qb_options *o,
-                       struct qb_check_result *result, struct qb_err *err)
-{
-    struct qb_census c;
-    int r = qb_census_take(io, img, 0, o->found, o->found_arg, &c, err);
-
-    result->clusters = c.clusters;
-    result->corruptions = qb_census_corruptions(&c) + note_mark(img, o->found, o->found_arg);
-    result->leaks = c.n_leaks;
-    result->end_offset = c.end;
-    qb_census_free(&c);
-    return r;
-}
-
-static int check_file(struct qb_io *io, struct qb_file *file, const struct qb_options *o,
-                      struct checked *k, struct qb_err *err)
-{
-    struct qb_image img;
-    struct qb_info info;
-    int r;
-
-    if (qb_file_lock(file, false, err) < 0 || qb_image_open(io, file, &img, err) < 0)
-        return -1;
-    qb_image_info(&img, &info);
-    k->memory.before = &info;
-    qb_result_own(&k->memory);
-    r = qb_image_read_snapshots(io, &img, err);
-    if (r == 0)
-        r = check_image(io, &img, o, &k->result, err);
-    qb_image_close(&img);
-    return r;
-}
-
-static int check(const char *path, const struct qb_options *options, struct checked *k,
-                 struct qb_err *err)
-{
-    struct qb_file file = {.fd = -1};
+    struct qb_err err = {.offset = QB_NOWHERE};
     struct qb_io *io = NULL;
     struct qb_options o;
     int r;
 
-    if (take_options(&o, options, err) < 0 || open_io(&o, &io, err) < 0)
-        return -1;
-    r = qb_file_open(path, false, &file, err);
-    if (r == 0)
-        r = check_file(io, &file, &o, k, err);
-    k->result.io = file.stats;
-    qb_file_close(&file);
+    if (take_options(&o, options, &err) < 0 || open_io(&o, &io, &err) < 0)
+        return qb_check_fail(&err, result);
+    r = qb_check_run(io, path, &(struct qb_check_wish){.found = o.found, .found_arg = o.found_arg},
+                     result);
     qb_io_close(io);
     return r;
-}
-
-static const struct checked not_checked = {
-    .result.err = {QB_E_MEMORY, 0, QB_NOWHERE, "out of memory"}};
-
-int qb_check_image(const char *path, const struct qb_options *options,
-                   const struct qb_check_result **result)
-{
-    struct checked *k = calloc(1, sizeof(*k));
-    struct qb_err err = {.offset = QB_NOWHERE};
-    int r;
-
-    *result = &not_checked.result;
-    if (!k)
-        return -1;
-    r = check(path, options, k, &err);
-    qb_result_fail(&k->memory, &err);
-    k->result.err = k->memory.err;
-    k->result.info = k->memory.before;
-    *result = &k->result;
-    return r;
-}
-
-void qb_check_result_free(const struct qb_check_result *result)
-{
-    struct checked *k = (struct checked *)result;
-
-    if (!k || k == &not_checked)
-        return;
-    qb_result_clear(&k->memory);
-    free(k);
 }

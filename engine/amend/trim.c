@@ -2,7 +2,7 @@
 
 #include "check/census.h"
 
-/* The first byte behind the image, or UINT64_MAX when that is not beyond doubt. */
+/* The first byte past the image's end, or UINT64_MAX when that is uncertain. */
 static uint64_t end_of_image(struct qb_io *io, struct qb_file *file, uint64_t memory_limit)
 {
     uint64_t end = UINT64_MAX;

@@ -1,12 +1,12 @@
-/* Space behind an image's end that an interrupted run appended and nothing refers to. */
+/* Cuts off what an interrupted run appended past an image's end and nothing refers to. */
 #ifndef QB_AMEND_TRIM_H
 #define QB_AMEND_TRIM_H
 
 #include "io/io.h"
 
-/* Cuts the file, which must be open for writing and locked, behind all that the image refers to or
- * counts, but not below `floor` bytes.  Returns how many bytes went: 0 also where the image is
- * damaged, or the cut failed; that costs space and nothing else. */
+/* Cuts the file, which must be open for writing and locked, after the last cluster that the image
+ * refers to or counts, but not below `floor` bytes.  Returns the bytes cut off: 0 also where the
+ * image is damaged or the cut failed, which costs space and nothing else. */
 uint64_t qb_trim_tail(struct qb_io *io, struct qb_file *file, uint64_t floor,
                       uint64_t memory_limit);
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What the plan knows of what will read zero; see qb_new_needs_cluster. */
+/* Which guest clusters will read zero according to the plan. */
 static struct qb_content_rules rules_of(const struct qb_plan *plan)
 {
     const struct qb_target *t = &plan->target;
@@ -13,15 +13,25 @@ static struct qb_content_rules rules_of(const struct qb_plan *plan)
         .new_size = t->header.size,
         .zero_from = plan->below.known ? plan->below.size : UINT64_MAX,
         .below = plan->below.whole ? (struct qb_chain *)&plan->below.chain : NULL,
+        .data = qb_data_is_open(plan) ? plan->in.data : NULL,
         .new_from = plan->rewrites ? plan->place.base : UINT64_MAX,
+        .unit = QB_MIN(plan->geom.l2_entries, plan->in.img->geom.l2_entries),
         .file_bytes = plan->size.old,
         .memory_limit = plan->in.rq->memory_limit,
     };
 
+    if (rules.data)
+        rules.file_bytes = plan->data.old;
     if (!t->backing_name[0])
         rules.zero_from = 0;
+    /* Zero clusters stay, and those of VM state move: to the other side of it, maybe.  Where every
+     * cluster is allocated, what was unallocated past it is none that stays; VM state is past it
+     * too, then. */
+    if (qb_plan_converts(plan) && t->header.version == 3 && rules.old_size == rules.new_size &&
+        !(plan->active.filled && rules.zero_from < rules.new_size))
+        rules.zero_from = UINT64_MAX;
     rules.defers = rules.below && plan->in.rq->zero_clusters == QB_ZERO_DEFER &&
-                   t->header.version == 2; /* which has no word for zero clusters */
+                   t->header.version == 2; /* it has no zero clusters */
     return rules;
 }
 
@@ -29,8 +39,22 @@ int qb_verify_remember(struct qb_io *io, const struct qb_plan *plan, struct qb_c
                        struct qb_err *err)
 {
     const struct qb_content_rules rules = rules_of(plan);
+    const struct qb_snapshot_table *all = &plan->in.img->snapshots;
+    struct qb_image img = *plan->in.img; /* with the snapshots that stay */
+    int r = 0;
 
-    return qb_content_take(io, plan->in.img, &rules, out, err);
+    if (!plan->target.deleted)
+        return qb_content_take(io, &img, &rules, out, err);
+    img.header.nb_snapshots = plan->target.header.nb_snapshots;
+    memset(&img.snapshots.list, 0, sizeof(img.snapshots.list));
+    for (size_t i = 0; r == 0 && i < all->list.n; i++)
+        if (qb_target_keeps(&plan->target, i) &&
+            !qb_vec_push(&img.snapshots.list, all->list.items[i]))
+            r = qb_fail_memory(err);
+    if (r == 0)
+        r = qb_content_take(io, &img, &rules, out, err);
+    qb_vec_free(&img.snapshots.list);
+    return r;
 }
 
 static int verify_rules(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
@@ -42,7 +66,7 @@ static int verify_rules(struct qb_io *io, const struct qb_plan *plan, const stru
     return 0;
 }
 
-static int verify_meaning(struct qb_io *io, const struct qb_plan *plan, const struct qb_image *now,
+static int verify_meaning(const struct qb_plan *plan, const struct qb_image *now,
                           const struct qb_info *wanted, struct qb_err *err)
 {
     struct qb_info info;
@@ -51,11 +75,11 @@ static int verify_meaning(struct qb_io *io, const struct qb_plan *plan, const st
     if (memcmp(now->head, plan->sector.bytes, QB_SECTOR) == 0 &&
         info.virtual_size == wanted->virtual_size &&
         strcmp(info.backing_file, wanted->backing_file) == 0)
-        return verify_rules(io, plan, now, err);
+        return 0;
     return qb_fail(err, QB_E_VERIFY, 0, "the header on disk is not the one that was written");
 }
 
-/* What is kept for an undo is counted as if it were referred to: no more and no less may leak. */
+/* Clusters kept for an undo are counted as if referred to: exactly these may leak. */
 static int verify_census(struct qb_io *io, struct qb_plan *plan, const struct qb_image *now,
                          struct qb_err *err)
 {
@@ -92,18 +116,20 @@ static int verify_image(struct qb_io *io, struct qb_plan *plan, struct qb_image 
                         const struct qb_info *wanted, const struct qb_content *before,
                         struct qb_err *err)
 {
-    if (verify_meaning(io, plan, now, wanted, err) < 0)
-        return -1;
-    if ((plan->rewrites || before) && qb_image_read_snapshots(io, now, err) < 0)
+    bool reads = plan->rewrites || before || plan->target.deleted;
+
+    if (verify_meaning(plan, now, wanted, err) < 0 ||
+        (reads && qb_image_read_snapshots(io, now, err) < 0) ||
+        verify_rules(io, plan, now, err) < 0)
         return -1;
     if (plan->rewrites && verify_census(io, plan, now, err) < 0)
         return -1;
     return before ? verify_content(io, plan, now, before, err) : 0;
 }
 
-/* Whatever keeps the amended image from being read is a damage of it, under whichever code the
- * reader reports it: an unreadable sector, an unknown version, a table past the end of the file.
- * Only a shortage of memory says nothing about the image. */
+/* Anything that prevents reading the amended image is damage of the image, whichever code the
+ * reader reports: an unreadable sector, an unknown version, a table past the end of the file.  Only
+ * a shortage of memory is not about the image. */
 static int blame(struct qb_err *err)
 {
     char text[sizeof(err->text)];
@@ -126,6 +152,8 @@ int qb_verify_amended(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
 
     if (before)
         qb_file_drop_cache(file);
+    if (before && qb_data_is_open(plan))
+        qb_file_drop_cache(plan->in.data);
     r = qb_verify_header(io, plan, file, how, err);
     if (r == 0 && qb_image_open(io, file, &now, err) < 0)
         r = -1;

@@ -20,7 +20,8 @@ static int wrong_header(struct qb_verify_header *how, const char *why, struct qb
                  text);
 }
 
-/* Sector 0 as the disk has it; the page cache's where the file takes no direct reads. */
+/* Reads sector 0 from the disk, or through the page cache where the file does not support direct
+ * reads. */
 static int read_sector(struct qb_io *io, struct qb_file *file, struct qb_verify_header *how,
                        uint8_t *sector, struct qb_err *err)
 {
@@ -32,8 +33,8 @@ static int read_sector(struct qb_io *io, struct qb_file *file, struct qb_verify_
     return r == 0 ? 0 : qb_io_read(io, file, 0, sector, QB_SECTOR, "the header", err);
 }
 
-/* What lies past sector 0: the old bytes, of which the open image keeps a checksum, and behind them
- * the appended name. */
+/* Compares what lies past sector 0: the old bytes, of which the open image keeps a checksum, and
+ * after them the appended name. */
 static int compare_rest(struct qb_io *io, const struct qb_plan *plan, struct qb_file *file,
                         struct qb_err *err)
 {

@@ -1,6 +1,6 @@
-/* Big-endian fields of an on-disk structure.  They are their own types so that a field cannot be
- * added, compared or printed without being read first (specification: "All numbers in qcow2 are
- * stored in Big Endian byte order"). */
+/* Defines the big-endian fields of on-disk structures.  They are their own types so that a field
+ * cannot be added, compared or printed without being read first (specification: "All numbers in
+ * qcow2 are stored in Big Endian byte order"). */
 #ifndef QB_BASE_BE_H
 #define QB_BASE_BE_H
 

@@ -1,10 +1,10 @@
-/* The monotonic clock. */
+/* Reads the monotonic clock. */
 #ifndef QB_BASE_CLOCK_H
 #define QB_BASE_CLOCK_H
 
 #include <time.h>
 
-/* Seconds since the machine was started, or thereabouts: to be subtracted. */
+/* Seconds since an unspecified time: only differences are meaningful. */
 static inline double qb_now(void)
 {
     struct timespec t;

@@ -1,4 +1,5 @@
-/* Arithmetic that cannot wrap unnoticed.  Ranges are half-open everywhere: [first, end). */
+/* Computes with sizes and offsets without unnoticed overflow.  Ranges are half-open everywhere:
+ * [first, end). */
 #ifndef QB_BASE_NUM_H
 #define QB_BASE_NUM_H
 
@@ -43,8 +44,8 @@ static inline bool qb_ranges_touch(uint64_t a, uint64_t a_end, uint64_t b, uint6
 /* Whether all n bytes are zero. */
 bool qb_all_zero(const void *bytes, size_t n);
 
-/* A random odd multiplier for a hash table (the top bits of key * multiplier choose the slot): what
- * a hostile image names must not be able to choose the slots. */
+/* A random odd multiplier for a hash table (the top bits of key * multiplier choose the slot), so
+ * that a hostile image cannot choose the slots. */
 uint64_t qb_hash_multiplier(void);
 
 #define QB_MIN(a, b) ((a) < (b) ? (a) : (b))

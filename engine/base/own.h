@@ -1,5 +1,5 @@
-/* Ownership.  Cleanup sits on the variable, zero means empty, and *take* marks where ownership
- * leaves:
+/* Frees variables at the end of their scope.  Zero means empty, and *take* marks where ownership is
+ * passed on:
  *
  *     QB_AUTO(qb_buf) void *p = NULL;      freed at the end of the scope
  *     out->p = qb_take(&p);                now the caller's */

@@ -1,8 +1,8 @@
-/* Who owns what a result points to (qbatch.h): names, the error's text, sectors.
+/* Copies and frees what a result points to (qbatch.h): names, the error's text, sectors.
  *
- * While an image is worked on its result borrows them from whoever works on it.  Before that one
- * goes they are copied into one block, `memory`, so that a result can be moved by assignment and
- * is freed by one call. */
+ * While an image is amended its result borrows them from the amend.  Before that is freed they are
+ * copied into one block, `memory`, so that a result can be moved by assignment and is freed by one
+ * call. */
 #ifndef QB_BASE_RESULT_H
 #define QB_BASE_RESULT_H
 
@@ -11,11 +11,11 @@
 enum { QB_RESULT_SECTOR = 512 }; /* bytes of old_sector and new_sector */
 
 /* Copies all that the result points to into new memory of its own, and frees what it had.  When
- * memory is short the result keeps all its numbers and no names: before, after and the sectors are
- * NULL, and an error has a text that says so. */
+ * memory is short the result keeps all its numbers but no pointers: before, after and the sectors
+ * are NULL, and an error has a text that says so. */
 void qb_result_own(struct qb_result *result);
 
-/* Sets the error of a result that is owned, or that points to nothing; copies it. */
+/* Sets the error of a result that owns what it points to, or points to nothing; copies it. */
 void qb_result_fail(struct qb_result *result, const struct qb_err *err);
 
 /* Frees what the result owns. */

@@ -1,4 +1,4 @@
-/* The stop flag of qbatch.h, as the engine asks it. */
+/* Reads the stop flag of qbatch.h, for the engine. */
 #ifndef QB_BASE_STOP_H
 #define QB_BASE_STOP_H
 

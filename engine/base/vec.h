@@ -1,5 +1,5 @@
-/* A growable array: QB_VEC(type) is {items, n, cap}, all zero when empty.  Growth doubles, so
- * pointers into `items` live only until the next push. */
+/* Defines a growable array: QB_VEC(type) is {items, n, cap}, all zero when empty.  Pointers into
+ * `items` are valid only until the next push. */
 #ifndef QB_BASE_VEC_H
 #define QB_BASE_VEC_H
 
@@ -14,7 +14,7 @@
         size_t cap;                                                                                \
     }
 
-/* Makes room for one more item; false when memory is short (the vector is then as it was). */
+/* Makes space for one more item; false when memory is short (the vector is then unchanged). */
 bool qb_vec_room(void *items_pp, size_t n, size_t *cap, size_t item_size);
 
 /* Appends one item: true, or false when memory is short. */

@@ -1,4 +1,4 @@
-/* What persistent bitmaps occupy ("Bitmaps"). */
+/* Walks what persistent bitmaps occupy ("Bitmaps"). */
 #include <string.h>
 
 #include "check/census.h"
@@ -9,14 +9,14 @@ struct walk {
     qb_range_fn *fn;
     void (*odd)(void *arg, uint64_t at, const char *text);
     void *arg;
-    uint64_t budget; /* bytes of tables still to be believed: no more than the file has */
+    uint64_t budget; /* bytes of tables that may still be read: no more than the file has */
     uint64_t table;  /* the one that is read now, bytes */
 };
 
 enum { PIECE_BYTES = 4096 };
 
-/* The bitmap directory.  It may be 64 MiB of a hole, and names may be long: a piece of it is in
- * memory, and what lies between two entries is not read. */
+/* The bitmap directory.  It may be 64 MiB of a hole, and names may be long: only a piece of it is
+ * in memory, and the bytes between two fixed parts are not read. */
 struct directory {
     uint8_t piece[PIECE_BYTES];
     uint64_t first, end; /* the piece, in bytes of the directory */
@@ -30,7 +30,7 @@ static void odd(const struct walk *w, uint64_t at, const char *text)
         w->odd(w->arg, at, text);
 }
 
-/* Finds the directory; size = 0 where there is none, or none that can be. */
+/* Finds the directory; size = 0 if there is none, or an invalid one. */
 static void directory_find(const struct walk *w, struct directory *d)
 {
     struct qb_disk_bitmaps_ext ext;
@@ -50,7 +50,7 @@ static void directory_find(const struct walk *w, struct directory *d)
     d->left = be32_get(ext.nb_bitmaps);
 }
 
-/* Has the piece hold the fixed part of the entry at d->at. */
+/* Loads the piece that holds the fixed part of the entry at d->at. */
 static int directory_fetch(const struct walk *w, struct directory *d, struct qb_err *err)
 {
     if (d->at >= d->first && d->at + sizeof(struct qb_disk_bitmap) <= d->end)
@@ -61,7 +61,7 @@ static int directory_fetch(const struct walk *w, struct directory *d, struct qb_
                       "the bitmap directory", err);
 }
 
-/* Takes the next entry: 1, or 0 behind the last. */
+/* Takes the next entry: 1, or 0 after the last. */
 static int directory_next(const struct walk *w, struct directory *d, struct qb_disk_bitmap *out,
                           struct qb_err *err)
 {
@@ -112,8 +112,9 @@ static int walk_table(struct walk *w, uint64_t offset, uint32_t entries, struct 
     if (r)
         return QB_MIN(r, 0);
     w->table = offset;
-    return qb_image_scan_entries(w->io, w->img, offset, entries, "a bitmap table", walk_entry, w,
-                                 err);
+    return qb_image_scan_entries(
+        &(struct qb_entry_scan){w->io, w->img, offset, entries, "a bitmap table", walk_entry, w},
+        err);
 }
 
 int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *fn,
@@ -131,27 +132,6 @@ int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *f
     while (r == 0 && (r = directory_next(&w, &d, &bitmap, err)) > 0)
         r = walk_table(&w, be64_get(bitmap.table_offset), be32_get(bitmap.table_size), err);
     return QB_MIN(r, 0);
-}
-
-int qb_bitmaps_fit(struct qb_io *io, const struct qb_image *img, uint64_t size, bool *fit,
-                   struct qb_err *err)
-{
-    struct walk w = {.io = io, .img = img};
-    struct qb_disk_bitmap bitmap;
-    struct directory d;
-    int r;
-
-    *fit = true;
-    directory_find(&w, &d);
-    while (*fit && (r = directory_next(&w, &d, &bitmap, err)) != 0) {
-        unsigned bits = bitmap.granularity_bits;
-        uint64_t bytes = bits < 64 ? qb_div_up(qb_div_up(size, 1ull << bits), 8) : 1;
-
-        if (r < 0)
-            return -1;
-        *fit = qb_geom_clusters(&img->geom, bytes) == be32_get(bitmap.table_size);
-    }
-    return 0;
 }
 
 static int count_range(void *arg, uint64_t offset, uint64_t len, const char *what,

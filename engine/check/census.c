@@ -4,22 +4,37 @@
 #include <stdio.h>
 #include <string.h>
 
+static void keep_first(struct qb_err *first, uint64_t offset, const char *text)
+{
+    if (first->code == QB_E_NONE)
+        qb_fail(first, QB_E_CORRUPT, offset, "%s", text);
+}
+
 void qb_census_note(struct qb_census *c, uint64_t *counter, bool is_leak, uint64_t offset,
                     const char *fmt, ...)
 {
+    bool lasts = counter == &c->n_bad || counter == &c->n_overlaps;
     char text[240];
     va_list ap;
 
     ++*counter;
-    if (!c->found && (is_leak || c->first.code))
+    if (!c->found && (is_leak || (lasts ? c->first_lasting.code : c->first.code)))
         return;
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    if (!is_leak && c->first.code == QB_E_NONE)
-        qb_fail(&c->first, QB_E_CORRUPT, offset, "%s", text);
+    if (!is_leak)
+        keep_first(&c->first, offset, text);
+    if (lasts)
+        keep_first(&c->first_lasting, offset, text);
     if (c->found)
         c->found(c->found_arg, is_leak, offset, text);
+}
+
+void qb_census_place_text(const struct qb_census_place *place, char *text)
+{
+    snprintf(text, QB_CENSUS_PLACE_TEXT, "guest byte %llu of %s", (unsigned long long)place->guest,
+             place->active ? "the active layer" : "a snapshot");
 }
 
 static int count_meta(struct qb_census *c, uint64_t offset, uint64_t len, struct qb_err *err)
@@ -58,7 +73,7 @@ static int count_l1(struct qb_census *c, struct qb_layer l, struct qb_err *err)
     return qb_census_meta(c, l.l1_offset, len, "an L1 table", err);
 }
 
-/* What is wrong with a refcount table entry, or NULL.  A block that something claimed before is
+/* What is wrong with a refcount table entry, or NULL.  A block whose cluster is in use already is
  * left out too: else a table that names one block a million times would have it read a million
  * times. */
 static const char *odd_refblock(struct qb_census *c, uint64_t offset)
@@ -86,10 +101,10 @@ static int count_refblocks(struct qb_census *c, struct qb_err *err)
         if (offset && qb_io_go_on(c->io, err) < 0)
             return -1;
         if (c->reftable[i] & QB_REFTABLE_RESERVED)
-            qb_census_note(c, &c->n_bad, false, at,
+            qb_census_note(c, &c->n_bad_blocks, false, at,
                            "refcount table entry %zu has reserved bits set", i);
         if (odd) {
-            qb_census_note(c, &c->n_bad, false, at, "refcount block %zu %s", i, odd);
+            qb_census_note(c, &c->n_bad_blocks, false, at, "refcount block %zu %s", i, odd);
             c->reftable[i] = 0;
         } else if (offset && qb_census_meta(c, offset, cs, "a refcount block", err) < 0) {
             return -1;
@@ -115,7 +130,7 @@ static int count_luks(struct qb_census *c, struct qb_err *err)
     return qb_census_meta(c, be64_get(luks.offset), be64_get(luks.length), "the LUKS header", err);
 }
 
-/* All metadata but the L2 tables: what the header leads to. */
+/* Counts all metadata except the L2 tables: everything that the header leads to. */
 static int count_fixed(struct qb_io *io, struct qb_census *c, struct qb_err *err)
 {
     const struct qb_image *img = c->img;
@@ -139,8 +154,8 @@ static int count_fixed(struct qb_io *io, struct qb_census *c, struct qb_err *err
     return count_refblocks(c, err);
 }
 
-/* What reading the refcount table takes for a moment: what the file really holds of it.  A cluster
- * is among the buffers that every worker has. */
+/* Temporary memory for reading the refcount table: what the file has allocated of it.  A cluster is
+ * part of the buffers that every worker has. */
 static uint64_t reftable_held(const struct qb_image *img)
 {
     struct qb_range part =
@@ -176,6 +191,16 @@ int qb_census_take(struct qb_io *io, const struct qb_image *img, uint64_t memory
 {
     *out = (struct qb_census){.img = img, .io = io, .found = found, .found_arg = arg};
     return count(io, memory_limit, out, err) < 0 ? -1 : qb_census_compare(io, out, err);
+}
+
+int qb_census_tables(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                     qb_finding_fn *found, void *arg, struct qb_census *out, struct qb_err *err)
+{
+    *out = (struct qb_census){.img = img, .io = io, .found = found, .found_arg = arg};
+    if (count(io, memory_limit, out, err) < 0)
+        return -1;
+    out->end = qb_counts_end(&out->counts) * img->geom.cluster_size;
+    return 0;
 }
 
 int qb_census_take_all(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,

@@ -1,4 +1,4 @@
-/* The counted references against the refcounts on disk. */
+/* Compares the counted references with the refcounts on disk. */
 #include "check/census.h"
 #include <string.h>
 
@@ -7,9 +7,9 @@
 struct compare {
     struct qb_census *c;
     uint64_t file_clusters;
-    uint64_t counted_end;     /* one behind the last cluster in the file with a refcount on disk */
+    uint64_t counted_end;     /* one past the last cluster in the file with a refcount on disk */
     uint8_t *block;           /* one cluster, for the block that is read */
-    const uint8_t *zeros;     /* one cluster, for blocks that are not there */
+    const uint8_t *zeros;     /* one cluster of zeros, for missing blocks */
     struct qb_count_run leak; /* clusters with the same surplus, not yet in the census */
 };
 
@@ -62,7 +62,7 @@ static int compare_one(struct compare *m, uint64_t cluster, uint64_t disk, uint6
     return disk > count ? note_leak(m, cluster, disk - count, err) : 0;
 }
 
-/* Whether one count holds for the whole span, and nothing but that count is to be looked at. */
+/* Whether one count holds for the whole span, and only that count needs to be compared. */
 static bool is_plain_span(const struct compare *m, const struct qb_count_page *p, uint64_t from,
                           uint64_t to)
 {
@@ -101,7 +101,7 @@ static int compare_span(struct compare *m, const uint8_t *block, size_t index, u
             c->block_differs[index] |=
                 disk > count && cluster < m->file_clusters ? QB_BLOCK_LEAKS : QB_BLOCK_WRONG;
         if (cluster >= m->file_clusters)
-            continue; /* no such cluster: not a leak, but not to be kept either */
+            continue; /* past the file's end: not a leak, but not kept either */
         if (disk)
             m->counted_end = QB_MAX(m->counted_end, cluster + 1);
         fits = disk == count && !(marks & QB_MARK_OVERLAP) &&
@@ -142,7 +142,7 @@ static int compare_block(struct qb_io *io, struct compare *m, size_t index, stru
     return 0;
 }
 
-/* Clusters in use that lie behind everything the refcount table can speak of. */
+/* Clusters in use past the last cluster that the refcount table covers. */
 static int compare_beyond(struct compare *m, struct qb_err *err)
 {
     struct qb_counts *counts = &m->c->counts;
@@ -180,7 +180,7 @@ int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err)
     c->surplus.memory_limit = c->counts.memory_limit;
     m.block = block;
     m.zeros = zeros;
-    /* Blocks behind the last used cluster and without an offset have nothing to say. */
+    /* Missing blocks past the last used cluster need no comparison. */
     while (last > 0 && !c->reftable[last - 1] &&
            (last - 1) * c->img->geom.block_entries >= m.file_clusters)
         last--;

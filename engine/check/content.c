@@ -15,62 +15,56 @@ void qb_content_free(struct qb_content *c)
 
 /* ---- what every table says ------------------------------------------------------------------- */
 
-/* All of the table is compared in the active layer too, entry by entry. */
-static bool is_inside(const struct qb_taking *t, uint32_t l1_index)
+/* The whole table is compared in the active layer too, entry by entry. */
+static bool is_inside(const struct qb_taking *t, uint64_t first)
 {
-    uint64_t n = t->img->geom.l2_entries, first = l1_index * n;
+    return first + t->unit <= t->real_end && !(t->edge >= first && t->edge < first + t->unit);
+}
 
-    return first + n <= t->real_end && !(t->edge >= first && t->edge < first + n);
+static int print_unit(struct qb_taking *t, const struct qb_l2_table *which, unsigned unit,
+                      const uint8_t *entries, struct qb_table_print *p, struct qb_err *err)
+{
+    uint64_t first = which->l1_index * t->img->geom.l2_entries + unit * t->unit;
+    bool whole = which->refs > which->active || is_inside(t, first);
+
+    p->seen = true;
+    if (whole && qb_content_unit(t, entries, first, false, &p->whole, err) < 0)
+        return -1;
+    if (!which->active)
+        return 0;
+    p->active = p->whole;
+    return is_inside(t, first) ? 0 : qb_content_unit(t, entries, first, true, &p->active, err);
 }
 
 static int print_table(void *arg, size_t index, const uint8_t *table, struct qb_err *err)
 {
     struct qb_taking *t = arg;
-    const struct qb_l2_table *which = &t->tables.items[index];
-    struct qb_table_print *p = &t->prints[index];
-    bool whole = which->refs > which->active || is_inside(t, which->l1_index);
 
-    p->seen = true;
-    if (whole && qb_content_table(t, table, which->l1_index, false, &p->whole, err) < 0)
-        return -1;
-    if (!which->active)
-        return 0;
-    p->active = p->whole;
-    if (is_inside(t, which->l1_index))
-        return 0;
-    return qb_content_table(t, table, which->l1_index, true, &p->active, err);
-}
-
-static void note_odd(void *arg, enum qb_l1_oddity what, unsigned layer, uint64_t at, uint64_t entry)
-{
-    uint64_t *where = arg;
-
-    (void)layer;
-    (void)entry;
-    if (what != QB_L1_RESERVED_BITS && *where == QB_NOWHERE)
-        *where = at;
+    for (unsigned i = 0; i < t->n_units; i++)
+        if (print_unit(t, &t->tables.items[index], i,
+                       table + i * t->unit * t->img->geom.l2_entry_size,
+                       &t->prints[index * t->n_units + i], err) < 0)
+            return -1;
+    return 0;
 }
 
 static int gather(struct qb_taking *t, uint64_t memory_limit, struct qb_err *err)
 {
-    uint64_t odd_at = QB_NOWHERE;
-
-    if (qb_tables_gather(t->io, t->img, memory_limit, note_odd, &odd_at, &t->tables, err) < 0)
+    if (qb_tables_gather(t->io, t->img, memory_limit, NULL, NULL, &t->tables, err) < 0)
         return -1;
-    if (odd_at != QB_NOWHERE)
-        return qb_fail(err, QB_E_CORRUPT, odd_at, "an L1 entry points to no L2 table");
     for (size_t i = 0; i < t->tables.n; i++)
         if (t->tables.items[i].crossed)
             return qb_fail(err, QB_E_CORRUPT, t->tables.items[i].offset,
                            "an L2 table is used for two different parts of the disk");
     t->hosts.memory_limit = memory_limit;
     if (qb_counts_hold(&t->hosts, t->tables.cap * sizeof(*t->tables.items), err) < 0 ||
-        qb_counts_hold(&t->hosts, t->tables.n * sizeof(*t->prints), err) < 0)
+        qb_counts_hold(&t->hosts, t->tables.n * t->n_units * sizeof(*t->prints), err) < 0)
         return -1;
-    t->prints = calloc(t->tables.n ? t->tables.n : 1, sizeof(*t->prints));
+    t->prints = calloc(t->tables.n * t->n_units + 1, sizeof(*t->prints));
     if (!t->prints)
         return qb_fail_memory(err);
-    return qb_tables_scan_held(t->io, t->img, &t->tables, 0, t->tables.n, print_table, t, err);
+    return qb_tables_scan(&(struct qb_table_scan){t->io, t->img, &t->tables, true, print_table, t},
+                          err);
 }
 
 /* ---- layers ---------------------------------------------------------------------------------- */
@@ -79,22 +73,27 @@ struct layer {
     struct qb_taking *t;
     struct qb_hasher *hasher;
     bool active;
-    uint32_t next, end; /* L1 entries whose clusters will have to read zero, table or not */
+    uint64_t disk;      /* units that its disk takes in its L1 table; VM state is counted apart */
+    uint64_t next, end; /* units whose clusters will have to read zero, table or not */
 };
 
-static void add_table(struct layer *l, uint64_t l1_index, struct qb_digest d)
+#define VM_STATE (UINT64_C(1) << 63) /* in the number of a unit: counted from the state's begin */
+
+static void add_unit(struct layer *l, uint64_t number, struct qb_digest d)
 {
-    uint64_t words[3] = {l1_index, d.low, d.high};
+    uint64_t place = number < l->disk ? number : VM_STATE | (number - l->disk);
+    uint64_t words[3] = {place, d.low, d.high};
 
     if (!qb_digest_is_empty(d))
         qb_hasher_add(l->hasher, words, sizeof(words));
 }
 
-/* Steps over L1 entries for which the chain has nothing allocated: they need no zeros. */
+/* Skips L1 entries for which the chain has nothing allocated: they need no zeros. */
 static int skip_empty(struct layer *l, struct qb_err *err)
 {
     const struct qb_geom *g = &l->t->img->geom;
-    uint64_t guest = l->next * g->l1_span, left = (l->end - l->next) * g->l2_entries, alike;
+    uint64_t unit = l->t->unit, guest = l->next * unit * g->cluster_size;
+    uint64_t left = (l->end - l->next) * unit, alike;
     bool empty;
 
     if (!qb_content_needs_proof(l->t, guest))
@@ -103,12 +102,12 @@ static int skip_empty(struct layer *l, struct qb_err *err)
                          &empty, err) < 0)
         return -1;
     if (empty)
-        l->next += (uint32_t)(alike / g->l2_entries);
+        l->next += alike / unit;
     return 0;
 }
 
-/* L1 entries up to `end` that have no table, where an image that grows will read zero. */
-static int add_blanks(struct layer *l, uint32_t end, struct qb_err *err)
+/* Adds L1 entries up to `end` without a table, where an image that grows will read zero. */
+static int add_blanks(struct layer *l, uint64_t end, struct qb_err *err)
 {
     for (; l->next < QB_MIN(l->end, end); l->next++) {
         struct qb_digest d;
@@ -117,9 +116,9 @@ static int add_blanks(struct layer *l, uint32_t end, struct qb_err *err)
             return -1;
         if (l->next >= QB_MIN(l->end, end))
             break;
-        if (qb_content_table(l->t, NULL, l->next, true, &d, err) < 0)
+        if (qb_content_unit(l->t, NULL, l->next * l->t->unit, true, &d, err) < 0)
             return -1;
-        add_table(l, l->next, d);
+        add_unit(l, l->next, d);
     }
     return 0;
 }
@@ -129,14 +128,19 @@ static int add_entry(void *arg, uint32_t index, uint64_t entry, struct qb_err *e
     struct layer *l = arg;
     struct qb_taking *t = l->t;
     const struct qb_l2_table *which = qb_tables_find(&t->tables, entry & QB_ENTRY_OFFSET);
-    const struct qb_table_print *p = which ? &t->prints[which - t->tables.items] : NULL;
+    const struct qb_table_print *p =
+        which ? &t->prints[(size_t)(which - t->tables.items) * t->n_units] : NULL;
 
     if (!p || !p->seen)
         return 0;
-    if (add_blanks(l, index, err) < 0)
-        return -1;
-    add_table(l, index, l->active ? p->active : p->whole);
-    l->next = QB_MAX(l->next, index + 1);
+    for (unsigned i = 0; i < t->n_units; i++, p++) {
+        uint64_t number = (uint64_t)index * t->n_units + i;
+
+        if (add_blanks(l, number, err) < 0)
+            return -1;
+        add_unit(l, number, l->active ? p->active : p->whole);
+        l->next = QB_MAX(l->next, number + 1);
+    }
     return 0;
 }
 
@@ -144,17 +148,17 @@ static int add_entry(void *arg, uint32_t index, uint64_t entry, struct qb_err *e
 static void find_blanks(struct layer *l)
 {
     const struct qb_taking *t = l->t;
-    uint64_t n = t->img->geom.l2_entries, cs = t->img->geom.cluster_size;
+    uint64_t n = t->unit, cs = t->img->geom.cluster_size;
     uint64_t end = QB_MIN(t->blank_end, qb_div_up(t->rules->zero_from, cs));
 
     if (l->active && end > t->real_end) {
-        l->next = (uint32_t)(t->real_end / n);
-        l->end = (uint32_t)qb_div_up(end, n);
+        l->next = t->real_end / n;
+        l->end = qb_div_up(end, n);
     }
 }
 
-/* What a snapshot is called, of which moment it is, and what nobody knows the meaning of.  Its two
- * sizes stand in other places when an amend gives it the extra data that it lacked. */
+/* Adds a snapshot's names, times and unknown extra data.  Its two sizes are stored elsewhere once
+ * an amend has given it the extra data that it lacked. */
 static void add_snapshot(struct qb_hasher *hasher, const struct qb_snapshot *s)
 {
     size_t moment = offsetof(struct qb_disk_snapshot, id_size);
@@ -174,13 +178,15 @@ static int print_layer(struct qb_taking *t, struct qb_hasher *hasher, unsigned n
     struct qb_layer which = qb_image_layer(t->img, number);
     struct layer l = {.t = t, .hasher = hasher, .active = number == 0};
 
+    l.disk = number ? qb_geom_l1_needed(&t->img->geom, which.disk_size) * t->n_units : UINT64_MAX;
     find_blanks(&l);
     qb_hasher_reset(hasher);
     if (number > 0)
         add_snapshot(hasher, &t->img->snapshots.list.items[number - 1]);
-    if (qb_image_scan_entries(t->io, t->img, which.l1_offset, which.l1_size, "an L1 table",
-                              add_entry, &l, err) < 0 ||
-        add_blanks(&l, UINT32_MAX, err) < 0)
+    if (qb_image_scan_entries(&(struct qb_entry_scan){t->io, t->img, which.l1_offset, which.l1_size,
+                                                      "an L1 table", add_entry, &l},
+                              err) < 0 ||
+        add_blanks(&l, UINT64_MAX, err) < 0)
         return -1;
     return qb_vec_push(&t->out->layers, qb_hasher_end(hasher)) ? 0 : qb_fail_memory(err);
 }
@@ -198,9 +204,9 @@ static int print_layers(struct qb_taking *t, struct qb_err *err)
 
 /* ---- all of it ------------------------------------------------------------------------------- */
 
-/* What is compared of the active layer.  The last cluster, where the disk begins or ends in the
- * middle of it, is looked at by its bytes: an amend may have had to copy it.  One that it could not
- * read it has not copied. */
+/* Sets what is compared of the active layer.  A last cluster within which the old or the new disk
+ * ends is compared by its bytes: an amend may have had to copy it.  A cluster that it cannot read
+ * it has not copied. */
 static void find_ends(struct qb_taking *t)
 {
     const struct qb_content_rules *rules = t->rules;
@@ -210,12 +216,12 @@ static void find_ends(struct qb_taking *t)
     t->real_end = qb_div_up(QB_MIN(t->img->header.size, rules->new_size), g->cluster_size);
     t->blank_end = qb_div_up(rules->new_size, g->cluster_size);
     t->edge = QB_NO_CLUSTER;
-    if (rules->old_size != rules->new_size && kept % g->cluster_size && g->l2_entry_size == 8 &&
+    if (rules->old_size != rules->new_size && kept % g->cluster_size &&
         !t->img->header.crypt_method)
         t->edge = kept / g->cluster_size;
 }
 
-/* Few enough of them to be kept, and small enough to say where something is. */
+/* Few enough windows to keep in memory, and small enough to locate a difference. */
 static uint64_t window_for(uint64_t file_bytes)
 {
     uint64_t bytes = WINDOW_LEAST;
@@ -233,6 +239,8 @@ static int take(struct qb_taking *t, struct qb_err *err)
     t->scratch = malloc(QB_SCRATCH_BYTES);
     if (!t->hasher || !t->scratch)
         return qb_fail_memory(err);
+    t->unit = t->rules->unit ? t->rules->unit : t->img->geom.l2_entries;
+    t->n_units = (unsigned)(t->img->geom.l2_entries / t->unit);
     find_ends(t);
     if (gather(t, limit, err) < 0 || print_layers(t, err) < 0)
         return -1;
@@ -249,9 +257,10 @@ int qb_content_take(struct qb_io *io, const struct qb_image *img,
     int r;
 
     *out = (struct qb_content){.window_bytes = window_for(rules->file_bytes)};
-    if (img->geom.external_data)
+    t.host = img->geom.external_data ? rules->data : img->file;
+    if (!t.host)
         return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                       "verify: content does not reach into an external data file");
+                       "verify: content needs the external data file");
     r = take(&t, err);
     qb_tables_free(&t.tables);
     qb_counts_free(&t.hosts);

@@ -1,4 +1,4 @@
-/* Clusters that are looked at one by one. */
+/* Reads single clusters for the content fingerprint. */
 #include <string.h>
 
 #include "check/content_parts.h"
@@ -37,12 +37,12 @@ int qb_content_zero_below(struct qb_taking *t, struct qb_range guest, bool *zero
         return 0;
     }
     if (why.code == QB_E_UNSUPPORTED)
-        return 0; /* not provable, for the plan neither */
+        return 0; /* not provable for the plan either */
     *err = why;
     return -1;
 }
 
-/* Bytes of zeros that scratch begins with, in whole clusters. */
+/* Bytes of zeros at the beginning of scratch, in whole clusters. */
 static uint64_t zero_clusters(const struct qb_taking *t, uint64_t len)
 {
     uint64_t cs = t->img->geom.cluster_size, n = 0;
@@ -59,7 +59,7 @@ static int read_new(struct qb_taking *t, uint64_t offset, uint64_t len, struct q
     size_t n = 0;
 
     for (uint64_t at = 0; at < len; at += REQUEST_BYTES)
-        reqs[n++] = (struct qb_req){.file = t->img->file,
+        reqs[n++] = (struct qb_req){.file = t->host,
                                     .op = QB_OP_READ,
                                     .offset = offset + at,
                                     .len = QB_MIN(REQUEST_BYTES, len - at),
@@ -72,10 +72,12 @@ static int read_new(struct qb_taking *t, uint64_t offset, uint64_t len, struct q
     return 0;
 }
 
-int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, bool *zero, struct qb_err *err)
+int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, uint64_t limit, bool *zero,
+                           struct qb_err *err)
 {
-    struct qb_file *file = t->img->file;
-    uint64_t cs = t->img->geom.cluster_size, end = QB_MIN(offset + cs, file->size), len, next;
+    struct qb_file *file = t->host;
+    uint64_t cs = t->img->geom.cluster_size, stop = QB_MIN(limit, file->size);
+    uint64_t end = QB_MIN(offset + cs, stop), len, next;
 
     *zero = true;
     if (offset >= t->zeros.first && end <= t->zeros.end)
@@ -84,7 +86,7 @@ int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, bool *zero, str
     t->zeros = (struct qb_range){offset, next};
     if (next >= end)
         return 0;
-    len = QB_MIN(QB_SCRATCH_BYTES, file->size - offset);
+    len = QB_MIN(QB_SCRATCH_BYTES, stop - offset);
     if (read_new(t, offset, len, err) < 0)
         return -1;
     t->zeros.end = offset + zero_clusters(t, len);
@@ -92,29 +94,42 @@ int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, bool *zero, str
     return 0;
 }
 
-/* Fills scratch with what the guest reads there; false where that cannot be said. */
+/* The guest's bytes from the data file, which may end before them. */
+static int read_placed(struct qb_taking *t, uint64_t guest, uint64_t len, struct qb_err *err)
+{
+    uint64_t have = guest < t->host->size ? QB_MIN(len, t->host->size - guest) : 0;
+
+    memset(t->scratch + have, 0, len - have);
+    return have ? qb_io_read(t->io, t->host, guest, t->scratch, have, "guest data", err) : 0;
+}
+
+/* Fills scratch with what the guest reads there; false if that cannot be determined. */
 static int read_edge(struct qb_taking *t, uint64_t guest, uint64_t len, bool *known,
                      struct qb_err *err)
 {
-    uint64_t entry, at;
+    uint64_t piece = t->img->geom.cluster_size, at = 0;
+    bool backed = guest < t->rules->zero_from;
+    struct qb_l2_place place;
 
     *known = true;
-    if (qb_image_lookup(t->io, t->img, guest, &entry, &at, err) < 0)
+    if (qb_image_find(t->io, t->img, guest, &place, err) < 0)
         return -1;
-    switch (qb_l2_kind(&t->img->geom, entry)) {
-    case QB_DATA:
-    case QB_COMPRESSED:
-        return qb_image_read_cluster(t->io, t->img, entry, t->scratch, err);
-    case QB_UNALLOCATED:
-        if (guest >= t->rules->zero_from)
-            break;
+    if (place.kind == QB_DATA && t->rules->data)
+        return read_placed(t, guest, len, err);
+    if (qb_image_read_own(t->io, t->img, &place, t->scratch, err) < 0)
+        return -1;
+    if (place.kind == QB_PARTIAL)
+        piece /= QB_SUBCLUSTERS;
+    else if (place.kind != QB_UNALLOCATED && place.kind != QB_IDLE)
+        backed = false;
+    for (unsigned i = 0; backed && *known && at < len; i++, at += piece) {
+        if (place.bitmap >> i & 1 || place.bitmap >> (QB_SUBCLUSTERS + i) & 1)
+            continue;
         *known = t->rules->below != NULL;
-        return *known ? qb_chain_read(t->io, t->rules->below, guest, len, t->scratch, err) : 0;
-    case QB_ZERO_PLAIN:
-    case QB_ZERO_ALLOCATED:
-        break;
+        if (*known && qb_chain_read(t->io, t->rules->below, guest + at, QB_MIN(piece, len - at),
+                                    t->scratch + at, err) < 0)
+            return -1;
     }
-    memset(t->scratch, 0, len);
     return 0;
 }
 
@@ -127,7 +142,7 @@ int qb_content_edge(struct qb_taking *t, struct qb_err *err)
 
     if (read_edge(t, guest, real, &known, err) < 0)
         return -1;
-    memset(t->scratch + real, 0, len - real); /* what an image that grows will have to read there */
+    memset(t->scratch + real, 0, len - real); /* as an image that grows must read there */
     t->out->edge = known ? qb_digest_of(t->scratch, len) : (struct qb_digest){1, 0};
     return 0;
 }

@@ -1,9 +1,9 @@
-/* The host bytes that the mappings name: read once, in the order of the file, in large requests of
+/* Reads the host bytes that the mappings name once, in the order of the file, in large requests of
  * which several are in flight.
  *
- * They are hashed in chunks with their places.  Where a chunk begins and ends follows from the
- * clusters that are named, not from the file's holes, and a chunk of nothing but zeros is left
- * out: so a hole and zeros that were written are the same. */
+ * They are hashed in chunks, with their offsets.  The bounds of a chunk follow from the clusters
+ * that are named, not from the file's holes, and a chunk of zeros is left out: so a hole and
+ * written zeros have the same fingerprint. */
 #include <string.h>
 
 #include "check/content_parts.h"
@@ -25,7 +25,7 @@ struct reader {
     struct chunk chunks[CHUNKS];
     struct qb_req reqs[CHUNKS];
     size_t n_chunks, n_reqs;
-    uint64_t window; /* the first byte of the one that the hasher is at */
+    uint64_t window; /* first byte of the window that is being hashed */
     bool any;        /* it holds something */
 };
 
@@ -64,7 +64,7 @@ static int hash_chunk(struct reader *r, const struct chunk *c, struct qb_err *er
     return 0;
 }
 
-/* Reads what was asked for, and hashes it. */
+/* Carries out the pending reads, and hashes their bytes. */
 static int drain(struct reader *r, struct qb_err *err)
 {
     size_t failed = qb_io_run(r->t->io, r->reqs, r->n_reqs);
@@ -80,7 +80,7 @@ static int drain(struct reader *r, struct qb_err *err)
     return 0;
 }
 
-/* Joined to the request before where both disk and memory adjoin. */
+/* Merged with the previous request if they are adjacent in the file and in memory. */
 static void want(struct reader *r, struct qb_range part, uint8_t *to)
 {
     struct qb_req *last = r->n_reqs ? &r->reqs[r->n_reqs - 1] : NULL;
@@ -91,17 +91,17 @@ static void want(struct reader *r, struct qb_range part, uint8_t *to)
         last->len += len;
     else
         r->reqs[r->n_reqs++] = (struct qb_req){
-            .file = r->t->img->file, .op = QB_OP_READ, .offset = part.first, .len = len, .buf = to};
+            .file = r->t->host, .op = QB_OP_READ, .offset = part.first, .len = len, .buf = to};
 }
 
 static int add_chunk(struct reader *r, uint64_t offset, uint64_t len, struct qb_err *err)
 {
-    struct qb_file *file = r->t->img->file;
+    struct qb_file *file = r->t->host;
     struct qb_range part = {offset, QB_MIN(offset + len, file->size)};
     uint8_t *to;
 
     if (part.first >= part.end)
-        return 0; /* the file's last cluster is there in part only */
+        return 0; /* the file's last cluster may be partial */
     part = qb_file_data_part(file, offset, part.end - offset);
     if (part.first == part.end)
         return 0;
@@ -116,17 +116,17 @@ static int add_chunk(struct reader *r, uint64_t offset, uint64_t len, struct qb_
     return 0;
 }
 
-/* Host bytes that are named without a gap, in chunks on a grid. */
+/* Splits a gapless range of host bytes into chunks on a grid. */
 static int add_range(struct reader *r, uint64_t first, uint64_t end, struct qb_err *err)
 {
     uint64_t stop;
 
     for (; first < end; first = stop) {
-        uint64_t data = qb_file_next_data(r->t->img->file, first);
+        uint64_t data = qb_file_next_data(r->t->host, first);
 
         if (data >= end)
             return 0;
-        first = QB_MAX(first, data / CHUNK_BYTES * CHUNK_BYTES); /* holes are stepped over */
+        first = QB_MAX(first, data / CHUNK_BYTES * CHUNK_BYTES); /* holes are skipped */
         stop = QB_MIN((first / CHUNK_BYTES + 1) * CHUNK_BYTES, end);
         if (add_chunk(r, first, stop - first, err) < 0)
             return -1;

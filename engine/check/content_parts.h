@@ -1,6 +1,5 @@
-/* Between the parts of the content fingerprint: content.c (layers, comparison), content_table.c
- * (one L2 table), content_edge.c (clusters that are looked at one by one), content_host.c (host
- * bytes). */
+/* Declares what the parts of the content fingerprint share: content.c (layers, comparison),
+ * content_table.c (one L2 table), content_edge.c (single clusters), content_host.c (host bytes). */
 #ifndef QB_CHECK_CONTENT_PARTS_H
 #define QB_CHECK_CONTENT_PARTS_H
 
@@ -10,20 +9,23 @@
 
 #define QB_NO_CLUSTER UINT64_MAX
 
-/* What one L2 table says to those that name it; empty where that is nothing. */
+/* The digests of one L2 table; empty where nothing of it is compared. */
 struct qb_table_print {
-    struct qb_digest whole;  /* to snapshots */
-    struct qb_digest active; /* to the active layer, within what is compared of it */
-    bool seen;               /* false: it lies in a hole, and so is like no table at all */
+    struct qb_digest whole;  /* for snapshots */
+    struct qb_digest active; /* for the active layer, up to the end of what is compared of it */
+    bool seen;               /* false: it lies in a hole, and is treated like no table */
 };
 
 struct qb_taking {
     struct qb_io *io;
     const struct qb_image *img;
     const struct qb_content_rules *rules;
+    struct qb_file *host; /* that holds the guest's clusters: the image, or its data file */
     struct qb_content *out;
     struct qb_tables tables;
-    struct qb_table_print *prints; /* one a table */
+    uint64_t unit;    /* guest clusters: a table's, or half of them, see qb_content_rules */
+    unsigned n_units; /* in a table */
+    struct qb_table_print *prints; /* one for each unit of each table */
     struct qb_counts hosts;        /* the host clusters that are named */
     struct qb_hasher *hasher;      /* of one table, then of one window */
     uint8_t *scratch;              /* QB_SCRATCH_BYTES: two of the largest clusters */
@@ -40,19 +42,19 @@ struct qb_taking {
 
 #define QB_SCRATCH_BYTES ((uint64_t)4 << 20)
 
-/* content_table.c: the table, as its bytes stand on disk, at this L1 index; NULL for none.  Notes
- * the host clusters that it names. */
-int qb_content_table(struct qb_taking *t, const uint8_t *table, uint32_t l1_index, bool active,
-                     struct qb_digest *out, struct qb_err *err);
+/* content_table.c: the entries of one unit, as they lie on disk, from this guest cluster on; NULL
+ * for none.  Notes the host clusters that they name. */
+int qb_content_unit(struct qb_taking *t, const uint8_t *entries, uint64_t first, bool active,
+                    struct qb_digest *out, struct qb_err *err);
 
-/* content_edge.c: how many of the guest clusters from the guest byte guest.first on are alike in
- * that the chain has nothing allocated for them (*empty), or may show data.  At most n, at least 1.
- * What it shows from guest.end on, where the disk ends within a cluster, does not count. */
+/* content_edge.c: of n guest clusters from guest byte guest.first on, the number (at least 1) for
+ * which alike the chain has nothing allocated (*empty), or may show data.  What it shows from
+ * guest.end on, where the disk ends within a cluster, is ignored. */
 int qb_content_below(struct qb_taking *t, struct qb_range guest, uint64_t n, uint64_t *alike,
                      bool *empty, struct qb_err *err);
 
-/* Whether zero clusters at or behind `guest` may be unallocated where the chain shows no data: an
- * amend makes such for the part by which the disk grows, and everywhere with `defers`. */
+/* Whether zero clusters at or after `guest` may be unallocated where the chain shows no data: an
+ * amend leaves such clusters in the part by which the disk grows, and everywhere with `defers`. */
 static inline bool qb_content_needs_proof(const struct qb_taking *t, uint64_t guest)
 {
     const struct qb_content_rules *r = t->rules;
@@ -66,8 +68,10 @@ static inline bool qb_content_needs_proof(const struct qb_taking *t, uint64_t gu
 int qb_content_zero_below(struct qb_taking *t, struct qb_range guest, bool *zero,
                           struct qb_err *err);
 
-/* Whether the new cluster at this byte of the file holds nothing but zeros. */
-int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, bool *zero, struct qb_err *err);
+/* Whether the new cluster at this byte of the file holds nothing but zeros, up to byte `limit` of
+ * the file, where the disk may end. */
+int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, uint64_t limit, bool *zero,
+                           struct qb_err *err);
 
 /* The digest of the cluster `edge`. */
 int qb_content_edge(struct qb_taking *t, struct qb_err *err);

@@ -1,34 +1,34 @@
-/* One L2 table, brought into a form that does not depend on how it is written down.
+/* Computes a digest of one L2 table that does not depend on its encoding.
  *
- * The form is a list of runs, as long as they can be: guest clusters that follow each other and are
- * zero, or lie in host clusters that follow each other.  Left out are unallocated clusters and zero
- * clusters that would read zero if they were unallocated, so that a table of nothing else is like
- * no table. */
+ * It covers a list of runs, each as long as possible: consecutive guest clusters that are zero, or
+ * lie in consecutive host clusters.  Unallocated clusters, and zero clusters that would read zero
+ * if they were unallocated, are left out, so that a table of nothing else equals no table. */
 #include "check/content_parts.h"
+#include "check/version2.h"
 
 enum run_kind {
     RUN_ZERO = 1,
     RUN_DATA,
     RUN_COMPRESSED,
-    RUN_NEW, /* a new cluster that holds something: nothing before was like that */
+    RUN_NEW, /* a new cluster that is not zero: differs from everything before the amend */
 };
 
-/* What the hash is fed with; all words, no padding. */
+/* The input of the hash; all words, no padding. */
 struct run {
     uint64_t kind, first, n;
-    uint64_t value;  /* the entry of the first, without COPIED */
+    uint64_t value;  /* the host offset of the first; the entry, if compressed */
     uint64_t bitmap; /* extended L2: its subclusters */
 };
 
 struct walk {
     struct qb_taking *t;
-    uint32_t l1_index;
-    bool active;    /* it is read for the active layer, up to what is compared of that */
+    uint64_t first; /* guest cluster of entry 0 */
+    bool active;    /* it is read for the active layer, up to the end of what is compared of that */
     struct run run; /* n = 0: none */
     bool any;
 };
 
-/* The host clusters of a run: their number, from *first on; 0 where nothing of them shows. */
+/* The number of host clusters of a run, from *first on; 0 if the guest sees none of them. */
 static uint64_t hosts_of(const struct qb_taking *t, const struct run *r, uint64_t *first)
 {
     const struct qb_geom *g = &t->img->geom;
@@ -38,15 +38,15 @@ static uint64_t hosts_of(const struct qb_taking *t, const struct run *r, uint64_
     *first = (r->kind == RUN_COMPRESSED ? z.offset : r->value & QB_ENTRY_OFFSET) >> g->cluster_bits;
     if (r->kind == RUN_COMPRESSED)
         return qb_div_up(end, g->cluster_size) - *first;
-    /* Of an extended entry without allocated subclusters nothing shows. */
-    return r->kind == RUN_DATA && (g->l2_entry_size == 8 || (uint32_t)r->bitmap) ? r->n : 0;
+    /* The guest sees nothing of an extended entry without allocated subclusters. */
+    return r->kind == RUN_DATA && (uint32_t)r->bitmap ? r->n : 0;
 }
 
 static int note_hosts(struct qb_taking *t, const struct run *r, struct qb_err *err)
 {
     uint64_t first, n = hosts_of(t, r, &first);
 
-    if (n && first == 0) /* which every amend writes */
+    if (n && first == 0 && !t->rules->data) /* which every amend writes */
         return qb_fail(err, QB_E_CORRUPT, 0, "the header's cluster is used for guest data");
     return n ? qb_counts_add_data(&t->hosts, first, n, 1, 0, err) : 0;
 }
@@ -86,18 +86,18 @@ static int push(struct walk *w, struct run next, struct qb_err *err)
     return 0;
 }
 
-/* Where the guest bytes end that are compared: the active disk may end within a cluster. */
+/* The end of the guest bytes that are compared: the active disk may end within a cluster. */
 static uint64_t guest_end(const struct walk *w)
 {
     return w->active ? w->t->rules->new_size : UINT64_MAX;
 }
 
-/* Zero clusters [i, i + n), which the chain may show data for: with `defers` its bytes may prove
- * that it does not. */
+/* Adds zero clusters [i, i + n) for which the chain may show data: with `defers` its bytes may
+ * prove that it shows none. */
 static int push_proved_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err)
 {
     const struct qb_geom *g = &w->t->img->geom;
-    uint64_t guest = w->l1_index * g->l1_span + i * g->cluster_size;
+    uint64_t guest = (w->first + i) * g->cluster_size;
 
     if (!w->t->rules->defers)
         return push(w, (struct run){RUN_ZERO, i, n, 0, 0}, err);
@@ -113,12 +113,12 @@ static int push_proved_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_e
     return 0;
 }
 
-/* Zero clusters [i, i + n), of which those count that would not read zero anyway. */
+/* Adds those of the zero clusters [i, i + n) that would not read zero anyway. */
 static int push_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err)
 {
     const struct qb_geom *g = &w->t->img->geom;
     const struct qb_content_rules *rules = w->t->rules;
-    uint64_t guest = w->l1_index * g->l1_span + i * g->cluster_size, end, alike;
+    uint64_t guest = (w->first + i) * g->cluster_size, end, alike;
 
     if (guest >= rules->zero_from)
         return 0;
@@ -137,19 +137,40 @@ static int push_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err
     return 0;
 }
 
+/* Zero clusters [i, i + n) as the table has them, which version 2 has not. */
+static int push_stored_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err)
+{
+    if (w->t->img->header.version == 2)
+        return qb_version2_refuse(QB_NOWHERE, err);
+    return push_zeros(w, i, n, err);
+}
+
+/* A cluster that the old image does not have: of a data file, one past the old disk's end. */
+static bool is_new(const struct walk *w, uint64_t i, uint64_t offset)
+{
+    const struct qb_content_rules *rules = w->t->rules;
+    uint64_t cs = w->t->img->geom.cluster_size;
+
+    if (rules->data)
+        return (w->first + i) * cs >= qb_round_up(rules->old_size, cs);
+    return offset >= rules->new_from;
+}
+
 static int push_data(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap,
                      struct qb_err *err)
 {
     struct qb_taking *t = w->t;
     uint64_t offset = entry & QB_ENTRY_OFFSET;
-    struct run run = {RUN_DATA, i, 1, entry & ~QB_ENTRY_COPIED, bitmap};
+    struct run run = {RUN_DATA, i, 1, offset, bitmap};
 
-    if (offset % t->img->geom.cluster_size || offset >= t->img->file->size)
+    if (offset % t->img->geom.cluster_size || (!t->rules->data && offset >= t->img->file->size))
         return qb_fail(err, QB_E_CORRUPT, offset, "a data cluster is misplaced");
-    if (offset >= t->rules->new_from) {
+    if (is_new(w, i, offset)) {
+        /* A data file may hold anything past the disk's end, which is at the same byte of it. */
+        uint64_t limit = t->rules->data ? guest_end(w) : UINT64_MAX;
         bool zero;
 
-        if (qb_content_new_is_zero(t, offset, &zero, err) < 0)
+        if (qb_content_new_is_zero(t, offset, limit, &zero, err) < 0)
             return -1;
         if (zero)
             return push_zeros(w, i, 1, err);
@@ -158,41 +179,44 @@ static int push_data(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap
     return push(w, run, err);
 }
 
-static int push_compressed(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap,
-                           struct qb_err *err)
+static int push_compressed(struct walk *w, uint64_t i, uint64_t entry, struct qb_err *err)
 {
     struct qb_compressed z = qb_l2_compressed(&w->t->img->geom, entry);
 
     if (z.offset >= w->t->img->file->size)
         return qb_fail(err, QB_E_CORRUPT, z.offset,
                        "a compressed cluster lies behind the end of the file");
-    return push(w, (struct run){RUN_COMPRESSED, i, 1, entry & ~QB_ENTRY_COPIED, bitmap}, err);
+    return push(w, (struct run){RUN_COMPRESSED, i, 1, entry & ~QB_ENTRY_COPIED, 0}, err);
 }
 
 static int push_entry(struct walk *w, const uint8_t *table, uint64_t i, struct qb_err *err)
 {
     const struct qb_geom *g = &w->t->img->geom;
     uint64_t entry = qb_l2_get(g, table, i, 0);
-    uint64_t bitmap = g->l2_entry_size == 16 ? qb_l2_get(g, table, i, 1) : 0;
+    uint64_t bitmap = qb_l2_bitmap(g, table, i);
 
-    switch (qb_l2_kind(g, entry)) {
+    switch (qb_l2_kind_at(g, table, i)) {
     case QB_ZERO_PLAIN:
     case QB_ZERO_ALLOCATED:
-        return push_zeros(w, i, 1, err);
+        return push_stored_zeros(w, i, 1, err);
     case QB_DATA:
         return push_data(w, i, entry, bitmap, err);
     case QB_COMPRESSED:
-        return push_compressed(w, i, entry, bitmap, err);
+        return push_compressed(w, i, entry, err);
+    case QB_PARTIAL:
+        if ((uint32_t)bitmap)
+            return push_data(w, i, entry, bitmap, err);
+        /* Some subclusters read zero: a kind of data of its own, of which the guest sees no host
+         * byte. */
+        return push(w, (struct run){RUN_DATA, i, 1, 0, bitmap}, err);
     case QB_UNALLOCATED:
+    case QB_IDLE:
         break;
     }
-    if (bitmap == 0xffffffff00000000ull) /* all of its subclusters read zero */
-        return push_zeros(w, i, 1, err);
-    /* Some of them do: its own kind of data, of which no host byte shows. */
-    return bitmap ? push(w, (struct run){RUN_DATA, i, 1, 0, bitmap}, err) : 0;
+    return 0;
 }
 
-/* Entries [i, end), all as they are. */
+/* Adds the entries [i, end) as they are. */
 static int push_entries(struct walk *w, const uint8_t *table, uint64_t i, uint64_t end,
                         struct qb_err *err)
 {
@@ -201,7 +225,7 @@ static int push_entries(struct walk *w, const uint8_t *table, uint64_t i, uint64
 
         if (i % QB_L2_BLOCK == 0 && i + QB_L2_BLOCK <= end)
             zeros = qb_l2_plain_zeros(&w->t->img->geom, table, i);
-        if (zeros == QB_L2_BLOCK && push_zeros(w, i, QB_L2_BLOCK, err) < 0)
+        if (zeros == QB_L2_BLOCK && push_stored_zeros(w, i, QB_L2_BLOCK, err) < 0)
             return -1;
         if (zeros == 0 || zeros == QB_L2_BLOCK) {
             i += QB_L2_BLOCK;
@@ -213,12 +237,10 @@ static int push_entries(struct walk *w, const uint8_t *table, uint64_t i, uint64
     return 0;
 }
 
-/* A guest cluster as an entry of this table: before the table 0, behind it the number of them. */
+/* A guest cluster as an entry of this unit: 0 before it, the number of entries after it. */
 static uint64_t entry_of(const struct walk *w, uint64_t cluster)
 {
-    uint64_t n = w->t->img->geom.l2_entries, first = w->l1_index * n;
-
-    return cluster <= first ? 0 : QB_MIN(cluster - first, n);
+    return cluster <= w->first ? 0 : QB_MIN(cluster - w->first, w->t->unit);
 }
 
 static int walk_active(struct walk *w, const uint8_t *table, struct qb_err *err)
@@ -235,15 +257,14 @@ static int walk_active(struct walk *w, const uint8_t *table, struct qb_err *err)
     return blank > real ? push_zeros(w, real, blank - real, err) : 0;
 }
 
-int qb_content_table(struct qb_taking *t, const uint8_t *table, uint32_t l1_index, bool active,
-                     struct qb_digest *out, struct qb_err *err)
+int qb_content_unit(struct qb_taking *t, const uint8_t *entries, uint64_t first, bool active,
+                    struct qb_digest *out, struct qb_err *err)
 {
-    struct walk w = {.t = t, .l1_index = l1_index, .active = active};
+    struct walk w = {.t = t, .first = first, .active = active};
     int r;
 
     qb_hasher_reset(t->hasher);
-    r = active ? walk_active(&w, table, err)
-               : push_entries(&w, table, 0, t->img->geom.l2_entries, err);
+    r = active ? walk_active(&w, entries, err) : push_entries(&w, entries, 0, t->unit, err);
     if (r < 0 || flush(&w, err) < 0)
         return -1;
     *out = w.any ? qb_hasher_end(t->hasher) : (struct qb_digest){0, 0};

@@ -6,28 +6,18 @@
 
 void qb_counts_free(struct qb_counts *c)
 {
-    for (size_t i = 0; i < c->n_slots; i++)
-        if (c->slots[i]) {
-            free(c->slots[i]->wide);
-            free(c->slots[i]->cells);
-            free(c->slots[i]);
-        }
-    free(c->slots);
-    free(c->ordered);
+    for (size_t i = 0; i < c->n_pages; i++) {
+        free(c->pages[i]->wide);
+        free(c->pages[i]->cells);
+        free(c->pages[i]);
+    }
+    free(c->pages);
+    qb_index_free(&c->by_number);
     qb_vec_free(&c->runs);
     *c = (struct qb_counts){0};
 }
 
-static size_t slot_of(const struct qb_counts *c, uint64_t number)
-{
-    size_t i = (size_t)(number * c->multiplier >> (64 - __builtin_ctzll(c->n_slots)));
-
-    while (c->slots[i] && c->slots[i]->number != number)
-        i = (i + 1) & (c->n_slots - 1);
-    return i;
-}
-
-/* What a block of malloc costs beside its bytes: its head, and rounding up to 16. */
+/* malloc's overhead for a block: its head, and rounding up to 16. */
 static uint64_t with_head(uint64_t bytes)
 {
     return qb_round_up(bytes + 8, 16);
@@ -54,49 +44,44 @@ void qb_counts_let_go(struct qb_counts *c, uint64_t bytes)
     c->memory -= QB_MIN(with_head(bytes), c->memory);
 }
 
-static int grow_slots(struct qb_counts *c, struct qb_err *err)
+/* Bytes of the list of pages beside an index of that size, which is at most half full. */
+static uint64_t pages_beside(uint64_t index_bytes)
 {
-    struct qb_counts old = *c;
-    size_t want = c->n_slots ? c->n_slots * 2 : 64;
+    return index_bytes / sizeof(struct qb_index_slot) / 2 * sizeof(struct qb_count_page *);
+}
 
-    struct qb_count_page **ordered;
+static int make_room(struct qb_counts *c, struct qb_err *err)
+{
+    uint64_t wants = qb_index_wants(&c->by_number, 1), had = qb_index_memory(&c->by_number);
+    struct qb_count_page **pages;
 
-    if (take_memory(c, (want + want / 2) * sizeof(*c->slots), err) < 0)
+    if (!wants)
+        return 0;
+    if (take_memory(c, wants + pages_beside(wants), err) < 0)
         return -1;
-    ordered = realloc(c->ordered, want / 2 * sizeof(*ordered)); /* at most half of the slots fill */
-    if (!ordered)
+    pages = realloc(c->pages, pages_beside(wants));
+    if (!pages)
         return qb_fail_memory(err);
-    c->ordered = ordered;
-    c->slots = calloc(want, sizeof(*c->slots));
-    if (!c->slots) {
-        c->slots = old.slots;
+    c->pages = pages;
+    if (!qb_index_room(&c->by_number, 1))
         return qb_fail_memory(err);
-    }
-    c->n_slots = want;
-    if (!c->multiplier)
-        c->multiplier = qb_hash_multiplier();
-    for (size_t i = 0; i < old.n_slots; i++)
-        if (old.slots[i])
-            c->slots[slot_of(c, old.slots[i]->number)] = old.slots[i];
-    free(old.slots);
-    if (old.n_slots)
-        c->memory -= with_head((old.n_slots + old.n_slots / 2) * sizeof(*c->slots));
+    if (had)
+        c->memory -= with_head(had + pages_beside(had));
     return 0;
 }
 
 struct qb_count_page *qb_counts_page(struct qb_counts *c, uint64_t cluster)
 {
     uint64_t number = cluster / QB_PAGE_COUNTS;
-    struct qb_count_page *p;
+    struct qb_probe probe;
 
     if (c->last && c->last->number == number)
         return c->last;
-    if (c->n_slots == 0)
-        return NULL;
-    p = c->slots[slot_of(c, number)];
-    if (p)
-        c->last = p;
-    return p;
+    probe = qb_index_probe(&c->by_number, number);
+    while (qb_index_next(&c->by_number, &probe))
+        if (c->pages[probe.item]->number == number)
+            return c->last = c->pages[probe.item];
+    return NULL;
 }
 
 static struct qb_count_page *page_make(struct qb_counts *c, uint64_t cluster, struct qb_err *err)
@@ -105,9 +90,7 @@ static struct qb_count_page *page_make(struct qb_counts *c, uint64_t cluster, st
 
     if (p)
         return p;
-    if (c->n_pages >= c->n_slots / 2 && grow_slots(c, err) < 0)
-        return NULL;
-    if (take_memory(c, sizeof(*p), err) < 0)
+    if (make_room(c, err) < 0 || take_memory(c, sizeof(*p), err) < 0)
         return NULL;
     p = calloc(1, sizeof(*p));
     if (!p) {
@@ -115,8 +98,11 @@ static struct qb_count_page *page_make(struct qb_counts *c, uint64_t cluster, st
         return NULL;
     }
     p->number = cluster / QB_PAGE_COUNTS;
-    c->slots[slot_of(c, p->number)] = p;
-    c->n_pages++;
+    qb_index_add(&c->by_number, p->number, c->n_pages);
+    if (c->n_ordered == c->n_pages &&
+        (c->n_pages == 0 || c->pages[c->n_pages - 1]->number < p->number))
+        c->n_ordered++;
+    c->pages[c->n_pages++] = p;
     c->last = p;
     return p;
 }
@@ -136,7 +122,7 @@ static int unpack(struct qb_counts *c, struct qb_count_page *p, struct qb_err *e
     return 0;
 }
 
-/* The opposite, where all clusters have become alike. */
+/* Packs a page whose clusters have become alike. */
 static void pack(struct qb_counts *c, struct qb_count_page *p)
 {
     if (!p->cells || p->wide || memcmp(p->cells, p->cells + 1, QB_PAGE_COUNTS - 1) != 0 ||
@@ -185,7 +171,8 @@ int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned ma
     return add_cell(c, p, cluster % QB_PAGE_COUNTS, n, marks, err);
 }
 
-/* A part of a page, [i, end).  `on_meta` is a mark more for clusters of metadata, or 0. */
+/* Adds to a part of a page, [i, end).  `on_meta` is an additional mark for clusters of metadata, or
+ * 0. */
 static int add_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, unsigned end,
                     uint64_t n, unsigned marks, unsigned on_meta, struct qb_err *err)
 {
@@ -233,7 +220,7 @@ int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, u
     return add_range(c, first, clusters, n, marks, QB_MARK_OVERLAP, err);
 }
 
-/* A whole page where nothing was counted stays a few words, as large as the table may be. */
+/* A whole page where nothing was counted stays a few words, even for a huge table. */
 static int add_meta_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, unsigned end,
                          int *overlaps, struct qb_err *err)
 {

@@ -1,29 +1,30 @@
-/* How often each host cluster is referred to.  Pages of 512 clusters exist only where something is
- * counted.  A page whose clusters are all alike (most of a large image) is a few words; otherwise a
- * count takes a byte until it passes 255.  What a plan appends behind the image comes as runs, so a
- * trillion new clusters cost a few bytes.  The same object answers "what should the
- * refcount be" for the check and "what will it be" for the plan. */
+/* Counts the references to each host cluster.  Pages of 512 clusters exist only where something is
+ * counted.  A page whose clusters are all alike (most of a large image) takes a few words;
+ * otherwise a count takes a byte until it exceeds 255.  Clusters that a plan appends past the
+ * image's end are stored as runs, so a trillion new clusters take a few bytes.  For the check the
+ * counts are the refcounts as they should be, for a plan as they will be. */
 #ifndef QB_CHECK_COUNTS_H
 #define QB_CHECK_COUNTS_H
 
 #include "base/err.h"
+#include "base/index.h"
 #include "base/num.h"
 #include "base/vec.h"
 
 #define QB_PAGE_COUNTS 512u
 
-/* Marks of a cluster, beside its count. */
+/* Marks of a cluster, in addition to its count. */
 enum qb_mark {
     QB_MARK_META = 1,    /* holds metadata, L2 tables included */
     QB_MARK_COPIED = 2,  /* an active entry names it with COPIED set */
     QB_MARK_PLAIN = 4,   /* an active entry names it without */
-    QB_MARK_OVERLAP = 8, /* metadata that something else claims too */
+    QB_MARK_OVERLAP = 8, /* metadata that is referred to as something else too */
 };
 
 struct qb_count_page {
     uint64_t number;      /* covers clusters [number * 512, number * 512 + 512) */
     uint8_t *cells;       /* 512 counts, then 512 marks; NULL: all are alike */
-    uint64_t *wide;       /* the counts, once one of them passed 255; else NULL */
+    uint64_t *wide;       /* the counts, once one of them exceeds 255; else NULL */
     uint8_t count, marks; /* of each cluster, while all are alike */
 };
 
@@ -33,25 +34,23 @@ struct qb_count_run {
 };
 
 struct qb_counts {
-    struct qb_count_page **slots; /* open addressing by page number */
-    size_t n_slots, n_pages;
-    uint64_t multiplier;            /* of the hash */
-    struct qb_count_page **ordered; /* the pages by number: see qb_counts_pages */
-    size_t n_ordered;
+    struct qb_count_page **pages; /* the first n_ordered by number: see qb_counts_pages */
+    size_t n_pages, n_ordered;
+    struct qb_index by_number;        /* of the pages */
     struct qb_count_page *last;       /* the page touched last */
-    QB_VEC(struct qb_count_run) runs; /* ascending; behind every page's clusters */
+    QB_VEC(struct qb_count_run) runs; /* ascending; after the clusters of all pages */
     uint64_t memory, memory_limit;    /* bytes */
 };
 
 void qb_counts_free(struct qb_counts *c);
 
-/* Counts `bytes` that are held beside the pages, in tables, lists, steps of a plan, against the
- * same limit, before they are allocated; QB_E_MEMORY at the limit.  So `memory` is all that a
- * census, and the plan made of it, hold, each block with what malloc adds to it. */
+/* Counts `bytes` of other memory (tables, lists, steps of a plan) against the same limit, before
+ * they are allocated; QB_E_MEMORY at the limit.  So `memory` is all that a census and its plan
+ * hold, including malloc's overhead for each block. */
 int qb_counts_hold(struct qb_counts *c, uint64_t bytes, struct qb_err *err);
-void qb_counts_let_go(struct qb_counts *c, uint64_t bytes); /* once it is freed */
+void qb_counts_let_go(struct qb_counts *c, uint64_t bytes); /* to be called when they are freed */
 
-/* Appends to a vector whose memory is counted so: 0 or -1. */
+/* Appends to a vector, whose memory is counted with qb_counts_hold: 0 or -1. */
 #define qb_counts_push(c, v, err, ...)                                                             \
     ((v)->n >= (v)->cap &&                                                                         \
              qb_counts_hold(c, ((v)->cap ? (v)->cap : 8) * sizeof(*(v)->items), err) < 0           \
@@ -64,7 +63,7 @@ int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned ma
                   struct qb_err *err);
 
 /* Adds n references to each of `clusters` clusters from `first` on, none of which is metadata:
- * where one is counted as that already, QB_MARK_OVERLAP is set. */
+ * where one is counted as metadata already, QB_MARK_OVERLAP is set. */
 int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
                        unsigned marks, struct qb_err *err);
 
@@ -77,12 +76,12 @@ int qb_counts_add_counts(struct qb_counts *c, struct qb_counts *more, struct qb_
 int qb_counts_add_meta(struct qb_counts *c, uint64_t first, uint64_t clusters, int *overlaps,
                        struct qb_err *err);
 
-/* Takes n references away; *left is what is left (never below 0). */
+/* Subtracts n references; *left is the remaining count (never below 0). */
 int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *left,
                   struct qb_err *err);
 
-/* Appends a run of clusters behind all that was counted before; joins it to the last where it can.
- */
+/* Appends a run of clusters after all that was counted before; merges it with the last run if
+ * possible. */
 int qb_counts_append(struct qb_counts *c, uint64_t first, uint64_t n, uint64_t count,
                      struct qb_err *err);
 
@@ -100,14 +99,14 @@ static inline unsigned qb_page_marks(const struct qb_count_page *p, unsigned i)
     return p->cells ? p->cells[QB_PAGE_COUNTS + i] : p->marks;
 }
 
-/* All n_pages pages, in the order of their numbers.  Valid until the next page comes. */
+/* All n_pages pages, in the order of their numbers.  Valid until the next page is added. */
 struct qb_count_page *const *qb_counts_pages(struct qb_counts *c);
 
-/* The first cluster at or behind this one that lies in a page; UINT64_MAX when there is none. */
+/* The first cluster at or after this one that lies in a page; UINT64_MAX when there is none. */
 uint64_t qb_counts_next(struct qb_counts *c, uint64_t cluster);
 
-/* Whether any of the clusters [first, end) is counted.  The work depends on the pages that there
- * are, not on the length of the range. */
+/* Whether any of the clusters [first, end) is counted.  The work depends on the number of pages,
+ * not on the length of the range. */
 bool qb_counts_any(struct qb_counts *c, uint64_t first, uint64_t end);
 
 /* Fills a refcount block: the counts of the clusters from `first` on, `n` of them, `order` wide.
@@ -118,7 +117,7 @@ void qb_counts_render(struct qb_counts *c, uint64_t first, uint64_t n, unsigned 
 /* The largest count, and in *cluster the first that has it. */
 uint64_t qb_counts_max(struct qb_counts *c, uint64_t *cluster);
 
-/* One behind the last cluster that is counted. */
+/* One past the last cluster that is counted. */
 uint64_t qb_counts_end(const struct qb_counts *c);
 
 #endif

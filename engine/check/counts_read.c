@@ -1,11 +1,11 @@
-/* Reading counts: single ones, pages in order, ranges, refcount blocks. */
+/* Reads counts: single ones, pages in order, ranges, refcount blocks. */
 #include "check/counts.h"
 
 #include <string.h>
 
 #include "qcow2/refcount.h"
 
-/* The first run that ends behind `cluster`; runs.n when none does. */
+/* Index of the first run that ends after `cluster`; runs.n if none does. */
 static size_t run_at(const struct qb_counts *c, uint64_t cluster)
 {
     size_t lo = 0, hi = c->runs.n;
@@ -41,8 +41,7 @@ unsigned qb_counts_marks(struct qb_counts *c, uint64_t cluster)
     return p ? qb_page_marks(p, cluster % QB_PAGE_COUNTS) : 0;
 }
 
-/* Calls for each page with a share in [first, end): *i is the first cluster, the page's own end or
- * `end` the last.  Returns the page or NULL where there is none; *stop is where it ends. */
+/* The page that covers cluster `at`, or NULL; *stop is the end of its clusters, at most `end`. */
 static struct qb_count_page *page_span(struct qb_counts *c, uint64_t at, uint64_t end,
                                        uint64_t *stop)
 {
@@ -59,19 +58,17 @@ static int by_number(const void *a, const void *b)
 
 struct qb_count_page *const *qb_counts_pages(struct qb_counts *c)
 {
-    size_t n = 0;
-
     if (c->n_ordered == c->n_pages)
-        return c->ordered;
-    for (size_t i = 0; i < c->n_slots; i++)
-        if (c->slots[i])
-            c->ordered[n++] = c->slots[i];
-    qsort(c->ordered, n, sizeof(struct qb_count_page *), by_number);
-    c->n_ordered = n;
-    return c->ordered;
+        return c->pages;
+    qsort(c->pages, c->n_pages, sizeof(struct qb_count_page *), by_number);
+    c->n_ordered = c->n_pages;
+    qb_index_clear(&c->by_number);
+    for (size_t i = 0; i < c->n_pages; i++)
+        qb_index_add(&c->by_number, c->pages[i]->number, i);
+    return c->pages;
 }
 
-/* The place in the ordered pages of the first whose number is `number` or more. */
+/* Index in the ordered pages of the first whose number is `number` or more. */
 static size_t page_from(struct qb_counts *c, uint64_t number)
 {
     struct qb_count_page *const *pages = qb_counts_pages(c);
@@ -92,7 +89,7 @@ uint64_t qb_counts_next(struct qb_counts *c, uint64_t cluster)
 {
     size_t i = page_from(c, cluster / QB_PAGE_COUNTS);
 
-    return i < c->n_pages ? QB_MAX(cluster, c->ordered[i]->number * QB_PAGE_COUNTS) : UINT64_MAX;
+    return i < c->n_pages ? QB_MAX(cluster, c->pages[i]->number * QB_PAGE_COUNTS) : UINT64_MAX;
 }
 
 bool qb_counts_any(struct qb_counts *c, uint64_t first, uint64_t end)
@@ -102,7 +99,7 @@ bool qb_counts_any(struct qb_counts *c, uint64_t first, uint64_t end)
     if (r < c->runs.n && c->runs.items[r].first < end)
         return true;
     for (size_t n = page_from(c, first / QB_PAGE_COUNTS); n < c->n_pages; n++) {
-        const struct qb_count_page *p = c->ordered[n];
+        const struct qb_count_page *p = c->pages[n];
         uint64_t base = p->number * QB_PAGE_COUNTS;
 
         if (base >= end)
@@ -174,10 +171,10 @@ uint64_t qb_counts_end(const struct qb_counts *c)
 {
     uint64_t end = c->runs.n ? c->runs.items[c->runs.n - 1].end : 0;
 
-    for (size_t s = 0; s < c->n_slots; s++) {
-        const struct qb_count_page *p = c->slots[s];
+    for (size_t s = 0; s < c->n_pages; s++) {
+        const struct qb_count_page *p = c->pages[s];
 
-        for (unsigned i = QB_PAGE_COUNTS; p && i > 0 && p->number * QB_PAGE_COUNTS + i > end; i--)
+        for (unsigned i = QB_PAGE_COUNTS; i > 0 && p->number * QB_PAGE_COUNTS + i > end; i--)
             if (qb_page_count(p, i - 1))
                 end = p->number * QB_PAGE_COUNTS + i;
     }

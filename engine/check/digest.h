@@ -1,6 +1,5 @@
-/* Fingerprints of bytes: 128 bits, fast, and no secret.  They tell an accident from sameness; they
- * do not withstand somebody who makes collisions on purpose.  Only digest.c knows which hash it is.
- */
+/* Computes fingerprints of bytes: 128 bits, fast, not cryptographic.  They detect accidental
+ * changes, not collisions made on purpose.  Only digest.c knows which hash it is. */
 #ifndef QB_CHECK_DIGEST_H
 #define QB_CHECK_DIGEST_H
 
@@ -24,7 +23,7 @@ static inline bool qb_digest_is_empty(struct qb_digest d)
 
 struct qb_digest qb_digest_of(const void *bytes, size_t n);
 
-/* The same for bytes that come in parts. */
+/* A digest of bytes that are added in parts. */
 struct qb_hasher;
 struct qb_hasher *qb_hasher_new(void); /* NULL when memory is short */
 void qb_hasher_free(struct qb_hasher *h);

@@ -1,5 +1,7 @@
-/* Counting what L1 and L2 entries refer to. */
+/* Counts what L1 and L2 entries refer to. */
 #include "check/census.h"
+#include "check/data_end.h"
+#include "check/version2.h"
 
 static void note_l1_oddity(void *arg, enum qb_l1_oddity what, unsigned layer, uint64_t at,
                            uint64_t entry)
@@ -31,7 +33,7 @@ static int count_tables(struct qb_census *c, struct qb_err *err)
     return 0;
 }
 
-/* The COPIED flags of the active L1 table's entries, for the comparison with the counts. */
+/* Notes the COPIED flags of the active L1 table's entries, for the comparison with the counts. */
 static int mark_copied(void *arg, uint32_t index, uint64_t entry, struct qb_err *err)
 {
     struct qb_census *c = arg;
@@ -48,8 +50,9 @@ static int mark_l1_copied(struct qb_io *io, struct qb_census *c, struct qb_err *
 {
     const struct qb_header *h = &c->img->header;
 
-    return qb_image_scan_entries(io, c->img, h->l1_offset, h->l1_size, "an L1 table", mark_copied,
-                                 c, err);
+    return qb_image_scan_entries(&(struct qb_entry_scan){io, c->img, h->l1_offset, h->l1_size,
+                                                         "an L1 table", mark_copied, c},
+                                 err);
 }
 
 static int count_compressed(struct qb_census *c, const struct qb_l2_table *t, uint64_t at,
@@ -80,7 +83,22 @@ static int count_compressed(struct qb_census *c, const struct qb_l2_table *t, ui
     return qb_counts_add_data(&c->counts, first, last - first + 1, t->refs, 0, err);
 }
 
-/* `n` entries whose host clusters follow each other: data, or what zero entries keep. */
+/* A data file holds each cluster at its guest offset. */
+static void check_place(struct qb_census *c, const struct qb_l2_table *t, uint64_t at,
+                        uint64_t offset)
+{
+    const struct qb_geom *g = &c->img->geom;
+    uint64_t i = (at - t->offset) / g->l2_entry_size;
+    uint64_t guest = t->l1_index * g->l1_span + i * g->cluster_size;
+
+    if (offset != guest)
+        qb_census_note(c, &c->n_bad, false, at,
+                       "an L2 entry names offset 0x%llx of the data file for guest offset 0x%llx",
+                       (unsigned long long)offset, (unsigned long long)guest);
+}
+
+/* Counts `n` entries with consecutive host clusters: data, or preallocated clusters of zero
+ * entries. */
 static int count_data(struct qb_census *c, const struct qb_l2_table *t, uint64_t at, uint64_t entry,
                       uint64_t n, struct qb_err *err)
 {
@@ -93,9 +111,11 @@ static int count_data(struct qb_census *c, const struct qb_l2_table *t, uint64_t
                        (unsigned long long)entry);
         return 0;
     }
-    if (g->external_data)
+    if (g->external_data) {
+        check_place(c, t, at, offset);
         return 0;
-    /* The last cluster of the file may be there in part only. */
+    }
+    /* The last cluster of the file may be partial. */
     if (offset >= c->img->file->size) {
         qb_census_note(c, &c->n_bad, false, at, "L2 entry 0x%llx points past the end of the file",
                        (unsigned long long)entry);
@@ -106,7 +126,8 @@ static int count_data(struct qb_census *c, const struct qb_l2_table *t, uint64_t
     return qb_counts_add_data(&c->counts, offset >> g->cluster_bits, n, t->refs, marks, err);
 }
 
-/* How many entries from `i` on name one cluster after the other, inside the file. */
+/* The number of entries from `i` on that name consecutive clusters, inside the file or in the data
+ * file. */
 static uint64_t run_length(const struct qb_census *c, const uint8_t *table, uint64_t i,
                            uint64_t entry)
 {
@@ -115,20 +136,31 @@ static uint64_t run_length(const struct qb_census *c, const uint8_t *table, uint
 
     if (g->l2_entry_size != 8)
         return 1;
-    while (i + n < g->l2_entries && qb_l2_get(g, table, i + n, 0) == entry + n * g->cluster_size &&
-           (entry & QB_ENTRY_OFFSET) + n * g->cluster_size < c->img->file->size)
+    while (
+        i + n < g->l2_entries && qb_l2_get(g, table, i + n, 0) == entry + n * g->cluster_size &&
+        (g->external_data || (entry & QB_ENTRY_OFFSET) + n * g->cluster_size < c->img->file->size))
         n++;
     return n;
 }
 
+static struct qb_census_place place_of(const struct qb_geom *g, const struct qb_l2_table *t,
+                                       uint64_t i)
+{
+    return (struct qb_census_place){
+        .at = t->offset + i * g->l2_entry_size,
+        .guest = t->l1_index * g->l1_span + i * g->cluster_size,
+        .active = t->active,
+    };
+}
+
+/* The zero flag of an extended entry means nothing, to QEMU either. */
 static void check_bits(struct qb_census *c, const uint8_t *table, uint64_t i, uint64_t at,
                        uint64_t entry, enum qb_kind kind)
 {
     const struct qb_geom *g = &c->img->geom;
-    uint64_t reserved = QB_L2_RESERVED | (g->l2_entry_size == 16 ? QB_ENTRY_ZERO : 0);
     uint64_t bitmap = g->l2_entry_size == 16 ? qb_l2_get(g, table, i, 1) : 0;
 
-    if (kind != QB_COMPRESSED && (entry & reserved))
+    if (kind != QB_COMPRESSED && (entry & QB_L2_RESERVED))
         qb_census_note(c, &c->n_bad, false, at, "L2 entry 0x%llx has reserved bits set",
                        (unsigned long long)entry);
     if ((kind == QB_COMPRESSED && bitmap) || (kind == QB_UNALLOCATED && (uint32_t)bitmap) ||
@@ -162,15 +194,21 @@ static int count_entries(void *arg, size_t index, const uint8_t *table, struct q
             note->zero_plain += (uint32_t)entry; /* 0 or the zero flag alone */
             continue;
         }
-        kind = qb_l2_kind(g, entry);
-        check_bits(c, table, i, at, entry, kind);
+        kind = qb_l2_kind_at(g, table, i);
+        check_bits(c, table, i, at, entry, qb_l2_kind(g, entry));
         if (kind == QB_COMPRESSED) {
-            note->compressed++;
+            if (c->clusters.compressed + note->compressed++ == 0)
+                c->first_compressed = place_of(g, t, i);
             r = count_compressed(c, t, at, entry, err);
-        } else if (kind == QB_DATA || kind == QB_ZERO_ALLOCATED) {
+        } else if (qb_l2_has_host(kind)) {
+            if (kind == QB_PARTIAL && c->n_partial++ == 0)
+                c->first_partial = place_of(g, t, i);
             n = run_length(c, table, i, entry);
-            *(kind == QB_DATA ? &note->data : &note->zero_allocated) += (uint32_t)n;
-            r = count_data(c, t, at, entry, n, err);
+            *(kind == QB_ZERO_ALLOCATED ? &note->zero_allocated : &note->data) += (uint32_t)n;
+            if (qb_l2_kind(g, entry) != QB_UNALLOCATED)
+                r = count_data(c, t, at, entry, n, err);
+            if (g->external_data) /* of a run the last one reaches farthest */
+                c->data_end = QB_MAX(c->data_end, qb_data_end_of(c->img, t, table, i + n - 1));
         } else if (kind == QB_ZERO_PLAIN) {
             note->zero_plain++;
         }
@@ -180,6 +218,19 @@ static int count_entries(void *arg, size_t index, const uint8_t *table, struct q
     c->clusters.zero_plain += note->zero_plain;
     c->clusters.zero_allocated += note->zero_allocated;
     return r;
+}
+
+static int note_version2_zeros(struct qb_io *io, struct qb_census *c, struct qb_err *err)
+{
+    uint64_t n = c->clusters.zero_plain + c->clusters.zero_allocated, at;
+
+    if (n == 0)
+        return 0;
+    if (qb_version2_first(io, c->img, &c->tables, &at, err) < 0)
+        return -1;
+    qb_census_note(c, &c->n_bad, false, at, "a version 2 image has %llu zero cluster%s",
+                   (unsigned long long)n, n == 1 ? "" : "s, of which this is the first");
+    return 0;
 }
 
 int qb_census_references(struct qb_io *io, struct qb_census *c, struct qb_err *err)
@@ -195,10 +246,8 @@ int qb_census_references(struct qb_io *io, struct qb_census *c, struct qb_err *e
         return qb_fail_memory(err);
     if (count_tables(c, err) < 0 || mark_l1_copied(io, c, err) < 0)
         return -1;
-    if (qb_tables_scan_held(io, c->img, &c->tables, 0, c->tables.n, count_entries, c, err) < 0)
+    if (qb_tables_scan(&(struct qb_table_scan){io, c->img, &c->tables, true, count_entries, c},
+                       err) < 0)
         return -1;
-    if (c->img->header.version == 2 && c->clusters.zero_plain + c->clusters.zero_allocated)
-        qb_census_note(c, &c->n_bad, false, QB_NOWHERE, "a version 2 image has %llu zero clusters",
-                       (unsigned long long)(c->clusters.zero_plain + c->clusters.zero_allocated));
-    return 0;
+    return c->img->header.version == 2 ? note_version2_zeros(io, c, err) : 0;
 }

@@ -1,12 +1,9 @@
-/* Barriers: what was written to these files before is on disk afterwards.
- *
- * Few files are synced one by one, many in flight.  Many files of one local file system are cheaper
- * as one syncfs, whose result then holds for each of them; a kernel that keeps write errors from
- * syncfs (before 5.17, in part or whole) is not trusted with it.  Nor is it called while the host
- * holds much that was never ours to write: it would wait for all of a neighbour's data.
- *
- * The fd that syncfs is called on reports what failed since it was opened, so all files of a
- * barrier must have been opened before the first of them was written: a wave's phases see to it. */
+/* Makes what was written to files durable.  Few files are synced one by one, many in flight.  Many
+ * files of one local file system are cheaper as one syncfs, whose result then applies to each of
+ * them; it is not used on kernels that do not report all write errors through syncfs (before 5.17),
+ * nor while the host has much unrelated dirty data: syncfs would wait for all of it.  The fd that
+ * syncfs is called on reports failures since it was opened, so all files of a barrier must have
+ * been opened before the first of them was written: the phases of a wave guarantee that. */
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -23,7 +20,7 @@
 #endif
 
 #define MANY_FILES    8
-#define MUCH_KIB      (512u << 10) /* dirty, in all of the host; a wave of ours is rarely as much */
+#define MUCH_KIB      (512u << 10) /* dirty data of the whole host; a wave rarely has as much */
 #define SYNCS_AT_ONCE 128
 #define TO_DO         (-1)
 
@@ -103,14 +100,15 @@ static bool worth_syncfs(struct qb_file *const *files, size_t n, size_t leader, 
 
     if (how == QB_SYNC_FILE || files[leader]->is_block_device || !syncfs_tells_errors())
         return false;
-    if (how == QB_SYNC_FS) /* elsewhere it may do nothing: the kernel does not hand it on to FUSE */
+    if (how == QB_SYNC_FS) /* elsewhere it may do nothing: the kernel does not pass it on to FUSE */
         return qb_barrier_covers_fs(files[leader]);
     for (i = leader; i < n && group < MANY_FILES; i++)
         group += in_group(files[i], files[leader]);
     return group >= MANY_FILES && is_local_fs(files[leader]) && !host_is_dirty();
 }
 
-/* Syncs whole file systems where that pays, and leaves TO_DO with the files it did not cover. */
+/* Syncs whole file systems where that is cheaper, and leaves TO_DO at the files it did not cover.
+ */
 static void sync_groups(struct qb_file *const *files, size_t n, enum qb_sync how, int *errors)
 {
     for (size_t i = 0; i < n; i++)
@@ -128,7 +126,7 @@ static void sync_groups(struct qb_file *const *files, size_t n, enum qb_sync how
     }
 }
 
-/* Syncs the files still TO_DO, many in flight. */
+/* Syncs the files that are still TO_DO, many in flight. */
 static void sync_files(struct qb_io *io, struct qb_file *const *files, size_t n, int *errors)
 {
     struct qb_req reqs[SYNCS_AT_ONCE];

@@ -36,7 +36,7 @@ static int fail_to_clone(int errnum, const char *where, struct qb_err *err)
     case ENOTTY:
     case EXDEV:
     case EINVAL:
-    case EISDIR: /* O_TMPFILE is unknown */
+    case EISDIR: /* O_TMPFILE is not supported */
         return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
                        "the file system of %.250s cannot clone files (reflinks)", where);
     default:
@@ -51,7 +51,7 @@ int qb_clone_look(const char *folder, struct qb_err *err)
     if (statfs(folder, &fs) < 0)
         return fail_to_clone(errno, folder, err);
     switch ((unsigned long)fs.f_type) {
-    case EXT4_SUPER_MAGIC: /* that of ext2 and ext3, too */
+    case EXT4_SUPER_MAGIC: /* also of ext2 and ext3 */
     case TMPFS_MAGIC:
     case RAMFS_MAGIC:
     case MSDOS_SUPER_MAGIC:
@@ -73,7 +73,8 @@ int qb_clone_probe(const char *folder, struct qb_err *err)
     return 0;
 }
 
-/* Whether an older clone of the image may go: a plain file of its owner or of the caller. */
+/* Whether an older clone of the image may be replaced: a regular file of its owner or of the
+ * caller. */
 static bool may_go(const struct qb_file *image, int dir, const char *name)
 {
     struct stat st;
@@ -82,7 +83,7 @@ static bool may_go(const struct qb_file *image, int dir, const char *name)
            (st.st_uid == image->uid || st.st_uid == geteuid());
 }
 
-/* Gives the file its name, and takes that away from an older clone. */
+/* Gives the file its name, which an older clone loses. */
 static int link_to(const struct qb_file *image, int fd, int dir, const char *name)
 {
     char self[QB_FD_PATH];
@@ -107,7 +108,7 @@ static int sync_name(int fd, int folder)
     return dir < 0 || fsync(fd) < 0 || fsync(dir) < 0 ? errno : 0;
 }
 
-/* btrfs clones a file that is not copied on write (chattr +C) only to one that is not either. */
+/* btrfs clones a file without copy-on-write (chattr +C) only to another such file. */
 static void match_flags(int from, int to)
 {
     int flags = 0;
@@ -115,7 +116,7 @@ static void match_flags(int from, int to)
     if (ioctl(from, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_NOCOW_FL)) {
         flags = FS_NOCOW_FL;
         if (ioctl(to, FS_IOC_SETFLAGS, &flags) < 0)
-            errno = 0; /* then the clone fails, and says so */
+            errno = 0; /* then the clone fails, and that is reported */
     }
 }
 
@@ -131,7 +132,7 @@ static int make(const struct qb_file *file, int folder, const char *name)
     if (ioctl(fd, FICLONE, file->fd) < 0)
         return errno;
     if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
-        errno = 0; /* its own owner's then, and nobody else's: the mode is 0600 */
+        errno = 0; /* then only the caller can read it: the mode is 0600 */
     errnum = link_to(file, fd, folder, name);
     return errnum || qb_barrier_covers_fs(file) ? errnum : sync_name(fd, folder);
 }
@@ -143,8 +144,8 @@ static int follow_none(void *unused, const struct qb_way *way, struct qb_err *er
                    "\"%.80s\" in the path of the image became a symbolic link", way->name);
 }
 
-/* Whoever can rename the folders of the image must not have its clone made in another one: it is
- * made where the very file is. */
+/* A user who can rename the directories of the image must not redirect its clone to another one: it
+ * is made in the directory that holds the open file. */
 int qb_clone_make(const struct qb_file *file, const char *real, const char *suffix,
                   struct qb_err *err)
 {

@@ -1,8 +1,8 @@
-/* Opening, identity and layout of one image file.
+/* Opens one image file, and finds out its identity and its holes.
  *
- * The kind of file is looked at before it is opened, because opening some devices has effects, and
- * again afterwards, because the path may have changed its meaning in between.  O_NONBLOCK keeps
- * that second case from waiting for the other end of a FIFO.
+ * The kind of file is checked before it is opened, because opening some devices has effects, and
+ * again afterwards, because the path may lead to another file by then.  O_NONBLOCK prevents waiting
+ * for the other end of a FIFO in that case.
  *
  * `dev` and `ino` are always those of the inode that was opened, for block devices too: of the node
  * in /dev, that is, not of the disk behind it. */
@@ -20,6 +20,7 @@
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io/way.h"
@@ -91,8 +92,8 @@ int qb_file_measure(struct qb_file *file, struct qb_err *err)
     return take_size(file, &st, err);
 }
 
-/* O_NONBLOCK has done its work; left on, io_uring would report EAGAIN for bytes not yet cached.  It
- * is the only flag of ours that F_SETFL sees. */
+/* O_NONBLOCK is no longer needed; with it, io_uring would report EAGAIN for bytes not yet cached.
+ * It is the only flag in use that F_SETFL changes. */
 static int make_blocking(int fd, struct qb_err *err)
 {
     if (fcntl(fd, F_SETFL, 0) < 0)
@@ -100,7 +101,8 @@ static int make_blocking(int fd, struct qb_err *err)
     return 0;
 }
 
-/* Where another program holds a lease, O_NONBLOCK has the kernel tell it to let go, and fails. */
+/* If another program holds a lease, the kernel asks it to release the lease, and with O_NONBLOCK
+ * the open fails. */
 static int open_path(const char *path, bool writable, struct qb_err *err)
 {
     int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -126,7 +128,7 @@ int qb_file_reopen_writable(struct qb_file *file, struct qb_err *err)
     return make_blocking(fd, err);
 }
 
-/* Opens `at`, which leads to the file that is called `path`. */
+/* Opens `at`, another path to the file that messages call `path`. */
 static int open_at(const char *at, const char *path, bool writable, struct qb_file *out,
                    struct qb_err *err)
 {
@@ -167,7 +169,7 @@ int qb_file_reopen(int fd, const char *path, struct qb_file *out, struct qb_err 
 
 void qb_file_close(struct qb_file *file)
 {
-    /* The path tells an open file from an empty struct, whose fd reads 0: standard input. */
+    /* The path distinguishes an open file from an empty struct, whose fd is 0: standard input. */
     if (file->path && file->fd >= 0)
         close(file->fd);
     free(file->path);
@@ -193,6 +195,20 @@ bool qb_file_keeps_size(const struct qb_file *file)
     return fstat(file->fd, &st) == 0 && (uint64_t)st.st_size == file->size;
 }
 
+bool qb_file_may_be_unsynced(const struct qb_file *file)
+{
+    enum { WRITTEN_BACK_SECONDS = 600 };
+    struct stat st;
+    time_t age;
+
+    if (file->mem)
+        return false;
+    if (file->is_block_device || fstat(file->fd, &st) < 0)
+        return true;
+    age = time(NULL) - st.st_mtim.tv_sec;
+    return age < WRITTEN_BACK_SECONDS; /* or of the future: the clock was set */
+}
+
 static const struct qb_known *remember(struct qb_file *file, uint64_t first, uint64_t end,
                                        bool is_hole)
 {
@@ -211,8 +227,8 @@ void qb_file_forget(struct qb_file *file, uint64_t first, uint64_t end)
             file->known[i].range = (struct qb_range){0};
 }
 
-/* The stretch that begins at or covers `offset` < size, from the kernel.  Where data follows a
- * hole, its end is asked for at once: it will be wanted next. */
+/* Asks the kernel for the range that begins at or covers `offset` < size.  If data follows a hole,
+ * its end is asked for at once: it will be needed next. */
 static const struct qb_known *ask(struct qb_file *file, uint64_t offset)
 {
     off_t data = lseek(file->fd, (off_t)offset, SEEK_DATA), hole;
@@ -223,7 +239,8 @@ static const struct qb_known *ask(struct qb_file *file, uint64_t offset)
     if (data > (off_t)offset)
         k = remember(file, offset, (uint64_t)data, true);
     hole = data < 0 ? -1 : lseek(file->fd, data, SEEK_HOLE);
-    /* Where the file system has no answer, all of it counts as data, and is not asked again. */
+    /* If the file system does not support this, all of the file is taken as data, and it is not
+     * asked again. */
     if (hole <= data)
         return k ? k : remember(file, offset, UINT64_MAX, false);
     if (!k)
@@ -287,7 +304,7 @@ bool qb_file_is_cached(const struct qb_file *file)
     char byte;
     struct iovec one = {&byte, 1};
 
-    /* A kernel or file system that does not know the flag has not said EAGAIN. */
+    /* A kernel or file system without the flag does not return EAGAIN. */
     return file->mem || preadv2(file->fd, &one, 1, 0, RWF_NOWAIT) >= 0 || errno != EAGAIN;
 }
 
@@ -298,9 +315,9 @@ void qb_file_drop_cache(struct qb_file *file)
         posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
-enum { DIRECT_BYTES = 4096 }; /* a block of every disk that is in use, and its alignment */
+enum { DIRECT_BYTES = 4096 }; /* a multiple of the block size and alignment of all usual disks */
 
-/* tmpfs takes direct reads, and has nothing but the page cache to answer them. */
+/* tmpfs accepts direct reads, but answers them from the page cache. */
 static bool lives_in_memory(int fd)
 {
     struct statfs fs;
@@ -308,8 +325,8 @@ static bool lives_in_memory(int fd)
     return fstatfs(fd, &fs) < 0 || fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
 }
 
-/* Another open file description of the very file: reopened by its descriptor, so no path is
- * followed; -1 where that cannot be had. */
+/* Another open file description of the same file: reopened through its descriptor, so no path is
+ * followed; -1 if that fails. */
 static int open_direct(const struct qb_file *file)
 {
     char self[32];

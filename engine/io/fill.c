@@ -1,9 +1,8 @@
-/* Real zeros, as fast as the disk takes them.
- *
- * A long stretch goes past the page cache: the file is opened once more, for direct writes, and the
- * whole pages of the stretch are written through that descriptor from one block of zeros, many
- * copies of it under way.  What does not fill a page at either end, short stretches, and files that
- * take no direct writes go through the page cache, with writeback started on the way.
+/* Writes zeros at the full speed of the disk.  A long stretch bypasses the page cache: the file is
+ * opened once more, for direct writes, and the whole pages of the stretch are written through that
+ * descriptor from one block of zeros, with many requests in flight.  Partial pages at either end,
+ * short stretches, and files that do not support direct writes go through the page cache, with
+ * writeback started on the way.
  *
  * QEMU's locks belong to the open file of the first descriptor, so closing the second one drops
  * none of them.  A write that is done twice does no harm: it is zeros either way. */
@@ -17,10 +16,10 @@
 #include "io/backend.h"
 
 #define PAGE        4096u
-#define DIRECT_FROM (4u << 20) /* below this a second descriptor is not worth its opening */
+#define DIRECT_FROM (4u << 20) /* below this, opening a second descriptor does not pay */
 #define BLOCKS      16         /* of zeros, in one system call */
 
-/* Never written, so that it costs no memory: each of its pages is the kernel's page of zeros. */
+/* Never written, so that it takes no memory: each of its pages is the kernel's page of zeros. */
 static alignas(PAGE) unsigned char zeros[QB_ZEROS_BYTES];
 
 const void *qb_zeros(void)
@@ -57,7 +56,7 @@ int qb_fill_direct(void *unused, int fd, struct qb_range *left)
     return errnum;
 }
 
-/* Through the page cache.  What the early writeback may have to say, the barrier says again. */
+/* Writes through the page cache.  Errors of the early writeback are reported by the barrier too. */
 static int fill_cached(int fd, struct qb_range left)
 {
     int errnum = 0;
@@ -72,7 +71,7 @@ static int fill_cached(int fd, struct qb_range left)
     return errnum;
 }
 
-/* The same file once more, for direct writes; -1 where there is no such thing. */
+/* Opens the same file once more, for direct writes; -1 if they are not supported. */
 static int open_direct(const struct qb_file *file)
 {
     char path[32];
@@ -90,7 +89,7 @@ static int open_direct(const struct qb_file *file)
     return fd;
 }
 
-/* Fills what it can of the range by direct writes, and shortens it by that. */
+/* Fills as much of the range as possible by direct writes, and shortens it by that. */
 static int fill_past_cache(const struct qb_file *file, qb_fill_fn *how, void *arg,
                            struct qb_range *left)
 {
@@ -101,7 +100,7 @@ static int fill_past_cache(const struct qb_file *file, qb_fill_fn *how, void *ar
         return 0;
     errnum = how(arg, fd, left);
     close(fd);
-    /* EINVAL: this disk wants another alignment, or the file system no direct writes. */
+    /* EINVAL: this disk requires another alignment, or the file system has no direct writes. */
     return errnum == EINVAL || errnum == EOPNOTSUPP ? 0 : errnum;
 }
 

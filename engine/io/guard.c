@@ -1,13 +1,12 @@
-/* The write guard: the last look at every change before the system call.
- *
- * It knows nothing of qcow2, only what the plan proved to be unused, and it trusts none of the
- * layers above: arithmetic that would wrap, an unknown phase and an unknown operation are refused
- * like any other stray write. */
+/* The write guard: checks every change directly before the system call.  It does not depend on
+ * qcow2, only on what the plan proved to be unused, and it trusts none of the layers above:
+ * arithmetic that would overflow, an unknown phase and an unknown operation are refused like any
+ * other stray write. */
 #include "io/io.h"
 
 #define FLIP_BYTES 512
 
-/* The number of the range that holds byte `at`, or n_allowed. */
+/* Index of the range that holds byte `at`, or n_allowed. */
 static size_t range_of(const struct qb_guard *g, uint64_t at)
 {
     size_t low = 0, high = g->n_allowed;
@@ -23,7 +22,7 @@ static size_t range_of(const struct qb_guard *g, uint64_t at)
     return low < g->n_allowed && at >= g->allowed[low].first ? low : g->n_allowed;
 }
 
-/* Whether all of [offset, offset + len) is allowed; ranges that adjoin are as good as one. */
+/* Whether all of [offset, offset + len) is allowed; adjacent ranges are like one. */
 static bool is_allowed(const struct qb_guard *g, uint64_t offset, uint64_t len)
 {
     uint64_t end;

@@ -11,7 +11,8 @@
 
 enum { RETRIES = 2, PAUSE_US = 1000 };
 
-/* The precise sentence where the writer is QEMU and has its locks.  A guest is not passing. */
+/* A more precise message if the writer is QEMU and holds its locks.  A guest will not go away soon,
+ * so no retry. */
 static int fail_open_for_writing(const struct qb_file *file, bool *passing, struct qb_err *err)
 {
     if (qb_file_look_for_locks(file, err) < 0) {
@@ -23,10 +24,9 @@ static int fail_open_for_writing(const struct qb_file *file, bool *passing, stru
                    "without QEMU's locks (`fuser -v` names it)");
 }
 
-/* A read lease is granted where nobody has the file open for writing, ourselves included, and
- * nobody has been told to let go of a lease and did not. While it is held, whoever opens the file
- * for writing waits, and the holder is sent a signal: one that is ignored unless somebody asks for
- * it, since SIGIO would end the process. */
+/* A read lease is granted if no process, this one included, has the file open for writing, and none
+ * is still to release a lease.  While it is held, an open for writing waits, and the holder is sent
+ * a signal: one that is ignored by default, since SIGIO would end the process. */
 static int look_for_writers(struct qb_file *file, bool *passing, struct qb_err *err)
 {
     int errnum = 0;
@@ -84,8 +84,8 @@ static int lock(struct qb_file *file, struct qb_claim how, struct qb_err *err)
     return -1;
 }
 
-/* One attempt.  The file is left open after a failure, which *passing says may be over in a moment.
- * The locks have their own patience. */
+/* One attempt.  The file is left open after a failure; *passing says whether that may be over soon.
+ * The locks have retries of their own. */
 static int try_claim(struct qb_io *io, const char *path, struct qb_claim how, struct qb_file *out,
                      bool *passing, struct qb_err *err)
 {
@@ -129,7 +129,8 @@ int qb_file_claim(struct qb_io *io, const char *path, struct qb_claim how, struc
         size = out->size;
         qb_file_close(out);
         out->size = size;
-        /* CHANGED: a file of an overlay becomes another one when it is first opened for writing. */
+        /* CHANGED: a file of an overlay file system becomes another one when it is first opened for
+         * writing. */
         passing &= why.code == QB_E_LOCKED || why.code == QB_E_CHANGED;
     }
     if (err)

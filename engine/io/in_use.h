@@ -1,15 +1,16 @@
-/* Opening an image for an amend, and making sure that nobody else uses it.
+/* Opens an image for an amend, and makes sure that no other process uses it.
  *
- * Three things are asked, each where it means something (mounts.h):
+ * Three things are checked, each where the file system makes it meaningful (mounts.h):
  *
- * lease    whether somebody has the file open for writing, with or without locks: a plain program,
- *          a loop device, QEMU with locking=off.  Regular files on file systems of this host.
- * flock    what crosvm and others hold; held from then on, which keeps those out that come later.
- *          The same files.
- * OFD      QEMU's locks (lock.c), also held.  Everywhere.
+ * lease    whether another process has the file open for writing, with or without locks: a plain
+ *          program, a loop device, QEMU with locking=off.  Regular files on file systems of this
+ *          host.
+ * flock    the lock of crosvm and others; held from then on, which excludes later ones.  The same
+ *          files.
+ * OFD      QEMU's locks (lock.c), also held.  Every file.
  *
- * What nobody can see is a program that opens the image for writing later and takes none of these
- * locks; an amend notices it by the header or the length that it changes before the flip. */
+ * A program that opens the image for writing later and takes none of these locks cannot be seen; an
+ * amend notices it if it changes the header or the length before the flip. */
 #ifndef QB_IO_IN_USE_H
 #define QB_IO_IN_USE_H
 
@@ -17,17 +18,16 @@
 
 struct qb_claim {
     bool writable;      /* false: for a dry run, which takes the same locks */
-    bool without_locks; /* go on where locks do not reach everybody */
+    bool without_locks; /* continue where locks do not reach every user */
 };
 
-/* Opens and locks the image.  QB_E_LOCKED says how it is in use, after a few attempts within some
- * milliseconds; QB_E_NO_LOCKS that it cannot be known here, unless `without_locks`.  After a
- * failure nothing is open or held, but out->size is what was seen of the file's length, if
- * anything.
+/* Opens and locks the image.  QB_E_LOCKED, after a few attempts within some milliseconds, says how
+ * it is in use; QB_E_NO_LOCKS that this cannot be determined here, unless `without_locks`.  After a
+ * failure nothing is open or held, but out->size is the file's length if it was found out.
  *
- * Of the open file, without_locks says that it was claimed all the same, and writers_unseen that
- * the lease was refused for another reason than a writer: it takes the owner of the file or
- * CAP_LEASE, and a file system that has leases. */
+ * out->without_locks: the file was claimed although locks do not reach every user.
+ * out->writers_unseen: the lease was refused for another reason than a writer (only the file's
+ * owner or CAP_LEASE may take one, and only on a file system that has leases). */
 int qb_file_claim(struct qb_io *io, const char *path, struct qb_claim how, struct qb_file *out,
                   struct qb_err *err);
 

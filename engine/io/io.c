@@ -1,4 +1,4 @@
-/* The way every request takes: guard, back end, accounts. */
+/* Runs requests: guard, back end, statistics. */
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -106,7 +106,8 @@ int qb_io_go_on(struct qb_io *io, struct qb_err *err)
     return qb_fail(err, QB_E_CANCELLED, QB_NOWHERE, "stopped before the end");
 }
 
-/* Whether nothing is lost when this one is not carried out.  A changed length is put back. */
+/* Whether the request may be left out without a loss.  A change of the length may not: it may
+ * restore the old one. */
 static bool may_be_left_out(const struct qb_req *req)
 {
     enum qb_phase phase = req->file->guard.phase;
@@ -125,7 +126,7 @@ uint64_t qb_file_limit(const struct qb_file *file)
     return limit.rlim_cur;
 }
 
-/* The kernel writes what lies below RLIMIT_FSIZE and refuses the rest, so that a limit inside the
+/* The kernel writes the part below RLIMIT_FSIZE and refuses the rest, so a limit inside the
  * header's sector would tear it. */
 static bool would_tear(const struct qb_req *req)
 {
@@ -133,7 +134,7 @@ static bool would_tear(const struct qb_req *req)
            req->offset + req->len > qb_file_limit(req->file);
 }
 
-/* What can be said of a request before it is tried: 0, or why it will not be tried. */
+/* Judges a request before it is tried: 0, or the errno with which it is refused. */
 static int refusal(const struct qb_req *req)
 {
     uint64_t end;
@@ -197,7 +198,7 @@ static void account(const struct qb_req *req)
         count_change(file, req);
 }
 
-/* Has the whole batch wait for its turn; false when it is to be left out meanwhile. */
+/* Waits for the turn of the whole batch; false when stopped meanwhile. */
 static bool keep_pace(struct qb_io *io, const struct qb_req *reqs, size_t n)
 {
     uint64_t bytes = 0, ops = 0;

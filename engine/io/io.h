@@ -1,6 +1,6 @@
-/* Bytes at offsets, many at a time.
+/* Reads and writes bytes at offsets, many requests at a time.
  *
- * A `struct qb_io` is one worker's way to the disk (a ring and its buffers); it belongs to one
+ * A `struct qb_io` is one worker's access to the disk (a ring and its buffers); it belongs to one
  * thread.  A batch of requests may touch many files; its requests may reach the disk in any order.
  * Nothing is durable before qb_io_barrier. */
 #ifndef QB_IO_IO_H
@@ -13,8 +13,8 @@ enum qb_op {
     QB_OP_WRITE,    /* len bytes from buf */
     QB_OP_FILL,     /* len bytes of real zeros are written; no buffer */
     QB_OP_ZERO,     /* the range reads zero and its space is reserved (fallocate) */
-    QB_OP_PUNCH,    /* the range reads zero and its space is given back; size unchanged */
-    QB_OP_SET_SIZE, /* the file becomes `offset` bytes long; what is new reads zero */
+    QB_OP_PUNCH,    /* the range reads zero and its space is freed; size unchanged */
+    QB_OP_SET_SIZE, /* the file becomes `offset` bytes long; new bytes read zero */
     QB_OP_SYNC,     /* fdatasync of this file */
 };
 
@@ -27,65 +27,65 @@ struct qb_req {
     int error; /* out: 0, an errno, or QB_EGUARD */
 };
 
-#define QB_EGUARD 4095 /* the write guard said no; above every errno */
+#define QB_EGUARD 4095 /* refused by the write guard; above every errno */
 
 struct qb_io; /* opaque; the back ends are ring.c, posix.c and mem.c */
 
-/* QB_IO_AUTO takes io_uring where the host allows it, else posix; *fell_back (may be NULL) says
- * why, or is set to NULL.  QB_IO_URING fails where the host refuses. */
+/* QB_IO_AUTO uses io_uring if the host permits it, else posix; *fell_back (may be NULL) is set to
+ * the reason, or to NULL.  QB_IO_URING fails if the host does not permit it. */
 int qb_io_open(enum qb_io_kind kind, struct qb_io **out, const char **fell_back,
                struct qb_err *err);
 void qb_io_close(struct qb_io *io);
 const char *qb_io_name(const struct qb_io *io); /* "uring", "posix", "mem" */
 
-/* Bytes that whoever reads or writes a lot through this holds in memory at once.  What is read is
- * looked at soon after, so a window is to stay in the worker's share of the caches: twice as large
- * a one took one and a half times as long. */
+/* The size of windows for long reads and writes, bytes.  What is read is processed soon after, so a
+ * window must fit the worker's share of the caches: with twice the size it took one and a half
+ * times as long. */
 enum { QB_WINDOW_BYTES = 4 << 20, QB_WINDOW_LEAST = 1 << 20 };
 uint64_t qb_io_window(const struct qb_io *io);
 void qb_io_set_window(struct qb_io *io, uint64_t bytes);
 
-/* While this is set, reads and the writes of an append fail with ECANCELED once stop(arg) is true,
- * which is asked before each batch: so whatever takes long can be given up.  A flip and what comes
- * behind it goes on.  NULL: never. */
+/* While this is set, reads and the writes of an append fail with ECANCELED once stop(arg), which is
+ * called before each batch, returns true: so long work can be interrupted.  A flip and what follows
+ * it are not.  NULL: never. */
 typedef bool qb_stop_fn(void *arg);
 void qb_io_set_stop(struct qb_io *io, qb_stop_fn *stop, void *arg);
 
-/* 0 to continue; -1 with QB_E_CANCELLED once stop(arg) is true.  A loop over what a file claims
- * (tables, runs, pages of counts) calls it as it goes: holes and memory are walked without a
- * request that would notice. */
+/* 0 to continue; -1 with QB_E_CANCELLED once stop(arg) is true.  Every loop over what a file claims
+ * (tables, runs, pages of counts) calls it: holes and memory are walked without a request that
+ * would fail. */
 int qb_io_go_on(struct qb_io *io, struct qb_err *err);
 
-/* From now on what is read and written waits for its turn; the pace is not owned, and NULL is none.
- * Barriers do not wait: what they wait for has. */
+/* Limits reads and writes from now on to this pace; it is not owned, and NULL is none.  Barriers
+ * are not delayed: the writes that they wait for were. */
 struct qb_pace;
 void qb_io_set_pace(struct qb_io *io, struct qb_pace *pace);
 
-/* What is remembered of the owners of images while the files that these name are opened (named.h);
- * not owned.  NULL: their rule holds, and nothing is remembered. */
+/* The cache of owners for opening files that images name (named.h); not owned.  NULL: owners are
+ * checked, and nothing is cached. */
 struct qb_owners;
 void qb_io_set_owners(struct qb_io *io, struct qb_owners *owners);
 
-/* How much of a long stretch to write at once: at most `bytes`, less where there is a pace. */
+/* How much of a long stretch to write at once: at most `bytes`, less if there is a pace. */
 uint64_t qb_io_piece(const struct qb_io *io, uint64_t bytes);
 
-/* Runs the requests, in any order and together, and waits for all of them.  Short transfers and
- * EINTR are carried on.  Every request's `error` is set; returns how many failed.  Counts into each
- * file's stats.  A request that the guard forbids fails alone, before any system call of it. */
+/* Runs the requests together, in any order, and waits for all of them.  Short transfers and EINTR
+ * are continued.  Sets every request's `error`; returns how many failed.  Adds to each file's
+ * stats.  A request that the guard refuses fails alone, before any system call for it. */
 size_t qb_io_run(struct qb_io *io, struct qb_req *reqs, size_t n);
 
-/* One read, or one write, with the failure put into words; -1 or 0.  `what` names the bytes. */
+/* One read, with a message for its failure; 0 or -1.  `what` names the bytes. */
 int qb_io_read(struct qb_io *io, struct qb_file *file, uint64_t offset, void *buf, uint64_t len,
                const char *what, struct qb_err *err);
 
-/* The sentence for a failed request; returns -1. */
+/* Fills *err for a failed request; returns -1. */
 int qb_io_fail(const struct qb_req *req, const char *what, struct qb_err *err);
 
 enum qb_sync { QB_SYNC_AUTO, QB_SYNC_FILE, QB_SYNC_FS };
 
-/* All that was written to these files before is on disk when this returns.  errors[i] is 0 or the
- * errno for files[i]; returns how many failed.  Never retried: the kernel may have dropped the
- * pages.  One syncfs a file system, or one fdatasync a file with many in flight. */
+/* Makes everything durable that was written to these files before.  errors[i] is 0 or the errno for
+ * files[i]; returns how many failed.  A failure is never retried: the kernel may have dropped the
+ * pages.  One syncfs per file system, or one fdatasync per file with many in flight. */
 size_t qb_io_barrier(struct qb_io *io, struct qb_file *const *files, size_t n, enum qb_sync how,
                      int *errors);
 

@@ -1,13 +1,12 @@
-/* Byte-range locks as QEMU understands them.
+/* Takes byte-range locks as QEMU does.  Byte 100 + p, read-locked, means "the holder uses
+ * permission p"; byte 200 + p means "the holder does not share permission p".  Each process sets
+ * its own bytes first and checks those of others afterwards, so that of two simultaneous ones at
+ * least one sees the other.  The locks belong to the open file, not to the process: two opens
+ * inside one process exclude each other too.
  *
- * Byte 100 + p, read-locked, says "I use permission p"; byte 200 + p says "I share permission p
- * with nobody".  One sets one's own bytes first and looks for those of others afterwards, so that
- * of two who come at the same time at least one sees the other.  The locks belong to the open file,
- * not to the process: two opens inside one process exclude each other too.
- *
- * An amend holds more than `qemu-img amend` does: byte 200 keeps readers out, since what they
- * cached of the tables would be wrong after the flip.  It does not look at byte 100: all readers
- * hold it, and those who came with `-U` asked for it; the others show on 201 and 203. */
+ * An amend holds more than `qemu-img amend` does: byte 200 excludes readers, since the tables that
+ * they have cached would be wrong after the flip.  It does not check byte 100: all readers hold it,
+ * and those with `-U` accept changes; the others are seen at 201 and 203. */
 #include "io/file.h"
 
 #include <errno.h>
@@ -25,12 +24,12 @@ struct bytes {
 
 struct lock_rule {
     struct bytes held[4]; /* ended by an empty range */
-    struct bytes all;     /* covers what is probed; mostly nobody holds any of it */
+    struct bytes all;     /* covers all bytes that are probed; usually none is held */
     struct bytes probed[5];
 };
 
-/* Permission 2, "write unchanged", is held along with its neighbours, which spares two calls an
- * image.  It keeps nobody out that 200 does not. */
+/* Permission 2, "write unchanged", is held along with its neighbours, which saves two calls per
+ * image.  It excludes no process that 200 does not. */
 static const struct lock_rule amend_rule = {
     .held = {{100, 104}, {200, 204}},
     .all = {101, 204},
@@ -138,7 +137,8 @@ int qb_file_lock(struct qb_file *file, bool for_amend, struct qb_err *err)
     if (file->mem)
         return 0;
     rc = try_lock(file, rule, err);
-    /* Two who come at the same time see each other and both step back: the pauses differ. */
+    /* Two simultaneous processes see each other and both release their locks: their pauses differ.
+     */
     seed = rc < 0 ? (unsigned)getpid() : 0;
     for (unsigned again = 0; rc < 0 && again < RETRIES; again++) {
         usleep((seed = seed * 1103515245u + 12345u) >> 16 & 0xfff);

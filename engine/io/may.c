@@ -76,7 +76,7 @@ static bool may_by_groups(const struct qb_who *who, const struct qb_perms *p, si
     return !found && (others & wanted) == wanted;
 }
 
-/* The list is not asked about the file's owner. */
+/* The list does not apply to the file's owner. */
 static bool may_by_acl(const struct qb_who *who, const struct qb_perms *p, unsigned wanted)
 {
     size_t n = count_entries(p);
@@ -98,7 +98,7 @@ bool qb_may(const struct qb_who *who, const struct qb_perms *p, unsigned wanted)
         return true;
     if (who->uid == p->uid)
         bits = p->mode >> 6;
-    else if (p->acl && (p->mode & S_IRWXG)) /* without group bits the kernel does not look */
+    else if (p->acl && (p->mode & S_IRWXG)) /* without group bits the kernel ignores the list */
         return may_by_acl(who, p, wanted);
     else if (is_in_group(who, p->gid))
         bits = p->mode >> 3;

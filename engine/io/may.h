@@ -1,9 +1,9 @@
-/* Whether somebody could read a file: the kernel's rule, for a user who is not the caller.
+/* Decides whether a user other than the caller could read a file, by the kernel's rules.
  *
- * Pure functions over numbers; nothing is opened.  The rule is that of path_resolution(7) and
- * acl(5): root may, the owner has the owner's bits, then an ACL decides where there is one, then
- * the group's bits, then the others'.  Access rules that only a server knows (NFSv4, SMB) are not
- * seen. */
+ * Pure functions over numbers; nothing is opened.  The rules are those of path_resolution(7) and
+ * acl(5): root has every permission, the owner has the owner's bits, then the ACL decides if there
+ * is one, then the group's bits, then the others'.  Access rules that only a server has (NFSv4,
+ * SMB) are not seen. */
 #ifndef QB_IO_MAY_H
 #define QB_IO_MAY_H
 
@@ -26,10 +26,10 @@ struct qb_perms {
     size_t acl_len;  /* bytes */
 };
 
-enum { QB_MAY_SEARCH = 1, QB_MAY_READ = 4 };
+enum { QB_MAY_SEARCH = 1, QB_MAY_WRITE = 2, QB_MAY_READ = 4 };
 
 /* Whether `who` has all of `wanted` (QB_MAY_ bits; search is for directories).  An ACL that cannot
- * be decoded permits nothing to those whom it would have decided about. */
+ * be decoded permits nothing to the users about whom it would decide. */
 bool qb_may(const struct qb_who *who, const struct qb_perms *perms, unsigned wanted);
 
 #endif

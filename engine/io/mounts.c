@@ -67,8 +67,9 @@ bool qb_mountinfo_parse(char *line, struct qb_mountinfo *out)
 #define NETWORKED  "a FUSE file system over a network: locks are not known to reach other hosts"
 #define FROM_HOST  "shared with the host of this machine: locks are not known to reach it"
 
-/* The first row that fits decides: the type, and an option that is among those of the file system.
- * An option that ends with '=' has any value.  What is not in the table is one host's own. */
+/* The first matching row decides: by the type, and an option among those of the file system.  An
+ * option that ends with '=' matches any value.  A type that is not in the table is used by one host
+ * only. */
 static const struct {
     const char *type, *option;
     enum qb_locking locking;
@@ -84,12 +85,12 @@ static const struct {
     {"nfs4", "local_lock=posix", QB_LOCKING_NONE, LOCAL_LOCK},
     {"nfs4", "local_lock=flock", QB_LOCKING_NONE, LOCAL_LOCK},
     {"nfs4", NULL, QB_LOCKING_SERVED, NULL},
-    /* The client sends no byte-range lock to the server. */
+    /* The client does not send byte-range locks to the server. */
     {"cifs", "nobrl", QB_LOCKING_NONE, "mounted with nobrl: locks are seen on one host only"},
     {"cifs", NULL, QB_LOCKING_SERVED, NULL},
     {"smb3", "nobrl", QB_LOCKING_NONE, "mounted with nobrl: locks are seen on one host only"},
     {"smb3", NULL, QB_LOCKING_SERVED, NULL},
-    /* QEMU's 9p server grants every lock and takes none; the older dialects have no locks. */
+    /* QEMU's 9p server grants every lock without taking it; older dialects have no locks. */
     {"9p", NULL, QB_LOCKING_NONE, FROM_HOST},
     {"virtiofs", NULL, QB_LOCKING_NONE, FROM_HOST}, /* locks stay in the guest by default */
     {"vboxsf", NULL, QB_LOCKING_NONE, FROM_HOST},
@@ -98,7 +99,7 @@ static const struct {
     {"afs", NULL, QB_LOCKING_NONE, ONE_HOST}, /* servers lock whole files at most */
     {"coda", NULL, QB_LOCKING_NONE, ONE_HOST},
     {"pvfs2", NULL, QB_LOCKING_NONE, ONE_HOST},  /* OrangeFS: locks are the kernel's own */
-    {"beegfs", NULL, QB_LOCKING_NONE, ONE_HOST}, /* unless a file of its own settings says so */
+    {"beegfs", NULL, QB_LOCKING_NONE, ONE_HOST}, /* unless its configuration file enables them */
     /* Cluster file systems. */
     {"ceph", NULL, QB_LOCKING_SERVED, NULL},
     {"gpfs", NULL, QB_LOCKING_SERVED, NULL},
@@ -180,7 +181,7 @@ static const char *const networked_fuse[] = {
     "grpcfuse",
 };
 
-/* Whether `name` is one of the options that commas separate. */
+/* Whether `name` is one of the comma-separated options. */
 static bool has_option(const char *options, const char *name)
 {
     size_t len = strlen(name);
@@ -192,8 +193,8 @@ static bool has_option(const char *options, const char *name)
     return false;
 }
 
-/* A subtype may have the name of a volume behind an '@'.  Without one only the source tells: davfs2
- * names a URL. */
+/* A subtype may be followed by '@' and the name of a volume.  Without a subtype only the source
+ * helps: that of davfs2 is a URL. */
 static bool is_networked_fuse(const struct qb_mountinfo *mount)
 {
     const char *subtype = mount->type + strlen("fuse");
@@ -240,7 +241,7 @@ static void close_stream(FILE **f)
         fclose(*f);
 }
 
-/* For kernels before 5.8, whose statx does not give the mount's number: 0 when this fails too. */
+/* For kernels before 5.8, whose statx does not return the mount's number: 0 when this fails too. */
 static uint64_t id_from_fdinfo(int fd)
 {
     QB_AUTO(close_stream) FILE *f = NULL;
@@ -255,7 +256,7 @@ static uint64_t id_from_fdinfo(int fd)
     return 0;
 }
 
-/* Where there is no /proc: a file system that can only be one host's, or not known. */
+/* Without /proc: a file system that only one host can use, or an unknown one. */
 static void judge_by_magic(const struct qb_file *file, struct qb_mount *m)
 {
     static const uint32_t local[] = {EXT4_SUPER_MAGIC,      XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC,

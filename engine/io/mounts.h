@@ -1,7 +1,7 @@
-/* Which locks reach everybody who can open a file, by the file system that it is on.
+/* Decides by the file system which locks reach every user who can open a file.
  *
  * The answer comes from the lines of /proc/self/mountinfo (file system type, mount options) and a
- * table; it is looked up once a mount and kept by the worker (struct qb_io) that asked. */
+ * table; it is looked up once per mount and cached by the worker (struct qb_io). */
 #ifndef QB_IO_MOUNTS_H
 #define QB_IO_MOUNTS_H
 
@@ -9,31 +9,31 @@
 #include "io/file.h"
 
 enum qb_locking {
-    QB_LOCKING_HERE,   /* used by this host alone: locks, flock(2) and leases see every user */
-    QB_LOCKING_SERVED, /* byte-range locks reach other hosts; flock(2) and leases do not serve */
-    QB_LOCKING_NONE,   /* byte-range locks do not reach everybody who can open the file */
+    QB_LOCKING_HERE,   /* used only by this host: locks, flock(2) and leases reach every user */
+    QB_LOCKING_SERVED, /* byte-range locks reach other hosts; flock(2) and leases are not used */
+    QB_LOCKING_NONE,   /* byte-range locks do not reach every user who can open the file */
 };
 
 struct qb_mount {
-    uint64_t id; /* 0 where the kernel does not give it by statx */
-    dev_t dev;   /* tells mounts apart then; subvolumes of one mount have many */
+    uint64_t id; /* 0 if statx does not return it */
+    dev_t dev;   /* identifies the mount then; subvolumes of one mount have many */
     enum qb_locking locking;
     const char *why; /* with QB_LOCKING_NONE: a constant phrase, "locks are ..." */
-    char type[40];   /* "nfs4", "fuse.sshfs"; shortened where it is longer */
+    char type[40];   /* "nfs4", "fuse.sshfs"; truncated */
 };
 
-/* What a line of mountinfo says.  The texts point into the line. */
+/* The fields of a line of mountinfo.  The texts point into the line. */
 struct qb_mountinfo {
     uint64_t id;
     dev_t dev;
     const char *type, *source;
-    const char *options; /* of the file system, not of this mount; with the kernel's escapes */
+    const char *options; /* of the file system, not of this mount; with octal escapes */
 };
 
-/* Takes a line apart, which is changed by it; false when it is not a line of mountinfo. */
+/* Parses a line, and modifies it; false when it is not a line of mountinfo. */
 bool qb_mountinfo_parse(char *line, struct qb_mountinfo *out);
 
-/* By type and options alone. *why is set with QB_LOCKING_NONE. */
+/* Decides by type and options alone.  *why is set with QB_LOCKING_NONE. */
 enum qb_locking qb_mountinfo_locking(const struct qb_mountinfo *mount, const char **why);
 
 struct qb_mounts {

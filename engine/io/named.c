@@ -6,6 +6,7 @@
 
 #include "base/own.h"
 #include "io/backend.h"
+#include "io/in_use.h"
 #include "io/owners.h"
 #include "io/walk.h"
 
@@ -15,7 +16,7 @@ static void close_fd(int *fd)
         close(*fd);
 }
 
-/* Whatever is at the path, reached as the caller reaches it and not opened for I/O. */
+/* Opens the path with the caller's permissions, not for I/O. */
 static int reach(const char *path, int *fd, struct stat *st, struct qb_err *err)
 {
     *fd = open(path, O_PATH | O_CLOEXEC);
@@ -30,7 +31,7 @@ static int refuse(struct qb_naming by, const struct qb_err *why, struct qb_err *
                    (unsigned long)by.uid, by.path ? by.path : "the image", why->text);
 }
 
-/* Follows the path as that owner, and has *fd be what he comes to. */
+/* Follows the path as that owner; *fd is the file that he reaches. */
 static int follow_as(struct qb_owners *owners, struct qb_naming by, const char *path, int *fd,
                      struct stat *st, struct qb_err *err)
 {
@@ -56,7 +57,7 @@ static int follow_as(struct qb_owners *owners, struct qb_naming by, const char *
     return 0;
 }
 
-/* Root, and whoever was found to be able to read just this file, need not be asked. */
+/* Root, and an owner who was found to be able to read exactly this file, need no check. */
 static bool is_free_to(struct qb_owners *owners, struct qb_naming by, const struct stat *st)
 {
     return qb_owners_any(owners) || by.uid == 0 || qb_owners_knows(owners, by.uid, by.gid, st);
@@ -67,7 +68,7 @@ static bool same_inode(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* The file that both owners may have, as a descriptor of O_PATH. */
+/* The file, if both owners could read it, as an O_PATH descriptor. */
 static int reach_for(struct qb_owners *owners, struct qb_naming image, struct qb_naming namer,
                      const char *path, int *fd, struct stat *st, struct qb_err *err)
 {
@@ -104,6 +105,91 @@ int qb_named_open(struct qb_io *io, struct qb_naming image, struct qb_naming nam
 
     if (reach_for(io->owners, image, namer, path, &fd, &st, err) < 0 ||
         check_kind(st.st_mode, err) < 0)
+        return -1;
+    return qb_file_reopen(fd, path, out, err);
+}
+
+/* ---- data files -------------------------------------------------------------------------------
+ */
+
+/* What the path itself leads to, without following a link at its end. */
+static int reach_plain(const char *path, int *fd, struct stat *st, struct qb_err *err)
+{
+    *fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (*fd < 0 || fstat(*fd, st) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file");
+    if (S_ISLNK(st->st_mode))
+        return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE, "it is a symbolic link");
+    return check_kind(st->st_mode, err);
+}
+
+static int check_may_write(struct qb_owners *owners, struct qb_naming by, int fd,
+                           const struct stat *st, struct qb_err *err)
+{
+    const struct qb_err why = {.text = "could not write it"};
+    QB_AUTO(qb_buf) gid_t *groups = NULL;
+    struct qb_who who;
+    bool may = false;
+
+    if (qb_owners_who(owners, by.uid, by.gid, &who, &groups, err) < 0 ||
+        qb_may_fd(&who, fd, st, QB_MAY_WRITE, &may, err) < 0)
+        return -1;
+    return may ? 0 : refuse(by, &why, err);
+}
+
+static int check_owner(struct qb_owners *owners, struct qb_naming by, const char *path,
+                       bool writable, int *fd, struct stat *st, struct qb_err *err)
+{
+    struct stat first = *st;
+
+    if (qb_owners_any(owners))
+        return 0;
+    if (S_ISREG(st->st_mode) && st->st_uid != by.uid)
+        return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE,
+                       "it belongs to uid %lu, and the image to uid %lu", (unsigned long)st->st_uid,
+                       (unsigned long)by.uid);
+    if (by.uid == 0)
+        return 0;
+    if (follow_as(owners, by, path, fd, st, err) < 0)
+        return -1;
+    if (!same_inode(&first, st))
+        return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "the file was exchanged while it was opened");
+    return writable ? check_may_write(owners, by, *fd, st, err) : 0;
+}
+
+/* The data file, if the image's owner may use it, as an O_PATH descriptor. */
+static int reach_data(struct qb_io *io, const struct qb_file *image, const char *path,
+                      bool writable, int *fd, struct stat *st, struct qb_err *err)
+{
+    if (reach_plain(path, fd, st, err) < 0)
+        return -1;
+    if (st->st_dev == image->dev && st->st_ino == image->ino)
+        return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE, "it is the image itself");
+    return check_owner(io->owners, qb_naming_of(image), path, writable, fd, st, err);
+}
+
+int qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *path,
+                   struct qb_claim how, struct qb_file *out, struct qb_err *err)
+{
+    QB_AUTO(close_fd) int fd = -1;
+    struct stat st;
+
+    if (reach_data(io, image, path, how.writable, &fd, &st, err) < 0 ||
+        qb_file_claim(io, path, how, out, err) < 0)
+        return -1;
+    if (out->dev == st.st_dev && out->ino == st.st_ino)
+        return 0;
+    qb_file_close(out);
+    return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "the file was exchanged while it was opened");
+}
+
+int qb_named_open_data(struct qb_io *io, const struct qb_file *image, const char *path,
+                       struct qb_file *out, struct qb_err *err)
+{
+    QB_AUTO(close_fd) int fd = -1;
+    struct stat st;
+
+    if (reach_data(io, image, path, false, &fd, &st, err) < 0)
         return -1;
     return qb_file_reopen(fd, path, out, err);
 }

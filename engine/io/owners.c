@@ -8,20 +8,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/index.h"
 #include "base/num.h"
 #include "base/own.h"
+#include "base/vec.h"
 
 enum {
-    USER_BUCKETS = 1024,
-    FILE_BUCKETS = 4096,
-    USERS_MAX = 1 << 16, /* with more of them everything is forgotten */
+    USERS_MAX = 1 << 16, /* with more entries the cache is emptied */
     FILES_MAX = 1 << 16,
     RECORD_MAX = 1 << 20, /* bytes of a line of the user database */
     GROUPS_MAX = 1 << 16
 };
 
 struct user {
-    struct user *next;
     uid_t uid;
     bool known; /* by the user database */
     gid_t gid;
@@ -30,7 +29,6 @@ struct user {
 };
 
 struct seen {
-    struct seen *next;
     uid_t uid;
     gid_t gid;
     dev_t dev;
@@ -41,9 +39,9 @@ struct seen {
 struct qb_owners {
     bool any;
     pthread_mutex_t mutex;
-    size_t n_users, n_files;
-    struct user *users[USER_BUCKETS];
-    struct seen *files[FILE_BUCKETS];
+    QB_VEC(struct user) users;
+    QB_VEC(struct seen) files;
+    struct qb_index users_by_uid, files_by_key; /* see key_of */
 };
 
 struct qb_owners *qb_owners_new(bool anybody)
@@ -59,27 +57,16 @@ struct qb_owners *qb_owners_new(bool anybody)
 
 static void forget_users(struct qb_owners *o)
 {
-    for (size_t i = 0; i < USER_BUCKETS; i++)
-        while (o->users[i]) {
-            struct user *u = o->users[i];
-
-            o->users[i] = u->next;
-            free(u->groups);
-            free(u);
-        }
-    o->n_users = 0;
+    qb_vec_each (u, &o->users)
+        free(u->groups);
+    qb_vec_free(&o->users);
+    qb_index_free(&o->users_by_uid);
 }
 
 static void forget_files(struct qb_owners *o)
 {
-    for (size_t i = 0; i < FILE_BUCKETS; i++)
-        while (o->files[i]) {
-            struct seen *s = o->files[i];
-
-            o->files[i] = s->next;
-            free(s);
-        }
-    o->n_files = 0;
+    qb_vec_free(&o->files);
+    qb_index_free(&o->files_by_key);
 }
 
 void qb_owners_free(struct qb_owners *o)
@@ -117,7 +104,7 @@ static int get_groups(const char *name, struct user *u)
     return 0;
 }
 
-/* Whether that is the database's way to say that there is no such user; see getpwuid(3). */
+/* Whether the error means that the database has no such user; see getpwuid(3). */
 static bool says_none(int errnum)
 {
     return errnum == 0 || errnum == ENOENT || errnum == ESRCH || errnum == EBADF || errnum == EPERM;
@@ -146,7 +133,7 @@ static int look_up(struct user *u)
 
 /* ---- users ----------------------------------------------------------------------------------- */
 
-/* A copy of what a user is, for the caller alone. */
+/* Copies a user for the caller. */
 static int tell(const struct user *u, gid_t file_gid, struct qb_who *who, gid_t **groups)
 {
     *groups = NULL;
@@ -162,32 +149,29 @@ static int tell(const struct user *u, gid_t file_gid, struct qb_who *who, gid_t 
     return 0;
 }
 
-/* The user, looked up when he is new; the lock is held, so that each is looked up once. */
+/* The user, looked up if he is not cached; the mutex is held, so that each is looked up once. */
 static int find_user(struct qb_owners *o, uid_t uid, struct user **out)
 {
-    struct user **bucket = &o->users[uid % USER_BUCKETS], *u;
+    struct qb_probe p = qb_index_probe(&o->users_by_uid, uid);
+    struct user fresh = {.uid = uid};
     int errnum;
 
-    for (u = *bucket; u; u = u->next)
-        if (u->uid == uid) {
-            *out = u;
+    while (qb_index_next(&o->users_by_uid, &p))
+        if (o->users.items[p.item].uid == uid) {
+            *out = &o->users.items[p.item];
             return 0;
         }
-    if (o->n_users >= USERS_MAX)
+    if (o->users.n >= USERS_MAX)
         forget_users(o);
-    u = calloc(1, sizeof(*u));
-    if (!u)
-        return ENOMEM;
-    u->uid = uid;
-    errnum = look_up(u);
+    errnum = look_up(&fresh);
+    if (!errnum && !(qb_index_room(&o->users_by_uid, 1) && qb_vec_push(&o->users, fresh)))
+        errnum = ENOMEM;
     if (errnum) {
-        free(u->groups);
-        free(u);
+        free(fresh.groups);
         return errnum;
     }
-    u->next = *bucket;
-    *bucket = *out = u;
-    o->n_users++;
+    *out = &o->users.items[o->users.n - 1];
+    qb_index_add(&o->users_by_uid, uid, o->users.n - 1);
     return 0;
 }
 
@@ -209,7 +193,7 @@ int qb_owners_who(struct qb_owners *o, uid_t uid, gid_t gid, struct qb_who *who,
     int errnum;
 
     *groups = NULL;
-    if (uid == 0) { /* whatever groups root is in */
+    if (uid == 0) { /* root's groups do not matter */
         *who = (struct qb_who){0};
         return 0;
     }
@@ -229,12 +213,9 @@ int qb_owners_who(struct qb_owners *o, uid_t uid, gid_t gid, struct qb_who *who,
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-static struct seen **bucket_of(struct qb_owners *o, uid_t uid, const struct stat *st)
+static uint64_t key_of(uid_t uid, const struct stat *st)
 {
-    uint64_t h = ((uint64_t)st->st_ino ^ (uint64_t)st->st_dev << 40 ^ (uint64_t)uid << 20) *
-                 UINT64_C(0x9e3779b97f4a7c15);
-
-    return &o->files[(h >> 32) % FILE_BUCKETS];
+    return qb_key_of_file(st->st_dev, st->st_ino) ^ (uint64_t)uid << 20;
 }
 
 static bool is_it(const struct seen *s, uid_t uid, gid_t gid, const struct stat *st)
@@ -245,30 +226,29 @@ static bool is_it(const struct seen *s, uid_t uid, gid_t gid, const struct stat 
 
 bool qb_owners_knows(struct qb_owners *o, uid_t uid, gid_t gid, const struct stat *st)
 {
+    struct qb_probe p;
     bool known = false;
 
     if (!o)
         return false;
     pthread_mutex_lock(&o->mutex);
-    for (struct seen *s = *bucket_of(o, uid, st); s && !known; s = s->next)
-        known = is_it(s, uid, gid, st);
+    p = qb_index_probe(&o->files_by_key, key_of(uid, st));
+    while (!known && qb_index_next(&o->files_by_key, &p))
+        known = is_it(&o->files.items[p.item], uid, gid, st);
     pthread_mutex_unlock(&o->mutex);
     return known;
 }
 
 void qb_owners_learn(struct qb_owners *o, uid_t uid, gid_t gid, const struct stat *st)
 {
-    struct seen *s = o ? malloc(sizeof(*s)) : NULL;
-    struct seen **bucket;
+    struct seen seen = {uid, gid, st->st_dev, st->st_ino, st->st_ctim};
 
-    if (!s)
-        return; /* found out again the next time */
+    if (!o)
+        return;
     pthread_mutex_lock(&o->mutex);
-    if (o->n_files >= FILES_MAX)
+    if (o->files.n >= FILES_MAX)
         forget_files(o);
-    bucket = bucket_of(o, uid, st);
-    *s = (struct seen){*bucket, uid, gid, st->st_dev, st->st_ino, st->st_ctim};
-    *bucket = s;
-    o->n_files++;
-    pthread_mutex_unlock(&o->mutex);
+    if (qb_index_room(&o->files_by_key, 1) && qb_vec_push(&o->files, seen))
+        qb_index_add(&o->files_by_key, key_of(uid, st), o->files.n - 1);
+    pthread_mutex_unlock(&o->mutex); /* without memory: looked up again the next time */
 }

@@ -1,4 +1,4 @@
-/* What is remembered of the owners of images; see named.h. */
+/* Caches the owners of images and the files that they can read; see named.h. */
 #ifndef QB_IO_OWNERS_H
 #define QB_IO_OWNERS_H
 
@@ -7,14 +7,16 @@
 #include "io/may.h"
 #include "io/named.h"
 
-bool qb_owners_any(const struct qb_owners *owners); /* NULL: no */
+bool qb_owners_any(
+    const struct qb_owners *owners); /* whether owners need not be able to read; NULL: false */
 
-/* Who the owner of such a file is: *who, whose groups are *groups, to be freed.  Asks the user
- * database, or what is remembered (NULL: nothing).  -1 when it does not answer. */
+/* The owner of a file with this uid and gid: *who, whose groups are *groups, to be freed.  Taken
+ * from the cache (NULL: none), or the user database.  -1 when a query of that fails. */
 int qb_owners_who(struct qb_owners *owners, uid_t uid, gid_t gid, struct qb_who *who,
                   gid_t **groups, struct qb_err *err);
 
-/* Whether this owner was found to be able to read this file, in this state; and that he was. */
+/* Whether this owner was found to be able to read this file in this state; qb_owners_learn records
+ * it. */
 bool qb_owners_knows(struct qb_owners *owners, uid_t uid, gid_t gid, const struct stat *st);
 void qb_owners_learn(struct qb_owners *owners, uid_t uid, gid_t gid, const struct stat *st);
 

@@ -20,7 +20,7 @@ void qb_pace_free(struct qb_pace *p)
     pthread_mutex_destroy(&p->mutex);
 }
 
-/* What is booked takes its share of the time from where the last one's ended. */
+/* Books an amount: its share of the time begins where the last one's ended. */
 static double book(double *until, double now, double amount, double per_second)
 {
     double from = QB_MAX(*until, now - SLACK_SECONDS);

@@ -1,5 +1,5 @@
-/* The plain back end: one system call after the other.  Also the ring's way out where a ring is of
- * no use. */
+/* The posix back end: one system call after the other.  The ring uses it too, where a ring does not
+ * help. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -53,7 +53,7 @@ int qb_posix_do(const struct qb_req *req, uint64_t done)
     if (req->op == QB_OP_FILL)
         return qb_fill(req, qb_fill_direct, NULL);
     while (call(req) < 0) {
-        /* An interrupted sync has told nothing yet, so this is no second try of a failed one. */
+        /* An interrupted sync has not reported an error, so this does not retry a failed one. */
         if (errno != EINTR)
             return qb_kernel_errno(errno);
     }

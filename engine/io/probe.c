@@ -32,7 +32,7 @@ static bool takes_leases(int fd)
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     reader = open(path, O_RDONLY | O_CLOEXEC);
     ok = reader >= 0 && fcntl(reader, F_SETLEASE, F_RDLCK) == 0;
-    if (!ok) /* the writing descriptor is in its way, which says that leases work */
+    if (!ok) /* the writing descriptor conflicts, so leases work */
         ok = reader >= 0 && errno == EAGAIN;
     if (reader >= 0)
         close(reader);

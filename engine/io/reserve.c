@@ -10,14 +10,14 @@
 
 #define EXTENTS 128u /* in one call */
 
-/* A struct fiemap ends with its extents, of which this has room for some. */
+/* A struct fiemap ends with its extents; this one has space for some. */
 union map {
     struct fiemap head;
     uint8_t bytes[sizeof(struct fiemap) + EXTENTS * sizeof(struct fiemap_extent)];
 };
 
-/* Moves *at over the extents that follow each other from there on: 1 when there may be more of
- * them, 0 where a hole or the last extent ends the row, -1 where the file system has no answer. */
+/* Moves *at past the adjacent extents from there on: 1 when more may follow, 0 at a hole or after
+ * the last extent, -1 if the file system does not support FIEMAP. */
 static int follow(int fd, union map *map, uint64_t *at)
 {
     memset(&map->head, 0, sizeof(map->head));

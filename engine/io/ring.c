@@ -1,4 +1,4 @@
-/* The io_uring back end; the only file that knows liburing.
+/* The io_uring back end; the only file that uses liburing.
  *
  * A ring of DEPTH slots.  A request takes a slot, is queued as an SQE, belongs to the kernel once
  * submitted, and frees the slot when its last byte is there; a short read is queued again with the
@@ -17,8 +17,8 @@
 #include "io/backend.h"
 
 #define DEPTH    128
-#define PATIENCE 1000 /* how often the kernel may say "later" with nothing under way */
-#define FILLS    16   /* blocks of zeros under way */
+#define PATIENCE 1000 /* how often the kernel may return "later" with nothing in flight */
+#define FILLS    16   /* blocks of zeros in flight */
 
 struct slot {
     struct qb_req *req;
@@ -97,14 +97,14 @@ static void have_read(struct ring *r, unsigned s, unsigned bytes)
         queue(r, s);
 }
 
-/* What the kernel says about slot s. */
+/* Handles the completion of slot s. */
 static void complete(struct ring *r, unsigned s, int res)
 {
     const struct slot *slot = &r->slots[s];
 
     if (res == -EINTR)
         queue(r, s);
-    else if (res == -EAGAIN) /* a plain call waits for whatever the kernel is short of */
+    else if (res == -EAGAIN) /* a plain call waits for the resource that the kernel lacks */
         finish(r, s, qb_posix_do(slot->req, slot->done));
     else if (res < 0)
         finish(r, s, qb_kernel_errno(-res));
@@ -127,7 +127,7 @@ static void reap(struct ring *r)
     }
 }
 
-/* Gives the ring up without leaving a buffer to the kernel. */
+/* Abandons the ring without leaving a buffer to the kernel. */
 static void abandon(struct ring *r)
 {
     struct io_uring_cqe *cqe;
@@ -139,7 +139,7 @@ static void abandon(struct ring *r)
         finish(r, s, qb_posix_do(r->slots[s].req, r->slots[s].done));
     }
     while (in_kernel(r)) {
-        /* Completions arrive in shared memory even where the kernel will not let us wait. */
+        /* Completions arrive in shared memory even if waiting for them fails. */
         if (io_uring_wait_cqe(&r->uring, &cqe) < 0)
             usleep(100);
         reap(r);
@@ -175,16 +175,16 @@ static void submit(struct ring *r)
     reap(r);
 }
 
-/* A write is a copy into the page cache, which the ring would hand to another thread of the kernel
- * where the file system cannot promise not to wait (ext4: half the speed).  Changes of where a
- * file's bytes lie wait for each other in any case; and what is in the ring when the program is
- * killed keeps the file, with its locks, open for a moment longer.  A ring cannot resize. */
+/* A write is a copy into the page cache, which the ring would pass to another kernel thread if the
+ * file system may block (ext4: half the speed).  Extent operations on one file are serialised by
+ * the kernel anyway; and a request that is in the ring when the program is killed keeps the file,
+ * with its locks, open slightly longer.  A ring cannot resize a file. */
 static bool is_better_called(const struct qb_req *req)
 {
     return req->op != QB_OP_READ && req->op != QB_OP_SYNC;
 }
 
-/* Starts as many requests as there are slots for; returns how many of the batch are behind us. */
+/* Starts as many requests as there are free slots; returns the index of the next one. */
 static size_t feed(struct ring *r, struct qb_req *reqs, size_t next, size_t n)
 {
     for (; next < n && r->n_free; next++) {
@@ -209,11 +209,11 @@ struct fill {
     struct qb_range left; /* not queued yet */
     unsigned queued, in_kernel;
     int error;
-    bool lost; /* the ring failed, and nobody knows which blocks are written */
+    bool lost; /* the ring failed, and it is unknown which blocks are written */
 };
 
-/* The buffer that every fill writes from, known to the kernel after the first time.  A host that
- * lets nobody lock so much memory gets plain writes. */
+/* The buffer that every fill writes from, registered with the kernel once.  If the limit on locked
+ * memory does not permit it, plain writes are used. */
 static bool zeros_are_registered(struct ring *r)
 {
     struct iovec all = {(void *)(uintptr_t)qb_zeros(), QB_ZEROS_BYTES};
@@ -260,7 +260,7 @@ static void fill_reap(struct ring *r, struct fill *f)
             continue;
         }
         block.first += (unsigned)QB_MAX(res, 0);
-        if (!f->error) /* what is left of a block that came short */
+        if (!f->error) /* the rest of a short write */
             f->error = qb_fill_direct(NULL, f->fd, &block);
     }
 }
@@ -281,7 +281,7 @@ static void fill_submit(struct ring *r, struct fill *f)
     fill_reap(r, f);
 }
 
-/* Blocks may be left when none is under way: the kernel can be done with all at once. */
+/* Blocks may be left when none is in flight: the kernel can complete all at once. */
 static bool fill_goes_on(const struct fill *f)
 {
     bool more = !f->error && f->left.first < f->left.end;
@@ -300,7 +300,7 @@ static int ring_fill(void *arg, int fd, struct qb_range *left)
         if (!f.lost)
             fill_submit(r, &f);
     }
-    r->broken |= f.lost; /* what is queued stays so */
+    r->broken |= f.lost; /* queued requests stay queued */
     while (f.in_kernel) {
         struct io_uring_cqe *cqe;
 
@@ -330,7 +330,7 @@ static void ring_run(struct qb_io *io, struct qb_req *reqs, size_t n)
     struct ring *r = (struct ring *)io;
     size_t next = 0;
 
-    /* One request has nothing to overlap with, and a plain call is the shorter way. */
+    /* A single request has nothing to overlap with, and a plain call is cheaper. */
     if (n == 1) {
         run_alone(r, reqs);
         return;

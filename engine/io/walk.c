@@ -11,7 +11,7 @@ enum { ACL_USUAL = 512 };
 
 /* ---- one file -------------------------------------------------------------------------------- */
 
-/* A list that is longer than the usual. */
+/* Reads an ACL that is longer than the caller's buffer. */
 static ssize_t read_long_acl(const char *at, char **out)
 {
     ssize_t len = getxattr(at, "system.posix_acl_access", NULL, 0);

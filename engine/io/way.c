@@ -19,7 +19,7 @@ void qb_fd_path(int fd, char out[QB_FD_PATH])
 struct walk {
     const struct qb_way_rules *rules;
     struct qb_way *way;
-    char *rest; /* what is still to be followed */
+    char *rest; /* the rest of the path */
     char *buf;  /* that it lies in */
     unsigned links;
 };
@@ -51,12 +51,12 @@ static int to_root(struct walk *w, struct qb_err *err)
     return 0;
 }
 
-/* Puts `text` before what is left. */
+/* Inserts `text` before the rest of the path. */
 static int prepend(struct walk *w, const char *text, struct qb_err *err)
 {
     char *buf = NULL;
 
-    /* A slash at the end would ask for a directory. */
+    /* A slash at the end would require a directory. */
     if (asprintf(&buf, "%s%s%s", text, w->rest[0] ? "/" : "", w->rest) < 0)
         return qb_fail_memory(err);
     free(w->buf);
@@ -95,7 +95,7 @@ static bool take_name(struct walk *w, struct qb_err *err, int *r)
     return true;
 }
 
-/* O_DIRECTORY has a file system that is mounted on demand mounted. */
+/* O_DIRECTORY triggers automounts. */
 static int open_name(const struct walk *w)
 {
     int flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, fd = -1;
@@ -127,7 +127,7 @@ static int follow_link(struct walk *w, struct qb_err *err)
     return prepend(w, target, err);
 }
 
-/* One name further; QB_WAY_END when that was the last. */
+/* Follows one name; QB_WAY_END when that was the last. */
 static int step(struct walk *w, struct qb_err *err)
 {
     struct qb_way *way = w->way;

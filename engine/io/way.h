@@ -1,7 +1,7 @@
-/* Follows a path name by name, and has somebody asked about every directory and link on the way.
+/* Resolves a path name by name, and calls back for every directory and link on the way.
  *
- * Each name is looked up from the descriptor (O_PATH) of the very directory that was asked about,
- * so what is exchanged meanwhile is asked about too, or not reached. */
+ * Each name is looked up from the descriptor (O_PATH) of the directory that was checked, so a
+ * directory that is exchanged meanwhile is checked too, or not reached. */
 #ifndef QB_IO_WAY_H
 #define QB_IO_WAY_H
 
@@ -21,24 +21,24 @@ struct qb_way_rules {
     /* Whether the link way->fd in way->dir may be followed; QB_WAY_END: the way ends at the link.
      * NULL: always. */
     int (*link)(void *arg, const struct qb_way *way, struct qb_err *err);
-    bool may_lack_last; /* the last name need not be there */
+    bool may_lack_last; /* the last name need not exist */
 };
 
 struct qb_way {
-    int dir;                 /* O_PATH: the directory that the last name is in */
+    int dir;                 /* O_PATH: the directory of the last name */
     char name[NAME_MAX + 1]; /* that name */
-    int fd;                  /* O_PATH: what is there; -1: nothing */
-    struct stat st;          /* of it */
-    bool is_last;            /* nothing follows the name */
+    int fd;                  /* O_PATH: the file of that name; -1: none exists */
+    struct stat st;          /* of fd */
+    bool is_last;            /* the name is the last one */
 };
 
 /* A relative path begins in the current directory, reached from the root.  Close *out either way.
- * A path that ends in a slash, or is the root, is that of a directory: QB_E_NOT_QCOW2. */
+ * A path that ends in a slash, or is the root, is a directory: QB_E_NOT_QCOW2. */
 int qb_way_follow(const char *path, const struct qb_way_rules *rules, struct qb_way *out,
                   struct qb_err *err);
 void qb_way_close(struct qb_way *way);
 
-/* "/proc/self/fd/N", by which a descriptor's very file is opened again or asked. */
+/* "/proc/self/fd/N", for opening or examining the file of a descriptor again. */
 enum { QB_FD_PATH = 32 };
 void qb_fd_path(int fd, char out[QB_FD_PATH]);
 

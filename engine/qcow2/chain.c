@@ -3,13 +3,18 @@
 #include <sys/stat.h>
 
 #include "io/named.h"
+#include "qcow2/backing_name.h"
 #include "qcow2/chain_parts.h"
+#include "qcow2/data_name.h"
+#include "qcow2/probe.h"
 
 static void link_close(struct qb_link *l)
 {
     if (l->is_qcow2)
         qb_image_close(&l->img);
     qb_file_close(&l->file);
+    if (l->data_open)
+        qb_file_close(&l->data);
     free(l);
 }
 
@@ -38,26 +43,18 @@ uint64_t qb_chain_size(const struct qb_chain *chain)
     return chain->links[0]->size;
 }
 
+const char *qb_chain_remote(const struct qb_chain *chain)
+{
+    const struct qb_link *last = chain->n ? chain->links[chain->n - 1] : NULL;
+
+    return last && last->is_remote ? last->file.path : NULL;
+}
+
 int qb_chain_resolve(const char *image_path, const char *name, char **out, struct qb_err *err)
 {
-    const char *slash = strrchr(image_path, '/');
-    const char *colon = strchr(name, ':');
-    int r;
+    const char *as;
 
-    if (strncmp(name, "file:", 5) == 0)
-        name += 5;
-    else if (colon && (!strchr(name, '/') || colon < strchr(name, '/')))
-        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "the backing file %s is not a local path",
-                       name);
-    if (name[0] == '/' || !slash)
-        r = asprintf(out, "%s", name);
-    else
-        r = asprintf(out, "%.*s/%s", (int)(slash - image_path), image_path, name);
-    if (r < 0) {
-        *out = NULL;
-        return qb_fail_memory(err);
-    }
-    return 0;
+    return qb_backing_locate(image_path, name, "", out, &as, err);
 }
 
 bool qb_chain_names(const char *image_path, const char *name, const struct qb_file *self)
@@ -69,32 +66,46 @@ bool qb_chain_names(const char *image_path, const char *name, const struct qb_fi
            stat(path, &st) == 0 && st.st_dev == self->dev && st.st_ino == self->ino;
 }
 
-static int link_format(struct qb_io *io, struct qb_link *l, const char *fmt, struct qb_err *err)
+/* The format of a file for which none is declared, as QEMU finds it.  What it would read as one of
+ * another format shows a guest other bytes than the file's own, and has another size. */
+static int probe_format(struct qb_io *io, struct qb_link *l, struct qb_err *err)
 {
-    uint8_t magic[4] = {0};
+    uint8_t head[QB_SECTOR] = {0};
+    const char *fmt;
 
-    if (strcmp(fmt, "qcow2") == 0)
-        l->is_qcow2 = true;
-    else if (fmt[0] && strcmp(fmt, "raw") != 0)
-        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "the backing file %s has format %s",
-                       l->file.path, fmt);
-    else if (!fmt[0] && l->file.size >= sizeof(magic)) {
-        if (qb_io_read(io, &l->file, 0, magic, sizeof(magic), "the backing file", err) < 0)
-            return -1;
-        l->is_qcow2 = be32_get((be32){{magic[0], magic[1], magic[2], magic[3]}}) == QB_MAGIC;
-    }
-    return 0;
+    if (qb_io_read(io, &l->file, 0, head, QB_MIN(l->file.size, (uint64_t)QB_SECTOR),
+                   "the backing file", err) < 0)
+        return -1;
+    fmt = qb_probe_magic(head);
+    l->is_qcow2 = strcmp(fmt, "qcow2") == 0;
+    if (l->is_qcow2 || strcmp(fmt, "raw") == 0)
+        return 0;
+    return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                   "no format is declared for the backing file %s, and it looks like format %s",
+                   l->file.path, fmt);
 }
 
-/* Only a file that is not there, or is not what it should be, is a missing backing file: the other
- * failures of system calls (no descriptors, no permission, a bad disk) keep their own code. */
+static int link_format(struct qb_io *io, struct qb_link *l, const char *fmt, struct qb_err *err)
+{
+    if (!fmt[0])
+        return probe_format(io, l, err);
+    l->is_qcow2 = strcmp(fmt, "qcow2") == 0;
+    if (l->is_qcow2 || strcmp(fmt, "raw") == 0)
+        return 0;
+    return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "the backing file %s has format %s",
+                   l->file.path, fmt);
+}
+
+/* Only a file that does not exist, or is not of the declared format, is a missing backing file:
+ * other failures of system calls (no descriptors, no permission, a bad disk) keep their own code.
+ */
 static int fail_missing(const char *path, const struct qb_err *why, struct qb_err *err)
 {
     bool missing = why->sys_errno == 0 || why->code == QB_E_NOT_FOUND;
 
     if (why->code == QB_E_MEMORY)
         return qb_fail_memory(err);
-    if (why->code == QB_E_CANCELLED) { /* told to stop: nothing is wrong with the file */
+    if (why->code == QB_E_CANCELLED) { /* interrupted: nothing is wrong with the file */
         if (err)
             *err = *why;
         return -1;
@@ -109,7 +120,7 @@ static int fail_missing(const char *path, const struct qb_err *why, struct qb_er
     return -1;
 }
 
-/* Who names the next file: the chain's lowest one, or the image itself. */
+/* The file that names the next one: the chain's last one, or the image itself. */
 static struct qb_naming namer_of(const struct qb_chain *chain, const struct qb_file *self)
 {
     return qb_naming_of(chain->n ? &chain->links[chain->n - 1]->file : self);
@@ -158,53 +169,109 @@ static int check_loop(const struct qb_chain *chain, const struct qb_file *self, 
     return 0;
 }
 
-/* `path` and `fmt` may belong to a link of the chain: links never move. */
-static int push_link(struct qb_io *io, struct qb_chain *chain, const struct qb_file *self,
-                     const char *path, const char *fmt, struct qb_err *err)
+static struct qb_link *new_link(struct qb_chain *chain)
 {
     struct qb_link *l = NULL;
 
     if (qb_vec_room(&chain->links, chain->n, &chain->cap, sizeof(struct qb_link *)))
         l = calloc(1, sizeof(*l));
+    if (l)
+        l->file.fd = -1;
+    return l;
+}
+
+/* `path` and `fmt` may belong to a link of the chain: links never move. */
+static int push_link(struct qb_io *io, struct qb_chain *chain, const struct qb_file *self,
+                     const char *path, const char *fmt, struct qb_err *err)
+{
+    struct qb_link *l = new_link(chain);
+
     if (!l)
         return qb_fail_memory(err);
-    l->file.fd = -1;
     if (link_open(io, self, namer_of(chain, self), path, fmt, l, err) < 0) {
         link_close(l);
         return -1;
     }
     chain->links[chain->n++] = l;
     chain->allocated += l->file.mem ? l->file.size : l->file.allocated_at_open;
+    return check_loop(chain, self, err);
+}
+
+/* A file that is not local, of which nothing is known but its name. */
+static int push_remote(struct qb_chain *chain, const char *name, struct qb_err *err)
+{
+    struct qb_link *l = new_link(chain);
+
+    if (!l)
+        return qb_fail_memory(err);
+    l->file.path = strdup(name);
+    if (!l->file.path) {
+        link_close(l);
+        return qb_fail_memory(err);
+    }
+    l->is_remote = true;
+    l->size = QB_CHAIN_REMOTE_SIZE;
+    chain->links[chain->n++] = l;
     return 0;
 }
 
+/* The file that an image names, as the next of the chain. */
+static int push_named(struct qb_io *io, struct qb_chain *chain, const struct qb_file *self,
+                      const char *image_path, const char *name, const char *fmt, unsigned how,
+                      struct qb_err *err)
+{
+    QB_AUTO(qb_buf) char *path = NULL;
+    struct qb_err why;
+    const char *as;
+
+    if (qb_backing_locate(image_path, name, fmt, &path, &as, &why) == 0)
+        return push_link(io, chain, self, path, as, err);
+    if (why.code == QB_E_UNSUPPORTED && (how & QB_CHAIN_ASSUME))
+        return push_remote(chain, name, err);
+    if (err)
+        *err = why;
+    return -1;
+}
+
 int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file *self,
-                  const char *name, const char *fmt, bool whole, struct qb_chain *out,
+                  const char *name, const char *fmt, unsigned how, struct qb_chain *out,
                   struct qb_err *err)
 {
-    struct qb_chain chain = {0};
-    int r = 0;
+    struct qb_chain chain = {.by = {self->uid, self->gid, NULL}}; /* the path may go first */
 
-    while (r == 0 && name[0]) {
-        QB_AUTO(qb_buf) char *path = NULL;
+    while (name[0]) {
+        const struct qb_link *l;
 
-        r = qb_chain_resolve(image_path, name, &path, err);
-        if (r == 0)
-            r = push_link(io, &chain, self, path, fmt, err);
-        if (r == 0)
-            r = check_loop(&chain, self, err);
-        if (r == 0) {
-            const struct qb_link *l = chain.links[chain.n - 1];
-
-            image_path = l->file.path;
-            name = l->is_qcow2 && whole ? l->img.backing_name : "";
-            fmt = l->is_qcow2 ? l->img.backing_fmt : "";
+        if (push_named(io, &chain, self, image_path, name, fmt, how, err) < 0) {
+            qb_chain_close(&chain);
+            return -1;
         }
-    }
-    if (r < 0) {
-        qb_chain_close(&chain);
-        return -1;
+        l = chain.links[chain.n - 1];
+        image_path = l->file.path;
+        name = l->is_qcow2 && (how & QB_CHAIN_WHOLE) ? l->img.backing_name : "";
+        fmt = l->is_qcow2 ? l->img.backing_fmt : "";
     }
     *out = chain;
+    return 0;
+}
+
+int qb_link_open_data(struct qb_io *io, struct qb_chain *chain, struct qb_link *l,
+                      struct qb_err *err)
+{
+    QB_AUTO(qb_buf) char *path = NULL;
+    struct qb_err why = {0};
+
+    if (l->data_open)
+        return 0;
+    if (qb_data_locate(l->file.path, l->img.data_name, &path, err) < 0)
+        return -1;
+    if (qb_named_open(io, chain->by, qb_naming_of(&l->file), path, &l->data, &why) < 0)
+        return qb_data_blame(path, &why, err);
+    if (qb_file_lock(&l->data, false, &why) < 0) {
+        qb_file_close(&l->data);
+        return qb_data_blame(path, &why, err);
+    }
+    l->data_open = true;
+    chain->allocated += l->data.allocated_at_open;
     return 0;
 }

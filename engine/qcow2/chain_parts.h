@@ -1,4 +1,5 @@
-/* One file of a backing chain: for chain.c (opening) and chain_read.c (reading). */
+/* Declares a file of a backing chain, for chain.c (opening), chain_read.c (reading) and
+ * chain_same.c. */
 #ifndef QB_QCOW2_CHAIN_PARTS_H
 #define QB_QCOW2_CHAIN_PARTS_H
 
@@ -7,10 +8,17 @@
 
 struct qb_link {
     struct qb_file file;
+    struct qb_file data; /* the external data file, once guest data was read from it: data_open */
+    bool data_open;
     bool is_qcow2;
+    bool is_remote;      /* not local and not opened: file.path is its name */
     uint64_t size;       /* virtual, bytes */
     struct qb_image img; /* qcow2 only */
     struct qb_map map;   /* qcow2 only */
 };
+
+/* Opens the external data file that the link's header names, if it is not open yet. */
+int qb_link_open_data(struct qb_io *io, struct qb_chain *chain, struct qb_link *l,
+                      struct qb_err *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* Whether two backing chains read the same below an image. */
+/* Compares two backing chains where an image does not cover them. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,7 +59,38 @@ static int compare_bytes(const struct comparing *c, uint64_t first, uint64_t end
     return 0;
 }
 
-/* What the image covers is left out; but a snapshot may show what the active layer covers. */
+/* The subclusters of one cluster that show what is below. */
+static int compare_subclusters(const struct comparing *c, uint64_t bitmap, uint64_t first,
+                               uint64_t end, struct qb_err *err)
+{
+    uint64_t cs = c->img->geom.cluster_size, size = cs / QB_SUBCLUSTERS;
+
+    for (uint64_t n; first < end; first += n) {
+        unsigned sub = (unsigned)(first % cs / size);
+        bool covers = (bitmap >> sub | bitmap >> (QB_SUBCLUSTERS + sub)) & 1;
+
+        n = QB_MIN(size - first % size, end - first);
+        if (!covers && compare_bytes(c, first, first + n, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int compare_run(const struct comparing *c, uint64_t first, struct qb_map_run *run,
+                       struct qb_err *err)
+{
+    uint64_t cs = c->img->geom.cluster_size;
+
+    if (run->shows == QB_SHOWS_BELOW)
+        return compare_bytes(c, first, run->end, err);
+    if (c->img->geom.l2_entry_size != 16 || run->shows != QB_SHOWS_DATA ||
+        (run->entry & QB_ENTRY_COMPRESSED))
+        return 0;
+    run->end = QB_MIN(run->end, first - first % cs + cs); /* the entry is that of the first one */
+    return compare_subclusters(c, run->bitmap, first, run->end, err);
+}
+
+/* Skips what the image covers; but a snapshot may show what the active layer covers. */
 static int compare_uncovered(struct comparing *c, uint64_t first, uint64_t end, struct qb_err *err)
 {
     struct qb_map_run run = {.end = end};
@@ -67,13 +98,13 @@ static int compare_uncovered(struct comparing *c, uint64_t first, uint64_t end, 
     for (; first < end; first = run.end) {
         if (!c->img->header.nb_snapshots && qb_map_run(c->io, &c->map, first, end, &run, err) < 0)
             return -1;
-        if (run.shows == QB_SHOWS_BELOW && compare_bytes(c, first, run.end, err) < 0)
+        if (compare_run(c, first, &run, err) < 0)
             return -1;
     }
     return 0;
 }
 
-/* Both read zero where neither has anything allocated: only the rest is looked at. */
+/* Both read zero where neither has anything allocated: only the rest is compared. */
 static int compare(struct comparing *c, uint64_t end, struct qb_err *err)
 {
     struct qb_range a = {0}, b = {0}, r;
@@ -91,7 +122,7 @@ static int compare(struct comparing *c, uint64_t end, struct qb_err *err)
     return 0;
 }
 
-/* How far anybody can read: the disk, or that of a snapshot. */
+/* The end of what a guest can read: the disk's size, or a snapshot's. */
 static uint64_t end_of(const struct qb_image *img)
 {
     uint64_t end = img->header.size;
@@ -111,9 +142,6 @@ int qb_chain_same(struct qb_io *io, const struct qb_image *img, struct qb_chain 
         return 0;
     if (!from_a || !from_b)
         return qb_fail_memory(err);
-    if (img->geom.l2_entry_size != 8)
-        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                       "check_content does not know extended L2 entries");
     qb_map_init(&c.map, img);
     return compare(&c, end_of(img), err);
 }

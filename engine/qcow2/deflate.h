@@ -1,4 +1,4 @@
-/* Inflates compressed clusters: raw deflate, window of 12 bits; by zlib. */
+/* Inflates compressed clusters (raw deflate, 12-bit window), with zlib. */
 #ifndef QB_QCOW2_DEFLATE_H
 #define QB_QCOW2_DEFLATE_H
 

@@ -1,5 +1,5 @@
-/* The bytes of a qcow2 file, and nothing else: layout, magic numbers, masks.  Names and sections
- * are those of the specification (QEMU, docs/interop/qcow2). */
+/* Defines the bytes of a qcow2 file, and nothing else: layout, magic numbers, masks.  Names and
+ * sections are those of the specification (QEMU, docs/interop/qcow2). */
 #ifndef QB_QCOW2_DISK_H
 #define QB_QCOW2_DISK_H
 
@@ -45,6 +45,7 @@ enum {
     QB_V3_HEADER_LENGTH_MIN = 104,
     QB_V3_HEADER_LENGTH = 112,
     QB_HEADER_COMPRESSION_TYPE_AT = 104,
+    QB_EXTENDED_L2_CLUSTER_BITS = 14, /* the least */
 };
 
 #define QB_INCOMPAT_DIRTY          (1ull << 0)
@@ -104,6 +105,14 @@ struct qb_disk_bitmap {
 };
 static_assert(sizeof(struct qb_disk_bitmap) == 24, "bitmap directory entry");
 
+#define QB_BITMAP_IN_USE           1u /* its writer went away: inconsistent */
+#define QB_BITMAP_AUTO             2u /* enabled: QEMU records writes */
+#define QB_BITMAP_EXTRA_COMPATIBLE 4u
+#define QB_BITMAP_FLAGS            7u
+#define QB_BITMAP_DIRTY_TRACKING   1u /* the only type */
+#define QB_BITMAP_GRANULARITY_MIN  9u
+#define QB_BITMAP_GRANULARITY_MAX  31u
+
 /* "Snapshot table", the fixed part of an entry and the extra data this code knows */
 struct qb_disk_snapshot {
     be64 l1_table_offset;
@@ -135,7 +144,7 @@ static_assert(sizeof(struct qb_disk_snapshot_extra) == 16, "snapshot extra data"
 #define QB_REFTABLE_OFFSET       0xfffffffffffffe00ull
 #define QB_REFTABLE_RESERVED     0x1ffull
 
-/* Limits that QEMU keeps, and so do we. */
+/* Limits, the same as QEMU's. */
 #define QB_MAX_L1_BYTES         (32ull << 20)
 #define QB_MAX_REFTABLE_BYTES   (8ull << 20)
 #define QB_MAX_SNAPSHOTS        65536u
@@ -143,11 +152,13 @@ static_assert(sizeof(struct qb_disk_snapshot_extra) == 16, "snapshot extra data"
 #define QB_MAX_SNAPSHOT_EXTRA   1024u
 #define QB_MAX_BITMAPS          65535u
 #define QB_MAX_BITMAP_DIRECTORY (64ull << 20)
+#define QB_MAX_BITMAP_BYTES     (512ull << 20) /* of one bitmap's data */
+#define QB_BITMAP_NAME_MAX      1023u
 #define QB_MAX_BACKING_NAME     1023u
 #define QB_MAX_BACKING_FMT      15u
-/* And two of our own.  Of an extension that no sector can hold, so much is kept: */
+/* Two more limits.  Bytes kept of an extension that no sector can hold: */
 #define QB_MAX_EXT_READ 4096u
-/* What a LUKS header with all its key material takes is a few MiB. */
+/* Bytes.  A LUKS header with all its key material takes a few MiB. */
 #define QB_MAX_LUKS_HEADER (1ull << 30)
 
 #endif

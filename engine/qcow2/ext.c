@@ -22,7 +22,8 @@ int qb_ext_parse(const uint8_t *cluster, uint64_t have, uint64_t first, uint64_t
         memcpy(&head, cluster + at, sizeof(head));
         e.type = be32_get(head.type);
         e.len = be32_get(head.length);
-        if (e.len > end - at - sizeof(head)) /* QEMU holds the end marker's length to this, too */
+        if (e.len >
+            end - at - sizeof(head)) /* QEMU checks the end marker's length like this, too */
             return qb_fail(err, QB_E_CORRUPT, at,
                            "header extension 0x%08x of %u bytes is too large", e.type, e.len);
         if (e.type == QB_EXT_END) {

@@ -138,7 +138,7 @@ int qb_header_decode(const void *buf, size_t len, struct qb_header *out, struct 
                        h.crypt_method);
     if (h.version == 3 && decode_v3(&d, len, &h, err) < 0)
         return -1;
-    if ((h.incompatible & QB_INCOMPAT_EXTENDED_L2) && h.cluster_bits < 14)
+    if ((h.incompatible & QB_INCOMPAT_EXTENDED_L2) && h.cluster_bits < QB_EXTENDED_L2_CLUSTER_BITS)
         return qb_fail(err, QB_E_CORRUPT, AT(cluster_bits),
                        "extended L2 entries need clusters of 16 KiB or more");
     if (check_backing(&h, err) < 0 || check_pointers(&h, err) < 0)

@@ -1,5 +1,5 @@
-/* The header: cluster 0 up to the extensions, decoded once.  After decoding every value is in the
- * range that the comments give. */
+/* Decodes and encodes the header, cluster 0 up to the extensions.  After decoding every value is in
+ * the range that the comments give. */
 #ifndef QB_QCOW2_HEADER_H
 #define QB_QCOW2_HEADER_H
 
@@ -28,18 +28,17 @@ struct qb_header {
 
 /* Decodes the fixed part from the first `len` bytes of an image (104 are enough for any but the
  * compression type).  No I/O.  QB_E_NOT_QCOW2 without the magic, QB_E_UNSUPPORTED for another
- * version or limits that QEMU has too, QB_E_CORRUPT for values that cannot be; err->offset is the
+ * version or a value beyond QEMU's limits, QB_E_CORRUPT for invalid values; err->offset is the
  * field. */
 int qb_header_decode(const void *buf, size_t len, struct qb_header *h, struct qb_err *err);
 
-/* Refuses unknown incompatible features by the names that the feature name table gives them.
- * `names` may be NULL. */
+/* Refuses unknown incompatible features, with their names from the feature name table.  `names` may
+ * be NULL. */
 int qb_header_check_features(const struct qb_header *h, const void *names, size_t names_len,
                              struct qb_err *err);
 
-/* Writes the fixed fields into `sector` (512 bytes), as version h->version has them; leaves what
- * lies behind them alone.  Version 3 fields beyond byte 104 are written as far as header_length
- * goes. */
+/* Writes the fixed fields into `sector` (512 bytes), as version h->version has them; later bytes
+ * are left alone.  Version 3 fields past byte 104 are written as far as header_length reaches. */
 void qb_header_encode(const struct qb_header *h, uint8_t *sector);
 
 void qb_header_geom(const struct qb_header *h, struct qb_geom *g);

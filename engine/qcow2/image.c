@@ -52,6 +52,16 @@ static int copy_format(struct qb_image *img, struct qb_err *err)
     return 0;
 }
 
+/* Once the extensions that are kept are known. */
+static int copy_data_name(struct qb_image *img, struct qb_err *err)
+{
+    const struct qb_ext *e = qb_ext_find(&img->exts, QB_EXT_DATA_FILE);
+
+    img->data_name =
+        e && img->geom.external_data ? strndup((const char *)e->data, e->len) : strdup("");
+    return img->data_name ? 0 : qb_fail_memory(err);
+}
+
 /* 1: the head must be longer. */
 static int parse_head(struct qb_image *img, struct qb_err *err)
 {
@@ -109,9 +119,9 @@ static uint64_t head_used(const struct qb_image *img)
     return used;
 }
 
-/* Which extensions are kept: all of a class that could stand in a sector, where alone an amend puts
- * them; of larger ones the beginning of the last of each type that is read.  A header cluster of 2
- * MiB may be nothing but extensions, and a wave has hundreds of images open. */
+/* Selects the extensions that are kept: all of a class that fit a sector, the only place to which
+ * an amend writes them; of larger ones the beginning of the last of each type that is read.  A
+ * header cluster of 2 MiB may consist of extensions, and a wave has hundreds of images open. */
 static void choose_exts(struct qb_image *img)
 {
     uint64_t space[QB_EXT_CLASSES] = {0};
@@ -137,7 +147,7 @@ static void choose_exts(struct qb_image *img)
         memmove(img->exts.items, img->exts.items + to, img->exts.n * sizeof(*img->exts.items));
 }
 
-/* Lets go of the bytes behind, and of what is not needed of the extensions. */
+/* Frees the bytes after the header, except for the extensions that are kept. */
 static int keep_used(struct qb_image *img, struct qb_err *err)
 {
     uint64_t kept = QB_SECTOR;
@@ -186,7 +196,8 @@ int qb_image_open_as(struct qb_io *io, struct qb_file *file, const uint8_t *sect
 {
     struct qb_image img = {.file = file, .sector = sector};
 
-    if (decode_all(io, &img, err) < 0 || keep_used(&img, err) < 0) {
+    if (decode_all(io, &img, err) < 0 || keep_used(&img, err) < 0 ||
+        copy_data_name(&img, err) < 0) {
         qb_image_close(&img);
         return -1;
     }
@@ -199,10 +210,12 @@ void qb_image_close(struct qb_image *img)
     qb_vec_free(&img->exts);
     qb_snapshot_table_free(&img->snapshots);
     free(img->head);
+    free(img->data_name);
     img->head = NULL;
+    img->data_name = NULL;
 }
 
-/* Entries in memory take a little more than their 40 bytes on disk. */
+/* Entries take slightly more memory than their 40 bytes on disk. */
 static int check_snapshot_memory(uint64_t len, uint32_t n, uint64_t memory_limit,
                                  struct qb_err *err)
 {
@@ -302,33 +315,32 @@ int qb_image_read_l1(struct qb_io *io, const struct qb_image *img, uint64_t offs
 
 #define SCAN_ENTRIES 8192u /* at once */
 
-int qb_image_scan_entries(struct qb_io *io, const struct qb_image *img, uint64_t offset,
-                          uint32_t entries, const char *what, qb_entry_fn *fn, void *arg,
-                          struct qb_err *err)
+int qb_image_scan_entries(const struct qb_entry_scan *s, struct qb_err *err)
 {
-    uint64_t most = QB_MIN(entries, SCAN_ENTRIES), n;
+    uint64_t most = QB_MIN(s->entries, SCAN_ENTRIES), n;
     QB_AUTO(qb_buf) be64 *window = malloc((most + 1) * sizeof(*window));
+    struct qb_file *file = s->img->file;
     int r = 0;
 
     if (!window)
         return qb_fail_memory(err);
-    if (qb_image_l1_is_past_end(img, offset))
+    if (qb_image_l1_is_past_end(s->img, s->offset))
         return 0;
-    if (!qb_range_ok(offset, entries, 8, img->file->size))
-        return qb_fail(err, QB_E_CORRUPT, offset, "%s of %u entries ends past the end of the file",
-                       what, entries);
-    for (uint64_t i = 0; r == 0 && i < entries; i += n) {
-        uint64_t at = offset + 8 * i;
+    if (!qb_range_ok(s->offset, s->entries, 8, file->size))
+        return qb_fail(err, QB_E_CORRUPT, s->offset,
+                       "%s of %u entries ends past the end of the file", s->what, s->entries);
+    for (uint64_t i = 0; r == 0 && i < s->entries; i += n) {
+        uint64_t at = s->offset + 8 * i;
 
-        n = QB_MIN((qb_file_next_data(img->file, at) - at) / 8, entries - i);
+        n = QB_MIN((qb_file_next_data(file, at) - at) / 8, s->entries - i);
         if (n)
             continue; /* a hole */
-        n = QB_MIN(most, entries - i);
-        if (qb_io_read(io, img->file, at, window, 8 * n, what, err) < 0)
+        n = QB_MIN(most, s->entries - i);
+        if (qb_io_read(s->io, file, at, window, 8 * n, s->what, err) < 0)
             return -1;
         for (uint64_t k = 0; r == 0 && k < n; k++)
             if (be64_get(window[k]))
-                r = fn(arg, (uint32_t)(i + k), be64_get(window[k]), err);
+                r = s->fn(s->arg, (uint32_t)(i + k), be64_get(window[k]), err);
     }
     return r;
 }
@@ -353,41 +365,4 @@ size_t qb_image_memory(const struct qb_image *img)
 {
     return img->head_len + img->exts.cap * sizeof(*img->exts.items) + img->snapshots.room +
            img->snapshots.list.cap * sizeof(*img->snapshots.list.items);
-}
-
-bool qb_image_has_bitmaps(const struct qb_image *img, struct qb_disk_bitmaps_ext *ext)
-{
-    const struct qb_ext *e = qb_ext_find(&img->exts, QB_EXT_BITMAPS);
-
-    if (!e || e->len < sizeof(*ext) || !(img->header.autoclear & QB_AUTOCLEAR_BITMAPS))
-        return false;
-    memcpy(ext, e->data, sizeof(*ext));
-    return true;
-}
-
-void qb_image_info(const struct qb_image *img, struct qb_info *info)
-{
-    const struct qb_header *h = &img->header;
-    struct qb_disk_bitmaps_ext bitmaps;
-
-    *info = (struct qb_info){
-        .version = h->version,
-        .virtual_size = h->size,
-        .cluster_size = img->geom.cluster_size,
-        .refcount_bits = 1u << h->refcount_order,
-        .nb_snapshots = h->nb_snapshots,
-        .crypt_method = h->crypt_method,
-        .lazy_refcounts = h->compatible & QB_COMPAT_LAZY_REFCOUNTS,
-        .dirty = h->incompatible & QB_INCOMPAT_DIRTY,
-        .corrupt = h->incompatible & QB_INCOMPAT_CORRUPT,
-        .extended_l2 = h->incompatible & QB_INCOMPAT_EXTENDED_L2,
-        .zstd = h->compression_type == 1,
-        .external_data_file = h->incompatible & QB_INCOMPAT_DATA_FILE,
-        .data_file_raw = h->autoclear & QB_AUTOCLEAR_DATA_FILE_RAW,
-        .has_backing_file = h->backing_offset != 0,
-        .backing_file = img->backing_name,
-        .backing_fmt = img->backing_fmt,
-    };
-    if (qb_image_has_bitmaps(img, &bitmaps))
-        info->nb_bitmaps = be32_get(bitmaps.nb_bitmaps);
 }

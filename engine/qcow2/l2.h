@@ -1,4 +1,4 @@
-/* L1 and L2 entries: the only place that knows their bits ("Cluster mapping"). */
+/* Decodes and encodes L1 and L2 entries; no other file knows their bits ("Cluster mapping"). */
 #ifndef QB_QCOW2_L2_H
 #define QB_QCOW2_L2_H
 
@@ -11,7 +11,15 @@ enum qb_kind {
     QB_ZERO_ALLOCATED, /* reads zero, keeps a preallocated host cluster */
     QB_DATA,
     QB_COMPRESSED,
+    QB_PARTIAL, /* extended L2: subclusters of several sorts, with or without a host cluster */
+    QB_IDLE,    /* extended L2: a host cluster, of which no subcluster is used */
 };
+
+/* The second word of an extended entry: a bit for each subcluster that is allocated, and above
+ * them one for each that reads zero. */
+#define QB_SUBCLUSTERS   32u
+#define QB_ALL_ALLOCATED UINT64_C(0x00000000ffffffff)
+#define QB_ALL_ZERO      UINT64_C(0xffffffff00000000)
 
 /* Classifies the first word of an L2 entry.  With an external data file, offset 0 is a valid data
  * offset and is in use if and only if COPIED is set. */
@@ -41,7 +49,7 @@ static inline struct qb_compressed qb_l2_compressed(const struct qb_geom *g, uin
     return (struct qb_compressed){offset, sectors * QB_SECTOR - (offset & (QB_SECTOR - 1))};
 }
 
-/* Reads word `word` (0 but for extended L2) of entry `i` of a table as it stands on disk. */
+/* Reads word `word` (0 except with extended L2) of entry `i` of a table in its on-disk form. */
 static inline uint64_t qb_l2_get(const struct qb_geom *g, const void *table, uint64_t i,
                                  unsigned word)
 {
@@ -51,11 +59,54 @@ static inline uint64_t qb_l2_get(const struct qb_geom *g, const void *table, uin
     return be64_get(v);
 }
 
+/* The subclusters of entry `i`, as an extended entry would have them; of a compressed cluster, and
+ * of one that is unallocated, none. */
+static inline uint64_t qb_l2_bitmap(const struct qb_geom *g, const void *table, uint64_t i)
+{
+    enum qb_kind kind;
+
+    if (g->l2_entry_size == 16)
+        return qb_l2_get(g, table, i, 1);
+    kind = qb_l2_kind(g, qb_l2_get(g, table, i, 0));
+    return kind == QB_DATA                                      ? QB_ALL_ALLOCATED
+           : kind == QB_ZERO_PLAIN || kind == QB_ZERO_ALLOCATED ? QB_ALL_ZERO
+                                                                : 0;
+}
+
+/* Classifies both words of an entry. */
+static inline enum qb_kind qb_l2_kind_of(const struct qb_geom *g, uint64_t entry, uint64_t bitmap)
+{
+    enum qb_kind first = qb_l2_kind(g, entry);
+
+    if (g->l2_entry_size == 8 || first == QB_COMPRESSED)
+        return first;
+    if (bitmap == 0)
+        return first == QB_DATA ? QB_IDLE : QB_UNALLOCATED;
+    if (bitmap == QB_ALL_ZERO)
+        return first == QB_DATA ? QB_ZERO_ALLOCATED : QB_ZERO_PLAIN;
+    return bitmap == QB_ALL_ALLOCATED && first == QB_DATA ? QB_DATA : QB_PARTIAL;
+}
+
+static inline enum qb_kind qb_l2_kind_at(const struct qb_geom *g, const void *table, uint64_t i)
+{
+    uint64_t entry = qb_l2_get(g, table, i, 0);
+
+    return g->l2_entry_size == 8 ? qb_l2_kind(g, entry)
+                                 : qb_l2_kind_of(g, entry, qb_l2_get(g, table, i, 1));
+}
+
+/* Whether entries of this kind may name a host cluster that is not compressed, and then have a
+ * COPIED flag that means something. */
+static inline bool qb_l2_has_host(enum qb_kind kind)
+{
+    return kind == QB_DATA || kind == QB_ZERO_ALLOCATED || kind == QB_PARTIAL || kind == QB_IDLE;
+}
+
 enum { QB_L2_BLOCK = 64 }; /* entries; no table has fewer */
 
-/* Where the entries [i, i + QB_L2_BLOCK) are all unallocated or plain zero clusters, as in most of
- * most tables: how many are zero clusters.  Else, and in extended L2 tables, -1.  The loop looks at
- * the words as they stand on disk, so that the compiler can make vector code of it. */
+/* If the entries [i, i + QB_L2_BLOCK) are all unallocated or plain zero clusters, the most frequent
+ * case: the number of zero clusters.  Else, and in extended L2 tables, -1.  The loop works on the
+ * words in their on-disk form, so that the compiler can vectorise it. */
 static inline int qb_l2_plain_zeros(const struct qb_geom *g, const void *table, uint64_t i)
 {
     const uint8_t *at = (const uint8_t *)table + i * 8;
@@ -78,6 +129,21 @@ static inline void qb_l2_put(const struct qb_geom *g, void *table, uint64_t i, u
     be64 v = be64_of(entry);
 
     __builtin_memcpy((uint8_t *)table + i * g->l2_entry_size, &v, 8);
+}
+
+/* Writes an entry of this kind in the geometry's format: the first word as a standard entry that is
+ * not a zero cluster has it, and the subclusters, which a standard entry can only have all alike.
+ */
+static inline void qb_l2_put_as(const struct qb_geom *g, void *table, uint64_t i, uint64_t entry,
+                                uint64_t bitmap)
+{
+    be64 v = be64_of(bitmap);
+
+    if (g->l2_entry_size == 8)
+        entry |= bitmap == QB_ALL_ZERO ? QB_ENTRY_ZERO : 0;
+    else
+        __builtin_memcpy((uint8_t *)table + i * 16 + 8, &v, 8);
+    qb_l2_put(g, table, i, entry);
 }
 
 #endif

@@ -1,7 +1,8 @@
 #include "qcow2/map.h"
 
-/* A walk in guest order reads a table once; tables that are named again and again would make a few
- * megabytes of L1 entries cost terabytes.  The factor allows for file systems that compress. */
+/* A walk in guest order reads a table once; tables that are named many times would make a few
+ * megabytes of L1 entries cost terabytes of reads.  The factor allows for file systems that
+ * compress. */
 #define WALKED_PER_ALLOCATED 64u
 #define WALKED_AT_LEAST      (64ull << 20)
 
@@ -12,7 +13,7 @@ void qb_map_init(struct qb_map *map, const struct qb_image *img)
     map->last = map->walked = 0;
 }
 
-/* Has the piece hold the byte `at` of the table [table, end). */
+/* Loads the piece of the table [table, end) that holds the byte `at`. */
 static int fetch(struct qb_io *io, const struct qb_map *map, struct qb_map_piece *p, uint64_t table,
                  uint64_t end, uint64_t at, const char *what, struct qb_err *err)
 {
@@ -34,39 +35,62 @@ static uint64_t word_at(const struct qb_map_piece *p, uint64_t at)
     return be64_get(p->words[(at - p->first) / 8]);
 }
 
-/* Whether the data cluster is a hole of the file, so that it reads zero: most of an image that was
- * made with its metadata preallocated is.  An encrypted one does not read zero. */
+/* Whether the data cluster is a hole of the file, so that it reads zero, like most clusters of an
+ * image with preallocated metadata.  An encrypted one does not read zero. */
 static bool is_hole(const struct qb_map *map, uint64_t entry)
 {
     const struct qb_geom *g = &map->img->geom;
     uint64_t offset = entry & QB_ENTRY_OFFSET;
 
-    return map->img->header.crypt_method == 0 && !g->external_data && g->l2_entry_size == 8 &&
+    return map->img->header.crypt_method == 0 && !g->external_data &&
            offset % g->cluster_size == 0 &&
            qb_file_is_hole(map->img->file, offset, g->cluster_size);
 }
 
-static enum qb_shows shows_of(const struct qb_map *map, const struct qb_map_piece *p, uint64_t at)
+/* Why QEMU answers a read of what the entry maps, the cluster at guest byte `guest`, with EIO;
+ * NULL: it does not.  A host cluster matters even where all of its subclusters read zero. */
+static const char *why_unreadable(const struct qb_image *img, uint64_t entry, uint64_t bitmap,
+                                  uint64_t guest)
+{
+    const struct qb_geom *g = &img->geom;
+    enum qb_kind kind = qb_l2_kind(g, entry);
+    uint64_t offset = entry & QB_ENTRY_OFFSET;
+
+    if (kind == QB_COMPRESSED)
+        return g->external_data ? "a compressed cluster cannot lie in a data file" : NULL;
+    if (img->header.version == 2 && (kind == QB_ZERO_PLAIN || kind == QB_ZERO_ALLOCATED))
+        return "version 2 has no zero clusters";
+    if ((kind == QB_DATA || kind == QB_ZERO_ALLOCATED) &&
+        (offset % g->cluster_size || (g->external_data && offset != guest)))
+        return "its host cluster is misplaced";
+    if ((bitmap >> QB_SUBCLUSTERS & bitmap) || (kind != QB_DATA && (uint32_t)bitmap))
+        return "its subclusters contradict the entry or each other";
+    return NULL;
+}
+
+/* What the entry at byte `at` of the file shows, which maps the cluster at guest byte `guest`. */
+static enum qb_shows shows_of(const struct qb_map *map, uint64_t at, uint64_t guest)
 {
     const struct qb_geom *g = &map->img->geom;
-    uint64_t entry = word_at(p, at);
-    uint64_t bitmap = g->l2_entry_size == 16 ? word_at(p, at + 8) : 0;
+    uint64_t entry = word_at(&map->l2, at);
+    uint64_t bitmap = g->l2_entry_size == 16 ? word_at(&map->l2, at + 8) : 0;
 
-    switch (qb_l2_kind(g, entry)) {
+    if (why_unreadable(map->img, entry, bitmap, guest))
+        return QB_SHOWS_ERROR;
+    switch (qb_l2_kind_of(g, entry, bitmap)) {
     case QB_ZERO_PLAIN:
     case QB_ZERO_ALLOCATED:
         return QB_SHOWS_ZERO;
     case QB_DATA:
-        return bitmap == 0xffffffff00000000ull || is_hole(map, entry) ? QB_SHOWS_ZERO
-                                                                      : QB_SHOWS_DATA;
+        return is_hole(map, entry) ? QB_SHOWS_ZERO : QB_SHOWS_DATA;
     case QB_COMPRESSED:
+    case QB_PARTIAL:
         return QB_SHOWS_DATA;
     case QB_UNALLOCATED:
+    case QB_IDLE:
         break;
     }
-    if (bitmap == 0xffffffff00000000ull)
-        return QB_SHOWS_ZERO;
-    return bitmap ? QB_SHOWS_DATA : QB_SHOWS_BELOW;
+    return QB_SHOWS_BELOW;
 }
 
 /* Guest byte `offset` advanced to entry `n` of a table whose first entry maps `base`. */
@@ -92,7 +116,7 @@ static int run_in_table(struct qb_io *io, struct qb_map *map, uint64_t table, ui
                         uint64_t limit, struct qb_map_run *run, struct qb_err *err)
 {
     const struct qb_geom *g = &map->img->geom;
-    uint64_t base = offset - offset % g->l1_span, end = table + g->cluster_size, before;
+    uint64_t base = offset - offset % g->l1_span, end = table + g->cluster_size, before, guest;
     uint64_t at = table + offset % g->l1_span / g->cluster_size * g->l2_entry_size;
     uint64_t data = qb_file_next_data(map->img->file, at);
 
@@ -106,16 +130,20 @@ static int run_in_table(struct qb_io *io, struct qb_map *map, uint64_t table, ui
     if (fetch(io, map, &map->l2, table, end, at, "an L2 table", err) < 0 ||
         (map->l2.first != before && note_walked(map, err) < 0))
         return -1;
-    run->shows = shows_of(map, &map->l2, at);
+    guest = offset - offset % g->cluster_size;
+    run->shows = shows_of(map, at, guest);
     run->entry = word_at(&map->l2, at);
-    do
+    run->bitmap = g->l2_entry_size == 16 ? word_at(&map->l2, at + 8) : 0;
+    run->why = why_unreadable(map->img, run->entry, run->bitmap, guest);
+    do {
         at += g->l2_entry_size;
-    while (at < map->l2.end && shows_of(map, &map->l2, at) == run->shows);
+        guest += g->cluster_size;
+    } while (at < map->l2.end && shows_of(map, at, guest) == run->shows);
     run->end = guest_at(base, (at - table) / g->l2_entry_size, g->cluster_size, limit);
     return 0;
 }
 
-/* The run at `offset` where the L1 table has no L2 table for it; *table is set where it has. */
+/* The run at `offset` if the L1 table has no L2 table for it; else *table is set. */
 static int run_in_l1(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
                      uint64_t *table, struct qb_map_run *run, struct qb_err *err)
 {

@@ -1,7 +1,7 @@
-/* What an image's active layer shows, as runs of guest bytes, found by what is allocated: holes of
- * the file and empty stretches of the L1 table are stepped over, whatever size the disk claims.
- * The pieces of the tables that were read last are kept, so that a walk in guest order reads each
- * piece once. */
+/* Finds out what an image's active layer shows, as runs of guest bytes.  Holes of the file and
+ * empty parts of the L1 table are skipped, so the cost depends on what is allocated, not on the
+ * size that the disk claims.  The pieces of the tables that were read last are kept, so that a walk
+ * in guest order reads each piece once. */
 #ifndef QB_QCOW2_MAP_H
 #define QB_QCOW2_MAP_H
 
@@ -12,12 +12,15 @@ enum qb_shows {
     QB_SHOWS_BELOW, /* unallocated: the backing file, or zeros where there is none */
     QB_SHOWS_ZERO,  /* zero clusters, and data clusters that are holes of the file */
     QB_SHOWS_DATA,  /* data, a compressed cluster, or (extended L2) a mixture */
+    QB_SHOWS_ERROR, /* what no reader takes: QEMU answers with EIO */
 };
 
 struct qb_map_run {
     enum qb_shows shows;
-    uint64_t end;   /* guest byte up to which it holds; another run of the same kind may follow */
-    uint64_t entry; /* the first L2 entry of the run; 0 without a table */
+    uint64_t end;    /* guest byte at which the run ends; another run of the same kind may follow */
+    uint64_t entry;  /* the first L2 entry of the run; 0 without a table */
+    uint64_t bitmap; /* of that entry, extended L2: its second word */
+    const char *why; /* QB_SHOWS_ERROR, that entry: what is wrong; else NULL */
 };
 
 enum { QB_MAP_PIECE = 4096 };
@@ -32,13 +35,13 @@ struct qb_map {
     const struct qb_image *img;
     struct qb_map_piece l1, l2;
     uint64_t last;   /* guest byte asked for last */
-    uint64_t walked; /* bytes of L2 tables read since the walk last went back */
+    uint64_t walked; /* bytes of L2 tables read since the walk last went backwards */
 };
 
 void qb_map_init(struct qb_map *map, const struct qb_image *img);
 
-/* What [offset, ...) shows; run->end <= limit, and offset < limit.  A run of unallocated clusters
- * goes as far as it can, others at least to the end of their cluster.  QB_E_CORRUPT where an L1
+/* The run at guest byte `offset` < limit; run->end <= limit.  A run of unallocated clusters is as
+ * long as possible, others reach at least to the end of their cluster.  QB_E_CORRUPT where an L1
  * entry points to no L2 table, or where many of them name the same one. */
 int qb_map_run(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
                struct qb_map_run *run, struct qb_err *err);

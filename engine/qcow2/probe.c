@@ -34,6 +34,18 @@ static const struct magic others[] = {
     MAGIC("dmg", 0, "koly"),
 };
 
+const char *qb_probe_magic(const uint8_t head[QB_SECTOR])
+{
+    static const char qcow2[] = {'Q', 'F', 'I', (char)0xfb};
+
+    if (memcmp(head, qcow2, sizeof(qcow2)) == 0)
+        return "qcow2";
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (memcmp(head + others[i].at, others[i].bytes, others[i].len) == 0)
+            return others[i].format;
+    return "raw";
+}
+
 static int is_qcow2(struct qb_io *io, struct qb_file *file, struct qb_err *err)
 {
     struct qb_err why;
@@ -49,23 +61,18 @@ static int is_qcow2(struct qb_io *io, struct qb_file *file, struct qb_err *err)
 
 static int look(struct qb_io *io, struct qb_file *file, const char **fmt, struct qb_err *err)
 {
-    static const char qcow2[] = {'Q', 'F', 'I', (char)0xfb};
     uint8_t head[QB_SECTOR] = {0};
 
     if (qb_io_read(io, file, 0, head, QB_MIN(file->size, (uint64_t)QB_SECTOR), "its beginning",
                    err) < 0)
         return -1;
-    if (memcmp(head, qcow2, sizeof(qcow2)) == 0) {
-        *fmt = "qcow2";
+    *fmt = qb_probe_magic(head);
+    if (strcmp(*fmt, "qcow2") == 0)
         return is_qcow2(io, file, err);
-    }
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-        if (memcmp(head + others[i].at, others[i].bytes, others[i].len) == 0)
-            return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                           "%.200s looks like format %s; say what it is by backing_fmt", file->path,
-                           others[i].format);
-    *fmt = "raw";
-    return 0;
+    if (strcmp(*fmt, "raw") == 0)
+        return 0;
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   "%.200s looks like format %s; say what it is by backing_fmt", file->path, *fmt);
 }
 
 int qb_probe_format(struct qb_io *io, const struct qb_file *image, const char *path,

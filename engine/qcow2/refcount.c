@@ -12,7 +12,7 @@ bool qb_refcount_all(const uint8_t *block, uint64_t i, uint64_t n, unsigned orde
     for (uint64_t k = 0; k < 8; k++) /* at least one byte */
         if (qb_refcount_get(at, k, order) != value)
             return false;
-    /* The bytes equal themselves moved by one entry: then all are like the first. */
+    /* The bytes equal themselves shifted by one entry: then all entries equal the first. */
     return memcmp(at, at + step, bytes - step) == 0;
 }
 

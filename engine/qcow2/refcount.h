@@ -1,5 +1,5 @@
-/* Refcounts of every width ("Refcount table"): entry i of a block whose width is 1 << order bits.
- */
+/* Reads and writes refcounts of every width ("Refcount table"): entry i of a block whose width is 1
+ * << order bits. */
 #ifndef QB_QCOW2_REFCOUNT_H
 #define QB_QCOW2_REFCOUNT_H
 

@@ -1,12 +1,12 @@
-/* Reading L2 tables ahead, in host order: neighbours become one request, a window's requests are in
- * flight together, and memory stays at one window whatever the image. */
+/* Reads L2 tables ahead, in host order: adjacent ones are one request, a window's requests are in
+ * flight together, and memory is limited to one window for any image. */
 #include <string.h>
 
 #include "qcow2/tables.h"
 
 #define REQUEST_BYTES (1u << 20)
 #define WORTH_CUTTING 8192u /* bytes of a hole that a read leaves out */
-#define ASK_EVERY     256u  /* tables in holes: nothing is read of them */
+#define ASK_EVERY     256u  /* tables in holes are not read */
 
 struct window {
     uint8_t *bytes;
@@ -34,7 +34,8 @@ static void window_close(struct window *w)
     free(w->which);
 }
 
-/* Adds one table's read, joined to the one before where both disk and memory adjoin. */
+/* Adds the read of one table, merged with the one before if they are adjacent in the file and in
+ * memory. */
 static void want(struct window *w, struct qb_file *file, uint64_t offset, uint8_t *to, uint64_t len)
 {
     struct qb_req *last = w->n_reqs ? &w->reqs[w->n_reqs - 1] : NULL;
@@ -48,36 +49,35 @@ static void want(struct window *w, struct qb_file *file, uint64_t offset, uint8_
         (struct qb_req){.file = file, .op = QB_OP_READ, .offset = offset, .len = len, .buf = to};
 }
 
-/* Fills the window from table *next on, and moves *next behind the last; the number of tables, or
- * -1. */
-static ssize_t fill(struct qb_io *io, const struct qb_image *img, struct window *w,
-                    const struct qb_l2_table *tables, size_t *next, size_t end, bool held_only,
+/* Fills the window from table *next on, and sets *next to the one after the last; returns the
+ * number of tables, or -1. */
+static ssize_t fill(const struct qb_table_scan *s, struct window *w, size_t *next,
                     struct qb_err *err)
 {
-    uint64_t cs = img->geom.cluster_size;
+    uint64_t cs = s->img->geom.cluster_size;
     size_t n = 0;
 
     w->n_reqs = 0;
-    for (; n < w->n_tables && *next < end; ++*next) {
-        uint64_t offset = tables[*next].offset;
+    for (; n < w->n_tables && *next < s->tables->n; ++*next) {
+        uint64_t offset = s->tables->items[*next].offset;
         uint8_t *to = w->bytes + n * cs;
         struct qb_range part = {0};
 
-        if (*next % ASK_EVERY == 0 && qb_io_go_on(io, err) < 0)
+        if (*next % ASK_EVERY == 0 && qb_io_go_on(s->io, err) < 0)
             return -1;
         if (offset)
-            part = qb_file_data_part(img->file, offset, cs);
-        if (part.first == part.end && held_only)
+            part = qb_file_data_part(s->img->file, offset, cs);
+        if (part.first == part.end && s->held_only)
             continue;
         if (part.first < part.end && cs - (part.end - part.first) < WORTH_CUTTING)
             part = (struct qb_range){offset, offset + cs};
         else
             memset(to, 0, cs);
         if (part.first < part.end)
-            want(w, img->file, part.first, to + (part.first - offset), part.end - part.first);
+            want(w, s->img->file, part.first, to + (part.first - offset), part.end - part.first);
         w->which[n++] = *next;
     }
-    if (qb_io_run(io, w->reqs, w->n_reqs) == 0)
+    if (qb_io_run(s->io, w->reqs, w->n_reqs) == 0)
         return (ssize_t)n;
     for (size_t i = 0; i < w->n_reqs; i++)
         if (w->reqs[i].error)
@@ -85,34 +85,20 @@ static ssize_t fill(struct qb_io *io, const struct qb_image *img, struct window 
     return (ssize_t)n;
 }
 
-static int scan(struct qb_io *io, const struct qb_image *img, const struct qb_tables *tables,
-                size_t first, size_t end, bool held_only, qb_table_fn *fn, void *arg,
-                struct qb_err *err)
+int qb_tables_scan(const struct qb_table_scan *s, struct qb_err *err)
 {
-    uint64_t cs = img->geom.cluster_size;
+    uint64_t cs = s->img->geom.cluster_size;
     struct window w = {0};
-    int r = first < end ? window_open(&w, qb_io_window(io), cs, end - first, err) : 0;
+    size_t next = 0;
+    int r = s->tables->n ? window_open(&w, qb_io_window(s->io), cs, s->tables->n, err) : 0;
 
-    while (r == 0 && first < end) {
-        ssize_t n = fill(io, img, &w, tables->items, &first, end, held_only, err);
+    while (r == 0 && next < s->tables->n) {
+        ssize_t n = fill(s, &w, &next, err);
 
         r = n < 0 ? -1 : 0;
         for (ssize_t i = 0; r == 0 && i < n; i++)
-            r = fn(arg, w.which[i], w.bytes + (size_t)i * cs, err);
+            r = s->fn(s->arg, w.which[i], w.bytes + (size_t)i * cs, err);
     }
     window_close(&w);
     return r;
-}
-
-int qb_tables_scan(struct qb_io *io, const struct qb_image *img, const struct qb_tables *tables,
-                   size_t first, size_t end, qb_table_fn *fn, void *arg, struct qb_err *err)
-{
-    return scan(io, img, tables, first, end, false, fn, arg, err);
-}
-
-int qb_tables_scan_held(struct qb_io *io, const struct qb_image *img,
-                        const struct qb_tables *tables, size_t first, size_t end, qb_table_fn *fn,
-                        void *arg, struct qb_err *err)
-{
-    return scan(io, img, tables, first, end, true, fn, arg, err);
 }

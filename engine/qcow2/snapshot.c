@@ -26,7 +26,7 @@ static void decode_extra(const uint8_t *extra, struct qb_snapshot *s, uint64_t h
     }
 }
 
-/* One entry at `at`; *next is where the one behind it may start. */
+/* Decodes one entry at `at`; *next is where the following one may start. */
 static int decode_one(const uint8_t *bytes, uint64_t have, uint64_t at, uint64_t header_size,
                       struct qb_snapshot *s, uint64_t *next, struct qb_err *err)
 {
@@ -92,6 +92,7 @@ static void encode_one(const struct qb_snapshot *s, uint32_t extra, uint8_t *at)
 
     memcpy(&d, s->raw, sizeof(d));
     d.l1_table_offset = be64_of(s->l1_offset);
+    d.l1_size = be32_of(s->l1_size);
     d.extra_data_size = be32_of(extra);
     memcpy(at, &d, sizeof(d));
     at += sizeof(d);
@@ -129,4 +130,17 @@ int qb_snapshot_encode(const struct qb_snapshot_table *t, bool with_extra, uint8
         at += sizeof(struct qb_disk_snapshot) + extra + s->id_len + s->name_len;
     }
     return 0;
+}
+
+bool qb_snapshot_same(const struct qb_snapshot *a, const struct qb_snapshot *b)
+{
+    const size_t from = offsetof(struct qb_disk_snapshot, id_size);
+    const size_t end = offsetof(struct qb_disk_snapshot, vm_state_size);
+    const size_t fixed = sizeof(struct qb_disk_snapshot);
+    size_t names = (size_t)a->id_len + a->name_len;
+
+    return memcmp(a->raw + from, b->raw + from, end - from) == 0 &&
+           a->vm_state_size == b->vm_state_size && a->disk_size == b->disk_size &&
+           memcmp(a->raw + fixed, b->raw + fixed, QB_MIN(a->extra_len, b->extra_len)) == 0 &&
+           memcmp(a->raw + fixed + a->extra_len, b->raw + fixed + b->extra_len, names) == 0;
 }

@@ -1,4 +1,4 @@
-/* The snapshot table ("Snapshots"). */
+/* Decodes and encodes the snapshot table ("Snapshots"). */
 #ifndef QB_QCOW2_SNAPSHOT_H
 #define QB_QCOW2_SNAPSHOT_H
 
@@ -10,31 +10,35 @@ struct qb_snapshot {
     uint64_t l1_offset;
     uint32_t l1_size;       /* entries */
     uint64_t vm_state_size; /* bytes */
-    bool has_disk_size;     /* false: the header's size holds for it */
+    bool has_disk_size;     /* false: the entry has none, and `disk_size` is the header's size */
     uint64_t disk_size;     /* bytes */
     uint32_t extra_len;
     uint16_t id_len, name_len;
-    const uint8_t *raw; /* the entry as it stands on disk, in the table's buffer */
+    const uint8_t *raw; /* the entry in its on-disk form, in the table's buffer */
 };
 
 struct qb_snapshot_table {
     QB_VEC(struct qb_snapshot) list;
     uint8_t *bytes; /* owned */
-    uint64_t room;  /* bytes allocated for them */
-    uint64_t len;   /* bytes of the table on disk, without padding behind the last entry */
+    uint64_t room;  /* size of `bytes`, as allocated */
+    uint64_t len;   /* bytes of the table on disk, without padding after the last entry */
 };
 
 void qb_snapshot_table_free(struct qb_snapshot_table *t);
 
-/* Decodes `count` entries from `bytes`, of which `have` are there; `header_size` stands in for a
+/* Decodes `count` entries from `bytes`, of which `have` are valid; `header_size` is used for a
  * missing disk size.  Takes no ownership.  Returns 0; 1 when more than `have` bytes are needed; -1
  * with QB_E_CORRUPT, err->offset counted from the table's start. */
 int qb_snapshot_decode(const uint8_t *bytes, uint64_t have, uint32_t count, uint64_t header_size,
                        struct qb_snapshot_table *out, struct qb_err *err);
 
-/* Encodes the table again: l1_offset, and, where `with_extra`, at least the 16 bytes of extra data
- * that version 3 wants.  Everything else is copied.  *out is malloc'ed. */
+/* Encodes the table again: l1_offset, l1_size, and, if `with_extra`, at least the 16 bytes of extra
+ * data that version 3 requires.  Everything else is copied.  *out is malloc'ed. */
 int qb_snapshot_encode(const struct qb_snapshot_table *t, bool with_extra, uint8_t **out,
                        uint64_t *len, struct qb_err *err);
+
+/* Whether two entries are of one snapshot: alike in all but the place and size of the L1 table, and
+ * extra data that only one of them has. */
+bool qb_snapshot_same(const struct qb_snapshot *a, const struct qb_snapshot *b);
 
 #endif

@@ -1,67 +1,65 @@
 #include "qcow2/tables.h"
 
-#include <string.h>
+#include "base/index.h"
 
-/* Open addressing from the table's offset to its place in the list (+ 1; 0 is empty). */
 struct gather {
     const struct qb_image *img;
     QB_VEC(struct qb_l2_table) list;
-    uint32_t *slots;
-    size_t n_slots;      /* a power of two */
-    uint64_t multiplier; /* of the hash */
+    struct qb_index by_offset;
     uint64_t memory_limit;
     unsigned layer; /* whose L1 table is read */
     qb_l1_odd_fn *odd;
     void *arg;
 };
 
-static size_t slot_of(const struct gather *g, uint64_t offset)
+static struct qb_l2_table *find_table(const struct gather *g, uint64_t offset)
 {
-    size_t i = (size_t)((offset >> 9) * g->multiplier >> (64 - __builtin_ctzll(g->n_slots)));
+    struct qb_probe p = qb_index_probe(&g->by_offset, offset);
 
-    while (g->slots[i] && g->list.items[g->slots[i] - 1].offset != offset)
-        i = (i + 1) & (g->n_slots - 1);
-    return i;
+    while (qb_index_next(&g->by_offset, &p))
+        if (g->list.items[p.item].offset == offset)
+            return &g->list.items[p.item];
+    return NULL;
 }
 
-static int grow_slots(struct gather *g, struct qb_err *err)
+/* The limit is for the index and for the list that it has slots for. */
+static int make_room(struct gather *g, struct qb_err *err)
 {
-    size_t want = g->n_slots ? g->n_slots * 2 : 256;
-    uint32_t *fresh;
+    size_t wants = qb_index_wants(&g->by_offset, 1);
 
-    if (want * (sizeof(*fresh) + sizeof(struct qb_l2_table)) > g->memory_limit)
+    if (wants + wants / sizeof(struct qb_index_slot) * sizeof(struct qb_l2_table) > g->memory_limit)
         return qb_fail(err, QB_E_MEMORY, QB_NOWHERE,
                        "more than %zu L2 tables: limits.memory is too low", g->list.n);
-    fresh = calloc(want, sizeof(*fresh));
-    if (!fresh)
-        return qb_fail_memory(err);
-    free(g->slots);
-    g->slots = fresh;
-    g->n_slots = want;
-    for (size_t i = 0; i < g->list.n; i++)
-        g->slots[slot_of(g, g->list.items[i].offset)] = (uint32_t)i + 1;
-    return 0;
+    return qb_index_room(&g->by_offset, 1) ? 0 : qb_fail_memory(err);
 }
 
 static int add_table(struct gather *g, uint32_t l1_index, uint64_t offset, struct qb_err *err)
 {
-    struct qb_l2_table *t;
-    size_t slot;
+    struct qb_l2_table *t = find_table(g, offset);
 
-    if (g->list.n >= g->n_slots / 2 && grow_slots(g, err) < 0)
-        return -1;
-    slot = slot_of(g, offset);
-    if (g->slots[slot] == 0) {
+    if (!t) {
         struct qb_l2_table fresh = {.offset = offset, .l1_index = l1_index};
 
+        if (make_room(g, err) < 0)
+            return -1;
         if (!qb_vec_push(&g->list, fresh))
             return qb_fail_memory(err);
-        g->slots[slot] = (uint32_t)g->list.n;
+        qb_index_add(&g->by_offset, offset, g->list.n - 1);
+        t = &g->list.items[g->list.n - 1];
     }
-    t = &g->list.items[g->slots[slot] - 1];
     t->refs += t->refs < UINT32_MAX;
     t->active |= g->layer == 0;
     t->crossed |= t->l1_index != l1_index;
+    return 0;
+}
+
+static int note_odd(struct gather *g, enum qb_l1_oddity what, uint64_t at, uint64_t entry,
+                    struct qb_err *err)
+{
+    if (g->odd)
+        g->odd(g->arg, what, g->layer, at, entry);
+    else if (what != QB_L1_RESERVED_BITS)
+        return qb_fail(err, QB_E_CORRUPT, at, "an L1 entry points to no L2 table");
     return 0;
 }
 
@@ -73,16 +71,14 @@ static int gather_entry(void *arg, uint32_t index, uint64_t entry, struct qb_err
     uint64_t offset = entry & QB_ENTRY_OFFSET;
 
     if (entry & QB_L1_RESERVED)
-        g->odd(g->arg, QB_L1_RESERVED_BITS, g->layer, at, entry);
+        note_odd(g, QB_L1_RESERVED_BITS, at, entry, err);
     if (offset == 0)
         return 0;
     if (offset % geom->cluster_size)
-        g->odd(g->arg, QB_L1_UNALIGNED, g->layer, at, entry);
-    else if (!qb_range_ok(offset, geom->cluster_size, 1, g->img->file->size))
-        g->odd(g->arg, QB_L1_OUTSIDE, g->layer, at, entry);
-    else
-        return add_table(g, index, offset, err);
-    return 0;
+        return note_odd(g, QB_L1_UNALIGNED, at, entry, err);
+    if (!qb_range_ok(offset, geom->cluster_size, 1, g->img->file->size))
+        return note_odd(g, QB_L1_OUTSIDE, at, entry, err);
+    return add_table(g, index, offset, err);
 }
 
 static int gather_l1(struct qb_io *io, struct gather *g, unsigned layer, struct qb_err *err)
@@ -90,8 +86,9 @@ static int gather_l1(struct qb_io *io, struct gather *g, unsigned layer, struct 
     struct qb_layer l = qb_image_layer(g->img, layer);
 
     g->layer = layer;
-    return qb_image_scan_entries(io, g->img, l.l1_offset, l.l1_size, "an L1 table", gather_entry, g,
-                                 err);
+    return qb_image_scan_entries(
+        &(struct qb_entry_scan){io, g->img, l.l1_offset, l.l1_size, "an L1 table", gather_entry, g},
+        err);
 }
 
 static int by_first(const void *a, const void *b)
@@ -101,7 +98,7 @@ static int by_first(const void *a, const void *b)
     return (x->first > y->first) - (x->first < y->first);
 }
 
-/* L1 tables that share bytes make a walk's work grow beyond what the file holds. */
+/* Refuses L1 tables that share bytes: the work of a walk would exceed what the file holds. */
 static int check_l1_overlap(const struct qb_image *img, struct qb_err *err)
 {
     unsigned n = qb_image_layers(img), used = 0;
@@ -148,16 +145,12 @@ struct qb_layer qb_image_layer(const struct qb_image *img, unsigned layer)
 int qb_tables_gather(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                      qb_l1_odd_fn *odd, void *arg, struct qb_tables *out, struct qb_err *err)
 {
-    struct gather g = {.img = img,
-                       .multiplier = qb_hash_multiplier(),
-                       .memory_limit = memory_limit,
-                       .odd = odd,
-                       .arg = arg};
+    struct gather g = {.img = img, .memory_limit = memory_limit, .odd = odd, .arg = arg};
     int r = check_l1_overlap(img, err);
 
     for (unsigned i = 0; r == 0 && i < qb_image_layers(img); i++)
         r = gather_l1(io, &g, i, err);
-    free(g.slots);
+    qb_index_free(&g.by_offset);
     if (r < 0) {
         qb_vec_free(&g.list);
         return -1;

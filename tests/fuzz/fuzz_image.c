@@ -5,7 +5,10 @@
  *
  *   planning writes nothing; a failed amend leaves the image's bytes as they were; a successful one
  *   leaves an image whose census is clean and that reads as before in every layer; a second run has
- *   nothing to do; the write guard never has to speak. */
+ *   nothing to do; the write guard never has to speak.
+ *
+ * An image may name an external data file.  Whatever the name is, the file is one in memory: no
+ * input opens a file of this machine. */
 #include <errno.h>
 #include <stdlib.h>
 #include <stdio.h>
@@ -15,6 +18,7 @@
 
 #include "amend/amend.h"
 #include "check/census.h"
+#include "data_file.h"
 #include "fuzz.h"
 #include "guest.h"
 #include "mem/mem.h"
@@ -76,10 +80,18 @@ static const struct backing *find_backing(const char *path)
 
 enum patch_kind { PUT_64, PUT_32, PUT_8, PUT_OFFSET, COPY, CUT, GROW, FLIP_BIT, PATCH_KINDS };
 
+/* The image of tiny.c has one bitmap, "b0". */
+static const struct qb_bitmap_rename new_name = {"b0", "b"};
+static const struct qb_bitmap_add added[] = {{"c", 65536, false}, {"d", 512, true}};
+static const char *const b_names[] = {"c", "b0"};
+static const struct qb_bitmap_merge merges[] = {{{b_names + 1, 1}, "c"}, {{b_names, 2}, "c"}};
+
 static void take_request(struct fuzz_input *in, struct qb_request *rq, uint8_t *fault)
 {
     unsigned keys = (unsigned)fuzz_take(in, 1), how = (unsigned)fuzz_take(in, 1);
     unsigned width = (unsigned)fuzz_take(in, 1);
+    static const char *const every_name[] = {"*"}, *const modes[] = {"off", "metadata", "falloc",
+                                                                     "full"};
 
     *rq = (struct qb_request){
         .set = keys & (QB_KEY_COMPAT | QB_KEY_SIZE | QB_KEY_BACKING_FILE | QB_KEY_LAZY_REFCOUNTS |
@@ -97,6 +109,21 @@ static void take_request(struct fuzz_input *in, struct qb_request *rq, uint8_t *
     };
     if (rq->set & QB_KEY_BACKING_FILE)
         rq->set |= QB_KEY_BACKING_FMT;
+    if (keys & 64) {
+        rq->set |= QB_KEY_SNAPSHOTS;
+        rq->snapshots_delete = (struct qb_name_list){every_name, 1};
+    }
+    if (keys & 8) {
+        rq->set |= QB_KEY_PREALLOCATION;
+        rq->preallocation = modes[width >> 3 & 3];
+    }
+    if (keys & 128) {
+        rq->set |= QB_KEY_BITMAPS;
+        rq->bitmaps_rename = (struct qb_bitmap_renames){&new_name, how & 1};
+        rq->bitmaps_add = (struct qb_bitmap_adds){added, 1 + (how >> 1 & 1)};
+        rq->bitmaps_merge = (struct qb_bitmap_merges){merges, how & 7 ? 2 : 0};
+        rq->bitmaps_clear = (struct qb_name_list){every_name, how >> 4 & 1};
+    }
     rq->refcount_bits = 1ull << (width & 127) % 7;
     rq->size = fuzz_take(in, 2) * QB_SECTOR;
     *fault = (uint8_t)fuzz_take(in, 1);
@@ -314,6 +341,18 @@ static void check_content(const struct view *old, const struct view *now)
     }
 }
 
+/* Preallocation is not asked where the disk would not fit into memory. */
+static void ask_what_fits(struct trial *t)
+{
+    const struct guest_image img = {t->image.bytes, t->image.size, NULL, 0};
+    uint64_t size = guest_size(&img);
+
+    if (t->rq.set & QB_KEY_SIZE)
+        size = t->rq.size;
+    if (size > 4 * GUEST_MAX)
+        t->rq.set &= ~(unsigned)QB_KEY_PREALLOCATION;
+}
+
 /* ---- one trial ------------------------------------------------------------------------------- */
 
 static void check_untouched(struct trial *t, const char *when, uint64_t upto)
@@ -362,10 +401,13 @@ static int prepare(struct trial *t, struct qb_amend **a)
 
     *a = qb_amend_new("mem:0");
     FUZZ_HOLDS(*a && qb_mem_reopen(t->log, 0, &file) == 0, "out of memory");
-    return qb_amend_open(*a, t->io, (struct qb_claim){.writable = true}, &file) < 0 ||
-                   qb_amend_plan(*a, t->io, &t->rq) < 0
-               ? -1
-               : 0;
+    if (qb_amend_open(*a, t->io, (struct qb_claim){.writable = true}, &file) < 0)
+        return -1;
+    if (qb_amend_result(*a)->before->external_data_file) {
+        FUZZ_HOLDS(qb_mem_reopen(t->log, DATA_FILE_DISK, &file) == 0, "out of memory");
+        qb_amend_set_data_file(*a, &file);
+    }
+    return qb_amend_plan(*a, t->io, &t->rq);
 }
 
 static void check_second_run(struct trial *t)
@@ -399,6 +441,7 @@ static void check_changed(struct trial *t, const struct qb_result *r, const stru
                    "%llu errors, %llu leaks", (unsigned long long)now->corruptions,
                    (unsigned long long)now->leaks);
     check_content(old, now);
+    data_file_check(t->log, old->info.cluster_size, QB_MIN(old->size, now->size));
     check_second_run(t);
 }
 
@@ -411,6 +454,7 @@ static void check_old(struct trial *t, const struct view *old, const struct view
 
     if (old->counted)
         end = QB_MIN(old->end, end);
+    data_file_check(t->log, old->info.cluster_size, QB_MIN(old->size, now->size));
     FUZZ_HOLDS(size >= end, "the file is too short");
     FUZZ_HOLDS(end <= cs || memcmp(bytes + cs, t->image.bytes + cs, end - cs) == 0,
                "the sector is old, other bytes are not");
@@ -462,6 +506,8 @@ static void amend(struct trial *t, uint8_t fault)
     FUZZ_HOLDS(r->err.code != QB_E_INTERNAL && (fault || r->err.code != QB_E_VERIFY), "%s",
                r->err.text);
     if (rc == 0 && r->status == QB_STATUS_CHANGED) {
+        if (t->rq.set & QB_KEY_SNAPSHOTS)
+            old.layers = QB_MIN(old.layers, 1u); /* all of them are deleted */
         look(t, r->after->backing_file, &now);
         check_changed(t, r, &old, &now);
     } else if (fault && qb_mem_events(t->log, &events)) {
@@ -484,6 +530,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (take_image(&in, &t.image, &t.pristine)) {
         FUZZ_HOLDS(t.log && qb_mem_file(t.log, t.image.bytes, t.image.size, &file) == 0, "memory");
         qb_file_close(&file);
+        data_file_make(t.log);
+        ask_what_fits(&t);
         t.io = qb_io_open_mem(t.log);
         amend(&t, fault);
         qb_io_close(t.io);

@@ -1,4 +1,4 @@
-"""The ground every system test stands on: a folder of its own, images, and what must hold."""
+"""What every system test starts from: a folder of its own, images, and what must hold."""
 import os
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""File systems to stand on, mounted for a test: contexts that give a folder, or raise NotHere."""
+"""File systems mounted for a test: contexts that give a folder, or raise NotHere."""
 import contextlib
 import os
 import subprocess

@@ -122,6 +122,13 @@ def info(image):
     return json.loads(must(["qemu-img", "info", "-U", "--output=json", "-f", "qcow2", image]))
 
 
+def backing_size(image):
+    """The bytes that the backing file has; 0 without one, and where it cannot be opened."""
+    done = run(["qemu-img", "info", "-U", "--backing-chain", "--output=json", image])
+    chain = json.loads(done.out) if done.code == 0 else []
+    return chain[1]["virtual-size"] if len(chain) > 1 else 0
+
+
 def check(image):
     """(exit code, corruptions, leaks, words) of `qemu-img check`, which changes nothing."""
     result = run(["qemu-img", "check", "-U", "--output=json", "-f", "qcow2", image])

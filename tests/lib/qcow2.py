@@ -1,10 +1,14 @@
 """A small qcow2 reader and patcher for tests.
 
 It is an opinion of its own about the format: nothing here is shared with the program under test.
-Everything is read whole, so it is for small images only.  Offsets are bytes.
+All data is read, so it is for images that hold little; holes cost nothing.  Offsets are bytes.
 """
+import mmap
+import os
 import struct
 from dataclasses import dataclass, field
+
+from proc import data_runs
 
 MAGIC = 0x514649FB
 COPIED = 1 << 63
@@ -23,6 +27,8 @@ EXT_BACKING_FORMAT = 0xE2792ACA
 EXT_FEATURE_TABLE = 0x6803F857
 EXT_BITMAPS = 0x23852875
 EXT_LUKS = 0x0537BE77
+EXT_DATA_FILE = 0x44415441
+AUTOCLEAR_RAW = 2
 
 # name -> (offset, struct code): every fixed field of the header
 HEADER_FIELDS = {
@@ -46,6 +52,7 @@ class Snapshot:
     vm_state_size: int
     disk_size: int
     extra_size: int
+    date: float  # seconds since 1970
 
 
 @dataclass
@@ -108,7 +115,7 @@ class Image:
     def snapshots(self):
         at, found = self.snapshots_offset, []
         for _ in range(self.nb_snapshots):
-            (l1, l1_size, id_len, name_len, _sec, _nsec, _clock, vm32,
+            (l1, l1_size, id_len, name_len, sec, nsec, _clock, vm32,
              extra) = struct.unpack_from(">QIHHIIQII", self.data, at)
             body = at + 40
             vm_state = self.u64(body) if extra >= 8 else vm32
@@ -116,7 +123,8 @@ class Image:
             names = body + extra
             found.append(Snapshot(
                 at, l1, l1_size, self.data[names:names + id_len].decode(),
-                self.data[names + id_len:names + id_len + name_len].decode(), vm_state, disk, extra))
+                self.data[names + id_len:names + id_len + name_len].decode(), vm_state, disk, extra,
+                sec + nsec / 1e9))
             at = (names + id_len + name_len + 7) // 8 * 8
         return found
 
@@ -149,6 +157,23 @@ class Image:
                     for j, entry in enumerate(self.l2(l1_entry & L1_OFFSET)):
                         yield number, i * self.l2_entries + j, entry
 
+    def partial(self):
+        """The number of clusters whose subclusters are of several sorts."""
+        found = 0
+        for _, _, at in self.entry_places():
+            entry, bitmap = self.u64(at), self.u64(at + 8)
+            alike = (0, 0xFFFFFFFF, 0xFFFFFFFF << 32)
+            found += self.ext_l2 and not entry & COMPRESSED and bitmap not in alike
+        return found
+
+    def entry_places(self):
+        """Every L2 entry of every L1, as (number of the L1, guest cluster, its place)."""
+        for number, (offset, count) in enumerate(self.l1s()):
+            for i, l1_entry in enumerate(self.l1(offset, count)):
+                for j in range(self.l2_entries if l1_entry & L1_OFFSET else 0):
+                    yield (number, i * self.l2_entries + j,
+                           (l1_entry & L1_OFFSET) + self.l2_entry_size * j)
+
     # ---- refcounts ------------------------------------------------------------------------
     def refcount_place(self, cluster):
         """(byte, bit) of a refcount in the file; None where no block exists."""
@@ -174,9 +199,25 @@ class Image:
         return max(self.refcount(c) for c in range(clusters))
 
 
-def load(path):
+NO_RESERVE = 0x4000  # MAP_NORESERVE, which this Python does not name
+
+
+def read_sparse(path):
+    """The file's bytes; what is a hole in a large file takes no memory here either."""
     with open(path, "rb") as f:
-        return Image(f.read())
+        size = f.seek(0, os.SEEK_END)
+        if size <= 64 << 20:
+            f.seek(0)
+            return f.read()
+        data = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE)
+        for first, end in data_runs(f.fileno()):
+            f.seek(first)
+            f.readinto(memoryview(data)[first:end])
+    return data
+
+
+def load(path):
+    return Image(read_sparse(path))
 
 
 def patch(path, offset, data):

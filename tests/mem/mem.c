@@ -58,20 +58,47 @@ int qb_mem_reopen(struct qb_mem_log *log, unsigned disk, struct qb_file *out)
     return 0;
 }
 
-int qb_mem_file(struct qb_mem_log *log, const void *content, uint64_t size, struct qb_file *out)
+static int add_disk(struct qb_mem_log *log, const void *content, uint64_t size)
 {
     struct qb_mem_disk *disk = calloc(1, sizeof(*disk));
 
     if (!disk)
         return -1;
-    disk->number = (unsigned)log->disks.n;
+    disk->number = disk->image = (unsigned)log->disks.n;
+    disk->data = QB_MEM_EVERY_DISK;
     if (qb_mem_bytes_write(&disk->now, 0, content, size) ||
         qb_mem_bytes_write(&disk->at_creation, 0, content, size) ||
         !qb_vec_push(&log->disks, disk)) {
         disk_free(disk);
         return -1;
     }
-    return qb_mem_reopen(log, disk->number, out);
+    return 0;
+}
+
+int qb_mem_file(struct qb_mem_log *log, const void *content, uint64_t size, struct qb_file *out)
+{
+    if (add_disk(log, content, size) < 0)
+        return -1;
+    return qb_mem_reopen(log, (unsigned)log->disks.n - 1, out);
+}
+
+int qb_mem_data_file(struct qb_mem_log *log, unsigned image, const void *content, uint64_t size)
+{
+    if (add_disk(log, content, size) < 0)
+        return -1;
+    log->disks.items[image]->data = (unsigned)log->disks.n - 1;
+    log->disks.items[log->disks.n - 1]->image = image;
+    return 0;
+}
+
+unsigned qb_mem_data_of(const struct qb_mem_log *log, unsigned image)
+{
+    return log->disks.items[image]->data;
+}
+
+unsigned qb_mem_image_of(const struct qb_mem_log *log, unsigned disk)
+{
+    return log->disks.items[disk]->image;
 }
 
 void qb_mem_reserve(struct qb_mem_log *log, unsigned disk)

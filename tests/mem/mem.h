@@ -25,6 +25,15 @@ void qb_mem_log_free(struct qb_mem_log *log);
  * starting point for replays.  qb_file_close on it keeps the disk. */
 int qb_mem_file(struct qb_mem_log *log, const void *content, uint64_t size, struct qb_file *out);
 
+/* A new file with this content, which is the external data file of image `image`, another file of
+ * the log.  -1 when memory is short. */
+int qb_mem_data_file(struct qb_mem_log *log, unsigned image, const void *content, uint64_t size);
+
+/* The number of the image's data file; QB_MEM_EVERY_DISK: it has none. */
+unsigned qb_mem_data_of(const struct qb_mem_log *log, unsigned image);
+/* The image whose data file this is; the number itself for an image. */
+unsigned qb_mem_image_of(const struct qb_mem_log *log, unsigned disk);
+
 /* Opens the file number `disk` of the log once more, as a second run of the program would. */
 int qb_mem_reopen(struct qb_mem_log *log, unsigned disk, struct qb_file *out);
 

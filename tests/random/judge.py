@@ -4,6 +4,8 @@ import random
 import shlex
 from dataclasses import dataclass, field
 
+import bitmaps
+import bits
 import guest
 import model
 import proc
@@ -37,9 +39,11 @@ class Before:
 
     path: str
     image: qcow2.Image
+    bitmaps: list
     info: dict
     layers: dict  # as they are to read afterwards, but for a new size; None: QEMU cannot tell
     sha: str
+    data_sha: str
     file_size: int
     corruptions: int
     leaks: int
@@ -48,10 +52,16 @@ class Before:
 def build(folder, recipe, report):
     """Runs the recipe.  A signal (sigraise) and a failure of some commands are part of it."""
     for command in [recipes.noise_command(recipe)] + recipe.commands:
+        command = [word.replace(recipes.FOLDER, folder) for word in command]
         done = proc.run(command, cwd=folder)
         report.commands.append(command)
         if done.code != 0 and command[1] == "create":
             raise RuntimeError(f"{shlex.join(command)}: {done.err}")
+
+
+def data_sha(folder):
+    path = os.path.join(folder, "image.data")
+    return proc.sha256(path) if os.path.exists(path) else ""
 
 
 def look(folder, request):
@@ -61,13 +71,13 @@ def look(folder, request):
         layers = expected_layers(path, request)
     except guest.Unreadable:
         layers = None
-    return Before(path, qcow2.load(path), guest.info(path), layers,
-                  proc.sha256(path), os.path.getsize(path), corruptions, leaks)
+    return Before(path, qcow2.load(path), bits.load(path), guest.info(path), layers,
+                  proc.sha256(path), data_sha(folder), os.path.getsize(path), corruptions, leaks)
 
 
 def expected_layers(path, request):
     """With a new backing file the content is what `qemu-img rebase -u` would make it.  Of a size that
-    is no multiple of 512 QEMU shows the whole sectors only: the bytes behind them count too."""
+    is not a multiple of 512 QEMU shows the whole sectors only: the bytes behind them count too."""
     size = qcow2.load(path).size
     copy = path + ".expected"
     proc.copy_sparse(path, copy)
@@ -78,6 +88,8 @@ def expected_layers(path, request):
     layers = guest.read_all(copy)
     os.unlink(copy)
     layers["active"] = layers["active"].resized(size)
+    for name in request.goes(qcow2.load(path).snapshots()):
+        del layers[f"snapshot {name}"]
     return layers
 
 
@@ -85,6 +97,8 @@ def check_refused(report, before, outcome, verdict, tool):
     report.refusal = verdict.why
     if proc.sha256(before.path) != before.sha:
         report.complain("refusal changed the image", outcome.words)
+    if data_sha(os.path.dirname(before.path)) != before.data_sha:
+        report.complain("refusal changed the data file", outcome.words)
     if verdict.outcome == "amend" and tool.promises_everything:
         report.complain("needless refusal", outcome.words)
 
@@ -134,10 +148,13 @@ def check_info(report, before, request):
         "refcount_bits": (request.refcount_bits or before.image.refcount_bits,
                           data["refcount-bits"]),
         "dirty": (False, shown.get("dirty-flag", False)),
-        "snapshots": ([s["name"] for s in before.info.get("snapshots", [])],
+        "snapshots": ([s["name"] for s in before.info.get("snapshots", [])
+                       if s["name"] not in request.goes(before.image.snapshots())],
                       [s["name"] for s in shown.get("snapshots", [])]),
-        "bitmaps": (bitmap_names(before.info), bitmap_names(shown)),
     }
+    raw = before.info["format-specific"]["data"].get("data-file-raw", False)
+    wanted["data_file_raw"] = (raw if request.data_file_raw is None else request.data_file_raw,
+                               data.get("data-file-raw", False))
     name, fmt = before.image.backing_file, before.info.get("backing-filename-format")
     if request.backing_file is not None:
         name, fmt = request.backing_file, request.backing_fmt
@@ -148,8 +165,36 @@ def check_info(report, before, request):
             report.complain("not as asked", f"{key} is {have}, not {want}")
 
 
-def bitmap_names(info):
-    return [b["name"] for b in info["format-specific"]["data"].get("bitmaps", [])]
+def check_bitmaps(report, before, request):
+    size = before.image.size if request.size is None else request.size
+    wanted = bits.amended(before.bitmaps, request, size, before.image.cluster_size)
+    found = bits.load(before.path)
+    for want, have in zip(wanted, found):
+        if want != have:
+            report.complain("wrong bitmap", f"{want.name}: {words_of(have)} instead of {words_of(want)}")
+    if len(wanted) != len(found):
+        report.complain("wrong bitmap", f"{[b.name for b in found]}, not {[b.name for b in wanted]}")
+    shown = bitmaps.shown(before.path)
+    if sorted(shown) != sorted(b.name for b in wanted):
+        report.complain("wrong bitmap", f"QEMU sees {sorted(shown)}")
+    consistent = [b for b in wanted if b.bits is not None]
+    if consistent and size % 512 == 0:  # one a seed: each takes a server
+        one = consistent[report.seed % len(consistent)]
+        seen = bitmaps.dirty(before.path, one.name)
+        if seen != bits.ranges(one, size):
+            report.complain("wrong bitmap", f"{one.name}: QEMU sees {seen}, not {bits.ranges(one, size)}")
+
+
+def words_of(bitmap):
+    found = bits.runs(bitmap.bits)[:6] if bitmap.bits is not None else None
+    return f"{bitmap.name} of 2^{bitmap.granularity}, flags {bitmap.flags}, bits {found}"
+
+
+def check_allocated(report, before, request):
+    image = qcow2.load(before.path)
+    shown = min(guest.backing_size(before.path), before.image.size, image.size)
+    if model.allocates(request) and model.lacking(image, shown):
+        report.complain("not as asked", f"{model.lacking(image, shown)} clusters have no place")
 
 
 def check_next_write(report, before):
@@ -170,6 +215,9 @@ def check_next_write(report, before):
 
 
 def check_second_run(report, before, request, tool, folder):
+    size = before.image.size if request.size is None else request.size
+    if request.bitmaps and not bits.is_settled(bits.load(before.path), request, size, before.image.cluster_size):
+        return
     sha = proc.sha256(before.path)
     again = tool.amend(folder, request, report.seed)
     if again.status != "unchanged":
@@ -192,7 +240,10 @@ def check_amended(report, before, request, outcome, verdict, tool, folder):
         report.complain("unchanged, but written", outcome.words)
     check_metadata(report, before, tool)
     check_info(report, before, request)
+    if tool.promises_everything:
+        check_bitmaps(report, before, request)
     check_content(report, before, request)
+    check_allocated(report, before, request)
     check_next_write(report, before)
     if tool.promises_everything:
         check_second_run(report, before, request, tool, folder)
@@ -205,7 +256,8 @@ def one_seed(seed, tool, folder):
     request = requests.make(rng, recipe)
     build(folder, recipe, report)
     before = look(folder, request)
-    verdict = model.judge(before.image, before.info, request, before.corruptions, before.leaks)
+    verdict = model.judge(before.image, before.bitmaps, before.info, request, before.corruptions,
+                          before.leaks, guest.backing_size(before.path))
     outcome = tool.amend(folder, request, seed)
     report.commands += outcome.commands
     report.outcome = outcome.status

@@ -3,9 +3,11 @@
 Only the commands decide what the image is, so printing them is all that a report needs.  Some of
 them may fail (a second snapshot with 1-bit refcounts, a discard past the end): that is part of it.
 """
+import random
 from dataclasses import dataclass, field
 
 IMAGE = "image.qcow2"
+FOLDER = "@FOLDER"  # where the commands run
 KIB, MIB = 1 << 10, 1 << 20
 CLUSTER_SIZES = [512, 1 * KIB, 2 * KIB, 4 * KIB, 4 * KIB, 8 * KIB, 16 * KIB, 32 * KIB,
                  64 * KIB, 64 * KIB, 64 * KIB, 256 * KIB, 1 * MIB, 2 * MIB]
@@ -22,8 +24,11 @@ class Recipe:
     backing_size: int = 0
     spare: str = ""  # a file that a request may name as the new backing file
     spare_fmt: str = ""
+    data: str = ""   # "on" or "off", raw or not, where the data lie in an external file
     noise: int = 0   # seed of the file of hard-to-compress bytes
     recent: list = field(default_factory=list)  # places that were written, to come back to
+    snapshot_sizes: list = field(default_factory=list)  # of the disk when each was made
+    bitmaps: list = field(default_factory=list)  # names of the persistent ones
 
 
 def sectors(rng, low, high):
@@ -138,11 +143,31 @@ def create(rng, recipe):
             options.append(f"refcount_bits={rng.choice([1, 2, 4, 8, 16, 32, 64])}")
         if rng.random() < 0.05:
             options.append("compression_type=zstd")
-        elif rng.random() < 0.04 and recipe.cluster_size >= 16 * KIB:
+        elif rng.random() < 0.12 and recipe.cluster_size >= 16 * KIB:
             options.append("extended_l2=on")
+    own = random.Random(recipe.noise)  # other seeds stay what they were
+    if recipe.version == 3 and own.random() < 0.12:
+        recipe.data = "off" if recipe.backing else own.choice(["off", "on"])
+        options += [f"data_file={FOLDER}/image.data", f"data_file_raw={recipe.data}"]
     backing = ["-b", recipe.backing, "-F", recipe.backing_fmt] if recipe.backing else []
     recipe.commands.append(["qemu-img", "create", "-q", "-f", "qcow2", "-o", ",".join(options),
                             *backing, IMAGE, str(recipe.size)])
+
+
+def add_bitmaps(rng, recipe):
+    """Before the first writes; some stop recording, so that they end with other bits."""
+    for i in range(rng.choice([0, 0, 1, 2, 3]) if recipe.version == 3 else 0):
+        recipe.bitmaps.append(f"b{i + 1}")
+        granularity = 512 << rng.choice([0, 0, 2, 3, 5, 7, 11, 22])
+        state = ["--disable"] if rng.random() < 0.2 else []
+        recipe.commands.append(["qemu-img", "bitmap", "--add", *state, "-g", str(granularity), IMAGE,
+                                recipe.bitmaps[-1]])
+
+
+def change_bitmap(rng, recipe):
+    if recipe.bitmaps and rng.random() < 0.5:
+        recipe.commands.append(["qemu-img", "bitmap", rng.choice(["--disable", "--disable", "--enable", "--clear"]),
+                                IMAGE, rng.choice(recipe.bitmaps)])
 
 
 def between(rng, recipe, size, names):
@@ -150,6 +175,7 @@ def between(rng, recipe, size, names):
     kind = rng.choices(["snapshot", "delete", "apply", "resize", "bitmap"], [58, 10, 14, 15, 3])[0]
     if kind == "snapshot":
         names.append(f"s{len(names) + 1}")
+        recipe.snapshot_sizes.append(size)
         recipe.commands.append(["qemu-img", "snapshot", "-c", names[-1], IMAGE])
     elif kind == "resize":
         if recipe.version == 3 or not names:
@@ -188,15 +214,19 @@ def make(rng):
     if rng.random() < 0.4:
         recipe.spare, recipe.spare_fmt, _ = add_backing(rng, recipe, "spare")
     create(rng, recipe)
-    names = []
+    names, own = [], random.Random(recipe.noise + 2)
+    add_bitmaps(own, recipe)
     for _ in range(rng.choice([0, 1, 1, 2, 3, 4])):
         write_some(rng, recipe, IMAGE, "qcow2", size, 8)
+        change_bitmap(own, recipe)
         size = between(rng, recipe, size, names)
     last = write_many(rng, recipe, size, 8)
     if rng.random() < 0.08:
         last.append(f"write -q -b -P 171 0 {2 * recipe.cluster_size}")  # VM state, behind the disk
     if last:
         recipe.commands.append(qemu_io(IMAGE, "qcow2", last))
+    if recipe.data and rng.random() < 0.3:  # old bytes past the disk's end
+        recipe.commands.append(["sh", "-c", f"yes | head -c {4 * recipe.cluster_size} >> image.data"])
     if rng.random() < 0.2 and size:
         recipe.commands.append(killed(rng, recipe, size))
     if rng.random() < 0.04 and size > 512 and (recipe.version == 3 or not names):

@@ -2,11 +2,13 @@
 
 `amend(folder, request, number)` changes IMAGE and says what became of it.
 """
+import json
 import os
 from dataclasses import dataclass
 
 import proc
 import qbatch
+import qcow2
 from recipe import IMAGE
 
 
@@ -38,7 +40,13 @@ class Qbatch:
         shrink = "on" if request.shrink else "off"
         lines = ["version: 1", f"policy: {{verify: content, allow_shrink: {shrink}}}"]
         lines += ["images:", f"  - path: {IMAGE}"]
-        lines += [f'    {key}: "{value}"' for key, value in request.options().items()]
+        options = request.options()
+        nested = [f'{key.partition(".")[2]}: "{options.pop(key)}"' for key in list(options)
+                  if key.startswith("snapshots.")]
+        lines += [f'    {key}: "{value}"' for key, value in options.items() if not key.startswith("bitmaps.")]
+        if request.bitmaps:
+            lines.append(f"    bitmaps: {json.dumps(request.bitmap_mapping())}")
+        lines += [f"    snapshots: {{{', '.join(nested)}}}"] if nested else []
         with open(os.path.join(folder, "manifest.yaml"), "w", encoding="utf-8") as f:
             f.write("\n".join(lines) + "\n")
         return qbatch.qbatch("--json", "--io", io, "manifest.yaml", tool=self.path, cwd=folder)
@@ -66,8 +74,11 @@ class QemuImg:
 
     def amend(self, folder, request, _number):
         options = {k: v for k, v in request.options().items()
-                   if k not in ("backing_file", "backing_fmt", "zero_clusters")}
-        commands = []
+                   if k not in ("backing_file", "backing_fmt", "zero_clusters")
+                   and not k.startswith(("snapshots.", "bitmaps."))}
+        snapshots = qcow2.load(os.path.join(folder, IMAGE)).snapshots()
+        commands = [[self.path, "snapshot", "-d", name, IMAGE]
+                    for name in sorted(request.goes(snapshots))]
         if options:
             commands.append([self.path, "amend", "-q", "-f", "qcow2", "-o",
                              qbatch.option_string(options), IMAGE])

@@ -3,7 +3,7 @@
  * reader: it is the old image or the amended one, clean, with every guest's bytes, and the amended
  * one once that was reported; and running the amend again ends well.
  *
- *     crash-sim [--states N] [--seed S] [--only K] [--without first|second]
+ *     crash-sim [--states N] [--seed S] [--only K] [--without first|second|data]
  *
  * One seed is always the same fleets.  A violation is told with the fleet's number, for --only.
  * --without takes a barrier away, in which case violations are what is expected.  Exit code 1 when
@@ -14,8 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "fleet.h"
 
 #define EVERY UINT64_MAX
@@ -38,6 +38,15 @@ struct totals {
         (void)r, (void)was, (void)is;                                                              \
         return says;                                                                               \
     }
+/* Whether a bitmap got bits of others. */
+static bool has_merged(const struct qb_result *r)
+{
+    for (unsigned i = 0; i < r->n_bitmaps_listed; i++)
+        if (r->bitmaps_changed[i].changes & QB_BITMAP_CHANGE_MERGED)
+            return true;
+    return false;
+}
+
 KIND(up, is->version > was->version)
 KIND(down, is->version < was->version)
 KIND(grown, is->virtual_size > was->virtual_size)
@@ -48,7 +57,11 @@ KIND(lazy, is->lazy_refcounts != was->lazy_refcounts)
 KIND(repaired, r->repaired)
 KIND(expanded, r->clusters.expanded > 0)
 KIND(without_bitmaps, r->bitmaps_dropped)
+KIND(bitmap_verbs, r->n_bitmaps_changed > 0)
+KIND(merged_bitmaps, has_merged(r))
 KIND(with_snapshots, was->nb_snapshots > 0)
+KIND(data_file, was->external_data_file)
+KIND(raw_data_file, was->data_file_raw)
 KIND(large_clusters, was->cluster_size > 65536)
 
 static struct {
@@ -66,7 +79,11 @@ static struct {
     {"repaired", repaired, 0},
     {"zero clusters expanded", expanded, 0},
     {"bitmaps dropped", without_bitmaps, 0},
+    {"bitmaps changed", bitmap_verbs, 0},
+    {"bitmaps merged", merged_bitmaps, 0},
     {"with snapshots", with_snapshots, 0},
+    {"with data files", data_file, 0},
+    {"with raw ones", raw_data_file, 0},
     {"clusters above 64 KiB", large_clusters, 0},
 };
 
@@ -88,7 +105,8 @@ static void print_kinds(void)
 
 static void tell(const struct arguments *a, uint64_t number, unsigned image, const struct judge *j)
 {
-    static const char *const without[] = {"", " --without first", " --without second"};
+    static const char *const without[] = {"", " --without first", " --without second",
+                                          " --without data"};
 
     fprintf(stderr,
             "violation: fleet %" PRIu64 ", image %u: %s (%lu in all)\n"
@@ -149,8 +167,19 @@ static bool read_number(const char *text, uint64_t *out)
 
 static bool read_lie(const char *text, enum host_lie *out)
 {
-    *out = strcmp(text, "first") == 0 ? HOST_NO_FIRST_BARRIER : HOST_NO_SECOND_BARRIER;
-    return *out == HOST_NO_FIRST_BARRIER || strcmp(text, "second") == 0;
+    static const struct {
+        const char *name;
+        enum host_lie lie;
+    } lies[] = {{"first", HOST_NO_FIRST_BARRIER},
+                {"second", HOST_NO_SECOND_BARRIER},
+                {"data", HOST_NO_DATA_BARRIER}};
+
+    for (size_t i = 0; i < sizeof(lies) / sizeof(*lies); i++)
+        if (strcmp(text, lies[i].name) == 0) {
+            *out = lies[i].lie;
+            return true;
+        }
+    return false;
 }
 
 static bool read_arguments(int argc, char **argv, struct arguments *a)
@@ -178,23 +207,15 @@ static bool read_arguments(int argc, char **argv, struct arguments *a)
     return ok && optind == argc;
 }
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 int main(int argc, char **argv)
 {
     struct arguments a = {.states = 20000, .seed = 1, .only = EVERY};
     struct totals t = {0};
-    double from = now();
+    double from = qb_now();
 
     if (!read_arguments(argc, argv, &a)) {
         fprintf(stderr, "usage: crash-sim [--states N] [--seed S] [--only FLEET] "
-                        "[--without first|second]\n");
+                        "[--without first|second|data]\n");
         return 2;
     }
     mallopt(M_TRIM_THRESHOLD, 512 << 20); /* what one state gave back, the next one needs */
@@ -210,6 +231,6 @@ int main(int argc, char **argv)
            " images in %" PRIu64 " fleets, %" PRIu64 " of them full waves, cut at %" PRIu64
            " moments; seed %" PRIu64 ", %.1f s)\n",
            t.states, t.amends, t.violations, t.images, t.fleets, t.full_waves, t.cuts, a.seed,
-           now() - from);
+           qb_now() - from);
     return t.violations ? 1 : 0;
 }

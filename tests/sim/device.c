@@ -16,8 +16,9 @@ struct device *devices_of(const struct qb_mem_log *log, size_t n)
     if (!devices)
         abort();
     for (size_t i = 0; i < n_events; i++)
-        devices[events[i].disk].n++;
+        devices[qb_mem_image_of(log, events[i].disk)].n++;
     for (size_t i = 0; i < n; i++) {
+        devices[i].image = (unsigned)i;
         devices[i].events = calloc(devices[i].n + 1, sizeof(*devices[i].events));
         devices[i].when = calloc(devices[i].n + 1, sizeof(*devices[i].when));
         if (!devices[i].events || !devices[i].when)
@@ -25,7 +26,7 @@ struct device *devices_of(const struct qb_mem_log *log, size_t n)
         devices[i].n = 0;
     }
     for (size_t i = 0; i < n_events; i++) {
-        struct device *d = &devices[events[i].disk];
+        struct device *d = &devices[qb_mem_image_of(log, events[i].disk)];
 
         d->events[d->n] = &events[i];
         d->when[d->n++] = i;
@@ -42,11 +43,17 @@ void devices_free(struct device *devices, size_t n)
     free(devices);
 }
 
+unsigned device_side(const struct device *d, const struct qb_mem_event *e)
+{
+    return e->disk == d->image ? DEVICE_IMAGE : DEVICE_DATA;
+}
+
 size_t device_flip(const struct device *d)
 {
     size_t i = 0;
 
-    while (i < d->n && (d->events[i]->op != QB_OP_WRITE || d->events[i]->offset != 0))
+    while (i < d->n && (d->events[i]->op != QB_OP_WRITE || d->events[i]->offset != 0 ||
+                        device_side(d, d->events[i]) != DEVICE_IMAGE))
         i++;
     return i;
 }
@@ -93,10 +100,12 @@ static void keep_piece(const struct qb_mem_event *e, uint64_t i, struct qb_mem_b
         abort();
 }
 
-void device_keep(const struct device *d, size_t first, size_t end, struct qb_mem_bytes *disk)
+void device_keep(const struct device *d, unsigned side, size_t first, size_t end,
+                 struct qb_mem_bytes *disk)
 {
     for (size_t i = first; i < end; i++)
-        keep_event(d->events[i], disk);
+        if (device_side(d, d->events[i]) == side)
+            keep_event(d->events[i], disk);
 }
 
 /* ---- tearing --------------------------------------------------------------------------------- */
@@ -120,7 +129,7 @@ static bool drawn(enum manner how, struct dice *dice)
     return roll(dice, 2);
 }
 
-void device_tear(const struct device *d, size_t first, size_t end, uint64_t seed,
+void device_tear(const struct device *d, unsigned side, size_t first, size_t end, uint64_t seed,
                  struct qb_mem_bytes *disk)
 {
     struct dice dice = dice_of(seed);
@@ -128,10 +137,10 @@ void device_tear(const struct device *d, size_t first, size_t end, uint64_t seed
     uint64_t all = 0, number = 0, chosen;
 
     for (size_t i = first; i < end; i++)
-        all += pieces_of(d->events[i]);
+        all += device_side(d, d->events[i]) == side ? pieces_of(d->events[i]) : 0;
     chosen = all ? roll(&dice, (unsigned)QB_MIN(all, UINT32_MAX)) : 0;
     for (size_t i = first; i < end; i++) {
-        uint64_t n = pieces_of(d->events[i]);
+        uint64_t n = device_side(d, d->events[i]) == side ? pieces_of(d->events[i]) : 0;
         bool keeps = how == WHOLE_EVENTS && drawn(how, &dice);
 
         for (uint64_t k = 0; k < n; k++, number++) {

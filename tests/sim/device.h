@@ -6,25 +6,32 @@
 
 #include "mem/mem_disk.h"
 
-/* The events of one disk, in order. */
+/* The events of one image, in order: of its disk, and of the one that is its data file. */
 struct device {
+    unsigned image; /* the number of its disk */
     const struct qb_mem_event **events;
     size_t *when; /* events of the whole machine before each of these */
     size_t n;
 };
 
-/* Sorts the log by disk: n devices, to be freed with devices_free.  The log must outlive them. */
+/* The two, by what an event is of. */
+enum { DEVICE_IMAGE, DEVICE_DATA, DEVICE_SIDES };
+unsigned device_side(const struct device *d, const struct qb_mem_event *e);
+
+/* Sorts the log by image: those of the disks [0, n), to be freed with devices_free.  The log must
+ * outlive them. */
 struct device *devices_of(const struct qb_mem_log *log, size_t n);
 void devices_free(struct device *devices, size_t n);
 
 /* Number of the flip among the device's events; n when there is none. */
 size_t device_flip(const struct device *d);
 
-/* All of the events [first, end) reaches the disk. */
-void device_keep(const struct device *d, size_t first, size_t end, struct qb_mem_bytes *disk);
+/* All of the events [first, end) of this side reaches its disk. */
+void device_keep(const struct device *d, unsigned side, size_t first, size_t end,
+                 struct qb_mem_bytes *disk);
 
 /* Some of it does, as drawn from the seed. */
-void device_tear(const struct device *d, size_t first, size_t end, uint64_t seed,
+void device_tear(const struct device *d, unsigned side, size_t first, size_t end, uint64_t seed,
                  struct qb_mem_bytes *disk);
 
 #endif

@@ -3,27 +3,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "must.h"
 #include "run/run.h"
 
-enum { FULL_WAVE = 100 }; /* fleets from this size on have small images */
+enum {
+    FULL_WAVE = 100,   /* fleets from this size on have small images */
+    ONE_WITH_DATA = 6, /* of so many images has a data file */
+};
 
 /* The image has been through it before: an amend of it ended with a power cut. */
 static void crash_before(struct subject *s, struct dice *dice)
 {
-    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved);
-    unsigned char *bytes;
+    struct qb_mem_log *log = run_machine(&s->image);
+    unsigned data = qb_mem_data_of(log, 0);
+    struct image_bytes then = {.damaged = s->image.damaged, .reserved = s->image.reserved};
+    unsigned upto, seed;
     struct run r;
-    uint64_t size;
-    size_t flip;
 
     r = run_amend(log, 0, &s->rq, RUN_WHOLE);
     run_free(&r);
-    flip = judge_flip(log, 0);
-    if (qb_mem_replay(log, 0, 0, roll(dice, (unsigned)flip + 1), roll(dice, 1000), &bytes, &size) <
-        0)
+    seed = roll(dice, 1000);
+    upto = roll(dice, (unsigned)judge_flip(log, 0) + 1);
+    if (qb_mem_replay(log, 0, 0, upto, seed, &then.bytes, &then.size) < 0)
         abort();
+    if (data != QB_MEM_EVERY_DISK &&
+        qb_mem_replay(log, data, 0, upto, seed / 2, &then.data, &then.data_size) < 0)
+        abort();
+    if (s->image.data && !then.data)
+        then.data = must(calloc(1, 1));
     image_bytes_free(&s->image);
-    s->image = (struct image_bytes){bytes, size, s->image.reserved};
+    s->image = then;
     qb_mem_log_free(log);
 }
 
@@ -40,7 +49,12 @@ static unsigned draw_count(struct dice *dice)
 
 static void draw_image(struct fleet *f, struct fleet_image *image, uint64_t seed)
 {
-    image->subject = subject_any(seed, f->n >= FULL_WAVE);
+    struct dice others =
+        dice_of(seed + 0x46494c45); /* so that the rest stays what it was without */
+    bool small = f->n >= FULL_WAVE;
+
+    image->subject = roll(&others, ONE_WITH_DATA) ? subject_any(seed, small, true)
+                                                  : subject_with_data(seed, small, true);
     if (roll(&f->dice, 8) == 0)
         crash_before(&image->subject, &f->dice);
     judge_begin(&image->judge, &image->subject, NULL);
@@ -98,6 +112,13 @@ static void new_disks(struct fleet *f)
             qb_mem_reserve(f->log, i);
         f->images[i].told = SIZE_MAX;
     }
+    for (unsigned i = 0; i < f->n;
+         i++) { /* behind all images, whose numbers are those of the jobs */
+        const struct image_bytes *image = &f->images[i].subject.image;
+
+        if (image->data && qb_mem_data_file(f->log, i, image->data, image->data_size) < 0)
+            abort();
+    }
 }
 
 static void fill_batch(struct fleet *f)
@@ -108,8 +129,12 @@ static void fill_batch(struct fleet *f)
     qb_batch_init(&f->batch);
     f->batch.policy.sync = QB_SYNC_FILE;
     for (unsigned i = 0; i < f->n; i++) {
+        const struct qb_request *rq = &f->images[i].subject.rq;
+
+        if (rq->now) /* the same of all: the run counts ages from one moment */
+            f->batch.ages_from = rq->now;
         host_path(i, path);
-        if (!qb_batch_add(&f->batch, path, 0, &f->images[i].subject.rq))
+        if (!qb_batch_add(&f->batch, path, 0, rq))
             abort();
     }
 }
@@ -118,6 +143,14 @@ void fleet_prepare(struct fleet *f)
 {
     new_disks(f);
     fill_batch(f);
+}
+
+static bool any_heavy(const struct fleet *f)
+{
+    for (unsigned i = 0; i < f->n; i++)
+        if (f->images[i].subject.heavy)
+            return true;
+    return false;
 }
 
 int fleet_start(struct fleet *f, struct host *host, struct qb_err *err)
@@ -129,7 +162,7 @@ int fleet_start(struct fleet *f, struct host *host, struct qb_err *err)
     host->dice = f->dice;
     if (f->stops)
         host->stops = 1 + roll(&host->dice, 50 * f->n);
-    if (roll(&host->dice, 6) == 0)
+    if (roll(&host->dice, 6) == 0 && !any_heavy(f))
         f->batch.limits.memory_bytes =
             (1u << 20) + roll(&host->dice, 64 << 10); /* few plans at once, any by itself */
     host->log = f->log;
@@ -181,41 +214,81 @@ static void copy_bytes(struct qb_mem_bytes *to, const void *bytes, uint64_t size
         abort();
 }
 
-/* `before` is what is durable, and of the events [sure, upto) any may have reached the disk. */
-static void cut_here(const struct fleet *f, struct fleet_image *image, const struct device *d,
-                     const struct qb_mem_bytes *before, size_t sure, size_t upto, unsigned tears)
+/* What is durable of an image's two disks, and how many events that is of each. */
+struct durable {
+    struct qb_mem_bytes disks[DEVICE_SIDES];
+    size_t events[DEVICE_SIDES];
+};
+
+static void free_disks(struct qb_mem_bytes disks[DEVICE_SIDES])
 {
+    for (unsigned side = 0; side < DEVICE_SIDES; side++)
+        free(disks[side].bytes);
+}
+
+/* Way 0: all of the events before `upto` reached its disk; else any did, of each side by itself.
+ * Where there is a data file, the two next ways are that one side lost all and the other nothing.
+ */
+static void draw_side(const struct fleet *f, const struct device *d, const struct durable *sure,
+                      unsigned side, size_t upto, unsigned way, bool has_data,
+                      struct qb_mem_bytes *disk)
+{
+    size_t first = sure->events[side];
+
+    copy_bytes(disk, sure->disks[side].bytes, sure->disks[side].size);
+    if (has_data && (way == 1 || way == 2))
+        device_keep(d, side, first, way - 1 == side ? first : upto, disk);
+    else if (way == 0)
+        device_keep(d, side, first, upto, disk);
+    else
+        device_tear(d, side, first, upto, f->dice.state + upto * 1000 + way + side * 77777, disk);
+}
+
+/* What is durable, and any of the other events before `upto`. */
+static void cut_here(const struct fleet *f, struct fleet_image *image, const struct device *d,
+                     const struct durable *sure, size_t upto, unsigned tears)
+{
+    bool has_data = image->subject.image.data,
+         torn = sure->events[DEVICE_IMAGE] < upto || (has_data && sure->events[DEVICE_DATA] < upto);
     enum verdict may_be = allowed(f, image, d, upto);
-    struct qb_mem_bytes disk = {0};
+    struct qb_mem_bytes disks[DEVICE_SIDES] = {0};
+    struct image_bytes state = {0};
     char at[80];
 
-    for (unsigned k = 0; k <= (sure < upto ? tears : 0); k++) {
-        copy_bytes(&disk, before->bytes, before->size);
-        if (k == 0)
-            device_keep(d, sure, upto, &disk);
-        else
-            device_tear(d, sure, upto, f->dice.state + upto * 1000 + k, &disk);
+    for (unsigned k = 0; k <= (torn ? tears + 2 * has_data : 0); k++) {
+        for (unsigned side = 0; side < DEVICE_SIDES; side++)
+            draw_side(f, d, sure, side, upto, k, has_data, &disks[side]);
         snprintf(at, sizeof(at), "power cut after %zu events, way %u", upto, k);
-        if (judge_is_new(&image->judge, disk.bytes, disk.size))
-            judge_state(&image->judge, disk.bytes, disk.size, may_be, at);
+        state.bytes = disks[DEVICE_IMAGE].bytes;
+        state.size = disks[DEVICE_IMAGE].size;
+        if (has_data) {
+            state.data = disks[DEVICE_DATA].bytes ? disks[DEVICE_DATA].bytes : state.bytes;
+            state.data_size = disks[DEVICE_DATA].size;
+        }
+        if (judge_is_new(&image->judge, &state))
+            judge_state(&image->judge, &state, may_be, at);
     }
-    free(disk.bytes);
+    free_disks(disks);
 }
 
 void fleet_judge(struct fleet *f, unsigned i, const struct device *d, size_t first, unsigned tears)
 {
     struct fleet_image *image = &f->images[i];
-    struct qb_mem_bytes before = {0};
-    size_t sure = 0;
+    const struct image_bytes *old = &image->subject.image;
+    struct durable sure = {0};
 
-    copy_bytes(&before, image->subject.image.bytes, image->subject.image.size);
+    copy_bytes(&sure.disks[DEVICE_IMAGE], old->bytes, old->size);
+    if (old->data)
+        copy_bytes(&sure.disks[DEVICE_DATA], old->data, old->data_size);
     for (size_t upto = 0; upto <= d->n; upto++) {
         if (upto >= first)
-            cut_here(f, image, d, &before, sure, upto, tears);
+            cut_here(f, image, d, &sure, upto, tears);
         if (upto < d->n && d->events[upto]->op == QB_OP_SYNC) {
-            device_keep(d, sure, upto, &before);
-            sure = upto + 1;
+            unsigned side = device_side(d, d->events[upto]);
+
+            device_keep(d, side, sure.events[side], upto, &sure.disks[side]);
+            sure.events[side] = upto + 1;
         }
     }
-    free(before.bytes);
+    free_disks(sure.disks);
 }

@@ -8,11 +8,14 @@
 #include "host/sched.h"
 #include "host/topo.h"
 #include "io/backend.h"
+#include "io/in_use.h"
+#include "io/named.h"
 
 #define FOLDER "/simulated/"
 
-/* What run_open.c keeps free besides its four waves, with one worker. */
-#define FDS_BESIDES (64 + 16)
+/* What run_open.c keeps free besides its four waves, with one worker, and what an image takes. */
+#define FDS_BESIDES (48 + 6)
+#define FDS_IMAGE   2
 #define WAVES       4
 
 static struct host *host;
@@ -81,14 +84,31 @@ int __wrap_qb_file_open(const char *path, bool writable, struct qb_file *out, st
     return 0;
 }
 
-int __real_getrlimit(__rlimit_resource_t what, struct rlimit *limit);
-int __wrap_getrlimit(__rlimit_resource_t what, struct rlimit *limit);
+int __real_qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *path,
+                          struct qb_claim how, struct qb_file *out, struct qb_err *err);
+int __wrap_qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *path,
+                          struct qb_claim how, struct qb_file *out, struct qb_err *err);
 
-int __wrap_getrlimit(__rlimit_resource_t what, struct rlimit *limit)
+/* The data file of an image is another disk, whatever its name. */
+int __wrap_qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *path,
+                          struct qb_claim how, struct qb_file *out, struct qb_err *err)
+{
+    if (!host || !image->mem)
+        return __real_qb_named_claim(io, image, path, how, out, err);
+    if (qb_mem_reopen(host->log, qb_mem_data_of(host->log, (unsigned)image->ino), out) < 0)
+        return qb_fail_memory(err);
+    out->writable = how.writable;
+    return 0;
+}
+
+int __real_getrlimit64(__rlimit_resource_t what, struct rlimit *limit);
+int __wrap_getrlimit64(__rlimit_resource_t what, struct rlimit *limit);
+
+int __wrap_getrlimit64(__rlimit_resource_t what, struct rlimit *limit)
 {
     if (!host || what != RLIMIT_NOFILE)
-        return __real_getrlimit(what, limit);
-    limit->rlim_cur = limit->rlim_max = FDS_BESIDES + WAVES * host->wave_max;
+        return __real_getrlimit64(what, limit);
+    limit->rlim_cur = limit->rlim_max = FDS_BESIDES + FDS_IMAGE * WAVES * host->wave_max;
     return 0;
 }
 
@@ -99,10 +119,13 @@ struct disks {
     struct qb_io *mem;
 };
 
+/* Whether the image, or the one whose data file it is, has. */
 static bool has_flipped(unsigned disk)
 {
     const struct qb_mem_event *events;
     size_t n = qb_mem_events(host->log, &events);
+
+    disk = qb_mem_image_of(host->log, disk);
 
     for (size_t i = 0; i < n; i++)
         if (events[i].disk == disk && events[i].op == QB_OP_WRITE && events[i].offset == 0)
@@ -112,9 +135,13 @@ static bool has_flipped(unsigned disk)
 
 static bool is_pretended(const struct qb_req *req)
 {
+    unsigned disk = (unsigned)req->file->ino;
+
     if (req->op != QB_OP_SYNC || host->lie == HOST_HONEST)
         return false;
-    return has_flipped((unsigned)req->file->ino) == (host->lie == HOST_NO_SECOND_BARRIER);
+    if (host->lie == HOST_NO_DATA_BARRIER)
+        return qb_mem_image_of(host->log, disk) != disk;
+    return has_flipped(disk) == (host->lie == HOST_NO_SECOND_BARRIER);
 }
 
 /* Counts the request: whether it is one that fails. */
@@ -127,7 +154,7 @@ static bool is_due(struct qb_req *req)
         return false;
     req->error = fault->errnum;
     if (host->failed)
-        host->failed[req->file->ino] |= 1u << req->op;
+        host->failed[qb_mem_image_of(host->log, (unsigned)req->file->ino)] |= 1u << req->op;
     return true;
 }
 

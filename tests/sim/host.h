@@ -15,6 +15,7 @@ enum host_lie {
     HOST_HONEST,
     HOST_NO_FIRST_BARRIER,  /* a file is not synced before its flip */
     HOST_NO_SECOND_BARRIER, /* nor afterwards */
+    HOST_NO_DATA_BARRIER,   /* a data file is not, and its image is */
 };
 
 /* A request that fails, counted from 0 over all disks; `onwards`: and all behind it. */
@@ -32,7 +33,8 @@ struct host {
     unsigned long stops; /* the run is told to stop when asked for this time; 0: never */
     struct host_fault fault;
     uint64_t requests; /* so far */
-    unsigned *failed; /* one a disk: bit `op` for a request of that kind that failed; may be NULL */
+    unsigned
+        *failed; /* one an image: bit `op` for a request of that kind that failed; may be NULL */
 
     /* Called with true where the host itself begins to work, and with false where it ends; may be
      * NULL. */

@@ -99,7 +99,8 @@ int __wrap_fdatasync(int fd)
     return -1;
 }
 
-/* A completion becomes another one.  That of a sync is known by its result, which is no length. */
+/* A completion becomes another one.  That of a sync is known by its result, which is not a length.
+ */
 static void spoil(struct io_uring_cqe *cqe)
 {
     if (how != KERNEL_SHORT) {

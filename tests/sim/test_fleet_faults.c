@@ -85,8 +85,7 @@ static void check_image(struct fleet *f, unsigned i, const struct device *d, con
     struct judge *j = &image->judge;
     unsigned failed = h->failed[i];
     const char *word = word_for(image->err.code, h->fault.errnum);
-    const unsigned char *bytes;
-    uint64_t size;
+    struct image_bytes now;
     char at[80];
 
     snprintf(at, sizeof(at), "request %llu fails with %d%s", (unsigned long long)h->fault.nth,
@@ -98,9 +97,9 @@ static void check_image(struct fleet *f, unsigned i, const struct device *d, con
         judge_blame(j, at, image->err.text[0] ? image->err.text : "the cause is not told");
     if ((failed & 1u << QB_OP_SYNC) && image->status == QB_STATUS_CHANGED)
         judge_blame(j, at, "a barrier failed, and it is called done");
-    bytes = qb_mem_content(f->log, i, &size);
+    now = run_content(f->log, i);
     if (device_flip(d) == d->n && image->status == QB_STATUS_FAILED)
-        judge_untouched(j, &image->err, bytes, size, !h->fault.onwards, at);
+        judge_untouched(j, &image->err, &now, !h->fault.onwards, at);
     check_told(f, i, d, at);
     check_state(f, i, d);
 }

@@ -33,7 +33,7 @@ static void make_file(const struct image_bytes *image)
 
 static struct image_bytes read_file(void)
 {
-    struct image_bytes image;
+    struct image_bytes image = {0};
     struct stat st;
     int fd = open(path, O_RDONLY);
 
@@ -71,9 +71,9 @@ static void check(struct judge *j, const struct fault *f, const struct qb_result
         !strstr(r->err.text, strerror(f->how)))
         judge_blame(j, at, r->err.text);
     if (r->status == QB_STATUS_CHANGED)
-        judge_state(j, now->bytes, now->size, AMENDED, at);
+        judge_state(j, now, AMENDED, at);
     else if (j->amends)
-        judge_state(j, now->bytes, now->size, EITHER, at);
+        judge_state(j, now, EITHER, at);
     else if (now->size != j->s->image.size || memcmp(now->bytes, j->s->image.bytes, now->size))
         judge_blame(j, at, "a refused image was written to");
 }

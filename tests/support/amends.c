@@ -1,7 +1,6 @@
 #include "amends.h"
 
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,25 +8,15 @@
 
 #include "base/num.h"
 #include "check/census.h"
-#include "dice.h"
 #include "io/backend.h"
+#include "recipes.h"
 
-#define KIB         1024u
 #define SHORT_BYTES (40 * KIB + 100)
 #define LONG_BYTES  (300 * KIB)
 #define FAR_NAME    300u
+#define MOST_FILLED (4ull << 20)
 
 /* ---- images ---------------------------------------------------------------------------------- */
-
-#define V3(bits, order, bytes, ...)                                                                \
-    {                                                                                              \
-        .version = 3, .cluster_bits = bits, .refcount_order = order, .size = bytes, __VA_ARGS__    \
-    }
-#define V2(bits, bytes, ...)                                                                       \
-    {                                                                                              \
-        .version = 2, .cluster_bits = bits, .refcount_order = 4, .size = bytes, __VA_ARGS__        \
-    }
-#define BACKED(name) .backing_file = name, .backing_fmt = "raw"
 
 const struct recipe recipes[] = {
     {"empty", V3(9, 4, 64 * KIB), "", false},
@@ -64,6 +53,14 @@ const struct recipe recipes[] = {
     {"dirty, refcounts of 64 bits", V3(9, 6, 64 * KIB, .dirty = true), "d130 S @5Z9z2", false},
     {"dirty by name only", V3(9, 4, 64 * KIB, .dirty = true), "", false},
     {"dirty, rubbish behind", V3(9, 4, 64 * KIB, .dirty = true, .tail_bytes = 3000), "d9z", false},
+    {"wrong counts", V3(9, 4, 64 * KIB, .wrong_counts = true), "d30Z3z2c5 @70d9 S d3 L2", false},
+    {"wrong counts of 64 bits, version 3, backed",
+     V3(9, 6, 64 * KIB, .wrong_counts = true, BACKED("@short")), "d130 S @5Z9z2", false},
+    {"wrong counts, version 2", V2(9, 64 * KIB, .wrong_counts = true), "d30c5 @70d9 S d3", false},
+    {"marked corrupt", V3(9, 4, 64 * KIB, .marked = true), "d9z5 S d2", false},
+    {"marked corrupt, wrong counts, bitmaps in use",
+     V3(9, 4, 64 * KIB, .marked = true, .wrong_counts = true, .bitmaps = 3, .bitmaps_in_use = 5),
+     "d9 S @5z9 L3", false},
     {"leaks", V3(9, 4, 64 * KIB), "d3L5d2H3L2z3Z", false},
     {"leaks under lost snapshots", V3(9, 4, 64 * KIB, .lost_snapshots = true),
      "d9z5Z4 @70d9 S d4 @20z30 S d2 @71d3 z4", false},
@@ -105,6 +102,19 @@ const struct recipe recipes[] = {
     {"bitmaps", V3(9, 4, 64 * KIB, .bitmaps = 3), "d9 S @5Z9z2 S c5", false},
     {"bitmaps of many clusters", V3(9, 6, 5000 * KIB, .bitmaps = 2), "d9 @2000z9", false},
     {"bitmaps, dirty", V3(9, 4, 64 * KIB, .bitmaps = 2, .dirty = true), "d9z3", false},
+    {"bitmaps in use", V3(9, 4, 64 * KIB, .bitmaps = 3, .bitmaps_in_use = 5), "d9 S @5z9", false},
+    {"extended L2 entries", V3(14, 4, 70000 * KIB, .extended_l2 = true),
+     "d4z2Z2c2i2 @2040d12z3 S @2046d2z2 @3000Z2", false},
+    {"extended L2 entries, partial",
+     V3(14, 4, 1000 * KIB + 512, .extended_l2 = true, BACKED("@long")),
+     "d2p3z2 S @3d2p2 @10pZi @62p", false},
+    {"extended L2 entries, VM state", V3(14, 4, 17000 * KIB, .extended_l2 = true),
+     "d4 V d3z S V .4 @2d V Z2d S", false},
+    {"clusters of 16 KiB", V3(14, 4, 70000 * KIB), "d4z2Z2c2 @2046d4 S @2047z3 @3000Z2 @4090d9",
+     false},
+    {"clusters of 16 KiB, VM state", V3(14, 4, 14000 * KIB),
+     "d4 V d3z S V .4 @2d V Z2d S R40000000 @1030d2 V d S", false},
+    {"clusters of 16 KiB, backed", V3(14, 4, 300 * KIB, BACKED("@long")), "d2z3Z2 S @3d2", false},
     {"clusters of 2 MiB", V3(21, 4, 16384 * KIB), "dzZ", true},
 };
 const size_t n_recipes = sizeof(recipes) / sizeof(*recipes);
@@ -117,7 +127,37 @@ const size_t n_recipes = sizeof(recipes) / sizeof(*recipes);
 #define WIDTH(n) .set = QB_KEY_REFCOUNT_BITS, .refcount_bits = n
 #define ON(name)                                                                                   \
     .set = QB_KEY_BACKING_FILE | QB_KEY_BACKING_FMT, .backing_file = name, .backing_fmt = "raw"
-#define STAYS SIZE_STAYS, false
+#define MENDED(what)   .set = QB_KEY_REPAIR, .repair = (what)
+#define DELETED(...)   .set = QB_KEY_SNAPSHOTS, .snapshots_delete = __VA_ARGS__
+#define BITMAPS        .set = QB_KEY_BITMAPS
+#define ALLOCATED(how) .set = QB_KEY_PREALLOCATION, .preallocation = how
+#define STAYS          SIZE_STAYS, false
+#define NAMES(...)                                                                                 \
+    {                                                                                              \
+        (const char *const[]){__VA_ARGS__},                                                        \
+            sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *)                      \
+    }
+
+#define ITEMS(type, ...)                                                                           \
+    {                                                                                              \
+        (const struct type[]){__VA_ARGS__},                                                        \
+            sizeof((const struct type[]){__VA_ARGS__}) / sizeof(struct type)                       \
+    }
+#define RENAMES(...) ITEMS(qb_bitmap_rename, __VA_ARGS__)
+#define ADDS(...)    ITEMS(qb_bitmap_add, __VA_ARGS__)
+#define MERGES(...)  ITEMS(qb_bitmap_merge, __VA_ARGS__)
+#define THIRD        "bitmap  3"
+
+static const char *const every[] = {"*"}, *const even[] = {"snap number [02468]", "no such"};
+#define EVERY_NAME                                                                                 \
+    {                                                                                              \
+        every, 1                                                                                   \
+    }
+#define EVEN_NAMES                                                                                 \
+    {                                                                                              \
+        even, 2                                                                                    \
+    }
+const struct qb_name_list amends_every_name = EVERY_NAME, amends_even_names = EVEN_NAMES;
 
 const struct wish wishes[] = {
     {"lazy refcounts on", {.set = QB_KEY_LAZY_REFCOUNTS, .lazy_refcounts = true}, SIZE_STAYS, true},
@@ -148,6 +188,32 @@ const struct wish wishes[] = {
     {"refcounts of 16 bits", {WIDTH(16)}, STAYS},
     {"refcounts of 32 bits", {WIDTH(32)}, STAYS},
     {"refcounts of 64 bits", {WIDTH(64)}, SIZE_STAYS, true},
+    {"zstd", {.set = QB_KEY_COMPRESSION_TYPE, .compression_type = "zstd"}, SIZE_STAYS, true},
+    {"zlib", {.set = QB_KEY_COMPRESSION_TYPE, .compression_type = "zlib"}, STAYS},
+    {"extended L2 entries", {.set = QB_KEY_EXTENDED_L2, .extended_l2 = true}, SIZE_STAYS, true},
+    {"no extended L2 entries", {.set = QB_KEY_EXTENDED_L2, .extended_l2 = false}, SIZE_STAYS, true},
+    {"up, extended, narrow and larger",
+     {.set = QB_KEY_COMPAT | QB_KEY_EXTENDED_L2 | QB_KEY_REFCOUNT_BITS | QB_KEY_SIZE,
+      .compat = 3,
+      .extended_l2 = true,
+      .refcount_bits = 8},
+     SIZE_SPANS_MORE,
+     false},
+    {"extended and smaller",
+     {.set = QB_KEY_EXTENDED_L2 | QB_KEY_SIZE, .extended_l2 = true, .allow_shrink = true},
+     SIZE_HALF,
+     false},
+    {"not extended and larger",
+     {.set = QB_KEY_EXTENDED_L2 | QB_KEY_SIZE, .extended_l2 = false},
+     SIZE_MORE,
+     false},
+    {"up, zstd, wide and larger",
+     {.set = QB_KEY_COMPAT | QB_KEY_COMPRESSION_TYPE | QB_KEY_REFCOUNT_BITS | QB_KEY_SIZE,
+      .compat = 3,
+      .compression_type = "zstd",
+      .refcount_bits = 32},
+     SIZE_MORE,
+     false},
     {"up, lazy, wide and larger",
      {.set = QB_KEY_COMPAT | QB_KEY_LAZY_REFCOUNTS | QB_KEY_REFCOUNT_BITS | QB_KEY_SIZE,
       .compat = 3,
@@ -192,11 +258,153 @@ const struct wish wishes[] = {
       .lazy_refcounts = true},
      SIZE_HALF,
      false},
+    {"all snapshots deleted", {DELETED(EVERY_NAME)}, STAYS},
+    {"every other snapshot deleted", {DELETED(EVEN_NAMES)}, SIZE_STAYS, true},
+    {"all snapshots deleted but the newest",
+     {DELETED(EVERY_NAME), .snapshots_keep_newest = 1},
+     STAYS},
+    {"old snapshots deleted",
+     {.set = QB_KEY_SNAPSHOTS, .snapshots_older_than = 2.5, .now = 1700000003},
+     STAYS},
+    {"snapshots deleted, down",
+     {.set = QB_KEY_SNAPSHOTS | QB_KEY_COMPAT | QB_KEY_REFCOUNT_BITS,
+      .compat = 2,
+      .refcount_bits = 16,
+      .snapshots_keep_newest = 1},
+     STAYS},
+    {"snapshots deleted, down, smaller",
+     {.set = QB_KEY_SNAPSHOTS | QB_KEY_COMPAT | QB_KEY_SIZE,
+      .compat = 2,
+      .allow_shrink = true,
+      .snapshots_delete = EVERY_NAME},
+     SIZE_HALF,
+     false},
+    {"snapshots deleted, up, larger, narrow",
+     {.set = QB_KEY_SNAPSHOTS | QB_KEY_COMPAT | QB_KEY_SIZE | QB_KEY_REFCOUNT_BITS,
+      .compat = 3,
+      .refcount_bits = 4,
+      .snapshots_delete = EVEN_NAMES},
+     SIZE_SPANS_MORE,
+     false},
+    {"preallocated", {ALLOCATED("metadata")}, STAYS},
+    {"preallocated, space reserved", {ALLOCATED("falloc")}, STAYS},
+    {"preallocated, zeros written", {ALLOCATED("full")}, STAYS},
+    {"preallocated, larger",
+     {.set = QB_KEY_PREALLOCATION | QB_KEY_SIZE, .preallocation = "metadata"},
+     SIZE_SPANS_MORE,
+     false},
+    {"preallocated, smaller",
+     {.set = QB_KEY_PREALLOCATION | QB_KEY_SIZE, .preallocation = "falloc", .allow_shrink = true},
+     SIZE_HALF,
+     false},
+    {"preallocated, larger over a longer backing file",
+     {.set = QB_KEY_PREALLOCATION | QB_KEY_SIZE | QB_KEY_BACKING_FILE | QB_KEY_BACKING_FMT,
+      .preallocation = "metadata",
+      .backing_file = "@long",
+      .backing_fmt = "raw"},
+     SIZE_MORE,
+     false},
+    {"preallocated, down and removed",
+     {.set = QB_KEY_PREALLOCATION | QB_KEY_COMPAT | QB_KEY_BACKING_FILE,
+      .preallocation = "metadata",
+      .compat = 2,
+      .backing_file = ""},
+     STAYS},
+    {"preallocated, down, larger, every other snapshot deleted",
+     {.set = QB_KEY_PREALLOCATION | QB_KEY_COMPAT | QB_KEY_SIZE | QB_KEY_SNAPSHOTS,
+      .preallocation = "full",
+      .compat = 2,
+      .snapshots_delete = EVEN_NAMES},
+     SIZE_MORE,
+     false},
+    {"preallocated, up, extended, narrow and larger",
+     {.set = QB_KEY_PREALLOCATION | QB_KEY_COMPAT | QB_KEY_EXTENDED_L2 | QB_KEY_REFCOUNT_BITS |
+             QB_KEY_SIZE,
+      .preallocation = "metadata",
+      .compat = 3,
+      .extended_l2 = true,
+      .refcount_bits = 8},
+     SIZE_SPANS_MORE,
+     false},
+    {"preallocated, not extended",
+     {.set = QB_KEY_PREALLOCATION | QB_KEY_EXTENDED_L2, .preallocation = "falloc"},
+     STAYS},
     {"larger over a longer backing file",
      {.set = QB_KEY_SIZE | QB_KEY_BACKING_FILE | QB_KEY_BACKING_FMT,
       .backing_file = "@long",
       .backing_fmt = "raw"},
      SIZE_MORE,
+     false},
+    {"bitmaps removed", {BITMAPS, .bitmaps_remove = NAMES("*1", "other*")}, STAYS},
+    {"bitmaps removed, all", {BITMAPS, .bitmaps_remove = NAMES("*")}, STAYS},
+    {"bitmaps removed, inconsistent ones", {BITMAPS, .bitmaps_remove_inconsistent = true}, STAYS},
+    {"down without bitmaps that are removed",
+     {.set = QB_KEY_COMPAT | QB_KEY_BITMAPS, .compat = 2, .bitmaps_remove = NAMES("*")},
+     STAYS},
+    {"bitmaps cleared", {BITMAPS, .bitmaps_clear = NAMES("*[12]")}, STAYS},
+    {"bitmaps enabled and disabled",
+     {BITMAPS, .bitmaps_enable = NAMES("*"), .bitmaps_disable = NAMES("*2")},
+     STAYS},
+    {"bitmaps removed and cleared, larger",
+     {.set = QB_KEY_BITMAPS | QB_KEY_SIZE,
+      .bitmaps_remove = NAMES("*3"),
+      .bitmaps_clear = NAMES("*1")},
+     SIZE_SPANS_MORE,
+     false},
+    {"bitmaps enabled, smaller",
+     {.set = QB_KEY_BITMAPS | QB_KEY_SIZE, .allow_shrink = true, .bitmaps_enable = NAMES("*1")},
+     SIZE_HALF,
+     false},
+    {"all mended", {MENDED(15)}, STAYS},
+    {"leaks mended", {MENDED(QB_REPAIR_LEAKS)}, STAYS},
+    {"refcounts and flags mended", {MENDED(QB_REPAIR_REFCOUNTS | QB_REPAIR_FLAGS)}, STAYS},
+    {"all mended, down",
+     {.set = QB_KEY_REPAIR | QB_KEY_COMPAT, .repair = 15, .compat = 2, .drop_bitmaps = true},
+     STAYS},
+    {"all mended, wide, lazy, larger",
+     {.set = QB_KEY_REPAIR | QB_KEY_REFCOUNT_BITS | QB_KEY_LAZY_REFCOUNTS | QB_KEY_SIZE,
+      .repair = 15,
+      .refcount_bits = 64,
+      .lazy_refcounts = true},
+     SIZE_SPANS_MORE,
+     false},
+    {"bitmaps removed, wide, lazy, backed",
+     {.set = QB_KEY_BITMAPS | QB_KEY_REFCOUNT_BITS | QB_KEY_LAZY_REFCOUNTS | QB_KEY_BACKING_FILE,
+      .bitmaps_remove = NAMES("*[23]"),
+      .refcount_bits = 64,
+      .lazy_refcounts = true,
+      .backing_file = "@far"},
+     STAYS},
+    {"bitmap renamed", {BITMAPS, .bitmaps_rename = RENAMES({FIRST, "first"})}, STAYS},
+    {"bitmaps added",
+     {BITMAPS, .bitmaps_add = ADDS({"fine", 512, false}, {"coarse", 65536, true})},
+     STAYS},
+    {"up, bitmaps removed and added, larger",
+     {.set = QB_KEY_COMPAT | QB_KEY_BITMAPS | QB_KEY_SIZE,
+      .compat = 3,
+      .bitmaps_remove = NAMES(FIRST),
+      .bitmaps_add = ADDS({"again", 4096, true}),
+      .bitmaps_enable = NAMES("*")},
+     SIZE_SPANS_MORE,
+     false},
+    {"bitmap merged", {BITMAPS, .bitmaps_merge = MERGES({NAMES(FIRST), SECOND})}, STAYS},
+    {"bitmaps merged through others, larger",
+     {.set = QB_KEY_BITMAPS | QB_KEY_SIZE,
+      .bitmaps_rename = RENAMES({FIRST, "first"}),
+      .bitmaps_add = ADDS({"coarse", 65536, false}, {"middle", 2048, true}, {"none", 512, true}),
+      .bitmaps_merge = MERGES({NAMES(SECOND), "middle"}, {NAMES("first", "middle"), "coarse"},
+                              {NAMES("coarse", "none"), "none"}, {NAMES("middle"), SECOND}),
+      .bitmaps_clear = NAMES("middle")},
+     SIZE_MORE,
+     false},
+    {"bitmaps merged, smaller, wide",
+     {.set = QB_KEY_BITMAPS | QB_KEY_SIZE | QB_KEY_REFCOUNT_BITS,
+      .allow_shrink = true,
+      .refcount_bits = 64,
+      .bitmaps_add = ADDS({"coarse", 4096, false}),
+      .bitmaps_merge = MERGES({NAMES(SECOND, FIRST), "coarse"}, {NAMES("coarse"), FIRST}),
+      .bitmaps_disable = NAMES("*")},
+     SIZE_HALF,
      false},
 };
 const size_t n_wishes = sizeof(wishes) / sizeof(*wishes);
@@ -283,7 +491,7 @@ const char *amends_name(const char *name)
 
 /* ---- subjects -------------------------------------------------------------------------------- */
 
-static uint64_t new_size(const struct image_shape *s, uint64_t size, enum size_rule rule)
+uint64_t amends_new_size(const struct image_shape *s, uint64_t size, enum size_rule rule)
 {
     uint64_t cs = 1ull << s->cluster_bits;
 
@@ -293,6 +501,8 @@ static uint64_t new_size(const struct image_shape *s, uint64_t size, enum size_r
     case SIZE_MORE:
         return qb_round_up(size, 512) + 2 * cs + 512;
     case SIZE_SPANS_MORE:
+        if (s->data_file) /* all of it is there, in each state */
+            return qb_round_up(size, 512) + (cs <= 1024 ? 8 * image_l1_span(s) : 200ull * KIB);
         return qb_round_up(size, 512) + (cs <= 1024 ? 80 * image_l1_span(s) : 3072ull * KIB);
     case SIZE_HALF:
         return cs > 512 ? size / 2 / cs * cs + cs / 2 : size / 2 / 512 * 512;
@@ -304,13 +514,21 @@ static uint64_t new_size(const struct image_shape *s, uint64_t size, enum size_r
 }
 
 /* The size that the image really has: scripts may change it. */
-static uint64_t size_in(const struct image_bytes *image)
+uint64_t amends_size_in(const struct image_bytes *image)
 {
     uint64_t v = 0;
 
     for (unsigned i = 24; i < 32; i++)
         v = v << 8 | image->bytes[i];
     return v;
+}
+
+void amends_fill_small_only(struct qb_request *rq, uint64_t size)
+{
+    if (rq->set & QB_KEY_SIZE)
+        size = rq->size;
+    if (rq->set & QB_KEY_PREALLOCATION && size > MOST_FILLED)
+        rq->preallocation = "off";
 }
 
 struct subject subject_of(const struct recipe *r, const struct wish *w)
@@ -322,345 +540,13 @@ struct subject subject_of(const struct recipe *r, const struct wish *w)
     shape.backing_file = amends_name(shape.backing_file);
     s.image = image_make(&shape, r->script);
     s.rq.backing_file = amends_name(s.rq.backing_file);
-    s.rq.size = new_size(&shape, size_in(&s.image), w->size);
-    s.rq.verify = QB_VERIFY_METADATA;
+    s.rq.size = amends_new_size(&shape, amends_size_in(&s.image), w->size);
+    s.rq.verify = shape.data_file ? QB_VERIFY_CONTENT : QB_VERIFY_METADATA;
+    amends_fill_small_only(&s.rq, amends_size_in(&s.image));
     return s;
 }
 
 void subject_free(struct subject *s)
 {
     image_bytes_free(&s->image);
-}
-
-/* ---- random subjects ------------------------------------------------------------------------- */
-
-static void say(char *script, size_t room, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-static void say(char *script, size_t room, const char *fmt, ...)
-{
-    size_t used = strlen(script);
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(script + used, room - used, fmt, ap);
-    va_end(ap);
-}
-
-/* What counts of this width can stand: snapshots, and compressed clusters that share a cluster. */
-static void random_script(struct dice *d, const struct image_shape *s, char *script, size_t room)
-{
-    unsigned clusters = (unsigned)(s->size >> s->cluster_bits) + 1;
-    unsigned words = s->cluster_bits > 16 ? 1 + roll(d, 5) : 4 + roll(d, 14);
-    static const unsigned snapshots_of[] = {0, 1, 3, 4, 5, 5, 5};
-    unsigned snapshots = snapshots_of[s->refcount_order], most = s->cluster_bits > 16   ? 1
-                                                                 : s->cluster_bits > 12 ? 3
-                                                                                        : 9;
-    unsigned there = 0;
-    const char *cells = s->version == 2 ? "ddc." : s->refcount_order < 3 ? "ddzZ." : "ddczZ.";
-
-    for (unsigned i = 0; i < words; i++) {
-        unsigned what = roll(d, 13), n = 1 + roll(d, most);
-
-        if (what == 0 && snapshots) {
-            snapshots--;
-            there++;
-            say(script, room, "S");
-        } else if (what == 12 && there) {
-            say(script, room, "A%u", 1 + roll(d, there));
-        } else if (what == 11 && there && roll(d, 2)) {
-            say(script, room, "X%u", 1 + roll(d, there--));
-        } else if (what == 1) {
-            say(script, room, "%c%u", roll(d, 2) ? 'L' : 'H', n);
-        } else if (what == 2 && roll(d, 2) && s->size) {
-            say(script, room, "V%c%u", cells[roll(d, (unsigned)strlen(cells))], 1 + n % 3);
-        } else {
-            unsigned at = roll(d, clusters);
-
-            n = QB_MIN(n, clusters - 1 > at ? clusters - 1 - at : 0);
-            if (n)
-                say(script, room, "@%u%c%u", at, cells[roll(d, (unsigned)strlen(cells))], n);
-        }
-    }
-}
-
-/* Large clusters: few of them, since each is written and read many times. */
-static void enlarge(struct dice *d, struct image_shape *s)
-{
-    s->cluster_bits = 15 + roll(d, 7);
-    s->size = (uint64_t)roll(d, 6) << s->cluster_bits;
-    if (roll(d, 2))
-        s->size += 512ull * roll(d, 1u << (s->cluster_bits - 9));
-    s->l1_spare = 0;
-    s->snapshot_extra = 0;
-    s->tail_bytes = 0;
-}
-
-static struct image_shape random_shape(struct dice *d)
-{
-    static const unsigned bits[] = {9, 9, 9, 9, 10, 10, 11, 12, 12, 13, 14, 16};
-    static const unsigned extras[] = {IMAGE_NO_EXTRA, 8, 16, 24, 24, 0};
-    static const char *const names[] = {"@short", "@long", "@image", "@long"};
-    struct image_shape s = {.version = roll(d, 4) ? 3 : 2, .cluster_bits = bits[roll(d, 12)]};
-    bool v3 = s.version == 3;
-    unsigned backing = roll(d, 8);
-
-    s.refcount_order = v3 && roll(d, 3) == 0 ? roll(d, 7) : 4;
-    s.size = roll(d, 40) * 512ull << (s.cluster_bits - 8);
-    if (roll(d, 3) == 0)
-        s.size += 512ull * roll(d, 1u << (s.cluster_bits - 9));
-    s.l1_spare = roll(d, 6) ? 0 : roll(d, 9);
-    s.snapshot_extra = extras[roll(d, 6)];
-    s.lazy_refcounts = v3 && roll(d, 4) == 0;
-    s.feature_names = v3 && (1u << s.cluster_bits) >= 1024 && roll(d, 2);
-    s.header_length = roll(d, 5) ? 0 : 104;
-    s.unknown_ext = roll(d, 8) ? 0 : 1 + roll(d, 60);
-    s.dirty = v3 && roll(d, 5) == 0;
-    s.tail_bytes = roll(d, 6) ? 0 : 1 + roll(d, 9000);
-    s.counts_behind = roll(d, 12) == 0;
-    s.lost_snapshots = roll(d, 8) == 0;
-    if (backing < 4) {
-        s.backing_file = names[backing];
-        s.backing_fmt = backing == 2 ? "qcow2" : "raw";
-    } else if (backing == 4 && s.size % 512 == 0) {
-        s.size += roll(d, 512);
-    }
-    return s;
-}
-
-static struct qb_request random_request(struct dice *d, const struct image_shape *s, uint64_t size)
-{
-    static const char *const names[] = {"@short", "@long", "@image", "@other", "@far", "", ""};
-    static const enum size_rule rules[] = {SIZE_SECTOR_MORE,  SIZE_MORE, SIZE_SPANS_MORE,
-                                           SIZE_HALF_ALIGNED, SIZE_HALF, SIZE_MORE};
-    struct qb_request rq = {.verify = QB_VERIFY_CONTENT, .allow_shrink = true};
-    unsigned compat = roll(d, 4), to = s->version;
-
-    if (compat < 3) {
-        rq.set |= QB_KEY_COMPAT;
-        rq.compat = to = compat == 0 ? 3 : 2;
-    }
-    if (to == 2 && s->refcount_order != 4) {
-        rq.set |= QB_KEY_REFCOUNT_BITS;
-        rq.refcount_bits = 16;
-    } else if (to == 3 && roll(d, 3) == 0) {
-        rq.set |= QB_KEY_REFCOUNT_BITS;
-        rq.refcount_bits = 1u << (roll(d, 4) ? 3 + roll(d, 4) : roll(d, 7));
-    }
-    if (to == 3 && roll(d, 3) == 0) {
-        rq.set |= QB_KEY_LAZY_REFCOUNTS;
-        rq.lazy_refcounts = roll(d, 2);
-    }
-    if (roll(d, 3) == 0) {
-        rq.set |= QB_KEY_SIZE;
-        rq.size = new_size(s, size, rules[roll(d, 6)]);
-    }
-    if (roll(d, 3) == 0) {
-        const char *name = names[roll(d, 7)];
-
-        if (size % 512 && strcmp(name, "@image") == 0)
-            name = "@long"; /* reading.c knows whole sectors of it only */
-        rq.set |= QB_KEY_BACKING_FILE | QB_KEY_BACKING_FMT;
-        rq.backing_file = amends_name(name);
-        rq.backing_fmt = !name[0] ? "" : strcmp(name, "@image") == 0 ? "qcow2" : "raw";
-    }
-    rq.zero_clusters = (enum qb_zero_clusters)roll(d, 3);
-    rq.zero_method = (enum qb_zero_method)roll(d, 4);
-    rq.on_leaks = roll(d, 4) ? QB_LEAKS_KEEP : QB_LEAKS_FREE;
-    return rq;
-}
-
-static struct subject subject_drawn(struct dice *d, struct image_shape *shape, uint64_t seed)
-{
-    struct subject s = {.heavy = shape->cluster_bits > 16};
-    char script[512] = "";
-
-    random_script(d, shape, script, sizeof(script));
-    shape->backing_file = amends_name(shape->backing_file);
-    snprintf(s.name, sizeof(s.name), "random %llu", (unsigned long long)seed);
-    s.image = image_make(shape, script);
-    s.rq = random_request(d, shape, size_in(&s.image));
-    s.image.reserved = roll(d, 3) == 0;
-    return s;
-}
-
-struct subject subject_random(uint64_t seed)
-{
-    struct dice d = dice_of(seed);
-    struct image_shape shape = random_shape(&d);
-
-    return subject_drawn(&d, &shape, seed);
-}
-
-struct subject subject_any(uint64_t seed, bool small)
-{
-    struct dice d = dice_of(~seed);
-    struct image_shape shape = random_shape(&d);
-    struct subject s;
-
-    if (small) {
-        shape.size = (shape.size >> (shape.cluster_bits - 9)) / 512 * 512;
-        shape.cluster_bits = 9;
-        shape.feature_names = false; /* no room */
-    } else if (roll(&d, 60) == 0) {
-        enlarge(&d, &shape);
-    }
-    shape.bitmaps = roll(&d, 8) ? 0 : 1 + roll(&d, 3);
-    s = subject_drawn(&d, &shape, seed);
-    s.rq.drop_bitmaps = roll(&d, 2);
-    return s;
-}
-
-/* ---- running --------------------------------------------------------------------------------- */
-
-/* Images in memory, backing files on the real disk. */
-struct mixed_io {
-    struct qb_io io;
-    struct qb_io *mem;
-};
-
-static void mixed_run(struct qb_io *io, struct qb_req *reqs, size_t n)
-{
-    struct mixed_io *m = (struct mixed_io *)io;
-
-    for (size_t i = 0; i < n; i++) {
-        if (reqs[i].file->mem)
-            m->mem->ops->run(m->mem, &reqs[i], 1);
-        else if (!qb_req_is_void(&reqs[i]))
-            reqs[i].error = reqs[i].op == QB_OP_READ ? qb_posix_do(&reqs[i], 0) : EPERM;
-    }
-}
-
-static int mixed_barrier(struct qb_io *io)
-{
-    struct mixed_io *m = (struct mixed_io *)io;
-
-    return m->mem->ops->barrier(m->mem);
-}
-
-static void mixed_close(struct qb_io *io)
-{
-    qb_io_close(((struct mixed_io *)io)->mem);
-    free(io);
-}
-
-struct qb_io *run_io(struct qb_mem_log *log)
-{
-    static const struct qb_io_ops ops = {"mixed", mixed_run, mixed_barrier, mixed_close};
-    struct mixed_io *m = calloc(1, sizeof(*m));
-
-    if (!m)
-        abort();
-    m->io.ops = &ops;
-    m->mem = qb_io_open_mem(log);
-    if (!m->mem)
-        abort();
-    return &m->io;
-}
-
-struct qb_mem_log *run_machine(const uint8_t *bytes, uint64_t size, bool reserved)
-{
-    struct qb_mem_log *log = qb_mem_log_new();
-    struct qb_file file;
-
-    if (!log || qb_mem_file(log, bytes, size, &file) < 0)
-        abort();
-    qb_file_close(&file);
-    if (reserved)
-        qb_mem_reserve(log, 0);
-    return log;
-}
-
-struct qb_amend *run_open(struct qb_io *io, struct qb_mem_log *log, unsigned disk)
-{
-    struct qb_amend *a = qb_amend_new("/nowhere/image.qcow2");
-    struct qb_file file;
-
-    if (!a || qb_mem_reopen(log, disk, &file) < 0)
-        abort();
-    qb_amend_open(a, io, (struct qb_claim){.writable = true}, &file);
-    return a;
-}
-
-int run_barrier(struct qb_io *io, struct qb_amend *a)
-{
-    struct qb_file *file = qb_amend_file(a);
-    int errnum = 0;
-
-    qb_io_barrier(io, &file, 1, QB_SYNC_FILE, &errnum);
-    return errnum;
-}
-
-static int run_phases(struct qb_io *io, struct qb_amend *a, enum run_option how)
-{
-    int lost = 0;
-
-    if (qb_amend_remember(a, io) < 0 || qb_amend_append(a, io) < 0)
-        return -1;
-    if (qb_amend_appends(a) && how == RUN_WHOLE)
-        lost = run_barrier(io, a);
-    if (lost) {
-        qb_amend_append_lost(a, io, lost);
-        return -1;
-    }
-    if (qb_amend_flip(a, io) < 0 || qb_amend_flipped(a, run_barrier(io, a)) < 0)
-        return -1;
-    if (qb_amend_verify(a, io) < 0)
-        return -1;
-    qb_amend_settle(a, io);
-    return 0;
-}
-
-struct run run_amend(struct qb_mem_log *log, unsigned disk, const struct qb_request *rq,
-                     enum run_option how)
-{
-    struct qb_io *io = run_io(log);
-    struct qb_amend *a = run_open(io, log, disk);
-    struct run r = {.rc = qb_amend_result(a)->status == QB_STATUS_FAILED ? -1 : 0};
-
-    if (r.rc == 0)
-        r.rc = qb_amend_plan(a, io, rq);
-    if (r.rc == 0 && qb_amend_result(a)->status == QB_STATUS_WOULD_CHANGE) {
-        r.appends = qb_amend_appends(a);
-        r.rc = run_phases(io, a, how);
-    }
-    r.result = qb_amend_take_result(a);
-    qb_amend_close(a);
-    qb_io_close(io);
-    return r;
-}
-
-void run_free(struct run *r)
-{
-    qb_result_clear(&r->result);
-}
-
-bool run_census(const uint8_t *bytes, uint64_t size, uint64_t *corruptions, uint64_t *leaks,
-                char *why, size_t room)
-{
-    struct qb_mem_log *log = run_machine(bytes, size, false);
-    struct qb_io *io = run_io(log);
-    struct qb_census c = {0};
-    struct qb_image img = {0};
-    struct qb_file file;
-    struct qb_err err;
-    bool ok;
-
-    if (qb_mem_reopen(log, 0, &file) < 0)
-        abort();
-    ok = qb_image_open(io, &file, &img, &err) == 0;
-    if (ok) {
-        ok = qb_image_read_snapshots(io, &img, &err) == 0 &&
-             qb_census_take(io, &img, 0, NULL, NULL, &c, &err) == 0;
-        *corruptions = qb_census_corruptions(&c);
-        *leaks = c.n_leaks;
-        snprintf(why, room, "%s", ok ? c.first.code ? c.first.text : "" : err.text);
-        qb_census_free(&c);
-        qb_image_close(&img);
-    } else {
-        snprintf(why, room, "%s", err.text);
-    }
-    qb_file_close(&file);
-    qb_io_close(io);
-    qb_mem_log_free(log);
-    return ok;
 }

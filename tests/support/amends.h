@@ -35,8 +35,17 @@ struct wish {
 
 extern const struct recipe recipes[];
 extern const size_t n_recipes;
+/* Those with an external data file: apart, so that rows of all others stay what they are. */
+extern const struct recipe data_recipes[];
+extern const size_t n_data_recipes;
+/* And what only these are asked for. */
+extern const struct wish data_wishes[];
+extern const size_t n_data_wishes;
 extern const struct wish wishes[];
 extern const size_t n_wishes;
+
+/* The name of a data file in memory: no file is there. */
+#define DATA_NAME "/nowhere/data.raw"
 
 /* Real backing files in a folder of their own, made and announced to reading.h. */
 void amends_begin(void);
@@ -57,13 +66,30 @@ struct subject {
 struct subject subject_of(const struct recipe *r, const struct wish *w);
 struct subject subject_random(uint64_t seed);
 
-/* Of an even larger variety: clusters of up to 2 MiB; or else `small`, for hundreds at once. */
-struct subject subject_any(uint64_t seed, bool small);
+/* Of an even larger variety: clusters of up to 2 MiB; or else `small`, for hundreds at once.  Where
+ * it may be damaged, the request mends what is wrong. */
+struct subject subject_any(uint64_t seed, bool small, bool may_be_damaged);
+
+/* Of images with an external data file. */
+struct subject subject_with_data(uint64_t seed, bool small, bool may_be_damaged);
 void subject_free(struct subject *s);
+
+/* The names of the first two bitmaps of an image. */
+#define FIRST  "bitmap  1"
+#define SECOND "bitmap  2"
+
+/* For amends*.c: names of snapshots, the size that a rule asks for, and that of an image's disk. */
+extern const struct qb_name_list amends_every_name, amends_even_names;
+uint64_t amends_new_size(const struct image_shape *shape, uint64_t size, enum size_rule rule);
+uint64_t amends_size_in(const struct image_bytes *image);
+
+/* Preallocation is not asked where the disk would be too large to be in memory again and again. */
+void amends_fill_small_only(struct qb_request *rq, uint64_t size);
 
 enum run_option {
     RUN_WHOLE,
-    RUN_WITHOUT_FIRST_BARRIER, /* what the tests must find bad */
+    RUN_WITHOUT_FIRST_BARRIER, /* what the tests must find bad, ... */
+    RUN_WITHOUT_DATA_BARRIER,  /* ... this too: the data file's part of it is left out */
 };
 
 struct run {
@@ -83,10 +109,13 @@ struct qb_amend *run_open(struct qb_io *io, struct qb_mem_log *log, unsigned dis
 int run_barrier(struct qb_io *io, struct qb_amend *a);
 
 /* A new machine with this one disk. */
-struct qb_mem_log *run_machine(const uint8_t *bytes, uint64_t size, bool reserved);
+struct qb_mem_log *run_machine(const struct image_bytes *image);
+
+/* What disk `disk` holds now, owned by the log: valid until the next change. */
+struct image_bytes run_content(const struct qb_mem_log *log, unsigned disk);
 
 /* What the engine's own census says: corruptions and leaks; false when it cannot be taken. */
-bool run_census(const uint8_t *bytes, uint64_t size, uint64_t *corruptions, uint64_t *leaks,
-                char *why, size_t room);
+bool run_census(const struct image_bytes *image, uint64_t *corruptions, uint64_t *leaks, char *why,
+                size_t room);
 
 #endif

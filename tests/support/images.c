@@ -1,9 +1,10 @@
-#include "images.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
+
+#include "images_parts.h"
+#include "must.h"
 
 #define MAX_SNAPSHOTS 12
 #define MAX_LEAKS     64
@@ -12,8 +13,9 @@
 #define COPIED        (1ull << 63)
 #define COMPRESSED    (1ull << 62)
 #define ZERO          1ull
+#define PARTIAL       2ull /* in memory: extended entries, see subclusters() */
+#define IDLE          4ull
 #define OFFSET        0x00fffffffffffe00ull
-#define FEATURE_BYTES 384u
 
 struct table {
     unsigned refs; /* L1 tables that name it */
@@ -46,6 +48,7 @@ struct image {
     uint64_t n_blocks;
     uint32_t *counts; /* one a host cluster */
     unsigned written; /* clusters of data so far: makes each different */
+    struct image_data data;
 };
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
@@ -66,13 +69,6 @@ static void put64(uint8_t *at, uint64_t v)
 {
     put32(at, v >> 32);
     put32(at + 4, v);
-}
-
-static void *must(void *p)
-{
-    if (!p)
-        abort();
-    return p;
 }
 
 static void fail(const char *why)
@@ -121,6 +117,15 @@ static uint64_t new_data(struct image *m)
     return at;
 }
 
+/* Data of a guest cluster, wherever that goes; an entry. */
+static uint64_t new_place(struct image *m, uint64_t cluster)
+{
+    if (!m->shape->data_file)
+        return new_data(m);
+    fill_data(m, image_data_cluster(&m->data, cluster * m->cs, m->cs), false);
+    return cluster * m->cs | COPIED; /* also at offset 0 */
+}
+
 /* Deflates a cluster of data next to the last one; returns its L2 entry. */
 static uint64_t new_compressed(struct image *m)
 {
@@ -155,9 +160,14 @@ static uint64_t new_compressed(struct image *m)
 
 /* ---- guest clusters -------------------------------------------------------------------------- */
 
+static unsigned entry_size(const struct image_shape *shape)
+{
+    return shape->extended_l2 ? 16 : 8;
+}
+
 uint64_t image_l1_span(const struct image_shape *shape)
 {
-    return (1ull << shape->cluster_bits) * ((1ull << shape->cluster_bits) / 8);
+    return (1ull << shape->cluster_bits) * ((1ull << shape->cluster_bits) / entry_size(shape));
 }
 
 static uint64_t l1_needed(const struct image *m, uint64_t size)
@@ -207,11 +217,11 @@ static void set_cell(struct image *m, uint64_t cluster, char what)
 {
     struct table *t = own_table(m, cluster / m->l2_entries);
     uint64_t *e = &t->entries[cluster % m->l2_entries];
-    bool has_cluster = (*e & OFFSET) && !(*e & COMPRESSED);
+    bool has_cluster = (*e & (OFFSET | COPIED)) && !(*e & COMPRESSED);
 
     switch (what) {
     case 'd':
-        *e = new_data(m);
+        *e = new_place(m, cluster);
         break;
     case 'c':
         *e = new_compressed(m);
@@ -219,8 +229,14 @@ static void set_cell(struct image *m, uint64_t cluster, char what)
     case 'z':
         *e = ZERO;
         break;
+    case 'p':
+        *e = new_place(m, cluster) | PARTIAL;
+        break;
+    case 'i':
+        *e = new_place(m, cluster) | IDLE;
+        break;
     case 'Z':
-        *e = (has_cluster ? *e & OFFSET : new_data(m)) | ZERO;
+        *e = (has_cluster ? *e & (OFFSET | COPIED) : new_place(m, cluster)) | ZERO;
         break;
     default:
         *e = 0;
@@ -301,6 +317,8 @@ static void play(struct image *m, const char *script)
         bool plain = end == script;
 
         script = end;
+        if (m->shape->data_file && strchr("SVc", what))
+            fail("what an image with a data file cannot have");
         n = plain ? 1 : n;
         switch (what) {
         case ' ':
@@ -333,19 +351,14 @@ static void play(struct image *m, const char *script)
         case 'H':
             alloc(m, n);
             break;
-        case 'd':
-        case 'c':
-        case 'z':
-        case 'Z':
-        case '.':
+        default:
+            if (!strchr("dczZpi.", what))
+                fail("a word that the script may not have");
             for (; n; n--, at++) {
                 set_cell(m, at, what);
                 if (at >= vm && what != '.')
                     m->vm_clusters = at - vm + 1;
             }
-            break;
-        default:
-            fail("a word that the script may not have");
         }
     }
 }
@@ -390,6 +403,7 @@ static void write_bitmaps(struct image *m)
 
         put64(e, m->bitmap_tables[i]);
         put32(e + 8, entries);
+        put32(e + 12, m->shape->bitmaps_in_use >> i & 1);
         e[16] = 1;
         e[17] = 9;
         put16(e + 18, 9);
@@ -417,7 +431,7 @@ static void count_entry(struct image *m, uint64_t e)
         uint64_t at = e & ((1ull << x) - 1), sectors = ((e & ~COMPRESSED) >> x) + 1;
 
         count(m, at & ~511ull, sectors * 512);
-    } else if (e & OFFSET) {
+    } else if ((e & OFFSET) && !m->shape->data_file) {
         count(m, e & OFFSET, m->cs);
     }
 }
@@ -520,14 +534,29 @@ static void write_refcounts(struct image *m)
 
 /* ---- tables and header ----------------------------------------------------------------------- */
 
+static uint64_t subclusters(uint64_t e)
+{
+    if (e & PARTIAL)
+        return 0x00f000f00f0f0f0f;
+    if (e & ZERO)
+        return 0xffffffff00000000;
+    return (e & (OFFSET | COPIED)) && !(e & IDLE) ? 0xffffffff : 0;
+}
+
 static void write_table(struct image *m, const struct table *t, bool active)
 {
     for (uint64_t k = 0; k < m->l2_entries; k++) {
         uint64_t e = t->entries[k];
 
-        if (active && !(e & COMPRESSED) && (e & OFFSET) && m->counts[(e & OFFSET) / m->cs] == 1)
+        if (active && !m->shape->data_file && !(e & COMPRESSED) && (e & OFFSET) &&
+            m->counts[(e & OFFSET) / m->cs] == 1)
             e |= COPIED;
-        put64(m->file + t->host + 8 * k, e);
+        if (!m->shape->extended_l2) {
+            put64(m->file + t->host + 8 * k, e);
+            continue;
+        }
+        put64(m->file + t->host + 16 * k, e & COMPRESSED ? e : e & ~(ZERO | PARTIAL | IDLE));
+        put64(m->file + t->host + 16 * k + 8, e & COMPRESSED ? 0 : subclusters(e));
     }
 }
 
@@ -588,28 +617,10 @@ static uint64_t put_ext(uint8_t *cluster, uint64_t at, uint32_t type, const void
     return at + 8 + (len + 7) / 8 * 8;
 }
 
-static void feature_names(uint8_t *rows)
-{
-    static const struct {
-        uint8_t type, bit;
-        const char *name;
-    } names[] = {
-        {0, 0, "dirty bit"},        {0, 1, "corrupt bit"},         {0, 2, "external data file"},
-        {0, 3, "compression type"}, {0, 4, "extended L2 entries"}, {1, 0, "lazy refcounts"},
-        {2, 0, "bitmaps"},          {2, 1, "raw external data"}};
-
-    memset(rows, 0, FEATURE_BYTES);
-    for (unsigned i = 0; i < 8; i++, rows += 48) {
-        rows[0] = names[i].type;
-        rows[1] = names[i].bit;
-        strcpy((char *)rows + 2, names[i].name);
-    }
-}
-
 static void write_header(struct image *m)
 {
     const struct image_shape *s = m->shape;
-    uint8_t *h = m->file, rows[FEATURE_BYTES], bitmaps[24] = {0};
+    uint8_t *h = m->file, rows[IMAGE_FEATURE_BYTES], bitmaps[24] = {0};
     uint32_t length = s->version == 2 ? 72 : s->header_length ? s->header_length : 112;
     uint64_t at = length;
 
@@ -624,16 +635,21 @@ static void write_header(struct image *m)
     put32(h + 60, m->n_snapshots);
     put64(h + 64, m->snapshots_host);
     if (s->version == 3) {
-        put64(h + 72, s->dirty);
+        put64(h + 72, (s->dirty ? 1 : 0) | (s->marked ? 2 : 0) | (s->data_file ? 4 : 0) |
+                          (s->extended_l2 ? 16 : 0));
         put64(h + 80, s->lazy_refcounts);
         put32(h + 96, s->refcount_order);
         put32(h + 100, length);
     }
     if (s->backing_fmt)
         at = put_ext(h, at, 0xe2792aca, s->backing_fmt, (uint32_t)strlen(s->backing_fmt));
-    feature_names(rows);
+    if (s->data_file)
+        at = put_ext(h, at, 0x44415441, s->data_file, (uint32_t)strlen(s->data_file));
+    if (s->data_raw)
+        h[95] |= 2;
+    image_feature_names(rows);
     if (s->feature_names)
-        at = put_ext(h, at, 0x6803f857, rows, FEATURE_BYTES);
+        at = put_ext(h, at, 0x6803f857, rows, IMAGE_FEATURE_BYTES);
     if (s->unknown_ext)
         at = put_ext(h, at, 0x12345678, NULL, s->unknown_ext);
     if (n_bitmaps(m)) {
@@ -671,9 +687,9 @@ static void make_dirty(struct image *m)
     for (uint32_t i = 0; i < m->active.l1_size; i++) {
         struct table *t = m->active.l1[i];
 
-        for (uint64_t k = 0; t && t->refs == 1 && k < m->l2_entries; k += 2)
+        for (uint64_t k = 0; t && t->refs == 1 && !m->data.bytes && k < m->l2_entries; k += 2)
             if (t->entries[k] && !(t->entries[k] & COMPRESSED))
-                m->file[t->host + 8 * k] &= 0x7f;
+                m->file[t->host + entry_size(m->shape) * k] &= 0x7f;
     }
 }
 
@@ -683,6 +699,18 @@ static void count_behind(struct image *m)
 
     for (uint64_t c = m->clusters + 1; c < m->n_blocks * per_block && c < m->clusters + 4; c++)
         put_count(m, c, 1);
+}
+
+static void finish_data(const struct image *m, struct image_bytes *out)
+{
+    image_data_begin(m->shape, m->size, out);
+    for (uint64_t i = 0; i < m->active.l1_size * m->l2_entries; i++) {
+        const struct table *t = m->active.l1[i / m->l2_entries];
+        uint64_t e = t ? t->entries[i % m->l2_entries] : 0;
+
+        if (e & COPIED)
+            image_data_show(&m->data, i * m->cs, m->cs, (uint32_t)subclusters(e), m->size, out);
+    }
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */
@@ -700,7 +728,7 @@ static struct image_bytes finish(struct image *m)
     write_bitmaps(m);
     write_refcounts(m);
     write_header(m);
-    if (m->shape->dirty)
+    if (m->shape->dirty || m->shape->wrong_counts)
         make_dirty(m);
     if (m->shape->counts_behind)
         count_behind(m);
@@ -708,10 +736,13 @@ static struct image_bytes finish(struct image *m)
         memset(m->file + 60, 0, 12);
     if (m->shape->cut_bytes && m->clusters != last)
         fail("the last cluster is not data");
+    out.damaged = m->shape->marked || m->shape->wrong_counts;
     out.size = m->clusters * m->cs - m->shape->cut_bytes + m->shape->tail_bytes;
     out.bytes = must(malloc(out.size));
     memcpy(out.bytes, m->file, m->clusters * m->cs - m->shape->cut_bytes);
     memset(out.bytes + out.size - m->shape->tail_bytes, 0x5a, m->shape->tail_bytes);
+    if (m->shape->data_file)
+        finish_data(m, &out);
     return out;
 }
 
@@ -720,7 +751,7 @@ struct image_bytes image_make(const struct image_shape *shape, const char *scrip
     struct image m = {.shape = shape, .cs = 1ull << shape->cluster_bits, .size = shape->size};
     struct image_bytes out = {0};
 
-    m.l2_entries = m.cs / 8;
+    m.l2_entries = m.cs / entry_size(shape);
     alloc(&m, 1);
     m.reftable_host = alloc(&m, 1);
     m.first_block = alloc(&m, 1);
@@ -731,13 +762,8 @@ struct image_bytes image_make(const struct image_shape *shape, const char *scrip
         drop_layer(&m.snapshots[i]);
     drop_layer(&m.active);
     free(m.file);
+    free(m.data.bytes);
     free(m.blocks);
     free(m.counts);
     return out;
-}
-
-void image_bytes_free(struct image_bytes *b)
-{
-    free(b->bytes);
-    b->bytes = NULL;
 }

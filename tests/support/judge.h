@@ -23,21 +23,24 @@ struct judge {
 void judge_begin(struct judge *j, const struct subject *s, struct qb_mem_log **log);
 void judge_end(struct judge *j);
 
+/* judge_expect.c: fills j->shall from the old image, the request and what was written. */
+void judge_expect(struct judge *j, const struct qb_mem_log *log);
+
 /* Notes a violation; `at` says when it was. */
 void judge_blame(struct judge *j, const char *at, const char *what);
 
 /* The append failed with this error: what the old image refers to was never touched, and, with
  * `length_too`, the file is as long as it was.  (A flip that failed may have been written: then the
  * tail must stay.) */
-void judge_untouched(struct judge *j, const struct qb_err *err, const uint8_t *bytes, uint64_t size,
+void judge_untouched(struct judge *j, const struct qb_err *err, const struct image_bytes *now,
                      bool length_too, const char *at);
 
 /* The state must be one of `allowed`, and the same amend must succeed on it. */
-void judge_state(struct judge *j, const uint8_t *bytes, uint64_t size, enum verdict allowed,
+void judge_state(struct judge *j, const struct image_bytes *state, enum verdict allowed,
                  const char *at);
 
 /* Whether this state is new to the judge. */
-bool judge_is_new(struct judge *j, const uint8_t *bytes, uint64_t size);
+bool judge_is_new(struct judge *j, const struct image_bytes *state);
 
 /* What disk `disk` may hold when the power goes after `upto` events. */
 enum verdict judge_allows(const struct qb_mem_log *log, unsigned disk, size_t upto);

@@ -28,6 +28,10 @@ uint64_t poke_place(const uint8_t *bytes, enum place in)
         return get64(bytes + 48);
     case IN_BLOCK:
         return get64(bytes + get64(bytes + 48));
+    case IN_SNAPSHOT_L1:
+        return get64(bytes + get64(bytes + 64));
+    case IN_SNAPSHOT_TABLE:
+        return get64(bytes + get64(bytes + get64(bytes + 64))) & OFFSET;
     default:
         return 0;
     }

@@ -5,7 +5,18 @@
 
 #include <stdint.h>
 
-enum place { IN_HEADER, IN_L1, IN_TABLE, IN_DATA, IN_SNAPSHOTS, IN_REFTABLE, IN_BLOCK, N_PLACES };
+enum place {
+    IN_HEADER,
+    IN_L1,
+    IN_TABLE,
+    IN_DATA,
+    IN_SNAPSHOTS,
+    IN_REFTABLE,
+    IN_BLOCK,
+    IN_SNAPSHOT_L1, /* the first snapshot's */
+    IN_SNAPSHOT_TABLE,
+    N_PLACES
+};
 
 /* `len` bytes, big-endian, at byte `at` of the place; len 0 ends a list. */
 struct poke {

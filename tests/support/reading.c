@@ -6,28 +6,22 @@
 #include <string.h>
 #include <zlib.h>
 
-#define SECTOR       512u
-#define COPIED       (1ull << 63)
-#define COMPRESSED   (1ull << 62)
-#define ZERO         1ull
-#define OFFSET       0x00fffffffffffe00ull
-#define MAX_BACKINGS 16
+#include "must.h"
 
-struct backing {
-    const char *name;
-    const uint8_t *bytes;   /* the content, or ... */
-    const uint64_t *prints; /* ... a fingerprint a sector */
-    uint64_t size;
-};
-
-static struct backing backings[MAX_BACKINGS];
-static unsigned n_backings;
+#define SECTOR     512u
+#define COPIED     (1ull << 63)
+#define COMPRESSED (1ull << 62)
+#define ZERO       1ull
+#define OFFSET     0x00fffffffffffe00ull
 
 enum kind { FIXED = 1, L2_TABLE = 2, DATA = 4 };
 
 struct file {
     const uint8_t *bytes;
+    const uint8_t *data; /* the external data file; NULL: there is none */
+    uint64_t data_size;
     uint64_t size, cs, l2_entries;
+    unsigned entry_size;
     unsigned cluster_bits, order;
     uint64_t l1_at, l1_size, reftable_at, reftable_clusters, n_snapshots, snapshots_at;
     uint64_t n_bitmaps, bitmaps_at, bitmaps_len; /* 0 unless they are valid */
@@ -51,13 +45,6 @@ static uint64_t get(const struct file *f, uint64_t at, unsigned n)
     for (unsigned i = 0; i < n; i++)
         v = v << 8 | (at + i < f->size ? f->bytes[at + i] : 0);
     return v;
-}
-
-static void *must(void *p)
-{
-    if (!p)
-        abort();
-    return p;
 }
 
 static bool wrong(struct file *f, const char *what, uint64_t at)
@@ -110,51 +97,6 @@ uint64_t reading_print(const uint8_t *bytes, uint64_t n)
     return any ? h | 1 : 0;
 }
 
-/* ---- backing files --------------------------------------------------------------------------- */
-
-void reading_backing(const char *name, const uint8_t *bytes, uint64_t size)
-{
-    if (n_backings == MAX_BACKINGS)
-        abort();
-    backings[n_backings++] = (struct backing){.name = name, .bytes = bytes, .size = size};
-}
-
-void reading_backing_image(const char *name, const struct reading *r)
-{
-    reading_backing(name, NULL, r->size);
-    backings[n_backings - 1].prints = r->layers[0].disk;
-}
-
-void reading_forget_backings(void)
-{
-    n_backings = 0;
-}
-
-/* The fingerprint of guest sector `sector`, of which `len` bytes belong to the disk. */
-static uint64_t backing_sector(const struct file *f, uint64_t sector, uint64_t len)
-{
-    const struct backing *b = NULL;
-    uint8_t buf[SECTOR] = {0};
-    uint64_t at = sector * SECTOR;
-
-    if (!f->backing[0])
-        return 0;
-    len = len < SECTOR ? len : SECTOR;
-    for (unsigned i = 0; i < n_backings; i++)
-        if (strcmp(backings[i].name, f->backing) == 0)
-            b = &backings[i];
-    if (!b)
-        return (reading_print((const uint8_t *)f->backing, strlen(f->backing)) + sector) | 1;
-    if (at >= b->size)
-        return 0;
-    if (b->prints && len >= SECTOR)
-        return b->prints[sector];
-    if (b->prints)
-        abort(); /* a part of a sector has no fingerprint */
-    memcpy(buf, b->bytes + at, b->size - at < len ? b->size - at : len);
-    return reading_print(buf, SECTOR);
-}
-
 /* ---- guest content --------------------------------------------------------------------------- */
 
 /* Sectors of one cluster from its bytes: those behind `end` (guest bytes) read zero. */
@@ -194,21 +136,82 @@ static bool inflate_cluster(struct file *f, uint64_t entry, uint8_t *cluster)
     return (r == Z_STREAM_END && !z.avail_out) || wrong(f, "compressed data is damaged", at);
 }
 
-static bool read_cluster(struct file *f, uint64_t entry, uint64_t guest, uint64_t end,
-                         uint64_t *out)
+/* A sector of the guest in the external data file, up to `end`: zeros past the file's end. */
+static uint64_t data_sector(const struct file *f, uint64_t guest, uint64_t end)
+{
+    uint64_t stop = end < f->data_size ? end : f->data_size;
+    uint64_t n = guest < stop ? stop - guest : 0;
+    uint8_t bytes[SECTOR] = {0};
+
+    memcpy(bytes, f->data + guest, n < SECTOR ? n : SECTOR);
+    return reading_print(bytes, SECTOR);
+}
+
+/* A cluster that must be where the guest has it. */
+static bool read_data(struct file *f, uint64_t at, uint64_t guest, uint64_t end, uint64_t *out)
+{
+    if (at != guest)
+        return wrong(f, "a cluster that is not at its guest offset in the data file", at);
+    for (uint64_t i = 0; i < f->cs && guest + i < end; i += SECTOR)
+        out[i / SECTOR] = data_sector(f, guest + i, end);
+    return true;
+}
+
+/* An extended entry, sector by sector. */
+static bool read_subclusters(struct file *f, uint64_t entry, uint64_t bitmap, uint64_t guest,
+                             uint64_t end, uint64_t *out)
+{
+    uint64_t at = entry & OFFSET;
+    bool placed = at || (f->data && entry & COPIED);
+
+    if (at % f->cs || (f->data ? placed && at != guest : at >= f->size) ||
+        ((uint32_t)bitmap & bitmap >> 32) || (!placed && (uint32_t)bitmap))
+        return wrong(f, "an extended entry that cannot be", at);
+    for (uint64_t i = 0; i < f->cs && guest + i < end; i += SECTOR) {
+        unsigned sub = (unsigned)(i / (f->cs / 32));
+        uint64_t len = end - guest - i < SECTOR ? end - guest - i : SECTOR;
+        uint8_t bytes[SECTOR] = {0};
+
+        if (bitmap >> (32 + sub) & 1)
+            continue;
+        if (!(bitmap >> sub & 1)) {
+            out[i / SECTOR] =
+                reading_backing_sector(f->backing, (guest + i) / SECTOR, end - guest - i);
+            continue;
+        }
+        if (f->data) {
+            out[i / SECTOR] = data_sector(f, guest + i, end);
+            continue;
+        }
+        if (at + i < f->size)
+            memcpy(bytes, f->bytes + at + i, len < f->size - at - i ? len : f->size - at - i);
+        out[i / SECTOR] = reading_print(bytes, SECTOR);
+    }
+    return true;
+}
+
+static bool read_cluster(struct file *f, uint64_t entry, uint64_t bitmap, uint64_t guest,
+                         uint64_t end, uint64_t *out)
 {
     uint64_t at = entry & OFFSET;
     uint8_t *cluster;
     bool ok = true;
 
+    if (f->entry_size == 16 && !(entry & COMPRESSED))
+        return read_subclusters(f, entry, bitmap, guest, end, out);
     if (entry & COMPRESSED) {
+        if (f->r->incompatible & 8)
+            return wrong(f, "a zstd cluster, which no test makes", entry);
         cluster = must(calloc(1, f->cs));
         ok = inflate_cluster(f, entry, cluster);
     } else if (f->r->version == 3 && (entry & ZERO)) {
         return true;
+    } else if (f->data && (at || entry & COPIED)) {
+        return read_data(f, at, guest, end, out);
     } else if (at == 0) {
         for (uint64_t i = 0; i < f->cs && guest + i < end; i += SECTOR)
-            out[i / SECTOR] = backing_sector(f, (guest + i) / SECTOR, end - guest - i);
+            out[i / SECTOR] =
+                reading_backing_sector(f->backing, (guest + i) / SECTOR, end - guest - i);
         return true;
     } else if (at % f->cs || at >= f->size) {
         return wrong(f, "a data cluster outside the file", at);
@@ -233,7 +236,7 @@ static bool read_range(struct file *f, uint64_t l1_at, uint64_t l1_size, uint64_
 
     *out = prints;
     for (uint64_t guest = first; guest < end; guest += f->cs) {
-        uint64_t index = guest / f->cs / f->l2_entries, entry = 0, l2;
+        uint64_t index = guest / f->cs / f->l2_entries, entry = 0, bitmap = 0, l2, place;
 
         if (index >= l1_size)
             return wrong(f, "the L1 table is too short", l1_at);
@@ -244,11 +247,14 @@ static bool read_range(struct file *f, uint64_t l1_at, uint64_t l1_size, uint64_
             guest = (index + 1) * f->l2_entries * f->cs - f->cs;
             continue;
         }
+        place = l2 + guest / f->cs % f->l2_entries * f->entry_size;
         if (l2)
-            entry = get(f, l2 + guest / f->cs % f->l2_entries * 8, 8);
-        if (!entry && !f->backing[0])
+            entry = get(f, place, 8);
+        if (l2 && f->entry_size == 16)
+            bitmap = get(f, place + 8, 8);
+        if (!entry && !bitmap && !f->backing[0])
             continue;
-        if (!read_cluster(f, entry, guest, end, prints + (guest - first) / SECTOR))
+        if (!read_cluster(f, entry, bitmap, guest, end, prints + (guest - first) / SECTOR))
             return false;
     }
     return true;
@@ -273,6 +279,21 @@ static bool read_layer(struct file *f, uint64_t l1_at, uint64_t l1_size, uint64_
            read_range(f, l1_at, l1_size, vm, vm + vm_size, &l->vm);
 }
 
+static void find_lacking(struct file *f)
+{
+    uint64_t n = (f->r->size + f->cs - 1) / f->cs, last, l2;
+
+    for (; n; n--) {
+        last = n - 1;
+        l2 = last / f->l2_entries < f->l1_size
+                 ? get(f, f->l1_at + 8 * (last / f->l2_entries), 8) & OFFSET
+                 : 0;
+        if (!l2 || !(get(f, l2 + last % f->l2_entries * f->entry_size, 8) & (OFFSET | COMPRESSED)))
+            break;
+    }
+    f->r->lacking_end = n;
+}
+
 /* ---- the count ------------------------------------------------------------------------------- */
 
 static void refer(struct file *f, uint64_t at, uint64_t len, enum kind kind, const char *what)
@@ -295,6 +316,8 @@ static void refer_entry(struct file *f, uint64_t e)
 {
     unsigned x = 70 - f->cluster_bits;
 
+    if (e & COMPRESSED && f->data)
+        corrupt(f, "compressed data in an image with a data file", e);
     if (e & COMPRESSED) {
         uint64_t at = e & ((1ull << x) - 1), n = ((e & ~COMPRESSED) >> x) + 1;
 
@@ -303,11 +326,12 @@ static void refer_entry(struct file *f, uint64_t e)
             corrupt(f, "COPIED on compressed data", at);
         return;
     }
-    if (e & (f->r->version == 3 ? 0x3f000000000001feull : 0x3f000000000001ffull))
+    if (e &
+        (f->r->version == 3 && !f->r->extended_l2 ? 0x3f000000000001feull : 0x3f000000000001ffull))
         corrupt(f, "reserved bits in an L2 entry", e);
     if (e & OFFSET & (f->cs - 1))
         corrupt(f, "a data cluster that is not aligned", e);
-    else if (e & OFFSET)
+    else if ((e & OFFSET) && !f->data)
         refer(f, e & OFFSET, f->cs, DATA, "a data cluster outside the file");
 }
 
@@ -326,8 +350,8 @@ static void refer_layer(struct file *f, uint64_t l1_at, uint64_t l1_size)
         }
         refer(f, l2, f->cs, L2_TABLE, "an L2 table");
         for (uint64_t k = 0; k < f->l2_entries; k++)
-            if (get(f, l2 + 8 * k, 8))
-                refer_entry(f, get(f, l2 + 8 * k, 8));
+            if (get(f, l2 + f->entry_size * k, 8))
+                refer_entry(f, get(f, l2 + f->entry_size * k, 8));
     }
 }
 
@@ -353,6 +377,15 @@ static void check_copied(struct file *f, uint64_t entry, uint64_t at)
         corrupt(f, "COPIED does not fit the refcount", at);
 }
 
+/* Of an L2 entry: what lies in a data file has no refcount, and counts as one. */
+static void check_placed(struct file *f, uint64_t entry, uint64_t at)
+{
+    if (!f->data)
+        check_copied(f, entry, at);
+    else if ((entry & OFFSET) && !(entry & COPIED))
+        corrupt(f, "no COPIED on a cluster of the data file", at);
+}
+
 static void check_active_flags(struct file *f)
 {
     for (uint64_t i = 0; i < f->l1_size; i++) {
@@ -360,10 +393,10 @@ static void check_active_flags(struct file *f)
 
         check_copied(f, e, f->l1_at + 8 * i);
         for (uint64_t k = 0; l2 && k < f->l2_entries; k++) {
-            uint64_t entry = get(f, l2 + 8 * k, 8);
+            uint64_t at = l2 + f->entry_size * k, entry = get(f, at, 8);
 
             if (entry && !(entry & COMPRESSED))
-                check_copied(f, entry, l2 + 8 * k);
+                check_placed(f, entry, at);
         }
     }
 }
@@ -399,6 +432,7 @@ static void compare_counts(struct file *f)
             corrupt(f, "a refcount that is too low", c * f->cs);
         if (rc > f->counts[c])
             damage(f, &f->r->leaks, "a refcount that is too high", c * f->cs);
+        f->r->full += rc == f->counts[c] && rc == UINT64_MAX >> (64 - (1u << f->order));
         if (rc || f->counts[c])
             f->r->end = (c + 1) * f->cs;
     }
@@ -441,6 +475,8 @@ static bool read_exts(struct file *f, uint64_t at, uint64_t end)
             f->n_bitmaps = r->autoclear & 1 ? get(f, at + 8, 4) : 0;
             f->bitmaps_len = get(f, at + 16, 8);
             f->bitmaps_at = get(f, at + 24, 8);
+        } else if (type == 0x44415441 && len < sizeof(r->data_file)) {
+            memcpy(r->data_file, f->bytes + at + 8, len);
         } else if (type != 0x6803f857) {
             r->unknown_ext =
                 r->unknown_ext * 31 + type + reading_print(f->bytes + at + 8, len) + len;
@@ -478,7 +514,6 @@ static bool read_header(struct file *f)
     if (r->version < 2 || r->version > 3 || f->cluster_bits < 9 || f->cluster_bits > 21)
         return wrong(f, "version or cluster size", 4);
     f->cs = r->cluster_size = 1ull << f->cluster_bits;
-    f->l2_entries = f->cs / 8;
     r->size = get(f, 24, 8);
     f->l1_size = get(f, 36, 4);
     f->l1_at = get(f, 40, 8);
@@ -492,10 +527,22 @@ static bool read_header(struct file *f)
         r->compatible = get(f, 80, 8);
         r->autoclear = get(f, 88, 8);
         f->order = (unsigned)get(f, 96, 4);
+        r->extended_l2 = r->incompatible & 16;
+        r->incompatible &= ~16ull;
+        if (!!(r->incompatible & 8) != (get(f, 100, 4) > 104 && f->bytes[104] == 1))
+            return wrong(f, "the compression type", 104);
     }
+    f->entry_size = r->extended_l2 ? 16 : 8;
+    f->l2_entries = f->cs / f->entry_size;
+    if (r->extended_l2 && f->cluster_bits < 14)
+        return wrong(f, "extended L2 entries in small clusters", 20);
     r->refcount_bits = 1u << (f->order & 7);
-    if (f->order > 6 || r->incompatible > 1)
+    if (f->order > 6 || (r->incompatible & ~15ull))
         return wrong(f, "refcount order or features", r->incompatible);
+    r->data_raw = r->autoclear & 2;
+    r->data_size = f->data_size;
+    if (!(r->incompatible & 4) != !f->data || (r->data_raw && !f->data))
+        return wrong(f, "a data file and the header's bits", r->incompatible);
     if (f->reftable_at % f->cs || !f->reftable_at ||
         f->reftable_at + f->reftable_clusters * f->cs > f->size)
         return wrong(f, "the refcount table's place", f->reftable_at);
@@ -528,6 +575,9 @@ static bool read_snapshots(struct file *f)
             disk = get(f, at + 48, 8);
         l->label = reading_print(f->bytes + at + 12, 24) +
                    reading_print(f->bytes + at + 40 + extra, names);
+        l->date = get(f, at + 16, 4);
+        snprintf(l->name, sizeof(l->name), "%.*s", (int)get(f, at + 14, 2),
+                 (const char *)f->bytes + at + 40 + extra + get(f, at + 12, 2));
         if (extra > 16)
             l->label += reading_print(f->bytes + at + 56, extra - 16);
         at += 40 + extra + names;
@@ -540,47 +590,43 @@ static bool read_snapshots(struct file *f)
     return true;
 }
 
-static uint64_t mixed(uint64_t a, uint64_t b)
+/* Its table and its data belong to it alone. */
+static void refer_bitmap(struct file *f, uint64_t table, uint64_t entries, struct reading_bitmap *b)
 {
-    return mix(mix(a) + b) | 1;
-}
+    bool used = b->flags & 1;
 
-/* One bitmap: its table and its data belong to it alone. */
-static void refer_bitmap(struct file *f, uint64_t at, uint64_t table, uint64_t entries)
-{
-    f->r->bitmaps = mixed(f->r->bitmaps, reading_print(f->bytes + at + 8, 16));
     refer(f, table, 8 * entries, FIXED, "a bitmap's table outside the file");
+    if (!used && entries != (b->n_bits + 8 * f->cs - 1) / (8 * f->cs))
+        corrupt(f, "a bitmap's table of another length than the disk has", table);
     for (uint64_t i = 0; i < entries && table + 8 * i + 8 <= f->size; i++) {
         uint64_t e = get(f, table + 8 * i, 8), data = e & OFFSET;
 
-        if (data && data + f->cs <= f->size) {
+        if (data && data + f->cs <= f->size)
             refer(f, data, f->cs, FIXED, "a bitmap's data");
-            e = reading_print(f->bytes + data, f->cs);
-        } else if (data) {
+        else if (data)
             corrupt(f, "a bitmap's data outside the file", data);
-        }
-        f->r->bitmaps = mixed(f->r->bitmaps, e);
+        if (!data || data + f->cs <= f->size)
+            reading_bitmap_fill(b, i * 8 * f->cs, 8 * f->cs, data ? f->bytes + data : NULL, e & 1);
     }
 }
 
 static void refer_bitmaps(struct file *f)
 {
-    uint64_t at = f->bitmaps_at;
+    uint64_t at = f->bitmaps_at, end = at + f->bitmaps_len, len;
 
     if (!f->n_bitmaps)
         return;
     refer(f, at, f->bitmaps_len, FIXED, "the bitmap directory");
-    for (uint64_t i = 0; i < f->n_bitmaps; i++) {
-        uint64_t name = get(f, at + 18, 2), extra = get(f, at + 20, 4);
+    for (uint64_t i = 0; end <= f->size && i < f->n_bitmaps; i++) {
+        struct reading_bitmap *b =
+            reading_bitmap_decode(&f->r->bitmaps, f->bytes + at, end - at, f->r->size, &len);
 
-        if (at + 24 + extra + name > f->bitmaps_at + f->bitmaps_len || at + 24 > f->size ||
-            at + 24 + extra + name > f->size) {
-            corrupt(f, "a bitmap outside its directory", at);
+        if (!b) {
+            corrupt(f, "a bitmap outside its directory, or one too many", at);
             return;
         }
-        refer_bitmap(f, at, get(f, at, 8), get(f, at + 8, 4));
-        f->r->bitmaps = mixed(f->r->bitmaps, reading_print(f->bytes + at + 24 + extra, name));
-        at += (24 + extra + name + 7) / 8 * 8;
+        refer_bitmap(f, get(f, at, 8), get(f, at + 8, 4), b);
+        at += len;
     }
 }
 
@@ -596,19 +642,43 @@ static void refer_layers(struct file *f)
     }
 }
 
+/* Whether the data file shows the guest's disk to whoever does not look at the image. */
+static bool shows_disk(const struct file *f)
+{
+    const struct reading_layer *l = &f->r->layers[0];
+    bool shows = f->data && f->data_size >= l->disk_size;
+
+    for (uint64_t at = 0; shows && at < l->disk_size; at += SECTOR)
+        shows = data_sector(f, at, l->disk_size) == l->disk[at / SECTOR];
+    return shows;
+}
+
 void reading_take(const uint8_t *bytes, uint64_t size, const char *backing, struct reading *out)
 {
-    struct file f = {.bytes = bytes, .size = size, .r = out};
+    const struct image_bytes image = {.bytes = (uint8_t *)(uintptr_t)bytes, .size = size};
+
+    reading_take_image(&image, backing, out);
+}
+
+void reading_take_image(const struct image_bytes *image, const char *backing, struct reading *out)
+{
+    struct file f = {.bytes = image->bytes,
+                     .size = image->size,
+                     .data = image->data,
+                     .data_size = image->data ? image->data_size : 0,
+                     .r = out};
 
     memset(out, 0, sizeof(*out));
     if (!read_header(&f))
         return;
     f.backing = backing ? backing : out->backing_file;
-    f.n_clusters = (size + f.cs - 1) / f.cs;
+    f.n_clusters = (f.size + f.cs - 1) / f.cs;
     f.counts = must(calloc(f.n_clusters + 1, sizeof(*f.counts)));
     f.kinds = must(calloc(f.n_clusters + 1, 1));
     refer_fixed(&f);
     if (read_layer(&f, f.l1_at, f.l1_size, out->size, 0) && read_snapshots(&f)) {
+        out->raw_shows = out->data_raw && shows_disk(&f);
+        find_lacking(&f);
         refer_layers(&f);
         refer_bitmaps(&f);
         compare_counts(&f);
@@ -624,66 +694,5 @@ void reading_free(struct reading *r)
         free(r->layers[i].vm);
     }
     r->n_layers = 0;
-}
-
-/* ---- comparing ------------------------------------------------------------------------------- */
-
-static uint64_t sectors(uint64_t bytes)
-{
-    return (bytes + SECTOR - 1) / SECTOR;
-}
-
-void reading_resize(struct reading *r, uint64_t size)
-{
-    struct reading_layer *l = &r->layers[0];
-    uint64_t old = sectors(l->disk_size), now = sectors(size);
-
-    l->disk = must(realloc(l->disk, (now + 2) * sizeof(*l->disk)));
-    if (now > old)
-        memset(l->disk + old, 0, (now - old) * sizeof(*l->disk));
-    l->disk_size = r->size = size;
-}
-
-static const char *layer_differs(const struct reading_layer *a, const struct reading_layer *b,
-                                 unsigned layer, char *text, size_t room)
-{
-    const char *what = "";
-    uint64_t at = 0;
-
-    if (a->disk_size != b->disk_size || a->vm_size != b->vm_size) {
-        what = "has other sizes";
-    } else if (a->label != b->label) {
-        what = "has another name or date";
-    } else {
-        for (at = 0; at < sectors(a->vm_size); at++)
-            if (a->vm[at] != b->vm[at]) {
-                what = "has another VM state";
-                break;
-            }
-        for (at = 0; !what[0] && at < sectors(a->disk_size); at++)
-            if (a->disk[at] != b->disk[at]) {
-                what = "reads differently";
-                break;
-            }
-    }
-    if (what[0])
-        snprintf(text, room, "layer %u %s, sector %llu", layer, what, (unsigned long long)at);
-    return what[0] ? text : "";
-}
-
-const char *reading_differs(const struct reading *a, const struct reading *b)
-{
-    static char text[120];
-
-    if (a->wrong[0] || b->wrong[0])
-        return a->wrong[0] ? a->wrong : b->wrong;
-    if (a->size != b->size || a->n_layers != b->n_layers)
-        return "another size or number of snapshots";
-    for (unsigned i = 0; i < a->n_layers; i++) {
-        const char *why = layer_differs(&a->layers[i], &b->layers[i], i, text, sizeof(text));
-
-        if (why[0])
-            return why;
-    }
-    return "";
+    reading_bitmaps_free(&r->bitmaps);
 }

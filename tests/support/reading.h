@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "images.h"
+#include "reading_bitmaps.h"
+
 #define READING_LAYERS 13
 
 struct reading_layer {
@@ -15,21 +18,32 @@ struct reading_layer {
     uint64_t *disk;              /* a fingerprint a 512-byte sector; 0: it reads zero */
     uint64_t *vm;                /* likewise, the VM state (snapshots only) */
     uint64_t label;              /* of the snapshot's name, dates and sizes */
+    char name[32];               /* of the snapshot */
+    uint64_t date;               /* seconds since 1970 */
 };
 
 struct reading {
     char wrong[160]; /* why it cannot be read; "": it was */
     unsigned version, refcount_bits, n_layers;
     uint64_t size, cluster_size;
-    uint64_t incompatible, compatible, autoclear;
+    uint64_t incompatible, compatible, autoclear; /* without what `extended_l2` says */
+    bool extended_l2;
     char backing_file[1024], backing_fmt[64];
+    char data_file[1024]; /* the name of the external data file, ... */
+    bool data_raw;        /* ... whether the header says that it reads like the disk, ... */
+    bool raw_shows;       /* ... and whether it does, */
+    uint64_t data_size;   /* ... and its length, bytes */
     uint64_t unknown_ext; /* a fingerprint of the extensions that nobody knows */
-    uint64_t bitmaps;     /* a fingerprint of the persistent bitmaps that are valid; 0: none */
+    struct reading_bitmaps bitmaps;              /* the persistent ones that are valid */
     struct reading_layer layers[READING_LAYERS]; /* 0 is the active one */
+
+    /* One past the last guest cluster of the active disk that has no host cluster. */
+    uint64_t lacking_end;
 
     /* The count. */
     uint64_t corruptions; /* too low refcounts, wrong COPIED flags, overlaps, misplaced things */
     uint64_t leaks;       /* too high refcounts, also of clusters behind the file's end */
+    uint64_t full;        /* clusters with as many references as a refcount can say: no leaks */
     uint64_t behind;      /* of these, those behind the file's end */
     uint64_t end;         /* first byte behind the last cluster referred to or counted */
     char damage[160];     /* the first corruption or leak in words */
@@ -37,10 +51,15 @@ struct reading {
 
 /* `backing` stands in for the name that the header gives (NULL: the header's own). */
 void reading_take(const uint8_t *bytes, uint64_t size, const char *backing, struct reading *out);
+/* With its external data file, if there is one. */
+void reading_take_image(const struct image_bytes *image, const char *backing, struct reading *out);
 void reading_free(struct reading *r);
 
 /* The active layer as it shall read once the disk has `size` bytes: cut, or zeros behind. */
 void reading_resize(struct reading *r, uint64_t size);
+
+/* The snapshot of layer i is deleted; those behind it move up. */
+void reading_delete(struct reading *r, unsigned i);
 
 /* "" when both hold the same for every guest, else what differs. */
 const char *reading_differs(const struct reading *a, const struct reading *b);
@@ -51,6 +70,12 @@ const char *reading_differs(const struct reading *a, const struct reading *b);
 void reading_backing(const char *name, const uint8_t *bytes, uint64_t size);
 void reading_backing_image(const char *name, const struct reading *r); /* its active layer */
 void reading_forget_backings(void);
+
+/* Bytes of the backing file of this name: 0 for "", and UINT64_MAX where nobody announced it. */
+uint64_t reading_backing_size(const char *name);
+
+/* The fingerprint of guest sector `sector` of it, of which `len` bytes belong to the disk. */
+uint64_t reading_backing_sector(const char *name, uint64_t sector, uint64_t len);
 
 /* A fingerprint of n bytes; 0 when all are zero. */
 uint64_t reading_print(const uint8_t *bytes, uint64_t n);

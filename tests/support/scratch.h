@@ -11,6 +11,9 @@ int scratch_main(const char *suite_name, const struct unit_test *tests, size_t n
 
 const char *scratch_folder(void);
 
+/* The folder, which other users can reach from then on. */
+const char *shared_folder(void);
+
 /* A path in the folder; valid until the fourth call after it. */
 const char *in_folder(const char *name);
 

@@ -11,6 +11,7 @@
 #ifndef QB_TESTS_UNIT_H
 #define QB_TESTS_UNIT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,13 @@ struct unit_test {
 #fn, fn                                                                                    \
     }
 #define UNIT_COUNT(tests) (sizeof(tests) / sizeof((tests)[0]))
+
+/* Whether one failure is all that is wanted, as scripts/mutants has it, and is there: a loop over
+ * many subjects may end. */
+static inline bool unit_has_enough(void)
+{
+    return getenv("QB_FIRST_FAILURE") && CU_get_number_of_failures() > 0;
+}
 
 /* A number from the environment, such as the first seed of a test, else `otherwise`. */
 static inline unsigned long unit_setting(const char *name, unsigned long otherwise)

@@ -104,6 +104,25 @@ class Clones(BackupTest):
         self.assertEqual([proc.sha256(image) for image in images], before)
         self.assertEqual(self.backups(), [])
 
+    def test_an_external_data_file_is_not_cloned(self):
+        """The clone would name the same data file, which a shrink cuts."""
+        self.on_each(self.data_file_refused)
+
+    def data_file_refused(self, _images):
+        data = os.path.join(self.there, "a.data")
+        image = self.create(os.path.join(self.there, "d.qcow2"), size="4M", data_file=data)
+        self.io(image, "write -q -P 5 0 4M")
+        for flags in (["--dry-run"], []):
+            for change in ("size=1M", "lazy_refcounts=on"):
+                answer = qbatch.qbatch("amend", "--json", "--shrink", "--backup", "reflink", *flags,
+                                       "-o", change, image)
+                self.assertEqual((answer.code, answer.error), (1, "unsupported"), str(answer))
+                self.assertIn("external data file", answer.records[0]["error"]["message"])
+        answer = qbatch.qbatch("amend", "--backup", "reflink", "-o", "size=4M", image)  # as it is
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertEqual(self.backups(), [])
+        self.assert_reads(image, 0, "4M", 5)
+
     def test_each_image_that_changes_is_cloned_first(self):
         self.on_each(self.cloned_first)
 

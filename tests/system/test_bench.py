@@ -1,4 +1,5 @@
 """qbatch-bench measures what it says it measures, and leaves nothing behind."""
+import fcntl
 import json
 import os
 import shutil
@@ -9,9 +10,11 @@ import time
 import unittest
 
 import context  # noqa: F401
+import bitmaps
+import guest
 import proc
 import qbatch
-from fixture import run_tests
+from fixture import GIB, KIB, MIB, run_tests
 
 BENCH = os.path.join(os.path.dirname(qbatch.absolute(qbatch.TOOL)), "qbatch-bench")
 
@@ -43,8 +46,18 @@ class Bench(unittest.TestCase):
             self.assertIsNone(process.poll(), "it ended early")
             time.sleep(0.01)
 
+    def wait_for_the_lock(self, name):
+        """Until nobody holds the folder: a child that was just made has the lock of its parent for a moment."""
+        try:
+            folder = os.open(os.path.join(self.work, name), os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        os.close(folder)
+
     def test_every_case_runs_and_leaves_nothing_behind(self):
-        for case in ("expand", "fleet", "scan", "refcount", "check", "shrink", "one"):
+        for case in ("expand", "fleet", "scan", "refcount", "check", "shrink",
+                     "snapshots", "bitmaps", "extended-l2", "data-file", "one"):
             small = ["--size", "2G"] + (["--images", "5"] if case == "fleet" else [])
             self.bench(case, *small, "--vs", "limit", "--runs", "2", "--export-json", self.json)
             with open(self.json, encoding="utf-8") as f:
@@ -56,6 +69,84 @@ class Bench(unittest.TestCase):
                 self.assertLessEqual(r["min"], r["median"])
             self.assertEqual(len(results[1]["ratios"]), 2)
             self.assertEqual(self.left(), [])
+
+    def test_every_case_that_amends_runs_without_verification_too(self):
+        """qbatch gets a manifest then, in which a key such as snapshots.delete is a mapping."""
+        for case in ("expand", "fleet", "refcount", "shrink", "snapshots", "bitmaps",
+                     "extended-l2", "data-file", "one"):
+            small = ["--size", "2G"] + (["--images", "5"] if case == "fleet" else [])
+            self.bench(case, *small, "--verify", "none", "--warmup", "0", "--runs", "1")
+
+    def kept(self, *argv):
+        """The image after these runs; the last one was that of the last contender."""
+        result = self.bench(*argv, "--warmup", "0", "--keep")
+        folder = [l.split()[-1] for l in result.err.splitlines() if l.startswith("kept: ")][0]
+        self.addCleanup(shutil.rmtree, folder)
+        return os.path.join(folder, "images", "000000.qcow2")
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
+    def test_bitmaps_are_there_with_every_second_granule_and_both_contenders_remove_them(self):
+        for size, number, step, more in ((3 * MIB, 20, 4096, ()), (5 * MIB, 3, 512, ("--cluster-size", "512")),
+                                         (GIB, 70, 65536, ("--used", "0"))):
+            shape = ["bitmaps", "--size", str(size), "--bitmaps", str(number), "--granularity", str(step), *more]
+            image = self.kept(*shape, "--runs", "0")
+            proc.must(["qemu-img", "check", image])
+            self.assertEqual(bitmaps.shown(image), {f"b{i}": (step, ["auto"]) for i in range(1, number + 1)})
+            for name in ("b1", f"b{number}"):
+                self.assertEqual(bitmaps.dirty(image, name),
+                                 [(at, at + step) for at in range(0, size, 2 * step)])
+            for last in ([], ["--vs", "qemu-img"]):
+                image = self.kept(*shape, "--runs", "1", *last)
+                proc.must(["qemu-img", "check", image])
+                self.assertEqual(bitmaps.shown(image), {})
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
+    def test_both_contenders_make_extended_entries_and_the_disk_reads_the_same(self):
+        for shape in (["--every", "1"], ["--every", "3", "--snapshots", "2", "--scatter", "4"],
+                      ["--every", "2", "--backing", "no", "--cluster-size", "16K", "--between", "none"]):
+            shape = ["extended-l2", "--size", "3G", "--used", "2G", *shape]
+            image = self.kept(*shape, "--runs", "1")
+            converted = self.kept(*shape, "--runs", "1", "--vs", "qemu-img")
+            self.assertFalse(self.is_extended(converted), "qemu-img amended the image itself")
+            converted = os.path.join(os.path.dirname(converted), os.pardir, "converted.qcow2")
+            for each in (image, converted):
+                proc.must(["qemu-img", "check", each])
+                self.assertTrue(self.is_extended(each))
+            proc.must(["qemu-img", "compare", image, converted])
+            own = [sum(e["length"] for e in guest.data_extents(each) if e["depth"] == 0)
+                   for each in (image, converted)]  # the rest shows the backing file
+            self.assertEqual(*own)
+        result = self.bench("extended-l2", "--cluster-size", "8K", code=1)
+        self.assertIn("at least 16K", result.err)
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
+    def test_both_contenders_grow_the_disk_of_a_data_file_and_nothing_of_its_end_shows(self):
+        home = os.getcwd()
+        self.addCleanup(os.chdir, home)
+        for to, junk, more in ((7 * MIB, 64 * KIB, ()), (3 * MIB, 9 * MIB, ("--every", "2")),
+                               (64 * MIB, MIB, ("--cluster-size", "512", "--scatter", "3"))):
+            shape = ["data-file", "--size", "2M", "--to", str(to), "--junk", str(junk), *more]
+            longer = max(2 * MIB + junk, to)
+            for who, disk, data, fill in (("nobody", 2 * MIB, 2 * MIB + junk, 0xee), ("qbatch", to, longer, 0),
+                                          ("qemu-img", to, to, 0xee), ("limit", 2 * MIB, longer, 0)):
+                with self.subTest(who=who, to=to):
+                    os.chdir(home)
+                    image = self.kept(*shape, "--runs", "0" if who == "nobody" else "1",
+                                      *(["--vs", who] if who in ("qemu-img", "limit") else []))
+                    os.chdir(os.path.dirname(image))  # from where QEMU takes the data file's name
+                    proc.must(["qemu-img", "check", image])
+                    self.assertEqual(guest.info(image)["virtual-size"], disk)
+                    self.assertEqual(os.path.getsize(image + ".data"), data)
+                    read = proc.must(["qemu-io", "-r", "-c", f"read -P 0 0 {disk}", image])
+                    self.assertNotIn("failed", read)
+                    with open(image + ".data", "rb") as f:
+                        f.seek(2 * MIB)
+                        self.assertEqual(set(f.read(min(junk, to - 2 * MIB))), {fill})
+        result = self.bench("data-file", "--size", "2G", "--to", "2G", code=1)
+        self.assertIn("--to is above --size", result.err)
+
+    def is_extended(self, image):
+        return guest.info(image)["format-specific"]["data"]["extended-l2"]
 
     def test_the_images_are_clean_to_qemu_and_so_is_what_qbatch_makes_of_them(self):
         if not shutil.which("qemu-img"):
@@ -91,10 +182,49 @@ class Bench(unittest.TestCase):
             time.sleep(0.01)
         killed.kill()
         killed.wait()
+        for name in set(self.left()) - set(theirs):
+            self.wait_for_the_lock(name)
         self.bench("one", "--runs", "1")
         self.assertEqual(self.left(), theirs)
         running.terminate()
         self.assertEqual(running.wait(timeout=60), 75)
+        self.assertEqual(self.left(), [])
+
+    def test_what_a_killed_bench_runs_ends_with_it(self):
+        command, mark = os.path.join(self.dir, "slow"), os.path.join(self.dir, "pid")
+        with open(command, "w", encoding="utf-8") as f:
+            f.write(f"#!/bin/sh\n[ \"$1\" = --version ] && exit\necho $$ >{mark}.new\n"
+                    f"mv {mark}.new {mark}\nexec sleep 1000\n")
+        os.chmod(command, 0o755)
+        killed = self.start("one", "--qbatch", command)
+        self.within_a_minute(lambda: os.path.exists(mark), "the command never ran")
+        killed.kill()
+        killed.wait()
+        with open(mark, encoding="utf-8") as f:
+            pid = int(f.read())
+        self.within_a_minute(lambda: self.is_gone(pid), "the command went on")
+
+    def within_a_minute(self, happened, otherwise):
+        until = time.monotonic() + 60
+        while not happened():
+            self.assertLess(time.monotonic(), until, otherwise)
+            time.sleep(0.01)
+
+    def is_gone(self, pid):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+                return f.read().rpartition(")")[2].split()[0] == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    def test_a_folder_goes_although_files_are_still_made_in_it(self):
+        folder = os.path.join(self.work, "qbatch-bench.000000")
+        os.mkdir(folder)
+        writer = subprocess.Popen(["sh", "-c", f"n=0; while [ $n -lt 3000 ]; do n=$((n + 1)); : >{folder}/$n || exit; "
+                                   "done"], stderr=subprocess.DEVNULL)
+        self.addCleanup(writer.wait)
+        self.within_a_minute(lambda: len(os.listdir(folder)) > 10, "no file was ever made")
+        self.bench("one", "--runs", "1")
         self.assertEqual(self.left(), [])
 
     def test_a_run_that_fails_is_told_and_cleaned_up(self):

@@ -73,7 +73,18 @@ class Check(ImageTest):
             f.write(b"\2")
         answer = qbatch.qbatch("check", image)
         self.assertEqual(answer.code, 2, str(answer))
-        self.assertIn("a version 2 image has 1 zero clusters", answer.result.out)
+        found = qcow2.load(image)
+        first = found.l2_entry_offset(1 << 20)
+        self.assertEqual(found.u64(first), 1)
+        self.assertIn(f"ERROR: a version 2 image has 1 zero cluster at {first:#x}\n", answer.result.out)
+        with open(image, "r+b") as f:  # a second one, before it
+            f.seek(first - 5 * 8)
+            f.write((1).to_bytes(8, "big"))
+        answer = qbatch.qbatch("check", image)
+        self.assertIn(f"2 zero clusters, of which this is the first at {first - 5 * 8:#x}\n", answer.result.out)
+        with open(image, "r+b") as f:
+            f.seek(first - 5 * 8)
+            f.write(bytes(8))
         self.refused(image, "corrupt", compat="0.10")
         self.refused(image, "corrupt", size="16G")
 

@@ -98,8 +98,15 @@ class Completion:
         self.assertIn(whole, self.shell.complete(line))
 
     def test_every_amend_key_and_its_words(self):
-        keys = {name: key for name, key in self.schema["$defs"]["amend"]["properties"].items()
-                if name not in ("when", "expect", "after", "backing", "tags")}
+        keys = {}
+        for name, key in self.schema["$defs"]["amend"]["properties"].items():
+            if name in ("bitmaps", "snapshots"):
+                for verb, value in key["properties"].items():
+                    parts = value.get("items", {}).get("properties")
+                    keys.update({f"{name}.{verb}.0.{part}": of for part, of in parts.items()} if parts
+                                else {f"{name}.{verb}": value})
+            elif name not in ("when", "expect", "after", "backing", "tags"):
+                keys[name] = key
         self.offers("qbatch amend -o ", keys)
         self.offers("qbatch --set size=1G,", set(keys) - {"size"})
         self.adds("qbatch amend -o compat=1.1,zero_m", "compat=1.1,zero_method=")
@@ -133,11 +140,13 @@ class Completion:
     def test_operands_are_of_the_commands_kind(self):
         self.offers("qbatch ", ["amend", "check", "undo", "fleet.yaml"], ["one.qcow2", "notes.txt"])
         self.offers("qbatch check ", ["one.qcow2", "two.qcow2"], ["fleet.yaml", "notes.txt"])
+        self.offers("qbatch check --manifest ", ["fleet.yaml"], ["one.qcow2", "notes.txt"])
         self.offers("qbatch --dry-run fl", [], ["one.qcow2"])
         self.adds("qbatch lint fl", "fleet.yaml")
         self.offers("qbatch help ", ["keys", "completion", "amend", "size", "on_leaks", "deadline"],
                     ["one.qcow2"])
         self.offers("qbatch help completion ", ["bash", "zsh"])
+        self.offers("qbatch help keys ", [], ["bash", "zsh", "one.qcow2"])
         self.offers("qbatch report ", ["show", "merge"], ["fleet.yaml"])
         self.offers("qbatch report show ", ["notes.txt"])
         self.adds("qbatch check no", "notes.txt")  # an image may have any name

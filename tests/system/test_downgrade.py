@@ -96,6 +96,48 @@ class ZeroClustersAndSnapshots(ImageTest):
                 self.assertEqual(bool(entry & qcow2.COPIED), found.refcount(cluster) == 1)
 
 
+class ANewSizeOnTheWayDown(ImageTest):
+    """Version 2 gives every snapshot the disk's size: the size that the disk then has."""
+
+    def image(self, **create):
+        image = self.create(size="32M", cluster_size=65536, **create)
+        self.io(image, "write -q -P 42 24M 64k", "write -q -z 25M 128k")
+        self.snapshot(image, "foo")
+        proc.must(["qemu-img", "resize", "-q", image, "128M"])
+        self.io(image, "write -q -P 43 8M 1M", "write -q -P 44 120M 1M", "write -q -z 60M 1M")
+        return image
+
+    def test_the_snapshots_size_is_a_way_down(self):
+        self.raw("base.raw", "256M", "write -q -P 9 0 256M")
+        for create in ({}, {"backing": "base.raw", "backing_fmt": "raw"}):
+            with self.subTest(**create):
+                image = self.image(**create)
+                self.amended_keeping_content(image, True, ["--verify", "content"],
+                                             compat="0.10", size=32 * MIB)
+                self.assertEqual(qcow2.load(image).version, 2)
+                proc.must(["qemu-img", "snapshot", "-a", "foo", image])
+                self.assert_reads(image, "24M", "64k", 42)
+                self.assert_reads(image, "25M", "64k", 0)
+
+    def test_it_may_be_larger_than_the_disk(self):
+        image = self.image()
+        proc.must(["qemu-img", "resize", "-q", "--shrink", image, "16M"])
+        self.amended_keeping_content(image, compat="0.10", size=32 * MIB)
+        self.assert_reads(image, "16M", "16M", 0)
+
+    def test_any_other_size_is_refused_with_the_snapshots_name(self):
+        image = self.image()
+        self.refused(image, "refused", compat="0.10", words='snapshot "foo"')
+        self.refused(image, "refused", compat="0.10", size=64 * MIB, shrink=True,
+                     words="its disk has 32 MiB, not 64 MiB")
+
+    def test_one_of_two_sizes_is_refused(self):
+        image = self.image()
+        self.snapshot(image, "bar")
+        for size in (32 * MIB, 128 * MIB):
+            self.refused(image, "refused", compat="0.10", size=size, shrink=True)
+
+
 class WhereNoBackingFileReads(ImageTest):
     def test_zero_clusters_without_a_backing_file_cost_no_space(self):
         image = self.create(size="256M")
@@ -230,9 +272,10 @@ class WhatVersion2CannotSay(ImageTest):
         self.io(image, "discard -q 0 1M")
         self.refused(image, "refused", "unsupported", compat="0.10")
 
-    def test_extended_l2_entries_are_refused_by_name(self):
-        self.refused(self.create(extended_l2="on"), "refused", "unsupported", compat="0.10",
-                     words="extended")
+    def test_subclusters_that_differ_are_refused_by_name(self):
+        image = self.create(extended_l2="on")
+        self.io(image, "write -q -P 1 64k 2k")
+        self.refused(image, "unsupported", compat="0.10", words="guest byte 65536")
 
     def test_an_external_data_file_is_refused(self):
         image = self.create(data_file=self.path("a.data"))

@@ -2,6 +2,7 @@
 import glob
 import json
 import os
+import time
 
 import context  # noqa: F401
 import guest
@@ -91,6 +92,35 @@ class Examples(ImageTest):
         self.assertEqual(set(told.values()), {"changed"})
         for image in (self.v2, self.v3, self.overlay):
             self.assertEqual(guest.info(image)["virtual-size"], 200 * 1024 * MIB)
+
+    def test_old_snapshots(self):
+        """Names, ages, and how many stay; ages are counted from the second in which the run starts."""
+        for name in ("auto-1", "auto-2", "auto-3", "before-update"):
+            self.snapshot(self.v3, name)
+        time.sleep(1.2)
+        told = self.run_example("old-snapshots", [("older_than: 30d", "older_than: 0.1"),
+                                                  ("keep_newest: 7", "keep_newest: 1")])
+        self.assertEqual((told["v3.qcow2"], told["v2.qcow2"]), ("changed", "skipped"))
+        self.assertEqual([s["name"] for s in guest.info(self.v3)["snapshots"]], ["s", "auto-3", "before-update"])
+
+    def test_dead_bitmaps(self):
+        for name in ("oldbackup-1", "oldbackup-2", "backup-a"):
+            guest.qemu_img("bitmap", "--add", self.v3, name)
+        told = self.run_example("dead-bitmaps")
+        self.assertEqual((told["v3.qcow2"], told["v2.qcow2"]), ("changed", "skipped"))
+        self.assertEqual([b["name"] for b in self.data(self.v3)["bitmaps"]], ["backup-a"])
+
+    def test_moved_data_file(self):
+        old, new = self.path("vm/db01.raw"), self.path("vm/deep/db01.raw")
+        image = self.create("vm/db01.qcow2", size="2M", data_file=old)
+        self.io(image, "write -q -P 4 0 1M")
+        before = guest.read_all(image)
+        os.rename(old, new)
+        self.assertEqual(self.run_example("moved-data-file", [("/mnt/fast", self.path("vm/deep"))]),
+                         {"db01.qcow2": "changed"})
+        self.assertEqual(self.data(image)["data-file"], new)
+        self.assert_same_layers(before, guest.read_all(image))
+        self.assert_sound(image)
 
     def test_every_example_has_a_test(self):
         names = {os.path.basename(path)[:-len(".yaml")].replace("-", "_") for path in EXAMPLES}

@@ -113,12 +113,15 @@ class FileLimit(ImageTest):
             self.assertGreater(answer.code, 0, str(answer))
 
     def test_a_journal_that_reaches_the_limit_is_named(self):
-        for limit in (1, 100, 700, 2000):
+        for limit in (512, 1000, 2000):
             with self.subTest(limit):
                 text = self.fleet()
-                answer = self.under(limit if limit > 600 else max(limit, 512), "--json", "--state",
-                                    self.path(f"state-{limit}"), text)
+                answer = self.under(limit, "--json", "--state", self.path(f"state-{limit}"), text)
                 self.assertIn("journal", answer.result.err)
+                if limit == 512 and answer.code == 2:  # not even its first record, by its length
+                    self.assertEqual(answer.records, [])
+                    self.assertFalse(guest_info(self.path("000.qcow2"))["lazy-refcounts"])
+                    continue
                 self.assertEqual(len(answer.records), 40, str(answer))
                 self.assertIsNotNone(answer.summary)
                 self.assert_all_amended()

@@ -213,6 +213,19 @@ class Hopeless(FinishTest):
         shown = self.typed(manifest, "--state", self.state)
         self.assertIn("4 failed", shown)
         self.assertNotIn("to finish", shown)
+        self.assertIsNone(self.status("last")[1][0]["finish"])
+        self.assertNotIn("--resume", self.typed("status", "--state", self.state, "last"))
+
+    def test_status_names_it_where_one_of_the_images_may_come_out_better(self):
+        lock = self.locked(self.images[2])
+        self.run_manifest("""
+            version: 1
+            images: [{path: "?.qcow2", size: 1M}]
+            """, *self.flags)
+        lock.close()
+        shown = self.status("last")[1][0]
+        self.assertEqual((shown["failed"], shown["skipped"]), (3, 1))
+        self.assertIn(f"--resume={shown['run']}", shown["finish"])
 
 
 class Cut(FinishTest):

@@ -1,4 +1,4 @@
-"""qbatch graph, and what follows from it: an image that others stand on keeps its size."""
+"""qbatch graph, and what follows from it: a base image of known overlays keeps its size."""
 import fcntl
 import json
 import os

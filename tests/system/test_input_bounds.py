@@ -88,14 +88,15 @@ class Lists(ImageTest):
         os.mkfifo(self.path("list"))
         for command in ([], ["lint"]):
             child = self.start("list", *command)
-            time.sleep(0.5)
+            proc.wait_until_it_catches(child, signal.SIGINT)
+            time.sleep(0.2)  # in most cases it waits by now
             self.assertIsNone(child.poll())
             child.send_signal(signal.SIGINT)
             self.assertIn("interrupted", self.end(child, 75))
         os.mkfifo(self.path("manifest"))
         child = subprocess.Popen([qbatch.absolute(qbatch.TOOL), self.path("manifest")],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        time.sleep(0.5)
+        proc.wait_until_it_catches(child, signal.SIGTERM)
         child.send_signal(signal.SIGTERM)
         self.end(child, 75)
 

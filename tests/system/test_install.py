@@ -32,6 +32,7 @@ class Installed(ImageTest):
                      "share/man/man5/qbatch-manifest.5.gz",
                      "share/doc/qbatch/examples/v2-to-v3.yaml", "lib/systemd/system/qbatch@.service",
                      "lib/systemd/system/qbatch@.timer", "share/qbatch/qbatch-manifest.schema.json",
+                     "share/qbatch/qbatch-report.schema.json",
                      "share/doc/qbatch/STABILITY.md", "etc/qbatch"):
             self.find(part)
 

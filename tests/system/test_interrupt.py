@@ -1,4 +1,5 @@
 """^C, SIGTERM and kill -9 at any moment: each image is its old self or fully amended."""
+import json
 import os
 import random
 import shutil
@@ -63,12 +64,12 @@ class Interrupted(ImageTest):
             time.sleep(0.01)
         self.fail("a killed run still holds its locks")
 
-    def slow_run(self):
+    def slow_run(self, keys=""):
         """A run that has begun to write and takes long over it."""
-        fleet = self.manifest("""
+        fleet = self.manifest(f"""
             version: 1
-            limits: {rate: 64k}
-            images: [{path: "*.qcow2", compat: "0.10", zero_method: write}]
+            limits: {{rate: 64k}}
+            images: [{{path: "*.qcow2", compat: "0.10", zero_method: write{keys}}}]
             """, "slow.yaml")
         run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), fleet], text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -90,6 +91,24 @@ class Interrupted(ImageTest):
         self.assertIn("qbatch: interrupted: each image is finished or left as it was", err)
         self.assertIn("--resume", out)
         self.assert_old_or_new()
+
+    def status(self, *operands):
+        shown = proc.must([qbatch.absolute(qbatch.TOOL), "status", "--json", *operands])
+        return [json.loads(line) for line in shown.splitlines()]
+
+    def test_status_counts_what_can_be_put_back_and_has_one_word_for_a_run(self):
+        run = self.slow_run(", keep_undo: true")
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=60)
+        self.assertEqual(run.returncode, 75, out + err)
+        shown = self.status("last")[0]
+        self.assertEqual(shown["undoable"], shown["changed"], shown)
+        page = proc.must([qbatch.absolute(qbatch.TOOL), "status", "last"])
+        self.assertRegex(page, rf"\nundo +{shown['changed']} images? can be put back\n")
+        self.assertEqual(qbatch.qbatch(self.path("slow.yaml"), "--set", "zero_method=auto", "--new-run").code, 0)
+        for word in ([], [shown["run"]]):
+            runs = {r["run"]: r["state"] for r in self.status(*word) if r["type"] == "run"}
+            self.assertEqual(runs[shown["run"]], "superseded")
 
     def assert_old_or_new(self):
         for image in self.images:

@@ -91,6 +91,8 @@ class Mistakes(ImageTest):
 
     def test_lint_looks_for_files_and_for_keys_that_exclude_each_other(self):
         self.create("there.qcow2")
+        os.mkdir(self.path("folder"))
+        os.mkfifo(self.path("pipe"))
         wanted = {
             "[{path: there.qcow2, compat: 1.1}, {path: nope.qcow2, compat: 1.1}]": "there is no file ",
             "[{path: there.qcow2, compat: 0.10, refcount_bits: 64}]": "supports refcount_bits: 16 only",
@@ -98,13 +100,37 @@ class Mistakes(ImageTest):
             '[{path: "~/there.qcow2", compat: 1.1}]': "~ is not expanded",
             '[{path: "{there,else}.qcow2", compat: 1.1}]': "braces are not expanded",
             '[{path: "sub/**.qcow2", compat: 1.1}]': "write **/*",
+            '[{path: "**.qcow2", compat: 1.1}]': "write **/*",
+            '[{path: "**/*.qcow2", exclude: "sub/old**", compat: 1.1}]': "write **/*",
+            "[{path: $HOME/there.qcow2, compat: 1.1}]": "variables are not expanded",
+            "[{path: nbd://host/there, compat: 1.1}]": "only files and block devices",
+            "[{path: folder, compat: 1.1}]": "folder/*.qcow2 for the images in it",
+            "[{path: pipe, compat: 1.1}]": "neither a file nor a block device",
+            "[{path: there.qcow2, size: 100}]": "is its unit missing",
+            '[{path: there.qcow2, backing_file: "base\\n"}]': "ends with a line break",
         }
         for images, words in wanted.items():
             with self.subTest(images):
                 linted = qbatch.qbatch("lint", self.manifest(f"version: 1\nimages: {images}\n"))
                 self.assertEqual(linted.code, 2, str(linted))
                 self.assertIn(words, linted.result.err)
-                self.assertIn("fleet.yaml:2", linted.result.err)
+                self.assertRegex(linted.result.err, r"fleet\.yaml:2:\d+: error: ")
+                self.assertRegex(linted.result.err, r"\n +images: .*\n +\^~+")
+        linted = qbatch.qbatch("lint", self.manifest(
+            "version: 1\ngraph: {scan: '**.qcow2'}\nimages: [{path: there.qcow2, compat: 1.1}]\n"))
+        self.assertIn("fleet.yaml:2:15: error: \"**.qcow2\": ** stands for directories", linted.result.err)
+
+    def test_lint_of_very_many_mistakes_is_short_and_cheap(self):
+        self.create("there.qcow2")
+        entries = "".join(f"  - {{path: none-{i}.qcow2, compat: 1.1}}\n" for i in range(50000))
+        used = os.times()
+        linted = qbatch.qbatch("lint", self.manifest("version: 1\nimages:\n" + entries))
+        now = os.times()
+        self.assertEqual(linted.code, 2)
+        self.assertIn("and 49980 more", linted.result.err)
+        self.assertLess(len(linted.result.err.splitlines()), 100)
+        cost = now.children_user + now.children_system - used.children_user - used.children_system
+        self.assertLess(cost, 10)  # seconds of processor time: it was quadratic
 
     def test_an_image_is_not_a_manifest(self):
         for image in (self.create(), self.raw("disk.raw", "1M")):
@@ -113,6 +139,16 @@ class Mistakes(ImageTest):
             self.assertEqual(len(answer.result.err.strip().splitlines()), 1, answer.result.err)
         self.assertIn("not text", answer.result.err)
         self.assertIn("qbatch amend", qbatch.qbatch(self.create("b.qcow2")).result.err)
+
+    def test_a_manifest_in_another_encoding_is_told_how_to_save_it(self):
+        text = "version: 1\nimages: [{path: a.qcow2, compat: 1.1}]\n"
+        for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+            with open(self.path("other.yaml"), "wb") as f:
+                f.write(text.encode(encoding))
+            answer = qbatch.qbatch("lint", self.path("other.yaml"))
+            self.assertEqual(answer.code, 2)
+            self.assertIn("save it as UTF-8", answer.result.err)
+            self.assertEqual(len(answer.result.err.splitlines()), 1, answer.result.err)
 
     def test_a_missing_manifest(self):
         self.assertEqual(qbatch.qbatch(self.path("none.yaml")).code, 2)

@@ -4,6 +4,7 @@ import os
 import resource
 import struct
 import subprocess
+import unittest
 
 import context  # noqa: F401
 import guest
@@ -35,7 +36,7 @@ def sparse_image(path, cluster_bits=9, l1=(), snapshots=(), tail=b"", length=1 <
 
 
 class Memory(ImageTest):
-    def peak(self, memory, *flags):
+    def peak(self, memory, *flags, preload=None):
         """(bytes of memory at most, the answer) of a run over all images."""
         manifest = self.manifest(f"""
             version: 1
@@ -43,8 +44,9 @@ class Memory(ImageTest):
             images: [{{path: "*.qcow2", lazy_refcounts: off}}]
             """)
         argv = [qbatch.absolute(qbatch.TOOL), "--json", *flags, manifest]
+        env = {**os.environ, "LD_PRELOAD": preload} if preload else None
         with open(self.path("out"), "w+") as out:
-            child = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT)
+            child = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=env)
             _, status, usage = os.wait4(child.pid, 0)
             child.returncode = os.waitstatus_to_exitcode(status)
             out.seek(0)
@@ -67,6 +69,14 @@ class Memory(ImageTest):
         peak, answer = self.peak("64M")  # one at a time finds room
         self.assertEqual([r["status"] for r in answer.records], 8 * ["changed"], str(answer))
         self.held(peak, 64 * MIB)
+
+    @unittest.skipIf(SANITIZED, "the sanitizer wants to be loaded first")
+    def test_memory_is_first_given_back_before_there_are_workers(self):
+        for i in range(4):
+            sparse_image(self.path(f"{i}.qcow2"), length=11 << 30,
+                         l1=[16 * MIB + i * 512 * KIB for i in range(20000)])
+        answer = self.peak("64M", preload=os.path.abspath(os.environ["MEDDLER"]))[1]
+        self.assertEqual([r["status"] for r in answer.records], 4 * ["changed"], str(answer))
 
     def test_snapshots_whose_tables_lie_in_holes(self):
         snapshots = [((64 + 32 * i) * MIB, 4 * MIB) for i in range(1200)]

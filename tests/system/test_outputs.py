@@ -4,6 +4,7 @@ import json
 import os
 import re
 import stat
+import socket
 import subprocess
 import time
 import xml.etree.ElementTree as xml
@@ -45,7 +46,7 @@ class Page(html.parser.HTMLParser):
 
 class Outputs(ImageTest):
     def fleet(self, name="fleet", called=None):
-        """Three images that change, one that is as wanted, one missing, one that is no image."""
+        """Three images that change, one that is as wanted, one missing, one that is not an image."""
         for i in range(3):
             self.create(f"{name}-{i}.qcow2", compat="0.10")
         self.create(f"{name}-same.qcow2", compat="1.1")
@@ -437,6 +438,26 @@ class Outputs(ImageTest):
             self.assertEqual(len(records(path)), 1)
         for name in ("/dev/null", "/dev/stderr"):
             self.assertEqual(qbatch.amend(image, flags=["--report", name], compat="1.1").code, 0)
+
+    def test_standard_output_keeps_what_is_in_it(self):
+        """A log that the shell appends to, a second command with the same output, and systemd's socket."""
+        image = self.create(compat="0.10")
+        command = [qbatch.absolute(qbatch.TOOL), "amend", "-q", "-o", "compat=1.1", "--report"]
+        for name in ("-", "/dev/stdout"):
+            for begin in ("a log\n", '{"path":"before"}\n'):
+                path = self.path("log")
+                with open(path, "w", encoding="utf-8") as f:
+                    f.write(begin)
+                with open(path, "a", encoding="utf-8") as f:
+                    subprocess.run([*command, name, image], check=True, stdout=f)
+                    subprocess.run([*command, name, image], check=True, stdout=f)
+                with open(path, encoding="utf-8") as f:
+                    lines = f.readlines()
+                self.assertEqual([lines[0], len(lines)], [begin, 3], lines)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            subprocess.run([*command, "-", image], check=True, stdout=theirs)
+            self.assertIn(b'"unchanged"', ours.recv(65536))
 
     # ---- read back --------------------------------------------------------------------------
     def test_a_report_is_shown_as_the_run_was(self):

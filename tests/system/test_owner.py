@@ -72,6 +72,18 @@ class Owner(ImageTest):
                 self.assert_refused(image, f"{TENANT}", size="+1M")
                 os.unlink(image)
 
+    def test_nor_what_is_in_the_data_file_of_his_backing_file(self):
+        self.create("base.qcow2", size=7680, data_file="secret", data_file_raw="on")
+        self.io(self.path("base.qcow2"), "write -q -P 1 0 7680")
+        os.chown(self.path("base.qcow2"), TENANT, TENANT)
+        self.secret()
+        for backing in ("base.qcow2", self.path("base.qcow2")):
+            image = self.image(backing, fmt="qcow2")
+            self.assert_refused(image, "the external data file", size="+1M")
+            os.unlink(image)
+        os.chmod(self.path("secret"), 0o644)
+        self.amended(self.image("base.qcow2", fmt="qcow2"), size="+1M")
+
     def test_what_the_owner_can_read_is_copied_as_before(self):
         for mode, gid in ((0o644, 0), (0o640, TENANT)):
             image = self.image(self.secret(mode=mode, gid=gid))
@@ -125,7 +137,7 @@ class Owner(ImageTest):
 
     # ---- chains -----------------------------------------------------------------------------
     def test_a_file_in_the_middle_speaks_for_its_own_owner(self):
-        """Root's image stands on a tenant's, whose header the tenant can write."""
+        """The backing file of root's image is a tenant's, whose header the tenant can write."""
         middle = self.image(self.secret(), "middle.qcow2")
         os.chmod(middle, 0o644)
         for uid, words in ((0, "middle.qcow2"), (OTHER, "a.qcow2")):

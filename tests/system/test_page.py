@@ -187,6 +187,28 @@ class Page(unittest.TestCase):
             seen = {bytes(row[i:i + 3]) for row in rows for i in range(0, len(row), bpp)}
             self.assertGreater(len(seen), 50, "the page is empty")
 
+    def test_thousands_of_rows_are_text_on_paper(self):
+        said = self.answer("""
+            var status=document.getElementById('status');
+            function paper(){dispatchEvent(new Event('beforeprint'));
+                var text=document.getElementById('lines').textContent.split('\\n'),
+                    table=document.getElementById('all');
+                dispatchEvent(new Event('afterprint'));
+                return{rows:text.length-1,first:text.slice(0,2),table:!!table}}
+            said.all=paper();status.value='f';status.dispatchEvent(new Event('change'));
+            said.failed=paper();
+            said.back=!!document.getElementById('all')&&!document.getElementById('lines');answer()""")
+        self.assertEqual((said["all"]["rows"], said["failed"]["rows"]), (IMAGES, 20))
+        self.assertEqual([line.split() for line in said["all"]["first"]],
+                         [["#", "Status", "Took,", "s", "Image", "Change", "or", "error"],
+                          ["1", "changed", "0.0100", "/srv/vm/rack-0/disk-00000.qcow2",
+                           "compat:", "0.10", "\u2192", "1.1"]])
+        self.assertEqual((said["all"]["table"], said["back"]), (False, True))
+
+    def test_ten_thousand_rows_are_a_pdf_of_moderate_size(self):
+        self.browse("page.html", f"--print-to-pdf={self.path('all.pdf')}", "--no-pdf-header-footer")
+        self.assertLess(os.path.getsize(self.path("all.pdf")), 2 << 20)  # 17 MB with all cells in it
+
     def test_it_prints(self):
         with open(self.path("short.html"), "w", encoding="utf-8") as f:
             rows = self.page.split("<tr class=")

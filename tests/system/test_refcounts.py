@@ -1,6 +1,7 @@
 """refcount_bits, lazy_refcounts and the repair of dirty images."""
 import context  # noqa: F401
 import guest
+import proc
 import qbatch
 import qcow2
 from fixture import GIB, MIB, ImageTest, main
@@ -162,6 +163,76 @@ class Contradictions(ImageTest):
             self.assert_sound(image)
         else:
             self.assertEqual(answer.error, "corrupt", str(answer))
+
+
+class RefcountsThatAreTooLow(ImageTest):
+    """repair=refcounts; the first image is that of QEMU's iotest 112."""
+
+    def twice_referenced(self, **create):
+        """A second entry names the first one's cluster, whose refcount stays 1."""
+        image = self.create(size="64M", **create)
+        self.io(image, "write -q -P 1 0 64k", "write -q -P 2 1M 64k")
+        place, entry = self.first_entry(image)
+        qcow2.patch_u64(image, place + 8, entry)
+        return image
+
+    def test_a_count_that_the_width_cannot_hold_is_right_in_a_wider_one(self):
+        image = self.twice_referenced(refcount_bits=1)
+        self.assertEqual(guest.check(image)[0], 2)
+        self.refused(image, "corrupt", refcount_bits=2, words="repair=refcounts mends it")
+        self.refused(image, "refused", repair="refcounts",
+                     words="a cluster is referenced 2 times, too often for refcounts of 1 bits")
+        record = self.amended_keeping_content(image, repair="refcounts", refcount_bits=2)
+        self.assertEqual(record["refcounts_raised"], 1)
+        self.io(image, "write -q -P 9 0 64k")  # does not show through the other entry
+        self.assert_reads(image, "64k", "64k", 1)
+
+    def test_in_the_same_width_and_with_any_other_key(self):
+        for request in ({}, {"size": "128M"}, {"compat": "0.10"}, {"lazy_refcounts": "on"}):
+            with self.subTest(**request):
+                image = self.twice_referenced()
+                self.amended_keeping_content(image, repair="refcounts", **request)
+                self.amended(image, status="unchanged", repair="refcounts")
+
+    def test_counts_of_tables_and_of_snapshots(self):
+        image = self.create()
+        self.io(image, "write -q -P 1 0 256k")
+        self.snapshot(image, "s")
+        self.io(image, "write -q -P 2 64k 64k")
+        found = qcow2.load(image)
+        for cluster in [e & qcow2.L1_OFFSET for e in found.l1()][:1] + [
+                found.l1_table_offset, found.snapshots_offset, self.first_entry(image)[1]
+                & qcow2.L2_OFFSET]:
+            qcow2.set_refcount(image, cluster >> 16, 0)
+        record = self.amended_keeping_content(image, repair="refcounts", flags=["--verify", "content"])
+        self.assertEqual(record["refcounts_raised"], 4)
+
+    def test_wrong_copied_flags_alone(self):
+        image = self.create()
+        self.io(image, "write -q -P 1 0 256k")
+        place, entry = self.first_entry(image)
+        qcow2.patch_u64(image, place, entry & ~qcow2.COPIED)
+        self.amended_keeping_content(image, repair="refcounts")
+        self.assertEqual(self.first_entry(image)[1], entry)
+
+    def test_leaks_stay_leaks(self):
+        image = self.twice_referenced()
+        qcow2.append_cluster(image, b"leak")
+        self.amended(image, repair="refcounts")
+        self.assertEqual(guest.check(image)[:3], (3, 0, 1))
+
+    def test_a_sound_image_is_not_written(self):
+        image = self.create()
+        self.io(image, "write -q -P 1 0 256k")
+        sha = proc.sha256(image)
+        self.amended(image, status="unchanged", repair="refcounts")
+        self.assertEqual(proc.sha256(image), sha)
+
+    def test_damaged_tables_are_not_mended(self):
+        image = self.twice_referenced()
+        place, entry = self.first_entry(image)
+        qcow2.patch_u64(image, place + 16, entry + 512)
+        self.refused(image, "corrupt", repair="refcounts")
 
 
 if __name__ == "__main__":

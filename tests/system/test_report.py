@@ -113,10 +113,28 @@ class Report(ImageTest):
         self.assertEqual(record["of"]["labels"], {"ticket": "CHG-17", "team": "storage & <b>"})
         self.assertEqual((record["of"]["run"], record["path"]), (summary["run"], image))
 
+    def test_an_undo_reports_who_undid_which_run(self):
+        self.create("a.qcow2")
+        fleet = self.manifest("version: 1\nlabels: {ticket: CHG-17}\n"
+                              "images: [{path: a.qcow2, lazy_refcounts: on, keep_undo: on}]\n")
+        run = qbatch.qbatch("--json", "--state", self.path("state"), fleet).summary["run"]
+        undone = qbatch.qbatch("undo", "--json", "--state", self.path("state"), "last")
+        for of in (undone.summary, undone.first["of"]):
+            self.assertEqual((of["run"], of["host"], of["labels"]), (run, os.uname().nodename, {"ticket": "CHG-17"}))
+            self.assertRegex(of["caller"], "^root")
+            self.assertRegex(of["command"], "^qbatch undo --json --state ")
+            self.assertTrue(of["started"])
+
     def journal_of_last(self, state):
         name = sorted(os.listdir(self.path(state)))[-1]
         with open(os.path.join(self.path(state), name), encoding="utf-8") as f:
             return [json.loads(f.readline()[9:])]
+
+    def test_without_a_home_the_way_to_name_a_state_directory_is_said(self):
+        other = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
+        done = proc.run([*other, qbatch.absolute(qbatch.TOOL), "status"], env={"PATH": os.environ["PATH"]})
+        self.assertEqual((done.code, done.out), (2, ""))
+        self.assertIn("neither HOME nor XDG_STATE_HOME is set; name one with --state", done.err)
 
     def test_what_is_no_label_is_a_mistake(self):
         self.create("a.qcow2")

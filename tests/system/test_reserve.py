@@ -95,6 +95,16 @@ class OnExt4(ImageTest):
         return record
 
     # ---- tests ------------------------------------------------------------------------------
+    def test_its_space_may_be_in_many_pieces(self):
+        """More extents than one call of FIEMAP gives: blocks that were written are extents of their own."""
+        image = self.image()
+        with open(image, "r+b") as f:
+            for at in range(16 * MIB, 20 * MIB, 8192):
+                f.seek(at)
+                f.write(bytes(4096))
+            os.fsync(f.fileno())
+        self.keeps(image, compat="0.10")
+
     def test_every_kind_of_amend_in_turn(self):
         self.raw("base.raw", "8M", "write -q -P 9 0 8M")
         for backing in (None, "base.raw"):

@@ -343,7 +343,7 @@ class Resumed(StateTest):
         self.assertEqual(sum(given[2:]), 0)
         self.assertEqual(os.path.getsize(self.images[0]), length)
         self.assert_sound(self.images[0])
-        self.assertEqual([r["state"] for r in self.status()], ["ended", "ended"])
+        self.assertEqual([r["state"] for r in self.status()], ["superseded", "ended"])
 
     def test_killed_at_any_moment_and_resumed_all_the_work_is_done_once(self):
         began = time.monotonic()

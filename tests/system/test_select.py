@@ -96,6 +96,8 @@ class Chosen(ImageTest):
         self.assertEqual(set(self.told(text, "--dry-run", "--tags", "web,db", "--skip-tags", "prod")),
                          {"large"})
         self.assertEqual(self.told(text, "--tags", "wbe", code=2), {})
+        meant = self.run_manifest(text, "--tags", "prodd")
+        self.assertIn('"prodd" is the tag of no entry; did you mean "prod"?', meant.result.err)
         self.assertEqual(self.told(text, "--tags", "web", "--skip-tags", "prod", code=2), {})
 
     def test_lists_of_files(self):

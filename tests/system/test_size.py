@@ -64,7 +64,7 @@ class Grow(ImageTest):
     def test_version_2_with_snapshots_is_refused(self):
         image = self.create(compat="0.10")
         self.snapshot(image, "s")
-        self.refused(image, "refused", size=3 * MIB)
+        self.refused(image, "refused", size=3 * MIB, words="add compat=1.1")
         self.refused(image, "refused", size=512 * KIB, shrink=True)
 
     def test_a_disk_of_size_0_with_a_snapshot_can_be_amended(self):

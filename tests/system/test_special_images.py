@@ -94,6 +94,18 @@ class Encrypted(ImageTest):
         if answer.status != "changed":
             self.assertEqual(answer.error, "unsupported", str(answer))
 
+    def test_zeros_over_an_encrypted_backing_file_are_not_deferred_to_it(self):
+        """What it holds is not known without its key."""
+        base, locked = self.create("base.qcow2", size="1M"), self.create("l.qcow2", flags=SECRET, size="1M", **LUKS)
+        image = self.create(size="1M", backing="base.qcow2")
+        self.io(image, "write -q -z 0 64k")
+        self.encrypted_io(locked, "write -q -P 1 0 256k")
+        os.replace(locked, base)
+        answer = qbatch.amend(image, compat="0.10", zero_clusters="defer")
+        self.assertEqual(answer.status, "changed", str(answer))
+        self.assertEqual(answer.first["clusters"]["expanded"], 1)
+        self.assertNotEqual(self.first_entry(image)[1], 0)
+
     def test_over_a_backing_file_zeros_are_refused(self):
         self.raw("base.raw", "1M", "write -q -P 9 0 1M")
         image = self.image(backing="base.raw", **LUKS)

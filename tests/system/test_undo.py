@@ -81,7 +81,9 @@ class Undo(ImageTest):
     def test_undone_is_undone_once_and_what_was_not_kept_never(self):
         run = self.amend()
         self.assertEqual(self.undo(run).code, 0)
-        self.assertEqual(self.undo(run).code, 2)
+        answer = self.undo(run)
+        self.assertEqual(answer.code, 2, str(answer))
+        self.assertIn("was undone already", answer.result.err)
         answer = qbatch.amend(self.image, flags=self.flags, compat="0.10")
         answer = self.undo(answer.summary["run"], self.image)
         self.assertEqual(answer.code, 2, str(answer))
@@ -116,6 +118,18 @@ class Undo(ImageTest):
                 self.refused_to_undo(run)
                 self.assert_kept(self.image)
                 shutil.copyfile(self.path(f"kept{number}"), self.image)
+
+    def test_what_it_advises_is_possible(self):
+        """A run that is undone is finished: nothing of it is left to resume."""
+        run = self.amend()
+        self.io(self.image, "write -q -P 5 0 512")
+        words = qbatch.qbatch("undo", *self.flags, run, cwd="/").result.out
+        self.assertIn("since the run amended it", words)
+        self.assertNotIn("while qbatch worked", words)
+        self.assertIn("hint: something else replaced or wrote the image, which stays as it is; "
+                      "after an amend, finish the run\n", words)
+        explained = " ".join(qbatch.qbatch("explain", "changed").result.out.split())
+        self.assertIn("An undo stays refused", explained)
 
     def test_another_file_at_the_path_is_left_alone(self):
         run = self.amend()

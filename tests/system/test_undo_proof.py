@@ -236,6 +236,24 @@ class LostTimes(UndoTest):
         self.assert_sound(image)
         self.refused_to_undo(image, run, "compressed in another way")
 
+    def test_a_deleted_snapshot_keeps_its_compressed_clusters(self):
+        for command in (None, "write -q -c -P 3 640k 4k"):
+            with self.subTest(str(command)):
+                image = self.create(size="1M", compression_type="zstd", cluster_size=4096)
+                self.io(image, "write -q -c -P 1 0 4k")
+                self.snapshot(image, "s")
+                self.io(image, "write -q -P 2 0 4k")
+                run = self.amend(image, compression_type="zlib", **{"snapshots.delete": "s"})
+                if command:
+                    self.unnoticed(image, self.io, image, command)
+                    self.refused_to_undo(image, run)
+                else:
+                    self.undone(run)
+                    proc.must(["qemu-img", "snapshot", "-a", "s", image])
+                    self.assert_reads(image, 0, "4k", 1)
+                    self.assert_sound(image)
+                os.unlink(image)
+
     def test_names_past_the_header_s_first_sector(self):
         name = "a-name-" + "x" * 200 + ".raw"
         self.raw("b.raw", "1M", "write -q -P 9 0 1M")

@@ -36,7 +36,7 @@ class Scene:
         self.words.append(" ".join(map(str, argv)))
 
     def io(self, *commands, killed=False):
-        """The guest; a command that fails is no matter."""
+        """The guest; a command may fail."""
         argv = ["qemu-io", "-t", "unsafe", "-d", "unmap", "-f", "qcow2"]
         if self.compressed:
             commands = [c for c in commands if " -c " not in c] or ["flush"]

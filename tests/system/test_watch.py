@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -14,6 +15,7 @@ import time
 import unittest
 
 import context  # noqa: F401
+import proc
 import qbatch
 import strace
 from fixture import ImageTest, main
@@ -105,12 +107,21 @@ class Watched(ImageTest):
     def test_sigusr1_tells_where_things_stand(self):
         run = subprocess.Popen(self.argv(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env=strace.environment())
-        time.sleep(0.5)
+        self.wait_for_the_tracee(run)
         sent = subprocess.run(["pkill", "-USR1", "-P", str(run.pid), "-x", "qbatch"], check=False)
         _, err = run.communicate(timeout=60)
         self.assertEqual(run.returncode, 0, err)
         if sent.returncode == 0:
             self.assertRegex(err, r"^qbatch: [0-9]+ of 60 images are done, 0 failed\n$")
+
+    def wait_for_the_tracee(self, tracer):
+        """Until the program below strace has a handler for the signal, or has ended already."""
+        while tracer.poll() is None:
+            found = subprocess.run(["pgrep", "-P", str(tracer.pid), "-x", "qbatch"], capture_output=True, text=True,
+                                   check=False).stdout.split()
+            if found and proc.catches(int(found[0]), signal.SIGUSR1):
+                return
+            time.sleep(0.01)
 
     def test_systemd_is_told(self):
         for name in (self.path("notify"), f"@qbatch-test-{os.getpid()}"):

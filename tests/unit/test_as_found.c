@@ -74,9 +74,16 @@ static void every_byte_and_the_length_count(void)
         CU_ASSERT(!qb_digest_equal(of(bytes, SIZE), all));
         bytes[places[i]] ^= 1;
     }
-    /* The same bytes at another place. */
-    memset(bytes, 0, 4096);
-    memset(bytes + 12288, 'a', 4096);
+    memset(bytes + SIZE - 8192, 0, 8192); /* a length that zeros alone make */
+    CU_ASSERT(!qb_digest_equal(of(bytes, SIZE), of(bytes, SIZE - 4096)));
+    memset(bytes, 0, SIZE); /* the same bytes, at another place */
+    bytes[0] = 1;
+    all = of(bytes, SIZE);
+    bytes[0] = 0;
+    bytes[4096] = 1;
+    CU_ASSERT(!qb_digest_equal(of(bytes, SIZE), all));
+    bytes[4096] = 0;
+    bytes[1 << 20] = 1;
     CU_ASSERT(!qb_digest_equal(of(bytes, SIZE), all));
     free(bytes);
 }
@@ -97,6 +104,10 @@ static void a_fault_that_passes_changes_nothing_and_one_that_stays_does(void)
     qb_mem_fail(s.log, 0, EIO, true);
     CU_ASSERT_EQUAL(qb_as_found(s.io, &s.file, &d, &err), 0);
     CU_ASSERT(qb_digest_equal(ends(&s), d));
+    s = subject_of(bytes, 9000);
+    memset(bytes, 0, 9000);
+    qb_mem_fail(s.log, 0, EIO, true);
+    CU_ASSERT(!qb_digest_equal(ends(&s), of(bytes, 9000))); /* zeros can be read */
     free(bytes);
 }
 

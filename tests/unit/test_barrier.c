@@ -1,7 +1,10 @@
 /* Barriers: every way of syncing, and the file that cannot be synced. */
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
 
 #include "scratch.h"
 #include "unit.h"
@@ -87,6 +90,32 @@ int __wrap_fdatasync(int fd)
     return fdatasync_fails ? -1 : __real_fdatasync(fd);
 }
 
+static const char *kernel; /* NULL: the real one */
+static long fs_magic;      /* 0: the real one */
+
+int __real_uname(struct utsname *u);
+int __wrap_uname(struct utsname *u);
+int __real_fstatfs64(int fd, struct statfs *fs);
+int __wrap_fstatfs64(int fd, struct statfs *fs);
+
+int __wrap_uname(struct utsname *u)
+{
+    int rc = __real_uname(u);
+
+    if (kernel)
+        snprintf(u->release, sizeof(u->release), "%s", kernel);
+    return rc;
+}
+
+int __wrap_fstatfs64(int fd, struct statfs *fs)
+{
+    int rc = __real_fstatfs64(fd, fs);
+
+    if (fs_magic)
+        fs->f_type = fs_magic;
+    return rc;
+}
+
 enum { GROUP = 12 };
 
 /* A barrier over GROUP files of one file system, and what it said of each of them. */
@@ -140,6 +169,31 @@ static void its_failure_is_that_of_every_file(void)
     syncfs_fails = fdatasync_fails = 0;
 }
 
+/* Elsewhere each file is synced by itself, whatever was asked for. */
+static void only_kernels_and_file_systems_that_tell_errors_are_synced_as_one(void)
+{
+    static const struct {
+        const char *kernel;
+        long magic;
+        unsigned syncs;
+    } rows[] = {{"6.1.0-9", EXT4_SUPER_MAGIC, 1},    {"5.17.0", EXT4_SUPER_MAGIC, 1},
+                {"5.16.20", EXT4_SUPER_MAGIC, 0},    {"4.19.0", EXT4_SUPER_MAGIC, 0},
+                {"unheard of", EXT4_SUPER_MAGIC, 0}, {"6.1.0", BTRFS_SUPER_MAGIC, 1},
+                {"6.1.0", NFS_SUPER_MAGIC, 0},       {"6.1.0", FUSE_SUPER_MAGIC, 0},
+                {"6.1.0", OVERLAYFS_SUPER_MAGIC, 0}};
+    int errors[GROUP];
+
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        kernel = rows[i].kernel;
+        fs_magic = rows[i].magic;
+        CU_ASSERT_EQUAL(group_barrier(QB_SYNC_FS, errors), 0);
+        CU_ASSERT_EQUAL(n_syncfs, rows[i].syncs);
+        CU_ASSERT_EQUAL(n_fdatasync, rows[i].syncs ? 1 : GROUP);
+    }
+    kernel = NULL;
+    fs_magic = 0;
+}
+
 static void a_sync_of_files_syncs_each(void)
 {
     int errors[GROUP];
@@ -156,6 +210,7 @@ int main(void)
         UNIT(a_barrier_fails_for_the_file_that_cannot_be_synced),
         UNIT(a_sync_of_the_file_system_flushes_the_disk_too),
         UNIT(its_failure_is_that_of_every_file),
+        UNIT(only_kernels_and_file_systems_that_tell_errors_are_synced_as_one),
         UNIT(a_sync_of_files_syncs_each),
     };
 

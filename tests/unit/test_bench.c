@@ -1,13 +1,13 @@
-/* The bench's own logic: statistics, comparison, parameters, layouts, JSON. */
+/* The bench's own logic: statistics, comparison, parameters, JSON. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "bench/args.h"
-#include "bench/compare.h"
-#include "bench/json.h"
-#include "bench/stats.h"
+#include "args/args.h"
+#include "measure/compare.h"
+#include "show/json.h"
+#include "clock/stats.h"
 #include "unit.h"
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
@@ -321,70 +321,6 @@ static void a_suite_is_lines_of_cases(void)
     bench_args_free(&args);
 }
 
-/* ---- layouts --------------------------------------------------------------------------------- */
-
-static void refcounts_count_themselves(void)
-{
-    for (unsigned order = 0; order <= 6; order++) {
-        for (uint64_t clusters = 0; clusters < 3000; clusters += 7) {
-            uint64_t blocks, table, entries = 512 * 8 >> order;
-
-            bench_refcounts_for(512, order, clusters, &blocks, &table);
-            CU_ASSERT(blocks * entries >= clusters + blocks + table);
-            CU_ASSERT(blocks == 0 || (blocks - 1) * entries < clusters + blocks + table);
-            CU_ASSERT(table * 64 >= blocks && table >= 1);
-        }
-    }
-}
-
-static void scattered_tables_each_have_a_place(void)
-{
-    struct bench_shape shape = {.size = 100ull << 29,
-                                .used = UINT64_MAX,
-                                .cluster_size = 65536,
-                                .every = 1,
-                                .scatter = 3,
-                                .refcount_bits = 16};
-    struct bench_layout l;
-    bool taken[100] = {false};
-
-    CU_ASSERT_FATAL(bench_layout_make(&shape, &l, NULL) == 0);
-    CU_ASSERT_EQUAL_FATAL(l.tables, 100);
-    for (uint64_t i = 0; i < l.tables; i++) {
-        uint64_t at = bench_layout_table(&l, i) - l.first_table;
-
-        CU_ASSERT_FATAL(at % 3 == 0 && at / 3 < 100 && !taken[at / 3]);
-        taken[at / 3] = true;
-    }
-}
-
-static void impossible_images_are_refused(void)
-{
-    static const struct bench_shape good = {.size = 1 << 30,
-                                            .used = 1 << 30,
-                                            .cluster_size = 65536,
-                                            .every = 2,
-                                            .data_between = true,
-                                            .refcount_bits = 16};
-    struct bench_shape bad[6];
-    struct bench_layout l;
-
-    CU_ASSERT(bench_layout_make(&good, &l, NULL) == 0);
-    for (size_t i = 0; i < N(bad); i++)
-        bad[i] = good;
-    bad[0].cluster_size = 65537;
-    bad[1].cluster_size = 256;
-    bad[2].refcount_bits = 12;
-    bad[3].snapshots = 65535;
-    bad[4].size = (1 << 30) + 1;
-    bad[5].cluster_size = 512, bad[5].size = 1ull << 50;
-    for (size_t i = 0; i < N(bad); i++) {
-        struct qb_err err = {0};
-
-        CU_ASSERT(bench_layout_make(&bad[i], &l, &err) < 0 && err.code == QB_E_REFUSED);
-    }
-}
-
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -405,9 +341,6 @@ int main(void)
         UNIT(lists_multiply_and_the_last_varies_fastest),
         UNIT(mistakes_on_the_command_line_are_named),
         UNIT(a_suite_is_lines_of_cases),
-        UNIT(refcounts_count_themselves),
-        UNIT(scattered_tables_each_have_a_place),
-        UNIT(impossible_images_are_refused),
     };
     int fd = mkstemp(path), code;
 

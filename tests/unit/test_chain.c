@@ -1,19 +1,20 @@
 /* Backing chains of real files: of every length, and what reading through one costs. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "images.h"
 #include "io/io.h"
 #include "qcow2/chain.h"
-#include "unit.h"
-
-static char folder[] = "/tmp/qbatch-chain-XXXXXX";
+#include "scratch.h"
 
 static void path_of(unsigned i, char *out, size_t room)
 {
-    snprintf(out, room, "%s/%03u.qcow2", folder, i);
+    snprintf(out, room, "%s/%03u.qcow2", scratch_folder(), i);
 }
 
 static void write_image(unsigned i, const struct image_shape *shape, const char *script)
@@ -69,7 +70,8 @@ static int open_from(struct qb_io *io, unsigned first, struct qb_chain *chain, s
     if (qb_file_open(path, false, &file, err) < 0)
         return -1;
     if (qb_image_open(io, &file, &img, err) == 0) {
-        r = qb_chain_open(io, path, &file, img.backing_name, img.backing_fmt, true, chain, err);
+        r = qb_chain_open(io, path, &file, img.backing_name, img.backing_fmt, QB_CHAIN_WHOLE, chain,
+                          err);
         qb_image_close(&img);
     }
     qb_file_close(&file);
@@ -131,18 +133,63 @@ static void a_longer_chain_and_a_loop_are_refused(void)
     qb_io_close(io);
 }
 
+/* A writer's locks, then too many open files, then neither; each is told from the file's absence.
+ */
+static void a_data_file_that_cannot_be_had_stays_closed(void)
+{
+    static const struct image_shape overlay = {.version = 3,
+                                               .cluster_bits = 9,
+                                               .refcount_order = 4,
+                                               .size = 64 << 10,
+                                               .backing_file = "001.qcow2",
+                                               .backing_fmt = "qcow2"};
+    struct image_shape base = {
+        .version = 3, .cluster_bits = 9, .refcount_order = 4, .size = 64 << 10};
+    char name[128];
+    struct qb_chain chain = {0};
+    struct rlimit before, few;
+    struct qb_err err = {0};
+    struct qb_io *io;
+    struct flock held = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 201, .l_len = 1};
+    struct flock own = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1};
+    uint8_t buf[512];
+    int fd;
+
+    CU_ASSERT_EQUAL_FATAL(qb_io_open(QB_IO_POSIX, &io, NULL, &err), 0);
+    snprintf(name, sizeof(name), "%s/data", scratch_folder());
+    base.data_file = name;
+    write_image(0, &overlay, "");
+    write_image(1, &base, "d9");
+    fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    memset(buf, 7, sizeof(buf));
+    CU_ASSERT_EQUAL(write(fd, buf, sizeof(buf)), (ssize_t)sizeof(buf));
+    CU_ASSERT_EQUAL(fcntl(fd, F_OFD_SETLK, &held) + fcntl(fd, F_OFD_SETLK, &own), 0);
+    CU_ASSERT_EQUAL_FATAL(open_from(io, 0, &chain, &err), 1);
+    for (int again = 0; again < 2; again++) {
+        CU_ASSERT_EQUAL(qb_chain_read(io, &chain, 0, sizeof(buf), buf, &err), -1);
+        CU_ASSERT_EQUAL(err.code, QB_E_LOCKED);
+    }
+    close(fd);
+    getrlimit(RLIMIT_NOFILE, &before);
+    few = (struct rlimit){3, before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &few);
+    CU_ASSERT_EQUAL(qb_chain_read(io, &chain, 0, sizeof(buf), buf, &err), -1);
+    CU_ASSERT_EQUAL(err.sys_errno, EMFILE); /* by which a run knows that others are in the way */
+    setrlimit(RLIMIT_NOFILE, &before);
+    CU_ASSERT_EQUAL(qb_chain_read(io, &chain, 0, sizeof(buf), buf, &err), 0);
+    CU_ASSERT(buf[0] == 7 && buf[511] == 7);
+    qb_chain_close(&chain);
+    qb_io_close(io);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(a_chain_of_any_length_up_to_the_limit_is_opened_and_read),
         UNIT(so_is_one_whose_headers_do_not_name_formats),
+        UNIT(a_data_file_that_cannot_be_had_stays_closed),
         UNIT(a_longer_chain_and_a_loop_are_refused),
     };
-    int rc;
 
-    if (!mkdtemp(folder))
-        return 2;
-    rc = unit_main("chain", tests, UNIT_COUNT(tests));
-    rmdir(folder);
-    return rc;
+    return scratch_main("chain", tests, UNIT_COUNT(tests));
 }

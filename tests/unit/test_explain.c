@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli/explain.h"
+#include "source.h"
 #include "unit.h"
 
 /* The words of a text, each behind one blank: line breaks and what mdoc makes of them apart. */
@@ -19,27 +20,12 @@ static char *words_of(const char *text)
     return out;
 }
 
-static char *file_text(const char *name)
-{
-    char path[512], line[1024], *text = NULL;
-    size_t len = 0;
-    FILE *f, *copy = open_memstream(&text, &len);
-
-    snprintf(path, sizeof(path), "%.*s/../../%s", (int)(strrchr(__FILE__, '/') - __FILE__),
-             __FILE__, name);
-    f = fopen(path, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-    while (fgets(line, sizeof(line), f))
-        fputs(line, copy);
-    fclose(copy);
-    fclose(f);
-    return text;
-}
-
 static void every_code_is_explained_here_and_in_the_manual(void)
 {
-    char *page = file_text("batch/man/qbatch.1"), *manual = words_of(page);
+    char *page = source_text("batch/man/qbatch.1"), *manual;
 
+    CU_ASSERT_PTR_NOT_NULL_FATAL(page);
+    manual = words_of(page);
     for (enum qb_code code = QB_E_NONE + 1; code < QB_E_COUNT; code++) {
         const struct qb_explanation *e = &qb_explanations[code];
         const char *const parts[] = {e->what, e->untouched, e->todo};

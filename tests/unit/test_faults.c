@@ -23,7 +23,7 @@ static unsigned long runs, states, violations;
 /* How many requests the amend makes. */
 static uint64_t count_requests(const struct subject *s)
 {
-    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved);
+    struct qb_mem_log *log = run_machine(&s->image);
     struct run r;
     uint64_t n;
 
@@ -64,12 +64,11 @@ static void check_result(struct judge *j, const struct run *r, const struct faul
 
 static void fail_once(struct judge *j, const struct fault *f)
 {
-    struct qb_mem_log *log = run_machine(j->s->image.bytes, j->s->image.size, j->s->image.reserved);
+    struct qb_mem_log *log = run_machine(&j->s->image);
     const struct qb_mem_event *events;
-    const unsigned char *bytes;
+    struct image_bytes now;
     struct run r;
     struct qb_err err;
-    uint64_t size;
     size_t n;
     bool flipped;
     char at[80];
@@ -82,14 +81,14 @@ static void fail_once(struct judge *j, const struct fault *f)
     qb_mem_fail(log, 0, 0, false);
     n = qb_mem_events(log, &events);
     flipped = judge_flip(log, 0) < n;
-    bytes = qb_mem_content(log, 0, &size);
+    now = run_content(log, 0);
     check_result(j, &r, f, flipped, at);
     err = qb_err_of(&r.result.err);
     run_free(&r);
     if (!flipped)
-        judge_untouched(j, &err, bytes, size, !f->onwards, at);
-    if (judge_is_new(j, bytes, size))
-        judge_state(j, bytes, size, flipped ? AMENDED : OLD, at);
+        judge_untouched(j, &err, &now, !f->onwards, at);
+    if (judge_is_new(j, &now))
+        judge_state(j, &now, flipped ? AMENDED : OLD, at);
     for (uint64_t seed = 1; seed <= 2; seed++) /* and then the power goes */
         judge_cut(j, log, 0, n, seed * 31 + f->nth, judge_allows(log, 0, n));
     qb_mem_log_free(log);
@@ -120,7 +119,7 @@ static void amend_survives_every_request_that_fails(void)
 {
     unsigned long step = unit_setting("QB_FAULT_STEP", STEP);
 
-    for (size_t i = 0; i < n_recipes; i++)
+    for (size_t i = 0; i < n_recipes && !unit_has_enough(); i++)
         for (size_t k = i % step; k < n_wishes; k += step) {
             struct subject s;
 
@@ -132,12 +131,26 @@ static void amend_survives_every_request_that_fails(void)
         }
 }
 
+static void amend_survives_every_request_that_fails_with_a_data_file(void)
+{
+    unsigned long step = unit_setting("QB_FAULT_STEP", 7 * STEP);
+
+    for (size_t i = 0; i < n_data_recipes && !unit_has_enough(); i++)
+        for (size_t k = i % step; k < n_wishes + n_data_wishes; k += step) {
+            const struct wish *w = k < n_wishes ? &wishes[k] : &data_wishes[k - n_wishes];
+            struct subject s = subject_of(&data_recipes[i], w);
+
+            fail_everywhere(&s);
+            subject_free(&s);
+        }
+}
+
 static void random_amends_survive_every_request_that_fails(void)
 {
     unsigned long n = unit_setting("QB_FAULT_IMAGES", IMAGES),
                   first = unit_setting("QB_FAULT_FIRST", 500000);
 
-    for (unsigned long i = first; i < first + n; i++) {
+    for (unsigned long i = first; i < first + n && !unit_has_enough(); i++) {
         struct subject s = subject_random(i);
 
         fail_everywhere(&s);
@@ -150,12 +163,11 @@ static void cancelled_amend_leaves_the_old_image(void)
 {
     for (uint64_t seed = 0; seed < 100; seed++) {
         struct subject s = subject_random(seed);
-        struct qb_mem_log *log = run_machine(s.image.bytes, s.image.size, s.image.reserved);
+        struct qb_mem_log *log = run_machine(&s.image);
         struct qb_io *io = run_io(log);
         struct qb_amend *a = run_open(io, log, 0);
-        const unsigned char *bytes;
+        struct image_bytes now;
         struct judge j;
-        uint64_t size;
 
         judge_begin(&j, &s, NULL);
         if (qb_amend_plan(a, io, &s.rq) == 0 && j.amends) {
@@ -163,9 +175,9 @@ static void cancelled_amend_leaves_the_old_image(void)
             qb_amend_cancel(a, io, QB_E_CANCELLED);
             CU_ASSERT_EQUAL(qb_amend_result(a)->status, QB_STATUS_INTERRUPTED);
             CU_ASSERT_EQUAL(qb_amend_result(a)->err.code, QB_E_CANCELLED);
-            bytes = qb_mem_content(log, 0, &size);
-            CU_ASSERT_EQUAL(size, s.image.size);
-            judge_state(&j, bytes, size, OLD, "cancelled");
+            now = run_content(log, 0);
+            CU_ASSERT_EQUAL(now.size, s.image.size);
+            judge_state(&j, &now, OLD, "cancelled");
         }
         CU_ASSERT_EQUAL(j.violations, 0);
         judge_end(&j);
@@ -180,7 +192,7 @@ static void cancelled_amend_leaves_the_old_image(void)
 static void flip_does_not_happen_over_a_header_that_changed(void)
 {
     struct subject s = subject_of(&recipes[3], &wishes[0]);
-    struct qb_mem_log *log = run_machine(s.image.bytes, s.image.size, s.image.reserved);
+    struct qb_mem_log *log = run_machine(&s.image);
     struct qb_io *io = run_io(log);
     struct qb_amend *a = run_open(io, log, 0);
 
@@ -202,6 +214,7 @@ int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(amend_survives_every_request_that_fails),
+        UNIT(amend_survives_every_request_that_fails_with_a_data_file),
         UNIT(random_amends_survive_every_request_that_fails),
         UNIT(cancelled_amend_leaves_the_old_image),
         UNIT(flip_does_not_happen_over_a_header_that_changed),

@@ -104,6 +104,28 @@ static void holes_are_known_and_forgotten_when_written(void)
     qb_file_close(&f);
 }
 
+static void a_cut_and_a_punch_change_what_is_known(void)
+{
+    struct qb_file f = open_or_die(make_file("cut", "", 0), true);
+    struct qb_io *io = open_kind(QB_IO_POSIX);
+    char data[65536];
+
+    memset(data, 'x', sizeof(data));
+    unguard(&f);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_SET_SIZE, 8 << 20, 0, NULL), 0);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_WRITE, 1 << 20, sizeof(data), data), 0);
+    if (lseek(f.fd, 0, SEEK_DATA) == 1 << 20) { /* else this file system does not tell */
+        CU_ASSERT_FALSE(qb_file_is_hole(&f, 1 << 20, sizeof(data)));
+        CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_SET_SIZE, 1 << 19, 0, NULL), 0);
+        CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_SET_SIZE, 8 << 20, 0, NULL), 0);
+        CU_ASSERT_TRUE(qb_file_is_hole(&f, 1 << 20, sizeof(data)));
+    }
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_PUNCH, 7 << 20, 2 << 20, NULL), 0);
+    CU_ASSERT_EQUAL(f.size, 8 << 20);
+    qb_io_close(io);
+    qb_file_close(&f);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -112,6 +134,7 @@ int main(void)
         UNIT(closing_an_empty_struct_leaves_standard_input_open),
         UNIT(still_there_notices_a_replaced_file),
         UNIT(holes_are_known_and_forgotten_when_written),
+        UNIT(a_cut_and_a_punch_change_what_is_known),
     };
 
     return scratch_main("file", tests, UNIT_COUNT(tests));

@@ -238,6 +238,81 @@ static void a_limit_on_file_sizes_does_not_tear_the_flip(void)
     CU_ASSERT_EQUAL(status, 0);
 }
 
+/* Of a write that fails half-way, the half that was written counts. */
+static int write_past_a_limit(const char *path)
+{
+    struct rlimit limit = {300, 300};
+    struct qb_file f = open_or_die(path, true);
+    struct qb_io *io = open_kind(QB_IO_POSIX);
+    char bytes[512] = "new";
+
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &limit);
+    unguard_for(&f, QB_PHASE_APPEND);
+    return run_one(io, &f, QB_OP_WRITE, 0, 512, bytes) != EFBIG || f.size != 300;
+}
+
+static void a_write_that_failed_leaves_the_length_that_the_file_has(void)
+{
+    const char *path = make_file("half", "", 0);
+    int status = -1;
+    pid_t pid = fork();
+
+    if (pid == 0)
+        _exit(write_past_a_limit(path));
+    CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+    CU_ASSERT_EQUAL(status, 0);
+}
+
+static void no_request_ends_past_2_63(void)
+{
+    struct qb_file f = open_or_die(make_file("far", "0123456789", 10), true);
+    struct qb_io *io = open_kind(QB_IO_POSIX);
+    struct qb_range all = {0, UINT64_MAX};
+    char bytes[4] = "new";
+
+    f.guard = (struct qb_guard){QB_PHASE_APPEND, &all, 1, 0};
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_WRITE, UINT64_MAX - 10, 4, bytes), EFBIG);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_WRITE, INT64_MAX - 3ull, 4, bytes), EFBIG);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_READ, UINT64_MAX - 10, 4, bytes), ENODATA);
+    CU_ASSERT_EQUAL(f.size, 10);
+    qb_file_close(&f);
+    qb_io_close(io);
+}
+
+/* Any file serves: one that is not a device would be cut. */
+static void a_device_keeps_its_length(void)
+{
+    struct qb_file f = open_or_die(make_file("device", "0123456789", 10), true);
+    struct qb_io *io = open_kind(QB_IO_POSIX);
+
+    f.is_block_device = true;
+    unguard_for(&f, QB_PHASE_APPEND);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_SET_SIZE, 4, 0, NULL), EINVAL);
+    CU_ASSERT_EQUAL(run_one(io, &f, QB_OP_SET_SIZE, 20, 0, NULL), EINVAL);
+    CU_ASSERT_EQUAL(lseek(f.fd, 0, SEEK_END), 10);
+    CU_ASSERT_EQUAL(f.size, 10);
+    qb_file_close(&f);
+    qb_io_close(io);
+}
+
+static void a_failure_says_whose_it_is(void)
+{
+    struct qb_file f = open_or_die(make_file("fails", "0123456789", 10), true);
+    struct qb_io *io = open_kind(QB_IO_POSIX);
+    struct qb_req refused = {&f, QB_OP_WRITE, 2, 2, "ab", QB_EGUARD};
+    struct qb_err err = {0};
+    char got[20];
+
+    CU_ASSERT_EQUAL(qb_io_fail(&refused, "the table", &err), -1);
+    CU_ASSERT_EQUAL(err.code, QB_E_INTERNAL);
+    CU_ASSERT_EQUAL(err.offset, 2);
+    CU_ASSERT_EQUAL(qb_io_read(io, &f, 0, got, sizeof(got), "the table", &err), -1);
+    CU_ASSERT_EQUAL(err.code, QB_E_CORRUPT);
+    qb_file_close(&f);
+    qb_io_close(io);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -255,6 +330,10 @@ int main(void)
         UNIT(a_forbidden_request_fails_alone_and_touches_nothing),
         UNIT(a_stop_leaves_out_appends_but_neither_flip_nor_cut),
         UNIT(a_limit_on_file_sizes_does_not_tear_the_flip),
+        UNIT(a_write_that_failed_leaves_the_length_that_the_file_has),
+        UNIT(no_request_ends_past_2_63),
+        UNIT(a_device_keeps_its_length),
+        UNIT(a_failure_says_whose_it_is),
     };
 
     return scratch_main("guard", tests, UNIT_COUNT(tests));

@@ -85,6 +85,11 @@ static void one_error_of_many_images_is_told_once(void)
     CU_ASSERT_PTR_NOT_NULL(strstr(text, "and 1,500 more"));
     CU_ASSERT_EQUAL(times_in(text, "&times; 2,000"), 1);
     CU_ASSERT(strlen(text) < 40000);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text, "<details><summary>and 1,988 more</summary>"));
+    CU_ASSERT_EQUAL(times_in(text, "<details"), times_in(text, "</details>"));
+    free(text);
+    text = reasons_of(18, all_alike);
+    CU_ASSERT_EQUAL(times_in(text, "<details"), 1); /* few names are not folded */
     free(text);
 }
 

@@ -1,5 +1,8 @@
 /* Claiming an image: what counts as use, what is held, and what is read once it is. */
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io/backend.h"
 #include "io/in_use.h"
 #include "unit.h"
 
@@ -179,15 +183,143 @@ static void a_path_that_changed_its_meaning_is_noticed(void)
     rmdir(path);
 }
 
+/* A file system whose locks do not reach everybody, as far as the worker knows. */
+static void where_use_elsewhere_cannot_be_known_the_policy_decides(void)
+{
+    static const struct qb_claim anyway = {.writable = true, .without_locks = true};
+    struct qb_file f;
+
+    fresh();
+    CU_ASSERT_EQUAL(claim(to_write), QB_E_NONE); /* it looks the mount up */
+    qb_vec_each (m, &io->mounts.items) {
+        m->locking = QB_LOCKING_NONE;
+        m->why = "locks stay on this host";
+    }
+    CU_ASSERT_EQUAL(claim(to_write), QB_E_NO_LOCKS);
+    CU_ASSERT_EQUAL(claim(to_look), QB_E_NO_LOCKS);
+    CU_ASSERT_EQUAL(qb_file_claim(io, path, anyway, &f, NULL), 0);
+    CU_ASSERT(f.without_locks);
+    qb_file_close(&f);
+    qb_mounts_free(&io->mounts);
+}
+
+/* ---- the calls that an attempt makes ----------------------------------------------------------
+ */
+
+static int lease_fails;           /* errno of the call that asks for a lease; 0: the real call */
+static unsigned n_fails;          /* so often */
+static void (*after_lease)(void); /* once */
+static unsigned n_leases;
+static int signal_of_lease;
+
+int __real_fcntl64(int fd, int cmd, void *arg);
+int __wrap_fcntl64(int fd, int cmd, void *arg);
+
+/* The linker leads calls with a third argument here, and those without, whose is not looked at. */
+int __wrap_fcntl64(int fd, int cmd, void *arg)
+{
+    void (*then)(void) = after_lease;
+
+    if (cmd == F_SETSIG)
+        signal_of_lease = (int)(intptr_t)arg;
+    if (cmd == F_SETLEASE && (int)(intptr_t)arg == F_RDLCK) {
+        n_leases++;
+        if (n_fails > 0) {
+            n_fails--;
+            errno = lease_fails;
+            return -1;
+        }
+    }
+    if (cmd == F_SETLEASE && (int)(intptr_t)arg == F_UNLCK && then) {
+        after_lease = NULL;
+        then();
+    }
+    return __real_fcntl64(fd, cmd, arg);
+}
+
+static void fresh_calls(int errnum, unsigned fails)
+{
+    fresh();
+    lease_fails = errnum;
+    n_fails = fails;
+    n_leases = 0;
+    signal_of_lease = 0;
+}
+
+static void a_lease_asks_for_a_signal_that_ends_nothing(void)
+{
+    fresh_calls(0, 0);
+    CU_ASSERT_EQUAL(claim(to_write), QB_E_NONE);
+    CU_ASSERT_EQUAL(n_leases, 1);
+    CU_ASSERT_EQUAL(signal_of_lease, SIGURG);
+}
+
+static void a_writer_that_goes_is_waited_for_and_not_for_ever(void)
+{
+    fresh_calls(EAGAIN, 2);
+    CU_ASSERT_EQUAL(claim(to_write), QB_E_NONE);
+    CU_ASSERT_EQUAL(n_leases, 3);
+    fresh_calls(EAGAIN, 3);
+    CU_ASSERT_EQUAL(claim(to_write), QB_E_LOCKED);
+    CU_ASSERT_EQUAL(n_leases, 3);
+}
+
+/* A guest stays: it is told at once. */
+static void a_writer_with_locks_is_not_waited_for(void)
+{
+    struct flock fl = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 101, .l_len = 1};
+    int fd;
+
+    fresh_calls(0, 0);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    CU_ASSERT_EQUAL(fcntl(fd, F_OFD_SETLK, &fl), 0);
+    CU_ASSERT_EQUAL(claim(to_write), QB_E_LOCKED);
+    CU_ASSERT_EQUAL(n_leases, 1);
+    close(fd);
+}
+
+static void whoever_could_not_be_looked_for_is_told(void)
+{
+    struct qb_file f;
+
+    fresh_calls(EACCES, 1);
+    CU_ASSERT_EQUAL_FATAL(qb_file_claim(io, path, to_write, &f, NULL), 0);
+    CU_ASSERT_TRUE(f.writers_unseen);
+    qb_file_close(&f);
+}
+
+static void a_file_that_becomes_another_is_tried_again(void)
+{
+    fresh_calls(0, 0);
+    after_lease = replace;
+    CU_ASSERT_EQUAL(claim(to_write), QB_E_NONE);
+    CU_ASSERT_EQUAL(n_leases, 2);
+}
+
+static void what_will_not_pass_is_tried_once(void)
+{
+    fresh_calls(ENOMEM, 3);
+    CU_ASSERT_EQUAL(claim(to_write), QB_E_MEMORY);
+    CU_ASSERT_EQUAL(n_leases, 1);
+    n_fails = 0;
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
+        UNIT(where_use_elsewhere_cannot_be_known_the_policy_decides),
         UNIT(whoever_can_write_is_in_the_way_and_readers_are_not),
         UNIT(flock_is_respected_and_held),
         UNIT(two_claims_exclude_each_other),
         UNIT(no_lease_is_left_behind),
         UNIT(what_is_appended_before_the_lock_is_held_counts),
         UNIT(a_path_that_changed_its_meaning_is_noticed),
+        UNIT(a_lease_asks_for_a_signal_that_ends_nothing),
+        UNIT(a_writer_that_goes_is_waited_for_and_not_for_ever),
+        UNIT(a_writer_with_locks_is_not_waited_for),
+        UNIT(whoever_could_not_be_looked_for_is_told),
+        UNIT(a_file_that_becomes_another_is_tried_again),
+        UNIT(what_will_not_pass_is_tried_once),
     };
     int rc;
 

@@ -10,28 +10,9 @@
 #include "util/base64.h"
 #include "command/session.h"
 #include "job/rules.h"
-#include "unit.h"
+#include "journals.h"
 
-static char folder[] = "/tmp/qb-journal-XXXXXX";
 static const char id[] = "20260101-000000-000001";
-
-static const char *path_of(const char *name)
-{
-    static char paths[4][300];
-    static unsigned next;
-
-    next = (next + 1) % 4;
-    snprintf(paths[next], sizeof(paths[next]), "%s/%s", folder, name);
-    return paths[next];
-}
-
-static const char *journal_path(void)
-{
-    static char path[QB_JOURNAL_PATH];
-
-    qb_state_dir_journal(folder, id, path);
-    return path;
-}
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
@@ -40,8 +21,8 @@ static struct qb_journal open_new(void)
     struct qb_journal j;
     struct qb_err err;
 
-    unlink(journal_path());
-    CU_ASSERT_EQUAL_FATAL(qb_journal_create(journal_path(), &j, &err), 0);
+    unlink(scratch_journal(id));
+    CU_ASSERT_EQUAL_FATAL(qb_journal_create(scratch_journal(id), &j, &err), 0);
     qb_journal_begin(&j, "run");
     qb_journal_text(&j, "run", id);
     qb_journal_text(&j, "manifest", "/m.yaml");
@@ -86,30 +67,6 @@ static void touch(const char *path)
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
     CU_ASSERT_FATAL(fd >= 0);
-    close(fd);
-}
-
-/* The whole text of the journal; the caller's. */
-static char *slurp(size_t *n)
-{
-    struct stat st;
-    int fd = open(journal_path(), O_RDONLY);
-    char *text;
-
-    CU_ASSERT_EQUAL_FATAL(fstat(fd, &st), 0);
-    *n = (size_t)st.st_size;
-    text = malloc(*n + 1);
-    CU_ASSERT_EQUAL_FATAL(read(fd, text, *n), (ssize_t)*n);
-    text[*n] = '\0';
-    close(fd);
-    return text;
-}
-
-static void put(const char *text, size_t n)
-{
-    int fd = open(journal_path(), O_WRONLY | O_TRUNC);
-
-    CU_ASSERT_EQUAL(write(fd, text, n), (ssize_t)n);
     close(fd);
 }
 
@@ -160,7 +117,7 @@ static void a_record_comes_back_as_it_was_whatever_the_path(void)
         qb_journal_bytes(&j, "bytes", bytes, sizeof(bytes));
         qb_journal_end(&j);
         qb_journal_close(&j);
-        CU_ASSERT_EQUAL(qb_journal_read(journal_path(), on_record, &b, &end, &err), 0);
+        CU_ASSERT_EQUAL(qb_journal_read(scratch_journal(id), on_record, &b, &end, &err), 0);
         CU_ASSERT_EQUAL(end.lines, 2);
         CU_ASSERT_FALSE(end.torn);
         CU_ASSERT_STRING_EQUAL(b.path, paths[i]);
@@ -204,7 +161,7 @@ static void a_torn_last_line_is_left_out_wherever_it_is_torn(void)
     planned(&j, "/a", 1);
     planned(&j, "/b", 1);
     qb_journal_close(&j);
-    text = slurp(&n);
+    text = read_journal(id, &n);
     for (size_t cut = 0; cut <= n; cut++) {
         size_t lines = 0, whole = 0;
         struct qb_journal_end end;
@@ -212,8 +169,8 @@ static void a_torn_last_line_is_left_out_wherever_it_is_torn(void)
 
         for (size_t i = 0; i < cut; i++)
             whole += text[i] == '\n';
-        put(text, cut);
-        CU_ASSERT_EQUAL(qb_journal_read(journal_path(), count, &lines, &end, &err), 0);
+        make_journal(id, text, cut);
+        CU_ASSERT_EQUAL(qb_journal_read(scratch_journal(id), count, &lines, &end, &err), 0);
         CU_ASSERT(lines == whole && end.lines == whole);
         CU_ASSERT_EQUAL(end.torn, cut > 0 && text[cut - 1] != '\n');
     }
@@ -234,7 +191,7 @@ static char *four_writes(size_t *n, size_t *durable)
     planned(&j, "/c", 1);
     planned(&j, "/d", 1);
     qb_journal_close(&j);
-    return slurp(n);
+    return read_journal(id, n);
 }
 
 /* Any byte of what was durable; what is not may be lost. */
@@ -252,8 +209,8 @@ static void damage_of_what_was_durable_is_an_error_that_names_the_line(void)
 
         snprintf(want, sizeof(want), "line %zu is damaged", line);
         text[i] ^= 4;
-        put(text, n);
-        r = qb_journal_read(journal_path(), count, &lines, &end, &err);
+        make_journal(id, text, n);
+        r = qb_journal_read(scratch_journal(id), count, &lines, &end, &err);
         if (i == durable - 1 || (i >= durable && was == '\n')) {
             CU_ASSERT_EQUAL(r, 0); /* one line with the next, which is not durable */
         } else if (i < durable) {
@@ -269,6 +226,29 @@ static void damage_of_what_was_durable_is_an_error_that_names_the_line(void)
     free(text);
 }
 
+/* What was durable once stays so, whatever a later record names. */
+static void the_greatest_offset_that_a_record_names_was_durable(void)
+{
+    struct qb_journal j = open_new();
+    struct qb_journal_end end;
+    struct qb_err err;
+    size_t n, lines = 0;
+    char *text;
+
+    planned(&j, "/a", 1);
+    CU_ASSERT_EQUAL(qb_journal_sync(&j), 0);
+    planned(&j, "/b", 1);
+    CU_ASSERT_EQUAL(qb_journal_write(&j), 0);
+    j.synced = 1;
+    planned(&j, "/c", 1);
+    qb_journal_close(&j);
+    text = read_journal(id, &n);
+    *(char *)memmem(text, n, "\"/a\"", 4) = 'x';
+    make_journal(id, text, n);
+    CU_ASSERT_EQUAL(qb_journal_read(scratch_journal(id), count, &lines, &end, &err), -1);
+    free(text);
+}
+
 static void going_on_cuts_off_what_is_torn_and_appends_behind_it(void)
 {
     struct qb_journal j = open_new();
@@ -280,15 +260,15 @@ static void going_on_cuts_off_what_is_torn_and_appends_behind_it(void)
     planned(&j, "/a", 1);
     planned(&j, "/b", 1);
     qb_journal_close(&j);
-    text = slurp(&n);
-    put(text, n - 5);
+    text = read_journal(id, &n);
+    make_journal(id, text, n - 5);
     free(text);
-    CU_ASSERT_EQUAL_FATAL(qb_history_reopen(folder, id, &h, &j, &err), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_history_reopen(scratch_folder(), id, &h, &j, &err), 0);
     CU_ASSERT(h.end.torn && qb_history_find(&h, "/a") && !qb_history_find(&h, "/b"));
     qb_history_free(&h);
     planned(&j, "/c", 1);
     qb_journal_close(&j);
-    CU_ASSERT_EQUAL_FATAL(qb_history_read(folder, id, &h, &err), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_history_read(scratch_folder(), id, &h, &err), 0);
     CU_ASSERT(!h.end.torn && qb_history_find(&h, "/c"));
     qb_history_free(&h);
 }
@@ -300,13 +280,14 @@ static void two_never_work_with_one_journal(void)
     struct qb_err err;
 
     qb_journal_write(&first);
-    CU_ASSERT(qb_journal_is_held(journal_path()));
-    CU_ASSERT_EQUAL(qb_history_reopen(folder, id, &h, &second, &err), -1);
+    CU_ASSERT(qb_journal_is_held(scratch_journal(id)));
+    CU_ASSERT_EQUAL(qb_history_reopen(scratch_folder(), id, &h, &second, &err), -1);
     CU_ASSERT_EQUAL(err.code, QB_E_LOCKED);
     qb_history_free(&h);
     qb_journal_close(&first);
-    CU_ASSERT_FALSE(qb_journal_is_held(journal_path()));
-    CU_ASSERT_EQUAL(qb_journal_create(journal_path(), &first, &err), -1); /* names are used once */
+    CU_ASSERT_FALSE(qb_journal_is_held(scratch_journal(id)));
+    CU_ASSERT_EQUAL(qb_journal_create(scratch_journal(id), &first, &err),
+                    -1); /* names are used once */
 }
 
 /* ---- resuming -------------------------------------------------------------------------------- */
@@ -319,7 +300,7 @@ static void add(struct qb_batch *batch, const char *path, uint64_t delta)
     rq.set = delta ? QB_KEY_SIZE : QB_KEY_COMPAT;
     rq.compat = 2;
     rq.size = delta;
-    rq.size_is_delta = delta > 0;
+    rq.size_is = delta > 0 ? QB_SIZE_ADDED : QB_SIZE_SET;
     CU_ASSERT_FATAL(qb_batch_add(batch, path, 0, &rq));
     batch->jobs[batch->n_jobs - 1].asks = 7;
     batch->jobs[batch->n_jobs - 1].size_added = delta;
@@ -330,7 +311,7 @@ static void apply(struct qb_batch *batch, bool failed_only)
     struct qb_history h;
     struct qb_err err;
 
-    CU_ASSERT_EQUAL_FATAL(qb_history_read(folder, id, &h, &err), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_history_read(scratch_folder(), id, &h, &err), 0);
     batch->folder = strdup("");
     if (failed_only)
         qb_resume_failed_only(batch, &h);
@@ -345,17 +326,17 @@ static void what_is_done_and_still_is_as_it_was_left_is_not_looked_at_again(void
     struct qb_batch batch;
 
     for (const char *name = "abcdef"; *name; name++)
-        touch(path_of((char[]){*name, 0}));
-    over(&j, "changed", path_of("a"));
-    over(&j, "unchanged", path_of("b"));
-    over(&j, "failed", path_of("c"));
-    planned(&j, path_of("d"), 1);
-    over(&j, "changed", path_of("e"));
+        touch(in_folder((char[]){*name, 0}));
+    over(&j, "changed", in_folder("a"));
+    over(&j, "unchanged", in_folder("b"));
+    over(&j, "failed", in_folder("c"));
+    planned(&j, in_folder("d"), 1);
+    over(&j, "changed", in_folder("e"));
     qb_journal_close(&j);
-    CU_ASSERT_EQUAL(truncate(path_of("e"), 5), 0); /* somebody used it since */
+    CU_ASSERT_EQUAL(truncate(in_folder("e"), 5), 0); /* somebody used it since */
     qb_batch_init(&batch);
     for (const char *name = "abcdef"; *name; name++)
-        add(&batch, path_of((char[]){*name, 0}), 0);
+        add(&batch, in_folder((char[]){*name, 0}), 0);
     batch.jobs[1].asks = 8; /* the manifest asks for something else now */
     apply(&batch, false);
     CU_ASSERT_TRUE(batch.jobs[0].already);
@@ -371,22 +352,24 @@ static void an_added_size_is_added_once(void)
     struct qb_journal j = open_new();
     struct qb_batch batch;
 
-    touch(path_of("a"));
-    touch(path_of("b"));
-    planned(&j, path_of("a"), 5000);
-    planned(&j, path_of("b"), 5000);
-    over(&j, "changed", path_of("b"));
+    touch(in_folder("a"));
+    touch(in_folder("b"));
+    planned(&j, in_folder("a"), 5000);
+    planned(&j, in_folder("b"), 5000);
+    over(&j, "changed", in_folder("b"));
     qb_journal_close(&j);
-    CU_ASSERT_EQUAL(truncate(path_of("b"), 5), 0);
+    CU_ASSERT_EQUAL(truncate(in_folder("b"), 5), 0);
     qb_batch_init(&batch);
-    add(&batch, path_of("a"), 1000);
-    add(&batch, path_of("b"), 1000);
+    add(&batch, in_folder("a"), 1000);
+    add(&batch, in_folder("b"), 1000);
     batch.jobs[1].request.set |= QB_KEY_COMPAT;
     batch.jobs[0].request.allow_shrink = true;
     apply(&batch, false);
-    CU_ASSERT(batch.jobs[0].request.size == 5000 && !batch.jobs[0].request.size_is_delta);
+    CU_ASSERT(batch.jobs[0].request.size == 5000 &&
+              batch.jobs[0].request.size_is == QB_SIZE_AT_LEAST);
     CU_ASSERT_FALSE(batch.jobs[0].request.allow_shrink);
-    CU_ASSERT(batch.jobs[1].request.size == 5000 && batch.jobs[1].request.size_at_least);
+    CU_ASSERT(batch.jobs[1].request.size == 5000 &&
+              batch.jobs[1].request.size_is == QB_SIZE_AT_LEAST);
     qb_batch_free(&batch);
 }
 
@@ -396,17 +379,17 @@ static void retrying_takes_what_failed_and_nothing_else(void)
     struct qb_batch batch;
 
     for (const char *name = "abc"; *name; name++)
-        touch(path_of((char[]){*name, 0}));
-    over(&j, "failed", path_of("a"));
-    over(&j, "changed", path_of("a")); /* the last word counts */
-    over(&j, "failed", path_of("b"));
+        touch(in_folder((char[]){*name, 0}));
+    over(&j, "failed", in_folder("a"));
+    over(&j, "changed", in_folder("a")); /* the last word counts */
+    over(&j, "failed", in_folder("b"));
     qb_journal_close(&j);
     qb_batch_init(&batch);
     for (const char *name = "abc"; *name; name++)
-        add(&batch, path_of((char[]){*name, 0}), 0);
+        add(&batch, in_folder((char[]){*name, 0}), 0);
     apply(&batch, true);
     CU_ASSERT_EQUAL_FATAL(batch.n_jobs, 1);
-    CU_ASSERT_STRING_EQUAL(batch.jobs[0].path, path_of("b"));
+    CU_ASSERT_STRING_EQUAL(batch.jobs[0].path, in_folder("b"));
     qb_batch_free(&batch);
 }
 
@@ -421,15 +404,15 @@ static void an_image_has_one_name_from_wherever_the_manifest_is_given(void)
                 {"./m.yaml", "./x/a"}};
     char want[400];
 
-    snprintf(want, sizeof(want), "%s/x/a", folder);
-    mkdir(path_of("sub"), 0700);
-    CU_ASSERT_EQUAL(chdir(folder), 0);
+    snprintf(want, sizeof(want), "%s/x/a", scratch_folder());
+    mkdir(in_folder("sub"), 0700);
+    CU_ASSERT_EQUAL(chdir(scratch_folder()), 0);
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
         char manifest[400], image[400], buf[PATH_MAX];
         struct qb_batch batch;
 
-        snprintf(manifest, sizeof(manifest), same[i].manifest, folder);
-        snprintf(image, sizeof(image), same[i].image, folder);
+        snprintf(manifest, sizeof(manifest), same[i].manifest, scratch_folder());
+        snprintf(image, sizeof(image), same[i].image, scratch_folder());
         qb_batch_init(&batch);
         batch.manifest_path = strdup(manifest);
         add(&batch, image, 0);
@@ -467,6 +450,21 @@ static void make_run(const char *dir, unsigned number, const char *last, uint64_
     qb_journal_close(&j);
 }
 
+/* One that is not a run's: it cannot be read as one. */
+static void make_strange(const char *dir, unsigned number)
+{
+    char name[QB_RUN_ID], path[QB_JOURNAL_PATH];
+    struct qb_journal j;
+    struct qb_err err;
+
+    snprintf(name, sizeof(name), "20250101-%06u-000000", number);
+    qb_state_dir_journal(dir, name, path);
+    CU_ASSERT_EQUAL_FATAL(qb_journal_create(path, &j, &err), 0);
+    qb_journal_begin(&j, "strange");
+    qb_journal_end(&j);
+    qb_journal_close(&j);
+}
+
 static void old_runs_go_unless_somebody_needs_them(void)
 {
     char dir[300];
@@ -474,18 +472,20 @@ static void old_runs_go_unless_somebody_needs_them(void)
     struct qb_run_id one;
     struct qb_err err;
 
-    snprintf(dir, sizeof(dir), "%s/state", folder);
+    snprintf(dir, sizeof(dir), "%s/state", scratch_folder());
     CU_ASSERT_EQUAL(qb_state_dir_make(dir, &err), 0);
     make_run(dir, 0, "undo", 0);
     make_run(dir, 1, "end", 3); /* unfinished */
-    for (unsigned i = 2; i < 60; i++)
+    make_strange(dir, 2);
+    for (unsigned i = 3; i < 60; i++)
         make_run(dir, i, "end", 0);
     qb_runs_prune(dir);
     CU_ASSERT_EQUAL(qb_state_dir_list(dir, &ids, &err), 0);
-    CU_ASSERT_EQUAL(ids.n, QB_RUNS_KEPT + 2);
+    CU_ASSERT_EQUAL(ids.n, QB_RUNS_KEPT + 3);
     CU_ASSERT_STRING_EQUAL(ids.items[0].text, "20250101-000000-000000");
     CU_ASSERT_STRING_EQUAL(ids.items[1].text, "20250101-000001-000000");
-    CU_ASSERT_STRING_EQUAL(ids.items[2].text, "20250101-000010-000000");
+    CU_ASSERT_STRING_EQUAL(ids.items[2].text, "20250101-000002-000000");
+    CU_ASSERT_STRING_EQUAL(ids.items[3].text, "20250101-000010-000000");
     CU_ASSERT_EQUAL(qb_state_dir_pick(dir, "last", &one, &err), 0);
     CU_ASSERT_STRING_EQUAL(one.text, "20250101-000059-000000");
     CU_ASSERT_EQUAL(qb_state_dir_pick(dir, "20250101-000001", &one, &err), 0);
@@ -533,12 +533,74 @@ static void a_request_has_the_fingerprint_that_it_had_in_version_0_1(void)
     qb_request_init(&grow);
     grow.set = QB_KEY_SIZE;
     grow.size = 1 << 20;
-    grow.size_is_delta = true;
+    grow.size_is = QB_SIZE_ADDED;
     CU_ASSERT_TRUE(qb_condition_set(QB_IF_size_max, "1G", &rules.when, &why));
     CU_ASSERT_TRUE(qb_condition_set(QB_IF_has_backing, "off", &rules.when, &why));
     CU_ASSERT_EQUAL(print_of(&grow, &rules), 1923382413u);
     grow.on_leaks = QB_LEAKS_FREE;
     CU_ASSERT_NOT_EQUAL(print_of(&grow, &rules), 1923382413u);
+}
+
+/* Also of two images that stand next to each other, and share what `when` and `expect` say. */
+static void other_requests_have_other_fingerprints(void)
+{
+    struct qb_request requests[4];
+    struct qb_batch batch;
+
+    qb_batch_init(&batch);
+    for (size_t i = 0; i < UNIT_COUNT(requests); i++) {
+        qb_request_init(&requests[i]);
+        requests[i].set = QB_KEY_COMPAT;
+        requests[i].compat = i == 3 ? 2 : 3;
+        requests[i].keep_undo = i == 1;
+        requests[i].verify = i == 2 ? QB_VERIFY_CONTENT : QB_VERIFY_METADATA;
+        CU_ASSERT_FATAL(qb_batch_add(&batch, "/i", 0, &requests[i]));
+    }
+    qb_asks_note(&batch);
+    for (size_t i = 0; i < batch.n_jobs; i++)
+        for (size_t k = 0; k < i; k++)
+            CU_ASSERT_NOT_EQUAL(batch.jobs[i].asks, batch.jobs[k].asks);
+    qb_batch_free(&batch);
+}
+
+/* Each part of each item counts, and so does its place. */
+static void other_lists_of_mappings_have_other_fingerprints(void)
+{
+    static const struct qb_bitmap_add adds[][2] = {
+        {{"a", 0, false}, {"b", 0, false}},    {{"b", 0, false}, {"a", 0, false}},
+        {{"a", 4096, false}, {"b", 0, false}}, {{"a", 0, false}, {"b", 4096, false}},
+        {{"a", 0, true}, {"b", 0, false}},     {{"c", 0, false}, {"b", 0, false}}};
+    static const char *const names[] = {"a", "b"};
+    static const struct qb_bitmap_merge merges[] = {
+        {{names, 1}, "b"}, {{names + 1, 1}, "b"}, {{names, 2}, "b"}, {{names, 2}, "a"}};
+    static const struct qb_bitmap_rename renames[] = {{"a", "b"}, {"b", "a"}};
+    struct qb_batch batch;
+    struct qb_request rq;
+
+    qb_batch_init(&batch);
+    qb_request_init(&rq);
+    rq.set = QB_KEY_BITMAPS;
+    for (size_t i = 0; i < UNIT_COUNT(adds); i++) {
+        rq.bitmaps_add = (struct qb_bitmap_adds){adds[i], 2};
+        CU_ASSERT_FATAL(qb_batch_add(&batch, "/i", 0, &rq));
+    }
+    rq.bitmaps_add.n = 1;
+    CU_ASSERT_FATAL(qb_batch_add(&batch, "/i", 0, &rq));
+    rq.bitmaps_add.n = 0;
+    for (size_t i = 0; i < UNIT_COUNT(merges); i++) {
+        rq.bitmaps_merge = (struct qb_bitmap_merges){&merges[i], 1};
+        CU_ASSERT_FATAL(qb_batch_add(&batch, "/i", 0, &rq));
+    }
+    rq.bitmaps_merge.n = 0;
+    for (size_t i = 0; i < UNIT_COUNT(renames); i++) {
+        rq.bitmaps_rename = (struct qb_bitmap_renames){&renames[i], 1};
+        CU_ASSERT_FATAL(qb_batch_add(&batch, "/i", 0, &rq));
+    }
+    qb_asks_note(&batch);
+    for (size_t i = 0; i < batch.n_jobs; i++)
+        for (size_t k = 0; k < i; k++)
+            CU_ASSERT_NOT_EQUAL(batch.jobs[i].asks, batch.jobs[k].asks);
+    qb_batch_free(&batch);
 }
 
 int main(void)
@@ -548,6 +610,7 @@ int main(void)
         UNIT(base64_takes_nothing_but_base64),
         UNIT(a_torn_last_line_is_left_out_wherever_it_is_torn),
         UNIT(damage_of_what_was_durable_is_an_error_that_names_the_line),
+        UNIT(the_greatest_offset_that_a_record_names_was_durable),
         UNIT(going_on_cuts_off_what_is_torn_and_appends_behind_it),
         UNIT(two_never_work_with_one_journal),
         UNIT(what_is_done_and_still_is_as_it_was_left_is_not_looked_at_again),
@@ -557,13 +620,9 @@ int main(void)
         UNIT(old_runs_go_unless_somebody_needs_them),
         UNIT(runs_have_names_of_their_own),
         UNIT(a_request_has_the_fingerprint_that_it_had_in_version_0_1),
+        UNIT(other_requests_have_other_fingerprints),
+        UNIT(other_lists_of_mappings_have_other_fingerprints),
     };
-    char remove[64];
-    int failed;
 
-    if (!mkdtemp(folder))
-        return 2;
-    failed = unit_main("journal", tests, UNIT_COUNT(tests));
-    snprintf(remove, sizeof(remove), "rm -rf %s", folder);
-    return system(remove) || failed;
+    return scratch_main("journal", tests, UNIT_COUNT(tests));
 }

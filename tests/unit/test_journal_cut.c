@@ -1,21 +1,17 @@
 /* Journals after a power cut: of the sectors, and pages, that were written since the last sync, any
  * subset may be on the disk, and the others hold zeros, what was there before, or anything.  Every
  * record that was synced is read, no other is made up, and what is appended afterwards is read. */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/num.h"
 #include "journal/history.h"
 #include "dice.h"
-#include "unit.h"
+#include "journals.h"
 
 enum { SECTOR = 512, PAGE = 4096, WRITES = 14, RECORDS = 600, STATES = 900 };
 
-static char folder[] = "/tmp/qb-cut-XXXXXX";
 static const char id[] = "20260101-000000-0000c1";
 
 /* A journal as it was composed: what each record says, and how much of the file was synced when. */
@@ -31,36 +27,6 @@ struct story {
     } records[RECORDS];
     size_t n_records;
 };
-
-static const char *journal_path(void)
-{
-    static char path[QB_JOURNAL_PATH];
-
-    qb_state_dir_journal(folder, id, path);
-    return path;
-}
-
-static char *slurp(size_t *n)
-{
-    struct stat st;
-    int fd = open(journal_path(), O_RDONLY);
-    char *text;
-
-    CU_ASSERT_EQUAL_FATAL(fstat(fd, &st), 0);
-    *n = (size_t)st.st_size;
-    text = malloc(*n + 1);
-    CU_ASSERT_EQUAL_FATAL(read(fd, text, *n), (ssize_t)*n);
-    close(fd);
-    return text;
-}
-
-static void put(const char *text, size_t n)
-{
-    int fd = open(journal_path(), O_WRONLY | O_TRUNC | O_CREAT, 0600);
-
-    CU_ASSERT_EQUAL(write(fd, text, n), (ssize_t)n);
-    close(fd);
-}
 
 /* Each record has a name of its own, so that one that is read can be told from all others. */
 static void add(struct story *s, struct qb_journal *j, struct dice *d)
@@ -101,8 +67,8 @@ static struct story tell(uint64_t seed)
     struct qb_journal j;
     struct qb_err err;
 
-    unlink(journal_path());
-    CU_ASSERT_EQUAL_FATAL(qb_journal_create(journal_path(), &j, &err), 0);
+    unlink(scratch_journal(id));
+    CU_ASSERT_EQUAL_FATAL(qb_journal_create(scratch_journal(id), &j, &err), 0);
     qb_journal_begin(&j, "run");
     qb_journal_text(&j, "run", id);
     qb_journal_number(&j, "images", 1000);
@@ -125,7 +91,7 @@ static struct story tell(uint64_t seed)
             qb_journal_sync(&j);
     }
     qb_journal_close(&j);
-    s.text = slurp(&s.n);
+    s.text = read_journal(id, &s.n);
     find_ends(&s);
     return s;
 }
@@ -187,7 +153,8 @@ static void expect_to_go_on(const struct story *s, size_t synced)
     struct qb_journal j;
     struct qb_err err;
 
-    CU_ASSERT_EQUAL_FATAL(qb_history_reopen(folder, id, &before, &j, &err), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_history_reopen(scratch_folder(), id, &before, &j, &err), 0);
+    CU_ASSERT(j.synced <= synced && j.unsynced); /* what was written again is not durable yet */
     qb_journal_begin(&j, "planned");
     qb_journal_path(&j, "/after");
     qb_journal_end(&j);
@@ -195,7 +162,7 @@ static void expect_to_go_on(const struct story *s, size_t synced)
     qb_journal_begin(&j, "end"); /* it names all of the above as durable */
     qb_journal_end(&j);
     qb_journal_close(&j);
-    CU_ASSERT_EQUAL_FATAL(qb_history_read(folder, id, &h, &err), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_history_read(scratch_folder(), id, &h, &err), 0);
     CU_ASSERT_PTR_NOT_NULL(qb_history_find(&h, "/after"));
     CU_ASSERT_EQUAL(h.traces.n, before.traces.n + 1);
     CU_ASSERT(h.end.cuts <= before.end.cuts); /* one at the end is cut off */
@@ -221,8 +188,8 @@ static void every_synced_record_is_read_after_any_cut_and_more_can_be_appended(v
             struct qb_history h;
             struct qb_err err = {0};
 
-            put(text, length);
-            CU_ASSERT_EQUAL_FATAL(qb_history_read(folder, id, &h, &err), 0);
+            make_journal(id, text, length);
+            CU_ASSERT_EQUAL_FATAL(qb_history_read(scratch_folder(), id, &h, &err), 0);
             expect(&s, &h, synced);
             cuts += h.end.cuts;
             torn += h.end.torn;
@@ -235,17 +202,21 @@ static void every_synced_record_is_read_after_any_cut_and_more_can_be_appended(v
     CU_ASSERT(cuts > STATES / 4 && torn > STATES / 8);
 }
 
+static void begin_run(struct qb_journal *j)
+{
+    unlink(scratch_journal(id));
+    CU_ASSERT_EQUAL_FATAL(qb_journal_create(scratch_journal(id), j, NULL), 0);
+    qb_journal_begin(j, "run");
+    qb_journal_end(j);
+}
+
 /* The page cache holds what the disk does not: it is written once more, not taken for synced. */
 static void a_failed_sync_is_final_and_nothing_after_it_counts_as_durable(void)
 {
     struct qb_journal j;
-    struct qb_err err;
     uint64_t synced;
 
-    unlink(journal_path());
-    CU_ASSERT_EQUAL_FATAL(qb_journal_create(journal_path(), &j, &err), 0);
-    qb_journal_begin(&j, "run");
-    qb_journal_end(&j);
+    begin_run(&j);
     CU_ASSERT_EQUAL(qb_journal_sync(&j), 0);
     synced = j.synced;
     qb_journal_begin(&j, "planned");
@@ -273,25 +244,22 @@ static void records_of_another_run_are_not_read(void)
     size_t n, other_n;
     char *text, *other, *both;
 
-    unlink(journal_path());
-    CU_ASSERT_EQUAL_FATAL(qb_journal_create(journal_path(), &j, &err), 0);
-    qb_journal_begin(&j, "run");
-    qb_journal_end(&j);
+    begin_run(&j);
     qb_journal_close(&j);
-    text = slurp(&n);
-    unlink(journal_path());
-    CU_ASSERT_EQUAL_FATAL(qb_journal_create(journal_path(), &j, &err), 0);
+    text = read_journal(id, &n);
+    unlink(scratch_journal(id));
+    CU_ASSERT_EQUAL_FATAL(qb_journal_create(scratch_journal(id), &j, &err), 0);
     snprintf(j.tag, sizeof(j.tag), "0000c2");
     qb_journal_begin(&j, "planned");
     qb_journal_path(&j, "/stranger");
     qb_journal_end(&j);
     qb_journal_close(&j);
-    other = slurp(&other_n);
+    other = read_journal(id, &other_n);
     both = malloc(n + other_n);
     memcpy(both, text, n);
     memcpy(both + n, other, other_n);
-    put(both, n + other_n);
-    CU_ASSERT_EQUAL_FATAL(qb_history_read(folder, id, &h, &err), 0);
+    make_journal(id, both, n + other_n);
+    CU_ASSERT_EQUAL_FATAL(qb_history_read(scratch_folder(), id, &h, &err), 0);
     CU_ASSERT(h.traces.n == 0 && h.end.cuts == 1);
     qb_history_free(&h);
     free(text);
@@ -308,10 +276,7 @@ static void a_synced_record_that_names_more_than_there_was_does_no_harm(void)
     size_t n;
     char *text;
 
-    unlink(journal_path());
-    CU_ASSERT_EQUAL_FATAL(qb_journal_create(journal_path(), &j, &err), 0);
-    qb_journal_begin(&j, "run");
-    qb_journal_end(&j);
+    begin_run(&j);
     CU_ASSERT_EQUAL(qb_journal_write(&j), 0);
     j.synced = 1 << 30;
     for (const char *path = "abc"; *path; path++) {
@@ -321,12 +286,15 @@ static void a_synced_record_that_names_more_than_there_was_does_no_harm(void)
         CU_ASSERT_EQUAL(qb_journal_write(&j), 0);
     }
     qb_journal_close(&j);
-    text = slurp(&n);
-    put(text, n - 4);
+    text = read_journal(id, &n);
+    text[n - 4] ^= 1; /* damaged, then torn */
+    for (int torn = 0; torn <= 1; torn++, text[n - 4] ^= 1) {
+        make_journal(id, text, n - 4 * (size_t)torn);
+        CU_ASSERT_EQUAL_FATAL(qb_history_read(scratch_folder(), id, &h, &err), 0);
+        CU_ASSERT(h.traces.n == 2 && h.end.torn == torn && h.end.cuts == 1);
+        qb_history_free(&h);
+    }
     free(text);
-    CU_ASSERT_EQUAL_FATAL(qb_history_read(folder, id, &h, &err), 0);
-    CU_ASSERT(h.traces.n == 2 && h.end.torn);
-    qb_history_free(&h);
 }
 
 int main(void)
@@ -337,12 +305,6 @@ int main(void)
         UNIT(records_of_another_run_are_not_read),
         UNIT(a_synced_record_that_names_more_than_there_was_does_no_harm),
     };
-    char remove[64];
-    int failed;
 
-    if (!mkdtemp(folder))
-        return 2;
-    failed = unit_main("journal_cut", tests, UNIT_COUNT(tests));
-    snprintf(remove, sizeof(remove), "rm -rf %s", folder);
-    return system(remove) || failed;
+    return scratch_main("journal_cut", tests, UNIT_COUNT(tests));
 }

@@ -1,4 +1,5 @@
 /* QEMU's lock bytes: who excludes whom, and what a failed attempt leaves behind. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,7 @@ static void a_lock_of_another_process_is_seen_and_ends_with_it(void)
             _exit(1);
         _exit(read(done[0], &c, 1) == 0 ? 0 : 1); /* without unlocking */
     }
+    close(ready[1]); /* so that a child that ends instead is not waited for */
     CU_ASSERT_EQUAL(read(ready[0], &c, 1), 1);
     CU_ASSERT_EQUAL(try_lock(path, true, NULL), -1);
     close(done[1]);
@@ -144,8 +146,67 @@ static void a_lock_of_another_process_is_seen_and_ends_with_it(void)
     CU_ASSERT_EQUAL(status, 0);
     CU_ASSERT_EQUAL(try_lock(path, true, NULL), 0);
     close(ready[0]);
-    close(ready[1]);
     close(done[0]);
+}
+
+/* Lock calls in their order: s sets bytes of its own, g looks for those of others. */
+static char lock_calls[64];
+static int set_errno; /* of each attempt to set one; 0: it is tried */
+
+int __real_fcntl64(int fd, int cmd, void *arg);
+int __wrap_fcntl64(int fd, int cmd, void *arg);
+
+/* The linker leads calls with a third argument here, and those without, whose is not looked at. */
+int __wrap_fcntl64(int fd, int cmd, void *arg)
+{
+    size_t n = strlen(lock_calls);
+
+    if ((cmd == F_OFD_SETLK || cmd == F_OFD_GETLK) && n + 1 < sizeof(lock_calls))
+        lock_calls[n] = cmd == F_OFD_SETLK ? 's' : 'g';
+    if (cmd == F_OFD_SETLK && set_errno) {
+        errno = set_errno;
+        return -1;
+    }
+    return __real_fcntl64(fd, cmd, arg);
+}
+
+/* Of two who come at the same time at least one sees the other. */
+static void one_s_own_bytes_are_set_before_others_are_looked_for(void)
+{
+    for (int for_amend = 0; for_amend <= 1; for_amend++) {
+        const char *path = make_file("order", "x", 1);
+
+        memset(lock_calls, 0, sizeof(lock_calls));
+        CU_ASSERT_EQUAL(try_lock(path, for_amend, NULL), 0);
+        CU_ASSERT(lock_calls[0] == 's' && strchr(lock_calls, 'g') != NULL);
+        CU_ASSERT_PTR_NULL(strchr(lock_calls + strcspn(lock_calls, "g"), 's'));
+    }
+}
+
+/* A reader does without them; an amend does only where the policy says so. */
+static void a_file_system_without_locks_is_told_from_a_failure(void)
+{
+    static const struct {
+        int says;
+        bool for_amend;
+        enum qb_code code;
+    } rows[] = {{ENOLCK, true, QB_E_NO_LOCKS}, {ENOLCK, false, QB_E_NONE},
+                {EINVAL, true, QB_E_NO_LOCKS}, {EOPNOTSUPP, true, QB_E_NO_LOCKS},
+                {ENOSYS, true, QB_E_NO_LOCKS}, {ENOSYS, false, QB_E_NONE},
+                {EIO, true, QB_E_IO},          {EIO, false, QB_E_IO}};
+    const char *path = make_file("without", "x", 1);
+
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++) {
+        struct qb_file f = open_or_die(path, rows[i].for_amend);
+        struct qb_err err = {0};
+
+        set_errno = rows[i].says;
+        CU_ASSERT_EQUAL(qb_file_lock(&f, rows[i].for_amend, &err), rows[i].code ? -1 : 0);
+        set_errno = 0;
+        CU_ASSERT_EQUAL(err.code, rows[i].code);
+        CU_ASSERT_EQUAL(err.sys_errno, rows[i].code ? rows[i].says : 0);
+        qb_file_close(&f);
+    }
 }
 
 int main(void)
@@ -154,6 +215,8 @@ int main(void)
         UNIT(locks_see_each_byte_that_matters),
         UNIT(each_byte_that_others_look_for_is_held),
         UNIT(two_amends_exclude_each_other_and_readers_do_not),
+        UNIT(one_s_own_bytes_are_set_before_others_are_looked_for),
+        UNIT(a_file_system_without_locks_is_told_from_a_failure),
         UNIT(a_lost_conflict_leaves_no_lock_behind),
         UNIT(a_lock_of_another_process_is_seen_and_ends_with_it),
     };

@@ -9,6 +9,7 @@
 #include "job/keys.h"
 #include "manifest/manifest.h"
 #include "manifest/yaml.h"
+#include "source.h"
 #include "unit.h"
 
 /* ---- helpers --------------------------------------------------------------------------------- */
@@ -189,7 +190,7 @@ static void an_images_own_key_wins_over_defaults(void)
     CU_ASSERT_EQUAL(batch.jobs[1].request.compat, 3);
     CU_ASSERT_EQUAL(batch.jobs[1].request.zero_clusters, QB_ZERO_DEFER);
     CU_ASSERT_EQUAL(batch.jobs[1].request.set, QB_KEY_COMPAT | QB_KEY_SIZE);
-    CU_ASSERT_TRUE(batch.jobs[1].request.size_is_delta);
+    CU_ASSERT_EQUAL(batch.jobs[1].request.size_is, QB_SIZE_ADDED);
 }
 
 static void folders_to_scan_are_kept_with_the_manifests_folder(void)
@@ -373,9 +374,9 @@ static const struct mistake mistakes[] = {
     {"version: 1\nname: a\xe2\x80\xa8\n", QB_M_CONTROL, 2, 8, NULL},
     {"version: 1\rname: a\n", QB_M_CONTROL, 1, 11, NULL},
     {HEAD "\t- path: a\n", QB_M_SYNTAX, 3, 1, NULL},
-    {HEAD "- path: a\n   size: 1G\n  compat: v3\n", QB_M_SYNTAX, 4, 8, NULL},
-    {HEAD "- path: [a\n", QB_M_SYNTAX, 4, 1, NULL},
-    {"version: 1\nname: \"\n", QB_M_SYNTAX, 3, 1, NULL},
+    {HEAD "- path: a\n   size: 1G\n  compat: v3\n", QB_M_SYNTAX, 4, 4, NULL},
+    {HEAD "- path: [a\n", QB_M_SYNTAX, 3, 9, NULL},
+    {"version: 1\nname: \"\n", QB_M_SYNTAX, 2, 7, NULL},
     {HEAD "- path: *.qcow2\n", QB_M_SYNTAX, 3, 9, NULL},
     {HEAD "- path: @a\n", QB_M_SYNTAX, 3, 9, NULL},
     {HEAD "- path: *a\n", QB_M_ALIAS, 3, 9, NULL},
@@ -416,6 +417,7 @@ static const struct mistake mistakes[] = {
     {HEAD ONE "  backing: {rewrite: [{from: a}]}\n", QB_M_MISSING_KEY, 4, 23, NULL},
     {HEAD ONE "  backing: {rewrite: [{from: (, to: a}]}\n", QB_M_BAD_VALUE, 4, 30, NULL},
     {HEAD ONE "  backing: {rewrite: [{from: a, to: '\\1'}]}\n", QB_M_BAD_VALUE, 4, 37, NULL},
+    {HEAD ONE "  backing: {file: base.qcow2}\n", QB_M_UNKNOWN_KEY, 4, 13, NULL},
     {HEAD ONE "  backing: {fmt: raw}\n", QB_M_BAD_VALUE, 4, 18, NULL},
     {HEAD ONE "  backing: {relative: on}\n  backing_file: x\n", QB_M_BAD_VALUE, 3, 3, NULL},
     {HEAD ONE "  backing: {fmt: auto}\n  backing_fmt: raw\n", QB_M_BAD_VALUE, 3, 3, NULL},
@@ -646,29 +648,13 @@ static void nothing_in_a_manifest_reaches_the_terminal_raw(void)
 
 /* ---- the pages ------------------------------------------------------------------------------- */
 
-static char *slurp(const char *below_root)
-{
-    char path[1024], *text = calloc(1, 1 << 20);
-    const char *tests = strstr(__FILE__, "tests/unit/");
-    FILE *f;
-
-    snprintf(path, sizeof(path), "%.*s%s", tests ? (int)(tests - __FILE__) : 0, __FILE__,
-             below_root);
-    f = fopen(path, "r");
-    if (f) {
-        if (fread(text, 1, (1 << 20) - 1, f) == 0)
-            text[0] = '\0';
-        fclose(f);
-    }
-    return text;
-}
-
 /* The pages' examples name files that are not there; nothing else may be wrong with them. */
 static void every_example_of_the_manual_page_is_right(void)
 {
-    char *man = slurp("batch/man/qbatch-manifest.5.in"), *at = man;
+    char *man = source_text("batch/man/qbatch-manifest.5.in"), *at;
     size_t n = 0;
 
+    CU_ASSERT_PTR_NOT_NULL_FATAL(man);
     for (at = strstr(man, ".Sh EXAMPLES"); at && (at = strstr(at, "\nversion: 1\n")); n++) {
         char *end = strstr(at, "\n.Ed");
         bool right = true;

@@ -157,10 +157,13 @@ static void weigh(const struct shape *s, uint64_t limit, struct qb_err *err)
     said = qb_amend_memory(a);
     *err = *qb_amend_err(a);
 #ifndef MALLOC_IS_ITS_OWN
+    /* malloc counts the chunks in its caches as given out, so what comes from there is not seen. */
+    const size_t cached = 4096;
+
     printf("\n    %s: %zu KiB, malloc has %zu KiB; %s", s->name, said >> 10, (after - before) >> 10,
            err->text);
-    CU_ASSERT(said * 10 >= (after - before) * 9);  /* no less than there is, but for a tenth */
-    CU_ASSERT(said <= (after - before) * 14 / 10); /* nor much more */
+    CU_ASSERT(said * 10 >= (after - before) * 9); /* no less than there is, but for a tenth */
+    CU_ASSERT(said <= (after - before) * 14 / 10 + cached); /* nor much more */
 #else
     (void)before, (void)after, (void)said;
 #endif

@@ -160,7 +160,7 @@ static void a_mount_is_looked_up_once(void)
     CU_ASSERT_EQUAL_FATAL(qb_file_open(path, false, &a, &err), 0);
     CU_ASSERT_EQUAL_FATAL(qb_file_open("/proc/self/mountinfo", false, &proc, &err), 0);
     CU_ASSERT_PTR_NOT_NULL_FATAL(qb_mounts_find(&mounts, &a));
-    /* Of a chroot whose root is no mount, mountinfo does not tell; the kind of file system does. */
+    /* mountinfo lacks a chroot whose root is not a mount point; the type of file system tells. */
     CU_ASSERT_EQUAL(qb_mounts_find(&mounts, &a)->locking, QB_LOCKING_HERE);
     CU_ASSERT_STRING_EQUAL(qb_mounts_find(&mounts, &proc)->type, "proc");
     CU_ASSERT_STRING_EQUAL(qb_mounts_find(&mounts, &proc)->type, "proc");

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "amend/new_tables.h"
-#include "amend/resize.h"
+#include "plan/new_tables.h"
+#include "rules/resize.h"
 #include "amends.h"
 #include "unit.h"
 
@@ -234,7 +234,7 @@ static void expect_append(const char *script, unsigned entry, enum qb_code code)
                                   false};
     const struct wish down = {"down", {.set = QB_KEY_COMPAT, .compat = 2}, SIZE_STAYS, false};
     struct subject s = subject_of(&recipe, &down);
-    struct qb_mem_log *log = run_machine(s.image.bytes, s.image.size, false);
+    struct qb_mem_log *log = run_machine(&s.image);
     struct qb_io *io = run_io(log);
     struct qb_amend *a = run_open(io, log, 0);
     uint64_t size;

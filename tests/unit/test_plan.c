@@ -26,7 +26,7 @@ static void expect_plan(const char *name, const struct image_shape *shape, const
                         const struct qb_request *rq, const char *expected)
 {
     struct image_bytes image = image_make(shape, script);
-    struct qb_mem_log *log = run_machine(image.bytes, image.size, image.reserved);
+    struct qb_mem_log *log = run_machine(&image);
     struct qb_io *io = run_io(log);
     struct qb_amend *a = run_open(io, log, 0);
     const struct qb_mem_event *events;
@@ -157,7 +157,7 @@ static void shrinking_in_a_cluster_copies_the_last_one(void)
                 "append: file length 11264 -> 16384\n"
                 "append: L2 table 0 at 0x2c00\n"
                 "append: L1 table 0 at 0x3000\n"
-                "append: the last cluster, zero behind the disk's end 0 at 0x3400\n"
+                "append: the last cluster, zero past the disk's end 0 at 0x3400\n"
                 "append: refcount block 0 at 0x3800\n"
                 "append: refcount table 0 at 0x3c00\n"
                 "flip: sector 0\n"

@@ -11,6 +11,7 @@
 #include "report/table.h"
 #include "util/text.h"
 #include "base/result.h"
+#include "source.h"
 #include "unit.h"
 
 /* ---- results to tell of ---------------------------------------------------------------------- */
@@ -91,6 +92,12 @@ static void sizes_and_counts_read_well(void)
     char b[QB_TEXT_NUMBER];
 
     CU_ASSERT_STRING_EQUAL(qb_text_size(0, b), "0 B");
+    CU_ASSERT_STRING_EQUAL(qb_text_size_exact(0, b), "0 B");
+    CU_ASSERT_STRING_EQUAL(qb_text_size_exact(65537, b), "65537 B");
+    CU_ASSERT_STRING_EQUAL(qb_text_size_exact(65536, b), "64 KiB");
+    CU_ASSERT_STRING_EQUAL(qb_text_size_exact(UINT64_C(3) << 29, b), "1536 MiB");
+    CU_ASSERT_STRING_EQUAL(qb_text_size_exact(UINT64_C(1) << 63, b), "8 EiB");
+    CU_ASSERT_STRING_EQUAL(qb_text_size_exact(UINT64_MAX, b), "18446744073709551615 B");
     CU_ASSERT_STRING_EQUAL(qb_text_size(1023, b), "1023 B");
     CU_ASSERT_STRING_EQUAL(qb_text_size(1536, b), "1.5 KiB");
     CU_ASSERT_STRING_EQUAL(qb_text_size(10ull << 30, b), "10 GiB");
@@ -585,23 +592,9 @@ static void command_line_says_what_may_have_been_meant(void)
 
 static void manual_page_has_every_option_as_the_table_has_it(void)
 {
-    char page[512], line[512], want[300];
-    char *text = NULL;
-    size_t len = 0;
-    FILE *f;
+    char want[300], *text = source_text("batch/man/qbatch.1");
 
-    snprintf(page, sizeof(page), "%.*s/../../batch/man/qbatch.1",
-             (int)(strrchr(__FILE__, '/') - __FILE__), __FILE__);
-    f = fopen(page, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
-    {
-        FILE *copy = open_memstream(&text, &len);
-
-        while (fgets(line, sizeof(line), f))
-            fputs(line, copy);
-        fclose(copy);
-        fclose(f);
-    }
+    CU_ASSERT_PTR_NOT_NULL_FATAL(text);
     for (int i = 0; i < QB_OPTION_COUNT; i++) {
         if (qb_options[i].name)
             snprintf(want, sizeof(want), "Fl -%s", qb_options[i].name);

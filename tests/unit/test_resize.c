@@ -56,7 +56,7 @@ static void what_comes_into_use_reads_zero(void)
         image = image_make(&shape, g->script);
         if (g->poke.len)
             poke_image(image.bytes, &g->poke);
-        log = run_machine(image.bytes, image.size, false);
+        log = run_machine(&image);
         r = run_amend(log, 0, &rq, RUN_WHOLE);
         if (r.rc)
             fprintf(stderr, "\n%s: failed\n", g->name);
@@ -82,7 +82,7 @@ static void a_new_l1_table_is_zero_to_the_end_of_its_cluster(void)
     static const struct image_shape shape = V3(9, 64 * KIB);
     const struct qb_request rq = {.set = QB_KEY_COMPAT, .compat = 2, .verify = QB_VERIFY_METADATA};
     struct image_bytes image = image_make(&shape, "dz");
-    struct qb_mem_log *log = run_machine(image.bytes, image.size, false);
+    struct qb_mem_log *log = run_machine(&image);
     struct run r = run_amend(log, 0, &rq, RUN_WHOLE);
     uint64_t size, at;
     const unsigned char *now = qb_mem_content(log, 0, &size);

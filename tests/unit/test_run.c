@@ -2,30 +2,18 @@
  * interruption.  What an amend does inside an image is not the subject here. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/be.h"
 #include "run/run.h"
-#include "unit.h"
+#include "scratch.h"
 
 enum { CLUSTER = 65536, IMAGES_MAX = 16 };
 
-static char folder[] = "/tmp/qb-run-XXXXXX";
-
 /* ---- images ---------------------------------------------------------------------------------- */
-
-static const char *path_of(const char *name)
-{
-    static char paths[4][256];
-    static unsigned next;
-
-    next = (next + 1) % 4;
-    snprintf(paths[next], sizeof(paths[next]), "%s/%s", folder, name);
-    return paths[next];
-}
 
 static void put32(uint8_t *at, uint32_t n)
 {
@@ -45,7 +33,7 @@ static void put64(uint8_t *at, uint64_t n)
 static void make_image(const char *name, const char *backing)
 {
     static uint8_t bytes[4 * CLUSTER];
-    int fd = open(path_of(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    int fd = open(in_folder(name), O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
     memset(bytes, 0, sizeof(bytes));
     put32(bytes, 0x514649fb);
@@ -73,7 +61,7 @@ static void make_image(const char *name, const char *backing)
 static unsigned version_of(const char *name)
 {
     uint8_t head[8] = {0};
-    int fd = open(path_of(name), O_RDONLY);
+    int fd = open(in_folder(name), O_RDONLY);
 
     CU_ASSERT_EQUAL(read(fd, head, sizeof(head)), (ssize_t)sizeof(head));
     close(fd);
@@ -106,7 +94,7 @@ static void add(struct qb_batch *batch, const char *name, unsigned compat)
     qb_request_init(&rq);
     rq.set = QB_KEY_COMPAT;
     rq.compat = compat;
-    CU_ASSERT_FATAL(qb_batch_add(batch, path_of(name), 0, &rq));
+    CU_ASSERT_FATAL(qb_batch_add(batch, in_folder(name), 0, &rq));
 }
 
 static struct told run_with(struct qb_batch *batch, struct qb_run_options options)
@@ -167,11 +155,19 @@ static void dry_run_writes_nothing(void)
     struct qb_batch batch;
     struct told told;
 
+    int fds[N];
+
     make_fleet(&batch);
+    for (size_t i = 0; i < N; i++) {
+        fds[i] = open(in_folder(names[i]), O_RDONLY | O_CLOEXEC);
+        CU_ASSERT_EQUAL(fcntl(fds[i], F_SETSIG, SIGURG) + fcntl(fds[i], F_SETLEASE, F_RDLCK), 0);
+    }
     told = run_with(&batch, (struct qb_run_options){.jobs = 2, .dry_run = true, .describe = true});
     for (size_t i = 0; i < N; i++) {
         CU_ASSERT_EQUAL(told.status[i], QB_STATUS_WOULD_CHANGE);
         CU_ASSERT_EQUAL(version_of(names[i]), 3);
+        CU_ASSERT_EQUAL(fcntl(fds[i], F_GETLEASE), F_RDLCK); /* nobody opened it for writing */
+        close(fds[i]);
     }
     qb_batch_free(&batch);
 }
@@ -184,7 +180,7 @@ static void an_image_waits_for_its_backing_file_and_is_told_of_in_its_place(void
     make_image("base", NULL);
     make_image("mid", "base");
     make_image("top", "mid");
-    make_image("top2", path_of("base"));
+    make_image("top2", in_folder("base"));
     qb_batch_init(&batch);
     add(&batch, "top", 2);
     add(&batch, "top2", 2);
@@ -269,7 +265,7 @@ static void after_a_failure_stop_starts_nothing_more(void)
     struct told told;
 
     make_fleet(&batch);
-    unlink(path_of("b"));
+    unlink(in_folder("b"));
     batch.policy.on_error = QB_ON_ERROR_STOP;
     batch.limits.memory_bytes = 40 << 10; /* waves of one or a few */
     told = run_with(&batch, (struct qb_run_options){.jobs = 1});
@@ -305,7 +301,7 @@ static void timeout_fails_an_image_before_its_flip(void)
 static int hold(const char *name)
 {
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = 201, .l_len = 1};
-    int fd = open(path_of(name), O_RDWR);
+    int fd = open(in_folder(name), O_RDWR);
 
     CU_ASSERT_EQUAL_FATAL(fcntl(fd, F_OFD_SETLK, &lock), 0);
     return fd;
@@ -335,6 +331,26 @@ static void a_locked_image_is_skipped_or_fails_as_the_policy_says(void)
     close(fd);
     told = run(&batch);
     CU_ASSERT_EQUAL(told.status[2], QB_STATUS_CHANGED);
+    qb_batch_free(&batch);
+}
+
+/* It may be tried again; left alone it does not count as failed. */
+static void a_locked_image_does_not_stop_a_run_that_ends_at_the_first_failure(void)
+{
+    struct qb_batch batch;
+    struct told told;
+    int fd;
+
+    make_fleet(&batch);
+    fd = hold("b");
+    batch.policy.on_error = QB_ON_ERROR_STOP;
+    batch.policy.on_locked = QB_ON_LOCKED_SKIP;
+    batch.limits.memory_bytes = 40 << 10; /* waves of one or a few */
+    told = run_with(&batch, (struct qb_run_options){.jobs = 1});
+    for (size_t i = 0; i < N; i++)
+        CU_ASSERT_EQUAL(told.status[i], i == 1 ? QB_STATUS_SKIPPED : QB_STATUS_CHANGED);
+    CU_ASSERT_EQUAL(told.code[1], QB_E_LOCKED);
+    close(fd);
     qb_batch_free(&batch);
 }
 
@@ -432,16 +448,6 @@ static void wherever_a_run_ends_the_backing_file_was_amended_first(void)
     CU_ASSERT(partly > 0);
 }
 
-static void clean_up(void)
-{
-    static const char *const all[] = {"a",   "b",    "c", "d", "e",    "f",    "base", "mid",
-                                      "top", "top2", "x", "y", "on-x", "self", "good"};
-
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-        unlink(path_of(all[i]));
-    rmdir(folder);
-}
-
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -454,15 +460,11 @@ int main(void)
         UNIT(after_a_failure_stop_starts_nothing_more),
         UNIT(timeout_fails_an_image_before_its_flip),
         UNIT(a_locked_image_is_skipped_or_fails_as_the_policy_says),
+        UNIT(a_locked_image_does_not_stop_a_run_that_ends_at_the_first_failure),
         UNIT(an_image_whose_lock_goes_in_time_is_amended_after_the_others),
         UNIT(wherever_a_run_ends_the_backing_file_was_amended_first),
         UNIT(interrupted_at_any_moment_every_image_is_told_of_and_is_old_or_amended),
     };
-    int failed;
 
-    if (!mkdtemp(folder))
-        return 2;
-    failed = unit_main("run", tests, UNIT_COUNT(tests));
-    clean_up();
-    return failed;
+    return scratch_main("run", tests, UNIT_COUNT(tests));
 }

@@ -1,7 +1,7 @@
 /* Sector 0 as qb_sector_compose makes it: what is kept, what goes, and where the name lies. */
 #include <string.h>
 
-#include "amend/sector.h"
+#include "plan/sector.h"
 #include "amends.h"
 #include "unit.h"
 
@@ -42,7 +42,7 @@ static int compose(const struct image_shape *shape, const struct qb_request *rq,
                    struct qb_sector *out, struct qb_err *err)
 {
     struct image_bytes bytes = image_make(shape, "d");
-    struct qb_mem_log *log = run_machine(bytes.bytes, bytes.size, false);
+    struct qb_mem_log *log = run_machine(&bytes);
     struct qb_io *io = run_io(log);
     struct qb_file file;
     struct qb_image img;
@@ -91,6 +91,56 @@ static void the_backing_format_comes_first_and_others_stay(void)
     CU_ASSERT_EQUAL(s.name_at, 0);
 }
 
+static void a_name_has_1023_bytes_at_most(void)
+{
+    static const struct image_shape shape = SHAPE(3, 12, .feature_names = true);
+    char name[1025];
+    struct qb_request rq = {.set = QB_KEY_BACKING_FILE, .backing_file = name};
+    struct qb_sector s;
+    struct qb_err err;
+
+    memset(name, 'n', sizeof(name));
+    name[1023] = '\0';
+    CU_ASSERT_EQUAL(compose(&shape, &rq, &s, &err), 0);
+    CU_ASSERT_EQUAL(get(s.bytes + 16, 4), 1023);
+    name[1023] = 'n';
+    name[1024] = '\0';
+    CU_ASSERT_EQUAL(compose(&shape, &rq, &s, &err), -1);
+    CU_ASSERT_EQUAL(err.code, QB_E_REFUSED);
+}
+
+/* A bit of a feature that nobody here knows: whoever writes the image must clear it. */
+static void unknown_autoclear_bits_go(void)
+{
+    static const struct image_shape shape = SHAPE(3, 9, );
+    struct image_bytes image = image_make(&shape, "d");
+    struct qb_mem_log *log;
+    struct run r;
+    uint64_t size;
+
+    image.bytes[94] = 0x10;
+    log = run_machine(&image);
+    r = run_amend(log, 0, &named, RUN_WHOLE);
+    CU_ASSERT_EQUAL(r.result.status, QB_STATUS_CHANGED);
+    CU_ASSERT_EQUAL(get(qb_mem_content(log, 0, &size) + 88, 8), 0);
+    run_free(&r);
+    qb_mem_log_free(log);
+    image_bytes_free(&image);
+}
+
+static void an_l1_table_has_32_mib_at_most(void)
+{
+    static const struct image_shape shape = SHAPE(3, 9, );
+    struct qb_request rq = {.set = QB_KEY_SIZE, .size = (32ull << 20) / 8 * 64 * 512};
+    struct qb_sector s;
+    struct qb_err err;
+
+    CU_ASSERT_EQUAL(compose(&shape, &rq, &s, &err), 0);
+    rq.size += 512;
+    CU_ASSERT_EQUAL(compose(&shape, &rq, &s, &err), -1);
+    CU_ASSERT_EQUAL(err.code, QB_E_REFUSED);
+}
+
 static void version_2_has_neither_bitmaps_nor_feature_names(void)
 {
     static const struct image_shape shape =
@@ -123,7 +173,7 @@ static void header_fields_that_nobody_knows_are_kept(void)
     struct qb_sector s;
 
     memset(bytes.bytes + 112, 0x3c, 24);
-    log = run_machine(bytes.bytes, bytes.size, false);
+    log = run_machine(&bytes);
     io = run_io(log);
     CU_ASSERT_EQUAL_FATAL(qb_mem_reopen(log, 0, &file), 0);
     CU_ASSERT_EQUAL_FATAL(qb_image_open(io, &file, &img, NULL), 0);
@@ -168,6 +218,9 @@ int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(the_backing_format_comes_first_and_others_stay),
+        UNIT(a_name_has_1023_bytes_at_most),
+        UNIT(unknown_autoclear_bits_go),
+        UNIT(an_l1_table_has_32_mib_at_most),
         UNIT(version_2_has_neither_bitmaps_nor_feature_names),
         UNIT(bitmaps_stay_where_nothing_drops_them),
         UNIT(header_fields_that_nobody_knows_are_kept),

@@ -39,7 +39,7 @@ static int begin(struct qb_amend *a, struct qb_io *io, const struct qb_request *
 static unsigned long stop_at(const struct subject *s, bool has_tail, unsigned long limit,
                              bool *ended)
 {
-    struct qb_mem_log *log = run_machine(s->image.bytes, s->image.size, s->image.reserved);
+    struct qb_mem_log *log = run_machine(&s->image);
     struct qb_io *io = run_io(log);
     struct qb_amend *a = run_open(io, log, 0);
     struct patience p = {.limit = limit};

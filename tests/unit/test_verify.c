@@ -28,6 +28,8 @@ struct damage {
 #define LAZY(mode) ASK(LAZY_REFCOUNTS, mode, .lazy_refcounts = true)
 #define DOWN(mode) ASK(COMPAT, mode, .compat = 2)
 
+static const char *const every[] = {"*"};
+
 static const struct damage damages[] = {
     {"the header",
      V3(9, 64 * KIB),
@@ -74,6 +76,18 @@ static const struct damage damages[] = {
     {"a refcount", V3(9, 64 * KIB), "dz", DOWN(METADATA), {IN_BLOCK, 0, 2, 0}, "errors and"},
     {"a leak", V3(9, 64 * KIB), "dz", DOWN(METADATA), {IN_BLOCK, 0, 2, 2}, "1 leaked clusters"},
     {"the new L2 table", V3(9, 64 * KIB), "dz", DOWN(METADATA), {IN_TABLE, 0, 1, 0}, "errors and"},
+    {"a snapshot's name, past its table",
+     V3(9, 64 * KIB),
+     "dz S",
+     DOWN(METADATA),
+     {IN_SNAPSHOTS, 14, 2, 0xffff},
+     "the amended image is damaged"},
+    {"the snapshot that stays",
+     V3(9, 64 * KIB),
+     "dS@1dS",
+     ASK(SNAPSHOTS, METADATA, .snapshots_delete = {every, 1}, .snapshots_keep_newest = 1),
+     {IN_SNAPSHOTS, 20, 4, 7},
+     "snapshot 0 of the amended image is not the one that was to stay"},
     {"the guest's bytes", V3(9, 64 * KIB), "d4z", DOWN(CONTENT), {IN_DATA, 100, 1, 0x77}, ""},
     {"a mapping", V3(9, 64 * KIB), "d4 S z", LAZY(CONTENT), {IN_TABLE, 8, 8, 0}, ""},
 };
@@ -91,7 +105,7 @@ static int verify(const struct damage *d, bool damaged, struct qb_err *err)
 
     shape.backing_file = amends_name(shape.backing_file);
     image = image_make(&shape, d->script);
-    log = run_machine(image.bytes, image.size, false);
+    log = run_machine(&image);
     io = run_io(log);
     a = run_open(io, log, 0);
     rc = qb_amend_plan(a, io, &d->rq) < 0 || qb_amend_remember(a, io) < 0 ||
@@ -100,6 +114,8 @@ static int verify(const struct damage *d, bool damaged, struct qb_err *err)
     if (damaged)
         poke_image((uint8_t *)(uintptr_t)qb_mem_content(log, 0, &size), &d->poke);
     rc = rc ? rc : qb_amend_verify(a, io);
+    CU_ASSERT_EQUAL(qb_amend_result(a)->verified, rc == 0);
+    CU_ASSERT_EQUAL(qb_amend_result(a)->old_sector != NULL, rc != 0); /* the way back */
     CU_ASSERT_EQUAL(qb_amend_result(a)->header_wrong,
                     damaged && d->poke.in == IN_HEADER && d->poke.at < 512);
     err->code = qb_amend_result(a)->err.code;
@@ -137,11 +153,34 @@ static void without_damage_nothing_is_seen(void)
     }
 }
 
+/* Too little memory to look says nothing about the image. */
+static void without_memory_the_image_is_not_called_damaged(void)
+{
+    static const struct image_shape shape = V3(9, 64 * KIB);
+    struct image_bytes image = image_make(&shape, "d9z9");
+    struct qb_mem_log *log = run_machine(&image);
+    struct qb_io *io = run_io(log);
+    struct qb_amend *a = run_open(io, log, 0);
+    struct qb_request rq = DOWN(METADATA);
+
+    CU_ASSERT_EQUAL(qb_amend_plan(a, io, &rq) + qb_amend_append(a, io), 0);
+    CU_ASSERT_EQUAL(qb_amend_flip(a, io) + qb_amend_flipped(a, 0), 0);
+    rq.memory_limit = 1;
+    CU_ASSERT_EQUAL(qb_amend_verify(a, io), -1);
+    CU_ASSERT_EQUAL(qb_amend_result(a)->err.code, QB_E_MEMORY);
+    CU_ASSERT_PTR_NULL(qb_amend_result(a)->old_sector);
+    qb_amend_close(a);
+    qb_io_close(io);
+    qb_mem_log_free(log);
+    image_bytes_free(&image);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(every_damage_is_seen_and_named),
         UNIT(without_damage_nothing_is_seen),
+        UNIT(without_memory_the_image_is_not_called_damaged),
     };
     int rc;
 

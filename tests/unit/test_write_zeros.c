@@ -10,6 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "images.h"
+#include "io/reserve.h"
+#include "qbatch.h"
 #include "scratch.h"
 #include "unit.h"
 
@@ -209,6 +212,59 @@ static void a_fill_that_does_not_fit_says_so(void)
     }
 }
 
+/* What an amend appends has holes where zero_method leaves them, and none where it writes. */
+static void an_amend_that_is_to_write_zeros_leaves_no_hole(void)
+{
+    static const struct image_shape shape = {
+        .version = 3, .cluster_bits = 16, .refcount_order = 4, .size = 1 << 20};
+    static const enum qb_zero_method methods[] = {QB_ZEROED_HOLE, QB_ZEROED_WRITE};
+
+    for (unsigned i = 0; i < UNIT_COUNT(methods); i++) {
+        struct image_bytes image = image_make(&shape, "d2z");
+        const char *path = make_file("amended", image.bytes, image.size);
+        struct qb_options options = {.struct_size = sizeof(options), .io = QB_IO_POSIX};
+        struct qb_request rq = {.struct_size = sizeof(rq), .set = QB_KEY_COMPAT, .compat = 2};
+        const struct qb_result *result;
+        int fd;
+
+        rq.zero_method = methods[i];
+        CU_ASSERT_EQUAL(qb_amend_image(path, &rq, &options, &result), 0);
+        qb_result_free(result);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        CU_ASSERT_EQUAL(lseek(fd, (off_t)image.size, SEEK_HOLE) == lseek(fd, 0, SEEK_END), i == 1);
+        close(fd);
+        image_bytes_free(&image);
+    }
+}
+
+/* Of a file that keeps its allocation: also where its last cluster was there in part. */
+static void an_amend_of_a_reserved_file_leaves_no_hole(void)
+{
+    static const struct image_shape shape = {
+        .version = 3, .cluster_bits = 16, .refcount_order = 4, .size = 1 << 20, .cut_bytes = 20000};
+    static const struct qb_request rq = {
+        .struct_size = sizeof(rq), .set = QB_KEY_COMPAT, .compat = 2};
+    struct image_bytes image = image_make(&shape, "z4d2");
+    const char *path = make_file("reserved", image.bytes, image.size);
+    struct qb_options options = {.struct_size = sizeof(options), .io = QB_IO_POSIX};
+    struct qb_io *io = open_kind(QB_IO_POSIX);
+    const struct qb_result *result;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    bool reserved = false;
+    struct qb_file f;
+
+    CU_ASSERT_EQUAL(posix_fallocate(fd, 0, (off_t)image.size), 0);
+    close(fd);
+    CU_ASSERT_EQUAL(qb_amend_image(path, &rq, &options, &result), 0);
+    qb_result_free(result);
+    f = open_or_die(path, false);
+    CU_ASSERT_EQUAL(qb_file_is_reserved(io, &f, &reserved, NULL), 0);
+    CU_ASSERT(reserved);
+    qb_file_close(&f);
+    qb_io_close(io);
+    image_bytes_free(&image);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -218,6 +274,8 @@ int main(void)
         UNIT(a_fill_keeps_to_what_the_file_was_opened_for),
         UNIT(a_fill_keeps_the_locks),
         UNIT(a_fill_that_does_not_fit_says_so),
+        UNIT(an_amend_of_a_reserved_file_leaves_no_hole),
+        UNIT(an_amend_that_is_to_write_zeros_leaves_no_hole),
     };
 
     return scratch_main("write_zeros", tests, UNIT_COUNT(tests));

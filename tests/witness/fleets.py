@@ -3,9 +3,11 @@
 A kind is a function that makes one image in the folder and returns the request.  What it leaves
 open (cluster sizes, widths, places, patterns) comes from the generator it is given.
 """
+import json
 import os
 from dataclasses import dataclass, field
 
+import bitmaps
 import proc
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -145,6 +147,19 @@ def dirty(rng, path):
     return {"lazy_refcounts": "off", **rng.choice([{}, {"refcount_bits": 32}, {"size": 512 * KIB}])}
 
 
+def change_bitmaps(rng, path):
+    """Three of them, each with other bits; every verb, and in some a new size."""
+    cluster = small_cluster(rng)
+    create(path, 96 * cluster, f"cluster_size={cluster}")
+    for name, granularity in (("a", 512), ("b", 64 * KIB), ("c", 4 * KIB)):
+        bitmaps.qemu(path, ["--add", "-g", str(granularity), name])
+        write_some(rng, path, 96 * cluster, cluster, count=2)
+    request = {"bitmaps": {
+        "rename": [{"from": "a", "to": "x"}], "add": [{"name": "n", "granularity": rng.choice(["4k", "1M"])}],
+        "merge": [{"from": ["x", "b"], "to": "n"}, {"from": "n", "to": "x"}], "clear": ["c"], "disable": ["n"]}}
+    return {**request, **rng.choice([{}, {"size": 200 * cluster}, {"size": 30 * cluster + 512}])}
+
+
 def everything(rng, path):
     cluster = rng.choice([1 * KIB, 4 * KIB])
     layered(rng, path, cluster, 64 * cluster, "lazy_refcounts=on",
@@ -154,7 +169,7 @@ def everything(rng, path):
 
 
 KINDS = [downgrade_over_backing, downgrade_alone, upgrade, refcount_width, shrink, grow,
-         rename_backing, lazy, dirty, everything, downgrade_over_backing, refcount_width]
+         rename_backing, lazy, dirty, everything, change_bitmaps, downgrade_over_backing, refcount_width]
 
 
 # ---- a round: every kind, in fleets -------------------------------------------------------------
@@ -195,7 +210,8 @@ def make(rng, folder, kinds):
 def manifest(subjects, policy=""):
     lines = ["version: 1", f"policy: {{allow_shrink: on{policy}}}", "images:"]
     for s in subjects:
-        keys = ", ".join(f'{key}: "{value}"' for key, value in s.request.items())
+        keys = ", ".join(f'{key}: {json.dumps(value if isinstance(value, dict) else str(value))}'
+                         for key, value in s.request.items())
         lines.append(f"  - {{path: {s.name}, {keys}}}")
     return "\n".join(lines) + "\n"
 

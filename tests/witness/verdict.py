@@ -2,6 +2,7 @@
 import os
 import struct
 
+import bits
 import guest
 import qcow2
 
@@ -11,14 +12,16 @@ UNREADABLE = (guest.Unreadable, struct.error, UnicodeDecodeError, IndexError, Ov
 LATE = "the old image, after its amend was reported as done"
 
 
-def identity(image):
+def identity(path):
     """What an amend changes besides content: how one tells the old image from the amended one."""
+    image = qcow2.load(path)
     return {
         "version": image.version, "size": image.size, "refcount_order": image.refcount_order,
         "backing": image.backing_file, "incompatible": image.incompatible_features,
         "compatible": image.compatible_features, "autoclear": image.autoclear_features,
         "backing_fmt": image.extension(qcow2.EXT_BACKING_FORMAT),
         "snapshots": [(s.id, s.name, s.disk_size, s.vm_state_size) for s in image.snapshots()],
+        "bitmaps": bits.load(path),
     }
 
 
@@ -26,7 +29,7 @@ class Reference:
     """One image as it must be: identity, content of every layer, and QEMU's own complaints."""
 
     def __init__(self, path):
-        self.identity = identity(qcow2.load(path))
+        self.identity = identity(path)
         self.layers = guest.read_all(path)
         self.check = guest.check(path)[:3]
 
@@ -68,7 +71,7 @@ class Judge:
         """What is wrong with this state, or None."""
         found = guest.check(path)
         try:
-            now = identity(qcow2.load(path))
+            now = identity(path)
             if now == self.new.identity:
                 return self.new.complaint(path, found)
             if now != self.old.identity:

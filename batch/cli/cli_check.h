@@ -1,0 +1,15 @@
+/* What a command line that was taken apart must be like. */
+#ifndef QB_CLI_CLI_CHECK_H
+#define QB_CLI_CLI_CHECK_H
+
+#include "cli/cli.h"
+
+/* "qbatch amend", and the end of a line on `f` that says where help is; returns -1. */
+const char *qb_cli_program(enum qb_command command);
+int qb_cli_end_of_complaint(enum qb_command command, FILE *f);
+
+/* That options go together, and that there are operands as the command takes them: 0, or -1 after
+ * one line on `errors`. */
+int qb_cli_check(const struct qb_cli *cli, FILE *errors);
+
+#endif

@@ -1,0 +1,12 @@
+/* Collects the images of `qbatch check` into a batch: its operands, a manifest's, or a list's. */
+#ifndef QB_COMMAND_CHECK_IMAGES_H
+#define QB_COMMAND_CHECK_IMAGES_H
+
+#include "cli/cli.h"
+#include "job/job.h"
+
+/* -1 after messages on standard error; *what then says so to a program.  Free the batch in either
+ * case. */
+int qb_check_images(const struct qb_cli *cli, struct qb_batch *batch, const char **what);
+
+#endif

@@ -1,0 +1,15 @@
+/* Reads the values of amend keys that are lists: of texts, and of small mappings. */
+#ifndef QB_MANIFEST_LISTS_H
+#define QB_MANIFEST_LISTS_H
+
+#include "manifest/entries.h"
+
+/* A text, or a list of texts.  -1: a mistake was reported, and the request is as it was. */
+int qb_read_list(struct qb_reader *r, const struct qb_key_row *key, const struct qb_node *value,
+                 struct qb_request *rq);
+
+/* A list of mappings of the key's parts.  -1: as above. */
+int qb_read_mappings(struct qb_reader *r, const struct qb_key_row *key, const struct qb_node *value,
+                     struct qb_request *rq);
+
+#endif

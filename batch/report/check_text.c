@@ -1,0 +1,86 @@
+/* Prints the answer of a check for people. */
+#include "report/checked.h"
+#include "util/text.h"
+
+static void print_finding(FILE *f, const struct qb_finding *g)
+{
+    fputs(g->is_leak ? "Leaked: " : "ERROR: ", f);
+    qb_text_safe(f, g->text);
+    if (g->offset != QB_NOWHERE)
+        fprintf(f, " at 0x%llx", (unsigned long long)g->offset);
+    if (g->n > 1)
+        fprintf(f, " and up to 0x%llx, %llu times, each 0x%llx further",
+                (unsigned long long)g->last, (unsigned long long)g->n, (unsigned long long)g->step);
+    fputc('\n', f);
+}
+
+static void print_findings(FILE *f, const struct qb_checked *c)
+{
+    static const char *const kinds[] = {"errors", "leaks"};
+
+    for (size_t i = 0; i < c->n_findings; i++)
+        print_finding(f, &c->findings[i]);
+    for (size_t i = 0; i < 2; i++)
+        if (c->left_out[i])
+            fprintf(f, "... and %llu more %s\n", (unsigned long long)c->left_out[i], kinds[i]);
+}
+
+static void print_counts(FILE *f, const struct qb_check_result *r)
+{
+    if (r->corruptions)
+        fprintf(f,
+                "\n%llu errors were found on the image.\n"
+                "Data may be corrupted, or further writes to the image may corrupt it.\n",
+                (unsigned long long)r->corruptions);
+    if (r->leaks)
+        fprintf(f,
+                "\n%llu leaked clusters were found on the image.\n"
+                "This means waste of disk space, but no harm to data.\n",
+                (unsigned long long)r->leaks);
+}
+
+static const char *const sound[] = {
+    [QB_CHECK_REFCOUNTS] = "No errors were found on the image.\n",
+    [QB_CHECK_TABLES] = "No errors were found in the tables; refcounts were not compared.\n",
+    [QB_CHECK_HEADER] = "No errors were found in the header; tables were not read.\n",
+};
+
+void qb_checked_print(FILE *f, const struct qb_checked *c, bool named)
+{
+    if (named) {
+        qb_text_safe(f, c->path);
+        fputs(":\n", f);
+    }
+    print_findings(f, c);
+    if (!c->counted)
+        return;
+    if (qb_checked_verdict(c) == QB_VERDICT_CLEAN)
+        fputs(sound[c->level], f);
+    print_counts(f, c->result);
+}
+
+void qb_checked_print_numbers(FILE *f, const struct qb_check_result *r)
+{
+    const struct qb_clusters *n = &r->clusters;
+
+    if (n->valid && n->total && n->allocated)
+        fprintf(f, "%llu/%llu = %.2f%% allocated, %.2f%% compressed clusters\n",
+                (unsigned long long)n->allocated, (unsigned long long)n->total,
+                100.0 * (double)n->allocated / (double)n->total,
+                100.0 * (double)n->compressed / (double)n->allocated);
+    if (r->end_offset)
+        fprintf(f, "Image end offset: %llu\n", (unsigned long long)r->end_offset);
+}
+
+void qb_checked_print_failure(FILE *f, const struct qb_checked *c)
+{
+    const struct qb_failure *err = qb_checked_failure(c);
+
+    fputs("qbatch check: ", f);
+    qb_text_safe(f, c->path);
+    fprintf(f, ": %s: ", qb_code_name(err->code));
+    qb_text_safe(f, err->text);
+    if (err->offset != QB_NOWHERE)
+        fprintf(f, " at 0x%llx", (unsigned long long)err->offset);
+    fputc('\n', f);
+}

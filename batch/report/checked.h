@@ -1,0 +1,80 @@
+/* The answer of a check about one image: its findings, and how it is shown to people and programs.
+ */
+#ifndef QB_REPORT_CHECKED_H
+#define QB_REPORT_CHECKED_H
+
+#include <stdio.h>
+
+#include "amend/check_image.h"
+
+/* Findings with the same text, at evenly spaced offsets. */
+struct qb_finding {
+    bool is_leak;
+    uint64_t offset, last; /* the first and the last of them, or QB_NOWHERE */
+    uint64_t step;         /* the distance; 0 where n is 1 */
+    uint64_t n;            /* 0: this is none */
+    char *text;
+};
+
+/* What is wrong with an image, the worst first. */
+enum qb_verdict {
+    QB_VERDICT_CORRUPT,
+    QB_VERDICT_UNCHECKED, /* it, or its data file, could not be opened or read */
+    QB_VERDICT_LEAKS,
+    QB_VERDICT_CLEAN,
+    QB_VERDICT_COUNT
+};
+
+extern const char *const qb_verdict_names[QB_VERDICT_COUNT]; /* for programs */
+
+struct qb_checked {
+    const char *path;
+    enum qb_check_level level;
+    bool without_locks;
+    bool counted; /* false: result->err says why not */
+    const struct qb_check_result *result;
+    size_t most[2], most_in_all; /* findings that are kept: corruptions, leaks, and both */
+    struct qb_finding *findings; /* the first of them, in the order in which they were met */
+    size_t n_findings, room;
+    size_t kept[2];
+    uint64_t left_out[2];   /* findings that were not kept */
+    struct qb_finding open; /* the last one, which may go on */
+    char open_text[240];
+};
+
+/* A qb_finding_fn, whose argument is a struct qb_checked. */
+void qb_checked_note(void *checked, bool is_leak, uint64_t offset, const char *text);
+void qb_checked_end(struct qb_checked *checked);  /* there are no more findings */
+void qb_checked_free(struct qb_checked *checked); /* and the result */
+
+enum qb_verdict qb_checked_verdict(const struct qb_checked *checked);
+
+/* Why the image, or its data file, could not be checked; the code may be QB_E_NONE. */
+const struct qb_failure *qb_checked_failure(const struct qb_checked *checked);
+
+struct qb_check_summary {
+    uint64_t images; /* that were checked, or could not be */
+    uint64_t of[QB_VERDICT_COUNT];
+    uint64_t not_reached; /* because of ^C */
+    bool incomplete;      /* memory was short for the answers about some images */
+    double seconds;
+};
+
+/* ---- check_json.c ---------------------------------------------------------------------------- */
+
+int qb_line_checked(FILE *f, const struct qb_checked *checked);
+int qb_line_check_summary(FILE *f, const struct qb_check_summary *sum, int exit_code);
+
+/* ---- check_text.c: in the terms of `qemu-img check`, so that scripts and people can read both ---
+ */
+
+/* All there is to say of an image that was counted; `named`: below a line with its path. */
+void qb_checked_print(FILE *f, const struct qb_checked *checked, bool named);
+
+/* How much of it is allocated, and where it ends. */
+void qb_checked_print_numbers(FILE *f, const struct qb_check_result *result);
+
+/* Why it was not, if it was not: a line for standard error. */
+void qb_checked_print_failure(FILE *f, const struct qb_checked *checked);
+
+#endif

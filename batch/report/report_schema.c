@@ -1,0 +1,87 @@
+/* Fills report_schema.json.in from the tables that the reports are written from. */
+#include "report/report_schema.h"
+
+#include "job/keys.h"
+#include "job/outcome.h"
+#include "util/fill.h"
+
+/* One line of a list: `n` counts them. */
+static void put_line(FILE *f, int indent, size_t n, const char *name, const char *value)
+{
+    fprintf(f, "%s%*s\"%s\"%s", n ? ",\n" : "", indent, "", name, value);
+}
+
+/* ---- words ----------------------------------------------------------------------------------- */
+
+static void put_codes(FILE *f, const void *arg, int indent)
+{
+    (void)arg;
+    for (enum qb_code code = QB_E_NONE + 1; code < QB_E_COUNT; code++)
+        put_line(f, indent, code - (QB_E_NONE + 1), qb_code_name(code), "");
+}
+
+/* The statuses as words, or with a value as the properties of an object. */
+static void put_statuses(FILE *f, const void *value, int indent)
+{
+    for (size_t i = 0; i < QB_STATUS_COUNT; i++)
+        put_line(f, indent, i, qb_status_names[i], value);
+}
+
+static void put_spans(FILE *f, const void *arg, int indent)
+{
+    (void)arg;
+    for (enum qb_span_kind i = 0; i < QB_SPAN_COUNT; i++)
+        put_line(f, indent, i, qb_span_names[i],
+                 qb_span_is_barrier(i) ? ": {\"$ref\": \"#/$defs/barrier_span\"}"
+                                       : ": {\"$ref\": \"#/$defs/worker_span\"}");
+}
+
+static void put_bitmap_changes(FILE *f, const void *arg, int indent)
+{
+    (void)arg;
+    for (size_t i = 0; qb_bitmap_change_names[i]; i++)
+        put_line(f, indent, i, qb_bitmap_change_names[i], ": {\"type\": \"boolean\"}");
+}
+
+/* ---- properties of images -------------------------------------------------------------------- */
+
+static const char *schema_of(enum qb_shown_kind kind)
+{
+    switch (kind) {
+    case QB_SHOWN_BOOL:
+        return ": {\"type\": \"boolean\"}";
+    case QB_SHOWN_TEXT:
+        return ": {\"$ref\": \"#/$defs/text\"}";
+    case QB_SHOWN_COMPAT:
+        return ": {\"enum\": [\"0.10\", \"1.1\"]}";
+    default:
+        return ": {\"$ref\": \"#/$defs/number\"}";
+    }
+}
+
+/* The properties that keys amend: their names, or with the schema of each. */
+static void put_properties(FILE *f, const void *with_schema, int indent)
+{
+    size_t n = 0;
+
+    qb_keys_each (key, QB_SECTION_amend)
+        if (key->shown.kind != QB_SHOWN_NOT)
+            put_line(f, indent, n++, key->shown.name ? key->shown.name : key->name,
+                     with_schema ? schema_of(key->shown.kind) : "");
+}
+
+void qb_report_schema_print(FILE *f)
+{
+    static const struct qb_fill fills[] = {
+        {"\"@codes@\"", put_codes, NULL},
+        {"\"@statuses@\"", put_statuses, ""},
+        {"\"@status_counts@\"", put_statuses, ": {\"$ref\": \"#/$defs/number\"}"},
+        {"\"@spans@\"", put_spans, NULL},
+        {"\"@bitmap_changes@\"", put_bitmap_changes, NULL},
+        {"\"@property_names@\"", put_properties, NULL},
+        {"\"@properties@\"", put_properties, "with schema"},
+    };
+
+    qb_fill_print(f, qb_report_schema, qb_report_schema_len, fills,
+                  sizeof(fills) / sizeof(fills[0]));
+}

@@ -1,0 +1,41 @@
+/* Writes the external data file of an image: a hole as long as the disk, and junk past it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "scene/image_parts.h"
+
+enum { JUNK = 0xee };
+
+static int fill(const struct bench_layout *l, int fd, uint8_t *buf, struct qb_err *err)
+{
+    uint64_t cs = l->shape.cluster_size, end = l->shape.size + l->shape.junk;
+
+    if (ftruncate(fd, (off_t)l->shape.size) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot set the data file's size");
+    memset(buf, JUNK, cs);
+    for (uint64_t at = l->shape.size; at < end; at += cs) {
+        if (bench_put(fd, buf, QB_MIN(cs, end - at), at, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int bench_write_data_file(const struct bench_layout *l, const char *path, uint8_t *buf,
+                          struct qb_err *err)
+{
+    char data[4096 + sizeof(BENCH_DATA_SUFFIX)];
+    int fd, r;
+
+    snprintf(data, sizeof(data), "%s" BENCH_DATA_SUFFIX, path);
+    fd = open(data, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot create", data);
+    r = fill(l, fd, buf, err);
+    if (close(fd) < 0 && r == 0)
+        r = qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot write", data);
+    return r;
+}

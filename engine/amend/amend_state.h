@@ -1,0 +1,32 @@
+/* Declares what the two halves of an amend share: amend.c opens and plans, amend_epochs.c writes.
+ */
+#ifndef QB_AMEND_AMEND_STATE_H
+#define QB_AMEND_AMEND_STATE_H
+
+#include "amend/amend.h"
+#include "plan/plan.h"
+#include "check/content.h"
+
+struct qb_amend {
+    char *path;
+    struct qb_file file;
+    struct qb_file data; /* the external data file, where the plan needs it; else fd is -1 */
+    struct qb_image img;
+    bool have_image;
+    struct qb_plan plan;
+    bool have_plan;
+    struct qb_content content; /* the guest's view before the amend */
+    const struct qb_request *rq;
+    const struct qb_chain *lent;
+    struct qb_err err;
+    struct qb_info before, after;
+    struct qb_result result; /* borrows from the members above until the release */
+    bool from_disk;          /* see qb_amend_verify_from_disk */
+    bool flipped;
+    bool released; /* only the result is left */
+};
+
+/* Sets the status, and returns -1. */
+int qb_amend_failed(struct qb_amend *a);
+
+#endif

@@ -1,0 +1,29 @@
+/* Shared by the parts of the append epoch: append.c (the stretch and its window), append_tables.c
+ * (L2 tables). */
+#ifndef QB_AMEND_APPEND_PARTS_H
+#define QB_AMEND_APPEND_PARTS_H
+
+#include "plan/plan.h"
+
+/* A buffer that fills from `base` on and goes to the file when it is full. */
+struct qb_writer {
+    struct qb_io *io;
+    struct qb_file *file;
+    uint8_t *buf;
+    uint64_t base, used, size; /* bytes */
+    bool sparse;               /* the file reads zero here: long runs of zeros are left out */
+    struct qb_hasher *hasher;  /* of all bytes that are put in; NULL without keep_undo */
+};
+
+/* Space in the buffer for the next `len` bytes (at most a cluster); NULL after a failure. */
+uint8_t *qb_writer_slot(struct qb_writer *w, uint64_t len, struct qb_err *err);
+
+/* Bytes of any length, padded with zeros to whole clusters. */
+int qb_writer_put(struct qb_writer *w, const uint8_t *bytes, uint64_t len, uint64_t cluster,
+                  struct qb_err *err);
+
+/* Writes the steps [first, end), which are all of them L2 tables. */
+int qb_append_tables(struct qb_writer *w, struct qb_plan *plan, size_t first, size_t end,
+                     struct qb_err *err);
+
+#endif

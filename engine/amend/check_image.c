@@ -1,0 +1,216 @@
+#include "amend/check_image.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/own.h"
+#include "base/result.h"
+#include "check/census.h"
+#include "check/data_end.h"
+#include "io/named.h"
+#include "plan/data_file.h"
+#include "qcow2/data_name.h"
+
+/* A check's result, and what it points to. */
+struct checked {
+    struct qb_check_result result; /* first: the caller has a pointer to it */
+    struct qb_result memory;       /* only `before` and `err` are used */
+    struct qb_result data_memory;  /* only `err` is used */
+};
+
+/* One check in progress. */
+struct checking {
+    struct qb_io *io;
+    const struct qb_check_wish *wish;
+    struct qb_file file, data;
+    struct qb_image img;
+    struct qb_census census;
+    uint64_t corruptions; /* that the census does not count */
+    struct checked *out;
+};
+
+static void close_all(struct checking *k)
+{
+    qb_file_close(&k->data);
+    qb_file_close(&k->file);
+}
+
+static void note(struct checking *k, uint64_t offset, const char *text)
+{
+    k->corruptions++;
+    if (k->wish->found)
+        k->wish->found(k->wish->found_arg, false, offset, text);
+}
+
+/* The corrupt bit is a finding of its own: QEMU opens such an image read-only, whatever it
+ * contains. */
+static void note_mark(struct checking *k)
+{
+    if (k->img.header.incompatible & QB_INCOMPAT_CORRUPT)
+        note(k, offsetof(struct qb_disk_header, incompatible), "the image is marked corrupt");
+}
+
+static int lock(const struct checking *k, struct qb_file *file, struct qb_err *err)
+{
+    return k->wish->without_locks ? 0 : qb_file_lock(file, false, err);
+}
+
+/* ---- the external data file ------------------------------------------------------------------ */
+
+/* 1 when it is open; 0 when it is the image itself, which is noted; -1 when it cannot be opened. */
+static int open_data(struct checking *k, struct qb_err *err)
+{
+    QB_AUTO(qb_buf) char *path = NULL;
+    struct qb_err why = {.offset = QB_NOWHERE};
+    struct stat st;
+
+    if (qb_data_locate(k->file.path, k->img.data_name, &path, err) < 0)
+        return -1;
+    if (stat(path, &st) == 0 && st.st_dev == k->file.dev && st.st_ino == k->file.ino) {
+        note(k, QB_NOWHERE, "the external data file is the image itself");
+        return 0;
+    }
+    if (qb_named_open_data(k->io, &k->file, path, &k->data, &why) < 0 ||
+        lock(k, &k->data, &why) < 0)
+        return qb_data_blame(path, &why, err);
+    return 1;
+}
+
+/* Where it cannot be opened, the answer still has the findings in the image's own metadata.  Of an
+ * image that names none, QEMU is told the name at each start. */
+static int check_data(struct checking *k, struct qb_err *err)
+{
+    struct qb_err why = {.offset = QB_NOWHERE};
+    int open;
+
+    if (!k->img.geom.external_data || !k->img.data_name[0])
+        return 0;
+    open = open_data(k, &why);
+    if (open > 0)
+        return qb_data_end_check(k->io, &k->census, k->data.size, err);
+    if (open < 0)
+        qb_result_fail(&k->out->data_memory, &why);
+    return 0;
+}
+
+/* ---- the image ------------------------------------------------------------------------------- */
+
+/* What the header and the snapshot table leave of the limit. */
+static uint64_t memory_left(const struct checking *k)
+{
+    uint64_t limit = k->wish->memory_limit ? k->wish->memory_limit : QB_CENSUS_MEMORY;
+    uint64_t held = qb_image_memory(&k->img);
+
+    return limit > held ? limit - held : 1;
+}
+
+static int take_census(struct checking *k, struct qb_err *err)
+{
+    const struct qb_check_wish *w = k->wish;
+
+    if (w->level == QB_CHECK_REFCOUNTS)
+        return qb_census_take(k->io, &k->img, memory_left(k), w->found, w->found_arg, &k->census,
+                              err);
+    if (w->level == QB_CHECK_TABLES)
+        return qb_census_tables(k->io, &k->img, memory_left(k), w->found, w->found_arg, &k->census,
+                                err);
+    k->census = (struct qb_census){.img = &k->img, .found = w->found, .found_arg = w->found_arg};
+    return 0;
+}
+
+static int check_metadata(struct checking *k, struct qb_err *err)
+{
+    struct qb_census *c = &k->census;
+    struct qb_check_result *result = &k->out->result;
+    int r = take_census(k, err);
+
+    if (r == 0)
+        r = check_data(k, err);
+    note_mark(k);
+    result->clusters = c->clusters;
+    result->corruptions = qb_census_corruptions(c) + k->corruptions;
+    result->leaks = c->n_leaks;
+    result->end_offset = c->end;
+    qb_census_free(c);
+    return r;
+}
+
+static int check_open(struct checking *k, struct qb_err *err)
+{
+    struct qb_info info;
+    int r = 0;
+
+    if (lock(k, &k->file, err) < 0 || qb_image_open(k->io, &k->file, &k->img, err) < 0)
+        return -1;
+    qb_image_info(&k->img, &info);
+    k->out->memory.before = &info;
+    qb_result_own(&k->out->memory);
+    if (k->wish->level != QB_CHECK_HEADER)
+        r = qb_image_read_snapshots(k->io, &k->img, err);
+    if (r == 0)
+        r = check_metadata(k, err);
+    qb_image_close(&k->img);
+    return r;
+}
+
+static int check(struct checking *k, const char *path, struct qb_err *err)
+{
+    int r = qb_file_open(path, false, &k->file, err);
+
+    if (r == 0)
+        r = check_open(k, err);
+    k->out->result.io = k->file.stats;
+    close_all(k);
+    return r;
+}
+
+static const struct checked not_checked = {
+    .result.err = {QB_E_MEMORY, 0, QB_NOWHERE, "out of memory"}};
+
+/* `err` is NULL after a success. */
+static int finish(struct checked *k, const struct qb_err *err,
+                  const struct qb_check_result **result)
+{
+    if (err)
+        qb_result_fail(&k->memory, err);
+    k->result.err = k->memory.err;
+    k->result.info = k->memory.before;
+    k->result.data_file_err = k->data_memory.err;
+    *result = &k->result;
+    return err ? -1 : 0;
+}
+
+int qb_check_fail(const struct qb_err *err, const struct qb_check_result **result)
+{
+    struct checked *k = calloc(1, sizeof(*k));
+
+    *result = &not_checked.result;
+    return k ? finish(k, err, result) : -1;
+}
+
+int qb_check_run(struct qb_io *io, const char *path, const struct qb_check_wish *wish,
+                 const struct qb_check_result **result)
+{
+    struct qb_err err = {.offset = QB_NOWHERE};
+    struct checking k = {
+        .io = io, .wish = wish, .file.fd = -1, .data.fd = -1, .out = calloc(1, sizeof(*k.out))};
+
+    *result = &not_checked.result;
+    if (!k.out)
+        return -1;
+    return finish(k.out, check(&k, path, &err) < 0 ? &err : NULL, result);
+}
+
+void qb_check_result_free(const struct qb_check_result *result)
+{
+    struct checked *k = (struct checked *)result;
+
+    if (!k || k == &not_checked)
+        return;
+    qb_result_clear(&k->memory);
+    qb_result_clear(&k->data_memory);
+    free(k);
+}

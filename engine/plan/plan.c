@@ -1,0 +1,205 @@
+#include "plan/plan.h"
+
+#include <string.h>
+
+#include "io/reserve.h"
+
+#define SHARE_CAP 60000u /* leaves a margin below 65,535 for future snapshots */
+
+void qb_plan_free_append(struct qb_plan *plan)
+{
+    for (size_t i = 0; i < plan->place.steps.n; i++)
+        free(plan->place.steps.items[i].bytes);
+    free(qb_take(&plan->data.bytes));
+    for (size_t i = 0; i < plan->new_tables.list.n; i++)
+        free(plan->new_tables.list.items[i].deferred);
+    qb_vec_each (c, &plan->contents)
+        free(c->bytes);
+    qb_vec_free(&plan->contents);
+    qb_vec_free(&plan->place.steps);
+    qb_vec_free(&plan->new_tables.list);
+    qb_vec_free(&plan->conversion.list);
+    free(plan->conversion.slots);
+    qb_vec_free(&plan->zeros.shared);
+    qb_vec_free(&plan->blocks.list);
+    qb_census_free(&plan->census);
+    for (unsigned i = 0; i < QB_N_RULES; i++)
+        if (plan->own[i] && qb_rules[i]->drop)
+            qb_rules[i]->drop(plan->own[i]);
+    free(plan->new_tables.of);
+    free(plan->new_tables.gone);
+    free(plan->place.l1_moved);
+    free(plan->place.reftable);
+    free(plan->blocks.touched);
+    memset(&plan->census, 0, sizeof(plan->census));
+    plan->new_tables.of = NULL;
+    plan->conversion.slots = NULL;
+    plan->new_tables.n_splits = 0;
+    plan->new_tables.gone = plan->blocks.touched = NULL;
+    plan->place.l1_moved = plan->place.reftable = NULL;
+}
+
+void qb_plan_free(struct qb_plan *plan)
+{
+    qb_plan_free_append(plan);
+    for (unsigned i = 0; i < QB_N_RULES; i++)
+        free(qb_take(&plan->own[i]));
+    qb_target_free(&plan->target);
+    qb_chain_close(&plan->below.chain);
+    qb_vec_free(&plan->freed.punches);
+    qb_counts_free(&plan->kept.counts);
+}
+
+int qb_plan_append_bytes(struct qb_plan *plan, struct qb_new_bytes bytes, size_t *index,
+                         struct qb_err *err)
+{
+    *index = plan->contents.n;
+    if (qb_vec_push(&plan->contents, bytes))
+        return 0;
+    free(bytes.bytes);
+    return qb_fail_memory(err);
+}
+
+bool qb_plan_lacks_disk_sizes(const struct qb_plan *plan)
+{
+    const struct qb_snapshot_table *t = &plan->in.img->snapshots;
+
+    for (size_t i = 0; i < t->list.n; i++)
+        if (qb_target_keeps(&plan->target, i) && !t->list.items[i].has_disk_size)
+            return true;
+    return false;
+}
+
+void *qb_plan_own(struct qb_plan *plan, enum qb_rule_id rule, size_t size, struct qb_err *err)
+{
+    if (!plan->own[rule])
+        plan->own[rule] = calloc(1, size);
+    if (!plan->own[rule])
+        qb_fail_memory(err);
+    return plan->own[rule];
+}
+
+/* What the request does not have mended must be right. */
+static bool is_sound(const struct qb_plan *plan)
+{
+    const struct qb_target *t = &plan->target;
+    const struct qb_census *c = &plan->census;
+
+    if (t->raise_counts ? qb_census_tables_are_broken(c) : qb_census_is_broken(c))
+        return false;
+    if (t->rebuild_counts || t->raise_counts)
+        return true;
+    return c->n_low == 0 && (c->n_copied == 0 || t->correct_copied);
+}
+
+/* Only a census that agrees with the image's own tables is used; a dirty image's refcounts may have
+ * any value, but its tables must be sound all the same. */
+static int trust_census(const struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_census *c = &plan->census;
+    bool mends = qb_asked(plan->in.rq, QB_KEY_REPAIR) && plan->in.rq->repair;
+    bool broken = qb_census_tables_are_broken(c);
+    const struct qb_err *first = broken && mends ? &c->first_lasting : &c->first;
+    const char *hint = broken                        ? mends ? "; repair cannot mend that" : ""
+                       : c->n_low || c->n_bad_blocks ? "; repair=refcounts mends it"
+                                                     : "; repair=flags mends it";
+
+    if (!is_sound(plan))
+        return qb_fail(err, first->code, first->offset, "%.200s%s", first->text, hint);
+    for (size_t i = 0; i < c->tables.n; i++)
+        if (c->tables.items[i].crossed)
+            return qb_fail(err, QB_E_CORRUPT, c->tables.items[i].offset,
+                           "an L2 table is used for two different parts of the disk");
+    return 0;
+}
+
+/* Calls one hook of all rules. */
+static int each_rule(struct qb_plan *plan, size_t hook, struct qb_err *err)
+{
+    for (unsigned i = 0; i < QB_N_RULES; i++) {
+        qb_plan_hook *fn;
+
+        memcpy(&fn, (const char *)qb_rules[i] + hook, sizeof(fn));
+        if (fn && fn(plan, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+#define EACH_RULE(plan, hook, err) each_rule(plan, offsetof(struct qb_rule, hook), err)
+
+static int take_census(struct qb_plan *plan, struct qb_err *err)
+{
+    uint64_t limit = plan->in.rq->memory_limit ? plan->in.rq->memory_limit : QB_CENSUS_MEMORY;
+
+    limit -= QB_MIN(qb_image_memory(plan->in.img), limit - 1);
+    if (qb_census_take_all(plan->in.io, plan->in.img, limit, &plan->census, err) < 0 ||
+        trust_census(plan, err) < 0)
+        return -1;
+    return EACH_RULE(plan, check, err);
+}
+
+/* Calls the hook `check` of the rules, for a plan that needs the census for nothing else. */
+static int look(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
+{
+    int r = take_census(plan, err);
+
+    *clusters = plan->census.clusters;
+    qb_census_free(&plan->census);
+    memset(&plan->census, 0, sizeof(plan->census));
+    return r;
+}
+
+static int plan_tables(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
+{
+    if (take_census(plan, err) < 0 || EACH_RULE(plan, release, err) < 0)
+        return -1;
+    *clusters = plan->census.clusters;
+    if (qb_new_tables_plan(plan, err) < 0 || qb_layout_make(plan, err) < 0 ||
+        EACH_RULE(plan, placed, err) < 0)
+        return -1;
+    qb_plan_finish_punches(plan, clusters);
+    qb_vec_each (t, &plan->new_tables.list)
+        clusters->expanded += t->n_new;
+    if (!plan->rewrites)
+        return 0;
+    return qb_file_is_reserved(plan->in.io, plan->in.img->file, &plan->size.reserved, err);
+}
+
+static int plan_sector(struct qb_plan *plan, struct qb_err *err)
+{
+    struct qb_target *t = &plan->target;
+
+    memcpy(plan->old_sector, plan->in.img->head, QB_SECTOR);
+    t->header.l1_size = plan->active.size;
+    if (qb_sector_compose(plan->in.img, t, plan->rewrites, &plan->sector, err) < 0 ||
+        qb_plan_proof(plan, err) < 0 || qb_data_plan(plan, err) < 0)
+        return -1;
+    qb_plan_sizes(plan);
+    return qb_plan_check_room(plan, err);
+}
+
+bool qb_plan_is_void(const struct qb_plan *plan)
+{
+    return !plan->target.works ||
+           (!plan->appends && memcmp(plan->sector.bytes, plan->old_sector, QB_SECTOR) == 0);
+}
+
+int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,
+                 const struct qb_target *target, struct qb_file *data, const struct qb_chain *lent,
+                 struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
+{
+    *plan = (struct qb_plan){.in = {io, img, rq, data, lent}, .target = *target};
+    qb_header_geom(&target->header, &plan->geom);
+    plan->zeros.share_cap = SHARE_CAP;
+    plan->zeros.how = rq->zero_method;
+    plan->kept.counts.memory_limit = rq->memory_limit;
+    plan->active = (struct qb_active_l1){.keep = UINT64_MAX, .size = img->header.l1_size};
+    if (EACH_RULE(plan, probe, err) < 0)
+        return -1;
+    if (plan->target.reach == QB_REACH_LOOK && look(plan, clusters, err) < 0)
+        return -1;
+    if (plan->target.reach == QB_REACH_TABLES && plan_tables(plan, clusters, err) < 0)
+        return -1;
+    return plan_sector(plan, err);
+}

@@ -1,0 +1,65 @@
+/* Fills an undo's proof, except for what the append computes. */
+#include "plan/plan.h"
+#include "base/crc32.h"
+#include "qcow2/chain.h"
+
+/* The digest of the header's bytes past its sector, which the open image does not keep.  They must
+ * equal those that it was opened with. */
+static int digest_head(struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_image *img = plan->in.img;
+    struct qb_proof *p = &plan->proof;
+    uint64_t len = img->head_used - QB_SECTOR;
+    QB_AUTO(qb_buf) uint8_t *bytes = NULL;
+
+    if (len == 0)
+        return 0;
+    bytes = malloc(len);
+    if (!bytes)
+        return qb_fail_memory(err);
+    if (qb_io_read(plan->in.io, img->file, QB_SECTOR, bytes, len, "the header's extensions", err) <
+        0)
+        return -1;
+    if (qb_crc32(0, bytes, len) != img->head_crc)
+        return qb_fail(err, QB_E_CHANGED, QB_SECTOR, "something else wrote the image's header");
+    p->head_len = img->head_used;
+    p->head = qb_digest_of(bytes, len);
+    return 0;
+}
+
+/* What a shrink cuts off within the last cluster must be visible again after an undo. */
+static int note_last_cluster(struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_image *img = plan->in.img;
+    uint64_t end = plan->target.header.size, used = end % img->geom.cluster_size, entry, at;
+
+    if (end >= img->header.size || used == 0)
+        return 0;
+    if (qb_image_lookup(plan->in.io, img, end - used, &entry, &at, err) < 0)
+        return -1;
+    plan->proof.cuts_cluster = true;
+    plan->proof.last_entry = entry & ~QB_ENTRY_COPIED;
+    return 0;
+}
+
+int qb_plan_proof(struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_image *img = plan->in.img;
+    struct qb_proof *p = &plan->proof;
+
+    if (!plan->in.rq->keep_undo)
+        return 0;
+    *p = (struct qb_proof){
+        .valid = true, .mended = plan->mended, .dev = img->file->dev, .ino = img->file->ino};
+    if (plan->rewrites) {
+        p->base = plan->place.base;
+        p->zero_base = plan->zeros.base;
+        p->end = plan->zeros.base + plan->zeros.len;
+    }
+    if (plan->sector.name_at) {
+        p->name_at = plan->sector.name_at;
+        p->name_len = plan->sector.name_len;
+        p->name = qb_digest_of(plan->sector.name, p->name_len);
+    }
+    return note_last_cluster(plan, err) < 0 ? -1 : digest_head(plan, err);
+}

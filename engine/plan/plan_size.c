@@ -1,0 +1,165 @@
+/* Computes the file's lengths and what is punched, and refuses a plan that exceeds the free space
+ * or a limit. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "plan/plan.h"
+#include "base/units.h"
+
+#define EXTENT_BLOCK 4096u /* unit in which file systems store maps of extents, bytes */
+
+static int by_first(const void *a, const void *b)
+{
+    const struct qb_range *x = a, *y = b;
+
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+/* Sorts and joins the ranges that become free, inside the old file. */
+static void join_punches(struct qb_plan *plan)
+{
+    size_t n = 0;
+
+    if (plan->freed.punches.n)
+        qsort(plan->freed.punches.items, plan->freed.punches.n, sizeof(*plan->freed.punches.items),
+              by_first);
+    for (size_t i = 0; i < plan->freed.punches.n; i++) {
+        struct qb_range r = plan->freed.punches.items[i];
+
+        r.end = QB_MIN(r.end, plan->place.base);
+        if (r.first >= r.end)
+            continue;
+        if (n && plan->freed.punches.items[n - 1].end >= r.first)
+            plan->freed.punches.items[n - 1].end =
+                QB_MAX(plan->freed.punches.items[n - 1].end, r.end);
+        else
+            plan->freed.punches.items[n++] = r;
+    }
+    plan->freed.punches.n = n;
+}
+
+/* Punching a few clusters can cost more than their space is worth. */
+static void drop_small_punches(struct qb_plan *plan)
+{
+    uint64_t bytes = 0;
+
+    qb_vec_each (r, &plan->freed.punches)
+        bytes += r->end - r->first;
+    if (QB_MIN(bytes, plan->in.img->file->allocated_at_open) < plan->in.rq->punch_min)
+        plan->freed.punches.n = 0;
+}
+
+void qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters)
+{
+    join_punches(plan);
+    clusters->deallocated = plan->freed.n_unlisted;
+    qb_vec_each (r, &plan->freed.punches)
+        clusters->deallocated += (r->end - r->first) / plan->in.img->geom.cluster_size;
+    drop_small_punches(plan);
+}
+
+/* The lengths of a file that keeps its allocation.  A long stretch of new zeros is a hole all the
+ * same, unless zero_method says otherwise: a small image that is all data looks like a reserved
+ * one, and must not fill the disk. */
+static void keep_allocation(struct qb_plan *plan)
+{
+    plan->size.cut = plan->size.old;
+    plan->size.appended = QB_MAX(plan->size.appended, plan->size.old);
+    plan->size.reserves_zeros =
+        plan->zeros.how == QB_ZEROED_AUTO && plan->zeros.len <= plan->size.old;
+    plan->freed.punches.n = 0;
+}
+
+void qb_plan_sizes(struct qb_plan *plan)
+{
+    uint64_t cs = plan->in.img->geom.cluster_size, end = plan->zeros.base + plan->zeros.len;
+    bool shrinks = plan->target.header.size < plan->in.img->header.size;
+
+    plan->size.old = plan->size.cut = plan->size.appended = plan->in.img->file->size;
+    plan->appends = plan->rewrites || plan->sector.name_at || plan->data.writes;
+    if (plan->sector.name_at)
+        plan->append_ranges[plan->n_append_ranges++] =
+            (struct qb_range){plan->sector.name_at, plan->sector.name_at + plan->sector.name_len};
+    if (plan->rewrites) {
+        plan->size.cut = plan->place.base;
+        plan->size.appended = end;
+        plan->append_ranges[plan->n_append_ranges++] = (struct qb_range){
+            plan->size.reserved ? QB_MIN(plan->place.base, plan->size.old) : plan->place.base, end};
+    }
+    if (plan->size.reserved)
+        keep_allocation(plan);
+    plan->size.final = plan->size.appended;
+    if (plan->size.reserved && shrinks && !plan->in.rq->keep_undo)
+        plan->size.final = end;
+    /* Other tools require whole sectors: an odd length is rounded up once the image is amended. */
+    if (plan->size.final % QB_SECTOR && !plan->in.img->file->is_block_device)
+        plan->size.final = qb_round_up(plan->size.final, cs);
+}
+
+/* RLIMIT_FSIZE limits offsets, however little of the file is written. */
+static int check_limit(const struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_file *file = plan->in.img->file;
+    uint64_t limit = qb_file_limit(file), end = QB_SECTOR;
+    char a[QB_TEXT_NUMBER], b[QB_TEXT_NUMBER];
+
+    if (plan->sector.name_at)
+        end = QB_MAX(end, plan->sector.name_at + plan->sector.name_len);
+    if (plan->rewrites)
+        end = QB_MAX(end, plan->size.appended);
+    if (end <= limit)
+        return 0;
+    return qb_fail_sys(err, EFBIG, QB_NOWHERE,
+                       "the amended file would have %s, and RLIMIT_FSIZE allows %s",
+                       qb_text_size_exact(end, a), qb_text_size_exact(limit, b));
+}
+
+uint64_t qb_plan_space(const struct qb_plan *plan)
+{
+    bool holes = !plan->in.img->file->is_block_device && plan->zeros.how <= QB_ZEROED_HOLE &&
+                 !plan->size.reserves_zeros;
+    uint64_t first = plan->size.reserved ? plan->size.old : plan->place.base;
+    uint64_t end = plan->zeros.base + (holes ? 0 : plan->zeros.len);
+    uint64_t need = plan->rewrites && end > first ? end - first : 0;
+
+    /* Writing a part of reserved space splits its extent in the file system. */
+    return need && plan->size.reserved ? need + EXTENT_BLOCK + need / 256 : need;
+}
+
+int qb_plan_check_free(const struct qb_plan *plan, uint64_t need, struct qb_err *err)
+{
+    const struct qb_file *file = plan->in.img->file;
+    char has[QB_TEXT_NUMBER], wants[QB_TEXT_NUMBER];
+    struct statvfs fs;
+    uint64_t have;
+
+    if (need == 0 || file->is_block_device || file->fd < 0 || fstatvfs(file->fd, &fs) < 0)
+        return 0;
+    have = (uint64_t)fs.f_frsize * (geteuid() == 0 ? fs.f_bfree : fs.f_bavail);
+    if (need > have)
+        return qb_fail(err, QB_E_NO_SPACE, QB_NOWHERE,
+                       "the file system has %s free, and the amend needs %s",
+                       qb_text_size(have, has), qb_text_size(need, wants));
+    return 0;
+}
+
+/* Refuses before anything is written if the free space is known to be too small. */
+static int check_space(const struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_file *file = plan->in.img->file;
+    char has[QB_TEXT_NUMBER], wants[QB_TEXT_NUMBER];
+
+    if (file->is_block_device && plan->size.appended > file->size)
+        return qb_fail(err, QB_E_NO_SPACE, QB_NOWHERE,
+                       "the device has %s, and the amended image needs %s more",
+                       qb_text_size(file->size, has),
+                       qb_text_size_exact(plan->size.appended - file->size, wants));
+    return qb_plan_check_free(plan, qb_plan_space(plan), err);
+}
+
+int qb_plan_check_room(const struct qb_plan *plan, struct qb_err *err)
+{
+    return check_limit(plan, err) < 0 ? -1 : check_space(plan, err);
+}

@@ -1,0 +1,68 @@
+/* extended_l2: all L2 tables of all layers are rewritten with entries of the other size
+ * (convert.c); data stays where it is.  Off only where the subclusters of each cluster are alike: a
+ * standard entry has none.  Going down to version 2 includes off (rule_compat.c). */
+#include "plan/new_tables.h"
+
+static int resolve(const struct qb_image *img, const struct qb_request *rq, struct qb_target *t,
+                   struct qb_err *err)
+{
+    struct qb_header *h = &t->header;
+
+    (void)img;
+    if (!qb_asked(rq, QB_KEY_EXTENDED_L2) ||
+        rq->extended_l2 == !!(h->incompatible & QB_INCOMPAT_EXTENDED_L2))
+        return 0;
+    if (rq->extended_l2 && h->version == 2)
+        return QB_REFUSE("extended_l2=on needs compat=1.1");
+    if (rq->extended_l2 && h->cluster_bits < QB_EXTENDED_L2_CLUSTER_BITS)
+        return QB_REFUSE(
+            "extended_l2=on needs clusters of 16384 bytes or more, and the image has %u",
+            1u << h->cluster_bits);
+    h->incompatible ^= QB_INCOMPAT_EXTENDED_L2;
+    t->reach = QB_REACH_TABLES;
+    return 1;
+}
+
+/* Extended entries that a standard one cannot express. */
+static int check(struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_census *census = &plan->census;
+    char where[QB_CENSUS_PLACE_TEXT];
+
+    if (!qb_plan_converts(plan) || census->n_partial == 0)
+        return 0;
+    qb_census_place_text(&census->first_partial, where);
+    return qb_fail(err, QB_E_UNSUPPORTED, census->first_partial.at,
+                   "%s needs clusters whose subclusters are all alike, and %llu are not, the first "
+                   "one for %s",
+                   plan->target.header.version == 2 ? "compat=0.10" : "extended_l2=off",
+                   (unsigned long long)census->n_partial, where);
+}
+
+/* Every table is rewritten. */
+static int tables(struct qb_visit *v, struct qb_err *err)
+{
+    struct qb_plan *plan = v->plan;
+
+    for (size_t i = 0; qb_plan_converts(plan) && i < plan->census.tables.n; i++)
+        if (!plan->new_tables.gone[i] && !plan->new_tables.of[i] &&
+            qb_new_replace(plan, i, err) < 0)
+            return -1;
+    return 0;
+}
+
+/* A host cluster of which nothing shows: a standard entry that names it would show it. */
+static void encode(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)
+{
+    (void)t;
+    if (plan->geom.l2_entry_size == 8 && e->kind == QB_IDLE && e->fate == QB_FATE_KEEP)
+        e->fate = QB_FATE_UNALLOCATE;
+}
+
+const struct qb_rule qb_rule_extended_l2 = {
+    .name = "extended_l2",
+    .resolve = resolve,
+    .check = check,
+    .tables = tables,
+    .encode = encode,
+};

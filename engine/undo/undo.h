@@ -1,0 +1,94 @@
+/* Undoes an amend: writes the old header's sector over the new one.  With keep_undo everything that
+ * the old header refers to is still there, for it stays counted in the amended image.
+ *
+ *     check -> flip -> [barrier] -> flipped -> close
+ *
+ * The discipline is that of an amend (amend.h): QEMU's locks are held throughout, every refusal is
+ * made before the first write, one aligned sector is the whole change, nothing is called done
+ * before the barrier, and only then the appended tail is cut off.
+ *
+ * If the modification time, length or header has changed, the undo is refused.  But the
+ * modification time of an overwrite need not survive a power cut, so an unchanged one proves
+ * nothing: qb_undo_check proves from the disk, reading what was appended and taking one census
+ * under each header, that
+ *
+ *   (a) what only the amended image refers to is what the amend wrote: its tables and refcounts by
+ *       their fingerprint, its new clusters of zeros by being zero.  This excludes data written
+ *       into new or copied clusters, and every allocation, discard, snapshot or move that went
+ *       through a table or a refcount block of the amended image alone.
+ *   (b) everything the old image refers to is counted at least as often in the amended image, and
+ *       nothing below the appended stretch is referred to more often than by the old image.  As all
+ *       of it was counted when the amend was made, no guest can have allocated, or written in
+ *       place, what the old image alone refers to; had somebody freed it since (`qemu-img check -r
+ *       leaks`), the count would be too low, or a new owner would refer to it.
+ *   (c) a census under each header finds it whole.  This excludes damage, and changes to tables
+ *       that both use which the other one's refcounts do not cover.
+ *   (d) in every layer both headers map every guest cluster alike, as far as both sizes reach;
+ *       tables that both use show nothing past the old disk's end, no zero cluster to a version
+ *       without them, and no compressed cluster to a header of another compression type; bytes of
+ *       the old header past its first sector are as they were.  Where a shrink ended the disk
+ *       within a cluster, the rest of that cluster reads as it did.
+ *
+ * An image that failed verification is undone only if it is unchanged: where a guest of it may have
+ * written is unknown, and without keep_undo the old clusters are free in its refcounts.  So the
+ * proof is that no byte of the file has changed since, by a fingerprint of all of them, and that
+ * the old image is sound.  There is no fingerprint of an external data file: both headers must map
+ * every guest cluster alike, so that what was written there since belongs to the undone image as
+ * well; and what growing took into use of it must still be zero, here and with keep_undo.
+ *
+ * What remains is what a guest wrote in place into clusters that both images map, or changed in
+ * tables that both use with refcounts that both use: that belongs to the undone image as well, and
+ * is kept.  The object belongs to one thread at a time; a call that returns -1 has filled the
+ * result's err. */
+#ifndef QB_UNDO_UNDO_H
+#define QB_UNDO_UNDO_H
+
+#include "plan/proof.h"
+#include "io/in_use.h"
+
+/* What was recorded when the image was amended. */
+struct qb_undo_facts {
+    const uint8_t *old_sector, *new_sector; /* 512 bytes each; must outlive the undo */
+    uint64_t old_length;                    /* of the file before, bytes */
+    const struct qb_proof *proof;           /* NULL: none was recorded; must outlive the undo */
+    bool seen;                              /* the following was recorded: */
+    uint64_t length, mtime_ns, ino;         /* of the file after the amend */
+    bool mistrusted;   /* verification found the amended image wrong: nothing was freed */
+    bool header_wrong; /* ... and the header on disk to be neither the old nor the new one */
+    struct qb_digest as_found; /* ... with this fingerprint of the file (as_found.h) */
+    uint64_t memory_limit;     /* for each census; 0: 512 MiB */
+};
+
+struct qb_undo;
+
+struct qb_undo *qb_undo_new(const char *path); /* NULL when memory is short */
+void qb_undo_close(struct qb_undo *u);         /* NULL is fine */
+
+/* Opens and locks the image and proves that it may be undone.  Sets the status to would_change;
+ * where the old header is in place already, to would_change if a tail is left to cut off, else to
+ * unchanged. */
+int qb_undo_check(struct qb_undo *u, struct qb_io *io, const struct qb_undo_facts *facts,
+                  struct qb_claim how);
+
+/* Writes the old sector, unless it is in place already. */
+int qb_undo_flip(struct qb_undo *u, struct qb_io *io);
+
+/* To be called with the barrier's result for the file (0 or an errno).  Cuts off what the amend had
+ * appended.  If that fails, the undo fails: the image is as it was before the amend
+ * (qb_undo_is_done) except for the tail, which the next undo cuts off. */
+int qb_undo_flipped(struct qb_undo *u, struct qb_io *io, int errnum);
+
+/* Where there was nothing left to write: the barrier for what an earlier undo wrote has failed. */
+int qb_undo_not_durable(struct qb_undo *u, int errnum);
+
+/* Whether the old header is durable in the file. */
+bool qb_undo_is_done(const struct qb_undo *u);
+
+struct qb_file *qb_undo_file(struct qb_undo *u);
+
+/* As for an amend: see amend.h. */
+struct qb_result *qb_undo_result(struct qb_undo *u);
+struct qb_err *qb_undo_err(struct qb_undo *u);
+struct qb_result qb_undo_take_result(struct qb_undo *u);
+
+#endif

@@ -1,0 +1,89 @@
+/* Keys of random requests that came later than the rest: each is drawn of other dice, so that the
+ * rest of a subject stays what it was without. */
+#include "amends_keys.h"
+
+#include "base/num.h"
+
+void amends_random_snapshots(uint64_t seed, struct qb_request *rq)
+{
+    struct dice d = dice_of(seed + 0x534e4150);
+
+    if (roll(&d, 4))
+        return;
+    rq->set |= QB_KEY_SNAPSHOTS;
+    if (roll(&d, 2))
+        rq->snapshots_delete = roll(&d, 2) ? amends_even_names : amends_every_name;
+    if (roll(&d, 3) == 0)
+        rq->snapshots_older_than = 1 + roll(&d, 6);
+    if (roll(&d, 3) == 0 || (!rq->snapshots_delete.n && !rq->snapshots_older_than))
+        rq->snapshots_keep_newest = 1 + roll(&d, 3);
+    rq->now = 1700000006;
+}
+
+static const struct qb_bitmap_rename new_names[] = {{FIRST, "first"}, {SECOND, "second"}};
+static const struct qb_bitmap_add added[] = {
+    {"coarse", 8192, false}, {"fine", 512, true}, {"coarsest", 1 << 20, true}};
+static const char *const first_two[] = {FIRST, SECOND}, *const a_second[] = {SECOND},
+                         *const a_coarse[] = {"coarse"},
+                         *const of_three[] = {"*1", "co*", "[!f]*2"};
+static const struct qb_bitmap_merge merges[] = {{{first_two, 2}, "coarse"},
+                                                {{a_second, 1}, "coarsest"},
+                                                {{a_coarse, 1}, "fine"},
+                                                {{a_coarse, 1}, "coarsest"}};
+
+void amends_random_bitmaps(uint64_t seed, unsigned n, struct qb_request *rq)
+{
+    struct dice d = dice_of(seed + 0x42495453);
+    unsigned kind = roll(&d, 8);
+
+    if (kind >= 4)
+        return;
+    rq->set |= QB_KEY_BITMAPS;
+    if (kind == 0)
+        rq->bitmaps_rename = (struct qb_bitmap_renames){new_names, QB_MIN(n, 1 + roll(&d, 2))};
+    else if (kind < 3)
+        rq->bitmaps_add = (struct qb_bitmap_adds){added, 3};
+    if (kind == 2 && n > 1)
+        rq->bitmaps_merge = (struct qb_bitmap_merges){merges, 1 + roll(&d, 4)};
+    if (kind == 3 && roll(&d, 2))
+        rq->bitmaps_remove = (struct qb_name_list){of_three, 1};
+    if (roll(&d, 4) == 0)
+        rq->bitmaps_clear = (struct qb_name_list){of_three, 1 + roll(&d, 3)};
+    if (roll(&d, 4) == 0)
+        rq->bitmaps_enable = (struct qb_name_list){of_three + 1, 2};
+    if (roll(&d, 4) == 0)
+        rq->bitmaps_disable = (struct qb_name_list){of_three, 2};
+}
+
+void amends_random_preallocation(uint64_t seed, struct qb_request *rq, uint64_t size)
+{
+    static const char *const modes[] = {"metadata", "falloc", "full"};
+    struct dice d = dice_of(seed + 0x414c4c4f);
+    const char *mode = rq->zero_method == QB_ZEROED_HOLE ? "metadata" : modes[roll(&d, 3)];
+
+    if (roll(&d, 3) || (rq->zero_clusters != QB_ZERO_ALLOCATE && roll(&d, 8)))
+        return;
+    rq->set |= QB_KEY_PREALLOCATION;
+    rq->preallocation = roll(&d, 10) ? mode : "full";
+    amends_fill_small_only(rq, size);
+}
+
+void amends_random_data_request(struct dice *d, struct qb_request *rq)
+{
+    if (rq->compat == 2 && roll(d, 12))
+        rq->set &= ~(unsigned)QB_KEY_COMPAT;
+    if (roll(d, 12))
+        rq->set &= ~(unsigned)QB_KEY_PREALLOCATION;
+    if (roll(d, 4) == 0) {
+        rq->set |= QB_KEY_DATA_FILE;
+        rq->data_file = roll(d, 4) ? "/nowhere/random.raw" : DATA_NAME;
+    }
+    if (roll(d, 4) == 0) {
+        rq->set |= QB_KEY_DATA_FILE_RAW;
+        rq->data_file_raw = roll(d, 2);
+    }
+    if (roll(d, 3) == 0) {
+        rq->set |= QB_KEY_EXTENDED_L2;
+        rq->extended_l2 = roll(d, 2);
+    }
+}

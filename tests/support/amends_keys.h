@@ -1,0 +1,19 @@
+/* Parts of random requests, for amends_random.c. */
+#ifndef QB_TESTS_AMENDS_KEYS_H
+#define QB_TESTS_AMENDS_KEYS_H
+
+#include "amends.h"
+#include "dice.h"
+
+void amends_random_snapshots(uint64_t seed, struct qb_request *rq);
+
+/* The image has `n` bitmaps; what is merged is there. */
+void amends_random_bitmaps(uint64_t seed, unsigned n, struct qb_request *rq);
+
+/* Of a disk of `size` bytes.  Where the rest contradicts it, mostly without. */
+void amends_random_preallocation(uint64_t seed, struct qb_request *rq, uint64_t size);
+
+/* Of an image with a data file: what is always refused there is rarely asked for. */
+void amends_random_data_request(struct dice *d, struct qb_request *rq);
+
+#endif

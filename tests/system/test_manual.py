@@ -1,0 +1,49 @@
+"""The options of qbatch(1) are those of the program: the same names, the same arguments."""
+import os
+import re
+import unittest
+
+import context  # noqa: F401
+import proc
+import qbatch
+from fixture import main
+
+PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../batch/man/qbatch.1")
+
+
+def options_of(mdoc):
+    """{option: its argument or ""} of the tags of a list; those that share a paragraph are taken
+    apart."""
+    found = {}
+    for tag in re.findall(r"^\.It (Fl .*)$", mdoc, re.M):
+        names, argument = [], ""
+        for part in tag.replace("\\-", "-").split(" , Fl "):
+            name, _, rest = part.removeprefix("Fl ").partition(" ")
+            names.append(name)
+            argument = re.match(r"[^A-Z]*(?:(?:Ns|Op|Oo|Ar)[^A-Z]*)*([A-Z=]*)", rest).group(1)
+            if argument:  # --nice NUMBER, --ionice CLASS; but also -j, --jobs N
+                found.update({name: argument for name in names})
+                names = []
+        found.update({name: argument for name in names})
+    return found
+
+
+def options_section(page):
+    return page[page.index("\n.It Fl o Ar"):page.index("\n.Sh ERROR CODES")]
+
+
+class Manual(unittest.TestCase):
+    def test_the_options_are_those_of_the_program(self):
+        answer = proc.run([qbatch.absolute(qbatch.TOOL), "help", "man"])
+        self.assertEqual(answer.code, 0)
+        table = options_of(answer.out)
+        with open(PAGE, encoding="utf-8") as f:
+            page = options_of(options_section(f.read()))
+        self.assertGreater(len(table), 40)
+        self.assertEqual(set(page) - set(table), set())
+        self.assertEqual(set(table) - set(page), set())
+        self.assertEqual({n: (table[n], page[n]) for n in table if table[n] != page[n]}, {})
+
+
+if __name__ == "__main__":
+    main()
