@@ -1,4 +1,6 @@
-"""What a guest sees: the content of the active layer and of every snapshot, as QEMU reads it."""
+"""What a guest sees: the content of the active layer and of every snapshot, as QEMU reads it.
+
+`cwd` is where QEMU is started: it takes the relative name of an external data file from there."""
 import json
 import os
 
@@ -70,32 +72,33 @@ def read_raw(path):
     return Content(size, chunks)
 
 
-def qemu_img(*argv):
-    done = run(["qemu-img", *argv])
+def qemu_img(*argv, cwd=None):
+    done = run(["qemu-img", *argv], cwd=cwd)
     if done.code:
         raise Unreadable(f"{done.argv}: {done.err}")
 
 
-def convert(image, *options):
+def convert(image, *options, cwd=None):
     """The disk as a guest would read it.  Options go to `qemu-img convert`."""
+    image = os.path.abspath(image)
     raw = image + ".raw"
     try:
-        qemu_img("convert", "-t", "unsafe", "-O", "raw", *options, image, raw)
+        qemu_img("convert", "-t", "unsafe", "-O", "raw", *options, image, raw, cwd=cwd)
         return read_raw(raw)
     finally:
         if os.path.exists(raw):
             os.unlink(raw)
 
 
-def read_active(image):
-    return convert(image, "-f", "qcow2")
+def read_active(image, cwd=None):
+    return convert(image, "-f", "qcow2", cwd=cwd)
 
 
-def read_snapshot(image, snapshot, disk_size):
+def read_snapshot(image, snapshot, disk_size, cwd=None):
     """QEMU reads a snapshot only at the active disk's size.  One of another size is read from a copy
     whose header calls the snapshot's tables the active ones."""
     if snapshot.disk_size == disk_size:
-        return convert(image, "-f", "qcow2", "-l", f"snapshot.id={snapshot.id}")
+        return convert(image, "-f", "qcow2", "-l", f"snapshot.id={snapshot.id}", cwd=cwd)
     copy = image + ".back"
     copy_sparse(image, copy)
     qcow2.patch_header(copy, size=snapshot.disk_size, l1_size=snapshot.l1_size,
@@ -103,18 +106,18 @@ def read_snapshot(image, snapshot, disk_size):
     if qcow2.load(copy).version > 2:
         qcow2.patch_header(copy, autoclear_features=0)  # bitmaps have the other size
     try:
-        return read_active(copy)
+        return read_active(copy, cwd)
     finally:
         os.unlink(copy)
 
 
-def read_all(image):
+def read_all(image, cwd=None):
     """{layer: Content} of the active layer and of every snapshot."""
     found = qcow2.load(image)
-    layers = {"active": read_active(image)}
+    layers = {"active": read_active(image, cwd)}
     for snapshot in found.snapshots():
         layers[f"snapshot {snapshot.name or snapshot.id}"] = read_snapshot(
-            image, snapshot, found.size)
+            image, snapshot, found.size, cwd)
     return layers
 
 
@@ -129,9 +132,9 @@ def backing_size(image):
     return chain[1]["virtual-size"] if len(chain) > 1 else 0
 
 
-def check(image):
+def check(image, cwd=None):
     """(exit code, corruptions, leaks, words) of `qemu-img check`, which changes nothing."""
-    result = run(["qemu-img", "check", "-U", "--output=json", "-f", "qcow2", image])
+    result = run(["qemu-img", "check", "-U", "--output=json", "-f", "qcow2", os.path.abspath(image)], cwd=cwd)
     try:
         report = json.loads(result.out)
     except ValueError:
