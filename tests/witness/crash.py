@@ -28,12 +28,10 @@ class History:
         return max((s.number for s in self.syncs if s.end < cut and s.result == 0), default=-1)
 
 
-def history(before, inode, operations, blind=False):
-    """Blind: as if the first sync of several had never been."""
+def history(before, inode, operations, kept=lambda syncs: syncs):
+    """Of its syncs only those that `kept` leaves have ever been."""
     mine = [o for o in operations if o.inode == inode]
-    syncs = [o for o in mine if o.kind == SYNC]
-    if blind and len(syncs) > 1:
-        syncs = syncs[1:]
+    syncs = kept([o for o in mine if o.kind == SYNC])
     return History(before, [o for o in mine if o.changes], syncs)
 
 

@@ -9,6 +9,7 @@ import random
 from dataclasses import asdict
 
 import crash
+import data_files
 import fleets
 import proc
 import qbatch
@@ -17,6 +18,13 @@ import verdict
 
 MANIFEST, REPORT = "fleet.yaml", "report.jsonl"
 LONG_AGO = 1 << 62
+
+# Which syncs have never been, of an image and of a data file: all are kept, the first is forgotten
+# (unless it is the only one of an image: then nothing depends on it), or the last.
+ALL, FIRST, LAST = (lambda s: s), (lambda s: s[1:]), (lambda s: s[:-1])
+BLIND = {
+    "": (ALL, ALL), "first": (lambda s: s[1:] or s, FIRST), "data": (ALL, FIRST), "flip": (LAST, ALL),
+}
 
 
 class NotAmended(Exception):
@@ -54,22 +62,22 @@ class Fleet:
         subjects = [fleets.Subject(**s) for s in found["subjects"]]
         return cls(folder, subjects, found["name"], found["policy"]).look()
 
-    def record(self, tool, recorder):
-        """Runs the tool; every image must be amended."""
+    def record(self, tool, recorder, fault=""):
+        """Runs the tool; every image must be amended.  `fault`: whose barriers a faulty one leaves out."""
         os.makedirs(self.path("live"))
         for name in os.listdir(self.path("before")):
             proc.copy_sparse(self.path("before", name), self.path("live", name))
         proc.copy_sparse(self.path(MANIFEST), self.path("live", MANIFEST))
         with recording.Mount(recorder, self.folder) as mnt:
             answer = qbatch.qbatch("--json", *self.flags, "--report", REPORT, MANIFEST, tool=tool,
-                                   cwd=mnt)
+                                   cwd=mnt, env={**os.environ, "WITNESS_FAULT": fault})
         wrong = [f"{r['path']} ({(r['error'] or {}).get('message', r['status'])})"
                  for r in answer.records if r["status"] != "changed"]
         if answer.code or wrong or len(answer.records) != len(self.subjects):
             raise NotAmended(", ".join(wrong) or str(answer))
-        inodes = {s.name: os.stat(self.path("live", s.name)).st_ino for s in self.subjects}
+        inodes = {n: os.stat(self.path("live", n)).st_ino for n in [*self.files(), REPORT]}
         with open(self.path("inodes.json"), "w", encoding="utf-8") as f:
-            json.dump({**inodes, REPORT: os.stat(self.path("live", REPORT)).st_ino}, f)
+            json.dump(inodes, f)
         return self.look()
 
     # ---- what is known afterwards -----------------------------------------------------------
@@ -78,14 +86,23 @@ class Fleet:
             self.inodes = json.load(f)
         self.operations = recording.read_log(self.path("log"))
         self.cuts = crash.cuts([o for o in self.operations if o.inode in self.inodes.values()])
-        self.judges, self.originals = {}, {}
-        for s in self.subjects:
-            with open(self.path("before", s.name), "rb") as f:
-                self.originals[s.name] = f.read()
-            self.judges[s.name] = verdict.Judge(verdict.Reference(self.path("before", s.name)),
-                                                verdict.Reference(self.path("live", s.name)))
+        self.originals = {name: data_files.read(self.path("before", name)) for name in self.files()}
+        self.judges = {s.name: self.judge_of(s) for s in self.subjects}
         self.reports = self.when_reported()
         return self
+
+    def judge_of(self, subject):
+        before, live = self.path("before"), self.path("live")
+        old, new = (verdict.Reference(os.path.join(f, subject.name)) for f in (before, live))
+        return verdict.Judge(old, new, data_files.DataFiles(subject.companions, before, live,
+                                                            old.identity, new.identity))
+
+    def has_data_files(self):
+        return any(s.companions for s in self.subjects)
+
+    def files(self):
+        """The images and their data files."""
+        return [name for s in self.subjects for name in s.files]
 
     def when_reported(self):
         """{image: number of the write that told its amend as done}."""
@@ -104,7 +121,7 @@ class Fleet:
 
     def bystanders(self):
         """Files that no amend touches."""
-        mine = {s.name for s in self.subjects}
+        mine = set(self.files())
         return [self.path("before", n) for n in os.listdir(self.path("before")) if n not in mine]
 
     def complaints(self):
@@ -112,21 +129,29 @@ class Fleet:
         found = []
         for s in self.subjects:
             judge = self.judges[s.name]
-            words = judge.doubts(s.request)
+            words = judge.doubts(s.request, self.path("live"))
             renamed = [o for o in self.operations if o.kind in (recording.RENAME, recording.UNLINK)
-                       and s.name.encode() in o.data.split(b"\0")]
+                       and {n.encode() for n in s.files} & set(o.data.split(b"\0"))]
             if words or renamed or s.name not in self.reports:
                 found.append((s.name, words or f"renamed: {renamed}, or not reported"))
         return found
 
     def histories(self, blind):
-        return {s.name: crash.history(self.originals[s.name], self.inodes[s.name],
-                                      self.operations, blind) for s in self.subjects}
+        """{file: its history}, as if some syncs had never been (BLIND)."""
+        of_image, of_data = BLIND[blind]
+        return {name: crash.history(self.originals[name], self.inodes[name], self.operations,
+                                    of_image if name == s.name else of_data)
+                for s in self.subjects for name in s.files}
+
+    def must_break(self, blind):
+        """Images with data files that cannot stay right without those syncs."""
+        return {name for name, judge in self.judges.items()
+                if blind == "data" and judge.data.grows or blind == "flip" and judge.data.shrinks}
 
     def figures(self):
         mine = [o for o in self.operations if o.inode in self.inodes.values()]
         return {
-            "images": len(self.subjects), "writes": sum(o.changes for o in mine),
+            "images": len(self.subjects), "data files": len(self.files()) - len(self.subjects), "writes": sum(o.changes for o in mine),
             "syncs": sum(o.kind == recording.SYNC for o in mine),
             "from io_uring": sum(o.from_ring for o in mine),
             "O_DIRECT": sum(o.kind == recording.OPEN and bool(o.flags & os.O_DIRECT) for o in mine),

@@ -12,6 +12,7 @@ import proc
 
 KIB, MIB = 1 << 10, 1 << 20
 BASE, BASE_SIZE = "base.raw", 384 * KIB
+DATA = ".data"  # the end of the name of an external data file
 LONG_NAME = "./" * 230 + BASE  # does not fit into the header's sector
 
 
@@ -21,6 +22,11 @@ class Subject:
     kind: str
     request: dict
     mates: list = field(default_factory=list)  # images of the fleet that it reads through
+    companions: list = field(default_factory=list)  # its external data files, of both names if it moves
+
+    @property
+    def files(self):
+        return [self.name, *self.companions]
 
 
 def qemu_io(path, *commands, fmt="qcow2"):
@@ -172,6 +178,90 @@ KINDS = [downgrade_over_backing, downgrade_alone, upgrade, refcount_width, shrin
          rename_backing, lazy, dirty, everything, change_bitmaps, downgrade_over_backing, refcount_width]
 
 
+# ---- kinds with an external data file -----------------------------------------------------------
+
+def with_data(rng, path, size, cluster, raw, *, junk=0, zeros=True, **more):
+    """`junk`: bytes of the data file past the disk's end.  Returns its path."""
+    data = path.removesuffix("qcow2") + DATA[1:]
+    create(path, size, f"cluster_size={cluster}", f"data_file={os.path.basename(data)}",
+           f"data_file_raw={raw}", **more)
+    write_some(rng, path, size, cluster, zeros)
+    with open(data, "ab") as f:
+        f.write(b"\xee" * junk)
+    return data
+
+
+def some_end(rng, cluster):
+    """A size that may end within a cluster."""
+    return 40 * cluster + rng.choice([0, 0, 512 % cluster])
+
+
+def another_key(rng):
+    return rng.choice([{}, {"compat": "1.1"}, {"lazy_refcounts": "on"}, {"refcount_bits": 64}])
+
+
+def grow_data(rng, path):
+    """The data file must become longer."""
+    cluster = rng.choice([512, 4 * KIB, 64 * KIB])
+    size = some_end(rng, cluster)
+    with_data(rng, path, size, cluster, rng.choice(["on", "off"]), junk=rng.choice([0, 512, 2 * cluster]))
+    return {"size": size + rng.choice([3 * cluster, 3 * cluster + 512, MIB]), **another_key(rng)}
+
+
+def grow_over_junk(rng, path):
+    """The data file is long enough, but what comes into use is not zero."""
+    cluster = rng.choice([512, 4 * KIB, 64 * KIB])
+    size = some_end(rng, cluster)
+    with_data(rng, path, size, cluster, rng.choice(["on", "off"]), junk=5 * cluster)
+    return {"size": size + 3 * cluster, **another_key(rng)}
+
+
+def grow_data_over_backing(rng, path):
+    """Its last cluster goes to the data file, where the longer backing file shows in it."""
+    cluster = rng.choice([1 * KIB, 4 * KIB])
+    size = 24 * cluster + 512
+    with_data(rng, path, size, cluster, "off", junk=rng.choice([0, 512]), backing=BASE)
+    name = rng.choice([{}, {"backing_file": LONG_NAME, "backing_fmt": "raw"}]) if cluster > KIB else {}
+    return {"size": size + rng.choice([512 + cluster, 5 * cluster]), **name, **another_key(rng)}
+
+
+def shrink_data(rng, path):
+    cluster = rng.choice([512, 4 * KIB, 64 * KIB])
+    with_data(rng, path, some_end(rng, cluster), cluster, rng.choice(["on", "off"]), junk=rng.choice([0, 512]))
+    return {"size": rng.randint(1, 39) * cluster + rng.choice([0, 512 % cluster]), **another_key(rng)}
+
+
+def move_data(rng, path):
+    cluster = rng.choice([4 * KIB, 64 * KIB])
+    size = some_end(rng, cluster)
+    data = with_data(rng, path, size, cluster, rng.choice(["on", "off"]))
+    moved = data.removesuffix(DATA) + ".moved" + DATA
+    proc.copy_sparse(data, moved)
+    name = rng.choice(["", "./"]) + os.path.basename(moved)
+    return {"data_file": name, **rng.choice([{}, {"size": 3 * MIB}, {"size": 3 * cluster}]), **another_key(rng)}
+
+
+def raw_data(rng, path):
+    """To be raw needs a proof, so that there are no zero clusters over data then."""
+    now, then = rng.choice([("on", "off"), ("off", "on")])
+    size = some_end(rng, 4 * KIB) // (4 * KIB) * 4 * KIB
+    with_data(rng, path, size, 4 * KIB, now, zeros=now == "on")
+    return {"data_file_raw": then, **rng.choice([{}, {"size": MIB}]), **another_key(rng)}
+
+
+def bitmaps_and_data(rng, path):
+    cluster = rng.choice([4 * KIB, 64 * KIB])
+    with_data(rng, path, 40 * cluster, cluster, "off")
+    for name in ("a", "b"):
+        proc.must(["qemu-img", "bitmap", "--add", path, name], cwd=os.path.dirname(path))
+        write_some(rng, path, 40 * cluster, cluster, count=2)
+    return {"bitmaps": {"remove": ["a"]}, **rng.choice([{"size": 50 * cluster}, {"size": 30 * cluster}, {}])}
+
+
+DATA_KINDS = [grow_data, grow_over_junk, grow_data_over_backing, shrink_data, move_data, raw_data,
+              bitmaps_and_data]
+
+
 # ---- a round: every kind, in fleets -------------------------------------------------------------
 
 def make_bases(rng, folder):
@@ -190,8 +280,10 @@ def make_chain(rng, folder):
 def make_kinds(rng, folder, kinds):
     subjects = []
     for number, kind in enumerate(kinds):
-        name = f"{number}-{kind.__name__}.qcow2"
-        subjects.append(Subject(name, kind.__name__, kind(rng, os.path.join(folder, name))))
+        stem = f"{number}-{kind.__name__}."
+        request = kind(rng, os.path.join(folder, stem + "qcow2"))
+        data = sorted(n for n in os.listdir(folder) if n.startswith(stem) and n.endswith(DATA))
+        subjects.append(Subject(stem + "qcow2", kind.__name__, request, companions=data))
     return subjects
 
 
@@ -199,7 +291,8 @@ def deal(rng):
     """The fleets of one round, as lists of kinds; an empty one is the chain."""
     kinds = rng.sample(KINDS, len(KINDS))
     half = rng.randint(4, 8)
-    return [kinds[:half], kinds[half:], []]
+    data = rng.sample(DATA_KINDS, len(DATA_KINDS)) + rng.sample(KINDS, 1)
+    return [kinds[:half], kinds[half:], [], data]
 
 
 def make(rng, folder, kinds):

@@ -34,6 +34,10 @@ class Outcome:
         """Violations other than an amend that is not durable yet."""
         return [v for v in self.violations if v[2] != verdict.LATE]
 
+    def spared(self, names):
+        """Those of the images of which nothing is broken."""
+        return set(names) - {v[1] for v in self.broken}
+
     def add(self, other):
         self.draws += other.draws
         self.states += other.states
@@ -56,7 +60,7 @@ def points(fleet, histories, seed):
 
 
 class Replay:
-    def __init__(self, fleet, jobs, blind=False, tool=None):
+    def __init__(self, fleet, jobs, blind="", tool=None):
         self.fleet, self.tool = fleet, tool
         self.histories = fleet.histories(blind)
         self.outcome, self.seen = Outcome(), set()
@@ -67,13 +71,13 @@ class Replay:
         self.jobs, self.waiting = jobs, threading.Semaphore(4 * jobs)
 
     def plans(self, cut, draw):
-        """{image: what becomes of its changes}: always the same for the same log."""
+        """{file: what becomes of its changes}: always the same for the same log."""
         lost = crash.pending(self.histories.values(), cut)
         fates = crash.Draw(draw, f"{self.fleet.name}/{cut}/{draw}", lost)
         return {name: fates.plan(h, cut) for name, h in self.histories.items()}
 
     def images(self, plans):
-        """{image: its bytes} after a power cut."""
+        """{file: its bytes} after a power cut."""
         return {name: crash.state(self.histories[name], plan) for name, plan in plans.items()}
 
     # ---- judging ----------------------------------------------------------------------------
@@ -107,8 +111,8 @@ class Replay:
         if answer.code:
             self.violation(point, "a second run", str(answer))
             return
-        for name in images:
-            words = self.fleet.judges[name].complaint(os.path.join(folder, name), True)
+        for name, judge in self.fleet.judges.items():
+            words = judge.unfinished(os.path.join(folder, name))
             if words:
                 self.violation(point, f"a second run, {name}", words)
 
@@ -127,7 +131,7 @@ class Replay:
         plans = self.plans(cut, draw)
         self.outcome.draws += 1
         for s in self.fleet.subjects:
-            mine = {name: plans[name] for name in (s.name, *s.mates)}
+            mine = {name: plans[name] for name in (*s.files, *s.mates)}
             must_be_new = self.fleet.must_be_new(s.name, cut)
             if not self.is_new(s.name, must_be_new, *mine.values()):
                 continue
@@ -137,18 +141,18 @@ class Replay:
                 self.submit(pool, self.judge, f"{cut}/{draw}", s.name, images, must_be_new)
         return plans
 
-    def is_over(self, limit, to_violation):
+    def is_over(self, limit, until):
         o = self.outcome
-        if to_violation and not o.broken and o.draws < MOST_DRAWS:
+        if until is not None and o.draws < MOST_DRAWS and (not o.broken or o.spared(until)):
             return False
         return o.states >= limit or o.draws > limit * DRAWS_FOR_A_STATE
 
-    def run(self, limit, reruns=0, to_violation=False):
-        """About `limit` different states; more of them where a violation has to show."""
+    def run(self, limit, reruns=0, until=None):
+        """About `limit` different states; more until something is broken, and each image of `until`."""
         stride = max(limit // (reruns or 1) // 2, 1)
         with ThreadPoolExecutor(self.jobs) as pool:
             for cut, draw in points(self.fleet, self.histories, self.fleet.name):
-                if self.is_over(limit, to_violation):
+                if self.is_over(limit, until):
                     break
                 plans = self.draw(pool, cut, draw)
                 if self.outcome.reruns < reruns and self.outcome.draws % stride == 0:
@@ -161,7 +165,6 @@ class Replay:
         cut, draw = map(int, point.split("/"))
         images = self.images(self.plans(cut, draw))
         verdict.lay_out(where, self.fleet.bystanders(), images)
-        for name in images:
-            words = self.fleet.judges[name].complaint(os.path.join(where, name),
-                                                      self.fleet.must_be_new(name, cut))
+        for name, judge in self.fleet.judges.items():
+            words = judge.complaint(os.path.join(where, name), self.fleet.must_be_new(name, cut))
             print(f"{name}: {words or 'as it must be'}")

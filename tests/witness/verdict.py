@@ -20,9 +20,18 @@ def identity(path):
         "backing": image.backing_file, "incompatible": image.incompatible_features,
         "compatible": image.compatible_features, "autoclear": image.autoclear_features,
         "backing_fmt": image.extension(qcow2.EXT_BACKING_FORMAT),
+        "data_file": image.extension(qcow2.EXT_DATA_FILE), "cluster_size": image.cluster_size,
         "snapshots": [(s.id, s.name, s.disk_size, s.vm_state_size) for s in image.snapshots()],
         "bitmaps": bits.load(path),
     }
+
+
+def read_all(path):
+    return guest.read_all(path, os.path.dirname(path))
+
+
+def check(path):
+    return guest.check(path, os.path.dirname(path))
 
 
 class Reference:
@@ -30,15 +39,15 @@ class Reference:
 
     def __init__(self, path):
         self.identity = identity(path)
-        self.layers = guest.read_all(path)
-        self.check = guest.check(path)[:3]
+        self.layers = read_all(path)
+        self.check = check(path)[:3]
 
     def complaint(self, path, found):
         """What is different in this file, or None."""
         code, corruptions, leaks, words = found
         if (code, corruptions, leaks) != self.check:
             return f"qemu-img check: {corruptions} corruptions, {leaks} leaks, exit {code}: {words}"
-        layers = guest.read_all(path)
+        layers = read_all(path)
         if layers.keys() != self.layers.keys():
             return f"layers {sorted(layers)} instead of {sorted(self.layers)}"
         for name, content in self.layers.items():
@@ -48,12 +57,12 @@ class Reference:
 
 
 class Judge:
-    """Old or amended, nothing else."""
+    """Old or amended, nothing else.  `data`: the external data files, which may be none."""
 
-    def __init__(self, old, new):
-        self.old, self.new = old, new
+    def __init__(self, old, new, data):
+        self.old, self.new, self.data = old, new, data
 
-    def doubts(self, request):
+    def doubts(self, request, folder):
         """What is wrong with the amended image itself, as seen after an undisturbed run."""
         if self.old.identity == self.new.identity:
             return "the run changed nothing that can be seen"
@@ -65,22 +74,30 @@ class Judge:
                 wanted = content.resized(int(request["size"]))
             if self.new.layers.get(name) != wanted:
                 return f"{name} has another content"
-        return None
+        return self.data.doubts(folder, self.new.layers["active"])
+
+    def unfinished(self, path):
+        """What a second run has left undone, or None."""
+        return self.complaint(path, True) or self.data.unfinished(os.path.dirname(path))
 
     def complaint(self, path, must_be_new):
         """What is wrong with this state, or None."""
-        found = guest.check(path)
+        found = check(path)
         try:
             now = identity(path)
             if now == self.new.identity:
-                return self.new.complaint(path, found)
+                return self.with_data(self.new, path, found)
             if now != self.old.identity:
                 return f"neither the old image nor the amended one: {now}"
             if must_be_new:
                 return LATE
-            return self.old.complaint(path, found)
+            return self.with_data(self.old, path, found)
         except UNREADABLE as e:
             return f"{found[3]}; {type(e).__name__}: {e}"
+
+    def with_data(self, reference, path, found):
+        return reference.complaint(path, found) or self.data.complaint(
+            os.path.dirname(path), reference.identity, reference.layers["active"])
 
 
 def lay_out(folder, files, images):
