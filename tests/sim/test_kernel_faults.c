@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "judge.h"
@@ -86,21 +87,39 @@ static struct qb_request public_request(const struct qb_request *rq)
     return copy;
 }
 
+/* Amends the file while the kernel fails.  The memory of a user's earlier rings is given back a
+ * moment after they are closed, and until then there may be too little for the next. */
+static const struct qb_result *amend_with(const struct judge *j, enum qb_io_kind kind,
+                                          const struct fault *f)
+{
+    static const struct timespec moment = {.tv_nsec = 1000 * 1000};
+    const struct qb_options options = {.struct_size = sizeof(options), .io = kind};
+    const struct qb_request rq = public_request(&j->s->rq);
+    const struct qb_result *result;
+
+    for (int tries = 0; tries < 10000; tries++) {
+        make_file(&j->s->image);
+        kernel_fails(f->nth, f->how, f->onwards);
+        qb_amend_image(path, &rq, &options, &result);
+        kernel_is_back();
+        if (kind == QB_IO_POSIX || result->err.sys_errno != ENOMEM)
+            break;
+        qb_result_free(result);
+        nanosleep(&moment, NULL);
+    }
+    return result;
+}
+
 static void fail_once(struct judge *j, enum qb_io_kind kind, struct fault f)
 {
     struct image_bytes now;
-    const struct qb_options options = {.struct_size = sizeof(options), .io = kind};
-    const struct qb_request rq = public_request(&j->s->rq);
     const struct qb_result *result;
     char at[80];
 
     runs++;
     snprintf(at, sizeof(at), "%s, call %llu: %d%s", kind == QB_IO_POSIX ? "posix" : "uring",
              (unsigned long long)f.nth, f.how, f.onwards ? " and on" : "");
-    make_file(&j->s->image);
-    kernel_fails(f.nth, f.how, f.onwards);
-    qb_amend_image(path, &rq, &options, &result);
-    kernel_is_back();
+    result = amend_with(j, kind, &f);
     now = read_file();
     check(j, &f, result, &now, at);
     qb_result_free(result);
@@ -166,9 +185,10 @@ static void amend_by_plain_calls_survives_every_call_that_goes_wrong(void)
 static void amend_with_a_ring_survives_every_completion_that_goes_wrong(void)
 {
     struct qb_io *io;
+    struct qb_err err;
 
-    if (qb_io_open(QB_IO_URING, &io, NULL, NULL) < 0) {
-        printf("\nno io_uring here ... ");
+    if (qb_io_open(QB_IO_URING, &io, NULL, &err) < 0) {
+        printf("\nskipped: amends with a ring: %s\n", err.text);
         return;
     }
     qb_io_close(io);

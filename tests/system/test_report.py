@@ -1,6 +1,8 @@
 """What a run tells: people by a table, programs by JSON and exit codes."""
 import json
 import os
+import pwd
+import re
 
 import context  # noqa: F401
 import proc
@@ -8,6 +10,8 @@ import qbatch
 from fixture import ImageTest, main
 
 KEYS = {"path", "status", "before", "after", "changes", "clusters", "io", "phases", "space", "verify"}
+
+CALLER = re.escape(pwd.getpwuid(os.geteuid()).pw_name)
 
 
 class Report(ImageTest):
@@ -108,7 +112,7 @@ class Report(ImageTest):
         summary, record = json.loads(texts["s"]), json.loads(texts["r"])
         for of in (summary, record["of"], *self.journal_of_last("state")):
             self.assertEqual(of["host"], os.uname().nodename)
-            self.assertRegex(of["caller"], "^root")
+            self.assertRegex(of["caller"], f"^{CALLER}")
             self.assertRegex(of.get("command_line") or of["command"], r"^qbatch --state \S+/state --report r ")
         self.assertEqual(record["of"]["labels"], {"ticket": "CHG-17", "team": "storage & <b>"})
         self.assertEqual((record["of"]["run"], record["path"]), (summary["run"], image))
@@ -121,7 +125,7 @@ class Report(ImageTest):
         undone = qbatch.qbatch("undo", "--json", "--state", self.path("state"), "last")
         for of in (undone.summary, undone.first["of"]):
             self.assertEqual((of["run"], of["host"], of["labels"]), (run, os.uname().nodename, {"ticket": "CHG-17"}))
-            self.assertRegex(of["caller"], "^root")
+            self.assertRegex(of["caller"], f"^{CALLER}")
             self.assertRegex(of["command"], "^qbatch undo --json --state ")
             self.assertTrue(of["started"])
 
@@ -166,7 +170,7 @@ class Report(ImageTest):
             shown = proc.must([qbatch.absolute(qbatch.TOOL), "report", "show", "--html", "h", *files],
                               cwd=self.folder)
             for i, part in enumerate(lines[-1]["parts"]):
-                self.assertRegex(shown, rf"(?m)^run .*{i}.yaml, by root.*: 1 image in ")
+                self.assertRegex(shown, rf"(?m)^run .*{i}.yaml, by {CALLER}.*: 1 image in ")
                 self.assertIn(part["started"], shown)
             with open(self.path("h"), encoding="utf-8") as f:
                 page = f.read()
