@@ -57,6 +57,9 @@ class Judged(unittest.TestCase):
             self.assertIn("old bytes", self.said(judge, self.new, (DISK + JUNK).ljust(NEW, b"\0")))
             self.assertIn("below", self.said(judge, self.new, b"x" + grown[1:]))
             self.assertIn("below", self.said(judge, self.old, b"x" + DISK[1:]))
+        again = self.judge(self.old, self.new, {A: DISK}, {A: grown})
+        self.assertIsNone(again.unfinished(self.write("state", {A: grown})))
+        self.assertIn("undisturbed", again.unfinished(self.write("state", {A: grown + b"\0"})))
 
     def test_the_cluster_in_which_a_backing_file_showed_may_change(self):
         judge = self.judge(identity(OLD), identity(NEW), {A: DISK})
@@ -75,8 +78,9 @@ class Judged(unittest.TestCase):
         self.assertEqual(self.said(judge, self.new, DISK), "")
         self.assertEqual(self.said(judge, self.new, DISK[:CLUSTER]), "")
         self.assertIn("and the disk", self.said(judge, self.old, DISK[:CLUSTER]))
-        self.assertIn("bytes", judge.unfinished(self.write("state", {A: DISK})))
-        self.assertIsNone(judge.unfinished(self.write("state", {A: DISK[:CLUSTER]})))
+        for tail in (b"", DISK[CLUSTER:]):
+            self.assertIsNone(judge.unfinished(self.write("state", {A: DISK[:CLUSTER] + tail})))
+        self.assertIn("bytes", judge.unfinished(self.write("state", {A: DISK[:CLUSTER - 1] + b"x"})))
         uncut = self.judge(identity(OLD), identity(CLUSTER), {A: DISK})
         self.assertIn("not cut", uncut.doubts(self.folder, None))
 
