@@ -53,6 +53,19 @@ static void note_mark(struct checking *k)
         note(k, offsetof(struct qb_disk_header, incompatible), "the image is marked corrupt");
 }
 
+/* A finding for each entry, as QEMU counts them. */
+static void note_snapshots(struct checking *k)
+{
+    const struct qb_snapshot_table *t = &k->img.snapshots;
+
+    if (k->img.header.version < 3)
+        return;
+    for (size_t i = 0; i < t->list.n; i++)
+        if (!t->list.items[i].has_disk_size)
+            note(k, k->img.header.snapshots_offset + (uint64_t)(t->list.items[i].raw - t->bytes),
+                 "an entry of the snapshot table has no disk size, which version 3 requires");
+}
+
 static int lock(const struct checking *k, struct qb_file *file, struct qb_err *err)
 {
     return k->wish->without_locks ? 0 : qb_file_lock(file, false, err);
@@ -130,6 +143,7 @@ static int check_metadata(struct checking *k, struct qb_err *err)
     if (r == 0)
         r = check_data(k, err);
     note_mark(k);
+    note_snapshots(k);
     result->clusters = c->clusters;
     result->corruptions = qb_census_corruptions(c) + k->corruptions;
     result->leaks = c->n_leaks;

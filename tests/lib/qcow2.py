@@ -246,6 +246,16 @@ def set_refcount(path, cluster, value):
     patch(path, byte, bytes([image.data[byte] & ~mask | value << bit]))
 
 
+def rewrite_snapshots(path, extras):
+    """Gives each entry of the snapshot table these bytes of extra data."""
+    image, table = load(path), b""
+    for s, extra in zip(image.snapshots(), extras, strict=True):
+        names = (s.id + s.name).encode()
+        entry = image.data[s.offset:s.offset + 36] + struct.pack(">I", len(extra)) + extra + names
+        table += entry + bytes(-len(entry) % 8)
+    patch(path, image.snapshots_offset, table)
+
+
 def append_cluster(path, data=b""):
     """Writes a new cluster behind the file's end, with refcount 1; returns its offset."""
     image = load(path)

@@ -64,6 +64,18 @@ class Check(ImageTest):
         self.assertIn("ERROR: the image is marked corrupt at 0x48", answer.result.out)
         self.refused(image, "corrupt", lazy_refcounts="on")
 
+    def test_snapshots_without_a_disk_size(self):
+        """An entry of version 2 may have none; in version 3 QEMU calls each such entry corrupt."""
+        for extra, version in ((0, 2), (8, 2), (0, 3), (8, 3), (16, 3)):
+            with self.subTest(extra=extra, version=version):
+                image = self.create("s.qcow2", compat="0.10")
+                for i in range(3):
+                    self.snapshot(image, f"s{i}")
+                qcow2.rewrite_snapshots(image, [bytes(extra)] * 2 + [bytes(8) + (1 << 20).to_bytes(8, "big")])
+                if version == 3:
+                    qcow2.patch_header(image, version=3, header_length=104, refcount_order=4)
+                self.agree(image)
+
     def test_zero_clusters_in_version_2(self):
         """QEMU calls them corrupt once it reads them; its check does not look."""
         image = self.create(size="8M", cluster_size=4096)

@@ -15,18 +15,24 @@ enum { MIB = 1 << 20 };
 static char path[] = "/tmp/qbatch-library-XXXXXX";
 static struct image_bytes image;
 
-/* A valid image of a size that an amend to version 2 has to append something to. */
-static void make(void)
+static void make_of(const struct image_shape *shape, const char *recipe)
 {
-    struct image_shape shape = {
-        .version = 3, .cluster_bits = 12, .refcount_order = 4, .size = 4 * MIB};
     int fd = open(path, O_WRONLY | O_TRUNC);
 
     image_bytes_free(&image);
-    image = image_make(&shape, "d4 z4");
+    image = image_make(shape, recipe);
     if (fd < 0 || write(fd, image.bytes, image.size) != (ssize_t)image.size)
         abort();
     close(fd);
+}
+
+/* A valid image of a size that an amend to version 2 has to append something to. */
+static void make(void)
+{
+    const struct image_shape shape = {
+        .version = 3, .cluster_bits = 12, .refcount_order = 4, .size = 4 * MIB};
+
+    make_of(&shape, "d4 z4");
 }
 
 static bool is_untouched(void)
@@ -107,6 +113,38 @@ static enum qb_code code_of(const struct qb_request *rq, const struct qb_options
     code = result->err.code;
     qb_result_free(result);
     return code;
+}
+
+static uint64_t corruptions_found(void)
+{
+    const struct qb_check_result *check;
+    uint64_t found;
+
+    CU_ASSERT_EQUAL(qb_check_image(path, NULL, &check), 0);
+    found = check->corruptions;
+    qb_check_result_free(check);
+    return found;
+}
+
+/* Version 2 does without, and a table that is written again has them. */
+static void a_snapshot_without_a_disk_size_is_damage_in_version_3(void)
+{
+    static const uint32_t extra[] = {IMAGE_NO_EXTRA, 8, 16};
+    const struct qb_request rq = {.struct_size = sizeof(rq), .set = QB_KEY_SIZE, .size = 5 * MIB};
+
+    for (uint32_t i = 0; i < 6; i++) {
+        const struct image_shape shape = {.version = 2 + i % 2,
+                                          .cluster_bits = 12,
+                                          .refcount_order = 4,
+                                          .size = 4 * MIB,
+                                          .snapshot_extra = extra[i / 2]};
+
+        make_of(&shape, "d4 S d2 S");
+        CU_ASSERT_EQUAL(corruptions_found(),
+                        shape.version == 3 && shape.snapshot_extra != 16 ? 2 : 0);
+        CU_ASSERT(shape.version == 2 || code_of(&rq, NULL) == QB_E_NONE);
+        CU_ASSERT_EQUAL(corruptions_found(), 0);
+    }
 }
 
 static void a_struct_without_its_size_is_refused(void)
@@ -289,6 +327,7 @@ int main(void)
     static const struct unit_test tests[] = {
         UNIT(result_is_the_callers_and_names_what_changed),
         UNIT(an_image_that_cannot_be_opened_has_a_failure_and_no_facts),
+        UNIT(a_snapshot_without_a_disk_size_is_damage_in_version_3),
         UNIT(a_struct_without_its_size_is_refused),
         UNIT(a_request_of_a_later_version_is_served_unless_it_asks_for_more),
         UNIT(a_request_of_an_earlier_version_has_the_defaults),
