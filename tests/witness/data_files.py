@@ -26,6 +26,7 @@ class DataFiles:
         self.before = {name: read(os.path.join(before, name)) for name in names}
         self.live = {name: read(os.path.join(live, name)) for name in names}
         self.name, self.old_size, self.size, self.new = name_in(new), old["size"], new["size"], new
+        self.moves = self.name != name_in(old)  # the old file stays what it was
         self.kept = self.size  # bytes that no amend may change
         if self.size > self.old_size:  # in the last cluster a backing file may have shown
             self.kept = self.old_size // old["cluster_size"] * old["cluster_size"]
@@ -37,6 +38,10 @@ class DataFiles:
     @property
     def shrinks(self):
         return bool(self.before) and self.size < self.old_size
+
+    def must_break(self, blind):
+        """Whether something must be wrong after a power cut without those syncs (fleet.BLIND)."""
+        return blind == "data" and self.grows or blind == "flip" and self.shrinks and not self.moves
 
     def complaint(self, folder, now, active):
         """What is wrong where the image has the identity `now` and a guest reads `active`."""

@@ -145,8 +145,7 @@ class Fleet:
 
     def must_break(self, blind):
         """Images with data files that cannot stay right without those syncs."""
-        return {name for name, judge in self.judges.items()
-                if blind == "data" and judge.data.grows or blind == "flip" and judge.data.shrinks}
+        return {name for name, judge in self.judges.items() if judge.data.must_break(blind)}
 
     def figures(self):
         mine = [o for o in self.operations if o.inode in self.inodes.values()]
