@@ -6,12 +6,13 @@
 
 #include <stddef.h>
 
-#include "report/checked.h"
+#include "qbatch.h"
 
 /* What is shown of one image. */
 struct qb_answer {
-    enum qb_verdict verdict;
+    unsigned verdict; /* the command's own */
     enum qb_code code;
+    bool failed;   /* counts as such in the progress */
     char *text;    /* owned; may be NULL */
     size_t len;    /* of the text, bytes */
     char *failure; /* owned: the line for standard error, or NULL */

@@ -71,16 +71,3 @@ void qb_checked_print_numbers(FILE *f, const struct qb_check_result *r)
     if (r->end_offset)
         fprintf(f, "Image end offset: %llu\n", (unsigned long long)r->end_offset);
 }
-
-void qb_checked_print_failure(FILE *f, const struct qb_checked *c)
-{
-    const struct qb_failure *err = qb_checked_failure(c);
-
-    fputs("qbatch check: ", f);
-    qb_text_safe(f, c->path);
-    fprintf(f, ": %s: ", qb_code_name(err->code));
-    qb_text_safe(f, err->text);
-    if (err->offset != QB_NOWHERE)
-        fprintf(f, " at 0x%llx", (unsigned long long)err->offset);
-    fputc('\n', f);
-}

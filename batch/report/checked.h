@@ -74,7 +74,4 @@ void qb_checked_print(FILE *f, const struct qb_checked *checked, bool named);
 /* How much of it is allocated, and where it ends. */
 void qb_checked_print_numbers(FILE *f, const struct qb_check_result *result);
 
-/* Why it was not, if it was not: a line for standard error. */
-void qb_checked_print_failure(FILE *f, const struct qb_checked *checked);
-
 #endif

@@ -1,4 +1,4 @@
-#include "command/check_images.h"
+#include "command/images.h"
 
 #include <stdlib.h>
 
@@ -66,7 +66,7 @@ static int read_manifest(const struct qb_cli *cli, struct qb_batch *batch)
     return r < 0 ? -1 : qb_narrow(cli, batch);
 }
 
-int qb_check_images(const struct qb_cli *cli, struct qb_batch *batch, const char **what)
+int qb_images_collect(const struct qb_cli *cli, struct qb_batch *batch, const char **what)
 {
     qb_batch_init(batch);
     if (qb_cli_has(cli, QB_OPTION_MANIFEST)) {
