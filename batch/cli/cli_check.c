@@ -87,7 +87,7 @@ static int check_amend(const struct qb_cli *cli, FILE *errors)
 }
 
 /* The images come from one place. */
-static int check_check(const struct qb_cli *cli, FILE *errors)
+static int check_images(const struct qb_cli *cli, FILE *errors)
 {
     uint64_t lists = cli->given & (BIT(MANIFEST) | BIT(FROM_FILE) | BIT(FROM_FILE0));
 
@@ -132,8 +132,9 @@ static int check_help(const struct qb_cli *cli, FILE *errors)
 /* What the numbers in the table do not say. */
 static int (*const checks[QB_COMMAND_COUNT])(const struct qb_cli *cli, FILE *errors) = {
     [QB_COMMAND_RUN] = check_manifest,  [QB_COMMAND_AMEND] = check_amend,
-    [QB_COMMAND_CHECK] = check_check,   [QB_COMMAND_REPORT] = check_report,
-    [QB_COMMAND_SCHEMA] = check_schema, [QB_COMMAND_HELP] = check_help,
+    [QB_COMMAND_CHECK] = check_images,  [QB_COMMAND_INFO] = check_images,
+    [QB_COMMAND_REPORT] = check_report, [QB_COMMAND_SCHEMA] = check_schema,
+    [QB_COMMAND_HELP] = check_help,
 };
 
 int qb_cli_check(const struct qb_cli *cli, FILE *errors)

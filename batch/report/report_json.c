@@ -47,7 +47,7 @@ void qb_json_error(struct qb_json *o, const struct qb_batch *batch, const struct
     qb_json_child(o, "error", e);
 }
 
-static const char *encryption_of(const struct qb_info *i)
+const char *qb_json_encryption(const struct qb_info *i)
 {
     return i->crypt_method == 0 ? "" : i->crypt_method == 1 ? "aes" : "luks";
 }
@@ -85,7 +85,7 @@ void qb_json_info(struct qb_json *o, const char *key, const struct qb_info *i)
     qb_json_number(&info, "cluster_size_bytes", i->cluster_size);
     qb_json_bool(&info, "dirty", i->dirty);
     qb_json_bool(&info, "corrupt", i->corrupt);
-    qb_json_text(&info, "encryption", encryption_of(i));
+    qb_json_text(&info, "encryption", qb_json_encryption(i));
     qb_json_number(&info, "bitmaps", i->nb_bitmaps);
     qb_json_bool(&info, "external_data_file", i->external_data_file);
     qb_json_child(o, key, info);

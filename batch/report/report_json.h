@@ -20,6 +20,7 @@ void qb_line_io(struct qb_json *o, const struct qb_io_stats *stats);
 void qb_json_error(struct qb_json *o, const struct qb_batch *batch, const struct qb_job *job,
                    const struct qb_failure *err);
 void qb_json_info(struct qb_json *o, const char *key, const struct qb_info *info);
+const char *qb_json_encryption(const struct qb_info *info); /* "aes", "luks", or "" */
 void qb_json_clusters(struct qb_json *o, const struct qb_clusters *clusters);
 
 /* Each writes one line to f; 0, or -1 with errno set. */

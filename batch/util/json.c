@@ -94,6 +94,11 @@ void qb_json_text(struct qb_json *o, const char *key, const char *s)
     put(o, key, s && *s ? text(s) : json_null());
 }
 
+void qb_json_string(struct qb_json *o, const char *key, const char *s)
+{
+    put(o, key, text(s));
+}
+
 void qb_json_child(struct qb_json *o, const char *key, struct qb_json child)
 {
     o->whole &= child.whole;
@@ -104,6 +109,12 @@ void qb_json_append(struct qb_json *list, struct qb_json item)
 {
     list->whole &= item.whole;
     if (json_array_append_new(list->value, item.value) < 0)
+        list->whole = false;
+}
+
+void qb_json_append_string(struct qb_json *list, const char *s)
+{
+    if (json_array_append_new(list->value, text(s)) < 0)
         list->whole = false;
 }
 

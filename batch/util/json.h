@@ -24,9 +24,11 @@ void qb_json_bool(struct qb_json *o, const char *key, bool b);
 void qb_json_number(struct qb_json *o, const char *key, uint64_t n); /* "0x..." above INT64_MAX */
 void qb_json_signed(struct qb_json *o, const char *key, int64_t n);
 void qb_json_real(struct qb_json *o, const char *key, double d);
-void qb_json_text(struct qb_json *o, const char *key, const char *s); /* null for NULL and "" */
+void qb_json_text(struct qb_json *o, const char *key, const char *s);   /* null for NULL and "" */
+void qb_json_string(struct qb_json *o, const char *key, const char *s); /* as it is */
 void qb_json_child(struct qb_json *o, const char *key, struct qb_json child);
 void qb_json_append(struct qb_json *list, struct qb_json item);
+void qb_json_append_string(struct qb_json *list, const char *s);
 
 /* Adds the path as "path"; if it is not UTF-8, also its exact bytes as "path_bytes_base64". */
 void qb_json_path(struct qb_json *o, const char *path);

@@ -132,29 +132,39 @@ static int locate_json(const char *name, const char *fmt, char **path, const cha
     return found ? 0 : fail_not_local(name, err);
 }
 
+static bool has_protocol(const char *name)
+{
+    return name[strcspn(name, ":/")] == ':';
+}
+
+/* The path, malloc'ed, of a name that is one. */
+static char *path_of(const char *image_path, const char *name)
+{
+    const char *slash = strrchr(image_path, '/');
+    int before = name[0] == '/' || !slash ? 0 : (int)(slash + 1 - image_path);
+    char *path;
+
+    return asprintf(&path, "%.*s%s", before, image_path, name) < 0 ? NULL : path;
+}
+
 int qb_backing_locate(const char *image_path, const char *name, const char *fmt, char **path,
                       const char **as, struct qb_err *err)
 {
-    const char *slash = strrchr(image_path, '/');
-    int r;
-
     *path = NULL;
     *as = fmt;
     if (strncmp(name, "json:", 5) == 0)
         return locate_json(name, fmt, path, as, err);
     if (strncmp(name, "file:/", 6) == 0)
         name += 5;
-    else if (name[strcspn(name, ":/")] == ':')
+    else if (has_protocol(name))
         return fail_not_local(name, err);
-    if (name[0] == '/' || !slash)
-        r = asprintf(path, "%s", name);
-    else
-        r = asprintf(path, "%.*s/%s", (int)(slash - image_path), image_path, name);
-    if (r < 0) {
-        *path = NULL;
-        return qb_fail_memory(err);
-    }
-    return 0;
+    *path = path_of(image_path, name);
+    return *path ? 0 : qb_fail_memory(err);
+}
+
+char *qb_backing_full(const char *image_path, const char *name)
+{
+    return has_protocol(name) ? strdup(name) : path_of(image_path, name);
 }
 
 /* NOLINTNEXTLINE(misc-no-recursion): jansson reads 2048 levels at most, and a name has no more */

@@ -22,6 +22,10 @@
 int qb_backing_locate(const char *image_path, const char *name, const char *fmt, char **path,
                       const char **as, struct qb_err *err);
 
+/* The name as `qemu-img info` resolves it, malloc'ed: a relative one behind the directory of the
+ * image, any other as it is.  NULL when memory is short. */
+char *qb_backing_full(const char *image_path, const char *name);
+
 /* Whether the name may lead to a file whose last component is `last`: the name has it inside, or a
  * string within a json: name has.  For names that are not local; memory that is short is a yes. */
 bool qb_backing_may_name(const char *name, const char *last);

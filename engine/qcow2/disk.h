@@ -133,6 +133,8 @@ struct qb_disk_snapshot_extra {
 };
 static_assert(sizeof(struct qb_disk_snapshot_extra) == 16, "snapshot extra data");
 
+enum { QB_SNAPSHOT_ICOUNT_AT = 16 }; /* in the extra data of newer entries: 8 bytes, ~0 for none */
+
 /* "Cluster mapping": L1 and L2 entries */
 #define QB_ENTRY_COPIED          (1ull << 63)
 #define QB_ENTRY_COMPRESSED      (1ull << 62)

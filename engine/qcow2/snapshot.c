@@ -77,6 +77,25 @@ int qb_snapshot_decode(const uint8_t *bytes, uint64_t have, uint32_t count, uint
     return 0;
 }
 
+struct qb_snapshot_label qb_snapshot_label(const struct qb_snapshot *s)
+{
+    const char *names = (const char *)s->raw + sizeof(struct qb_disk_snapshot) + s->extra_len;
+    const uint8_t *extra = s->raw + sizeof(struct qb_disk_snapshot);
+    struct qb_disk_snapshot d;
+    be64 icount = be64_of(UINT64_MAX);
+
+    memcpy(&d, s->raw, sizeof(d));
+    if (s->extra_len >= QB_SNAPSHOT_ICOUNT_AT + sizeof(icount))
+        memcpy(&icount, extra + QB_SNAPSHOT_ICOUNT_AT, sizeof(icount));
+    return (struct qb_snapshot_label){.id = names,
+                                      .name = names + s->id_len,
+                                      .date_sec = be32_get(d.date_sec),
+                                      .date_nsec = be32_get(d.date_nsec),
+                                      .vm_clock_nsec = be64_get(d.vm_clock_nsec),
+                                      .has_icount = be64_get(icount) != UINT64_MAX,
+                                      .icount = be64_get(icount)};
+}
+
 static uint32_t extra_wanted(const struct qb_snapshot *s, bool with_extra)
 {
     uint32_t least = sizeof(struct qb_disk_snapshot_extra);

@@ -32,6 +32,18 @@ void qb_snapshot_table_free(struct qb_snapshot_table *t);
 int qb_snapshot_decode(const uint8_t *bytes, uint64_t have, uint32_t count, uint64_t header_size,
                        struct qb_snapshot_table *out, struct qb_err *err);
 
+/* What an entry says that no amend needs. */
+struct qb_snapshot_label {
+    const char *id, *name; /* id_len and name_len bytes, without a NUL */
+    uint32_t date_sec, date_nsec;
+    uint64_t vm_clock_nsec;
+    bool has_icount;
+    uint64_t icount; /* instructions of the guest until then, where they were counted */
+};
+
+/* The texts are those of the table. */
+struct qb_snapshot_label qb_snapshot_label(const struct qb_snapshot *s);
+
 /* Encodes the table again: l1_offset, l1_size, and, if `with_extra`, at least the 16 bytes of extra
  * data that version 3 requires.  Everything else is copied.  *out is malloc'ed. */
 int qb_snapshot_encode(const struct qb_snapshot_table *t, bool with_extra, uint8_t **out,

@@ -11,8 +11,8 @@ except ImportError:
     jsonschema = None
 
 # Which of the schema's definitions a line is of, by its type; an image of --report has none.
-DEFINITIONS = {"image": ("image", "run_image"), "summary": ("summary", "total", "rejected", "check_summary"),
-               "check": ("check",), "progress": ("progress",), "run": ("listed_run", "run")}
+DEFINITIONS = {"image": ("image", "run_image"), "summary": ("summary", "total", "rejected", "check_summary", "info_summary"),
+               "check": ("check",), "info": ("image_info",), "progress": ("progress",), "run": ("listed_run", "run")}
 
 
 def _closed(schema):

@@ -45,10 +45,21 @@ class Hostile(ImageTest):
         return answer
 
     def check_withstands(self, image):
+        """Read by all commands that change nothing; an image beside it is not affected."""
         sha = proc.sha256(image)
         answer = qbatch.qbatch("check", image, timeout=PATIENCE_SECONDS, preexec=bounded_memory)
         self.assertFalse(answer.crashed or answer.result.timed_out, str(answer))
+        self.info_withstands(image)
         self.assertEqual(proc.sha256(image), sha)
+
+    def info_withstands(self, image):
+        sound = self.path("sound.qcow2")
+        if not os.path.exists(sound):
+            self.create("sound.qcow2")
+        answer = qbatch.qbatch("info", "--json", sound, image, sound, timeout=PATIENCE_SECONDS, preexec=bounded_memory)
+        self.assertFalse(answer.crashed or answer.result.timed_out, str(answer))
+        self.assertEqual([record["status"] for record in answer.records][::2], ["read", "read"], str(answer))
+        self.assertIn(answer.code, (0, 1), str(answer))
 
     def spoil(self, image, offset, data):
         """One copy with these bytes spoiled meets a request (in turn) and a check."""
