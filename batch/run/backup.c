@@ -64,13 +64,13 @@ int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err)
 /* ---- one image ------------------------------------------------------------------------------- */
 
 int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,
-                   const struct qb_file *image, struct qb_err *err)
+                   const struct qb_file *image, struct stat *made, struct qb_err *err)
 {
     QB_AUTO(qb_buf) char *real = realpath(job->path, NULL);
     char suffix[sizeof(batch->backup_id) + 8];
 
     snprintf(suffix, sizeof(suffix), ".%s.bak", batch->backup_id);
-    return real ? qb_clone_make(image, real, suffix, err)
+    return real ? qb_clone_make(image, real, suffix, made, err)
                 : qb_fail_sys(err, errno, QB_NOWHERE, "cannot clone");
 }
 

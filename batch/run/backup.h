@@ -4,6 +4,8 @@
 #ifndef QB_RUN_BACKUP_H
 #define QB_RUN_BACKUP_H
 
+#include <sys/stat.h>
+
 #include "job/job.h"
 #include "io/io.h"
 
@@ -12,8 +14,9 @@
  * the name of the clones in the batch. -1 with *err, which names a file system without clones. */
 int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err);
 
+/* *made is the stat of the clone. */
 int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,
-                   const struct qb_file *image, struct qb_err *err);
+                   const struct qb_file *image, struct stat *made, struct qb_err *err);
 void qb_backup_remove(const struct qb_batch *batch, const struct qb_job *job);
 
 #endif

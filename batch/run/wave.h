@@ -10,6 +10,8 @@
 #ifndef QB_RUN_WAVE_H
 #define QB_RUN_WAVE_H
 
+#include <sys/stat.h>
+
 #include "amend/amend.h"
 #include "backing/order.h"
 #include "backing/data_guard.h"
@@ -54,6 +56,7 @@ struct qb_slot {
     bool wants_all;  /* with QB_STEP_CROWDED: see qb_queue_crowded */
     struct qb_metered metered;
     uint64_t read_before; /* bytes read up to the end of planning */
+    struct stat clone;    /* with backed_up: of the clone that policy.backup made */
     int append_errno;     /* of the barrier after its append */
     int flip_errno;       /* of the barrier after its flip, or of one that was found as asked */
     int record_errno;     /* of recording the plan, if it must be in the journal before the flip */

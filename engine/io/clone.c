@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/own.h"
+#include "io/attributes.h"
 #include "io/backend.h"
 #include "io/way.h"
 
@@ -120,21 +121,26 @@ static void match_flags(int from, int to)
     }
 }
 
-static int make(const struct qb_file *file, int folder, const char *name)
+static int make(const struct qb_file *file, int folder, const char *name, const char *real,
+                struct stat *made, struct qb_err *err)
 {
     QB_AUTO(close_fd) int fd = open_unnamed(folder, ".");
     struct stat st;
     int errnum;
 
     if (fd < 0 || fstat(file->fd, &st) < 0)
-        return errno;
+        return fail_to_clone(errno, real, err);
     match_flags(file->fd, fd);
     if (ioctl(fd, FICLONE, file->fd) < 0)
-        return errno;
-    if (fchown(fd, st.st_uid, st.st_gid) < 0 || fchmod(fd, st.st_mode & 07777) < 0)
-        errno = 0; /* then only the caller can read it: the mode is 0600 */
+        return fail_to_clone(errno, real, err);
+    if (qb_attributes_copy(file->fd, fd, &st, err) < 0)
+        return -1;
     errnum = link_to(file, fd, folder, name);
-    return errnum || qb_barrier_covers_fs(file) ? errnum : sync_name(fd, folder);
+    if (errnum == 0 && !qb_barrier_covers_fs(file))
+        errnum = sync_name(fd, folder);
+    if (errnum == 0 && fstat(fd, made) < 0)
+        errnum = errno;
+    return errnum ? fail_to_clone(errnum, real, err) : 0;
 }
 
 static int follow_none(void *unused, const struct qb_way *way, struct qb_err *err)
@@ -147,19 +153,17 @@ static int follow_none(void *unused, const struct qb_way *way, struct qb_err *er
 /* A user who can rename the directories of the image must not redirect its clone to another one: it
  * is made in the directory that holds the open file. */
 int qb_clone_make(const struct qb_file *file, const char *real, const char *suffix,
-                  struct qb_err *err)
+                  struct stat *made, struct qb_err *err)
 {
     const struct qb_way_rules rules = {.link = follow_none};
     QB_AUTO(qb_way_close) struct qb_way way;
     char name[NAME_MAX + 1];
-    int errnum;
 
     if (qb_way_follow(real, &rules, &way, err) < 0)
         return -1;
     if (way.st.st_dev != file->dev || way.st.st_ino != file->ino)
         return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "another file is at the image's path now");
-    errnum = snprintf(name, sizeof(name), "%s%s", way.name, suffix) < (int)sizeof(name)
-                 ? make(file, way.dir, name)
-                 : ENAMETOOLONG;
-    return errnum ? fail_to_clone(errnum, real, err) : 0;
+    if (snprintf(name, sizeof(name), "%s%s", way.name, suffix) >= (int)sizeof(name))
+        return fail_to_clone(ENAMETOOLONG, real, err);
+    return make(file, way.dir, name, real, made, err);
 }

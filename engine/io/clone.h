@@ -3,6 +3,8 @@
 #ifndef QB_IO_CLONE_H
 #define QB_IO_CLONE_H
 
+#include <sys/stat.h>
+
 #include "io/io.h"
 
 /* 0 if a clone can be made in this directory, which must exist: tries it with unnamed files.  -1
@@ -14,11 +16,12 @@ int qb_clone_probe(const char *folder, struct qb_err *err);
 int qb_clone_look(const char *folder, struct qb_err *err);
 
 /* Clones the open file, whose resolved path is `real`, to its name plus `suffix` in the same
- * directory, with the file's mode and, if this process may set it, its owner.  The name appears
- * when the clone is complete; it replaces an older clone, a regular file of the same owner or the
- * caller, and nothing else.  QB_E_CHANGED if the path now leads through a link or to another file.
- * Durable after the next barrier over `file` with QB_SYNC_FS. */
+ * directory, with the file's owner, mode, access control list and labels (attributes.h), and
+ * without the bits of a mode that give rights to who runs it.  The name appears when the clone is
+ * complete; it replaces an older clone, a regular file of the same owner or the caller, and nothing
+ * else. *made is the stat of the clone.  QB_E_CHANGED if the path now leads through a link or to
+ * another file.  Durable after the next barrier over `file` with QB_SYNC_FS. */
 int qb_clone_make(const struct qb_file *file, const char *real, const char *suffix,
-                  struct qb_err *err);
+                  struct stat *made, struct qb_err *err);
 
 #endif

@@ -145,6 +145,60 @@ class Clones(BackupTest):
         self.assertEqual(len(self.backups()), 4, str(answer))
         self.assert_sound(answer.first["backup"])
 
+    def test_a_clone_keeps_who_may_use_the_image(self):
+        self.on_each(self.attributes_kept)
+
+    LABELS = {"user.where": b"rack 7", "security.selinux": b"system_u:object_r:virt_image_t:s0\0",
+              "security.SMACK64": b"guests"}
+
+    def label(self, image):
+        kept = {}
+        for name, value in self.LABELS.items():
+            try:
+                os.setxattr(image, name, value)
+                kept[name] = value
+            except OSError as error:  # what a security module of this host forbids
+                self.leave_out(name, str(error))
+        self.assertTrue(kept)
+        return kept
+
+    def attributes_kept(self, images):
+        listed, plain = images[0], images[1]
+        proc.must(["setfacl", "-m", "u:1234:rw,g:77:r,m:rw", listed])
+        proc.must(["setfacl", "-d", "-m", "u:666:rw", self.there])  # new files are not to get it
+        kept = self.label(listed)
+        os.chown(listed, 1111, 2222)
+        os.chown(plain, 1111, 2222)
+        os.chmod(listed, 0o6770)  # with a list, the bits of the group are its mask
+        os.chmod(plain, 0o5640)
+        listing = proc.must(["getfacl", "-cnp", listed])
+        self.assertIn("user:1234:rw", listing)
+        answer = qbatch.qbatch("--json", self.fleet)
+        self.assertEqual(answer.code, 0, str(answer))
+        clone, other = (record["backup"] for record in answer.records[:2])
+        self.assertEqual({name: os.getxattr(clone, name) for name in kept}, kept)
+        self.assertEqual(proc.must(["getfacl", "-cnp", clone]), listing)
+        self.assertEqual([oct(os.stat(path).st_mode & 0o7777) for path in (clone, other)], ["0o770", "0o640"])
+        for path in (clone, other):
+            self.assertEqual((os.stat(path).st_uid, os.stat(path).st_gid), (1111, 2222))
+        self.assertNotIn("system.posix_acl_access", os.listxattr(other))
+        self.assertNotIn("user.where", os.listxattr(other))
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_without_the_label_of_the_image_there_is_no_clone_and_no_amend(self):
+        self.on_each(self.label_lost)
+
+    def label_lost(self, images):
+        os.setxattr(images[0], "user.where", b"rack 7")
+        before = proc.sha256(images[0])
+        trace = strace.run([qbatch.absolute(qbatch.TOOL), "amend", "--json", "--backup", "reflink",
+                            "-o", "compat=0.10", images[0]], "fsetxattr:error=ENOSPC")
+        self.assertTrue(trace.hit, trace.log)
+        answer = qbatch.Answer(trace.result)
+        self.assertEqual((answer.code, answer.error), (1, "no_space"), str(answer))
+        self.assertIn("user.where", answer.first["error"]["message"])
+        self.assertEqual((proc.sha256(images[0]), self.backups()), (before, []))
+
     def test_images_that_are_not_copied_on_write(self):
         self.on_each(self.not_copied_on_write)
 
