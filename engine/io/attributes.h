@@ -14,9 +14,9 @@
  * - the POSIX access control list, or none where `from` has none, whatever the directory's default;
  * - the mode, without the bits for set-user-ID, set-group-ID and sticky.
  *
- * File capabilities, attributes trusted.*, and those that belong to one file (ima, evm) stay behind.
- * -1 with *err where `from` has a label, an attribute or a list that `to` cannot be given: it is
- * still mode 0600 then, if it was. */
+ * File capabilities, attributes trusted.*, and those that belong to one file (ima, evm) stay
+ * behind. -1 with *err where `from` has a label, an attribute or a list that `to` cannot be given:
+ * it is still mode 0600 then, if it was. */
 int qb_attributes_copy(int from, int to, const struct stat *st, struct qb_err *err);
 
 #endif

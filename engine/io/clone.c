@@ -15,6 +15,7 @@
 #include "base/own.h"
 #include "io/attributes.h"
 #include "io/backend.h"
+#include "io/extents.h"
 #include "io/way.h"
 
 static void close_fd(int *fd)
@@ -166,4 +167,40 @@ int qb_clone_make(const struct qb_file *file, const char *real, const char *suff
     if (snprintf(name, sizeof(name), "%s%s", way.name, suffix) >= (int)sizeof(name))
         return fail_to_clone(ENAMETOOLONG, real, err);
     return make(file, way.dir, name, real, made, err);
+}
+
+/* Bytes [*at, ...) that only this file has; moves *at past them.  As qb_extents_from. */
+static int add_own(int fd, uint64_t *at, uint64_t *bytes)
+{
+    struct qb_extent extents[QB_EXTENTS];
+    int n = qb_extents_from(fd, *at, extents);
+
+    for (int i = 0; i < n; i++) {
+        const struct qb_extent *e = &extents[i];
+
+        if (e->end <= *at)
+            return 0;
+        if (!e->shared)
+            *bytes += e->end - QB_MAX(e->first, *at);
+        *at = e->end;
+        if (e->last)
+            return 0;
+    }
+    return n;
+}
+
+int qb_clone_own_bytes(struct qb_io *io, const struct qb_file *file, uint64_t *bytes, bool *known,
+                       struct qb_err *err)
+{
+    uint64_t at = 0;
+    int n = 1;
+
+    *bytes = 0;
+    while (n > 0) {
+        if (qb_io_go_on(io, err) < 0)
+            return -1;
+        n = add_own(file->fd, &at, bytes);
+    }
+    *known = n == 0;
+    return 0;
 }

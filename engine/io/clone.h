@@ -24,4 +24,10 @@ int qb_clone_look(const char *folder, struct qb_err *err);
 int qb_clone_make(const struct qb_file *file, const char *real, const char *suffix,
                   struct stat *made, struct qb_err *err);
 
+/* The bytes that would be free without this file: those of its extents that no other file shares.
+ * Reads no data: a call for each hundred extents, between which the stop function of `io` is called
+ * (-1 with QB_E_CANCELLED).  *known is false where the file system does not tell. */
+int qb_clone_own_bytes(struct qb_io *io, const struct qb_file *file, uint64_t *bytes, bool *known,
+                       struct qb_err *err);
+
 #endif

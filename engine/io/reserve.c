@@ -1,47 +1,30 @@
 #include "io/reserve.h"
 
 #include <errno.h>
-#include <linux/fiemap.h>
-#include <linux/fs.h>
-#include <string.h>
-#include <sys/ioctl.h>
 
 #include "io/backend.h"
-
-#define EXTENTS 128u /* in one call */
-
-/* A struct fiemap ends with its extents; this one has space for some. */
-union map {
-    struct fiemap head;
-    uint8_t bytes[sizeof(struct fiemap) + EXTENTS * sizeof(struct fiemap_extent)];
-};
+#include "io/extents.h"
 
 /* Moves *at past the adjacent extents from there on: 1 when more may follow, 0 at a hole or after
  * the last extent, -1 if the file system does not support FIEMAP. */
-static int follow(int fd, union map *map, uint64_t *at)
+static int follow(int fd, uint64_t *at)
 {
-    memset(&map->head, 0, sizeof(map->head));
-    map->head.fm_start = *at;
-    map->head.fm_length = FIEMAP_MAX_OFFSET - *at;
-    map->head.fm_extent_count = EXTENTS;
-    if (ioctl(fd, FS_IOC_FIEMAP, &map->head) < 0)
-        return -1;
-    for (uint32_t i = 0; i < map->head.fm_mapped_extents && i < EXTENTS; i++) {
-        const struct fiemap_extent *e = &map->head.fm_extents[i];
+    struct qb_extent extents[QB_EXTENTS];
+    int n = qb_extents_from(fd, *at, extents);
 
-        if (e->fe_logical > *at || e->fe_logical + e->fe_length <= *at)
+    for (int i = 0; i < n; i++) {
+        if (extents[i].first > *at || extents[i].end <= *at)
             return 0;
-        *at = e->fe_logical + e->fe_length;
-        if (e->fe_flags & FIEMAP_EXTENT_LAST)
+        *at = extents[i].end;
+        if (extents[i].last)
             return 0;
     }
-    return map->head.fm_mapped_extents > 0;
+    return n < 0 ? -1 : n > 0;
 }
 
 int qb_file_is_reserved(struct qb_io *io, const struct qb_file *file, bool *reserved,
                         struct qb_err *err)
 {
-    union map map;
     uint64_t at = 0;
     int more = 1;
 
@@ -52,7 +35,7 @@ int qb_file_is_reserved(struct qb_io *io, const struct qb_file *file, bool *rese
     while (more > 0 && at < file->size) {
         if (io->stop && io->stop(io->stop_arg))
             return qb_fail_sys(err, ECANCELED, QB_NOWHERE, "cannot look at the file's extents");
-        more = follow(file->fd, &map, &at);
+        more = follow(file->fd, &at);
     }
     *reserved = more < 0 || at >= file->size;
     return 0;
