@@ -18,9 +18,12 @@ static bool is_asked_for(const struct qb_cli *cli, const struct qb_batch *batch)
     return qb_cli_text(cli, QB_OPTION_STATE) || goes_on(cli) || qb_state_keeps_undo(batch);
 }
 
-static bool is_wanted(const struct qb_cli *cli)
+/* Clones are found again by the journal. */
+static bool is_wanted(const struct qb_cli *cli, const struct qb_batch *batch)
 {
-    return cli->command == QB_COMMAND_RUN && !qb_cli_has(cli, QB_OPTION_NO_STATE);
+    bool is_run = cli->command == QB_COMMAND_RUN || batch->policy.backup != QB_BACKUP_NONE;
+
+    return is_run && !qb_cli_has(cli, QB_OPTION_NO_STATE);
 }
 
 static int check_manifest(const struct qb_cli *cli, const struct qb_batch *batch,
@@ -144,7 +147,8 @@ int qb_keep_open(const struct qb_cli *cli, struct qb_batch *batch, struct qb_kee
                  struct qb_err *err)
 {
     bool dry = qb_cli_has(cli, QB_OPTION_DRY_RUN), found;
-    bool asked = is_asked_for(cli, batch) && !dry, wanted = (asked || is_wanted(cli)) && !dry;
+    bool asked = is_asked_for(cli, batch) && !dry,
+         wanted = (asked || is_wanted(cli, batch)) && !dry;
 
     *keep = (struct qb_keep){.state.journal.file.fd = -1};
     if (asked && qb_cli_has(cli, QB_OPTION_NO_STATE))

@@ -106,6 +106,7 @@ static int on_run(struct qb_history *h, const struct qb_json *record, struct qb_
     h->ages_from = qb_json_get_number(record, "ages_from", 0);
     h->images = h->left = qb_json_get_number(record, "images", 0);
     h->undo = qb_json_get_bool(record, "undo");
+    h->backup = qb_json_get_bool(record, "backup");
     return check_format(h, record, err);
 }
 
@@ -165,13 +166,7 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
     t->status = status;
     t->asks = (uint32_t)qb_json_get_number(record, "asks", 0);
     t->verified = qb_json_get_bool(record, "verified");
-    t->seen = (struct qb_seen){
-        .valid = qb_json_get_text(record, "path") && qb_json_get_number(record, "ino", 0) != 0,
-        .dev = qb_json_get_number(record, "dev", 0),
-        .ino = qb_json_get_number(record, "ino", 0),
-        .length = qb_json_get_number(record, "length", 0),
-        .mtime_ns = qb_json_get_number(record, "mtime_ns", 0),
-    };
+    t->seen = qb_seen_read(record);
     if (status == QB_STATUS_CHANGED || qb_json_get_bool(record, "committed")) {
         t->committed = true;
         t->undone = t->discarded = false;
@@ -195,8 +190,8 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
 
 static bool is_of_image(const char *is)
 {
-    static const char *const kinds[] = {"planned",    "proof",     "undone",
-                                        "discarding", "discarded", "abandoned"};
+    static const char *const kinds[] = {"planned",   "proof",     "undone", "discarding",
+                                        "discarded", "abandoned", "cloned", "pruned"};
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(is, kinds[i]) == 0)
@@ -225,6 +220,8 @@ static int on_image(struct qb_history *h, const struct qb_json *record, const ch
     t = trace_of(h, record, err);
     if (!t)
         return -1;
+    qb_clones_note(&t->clones, record, is);
+    h->backup |= t->clones.before.path != NULL;
     if (strcmp(is, "planned") == 0)
         on_planned(t, record, at, h->attempt);
     else if (strcmp(is, "proof") == 0)
@@ -320,6 +317,7 @@ void qb_history_free(struct qb_history *h)
         free(t->path);
         free(t->message);
         free(t->undone_at);
+        qb_clones_free(&t->clones);
     }
     qb_vec_free(&h->traces);
     qb_index_free(&h->by_path);

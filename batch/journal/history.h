@@ -5,6 +5,7 @@
 
 #include "plan/proof.h"
 #include "base/index.h"
+#include "journal/clones.h"
 #include "journal/run_journal.h"
 
 struct qb_trace {
@@ -38,6 +39,7 @@ struct qb_trace {
     bool cuts_data;          /* likewise */
     struct qb_seen seen;     /* the file after the last call */
     struct qb_seen done;     /* the file after the amend: the undo compares with it */
+    struct qb_clones clones; /* of `backup: reflink` */
 };
 
 struct qb_history {
@@ -53,6 +55,7 @@ struct qb_history {
     uint64_t to_finish; /* with `ended`: images that are not as requested, including failed ones */
     unsigned attempt;
     bool undo;       /* some image may be undone */
+    bool backup;     /* clones were made of images before they were amended */
     bool begun;      /* the journal has its first record */
     bool ended;      /* the last record is the run's end */
     bool superseded; /* a later run has taken over its work */

@@ -93,6 +93,7 @@ void qb_journal_close(struct qb_journal *j);
 void qb_journal_begin(struct qb_journal *j, const char *is);
 void qb_journal_text(struct qb_journal *j, const char *key, const char *s);
 void qb_journal_path(struct qb_journal *j, const char *path);
+void qb_journal_path_of(struct qb_journal *j, const char *key, const char *path);
 void qb_journal_number(struct qb_journal *j, const char *key, uint64_t n);
 void qb_journal_true(struct qb_journal *j, const char *key, bool b); /* left out when it is false */
 void qb_journal_bytes(struct qb_journal *j, const char *key, const void *bytes, size_t n);

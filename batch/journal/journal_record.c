@@ -130,11 +130,20 @@ void qb_journal_text(struct qb_journal *j, const char *key, const char *s)
     put_string(j, s);
 }
 
+void qb_journal_path_of(struct qb_journal *j, const char *key, const char *path)
+{
+    char bytes[64];
+
+    put_key(j, key);
+    if (put_string(j, path))
+        return;
+    snprintf(bytes, sizeof(bytes), "%s_bytes_base64", key);
+    qb_journal_bytes(j, bytes, path, strlen(path));
+}
+
 void qb_journal_path(struct qb_journal *j, const char *path)
 {
-    put_key(j, "path");
-    if (!put_string(j, path))
-        qb_journal_bytes(j, "path_bytes_base64", path, strlen(path));
+    qb_journal_path_of(j, "path", path);
 }
 
 void qb_journal_number(struct qb_journal *j, const char *key, uint64_t n)

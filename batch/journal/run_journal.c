@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,31 +9,6 @@
 #include "base/be.h"
 #include "base/sizing.h"
 #include "qcow2/header.h"
-
-static struct qb_seen seen_of(const struct stat *st)
-{
-    return (struct qb_seen){
-        .valid = S_ISREG(st->st_mode),
-        .dev = st->st_dev,
-        .ino = st->st_ino,
-        .length = (uint64_t)st->st_size,
-        .mtime_ns = (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec,
-    };
-}
-
-struct qb_seen qb_seen_of(int fd)
-{
-    struct stat st;
-
-    return fd >= 0 && fstat(fd, &st) == 0 ? seen_of(&st) : (struct qb_seen){0};
-}
-
-struct qb_seen qb_seen_at(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 ? seen_of(&st) : (struct qb_seen){0};
-}
 
 void qb_state_stamp(struct qb_journal *j, const char *key)
 {
@@ -114,6 +88,7 @@ static void record_run(struct qb_state *s, const struct qb_batch *batch)
     }
     qb_journal_number(j, "images", batch->n_jobs);
     qb_journal_true(j, "undo", s->undo);
+    qb_journal_true(j, "backup", batch->policy.backup != QB_BACKUP_NONE);
     qb_journal_end(j);
 }
 
@@ -278,13 +253,8 @@ void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const s
 
 static void record_seen(struct qb_journal *j, const struct qb_seen *seen)
 {
-    if (!seen->valid)
-        return;
-    qb_journal_number(j, "dev", seen->dev);
-    qb_journal_number(j, "ino", seen->ino);
-    qb_journal_number(j, "length", seen->length);
-    qb_journal_number(j, "mtime_ns", seen->mtime_ns);
-    if (!qb_digest_is_empty(seen->as_found))
+    qb_seen_put(j, seen);
+    if (seen->valid && !qb_digest_is_empty(seen->as_found))
         record_digest(j, "as_found", seen->as_found);
 }
 

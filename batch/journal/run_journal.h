@@ -14,7 +14,7 @@
 
 #include "amend/amend.h"
 #include "job/job.h"
-#include "journal/journal.h"
+#include "journal/seen.h"
 #include "job/outcome.h"
 #include "journal/state_dir.h"
 
@@ -29,17 +29,6 @@ struct qb_state {
     size_t ended;          /* images of the batch with a result, from this call or before */
     size_t done;           /* of these, those that a resume need not look at */
 };
-
-/* Identity and state of a file while its locks are held: a later call can detect changes by them.
- */
-struct qb_seen {
-    bool valid; /* false: not recorded, or a device, which has no such times */
-    uint64_t dev, ino, length, mtime_ns;
-    struct qb_digest as_found; /* of all its bytes (as_found.h), after a verification that failed */
-};
-
-struct qb_seen qb_seen_of(int fd);
-struct qb_seen qb_seen_at(const char *path);
 
 /* Begins a new run in `dir`, which exists.  Its name sorts after those of all runs there. -1 with
  * *err, and no file remains. */

@@ -32,6 +32,7 @@ static int on_first(void *arg, const struct qb_json *record, uint64_t at, struct
     g->started = copy(qb_json_get_text(record, "started"));
     g->images = qb_json_get_number(record, "images", 0);
     g->undo = qb_json_get_bool(record, "undo");
+    g->backup = qb_json_get_bool(record, "backup");
     return 0;
 }
 
@@ -95,6 +96,7 @@ static int read_all(const char *dir, struct qb_glance *g, struct qb_err *err)
         g->failed = g->counts[QB_STATUS_FAILED];
         g->undone = qb_history_count_undone(&h);
         g->undo = h.undo;
+        g->backup = h.backup;
         g->superseded = h.superseded;
     }
     qb_history_free(&h);
@@ -263,11 +265,29 @@ int qb_runs_reopen(const char *dir, const char *word, enum qb_runs_with with,
 
 /* ---- old ones -------------------------------------------------------------------------------- */
 
-static bool holds_undo(const char *dir, struct qb_run_id id)
+static bool is_there(const struct qb_clone *c)
+{
+    return c->path && !c->pruned && access(c->path, F_OK) == 0;
+}
+
+/* Whether a file is there that a run or a restore left beside an image. */
+static bool has_clone(const struct qb_history *h)
+{
+    for (size_t i = 0; i < h->traces.n; i++) {
+        const struct qb_clones *c = &h->traces.items[i].clones;
+
+        if (qb_clones_hold(c) && (is_there(&c->before) || is_there(&c->amended)))
+            return true;
+    }
+    return false;
+}
+
+static bool holds_something(const char *dir, struct qb_run_id id)
 {
     struct qb_history h;
     struct qb_err err;
-    bool holds = qb_history_read(dir, id.text, &h, &err) < 0 || qb_history_holds_undo(&h);
+    bool holds =
+        qb_history_read(dir, id.text, &h, &err) < 0 || qb_history_holds_undo(&h) || has_clone(&h);
 
     qb_history_free(&h);
     return holds;
@@ -280,7 +300,7 @@ static bool is_needed(const char *dir, struct qb_run_id id)
     bool needed;
 
     qb_glance_at(dir, id, &g);
-    needed = g.held || g.unfinished || (g.undo && holds_undo(dir, id));
+    needed = g.held || g.unfinished || ((g.undo || g.backup) && holds_something(dir, id));
     qb_glance_free(&g);
     return needed;
 }

@@ -10,6 +10,7 @@ struct qb_glance {
     struct qb_run_id id;
     bool held;       /* a process works on it now */
     bool undo;       /* it has kept something for an undo */
+    bool backup;     /* it has made clones of images */
     bool unfinished; /* work remains for a resume */
     bool ended;      /* it has ended, and each image has a result */
     bool superseded; /* a later run has taken over its work */
@@ -46,7 +47,7 @@ void qb_runs_manifest(const struct qb_batch *batch, char out[PATH_MAX]);
 bool qb_runs_is_busy(const char *dir, struct qb_run_id id, const char *manifest);
 
 /* Removes the journals of old runs: keeps the newest QB_RUNS_KEPT, and any that is unfinished, in
- * use, or still holds what an undo needs. */
+ * use, or still holds what an undo needs or the name of a clone that is there. */
 void qb_runs_prune(const char *dir);
 
 #endif

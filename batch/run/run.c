@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "journal/clones.h"
 #include "run/running.h"
 
 static struct qb_timing timing_of(const struct qb_running *r, const struct qb_wave *w,
@@ -101,17 +102,28 @@ static void note_plans(struct qb_running *r, struct qb_wave *w)
     tell_of_journal(r, errnum);
 }
 
-/* Proofs for undos, of what was appended just now; the barrier that is next covers them. */
-static void note_proofs(struct qb_running *r, struct qb_wave *w)
+static void note_append(struct qb_running *r, const struct qb_slot *s)
+{
+    const struct qb_job *job = &r->batch->jobs[s->job];
+
+    if (s->step != QB_STEP_APPENDED)
+        return;
+    if (qb_amend_result(s->amend)->backed_up)
+        qb_clones_made(r->options->state, r->batch, job, &s->clone);
+    qb_state_appended(r->options->state, r->batch, job, s->amend);
+}
+
+/* Clones, and proofs for undos, of what was written just now; the barrier that is next covers them.
+ */
+static void note_appends(struct qb_running *r, struct qb_wave *w)
 {
     struct qb_state *state = r->options->state;
     int errnum;
 
-    if (!state || !r->batch->undo_kept)
+    if (!state || (!r->batch->undo_kept && r->batch->policy.backup == QB_BACKUP_NONE))
         return;
     for (size_t i = 0; i < w->n; i++)
-        if (w->slots[i].step == QB_STEP_APPENDED)
-            qb_state_appended(state, r->batch, &r->batch->jobs[w->slots[i].job], w->slots[i].amend);
+        note_append(r, &w->slots[i]);
     errnum = qb_journal_write(&state->journal);
     qb_wave_unrecorded(w, errnum);
     tell_of_journal(r, errnum);
@@ -143,7 +155,7 @@ static bool advance(struct qb_running *r)
     qb_wave_prepare(r->fresh);
     note_plans(r, r->fresh);
     qb_wave_append(r->fresh);
-    note_proofs(r, r->fresh);
+    note_appends(r, r->fresh);
     qb_run_tell(r);
     qb_sched_aside_wait(r->sched);
     if (barrier.journal) {

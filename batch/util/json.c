@@ -129,11 +129,19 @@ static json_t *base64(const char *s)
     return json_stringn(out, qb_base64_len(n));
 }
 
+void qb_json_path_of(struct qb_json *o, const char *key, const char *path)
+{
+    char bytes[64];
+
+    put(o, key, text(path));
+    snprintf(bytes, sizeof(bytes), "%s_bytes_base64", key);
+    if (!is_utf8(path))
+        put(o, bytes, base64(path));
+}
+
 void qb_json_path(struct qb_json *o, const char *path)
 {
-    put(o, "path", text(path));
-    if (!is_utf8(path))
-        put(o, "path_bytes_base64", base64(path));
+    qb_json_path_of(o, "path", path);
 }
 
 int qb_json_line(FILE *f, struct qb_json o)
@@ -224,19 +232,28 @@ bool qb_json_get_bytes(const struct qb_json *o, const char *key, void *out, size
     return encoded && qb_base64_read(encoded, out, n, &got) == 0 && got == n;
 }
 
-char *qb_json_get_path(const struct qb_json *o)
+char *qb_json_get_path_of(const struct qb_json *o, const char *key)
 {
-    const char *encoded = qb_json_get_text(o, "path_bytes_base64");
-    const char *plain = qb_json_get_text(o, "path");
-    size_t n = encoded ? strlen(encoded) : 0;
-    char *path = !encoded ? plain ? strdup(plain) : NULL : malloc(n + 1);
+    char bytes[64];
+    const char *plain = qb_json_get_text(o, key), *encoded;
+    size_t n;
+    char *path;
 
+    snprintf(bytes, sizeof(bytes), "%s_bytes_base64", key);
+    encoded = qb_json_get_text(o, bytes);
+    n = encoded ? strlen(encoded) : 0;
+    path = !encoded ? plain ? strdup(plain) : NULL : malloc(n + 1);
     if (!encoded || !path)
         return path;
     if (qb_base64_read(encoded, path, n, &n) < 0)
         return free(path), NULL;
     path[n] = '\0';
     return path;
+}
+
+char *qb_json_get_path(const struct qb_json *o)
+{
+    return qb_json_get_path_of(o, "path");
 }
 
 const char *qb_json_version(void)

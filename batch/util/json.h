@@ -32,6 +32,7 @@ void qb_json_append_string(struct qb_json *list, const char *s);
 
 /* Adds the path as "path"; if it is not UTF-8, also its exact bytes as "path_bytes_base64". */
 void qb_json_path(struct qb_json *o, const char *path);
+void qb_json_path_of(struct qb_json *o, const char *key, const char *path);
 
 /* Writes the object and a newline; 0, or -1 with errno set. */
 int qb_json_line(FILE *f, struct qb_json o);
@@ -63,6 +64,7 @@ bool qb_json_get_bytes(const struct qb_json *o, const char *key, void *out, size
 
 /* The path that qb_json_path added, malloc'ed; NULL without one, or when memory is short. */
 char *qb_json_get_path(const struct qb_json *o);
+char *qb_json_get_path_of(const struct qb_json *o, const char *key); /* by another key */
 
 const char *qb_json_version(void); /* of jansson */
 
