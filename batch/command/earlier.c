@@ -1,0 +1,76 @@
+#include "command/earlier.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/own.h"
+#include "host/caller.h"
+
+static int begin_batch(struct qb_earlier *e, struct qb_err *err)
+{
+    const struct qb_origin *of_run = &e->history.origin;
+
+    memcpy(e->batch.run_id, e->history.id, sizeof(e->batch.run_id));
+    e->batch.name = e->history.name ? strdup(e->history.name) : NULL;
+    qb_caller_note(&e->batch.origin);
+    for (size_t i = 0; i < of_run->labels.n; i++)
+        if (!qb_origin_add_label(&e->batch.origin, of_run->labels.items[i].key,
+                                 of_run->labels.items[i].value))
+            return qb_fail_memory(err);
+    e->traces = calloc(e->history.traces.n + 1, sizeof(struct qb_trace *));
+    return e->traces ? 0 : qb_fail_memory(err);
+}
+
+int qb_earlier_open(struct qb_earlier *e, const struct qb_cli *cli, const char *word,
+                    struct qb_err *err)
+{
+    struct qb_run_id id;
+
+    *e = (struct qb_earlier){.journal.file.fd = -1};
+    qb_batch_init(&e->batch);
+    if (qb_state_dir_find(qb_cli_text(cli, QB_OPTION_STATE), e->dir, err) < 0 ||
+        qb_state_dir_pick(e->dir, word, &id, err) < 0 ||
+        qb_history_reopen(e->dir, id.text, &e->history, &e->journal, err) < 0)
+        return -1;
+    return begin_batch(e, err);
+}
+
+void qb_earlier_close(struct qb_earlier *e)
+{
+    qb_journal_close(&e->journal);
+    qb_history_free(&e->history);
+    qb_batch_free(&e->batch);
+    free(e->traces);
+}
+
+int qb_earlier_add(struct qb_earlier *e, const struct qb_trace *t, struct qb_err *err)
+{
+    struct qb_request rq;
+
+    for (size_t i = 0; i < e->batch.n_jobs; i++)
+        if (e->traces[i] == t)
+            return 0;
+    qb_request_init(&rq);
+    if (!qb_batch_add(&e->batch, t->path, 0, &rq))
+        return qb_fail_memory(err);
+    e->traces[e->batch.n_jobs - 1] = t;
+    return 0;
+}
+
+const struct qb_trace *qb_earlier_find(const struct qb_earlier *e, const char *word,
+                                       struct qb_err *err)
+{
+    const struct qb_history *h = &e->history;
+    const struct qb_trace *t = qb_history_find(h, word);
+    QB_AUTO(qb_buf) char *real = t ? NULL : realpath(word, NULL);
+
+    for (size_t i = 0; !t && real && i < h->traces.n; i++) {
+        QB_AUTO(qb_buf) char *other = realpath(h->traces.items[i].path, NULL);
+
+        if (other && strcmp(real, other) == 0)
+            t = &h->traces.items[i];
+    }
+    if (!t)
+        qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "run %s has no image %.200s", h->id, word);
+    return t;
+}
