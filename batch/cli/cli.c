@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli_check.h"
+#include "util/scalar.h"
 #include "util/text.h"
 
 const struct qb_command_row qb_commands[QB_COMMAND_COUNT] = {
@@ -222,6 +223,15 @@ static int check_setting(const struct qb_cli *cli, enum qb_option option, FILE *
     return bad_argument(cli, option, text, errors);
 }
 
+static int check_duration(const struct qb_cli *cli, enum qb_option option, FILE *errors)
+{
+    struct qb_why why;
+    double seconds;
+
+    return qb_scalar_duration(optarg, &seconds, &why) ? 0
+                                                      : bad_argument(cli, option, why.text, errors);
+}
+
 static int check_text(const struct qb_cli *cli, enum qb_option option, const char *what,
                       FILE *errors)
 {
@@ -259,6 +269,8 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
         return check_text(cli, option, "a run is expected behind =", errors);
     case QB_TAKES_NUMBER:
         return take_jobs(cli, errors);
+    case QB_TAKES_DURATION:
+        return check_duration(cli, option, errors);
     }
     return 0;
 }

@@ -25,11 +25,11 @@ enum qb_option {
 
 /* What the operands of a command are. */
 enum qb_names {
-    QB_NAMES_NOTHING,
     QB_NAMES_MANIFEST,
     QB_NAMES_IMAGES,
     QB_NAMES_RUN,
     QB_NAMES_RUN_AND_IMAGES,
+    QB_NAMES_BACKUPS, /* list, restore or prune, a run and images */
     QB_NAMES_REPORTS, /* show or merge, and files */
     QB_NAMES_TOPIC,
     QB_NAMES_SCHEMA, /* manifest or report */
@@ -48,6 +48,7 @@ enum qb_takes {
     QB_TAKES_DIR,
     QB_TAKES_RUN,
     QB_TAKES_NUMBER,
+    QB_TAKES_DURATION,
 };
 
 struct qb_command_row {

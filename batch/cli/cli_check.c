@@ -101,6 +101,42 @@ static int check_images(const struct qb_cli *cli, FILE *errors)
     return 0;
 }
 
+/* What each of its verbs takes besides -h and -V, and how many words follow. */
+static const struct {
+    const char *name;
+    uint64_t options;
+    size_t least, most;
+    const char *complaint;
+} verbs[] = {
+    {"list", BIT(JSON) | BIT(STATE), 0, 1, "one run at a time"},
+    {"prune",
+     BIT(DRY_RUN) | BIT(ON_NO_LOCKS) | BIT(JSON) | BIT(STATE) | BIT(QUIET) | BIT(OLDER_THAN), 0, 1,
+     "one run at a time"},
+};
+
+static int check_backup(const struct qb_cli *cli, FILE *errors)
+{
+    const char *verb = cli->n_operands ? cli->operands[0] : "";
+    size_t n = sizeof(verbs) / sizeof(verbs[0]), i = 0, words = cli->n_operands - 1;
+    bool old = cli->given & BIT(OLDER_THAN);
+    char text[80];
+
+    while (i < n && strcmp(verbs[i].name, verb) != 0)
+        i++;
+    if (i == n)
+        return complain(cli, qb_commands[QB_COMMAND_BACKUP].takes.too_few, errors);
+    for (int o = 0; o < QB_OPTION_COUNT; o++)
+        if (cli->given & ~verbs[i].options & UINT64_C(1) << o) {
+            snprintf(text, sizeof(text), "--%s does not go with %s", qb_options[o].name, verb);
+            return complain(cli, text, errors);
+        }
+    if (words < verbs[i].least || words > verbs[i].most)
+        return complain(cli, verbs[i].complaint, errors);
+    if (strcmp(verb, "prune") == 0 && old == (words == 1))
+        return complain(cli, "a run or --older-than is expected", errors);
+    return 0;
+}
+
 static int check_report(const struct qb_cli *cli, FILE *errors)
 {
     const char *what = cli->n_operands ? cli->operands[0] : "";
@@ -133,8 +169,8 @@ static int check_help(const struct qb_cli *cli, FILE *errors)
 static int (*const checks[QB_COMMAND_COUNT])(const struct qb_cli *cli, FILE *errors) = {
     [QB_COMMAND_RUN] = check_manifest,  [QB_COMMAND_AMEND] = check_amend,
     [QB_COMMAND_CHECK] = check_images,  [QB_COMMAND_INFO] = check_images,
-    [QB_COMMAND_REPORT] = check_report, [QB_COMMAND_SCHEMA] = check_schema,
-    [QB_COMMAND_HELP] = check_help,
+    [QB_COMMAND_REPORT] = check_report, [QB_COMMAND_BACKUP] = check_backup,
+    [QB_COMMAND_SCHEMA] = check_schema, [QB_COMMAND_HELP] = check_help,
 };
 
 int qb_cli_check(const struct qb_cli *cli, FILE *errors)

@@ -64,6 +64,14 @@ _qbatch_run_and_images()
     if ((operands == 0)); then _qbatch_runs; else _qbatch_images; fi
 }
 
+_qbatch_backups()
+{
+    case $operands in
+    0) _qbatch_words 'list prune' ;;
+    1) _qbatch_runs ;;
+    esac
+}
+
 _qbatch_reports()
 {
     if ((operands == 0)); then _qbatch_words 'show merge'; else _qbatch_files; fi

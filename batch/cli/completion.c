@@ -4,8 +4,6 @@
 #include "cli/cli.h"
 #include "cli/completion.h"
 
-/* ---- what is offered ------------------------------------------------------------------------- */
-
 /* The words that a key takes, separated by `between`; nothing where it takes no words. */
 static void put_key_words(FILE *f, const struct qb_key_row *key, char between)
 {
@@ -81,6 +79,7 @@ static const struct qb_offer argument_offers[] = {
     [QB_TAKES_DIR] = {"_qbatch_dirs", "_files -/"},
     [QB_TAKES_RUN] = {"_qbatch_runs", "_qbatch_runs"},
     [QB_TAKES_NUMBER] = {":", " "},
+    [QB_TAKES_DURATION] = {":", " "},
 };
 
 /* A branch for each option that takes an argument, with what offers its values. */
@@ -139,11 +138,11 @@ static void bash_key_values(FILE *f)
 static void bash_operands(FILE *f)
 {
     static const char *const offers[] = {
-        [QB_NAMES_NOTHING] = ":",
         [QB_NAMES_MANIFEST] = "_qbatch_manifests",
         [QB_NAMES_IMAGES] = "_qbatch_images",
         [QB_NAMES_RUN] = "_qbatch_runs",
         [QB_NAMES_RUN_AND_IMAGES] = "_qbatch_run_and_images",
+        [QB_NAMES_BACKUPS] = "_qbatch_backups",
         [QB_NAMES_REPORTS] = "_qbatch_reports",
         [QB_NAMES_TOPIC] = "_qbatch_topics",
         [QB_NAMES_SCHEMA] = "_qbatch_schemas",
@@ -231,11 +230,11 @@ static void zsh_spec(FILE *f, enum qb_option option, const char *dashes, const c
 static void zsh_specs(FILE *f, enum qb_command command)
 {
     static const char *const operands[] = {
-        [QB_NAMES_NOTHING] = "",
         [QB_NAMES_MANIFEST] = "'1:manifest:_qbatch_manifests'",
         [QB_NAMES_IMAGES] = "'*:image:_qbatch_images'",
         [QB_NAMES_RUN] = "'1:run:_qbatch_runs'",
         [QB_NAMES_RUN_AND_IMAGES] = "'1:run:_qbatch_runs' '*:image:_qbatch_images'",
+        [QB_NAMES_BACKUPS] = "'1:what:(list prune)' '2:run:_qbatch_runs'",
         [QB_NAMES_REPORTS] = "'1:what:(show merge)' '*:report:_files'",
         [QB_NAMES_TOPIC] = "'1:topic:_qbatch_topics' '2:shell:_qbatch_shells'",
         [QB_NAMES_SCHEMA] = "'1:schema:(manifest report)'",

@@ -125,6 +125,11 @@ static void print_exit_codes(FILE *f, enum qb_command command)
                               "  2  a report cannot be read or is damaged; nothing was shown\n",
         [QB_COMMAND_STATUS] = "  0  shown\n"
                               "  2  there is no such run, or its journal is damaged\n",
+        [QB_COMMAND_BACKUP] =
+            "  0  listed; with prune: every file that was meant is removed\n"
+            "  1  some files were kept, or something could not be written\n"
+            "  2  there is no such run, or it has not finished; nothing was touched\n"
+            "  75 interrupted: run it again\n",
         [QB_COMMAND_UNDO] = "  0  every image is as it was before the run\n"
                             "  1  some images could not be put back\n"
                             "  2  there is no such run, or it kept nothing; nothing was touched\n"

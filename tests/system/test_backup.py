@@ -11,27 +11,8 @@ import guest
 import proc
 import qbatch
 import strace
-from fixture import MIB, ImageTest, main
-
-
-class BackupTest(ImageTest):
-    def make_fleet(self, folder):
-        self.there = folder
-        first = self.create("a.qcow2", size="64M")
-        self.io(first, "write -q -P 1 0 1M", "write -q -z 1M 4M")
-        self.snapshot(first, "s")
-        images = [os.path.join(folder, f"{i}.qcow2") for i in range(4)]
-        for image in images:
-            shutil.copyfile(first, image)
-        self.fleet = self.manifest(f"""
-            version: 1
-            policy: {{backup: reflink}}
-            images: [{{path: "{folder}/?.qcow2", compat: "0.10"}}]
-            """)
-        return images
-
-    def backups(self):
-        return sorted(os.path.join(self.there, n) for n in os.listdir(self.there) if n.endswith(".bak"))
+from fixture import main
+from reflinks import BackupTest, ReflinkTest
 
 
 class CannotClone(BackupTest):
@@ -61,34 +42,7 @@ class CannotClone(BackupTest):
         self.assertEqual(qbatch.qbatch("--backup", "tape", self.fleet).code, 2)
 
 
-@unittest.skipUnless(os.geteuid() == 0, "file systems can only be mounted by root")
-class Clones(BackupTest):
-    KINDS = {"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "btrfs": ["mkfs.btrfs", "-q"]}
-
-    def on_each(self, test):
-        tried = []
-        for kind, mkfs in self.KINDS.items():
-            disk, there = self.path(f"{kind}.disk"), self.path(kind)
-            os.mkdir(there)
-            with open(disk, "wb") as f:
-                f.truncate(400 * MIB)
-            if not shutil.which(mkfs[0]):
-                self.leave_out(kind, f"{mkfs[0]} is not installed")
-                continue
-            proc.must([*mkfs, disk])
-            done = proc.run(["mount", "-o", "loop", disk, there])
-            if done.code:
-                self.leave_out(kind, f"cannot be mounted here: {done.err.strip()}")
-                continue
-            try:
-                with self.subTest(kind):
-                    test(self.make_fleet(there))
-            finally:
-                proc.must(["umount", there])
-            tried.append(kind)
-        if not tried:
-            self.skipTest("neither XFS nor btrfs can be made and mounted here")
-
+class Clones(ReflinkTest):
     @unittest.skipUnless(strace.works(), strace.MISSING)
     def test_a_header_is_not_written_before_its_backup_is_durable(self):
         """Nothing else of such an amend needs a barrier before the header's write."""
