@@ -395,6 +395,9 @@ struct qb_result {
     unsigned n_bitmaps_changed;
     unsigned n_bitmaps_listed; /* of bitmaps_changed: at most QB_BITMAPS_LISTED */
     const struct qb_changed_bitmap *bitmaps_changed;
+    /* First byte past the last cluster in use of the image, as amended where something is planned;
+     * 0: the amend did not need to know. */
+    uint64_t image_end_offset;
 };
 
 /* ---- one image ------------------------------------------------------------------------------- */

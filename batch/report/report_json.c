@@ -306,6 +306,7 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
     put_backup(&o, batch, job, r);
     qb_json_clusters(&o, &r->clusters);
     put_leaks(&o, r);
+    number_unless(&o, "image_end_offset", r->image_end_offset, 0);
     qb_line_io(&o, &r->io);
     put_phases(&o, r);
     put_timing(&o, &outcome->timing);

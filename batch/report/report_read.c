@@ -230,6 +230,7 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     r->without_locks = qb_json_get_bool(o, "without_locks");
     r->writers_unseen = qb_json_get_bool(o, "writers_unseen");
     r->resumed = qb_json_get_bool(o, "resumed");
+    r->image_end_offset = qb_json_get_number(o, "image_end_offset", 0);
     out->owner_need_not_read =
         qb_json_has(o, "owner_must_read") && !qb_json_get_bool(o, "owner_must_read");
     if (qb_json_has(o, "of")) {

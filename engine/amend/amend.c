@@ -224,6 +224,7 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
         r = qb_plan_make(io, &a->img, request, &target, &a->data, a->lent, &a->plan,
                          &a->result.clusters, err);
         a->result.leaks = a->plan.leaks;
+        a->result.image_end_offset = a->plan.image_end;
     }
     if (r == 0 && (!target.works || a->plan.target.reach == QB_REACH_HEADER))
         r = qb_rules_confirm(io, &a->img, request, err);

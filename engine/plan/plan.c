@@ -136,6 +136,7 @@ static int take_census(struct qb_plan *plan, struct qb_err *err)
     if (qb_census_take_all(plan->in.io, plan->in.img, limit, &plan->census, err) < 0 ||
         trust_census(plan, err) < 0)
         return -1;
+    plan->image_end = plan->census.end;
     return EACH_RULE(plan, check, err);
 }
 

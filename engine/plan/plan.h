@@ -188,6 +188,7 @@ struct qb_plan {
     bool rewrites;       /* ... more than the backing name: a census was taken, space is used */
 
     struct qb_census census; /* its counts: see struct qb_kept */
+    uint64_t image_end; /* first byte past the amended image's last cluster in use; 0: not known */
     struct qb_kept kept;
     struct qb_leaks leaks;                      /* for the report */
     uint64_t refcounts_raised, flags_corrected; /* clusters, by `repair` */

@@ -1,6 +1,7 @@
 /* Computes the file's lengths and what is punched, and refuses a plan that exceeds the free space
  * or a limit. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -91,6 +92,7 @@ void qb_plan_sizes(struct qb_plan *plan)
     if (plan->size.reserved)
         keep_allocation(plan);
     plan->size.final = plan->size.appended;
+    plan->image_end = plan->rewrites ? end : plan->image_end;
     if (plan->size.reserved && shrinks && !plan->in.rq->keep_undo)
         plan->size.final = end;
     /* Other tools require whole sectors: an odd length is rounded up once the image is amended. */
@@ -149,13 +151,16 @@ int qb_plan_check_free(const struct qb_plan *plan, uint64_t need, struct qb_err 
 static int check_space(const struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_file *file = plan->in.img->file;
-    char has[QB_TEXT_NUMBER], wants[QB_TEXT_NUMBER];
+    char has[QB_TEXT_NUMBER];
+    uint64_t lacks;
 
-    if (file->is_block_device && plan->size.appended > file->size)
+    if (file->is_block_device && plan->size.appended > file->size) {
+        lacks = qb_round_up(plan->size.appended - file->size, QB_SECTOR);
         return qb_fail(err, QB_E_NO_SPACE, QB_NOWHERE,
-                       "the device has %s, and the amended image needs %s more",
-                       qb_text_size(file->size, has),
-                       qb_text_size_exact(plan->size.appended - file->size, wants));
+                       "the device has %s, and the amended image needs %" PRIu64
+                       " bytes more: for a logical volume, lvextend -L+%" PRIu64 "b",
+                       qb_text_size_exact(file->size, has), lacks, lacks);
+    }
     return qb_plan_check_free(plan, qb_plan_space(plan), err);
 }
 

@@ -1,51 +1,16 @@
 """Images on block devices: the file can neither grow nor shrink."""
 import os
-import unittest
+import re
 
 import context  # noqa: F401
-import guest
 import proc
 import qbatch
 import qcow2
-from fixture import MIB, ImageTest, main
+from fixture import MIB, main
+from loop_device import SECTOR, LoopTest
 
 
-@unittest.skipUnless(os.geteuid() == 0, "a loop device can only be set up by root")
-class BlockDevices(ImageTest):
-    def device(self, size):
-        """A loop device full of old bytes."""
-        path = self.path("disk")
-        with open(path, "wb") as f:
-            f.write(b"old bytes " * (size // 10 + 1))
-            f.truncate(size)
-        done = proc.run(["losetup", "--find", "--show", path])
-        if done.code:
-            self.skipTest(f"no loop device here: {done.err.strip()}")
-        device = done.out.strip()
-        self.addCleanup(proc.run, ["losetup", "--detach", device])
-        return device
-
-    def on_device(self, image, size):
-        device = self.device(size)
-        proc.must(["dd", f"if={image}", f"of={device}", "bs=64k", "status=none", "conv=fsync"])
-        return device
-
-    def layers(self, device):
-        """Read from a copy, where there is room for scratch files."""
-        copy = self.path("copy.qcow2")
-        proc.must(["dd", f"if={device}", f"of={copy}", "bs=64k", "status=none"])
-        found = guest.read_all(copy)
-        self.assert_sound(copy)
-        return found
-
-    def overlay(self):
-        base = self.raw("base.raw", "4M", "write -q -P 9 0 4M")
-        image = self.create(size="4M", backing=base, backing_fmt="raw")
-        self.io(image, "write -q -P 1 0 512k", "write -q -z 0 128k", "write -q -z -u 1M 1M")
-        self.snapshot(image, "s")
-        self.io(image, "write -q -P 2 64k 64k")
-        return image
-
+class BlockDevices(LoopTest):
     def test_a_downgrade_uses_what_is_free_on_the_device_and_never_old_bytes(self):
         device = self.on_device(self.overlay(), 16 * MIB)
         before = self.layers(device)
@@ -70,6 +35,30 @@ class BlockDevices(ImageTest):
         self.assertEqual((answer.code, answer.error), (1, "no_space"), str(answer))
         self.assertEqual(proc.sha256(device), sha)
         self.assertEqual(qcow2.load(device).version, 3)
+
+    def test_what_a_device_lacks_is_told_to_the_byte(self):
+        """Devices of odd lengths: a sector less than that is still too little, and that is enough."""
+        image = self.overlay()
+        clusters = -(-os.path.getsize(image) // 65536)
+        for more in (0, 1, 511, 512, 65536 + 513, 3 * 65536 - 1):
+            with self.subTest(more):
+                size = clusters * 65536 + more
+                device = self.on_device(image, size)
+                answer = qbatch.amend(device, compat="0.10", zero_clusters="allocate")
+                self.assertEqual((answer.code, answer.error), (1, "no_space"), str(answer))
+                message = answer.first["error"]["message"]
+                lacks = int(re.search(r"needs (\d+) bytes more", message).group(1))
+                self.assertIn(f"lvextend -L+{lacks}b", message)
+                size = size // SECTOR * SECTOR  # the device's
+                self.assertEqual(answer.first["image_end_offset"], size + lacks)
+                self.lengthen(device, lacks - SECTOR + size - os.path.getsize(self.path("disk")))
+                answer = qbatch.amend(device, compat="0.10", zero_clusters="allocate")
+                self.assertIn(f"needs {SECTOR} bytes more", answer.first["error"]["message"])
+                self.lengthen(device, SECTOR)
+                answer = qbatch.amend(device, compat="0.10", zero_clusters="allocate")
+                self.assertEqual(answer.code, 0, str(answer))
+                self.assertEqual(answer.first["image_end_offset"], size + lacks)
+                self.layers(device)
 
 
 if __name__ == "__main__":
