@@ -19,7 +19,7 @@ void qb_batch_init(struct qb_batch *batch)
 {
     *batch = (struct qb_batch){
         .ages_from = (uint64_t)time(NULL),
-        .policy = {.lock_timeout_seconds = LOCK_TIMEOUT_SECONDS},
+        .policy = {.lock_timeout_seconds = LOCK_TIMEOUT_SECONDS, .max_growth = UINT64_MAX},
         .limits = {.memory_bytes = MEMORY_BYTES},
     };
 }

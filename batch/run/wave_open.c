@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/own.h"
+#include "base/units.h"
 #include "run/rules_apply.h"
 #include "job/rules.h"
 #include "run/wave_slot.h"
@@ -223,6 +224,7 @@ static bool refuse(struct qb_wave *w, struct qb_slot *s)
 
     r->status = QB_STATUS_FAILED;
     r->after = NULL;
+    r->file_size_after = r->file_size_before;
     qb_slot_step(w, s, QB_STEP_OVER);
     return true;
 }
@@ -251,6 +253,21 @@ static bool backup_lacks_data(struct qb_wave *w, struct qb_slot *s)
     return refuse(w, s);
 }
 
+static bool grows_too_much(struct qb_wave *w, struct qb_slot *s)
+{
+    uint64_t growth = qb_amend_growth(s->amend), most = w->batch->policy.max_growth;
+    const struct qb_file *file = qb_amend_file(s->amend);
+    char wanted[QB_TEXT_NUMBER], allowed[QB_TEXT_NUMBER];
+
+    if (growth <= most)
+        return false;
+    qb_fail(qb_amend_err(s->amend), QB_E_NO_SPACE, QB_NOWHERE,
+            "nothing was changed: the amend would %s by %s, and policy.max_growth allows %s",
+            file->is_block_device ? "take more of the device," : "make the file longer",
+            qb_text_size_exact(growth, wanted), qb_text_size_exact(most, allowed));
+    return refuse(w, s);
+}
+
 /* There is nothing to do, or it failed. */
 static void end_unplanned(struct qb_wave *w, struct qb_slot *s)
 {
@@ -272,7 +289,8 @@ static void plan_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     if (!make_plan(w, s, io))
         return;
     r = qb_amend_result(s->amend);
-    if (r->status == QB_STATUS_WOULD_CHANGE && (would_lose_undo(w, s) || backup_lacks_data(w, s)))
+    if (r->status == QB_STATUS_WOULD_CHANGE &&
+        (would_lose_undo(w, s) || backup_lacks_data(w, s) || grows_too_much(w, s)))
         return;
     if (r->status == QB_STATUS_WOULD_CHANGE || r->status == QB_STATUS_UNCHANGED)
         qb_meant_ends(&w->batch->jobs[s->job], s->amend, false);

@@ -260,6 +260,11 @@ uint64_t qb_amend_space(const struct qb_amend *a)
     return qb_plan_space(&a->plan);
 }
 
+uint64_t qb_amend_growth(const struct qb_amend *a)
+{
+    return qb_plan_growth(&a->plan);
+}
+
 bool qb_amend_appends(const struct qb_amend *a)
 {
     return a->plan.appends;

@@ -56,6 +56,10 @@ bool qb_amend_appends(const struct qb_amend *a);
 /* The most space that the append may allocate, bytes; valid while there is a plan. */
 uint64_t qb_amend_space(const struct qb_amend *a);
 
+/* By how many bytes files become longer, or more of a device is used: see qb_plan_growth; valid
+ * while there is a plan. */
+uint64_t qb_amend_growth(const struct qb_amend *a);
+
 /* What an undo needs to know, valid from a plan with something to do until the close. */
 struct qb_amend_facts {
     const uint8_t *old_sector, *new_sector; /* 512 bytes each */

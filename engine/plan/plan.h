@@ -224,6 +224,10 @@ void qb_plan_free(struct qb_plan *plan);
 /* The most space that the append allocates, bytes. */
 uint64_t qb_plan_space(const struct qb_plan *plan);
 
+/* By how many bytes the append lengthens the image's file, holes included, and the external data
+ * file; on a block device what it takes past the image's end. */
+uint64_t qb_plan_growth(const struct qb_plan *plan);
+
 /* Frees everything that only the append epoch needs. */
 void qb_plan_free_append(struct qb_plan *plan);
 

@@ -130,6 +130,18 @@ uint64_t qb_plan_space(const struct qb_plan *plan)
     return need && plan->size.reserved ? need + EXTENT_BLOCK + need / 256 : need;
 }
 
+uint64_t qb_plan_growth(const struct qb_plan *plan)
+{
+    const struct qb_plan_data *data = &plan->data;
+    uint64_t sum = 0;
+
+    if (plan->in.img->file->is_block_device)
+        sum = plan->rewrites ? plan->size.appended - plan->place.base : 0;
+    else if (plan->size.appended > plan->size.old)
+        sum = plan->size.appended - plan->size.old;
+    return sum + (data->appended > data->old ? data->appended - data->old : 0);
+}
+
 int qb_plan_check_free(const struct qb_plan *plan, uint64_t need, struct qb_err *err)
 {
     const struct qb_file *file = plan->in.img->file;

@@ -36,6 +36,19 @@ class BlockDevices(LoopTest):
         self.assertEqual(proc.sha256(device), sha)
         self.assertEqual(qcow2.load(device).version, 3)
 
+    def test_the_growth_that_a_policy_allows_is_what_is_taken_past_the_end(self):
+        device = self.on_device(self.overlay(), 16 * MIB)
+        end = qbatch.qbatch("check", "--json", device).first["image_end_offset_bytes"]
+        growth = qbatch.amend(device, flags=["--dry-run"], refcount_bits=64).first["image_end_offset"] - end
+        for most, code in (growth - 1, 1), (growth, 0):
+            answer = self.run_manifest(f"""
+                version: 1
+                policy: {{max_growth: {most}}}
+                images: [{{path: {device}, refcount_bits: 64}}]
+                """)
+            self.assertEqual((answer.code, answer.error), (code, "no_space" if code else None),
+                             str(answer))
+
     def test_what_a_device_lacks_is_told_to_the_byte(self):
         """Devices of odd lengths: a sector less than that is still too little, and that is enough."""
         image = self.overlay()

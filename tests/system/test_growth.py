@@ -39,5 +39,84 @@ class End(ImageTest):
         self.assertLess(record["image_end_offset"], os.path.getsize(image) + 1)
 
 
+class MaxGrowth(ImageTest):
+    def run_with(self, most, *flags, path="a.qcow2", keys="refcount_bits: 64"):
+        """The run's answer, and that of an image that failed is untouched."""
+        sha, stat = proc.sha256(self.path(path)), os.stat(self.path(path))
+        answer = self.run_manifest(f"""
+            version: 1
+            policy: {{max_growth: {most}}}
+            images: [{{path: {path}, {keys}}}]
+            """, *flags)
+        if answer.status != "changed":
+            self.assert_untouched(self.path(path), sha, stat)
+        return answer
+
+    def image(self):
+        image = self.create(size="4M")
+        self.io(image, "write -q -P 1 0 512k")
+        return image
+
+    def growth(self, keys="refcount_bits: 64"):
+        """What the amend makes the file longer."""
+        before = os.path.getsize(self.path("a.qcow2"))
+        copy = self.copy(self.path("a.qcow2"), "copy.qcow2")
+        self.assertEqual(self.run_with("1E", path="copy.qcow2", keys=keys).code, 0)
+        return os.path.getsize(copy) - before
+
+    def assert_allows(self, growth, **keys):
+        """Exactly so much, in a dry run and without."""
+        for flags in (["--dry-run"], []):
+            answer = self.run_with(growth - 1, *flags, **keys)
+            self.assertEqual((answer.code, answer.error), (1, "no_space"), str(answer))
+            self.assertIn("policy.max_growth", answer.first["error"]["message"])
+            self.assertEqual(answer.first["space"]["file_size_after_bytes"],
+                             answer.first["space"]["file_size_before_bytes"])
+        for flags, status in (["--dry-run"], "would_change"), ([], "changed"):
+            answer = self.run_with(growth, *flags, **keys)
+            self.assertEqual((answer.code, answer.status), (0, status), str(answer))
+
+    def test_the_last_byte_counts(self):
+        self.image()
+        growth = self.growth()
+        self.assertGreater(growth, 64 * KIB)
+        self.assert_allows(growth)
+        self.assert_sound(self.path("a.qcow2"))
+
+    def test_holes_count_like_data(self):
+        self.image()
+        keys = "preallocation: metadata"
+        growth = self.growth(keys)
+        self.assertGreater(growth, 3 * MIB)
+        self.assert_allows(growth, keys=keys)
+
+    def test_none_allows_what_makes_no_file_longer(self):
+        self.image()
+        self.create("new.qcow2")  # which does not end with a cluster
+        for path in ("a.qcow2", "new.qcow2"):
+            answer = self.run_with(0, keys="lazy_refcounts: on", path=path)
+            self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+            self.assertEqual(self.run_with(0, path=path).error, "no_space")
+
+    def test_a_data_file_counts_as_well(self):
+        self.create(size="4M", data_file=self.path("data.raw"))
+        answer = self.run_with(3 * MIB - 1, keys="size: 7M")
+        self.assertEqual(answer.error, "no_space", str(answer))
+        self.assertEqual(os.path.getsize(self.path("data.raw")), 4 * MIB)
+        answer = self.run_with(3 * MIB, keys="size: 7M")
+        self.assertEqual(answer.status, "changed", str(answer))
+        self.assertEqual(os.path.getsize(self.path("data.raw")), 7 * MIB)
+
+    def test_other_images_of_the_run_go_on(self):
+        self.image()
+        self.create("b.qcow2", size="4M")
+        answer = self.run_manifest("""
+            version: 1
+            policy: {max_growth: 3M}
+            images: [{path: a.qcow2, preallocation: metadata}, {path: b.qcow2, refcount_bits: 64}]
+            """)
+        self.assertEqual([r["status"] for r in answer.records], ["failed", "changed"], str(answer))
+
+
 if __name__ == "__main__":
     main()
