@@ -126,14 +126,15 @@ static struct qb_naming namer_of(const struct qb_chain *chain, const struct qb_f
     return qb_naming_of(chain->n ? &chain->links[chain->n - 1]->file : self);
 }
 
-static int link_open(struct qb_io *io, const struct qb_file *self, struct qb_naming namer,
+static int link_open(struct qb_io *io, const struct qb_chain *chain, const struct qb_file *self,
                      const char *path, const char *fmt, struct qb_link *l, struct qb_err *err)
 {
     struct qb_err why;
 
-    if (qb_named_open(io, qb_naming_of(self), namer, path, &l->file, &why) < 0)
+    if (qb_named_open(io, qb_naming_of(self), namer_of(chain, self), path, &l->file, &why) < 0)
         return fail_missing(path, &why, err);
-    if (qb_file_lock(&l->file, false, err) < 0 || link_format(io, l, fmt, err) < 0)
+    if ((!chain->without_locks && qb_file_lock(&l->file, false, err) < 0) ||
+        link_format(io, l, fmt, err) < 0)
         return -1;
     if (!l->is_qcow2) {
         l->size = qb_round_up(l->file.size, QB_SECTOR);
@@ -188,7 +189,7 @@ static int push_link(struct qb_io *io, struct qb_chain *chain, const struct qb_f
 
     if (!l)
         return qb_fail_memory(err);
-    if (link_open(io, self, namer_of(chain, self), path, fmt, l, err) < 0) {
+    if (link_open(io, chain, self, path, fmt, l, err) < 0) {
         link_close(l);
         return -1;
     }
@@ -237,7 +238,10 @@ int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file
                   const char *name, const char *fmt, unsigned how, struct qb_chain *out,
                   struct qb_err *err)
 {
-    struct qb_chain chain = {.by = {self->uid, self->gid, NULL}}; /* the path may go first */
+    struct qb_chain chain = {
+        .by = {self->uid, self->gid, NULL}, /* the path may go first */
+        .without_locks = how & QB_CHAIN_WITHOUT_LOCKS,
+    };
 
     while (name[0]) {
         const struct qb_link *l;
@@ -267,7 +271,7 @@ int qb_link_open_data(struct qb_io *io, struct qb_chain *chain, struct qb_link *
         return -1;
     if (qb_named_open(io, chain->by, qb_naming_of(&l->file), path, &l->data, &why) < 0)
         return qb_data_blame(path, &why, err);
-    if (qb_file_lock(&l->data, false, &why) < 0) {
+    if (!chain->without_locks && qb_file_lock(&l->data, false, &why) < 0) {
         qb_file_close(&l->data);
         return qb_data_blame(path, &why, err);
     }

@@ -16,6 +16,7 @@ enum {
     QB_CHAIN_NEAREST = 0,     /* only the nearest file, which is enough for qb_chain_size */
     QB_CHAIN_WHOLE = 1 << 0,  /* all of it */
     QB_CHAIN_ASSUME = 1 << 1, /* a file that is not local ends it, and may show data everywhere */
+    QB_CHAIN_WITHOUT_LOCKS = 1 << 2, /* what is read of a file in use may be out of date */
 };
 
 #define QB_CHAIN_REMOTE_SIZE (UINT64_C(1) << 62) /* of such a file: its end is not known */
@@ -35,6 +36,7 @@ struct qb_chain {
     struct qb_link *
         *links; /* the image's backing file first; each keeps its address while the list grows */
     size_t n, cap;
+    bool without_locks;
     struct qb_naming by; /* the owner of the image, for whom files are opened */
     uint64_t allocated;  /* bytes allocated to the files of all links */
     uint64_t read;       /* bytes of guest data read from qcow2 links, or inflated */

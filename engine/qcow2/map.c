@@ -111,9 +111,29 @@ static int note_walked(struct qb_map *map, struct qb_err *err)
                    "L2 tables of %s are used for many parts of the disk", file->path);
 }
 
+/* How far runs reach: over all that shows the same, or over one entry, or equal ones that name no
+ * place. */
+enum reach { OVER_ALIKE, OVER_ENTRY };
+
+static bool is_equal(const struct qb_map *map, uint64_t at, const struct qb_map_run *run)
+{
+    return word_at(&map->l2, at) == run->entry &&
+           (map->img->geom.l2_entry_size == 8 || word_at(&map->l2, at + 8) == run->bitmap);
+}
+
+static bool goes_on(const struct qb_map *map, uint64_t at, uint64_t guest,
+                    const struct qb_map_run *run, enum reach reach)
+{
+    if (reach == OVER_ALIKE)
+        return shows_of(map, at, guest) == run->shows;
+    return !(run->entry & ~QB_ENTRY_ZERO) && (run->bitmap == 0 || run->bitmap == QB_ALL_ZERO) &&
+           is_equal(map, at, run);
+}
+
 /* The run at `offset` within the L2 table. */
 static int run_in_table(struct qb_io *io, struct qb_map *map, uint64_t table, uint64_t offset,
-                        uint64_t limit, struct qb_map_run *run, struct qb_err *err)
+                        uint64_t limit, enum reach reach, struct qb_map_run *run,
+                        struct qb_err *err)
 {
     const struct qb_geom *g = &map->img->geom;
     uint64_t base = offset - offset % g->l1_span, end = table + g->cluster_size, before, guest;
@@ -131,14 +151,15 @@ static int run_in_table(struct qb_io *io, struct qb_map *map, uint64_t table, ui
         (map->l2.first != before && note_walked(map, err) < 0))
         return -1;
     guest = offset - offset % g->cluster_size;
-    run->shows = shows_of(map, at, guest);
+    if (reach == OVER_ALIKE)
+        run->shows = shows_of(map, at, guest);
     run->entry = word_at(&map->l2, at);
     run->bitmap = g->l2_entry_size == 16 ? word_at(&map->l2, at + 8) : 0;
     run->why = why_unreadable(map->img, run->entry, run->bitmap, guest);
     do {
         at += g->l2_entry_size;
         guest += g->cluster_size;
-    } while (at < map->l2.end && shows_of(map, at, guest) == run->shows);
+    } while (at < map->l2.end && goes_on(map, at, guest, run, reach));
     run->end = guest_at(base, (at - table) / g->l2_entry_size, g->cluster_size, limit);
     return 0;
 }
@@ -174,17 +195,17 @@ static int run_in_l1(struct qb_io *io, struct qb_map *map, uint64_t offset, uint
 }
 
 static int run_once(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
-                    struct qb_map_run *run, struct qb_err *err)
+                    enum reach reach, struct qb_map_run *run, struct qb_err *err)
 {
     uint64_t table;
 
     if (run_in_l1(io, map, offset, limit, &table, run, err) < 0)
         return -1;
-    return table ? run_in_table(io, map, table, offset, limit, run, err) : 0;
+    return table ? run_in_table(io, map, table, offset, limit, reach, run, err) : 0;
 }
 
-int qb_map_run(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
-               struct qb_map_run *run, struct qb_err *err)
+/* To be called before each run. */
+static int begin(struct qb_map *map, uint64_t offset, struct qb_err *err)
 {
     const struct qb_image *img = map->img;
 
@@ -195,12 +216,27 @@ int qb_map_run(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t l
     if (offset < map->last)
         map->walked = 0;
     map->last = offset;
-    if (run_once(io, map, offset, limit, run, err) < 0)
+    return 0;
+}
+
+int qb_map_entry(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
+                 struct qb_map_run *run, struct qb_err *err)
+{
+    if (begin(map, offset, err) < 0)
+        return -1;
+    return run_once(io, map, offset, limit, OVER_ENTRY, run, err);
+}
+
+int qb_map_run(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
+               struct qb_map_run *run, struct qb_err *err)
+{
+    if (begin(map, offset, err) < 0 || run_once(io, map, offset, limit, OVER_ALIKE, run, err) < 0)
         return -1;
     while (run->shows == QB_SHOWS_BELOW && run->end < limit) {
         struct qb_map_run next;
 
-        if (qb_io_go_on(io, err) < 0 || run_once(io, map, run->end, limit, &next, err) < 0)
+        if (qb_io_go_on(io, err) < 0 ||
+            run_once(io, map, run->end, limit, OVER_ALIKE, &next, err) < 0)
             return -1;
         if (next.shows != QB_SHOWS_BELOW)
             break;

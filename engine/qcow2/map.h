@@ -46,4 +46,10 @@ void qb_map_init(struct qb_map *map, const struct qb_image *img);
 int qb_map_run(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
                struct qb_map_run *run, struct qb_err *err);
 
+/* The entry for guest byte `offset` < limit, and the end of its cluster, or of a stretch of
+ * clusters that all have this entry and no place, or none; run->end <= limit.  run->shows is not
+ * set.  Errors as above. */
+int qb_map_entry(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
+                 struct qb_map_run *run, struct qb_err *err);
+
 #endif
