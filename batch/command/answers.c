@@ -115,6 +115,21 @@ void qb_answers_put(struct qb_answers *a, size_t i, struct qb_answer *answer)
     pthread_mutex_unlock(&a->mutex);
 }
 
+bool qb_answers_part(struct qb_answers *a, size_t i, const struct qb_answer *part,
+                     bool (*stopped)(void *arg), void *arg)
+{
+    bool is_next;
+
+    pthread_mutex_lock(&a->mutex);
+    while (a->next != i && !stopped(arg))
+        pthread_cond_wait(&a->room, &a->mutex);
+    is_next = a->next == i && !stopped(arg);
+    if (is_next)
+        a->fn(a->arg, i, part);
+    pthread_mutex_unlock(&a->mutex);
+    return is_next;
+}
+
 void qb_answers_wake(struct qb_answers *a)
 {
     pthread_mutex_lock(&a->mutex);

@@ -16,12 +16,13 @@ struct qb_answer {
     char *text;    /* owned; may be NULL */
     size_t len;    /* of the text, bytes */
     char *failure; /* owned: the line for standard error, or NULL */
+    bool is_part;  /* there is more about this image */
     bool lost;     /* there was no memory for it */
 };
 
 struct qb_answers;
 
-/* One call at a time, in the order of the images. */
+/* One call at a time, in the order of the images; first the parts of an answer, then its rest. */
 typedef void qb_answer_fn(void *arg, size_t image, const struct qb_answer *answer);
 
 /* NULL when memory is short.  More than `most` bytes are not held. */
@@ -35,6 +36,12 @@ void qb_answers_wait(struct qb_answers *answers, size_t i, bool (*stopped)(void 
 
 /* Takes the answer over, and passes on those whose turn it is. */
 void qb_answers_put(struct qb_answers *answers, size_t i, struct qb_answer *answer);
+
+/* For an answer that is too long to wait as a whole: passes a part of it on, which the caller
+ * keeps, once it is the turn of image i.  False, and nothing was passed on, when stopped(arg) is
+ * true.  The rest is put as above. */
+bool qb_answers_part(struct qb_answers *answers, size_t i, const struct qb_answer *part,
+                     bool (*stopped)(void *arg), void *arg);
 
 void qb_answers_wake(struct qb_answers *answers);
 

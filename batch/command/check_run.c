@@ -89,15 +89,15 @@ static struct qb_answer answer_of(const struct fleet *f, const struct qb_checked
 }
 
 static enum qb_each_outcome answer(void *arg, struct qb_io *io, size_t i,
-                                   struct qb_each_memory memory, struct qb_answer *out)
+                                   const struct qb_each_turn *turn, struct qb_answer *out)
 {
     const struct fleet *f = arg;
     QB_AUTO(qb_checked_free) struct qb_checked k = nothing_yet(f, i);
 
-    check_within(io, memory.bytes, &k);
+    check_within(io, turn->memory, &k);
     if (!k.counted && k.result->err.code == QB_E_CANCELLED)
         return QB_EACH_STOPPED;
-    if (!k.counted && k.result->err.code == QB_E_MEMORY && !memory.is_all)
+    if (!k.counted && k.result->err.code == QB_E_MEMORY && !turn->is_all)
         return QB_EACH_CROWDED;
     *out = answer_of(f, &k);
     return QB_EACH_ANSWERED;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/num.h"
@@ -15,7 +16,7 @@
 #define HELD_MAX       (UINT64_C(64) << 20) /* bytes of answers that wait for others */
 #define MEMORY_DEFAULT (UINT64_C(512) << 20)
 
-struct fleet {
+struct qb_each_fleet {
     const struct qb_each *each;
     struct qb_each_sum *sum;
     struct qb_sched *sched;
@@ -35,31 +36,38 @@ struct fleet {
 /* By ^C, or because nobody reads the answers. */
 static bool is_stopped(void *arg)
 {
-    struct fleet *f = arg;
+    struct qb_each_fleet *f = arg;
 
     return qb_signal_seen() || atomic_load(&f->stdout_errno);
 }
 
+bool qb_each_pass(const struct qb_each_turn *turn, size_t i, const struct qb_answer *part)
+{
+    return qb_answers_part(turn->fleet->answers, i, part, is_stopped, turn->fleet);
+}
+
 /* An image for which a worker's share of the memory is too small is read again with all of it,
  * while no other one is. */
-static enum qb_each_outcome ask(struct fleet *f, struct qb_io *io, size_t i, struct qb_answer *out)
+static enum qb_each_outcome ask(struct qb_each_fleet *f, struct qb_io *io, size_t i,
+                                struct qb_answer *out)
 {
     const struct qb_each *each = f->each;
-    const struct qb_each_memory share = {f->share, f->share == f->memory}, all = {f->memory, true};
+    const struct qb_each_turn share = {f->share, f->share == f->memory, f};
+    const struct qb_each_turn all = {f->memory, true, f};
     enum qb_each_outcome outcome;
 
     pthread_rwlock_rdlock(&f->all_memory);
-    outcome = each->answer(each->arg, io, i, share, out);
+    outcome = each->answer(each->arg, io, i, &share, out);
     pthread_rwlock_unlock(&f->all_memory);
     if (outcome != QB_EACH_CROWDED)
         return outcome;
     pthread_rwlock_wrlock(&f->all_memory);
-    outcome = each->answer(each->arg, io, i, all, out);
+    outcome = each->answer(each->arg, io, i, &all, out);
     pthread_rwlock_unlock(&f->all_memory);
     return outcome;
 }
 
-static struct qb_busy *show_busy(struct fleet *f, const struct qb_io *io, size_t i)
+static struct qb_busy *show_busy(struct qb_each_fleet *f, const struct qb_io *io, size_t i)
 {
     unsigned me = qb_sched_number(f->sched, io);
     struct qb_busy *busy = me < QB_BUSY_SHOWN ? &f->meter.busy[me] : NULL;
@@ -74,7 +82,7 @@ static struct qb_busy *show_busy(struct fleet *f, const struct qb_io *io, size_t
 
 static void answer_one(void *arg, struct qb_io *io, size_t i)
 {
-    struct fleet *f = arg;
+    struct qb_each_fleet *f = arg;
     struct qb_answer answer = {0};
     enum qb_each_outcome outcome;
     struct qb_busy *busy;
@@ -100,14 +108,33 @@ static void answer_one(void *arg, struct qb_io *io, size_t i)
 
 /* ---- the answers, in order ------------------------------------------------------------------- */
 
-static void write_text(struct fleet *f, const struct qb_answer *a)
+/* A signal does not cut a text short, so that what reads it finds whole lines.  0, or an errno. */
+static int write_whole(FILE *out, const char *text, size_t len)
 {
-    FILE *out = f->each->out;
+    while (fflush(out) != 0) {
+        if (errno != EINTR)
+            return errno;
+        clearerr(out);
+    }
+    while (len) {
+        ssize_t n = write(fileno(out), text, len);
+
+        if (n < 0 && errno != EINTR)
+            return errno;
+        text += QB_MAX(n, 0);
+        len -= (size_t)QB_MAX(n, 0);
+    }
+    return 0;
+}
+
+static void write_text(struct qb_each_fleet *f, const struct qb_answer *a)
+{
+    int error;
 
     qb_progress_hide(f->progress);
-    if (a->len && (fwrite(a->text, 1, a->len, out) != a->len || fflush(out) != 0) &&
-        out == stdout && !atomic_load(&f->stdout_errno))
-        atomic_store(&f->stdout_errno, errno ? errno : EIO);
+    error = write_whole(f->each->out, a->text, a->len);
+    if (error && f->each->out == stdout && !atomic_load(&f->stdout_errno))
+        atomic_store(&f->stdout_errno, error);
     if (a->failure)
         fputs(a->failure, stderr);
     qb_progress_show(f->progress);
@@ -115,8 +142,12 @@ static void write_text(struct fleet *f, const struct qb_answer *a)
 
 static void on_answer(void *arg, size_t i, const struct qb_answer *a)
 {
-    struct fleet *f = arg;
+    struct qb_each_fleet *f = arg;
 
+    if (a->is_part) {
+        write_text(f, a);
+        return;
+    }
     f->sum->images++;
     atomic_fetch_add(&f->meter.done, 1);
     if (a->failed)
@@ -129,13 +160,13 @@ static void on_answer(void *arg, size_t i, const struct qb_answer *a)
 
 static void answer_all(void *arg)
 {
-    struct fleet *f = arg;
+    struct qb_each_fleet *f = arg;
 
     qb_sched_each(f->sched, f->each->batch->n_jobs, answer_one, f);
     qb_answers_end(f->answers);
 }
 
-static void release(struct fleet *f)
+static void release(struct qb_each_fleet *f)
 {
     qb_answers_free(f->answers);
     qb_sched_close(f->sched);
@@ -145,7 +176,7 @@ static void release(struct fleet *f)
     pthread_rwlock_destroy(&f->all_memory);
 }
 
-static void divide_memory(struct fleet *f)
+static void divide_memory(struct qb_each_fleet *f)
 {
     uint64_t memory = f->each->batch->limits.memory_bytes;
 
@@ -153,7 +184,7 @@ static void divide_memory(struct fleet *f)
     f->share = QB_MAX(f->memory / qb_sched_workers(f->sched), 1);
 }
 
-static int prepare(struct fleet *f, struct qb_err *err)
+static int prepare(struct qb_each_fleet *f, struct qb_err *err)
 {
     const struct qb_batch *batch = f->each->batch;
     unsigned wanted = f->each->jobs ? f->each->jobs : batch->limits.jobs;
@@ -176,7 +207,7 @@ static int prepare(struct fleet *f, struct qb_err *err)
 
 int qb_each_image(const struct qb_each *each, struct qb_each_sum *sum, struct qb_err *err)
 {
-    __attribute__((cleanup(release))) struct fleet f = {
+    __attribute__((cleanup(release))) struct qb_each_fleet f = {
         .each = each, .sum = sum, .all_memory = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP};
     double began = qb_now();
 

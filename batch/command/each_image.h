@@ -15,10 +15,11 @@ enum qb_each_outcome {
     QB_EACH_CROWDED, /* the memory was too small, and is not all that there is */
 };
 
-/* What a worker may use for an image, bytes. */
-struct qb_each_memory {
-    uint64_t bytes;
-    bool is_all;
+/* What a worker is given for an image. */
+struct qb_each_turn {
+    uint64_t memory; /* bytes that it may use */
+    bool is_all;     /* no other image is in progress */
+    struct qb_each_fleet *fleet;
 };
 
 struct qb_each {
@@ -30,9 +31,10 @@ struct qb_each {
     FILE *out;         /* where the texts go */
     void *arg;
     /* By a worker: the answer about image i.  One that is crowded is asked for again, while no
-     * other image is in progress, with all of the memory. */
+     * other image is in progress, with all of the memory; a command that passes parts of answers
+     * on has none that is crowded. */
     enum qb_each_outcome (*answer)(void *arg, struct qb_io *io, size_t i,
-                                   struct qb_each_memory memory, struct qb_answer *out);
+                                   const struct qb_each_turn *turn, struct qb_answer *out);
     /* One call at a time, in the order of the images: whether the answer's texts are to be shown.
      */
     bool (*take)(void *arg, size_t i, const struct qb_answer *answer);
@@ -44,6 +46,10 @@ struct qb_each_sum {
     double seconds;
     int stdout_errno; /* the first failure to write to standard output, which ends it; or 0 */
 };
+
+/* Passes on the first part of a long answer, which the caller keeps, once those of the images
+ * before it are shown.  False: it was stopped before. */
+bool qb_each_pass(const struct qb_each_turn *turn, size_t i, const struct qb_answer *part);
 
 /* 0 with *sum, also when ^C ended it; -1 when nothing could be started. */
 int qb_each_image(const struct qb_each *each, struct qb_each_sum *sum, struct qb_err *err);

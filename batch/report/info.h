@@ -7,13 +7,6 @@
 
 #include "amend/image_facts.h"
 
-struct qb_info_summary {
-    uint64_t images, failed; /* that were read or could not be, and those that could not */
-    uint64_t not_reached;    /* because of ^C */
-    bool incomplete;         /* memory was short for the answers about some images */
-    double seconds;
-};
-
 enum { QB_BITMAP_FLAG_NAMES = 2 };
 extern const char *const qb_bitmap_flag_names[QB_BITMAP_FLAG_NAMES]; /* of the bits, from 0 */
 
@@ -22,16 +15,14 @@ extern const char *const qb_bitmap_flag_names[QB_BITMAP_FLAG_NAMES]; /* of the b
 int qb_line_info(FILE *f, const char *path, const struct qb_image_facts *facts, bool without_locks);
 int qb_line_info_failed(FILE *f, const char *path, const struct qb_failure *failure,
                         bool without_locks);
-int qb_line_info_summary(FILE *f, const struct qb_info_summary *sum, int exit_code);
 
 /* ---- info_text.c ----------------------------------------------------------------------------- */
 
 /* The lines of `qemu-img info`. */
 void qb_info_print(FILE *f, const char *path, const struct qb_image_facts *facts);
 
-/* A row of the table, whose first column is `width` wide, and what stands above and below all. */
+/* A row of the table, whose first column is `width` wide, and what stands above all. */
 void qb_info_row(FILE *f, int width, const char *path, const struct qb_image_facts *facts);
 void qb_info_head(FILE *f, int width);
-void qb_info_end(FILE *f, const struct qb_info_summary *sum);
 
 #endif

@@ -147,18 +147,3 @@ int qb_line_info_failed(FILE *f, const char *path, const struct qb_failure *fail
     qb_json_error(&o, NULL, NULL, failure);
     return qb_json_line(f, o);
 }
-
-int qb_line_info_summary(FILE *f, const struct qb_info_summary *sum, int exit_code)
-{
-    struct qb_json o = qb_json_object();
-
-    qb_json_text(&o, "type", "summary");
-    qb_json_number(&o, "images", sum->images);
-    qb_json_number(&o, "read", sum->images - sum->failed);
-    qb_json_number(&o, "failed", sum->failed);
-    qb_json_number(&o, "not_reached", sum->not_reached);
-    qb_json_real(&o, "seconds", sum->seconds);
-    qb_json_number(&o, "exit_code", (uint64_t)exit_code);
-    qb_json_text(&o, "qbatch", QB_VERSION);
-    return qb_json_line(f, o);
-}

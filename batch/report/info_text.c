@@ -216,15 +216,3 @@ void qb_info_row(FILE *f, int width, const char *path, const struct qb_image_fac
     print_flags(f, facts, gap_after(backing));
     fputc('\n', f);
 }
-
-void qb_info_end(FILE *f, const struct qb_info_summary *sum)
-{
-    char buf[QB_TEXT_NUMBER];
-
-    if (sum->not_reached)
-        fprintf(f, "interrupted: %s of ", qb_text_count(sum->images, buf));
-    fprintf(f, "%s images", qb_text_count(sum->images + sum->not_reached, buf));
-    if (sum->failed)
-        fprintf(f, ", of which %s could not be read", qb_text_count(sum->failed, buf));
-    fprintf(f, ", in %s\n", qb_text_seconds(sum->seconds, buf));
-}

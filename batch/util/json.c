@@ -144,6 +144,32 @@ void qb_json_path(struct qb_json *o, const char *path)
     qb_json_path_of(o, "path", path);
 }
 
+/* The members of the object, between other texts. */
+static int write_members(FILE *f, struct qb_json o, const char *before, const char *after)
+{
+    QB_AUTO(qb_buf) char *members = o.whole ? json_dumps(o.value, JSON_COMPACT) : NULL;
+
+    json_decref(o.value);
+    if (!members) {
+        errno = ENOMEM;
+        return -1;
+    }
+    return fprintf(f, "%s%.*s%s", before, (int)strlen(members) - 2, members + 1, after) < 0 ? -1
+                                                                                            : 0;
+}
+
+int qb_json_begin(FILE *f, struct qb_json o, const char *list)
+{
+    if (write_members(f, o, "{", ",") < 0)
+        return -1;
+    return fprintf(f, "\"%s\":[", list) < 0 ? -1 : 0;
+}
+
+int qb_json_end(FILE *f, struct qb_json o)
+{
+    return write_members(f, o, "],", "}\n");
+}
+
 int qb_json_line(FILE *f, struct qb_json o)
 {
     int failed;

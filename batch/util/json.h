@@ -37,6 +37,12 @@ void qb_json_path_of(struct qb_json *o, const char *key, const char *path);
 /* Writes the object and a newline; 0, or -1 with errno set. */
 int qb_json_line(FILE *f, struct qb_json o);
 
+/* A line with a list that is too long for an object: the members of `o`, and the beginning of the
+ * list under this key; later, its end, and the members of another object.  Items are written by the
+ * caller.  0, or -1 with errno set. */
+int qb_json_begin(FILE *f, struct qb_json o, const char *list);
+int qb_json_end(FILE *f, struct qb_json o);
+
 /* ---- reading --------------------------------------------------------------------------------- */
 
 /* Parses an object of `len` bytes, which the caller drops; false when the text is not an object. */

@@ -1,6 +1,7 @@
 """What every system test starts from: a folder of its own, images, and what must hold."""
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import textwrap
@@ -67,6 +68,17 @@ class ImageTest(unittest.TestCase):
         for command in [*commands, "flush", "sigraise 9"]:
             argv += ["-c", command]
         self.assertEqual(proc.run([*argv, image], cwd=self.folder).code, -9)
+
+    def use(self, image):
+        """A process that has it open, and holds QEMU's locks."""
+        used = subprocess.Popen(["qemu-io", "-f", "qcow2", image], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                cwd=self.folder)
+        self.addCleanup(used.wait)
+        self.addCleanup(used.stdout.close)
+        self.addCleanup(used.stdin.close)
+        used.stdin.write(b"read 0 512\n")
+        used.stdin.flush()
+        used.stdout.readline()
 
     def snapshot(self, image, name):
         proc.must(["qemu-img", "snapshot", "-c", name, image])

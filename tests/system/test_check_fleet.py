@@ -194,17 +194,6 @@ class Others(Fleet):
         self.assertEqual((answer.code, answer.summary["clean"], answer.summary["unchecked"]), (1, 40, 6), str(answer))
         self.assertEqual([record["path"] for record in answer.records if record["status"] != "clean"], odd)
 
-    def use(self, image):
-        """A process that has it open, and holds QEMU's locks."""
-        used = subprocess.Popen(["qemu-io", "-f", "qcow2", image], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                cwd=self.folder)
-        self.addCleanup(used.wait)
-        self.addCleanup(used.stdout.close)
-        self.addCleanup(used.stdin.close)
-        used.stdin.write(b"read 0 512\n")
-        used.stdin.flush()
-        used.stdout.readline()
-
     def test_one_in_use(self):
         images = self.fleet(20)
         self.use(images[7])

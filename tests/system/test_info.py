@@ -207,13 +207,7 @@ class Fleet(InfoTest):
 
     def test_one_in_use(self):
         image = self.create()
-        used = subprocess.Popen(["qemu-io", "-f", "qcow2", image], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.addCleanup(used.wait)
-        self.addCleanup(used.stdout.close)
-        self.addCleanup(used.stdin.close)
-        used.stdin.write(b"read 0 512\n")
-        used.stdin.flush()
-        used.stdout.readline()
+        self.use(image)
         self.assertEqual(self.info("--json", image).error, "locked")
         for flag in ("-U", "--force-share"):
             answer = self.info("--json", flag, image)

@@ -143,6 +143,54 @@ static void who_waits_is_woken_by_a_stop(void)
     qb_answers_free(w.answers);
 }
 
+/* ---- parts ----------------------------------------------------------------------------------- */
+
+static void *pass_a_part(void *arg)
+{
+    struct waiter *w = arg;
+    const struct qb_answer part = {.len = w->image, .is_part = true};
+
+    atomic_store(&w->through, qb_answers_part(w->answers, w->image, &part, stopped, w));
+    return NULL;
+}
+
+static void a_part_waits_for_its_turn_and_is_not_the_end(void)
+{
+    struct told t = {.n = 0};
+    struct waiter w = {.answers = qb_answers_new(N, 1 << 20, on_answer, &t), .image = 1};
+    pthread_t thread;
+
+    pthread_create(&thread, NULL, pass_a_part, &w);
+    while (atomic_load(&w.asked) == 0)
+        sched_yield();
+    put(w.answers, 0);
+    pthread_join(thread, NULL);
+    CU_ASSERT_TRUE(atomic_load(&w.through));
+    CU_ASSERT_EQUAL(t.n, 2);
+    put(w.answers, 1);
+    CU_ASSERT_EQUAL(t.n, 3);
+    CU_ASSERT_EQUAL(t.order[1], 1);
+    CU_ASSERT_EQUAL(t.order[2], 1);
+    qb_answers_free(w.answers);
+}
+
+static void a_part_is_not_shown_after_a_stop(void)
+{
+    struct told t = {.n = 0};
+    struct waiter w = {.answers = qb_answers_new(N, 1 << 20, on_answer, &t), .image = 1};
+    pthread_t thread;
+
+    pthread_create(&thread, NULL, pass_a_part, &w);
+    while (atomic_load(&w.asked) == 0)
+        sched_yield();
+    atomic_store(&w.stop, true);
+    qb_answers_wake(w.answers);
+    pthread_join(thread, NULL);
+    CU_ASSERT_FALSE(atomic_load(&w.through));
+    CU_ASSERT_EQUAL(t.n, 0);
+    qb_answers_free(w.answers);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -151,6 +199,8 @@ int main(void)
         UNIT(what_still_waits_is_freed),
         UNIT(an_image_waits_while_too_much_is_held),
         UNIT(who_waits_is_woken_by_a_stop),
+        UNIT(a_part_waits_for_its_turn_and_is_not_the_end),
+        UNIT(a_part_is_not_shown_after_a_stop),
     };
 
     alarm(60); /* who is not woken waits for ever */
