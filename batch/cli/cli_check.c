@@ -169,8 +169,9 @@ static int check_help(const struct qb_cli *cli, FILE *errors)
 static int (*const checks[QB_COMMAND_COUNT])(const struct qb_cli *cli, FILE *errors) = {
     [QB_COMMAND_RUN] = check_manifest,  [QB_COMMAND_AMEND] = check_amend,
     [QB_COMMAND_CHECK] = check_images,  [QB_COMMAND_INFO] = check_images,
-    [QB_COMMAND_REPORT] = check_report, [QB_COMMAND_BACKUP] = check_backup,
-    [QB_COMMAND_SCHEMA] = check_schema, [QB_COMMAND_HELP] = check_help,
+    [QB_COMMAND_MAP] = check_images,    [QB_COMMAND_REPORT] = check_report,
+    [QB_COMMAND_BACKUP] = check_backup, [QB_COMMAND_SCHEMA] = check_schema,
+    [QB_COMMAND_HELP] = check_help,
 };
 
 int qb_cli_check(const struct qb_cli *cli, FILE *errors)

@@ -98,6 +98,12 @@ static void print_commands(FILE *f)
         fprintf(f, "  %-10s %s\n", qb_commands[i].name, qb_commands[i].help);
 }
 
+#define SHOWN                                                                                      \
+    "  0  every image was read\n"                                                                  \
+    "  1  some image could not be read\n"                                                          \
+    "  2  the command line or the manifest is wrong\n"                                             \
+    "  75 interrupted\n"
+
 static void print_exit_codes(FILE *f, enum qb_command command)
 {
     static const char *const words[QB_COMMAND_COUNT] = {
@@ -114,10 +120,8 @@ static void print_exit_codes(FILE *f, enum qb_command command)
                              "  2  some image is corrupt (or the command line is wrong)\n"
                              "  3  clusters are leaked, nothing worse\n"
                              "  75 interrupted\n",
-        [QB_COMMAND_INFO] = "  0  every image was read\n"
-                            "  1  some image could not be read\n"
-                            "  2  the command line or the manifest is wrong\n"
-                            "  75 interrupted\n",
+        [QB_COMMAND_INFO] = SHOWN,
+        [QB_COMMAND_MAP] = SHOWN,
         [QB_COMMAND_LINT] = "  0  the manifest is right\n"
                             "  2  it is not\n",
         [QB_COMMAND_REPORT] = "  0  shown, or merged\n"

@@ -31,7 +31,7 @@ class Answer:
                 continue
             if len(self.records) < CHECKED_LINES:
                 self.check_line(record)
-            if record.get("type") in ("image", "check", "info"):
+            if record.get("type") in ("image", "check", "info", "map"):
                 self.records.append(record)
             elif record.get("type") == "summary":
                 self.summary = record

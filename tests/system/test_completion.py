@@ -142,6 +142,7 @@ class Completion:
     def test_operands_are_of_the_commands_kind(self):
         self.offers("qbatch ", ["amend", "check", "undo", "fleet.yaml"], ["one.qcow2", "notes.txt"])
         self.offers("qbatch info --manifest ", ["fleet.yaml"], ["one.qcow2", "notes.txt"])
+        self.offers("qbatch map ", ["one.qcow2"], ["fleet.yaml", "notes.txt"])
         self.offers("qbatch check ", ["one.qcow2", "two.qcow2"], ["fleet.yaml", "notes.txt"])
         self.offers("qbatch check --manifest ", ["fleet.yaml"], ["one.qcow2", "notes.txt"])
         self.offers("qbatch --dry-run fl", [], ["one.qcow2"])

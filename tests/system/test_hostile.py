@@ -49,14 +49,15 @@ class Hostile(ImageTest):
         sha = proc.sha256(image)
         answer = qbatch.qbatch("check", image, timeout=PATIENCE_SECONDS, preexec=bounded_memory)
         self.assertFalse(answer.crashed or answer.result.timed_out, str(answer))
-        self.info_withstands(image)
+        self.others_withstand("info", image)
+        self.others_withstand("map", image)
         self.assertEqual(proc.sha256(image), sha)
 
-    def info_withstands(self, image):
+    def others_withstand(self, command, image):
         sound = self.path("sound.qcow2")
         if not os.path.exists(sound):
             self.create("sound.qcow2")
-        answer = qbatch.qbatch("info", "--json", sound, image, sound, timeout=PATIENCE_SECONDS, preexec=bounded_memory)
+        answer = qbatch.qbatch(command, "--json", sound, image, sound, timeout=PATIENCE_SECONDS, preexec=bounded_memory)
         self.assertFalse(answer.crashed or answer.result.timed_out, str(answer))
         self.assertEqual([record["status"] for record in answer.records][::2], ["read", "read"], str(answer))
         self.assertIn(answer.code, (0, 1), str(answer))
