@@ -18,12 +18,6 @@
 #include "io/extents.h"
 #include "io/way.h"
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
-
 static int open_unnamed(int folder, const char *path)
 {
     return openat(folder, path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -66,8 +60,8 @@ int qb_clone_look(const char *folder, struct qb_err *err)
 int qb_clone_probe(const char *folder, struct qb_err *err)
 {
     static const char block[4096];
-    QB_AUTO(close_fd) int from = open_unnamed(AT_FDCWD, folder);
-    QB_AUTO(close_fd) int to = from < 0 ? -1 : open_unnamed(AT_FDCWD, folder);
+    QB_AUTO(qb_fd_close) int from = open_unnamed(AT_FDCWD, folder);
+    QB_AUTO(qb_fd_close) int to = from < 0 ? -1 : open_unnamed(AT_FDCWD, folder);
 
     if (from < 0 || to < 0 || write(from, block, sizeof(block)) != (ssize_t)sizeof(block) ||
         ioctl(to, FICLONE, from) < 0)
@@ -105,7 +99,7 @@ static int link_to(const struct qb_file *image, int fd, int dir, const char *nam
 /* For a file system that a barrier syncs file by file. */
 static int sync_name(int fd, int folder)
 {
-    QB_AUTO(close_fd) int dir = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    QB_AUTO(qb_fd_close) int dir = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     return dir < 0 || fsync(fd) < 0 || fsync(dir) < 0 ? errno : 0;
 }
@@ -125,7 +119,7 @@ static void match_flags(int from, int to)
 static int make(const struct qb_file *file, int folder, const char *name, const char *real,
                 struct stat *made, struct qb_err *err)
 {
-    QB_AUTO(close_fd) int fd = open_unnamed(folder, ".");
+    QB_AUTO(qb_fd_close) int fd = open_unnamed(folder, ".");
     struct stat st;
     int errnum;
 

@@ -9,12 +9,7 @@
 #include "io/in_use.h"
 #include "io/owners.h"
 #include "io/walk.h"
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-}
+#include "io/way.h"
 
 /* Opens the path with the caller's permissions, not for I/O. */
 static int reach(const char *path, int *fd, struct stat *st, struct qb_err *err)
@@ -51,7 +46,7 @@ static int follow_as(struct qb_owners *owners, struct qb_naming by, const char *
             *err = why;
         return -1;
     }
-    close_fd(fd);
+    qb_fd_close(fd);
     *fd = came_to;
     qb_owners_learn(owners, by.uid, by.gid, st);
     return 0;
@@ -100,7 +95,7 @@ static int check_kind(mode_t mode, struct qb_err *err)
 int qb_named_open(struct qb_io *io, struct qb_naming image, struct qb_naming namer,
                   const char *path, struct qb_file *out, struct qb_err *err)
 {
-    QB_AUTO(close_fd) int fd = -1;
+    QB_AUTO(qb_fd_close) int fd = -1;
     struct stat st;
 
     if (reach_for(io->owners, image, namer, path, &fd, &st, err) < 0 ||
@@ -171,7 +166,7 @@ static int reach_data(struct qb_io *io, const struct qb_file *image, const char 
 int qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *path,
                    struct qb_claim how, struct qb_file *out, struct qb_err *err)
 {
-    QB_AUTO(close_fd) int fd = -1;
+    QB_AUTO(qb_fd_close) int fd = -1;
     struct stat st;
 
     if (reach_data(io, image, path, how.writable, &fd, &st, err) < 0 ||
@@ -186,7 +181,7 @@ int qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *pa
 int qb_named_open_data(struct qb_io *io, const struct qb_file *image, const char *path,
                        struct qb_file *out, struct qb_err *err)
 {
-    QB_AUTO(close_fd) int fd = -1;
+    QB_AUTO(qb_fd_close) int fd = -1;
     struct stat st;
 
     if (reach_data(io, image, path, false, &fd, &st, err) < 0)
@@ -197,7 +192,7 @@ int qb_named_open_data(struct qb_io *io, const struct qb_file *image, const char
 bool qb_named_is(struct qb_io *io, struct qb_naming image, const char *path,
                  const struct qb_file *file)
 {
-    QB_AUTO(close_fd) int fd = -1;
+    QB_AUTO(qb_fd_close) int fd = -1;
     struct stat st;
 
     return reach_for(io->owners, image, image, path, &fd, &st, NULL) == 0 &&

@@ -29,7 +29,7 @@ static void drop_buf(struct walk *w)
     free(w->buf);
 }
 
-static void drop(int *fd)
+void qb_fd_close(int *fd)
 {
     if (*fd >= 0)
         close(*fd);
@@ -38,13 +38,13 @@ static void drop(int *fd)
 
 void qb_way_close(struct qb_way *way)
 {
-    drop(&way->dir);
-    drop(&way->fd);
+    qb_fd_close(&way->dir);
+    qb_fd_close(&way->fd);
 }
 
 static int to_root(struct walk *w, struct qb_err *err)
 {
-    drop(&w->way->dir);
+    qb_fd_close(&w->way->dir);
     w->way->dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (w->way->dir < 0)
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the root directory");
@@ -123,7 +123,7 @@ static int follow_link(struct walk *w, struct qb_err *err)
                                       : ELOOP,
                            QB_NOWHERE, "cannot follow a symbolic link");
     target[len] = '\0';
-    drop(&w->way->fd);
+    qb_fd_close(&w->way->fd);
     return prepend(w, target, err);
 }
 
@@ -148,7 +148,7 @@ static int step(struct walk *w, struct qb_err *err)
         return QB_WAY_END;
     if (!S_ISDIR(way->st.st_mode))
         return qb_fail_sys(err, ENOTDIR, QB_NOWHERE, "cannot open the file");
-    drop(&way->dir);
+    qb_fd_close(&way->dir);
     way->dir = way->fd;
     way->fd = -1;
     return QB_WAY_GO_ON;

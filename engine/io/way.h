@@ -42,4 +42,7 @@ void qb_way_close(struct qb_way *way);
 enum { QB_FD_PATH = 32 };
 void qb_fd_path(int fd, char out[QB_FD_PATH]);
 
+/* Closes a descriptor, and sets it to -1, which it may be already. */
+void qb_fd_close(int *fd);
+
 #endif
