@@ -109,6 +109,9 @@ static const struct {
     const char *complaint;
 } verbs[] = {
     {"list", BIT(JSON) | BIT(STATE), 0, 1, "one run at a time"},
+    {"restore",
+     BIT(DRY_RUN) | BIT(ON_NO_LOCKS) | BIT(JSON) | BIT(STATE) | BIT(QUIET) | BIT(DISCARD_WRITES), 1,
+     SIZE_MAX, "a run is missing (qbatch backup list shows them)"},
     {"prune",
      BIT(DRY_RUN) | BIT(ON_NO_LOCKS) | BIT(JSON) | BIT(STATE) | BIT(QUIET) | BIT(OLDER_THAN), 0, 1,
      "one run at a time"},

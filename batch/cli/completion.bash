@@ -67,8 +67,9 @@ _qbatch_run_and_images()
 _qbatch_backups()
 {
     case $operands in
-    0) _qbatch_words 'list prune' ;;
+    0) _qbatch_words 'list restore prune' ;;
     1) _qbatch_runs ;;
+    *) _qbatch_images ;;
     esac
 }
 

@@ -234,7 +234,8 @@ static void zsh_specs(FILE *f, enum qb_command command)
         [QB_NAMES_IMAGES] = "'*:image:_qbatch_images'",
         [QB_NAMES_RUN] = "'1:run:_qbatch_runs'",
         [QB_NAMES_RUN_AND_IMAGES] = "'1:run:_qbatch_runs' '*:image:_qbatch_images'",
-        [QB_NAMES_BACKUPS] = "'1:what:(list prune)' '2:run:_qbatch_runs'",
+        [QB_NAMES_BACKUPS] =
+            "'1:what:(list restore prune)' '2:run:_qbatch_runs' '*:image:_qbatch_images'",
         [QB_NAMES_REPORTS] = "'1:what:(show merge)' '*:report:_files'",
         [QB_NAMES_TOPIC] = "'1:topic:_qbatch_topics' '2:shell:_qbatch_shells'",
         [QB_NAMES_SCHEMA] = "'1:schema:(manifest report)'",

@@ -130,9 +130,10 @@ static void print_exit_codes(FILE *f, enum qb_command command)
         [QB_COMMAND_STATUS] = "  0  shown\n"
                               "  2  there is no such run, or its journal is damaged\n",
         [QB_COMMAND_BACKUP] =
-            "  0  listed; with prune: every file that was meant is removed\n"
-            "  1  some files were kept, or something could not be written\n"
-            "  2  there is no such run, or it has not finished; nothing was touched\n"
+            "  0  listed; every image that was meant is restored; every file removed\n"
+            "  1  some images were not restored, or some files kept\n"
+            "  2  there is no such run, or it has no clones, or it has not finished; "
+            "nothing was touched\n"
             "  75 interrupted: run it again\n",
         [QB_COMMAND_UNDO] = "  0  every image is as it was before the run\n"
                             "  1  some images could not be put back\n"

@@ -26,5 +26,9 @@ int qb_backup_refuse(const struct qb_cli *cli, const struct qb_err *err)
 
 int qb_command_backup(const struct qb_cli *cli)
 {
-    return strcmp(cli->operands[0], "prune") == 0 ? qb_backup_prune(cli) : qb_backup_list(cli);
+    const char *verb = cli->operands[0];
+
+    if (strcmp(verb, "restore") == 0)
+        return qb_backup_restore(cli);
+    return strcmp(verb, "prune") == 0 ? qb_backup_prune(cli) : qb_backup_list(cli);
 }

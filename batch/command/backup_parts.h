@@ -4,8 +4,9 @@
 
 #include "cli/cli.h"
 
-int qb_backup_list(const struct qb_cli *cli);  /* backup_list.c */
-int qb_backup_prune(const struct qb_cli *cli); /* backup_prune.c */
+int qb_backup_list(const struct qb_cli *cli);    /* backup_list.c */
+int qb_backup_restore(const struct qb_cli *cli); /* backup_restore.c */
+int qb_backup_prune(const struct qb_cli *cli);   /* backup_prune.c */
 
 /* Reports on standard error, and with --json as a final record, why nothing was done. */
 struct qb_err;

@@ -4,7 +4,10 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "command/output.h"
+#include "command/overrides.h"
 #include "host/caller.h"
+#include "util/signal.h"
 
 static int begin_batch(struct qb_earlier *e, struct qb_err *err)
 {
@@ -73,4 +76,45 @@ const struct qb_trace *qb_earlier_find(const struct qb_earlier *e, const char *w
     if (!t)
         qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "run %s has no image %.200s", h->id, word);
     return t;
+}
+
+static void sync_journal(struct qb_earlier *e, struct qb_summary *sum, const char *lost)
+{
+    sum->journal_errno = qb_journal_sync(&e->journal);
+    if (!sum->journal_errno)
+        return;
+    snprintf(e->lost, sizeof(e->lost),
+             "the journal of run %.31s could not be written: %s; what no longer holds: %s",
+             e->history.id, strerror(sum->journal_errno), lost);
+    sum->journal_lost = e->lost;
+}
+
+int qb_earlier_work(struct qb_earlier *e, const struct qb_cli *cli, qb_takeback_fn *fn,
+                    const char *lost)
+{
+    struct qb_takeback t = {
+        .dir = e->dir,
+        .history = &e->history,
+        .journal = &e->journal,
+        .batch = &e->batch,
+        .traces = e->traces,
+        .options = {.io = cli->io,
+                    .jobs = cli->jobs,
+                    .dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN),
+                    .stopped = qb_signal_seen},
+        .discard_writes = qb_cli_has(cli, QB_OPTION_DISCARD_WRITES),
+    };
+    struct qb_listener listener;
+    struct qb_output out;
+    struct qb_err err;
+
+    qb_override(cli, &e->batch);
+    if (qb_output_open(&out, cli, &e->batch) < 0)
+        return QB_EXIT_USAGE;
+    listener = qb_output_listener(&out);
+    if (fn(&t, &listener, &err) < 0)
+        return qb_output_abort(&out, err.text);
+    if (!t.options.dry_run)
+        sync_journal(e, &out.sum, lost);
+    return qb_output_close(&out, false);
 }

@@ -95,7 +95,8 @@ struct shown {
     const struct qb_history *h;
     const char *state;
     size_t counts[QB_STATUS_COUNT], undoable, undone, left;
-    size_t unsure; /* of `undoable`: planned, and perhaps not amended */
+    size_t restored; /* of `undone`: from their clones */
+    size_t unsure;   /* of `undoable`: planned, and perhaps not amended */
     uint64_t to_finish;
     char *finish;          /* owned: the command for these, or NULL */
     const char *undone_at; /* the last time that some were; NULL: never, or not told */
@@ -107,6 +108,7 @@ static void note_trace(struct shown *s, const struct qb_trace *t)
         s->undoable++;
         s->unsure += !t->committed;
     }
+    s->restored += qb_trace_is_taken_back(t) && t->clones.restored;
     if (t->undone && t->undone_at && (!s->undone_at || strcmp(t->undone_at, s->undone_at) > 0))
         s->undone_at = t->undone_at;
 }
@@ -194,6 +196,9 @@ static void print_run(const struct shown *s)
     fputc('\n', stdout);
     if (s->undone_at)
         printf("undone    %s%s\n", s->undone_at, s->undoable ? ", in part" : "");
+    if (s->restored)
+        printf("restored  %s image%s from %s\n", qb_text_count(s->restored, buf),
+               s->restored == 1 ? "" : "s", s->restored == 1 ? "its clone" : "their clones");
     if (h->undo)
         print_undo(s);
     if (h->end.cuts)
@@ -226,6 +231,7 @@ static void json_run(const struct shown *s)
     qb_json_number(&o, "to_finish", s->to_finish);
     qb_json_number(&o, "undone", s->undone);
     qb_json_text(&o, "undone_at", s->undone_at);
+    qb_json_number(&o, "restored", s->restored);
     qb_json_text(&o, "folder", h->folder);
     qb_json_text(&o, "finish", s->finish);
     qb_json_bool(&o, "torn", h->end.torn);
@@ -243,6 +249,8 @@ static void json_image(const struct qb_trace *t)
     qb_json_text(&o, "status", undone ? "undone" : qb_status_names[t->status]);
     if (t->undone)
         qb_json_text(&o, "undone_at", t->undone_at);
+    if (undone)
+        qb_json_bool(&o, "restored", t->clones.restored);
     if (undone) {
         qb_json_line(stdout, o);
         return;

@@ -13,7 +13,9 @@ enum {
 /* An image that failed is listed also if it was undone later. */
 static const char *words_of(const struct qb_trace *t)
 {
-    return qb_trace_is_taken_back(t) ? "undone" : qb_status_words[t->status];
+    if (!qb_trace_is_taken_back(t))
+        return qb_status_words[t->status];
+    return t->clones.restored ? "restored" : "undone";
 }
 
 static void print_undone(const struct qb_trace *t)

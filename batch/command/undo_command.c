@@ -17,7 +17,6 @@
 struct undoing {
     const struct qb_cli *cli;
     struct qb_earlier e;
-    char lost[200]; /* what no longer holds; see qb_summary */
 };
 
 /* Giving up an undo is possible where one is not: what the run kept, it kept before it amended. */
@@ -89,59 +88,18 @@ static int choose(struct undoing *u, struct qb_err *err)
     return r;
 }
 
-/* Makes the records of what was done durable: a resume is to leave these images as they are. */
-static void sync_journal(struct undoing *u, struct qb_summary *sum)
-{
-    sum->journal_errno = qb_journal_sync(&u->e.journal);
-    if (!sum->journal_errno)
-        return;
-    snprintf(u->lost, sizeof(u->lost),
-             "the journal of run %.31s could not be written: %s; what no longer holds: %s",
-             u->e.history.id, strerror(sum->journal_errno),
-             qb_cli_has(u->cli, QB_OPTION_DISCARD)
-                 ? "status may still promise an undo"
-                 : "status may not know what was undone, and --resume amends it again");
-    sum->journal_lost = u->lost;
-}
-
-static int run(struct undoing *u)
-{
-    const struct qb_cli *cli = u->cli;
-    struct qb_takeback t = {
-        .dir = u->e.dir,
-        .history = &u->e.history,
-        .journal = &u->e.journal,
-        .batch = &u->e.batch,
-        .traces = u->e.traces,
-        .options = {.io = cli->io,
-                    .jobs = cli->jobs,
-                    .dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN),
-                    .stopped = qb_signal_seen},
-    };
-    struct qb_listener listener;
-    struct qb_output out;
-    struct qb_err err;
-
-    qb_override(cli, &u->e.batch);
-    if (qb_output_open(&out, cli, &u->e.batch) < 0)
-        return QB_EXIT_USAGE;
-    listener = qb_output_listener(&out);
-    if ((qb_cli_has(cli, QB_OPTION_DISCARD) ? qb_discard_run : qb_takeback_run)(&t, &listener,
-                                                                                &err) < 0)
-        return qb_output_abort(&out, err.text);
-    if (!t.options.dry_run)
-        sync_journal(u, &out.sum);
-    return qb_output_close(&out, false);
-}
-
 int qb_command_undo(const struct qb_cli *cli)
 {
+    bool discards = qb_cli_has(cli, QB_OPTION_DISCARD);
     struct undoing u = {.cli = cli};
     struct qb_err err;
     int code = QB_EXIT_USAGE;
 
     if (qb_earlier_open(&u.e, cli, cli->operands[0], &err) == 0 && choose(&u, &err) == 0) {
-        code = run(&u);
+        code = qb_earlier_work(&u.e, cli, discards ? qb_discard_run : qb_takeback_run,
+                               discards ? "status may still promise an undo"
+                                        : "status may not know what was undone, and --resume "
+                                          "amends it again");
     } else {
         fputs("qbatch undo: ", stderr);
         qb_text_safe(stderr, err.text);

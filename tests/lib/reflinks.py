@@ -1,9 +1,12 @@
 """Fleets on file systems that can clone files: XFS and btrfs, made in a file and mounted."""
+import json
 import os
 import shutil
 import unittest
+import zlib
 
 import proc
+import qbatch
 from fixture import MIB, ImageTest
 
 
@@ -54,3 +57,41 @@ class ReflinkTest(BackupTest):
             tried.append(kind)
         if not tried:
             self.skipTest("neither XFS nor btrfs can be made and mounted here")
+
+
+class BackupCommand(ReflinkTest):
+    """Each test amends the fleet with clones, on each file system, in a state directory of its own."""
+
+    def on_each_amended(self, test):
+        def amend_first(images):
+            self.state = self.path(f"state-{os.path.basename(self.there)}")
+            answer = qbatch.qbatch("--json", "--state", self.state, self.fleet)
+            self.assertEqual(answer.code, 0, str(answer))
+            self.run_id = answer.summary["run"]
+            self.clones = [f"{image}.{self.run_id}.bak" for image in images]
+            test(images)
+        self.on_each(amend_first)
+
+    def backup(self, *argv, code=0):
+        """The lines of qbatch backup --json."""
+        answer = qbatch.qbatch("backup", "--json", "--state", self.state, *argv)
+        self.assertEqual(answer.code, code, str(answer))
+        return [json.loads(line) for line in answer.result.out.splitlines()]
+
+    def listed(self, *argv):
+        return [(os.path.basename(line["at"]), line["state"], line["image"]) for line in self.backup("list", *argv)]
+
+    def name(self, i):
+        return os.path.basename(self.clones[i])
+
+    def journal(self, change):
+        """Rewrites each record of the journal."""
+        path = os.path.join(self.state, f"{self.run_id}.journal")
+        with open(path, "rb") as f:
+            records = [json.loads(line[9:]) for line in f.read().splitlines()]
+        with open(path, "wb") as f:
+            for record in filter(None, map(change, records)):
+                if record["is"] == "synced":
+                    continue
+                line = json.dumps(record).encode()
+                f.write(b"%08x %s\n" % (zlib.crc32(line), line))

@@ -135,7 +135,8 @@ class Completion:
                      f"qbatch --state {self.state} --resume=", f"qbatch --state {self.state} --retry-failed="):
             self.offers(line, ["last", self.run], ["fleet.yaml"])
         self.offers("qbatch undo ", [], [self.run])
-        self.offers("qbatch backup ", ["list", "prune"], [self.run])
+        self.offers("qbatch backup ", ["list", "restore", "prune"], [self.run])
+        self.offers("qbatch backup restore last ", ["one.qcow2"], ["last", "notes.txt"])
         self.offers(f"qbatch backup --state {self.state} list ", ["last", self.run], ["list", "notes.txt"])
         self.offers("qbatch undo last ", ["one.qcow2", "two.qcow2"], ["last", "notes.txt"])
 

@@ -1,0 +1,269 @@
+"""qbatch backup restore: the image is the clone again, and nothing that was written is lost."""
+import fcntl
+import os
+import shutil
+import subprocess
+import unittest
+
+import context  # noqa: F401
+import proc
+import qbatch
+import strace
+from fixture import main
+from reflinks import BackupCommand
+
+SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))  # some ten times slower
+WRITES = "fchown,fchmod,fsetxattr,fremovexattr,fsync,renameat2,write,fdatasync"
+
+
+class RestoreTest(BackupCommand):
+    def setUp(self):
+        super().setUp()
+        self.flags = []
+
+    def amended_name(self, i):
+        return self.clones[i].removesuffix(".bak") + ".amended"
+
+    def restore(self, *argv, code=0):
+        answer = qbatch.qbatch("backup", "restore", "--json", "--state", self.state, *self.flags, *argv)
+        self.assertEqual(answer.code, code, str(answer))
+        return answer
+
+    def files(self):
+        return sorted(name for name in os.listdir(self.there) if os.path.isfile(os.path.join(self.there, name)))
+
+    def refused(self, image, *codes, words="", argv=()):
+        """Not restored, and not a name or a byte of the directory has changed."""
+        files = {name: proc.sha256(os.path.join(self.there, name)) for name in self.files()}
+        answer = self.restore(*argv, self.run_id, image, code=1)
+        self.assertEqual((answer.status, answer.error in codes), ("failed", True), str(answer))
+        self.assertIn(words, answer.first["error"]["message"])
+        self.assertEqual({name: proc.sha256(os.path.join(self.there, name)) for name in self.files()}, files)
+
+
+class Restore(RestoreTest):
+    def test_images_are_what_they_were(self):
+        self.on_each_amended(self.all_back)
+
+    def all_back(self, images):
+        before, after = proc.sha256(self.clones[0]), [proc.sha256(image) for image in images]
+        dry = self.restore("-n", "last")
+        self.assertEqual({record["status"] for record in dry.records}, {"would_change"}, str(dry))
+        self.assertEqual([proc.sha256(image) for image in images], after)
+        answer = self.restore("last")
+        self.assertEqual([(r["path"], r["status"]) for r in answer.records], [(i, "changed") for i in images])
+        self.assertEqual(answer.first["before"]["compat"], "0.10")
+        self.assertEqual(answer.first["after"]["compat"], "1.1")
+        self.assertEqual({proc.sha256(image) for image in images}, {before})
+        self.assert_sound(images[0])
+        for i in range(4):
+            self.assertEqual(proc.sha256(self.amended_name(i)), after[i])
+            self.assertFalse(os.path.exists(self.clones[i]))
+        self.assertEqual(self.listed(), [line for i in range(4) for line in (
+            (self.name(i), "restored", "restored"), (os.path.basename(self.amended_name(i)), "kept", "restored"))])
+
+    def test_what_other_commands_say_afterwards(self):
+        self.on_each_amended(self.told)
+
+    def told(self, images):
+        self.restore("last", images[0])
+        status = qbatch.qbatch("status", "--state", self.state, "last")
+        self.assertIn("restored  1 image", status.result.out)
+        self.assertRegex(status.result.out, f"restored +{images[0]}")
+        undo = qbatch.qbatch("undo", "--state", self.state, "last", images[0])
+        self.assertEqual(undo.code, 2, str(undo))
+        self.assertIn("restored from its clone already", undo.result.err)
+        again = self.restore("last", images[0])
+        self.assertEqual(again.status, "unchanged", str(again))
+        self.assertEqual(self.restore("last").code, 0)  # the other three
+        self.assertIn("can be restored", self.restore("last", code=2).result.err)
+        before = proc.sha256(images[0])
+        self.assertEqual(self.backup("prune", "last")[-1]["removed"], 4)  # the amended ones
+        self.assertEqual((self.files(), proc.sha256(images[0])),
+                         (sorted(os.path.basename(image) for image in images), before))
+        redo = qbatch.qbatch("--json", "--state", self.state, "--resume", "--redo", self.fleet)
+        self.assertEqual([record["status"] for record in redo.records], ["changed"] * 4, str(redo))
+        self.assertEqual({proc.sha256(clone) for clone in self.clones}, {before})
+        self.restore("last")
+        self.assertEqual({proc.sha256(image) for image in images}, {before})
+
+    def test_an_image_that_was_written_is_restored_on_request_only(self):
+        self.on_each_amended(self.written)
+
+    def written(self, images):
+        before = proc.sha256(self.clones[0])
+        self.io(images[0], "write -q -P 77 32M 64k")
+        self.refused(images[0], "changed", words="--discard-writes")
+        sha = proc.sha256(images[0])
+        answer = self.restore("--discard-writes", "last", images[0])
+        self.assertEqual(answer.status, "changed", str(answer))
+        self.assertEqual((proc.sha256(images[0]), proc.sha256(self.amended_name(0))), (before, sha))
+        os.rename(self.amended_name(0), os.path.join(self.there, "w.qcow2"))
+        self.assert_reads(os.path.join(self.there, "w.qcow2"), "32M", "64k", 77)
+
+    def test_how_the_run_left_it_is_not_recorded(self):
+        self.on_each_amended(self.not_recorded)
+
+    def not_recorded(self, images):
+        before = proc.sha256(self.clones[0])
+        self.journal(lambda record: None if record["is"] in ("changed", "end") else record)
+        self.refused(images[0], "changed", words="not recorded")
+        self.assertEqual(self.restore("--discard-writes", "last", images[0]).status, "changed")
+        self.assertEqual(proc.sha256(images[0]), before)
+        self.assertTrue(os.path.exists(self.amended_name(0)))
+
+    def test_an_image_or_a_clone_in_use_is_left_alone(self):
+        self.on_each_amended(self.in_use)
+
+    def in_use(self, images):
+        for path in (images[0], self.clones[0]):
+            with open(path, "r+b"):
+                self.refused(images[0], "locked")
+            with open(path, "rb") as f:
+                fcntl.flock(f, fcntl.LOCK_SH)
+                self.refused(images[0], "locked")
+            reader = subprocess.Popen(["qemu-io", "-r", "-f", "qcow2", path], text=True, stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE)
+            reader.stdin.write("length\n")
+            reader.stdin.flush()
+            reader.stdout.readline()  # an answer: it has its locks
+            self.refused(images[0], "locked")
+            reader.communicate("quit\n")
+        self.assertEqual(self.restore("--discard-writes", "last", images[0]).status, "changed")
+
+    def test_other_files_are_not_touched(self):
+        self.on_each_amended(self.other_files)
+
+    def other_files(self, images):
+        os.link(images[0], os.path.join(self.there, "second"))
+        self.refused(images[0], "refused", words="2 names")
+        os.unlink(os.path.join(self.there, "second"))
+        with open(self.amended_name(0), "wb"):
+            pass
+        self.refused(images[0], "refused", words="is there already")
+        os.unlink(self.amended_name(0))
+        self.io(self.clones[1], "write -q -P 5 0 64k")
+        self.refused(images[1], "changed", words="the clone was written")
+        os.chown(images[0], 1234, 1234)
+        self.refused(images[0], "refused", words="one owner")
+        shutil.copyfile(images[2], images[2] + ".new")
+        os.rename(images[2] + ".new", images[2])
+        self.refused(images[2], "changed", words="another file", argv=["--discard-writes"])
+        os.rename(self.clones[3], self.clones[3] + ".away")
+        os.symlink(self.clones[3] + ".away", self.clones[3])
+        self.refused(images[3], "changed")
+        os.unlink(self.clones[3])
+        self.refused(images[3], "not_found", words="the clone")
+        self.assertEqual(self.restore("last", code=1).summary["failed"], 4)
+
+    def test_the_image_of_a_link_is_restored_where_it_is(self):
+        self.on_each_amended(self.link)
+
+    def link(self, images):
+        link = os.path.join(self.path(""), f"link-{os.path.basename(self.there)}.qcow2")
+        os.symlink(images[0], link)
+        before = proc.sha256(images[0])
+        answer = qbatch.qbatch("amend", "--json", "--state", self.state, "--backup", "reflink",
+                               "-o", "lazy_refcounts=on,compat=1.1", link)
+        self.assertEqual(answer.code, 0, str(answer))
+        self.run_id = answer.summary["run"]
+        self.assertEqual(self.restore("last", images[0]).status, "changed")
+        self.assertTrue(os.path.islink(link))
+        self.assertEqual((proc.sha256(images[0]), proc.sha256(link)), (before, before))
+        self.assertTrue(os.path.exists(f"{images[0]}.{self.run_id}.amended"))
+
+    def test_it_has_the_attributes_that_the_image_has_now(self):
+        self.on_each_amended(self.attributes)
+
+    def attributes(self, images):
+        os.chmod(images[0], 0o4640)
+        proc.must(["setfacl", "-m", "u:1234:r", images[0]])
+        os.setxattr(images[0], "user.where", b"rack 8")
+        listing = proc.must(["getfacl", "-cnp", images[0]])
+        self.restore("last", images[0])
+        self.assertEqual(proc.must(["getfacl", "-cnp", images[0]]), listing.replace("flags: s--\n", ""))
+        self.assertEqual(os.getxattr(images[0], "user.where"), b"rack 8")
+        self.assertEqual(os.stat(images[0]).st_mode & 0o7777, 0o640)
+
+    def test_an_image_that_nothing_can_be_read_of(self):
+        self.on_each_amended(self.damaged)
+
+    def damaged(self, images):
+        before = proc.sha256(self.clones[0])
+        with open(images[0], "r+b") as f:
+            f.write(bytes(65536))
+        self.assertEqual(self.restore("--discard-writes", "last", images[0]).status, "changed")
+        self.assertEqual(proc.sha256(images[0]), before)
+        with open(self.clones[1], "r+b") as f:
+            stat = os.stat(self.clones[1])
+            f.write(bytes(65536))
+        os.utime(self.clones[1], ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        self.refused(images[1], "not_qcow2")
+
+
+@unittest.skipUnless(strace.works(), strace.MISSING)
+class Interrupted(RestoreTest):
+    def test_killed_at_any_call_that_writes_it_is_the_old_image_or_the_new_one(self):
+        self.on_each_amended(self.killed)
+
+    def test_a_call_that_fails(self):
+        self.on_each_amended(self.failing)
+
+    def killed(self, images):
+        self.sweep(images, "signal=KILL")
+
+    def failing(self, images):
+        self.sweep(images, "error=EIO")
+
+    def reset(self, image):
+        """The state from before the restore: names, contents, times and journal."""
+        for path in (image, self.clones[0], self.amended_name(0)):
+            if os.path.exists(path) and os.stat(path).st_ino in self.inodes:
+                os.rename(path, path + ".was")
+        for name in self.files():
+            path = os.path.join(self.there, name)
+            if name.endswith(".was"):
+                os.rename(path, self.inodes[os.stat(path).st_ino])
+        shutil.copyfile(self.kept_journal, self.journal_path)
+
+    def sweep(self, images, action):
+        image = images[0]
+        proc.must(["setfacl", "-m", "u:1234:r", image])
+        os.setxattr(image, "user.where", b"rack 8")
+        self.inodes = {os.stat(path).st_ino: path for path in (image, self.clones[0])}
+        self.journal_path = os.path.join(self.state, f"{self.run_id}.journal")
+        self.kept_journal = self.path("kept.journal")
+        shutil.copyfile(self.journal_path, self.kept_journal)
+        shas = proc.sha256(image), proc.sha256(self.clones[0])
+        argv = [qbatch.absolute(qbatch.TOOL), "backup", "restore", "--json", "--state", self.state, "last", image]
+        tried = restored = 0
+        for call in WRITES.split(","):
+            for number in range(1, 40, 3 if SANITIZED else 1):
+                trace = strace.run(argv, f"{call}:{action}:when={number}")
+                if not trace.hit:
+                    self.reset(image)
+                    break
+                tried += 1
+                with self.subTest(f"{call} {number}"):
+                    restored += self.one_or_the_other(image, shas)
+                self.reset(image)
+        self.assertGreater(tried, 3 if SANITIZED else 8)
+        self.assertGreater(restored, 0)
+        self.assertLess(restored, tried)
+
+    def one_or_the_other(self, image, shas):
+        """Whether the image is the restored one; a second restore makes it so, and loses neither."""
+        now = proc.sha256(image)
+        self.assertIn(now, shas)
+        beside = [proc.sha256(path) for path in (self.clones[0], self.amended_name(0)) if os.path.exists(path)]
+        self.assertEqual(sorted([now, *beside]), sorted(shas))
+        answer = self.restore("last", image)
+        self.assertIn(answer.status, ("changed", "unchanged"), str(answer))
+        self.assertEqual((proc.sha256(image), proc.sha256(self.amended_name(0))), shas[::-1])
+        self.assertEqual(self.listed()[:2], [(self.name(0), "restored", "restored"),
+                                             (os.path.basename(self.amended_name(0)), "kept", "restored")])
+        return now == shas[1]
+
+
+if __name__ == "__main__":
+    main()
