@@ -30,9 +30,12 @@ struct restoring {
     struct qb_err *err;
 };
 
+/* Of a run that was killed the journal may not tell whether an image was amended. */
 bool qb_restore_is_possible(const struct qb_trace *t)
 {
-    return t->clones.before.path && !t->clones.before.pruned && (t->committed || t->uncertain);
+    const struct qb_clone *c = &t->clones.before;
+
+    return c->path && !c->pruned && qb_backup_look(&t->clones, c) != QB_BACKUP_GONE;
 }
 
 /* ---- what the journal says ------------------------------------------------------------------- */

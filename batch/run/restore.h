@@ -9,7 +9,7 @@
 int qb_restore_run(const struct qb_takeback *t, const struct qb_listener *listener,
                    struct qb_err *err);
 
-/* Whether the run left a clone with which a restore of the image may begin. */
+/* Whether the run left a clone that is there, or is the image already. */
 bool qb_restore_is_possible(const struct qb_trace *t);
 
 #endif

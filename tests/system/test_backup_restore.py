@@ -112,6 +112,22 @@ class Restore(RestoreTest):
         self.assertEqual(proc.sha256(images[0]), before)
         self.assertTrue(os.path.exists(self.amended_name(0)))
 
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_the_images_of_a_run_that_was_killed(self):
+        self.on_each_amended(self.of_a_killed_run)
+
+    def of_a_killed_run(self, images):
+        before = [proc.sha256(image) for image in images]
+        trace = strace.run([qbatch.absolute(qbatch.TOOL), "amend", "--json", "--io", "posix", "--state", self.state,
+                            "--backup", "reflink", "-o", "compat=1.1", *images], "syncfs:signal=KILL:when=2")
+        self.assertTrue(trace.hit, trace.log)
+        amended = [proc.sha256(image) for image in images]
+        answer = self.restore("last", code=1)
+        self.assertEqual([record["error"]["code"] for record in answer.records], ["changed"] * 4, str(answer))
+        self.assertEqual([proc.sha256(image) for image in images], amended)
+        self.restore("--discard-writes", "last")
+        self.assertEqual([proc.sha256(image) for image in images], before)
+
     def test_an_image_or_a_clone_in_use_is_left_alone(self):
         self.on_each_amended(self.in_use)
 
