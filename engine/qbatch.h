@@ -105,6 +105,7 @@ enum qb_key {
     QB_KEY_BITMAPS = 1 << 13,   /* any of qb_request.bitmaps_... */
     QB_KEY_SNAPSHOTS = 1 << 14, /* any of qb_request.snapshots_... */
     QB_KEY_REPAIR = 1 << 15,
+    QB_KEY_RECLAIM = 1 << 16, /* any of qb_request.reclaim_... */
 };
 
 /* How qb_request.size is meant. */
@@ -251,6 +252,11 @@ struct qb_request {
     struct qb_bitmap_renames bitmaps_rename; /* no name twice */
     struct qb_bitmap_adds bitmaps_add;
     struct qb_bitmap_merges bitmaps_merge; /* one after the other */
+
+    /* Give back the space of clusters that nothing uses, those that were free before included: by a
+     * hole, by a shorter file, or on a block device by discarding them. */
+    bool reclaim_free;
+    bool reclaim_reserved; /* ... also space that is reserved and was never written */
 };
 
 /* ---- results --------------------------------------------------------------------------------- */
@@ -398,6 +404,10 @@ struct qb_result {
     /* First byte past the last cluster in use of the image, as amended where something is planned;
      * 0: the amend did not need to know. */
     uint64_t image_end_offset;
+    /* Bytes on disk that reclaim_free gives back: as planned, less what could not be given back;
+     * reclaim_errno is then why, else 0. */
+    uint64_t reclaimed_bytes;
+    int reclaim_errno;
 };
 
 /* ---- one image ------------------------------------------------------------------------------- */

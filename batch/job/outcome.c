@@ -238,6 +238,8 @@ static bool applies(const struct qb_result *r, enum qb_note note)
         [QB_NOTE_MARK_CLEARED] = r->mark_cleared,
         [QB_NOTE_SNAPSHOTS_DELETED] = r->n_snapshots_deleted,
         [QB_NOTE_BITMAPS_CHANGED] = r->n_bitmaps_changed,
+        [QB_NOTE_RECLAIMED] = r->reclaimed_bytes,
+        [QB_NOTE_NOT_RECLAIMED] = r->reclaim_errno,
         [QB_NOTE_LEAKS_KEPT] = r->leaks.clusters && !r->leaks.freed,
         [QB_NOTE_LEAKS_FREED] = r->leaks.clusters && r->leaks.freed,
         [QB_NOTE_BACKING_UNCHECKED] = r->backing_unchecked,
@@ -277,6 +279,14 @@ const char *qb_note_text(const struct qb_result *r, enum qb_note note, char room
         return snapshots_text(r, done, room);
     case QB_NOTE_BITMAPS_CHANGED:
         return bitmaps_text(r, done, room);
+    case QB_NOTE_RECLAIMED:
+        snprintf(room, QB_NOTE_ROOM, "unused space %s: %s", done ? "freed" : "to be freed",
+                 qb_text_size(r->reclaimed_bytes, count));
+        return room;
+    case QB_NOTE_NOT_RECLAIMED:
+        snprintf(room, QB_NOTE_ROOM, "unused space could not be freed: %s",
+                 strerror(r->reclaim_errno));
+        return room;
     case QB_NOTE_LEAKS_KEPT:
     case QB_NOTE_LEAKS_FREED:
         return leaks_text(&r->leaks, done, room);

@@ -23,6 +23,8 @@ void qb_notes_add(struct qb_notes *notes, size_t job, const struct qb_result *r)
         noted->leaks.bytes += r->leaks.bytes;
         noted->refcounts_raised += r->refcounts_raised;
         noted->flags_corrected += r->flags_corrected;
+        noted->reclaimed_bytes += r->reclaimed_bytes;
+        noted->reclaim_errno = r->reclaim_errno;
         noted->snapshots += r->n_snapshots_deleted;
         noted->bitmaps += r->n_bitmaps_changed;
     }
@@ -37,6 +39,8 @@ const char *qb_notes_text(const struct qb_notes *notes, enum qb_note note, char 
                             .refcounts_raised = noted->refcounts_raised,
                             .flags_corrected = noted->flags_corrected,
                             .mark_cleared = true,
+                            .reclaimed_bytes = noted->reclaimed_bytes,
+                            .reclaim_errno = noted->reclaim_errno,
                             .n_snapshots_deleted = noted->snapshots,
                             .n_bitmaps_changed = noted->bitmaps,
                             .backing_unchecked = true,

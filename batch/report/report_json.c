@@ -114,6 +114,8 @@ static void put_notes(struct qb_json *o, const struct qb_result *r)
     qb_json_number(o, "refcounts_raised", r->refcounts_raised);
     qb_json_number(o, "flags_corrected", r->flags_corrected);
     qb_json_bool(o, "mark_cleared", r->mark_cleared);
+    qb_json_number(o, "reclaimed_bytes", r->reclaimed_bytes);
+    qb_json_number(o, "reclaim_errno", (uint64_t)r->reclaim_errno);
     qb_json_bool(o, "backing_unchecked", r->backing_unchecked);
     qb_json_bool(o, "data_file_unchecked", r->data_file_unchecked);
     qb_json_bool(o, "bitmaps_dropped", r->bitmaps_dropped);

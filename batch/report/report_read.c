@@ -225,6 +225,8 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     r->mark_cleared = qb_json_get_bool(o, "mark_cleared");
     r->n_bitmaps_changed = count_of(o, "bitmaps_changed");
     r->refcounts_raised = qb_json_get_number(o, "refcounts_raised", 0);
+    r->reclaimed_bytes = qb_json_get_number(o, "reclaimed_bytes", 0);
+    r->reclaim_errno = (int)QB_MIN(qb_json_get_number(o, "reclaim_errno", 0), 4095);
     r->data_file_unchecked = qb_json_get_bool(o, "data_file_unchecked");
     r->bitmaps_dropped = qb_json_get_bool(o, "bitmaps_dropped");
     r->without_locks = qb_json_get_bool(o, "without_locks");

@@ -209,10 +209,40 @@ void qb_amend_as_found(struct qb_amend *a, struct qb_io *io, struct qb_digest *o
 
 #define PUNCHES_AT_ONCE 64u
 
+/* What could not be given back is no fault of the image, which is as asked otherwise. */
+static void not_given_back(struct qb_amend *a, const struct qb_req *reqs)
+{
+    uint64_t before = a->file.allocated_at_open, now = qb_file_allocated(&a->file);
+
+    while (!reqs->error)
+        reqs++;
+    a->result.reclaim_errno = reqs->error;
+    a->result.reclaimed_bytes = a->file.is_block_device || now > before ? 0 : before - now;
+}
+
+/* On a file system without holes, or a device that discards nothing, QEMU can reuse the clusters
+ * all the same. */
+static void punch(struct qb_amend *a, struct qb_io *io)
+{
+    const struct qb_range *r = a->plan.freed.punches.items, *end = r + a->plan.freed.punches.n;
+    struct qb_req reqs[PUNCHES_AT_ONCE];
+    size_t failed = 0;
+
+    while (r < end && !failed) {
+        size_t n = 0;
+
+        for (; n < PUNCHES_AT_ONCE && r < end; n++, r++)
+            reqs[n] = (struct qb_req){
+                .file = &a->file, .op = QB_OP_PUNCH, .offset = r->first, .len = r->end - r->first};
+        failed = qb_io_run(io, reqs, n);
+    }
+    if (failed && a->plan.reclaim.asked)
+        not_given_back(a, reqs);
+}
+
 void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
 {
     struct qb_plan *p = &a->plan;
-    struct qb_req reqs[PUNCHES_AT_ONCE];
     struct qb_req size = {.file = &a->file, .op = QB_OP_SET_SIZE, .offset = p->size.final};
 
     a->file.guard = (struct qb_guard){
@@ -221,20 +251,10 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
         .n_allowed = p->freed.punches.n,
         .min_size = QB_MIN(p->size.appended, p->size.final),
     };
-    if (p->size.final != a->file.size)
+    if (p->size.final != a->file.size || p->reclaim.past_end)
         qb_io_run(io, &size, 1);
-    for (size_t i = 0; i < p->freed.punches.n && !a->file.is_block_device;) {
-        size_t n = 0;
-
-        for (; n < PUNCHES_AT_ONCE && i < p->freed.punches.n; n++, i++)
-            reqs[n] = (struct qb_req){.file = &a->file,
-                                      .op = QB_OP_PUNCH,
-                                      .offset = p->freed.punches.items[i].first,
-                                      .len = p->freed.punches.items[i].end -
-                                             p->freed.punches.items[i].first};
-        if (qb_io_run(io, reqs, n))
-            break; /* a file system without holes: QEMU can reuse the clusters all the same */
-    }
+    if (!a->file.is_block_device || p->reclaim.asked)
+        punch(a, io);
     a->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};
     qb_data_settle(io, p);
     note_space(a);

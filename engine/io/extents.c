@@ -1,5 +1,6 @@
 #include "io/extents.h"
 
+#include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <string.h>
@@ -29,8 +30,59 @@ int qb_extents_from(int fd, uint64_t at, struct qb_extent out[QB_EXTENTS])
             .first = e->fe_logical,
             .end = e->fe_logical + e->fe_length,
             .shared = e->fe_flags & FIEMAP_EXTENT_SHARED,
+            .unwritten = e->fe_flags & FIEMAP_EXTENT_UNWRITTEN,
             .last = e->fe_flags & FIEMAP_EXTENT_LAST,
         };
     }
     return n;
+}
+
+static int data_each(struct qb_io *io, struct qb_file *file, uint64_t at, qb_extent_fn *fn,
+                     void *arg, struct qb_err *err)
+{
+    struct qb_extent e = {.end = at};
+
+    while ((e.first = qb_file_next_data(file, e.end)) < file->size) {
+        e.end = QB_MIN(qb_file_data_end(file, e.first), file->size);
+        if (qb_io_go_on(io, err) < 0 || fn(arg, &e, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Unlike fdatasync, this leaves an error of an earlier write to be reported by the barrier. */
+static void write_back(int fd)
+{
+    sync_file_range(
+        fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+int qb_extents_each(struct qb_io *io, struct qb_file *file, uint64_t at, qb_extent_fn *fn,
+                    void *arg, struct qb_err *err)
+{
+    struct qb_extent extents[QB_EXTENTS];
+    bool last = false;
+    int n = -1;
+
+    if (!file->mem && !file->is_block_device) {
+        write_back(file->fd);
+        n = qb_extents_from(file->fd, at, extents);
+    }
+    if (n < 0)
+        return data_each(io, file, at, fn, arg, err);
+    while (n > 0 && !last) {
+        for (int i = 0; i < n; i++) {
+            last = last || extents[i].last;
+            if (extents[i].end <= at)
+                continue;
+            extents[i].first = QB_MAX(extents[i].first, at);
+            at = extents[i].end;
+            if (fn(arg, &extents[i], err) < 0)
+                return -1;
+        }
+        if (qb_io_go_on(io, err) < 0)
+            return -1;
+        n = last ? 0 : qb_extents_from(file->fd, at, extents);
+    }
+    return 0;
 }

@@ -2,20 +2,29 @@
 #ifndef QB_IO_EXTENTS_H
 #define QB_IO_EXTENTS_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "io/io.h"
 
 enum { QB_EXTENTS = 128 }; /* in one call */
 
 struct qb_extent {
     uint64_t first, end; /* bytes of the file */
     bool shared;         /* other files have the same blocks */
+    bool unwritten;      /* reserved only: it reads zero */
     bool last;           /* of the file */
 };
 
 /* The extents that end past byte `at`, the first ones of them; returns how many, 0 where there are
  * no more, -1 if the file system does not support FIEMAP.  Unwritten extents are among them. */
 int qb_extents_from(int fd, uint64_t at, struct qb_extent out[QB_EXTENTS]);
+
+typedef int qb_extent_fn(void *arg, const struct qb_extent *extent, struct qb_err *err);
+
+/* Calls fn for each extent that ends past byte `at`, in their order, past the file's end, too.
+ * Without FIEMAP they are what SEEK_DATA finds, and all of a block device is one.  What is only in
+ * the page cache is written back first: until then it is called unwritten.  fn returns 0, or -1
+ * with *err, which ends the walk; so does the stop function of `io`, which is asked between system
+ * calls. */
+int qb_extents_each(struct qb_io *io, struct qb_file *file, uint64_t at, qb_extent_fn *fn,
+                    void *arg, struct qb_err *err);
 
 #endif

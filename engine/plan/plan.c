@@ -157,12 +157,11 @@ static int plan_tables(struct qb_plan *plan, struct qb_clusters *clusters, struc
         return -1;
     *clusters = plan->census.clusters;
     if (qb_new_tables_plan(plan, err) < 0 || qb_layout_make(plan, err) < 0 ||
-        EACH_RULE(plan, placed, err) < 0)
+        EACH_RULE(plan, placed, err) < 0 || qb_plan_finish_punches(plan, clusters, err) < 0)
         return -1;
-    qb_plan_finish_punches(plan, clusters);
     qb_vec_each (t, &plan->new_tables.list)
         clusters->expanded += t->n_new;
-    if (!plan->rewrites)
+    if (!plan->rewrites || (plan->reclaim.asked && plan->in.rq->reclaim_reserved))
         return 0;
     return qb_file_is_reserved(plan->in.io, plan->in.img->file, &plan->size.reserved, err);
 }
@@ -180,10 +179,16 @@ static int plan_sector(struct qb_plan *plan, struct qb_err *err)
     return qb_plan_check_room(plan, err);
 }
 
+static bool gives_back(const struct qb_plan *plan)
+{
+    return plan->reclaim.asked &&
+           (plan->freed.punches.n || plan->reclaim.past_end || plan->size.final < plan->size.old);
+}
+
 bool qb_plan_is_void(const struct qb_plan *plan)
 {
-    return !plan->target.works ||
-           (!plan->appends && memcmp(plan->sector.bytes, plan->old_sector, QB_SECTOR) == 0);
+    return !plan->target.works || (!plan->appends && !gives_back(plan) &&
+                                   memcmp(plan->sector.bytes, plan->old_sector, QB_SECTOR) == 0);
 }
 
 int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,

@@ -174,6 +174,14 @@ struct qb_plan_size {
     bool reserves_zeros; /* ... and the new clusters of zeros are allocated too */
 };
 
+/* What `reclaim` gives back beyond that (rule_reclaim.c). */
+struct qb_reclaim {
+    bool asked;     /* every punch counts, however small; a block device is discarded, too */
+    uint64_t bytes; /* on disk, of clusters that are free in the amended image */
+    uint64_t end;   /* length to which the file is cut */
+    bool past_end;  /* the file has space past its end, which goes too */
+};
+
 /* Clusters that become free. */
 struct qb_freed {
     QB_VEC(struct qb_range) punches; /* bytes of the file */
@@ -205,6 +213,7 @@ struct qb_plan {
     struct qb_place place;
     struct qb_plan_size size;
     struct qb_freed freed;
+    struct qb_reclaim reclaim;
     struct qb_plan_data data;         /* in the external data file */
     struct qb_range append_ranges[2]; /* what the write guard permits */
     size_t n_append_ranges;
@@ -275,7 +284,7 @@ int qb_layout_make(struct qb_plan *plan, struct qb_err *err);
 
 /* plan_size.c, after the layout: what is punched, and the file's lengths; refuses what exceeds the
  * free space or a limit. */
-void qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters);
+int qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err);
 void qb_plan_sizes(struct qb_plan *plan);
 int qb_plan_check_room(const struct qb_plan *plan, struct qb_err *err);
 

@@ -76,6 +76,11 @@ void qb_plan_describe(const struct qb_plan *p, void (*line)(void *arg, const cha
     }
     describe_data(&p->data, line, arg);
     line(arg, "flip: sector 0");
+    if (p->size.final < p->size.appended) {
+        snprintf(text, sizeof(text), "settle: file length %" PRIu64 " -> %" PRIu64,
+                 p->size.appended, p->size.final);
+        line(arg, text);
+    }
     for (size_t i = 0; i < p->freed.punches.n; i++) {
         snprintf(text, sizeof(text), "settle: punch 0x%" PRIx64 "-0x%" PRIx64,
                  p->freed.punches.items[i].first, p->freed.punches.items[i].end);

@@ -9,6 +9,7 @@
 #include "plan/plan.h"
 #include "base/units.h"
 
+#define DEVICE_BLOCK 4096u /* unit in which block devices are discarded, bytes */
 #define EXTENT_BLOCK 4096u /* unit in which file systems store maps of extents, bytes */
 
 static int by_first(const void *a, const void *b)
@@ -41,24 +42,40 @@ static void join_punches(struct qb_plan *plan)
     plan->freed.punches.n = n;
 }
 
-/* Punching a few clusters can cost more than their space is worth. */
+/* Punching a few clusters can cost more than their space is worth, unless that was asked for. */
 static void drop_small_punches(struct qb_plan *plan)
 {
     uint64_t bytes = 0;
 
+    if (plan->reclaim.asked)
+        return;
     qb_vec_each (r, &plan->freed.punches)
         bytes += r->end - r->first;
     if (QB_MIN(bytes, plan->in.img->file->allocated_at_open) < plan->in.rq->punch_min)
         plan->freed.punches.n = 0;
 }
 
-void qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters)
+/* A device has the size that it has: what lies past the image is discarded. */
+static int add_rest_of_device(struct qb_plan *plan, struct qb_err *err)
+{
+    const struct qb_file *file = plan->in.img->file;
+    uint64_t end = qb_round_up(plan->zeros.base + plan->zeros.len, DEVICE_BLOCK);
+    struct qb_range rest = {end, file->size - file->size % DEVICE_BLOCK};
+
+    if (!plan->reclaim.asked || !file->is_block_device || rest.first >= rest.end)
+        return 0;
+    plan->reclaim.bytes += rest.end - rest.first;
+    return qb_counts_push(&plan->census.counts, &plan->freed.punches, err, rest);
+}
+
+int qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
 {
     join_punches(plan);
     clusters->deallocated = plan->freed.n_unlisted;
     qb_vec_each (r, &plan->freed.punches)
         clusters->deallocated += (r->end - r->first) / plan->in.img->geom.cluster_size;
     drop_small_punches(plan);
+    return add_rest_of_device(plan, err);
 }
 
 /* The lengths of a file that keeps its allocation.  A long stretch of new zeros is a hole all the
@@ -70,7 +87,8 @@ static void keep_allocation(struct qb_plan *plan)
     plan->size.appended = QB_MAX(plan->size.appended, plan->size.old);
     plan->size.reserves_zeros =
         plan->zeros.how == QB_ZEROED_AUTO && plan->zeros.len <= plan->size.old;
-    plan->freed.punches.n = 0;
+    if (!plan->reclaim.asked)
+        plan->freed.punches.n = 0;
 }
 
 void qb_plan_sizes(struct qb_plan *plan)
@@ -93,6 +111,8 @@ void qb_plan_sizes(struct qb_plan *plan)
         keep_allocation(plan);
     plan->size.final = plan->size.appended;
     plan->image_end = plan->rewrites ? end : plan->image_end;
+    if (plan->reclaim.asked && !plan->in.img->file->is_block_device)
+        plan->size.final = QB_MIN(plan->size.final, plan->reclaim.end);
     if (plan->size.reserved && shrinks && !plan->in.rq->keep_undo)
         plan->size.final = end;
     /* Other tools require whole sectors: an odd length is rounded up once the image is amended. */

@@ -59,6 +59,7 @@ KIND(expanded, r->clusters.expanded > 0)
 KIND(without_bitmaps, r->bitmaps_dropped)
 KIND(bitmap_verbs, r->n_bitmaps_changed > 0)
 KIND(merged_bitmaps, has_merged(r))
+KIND(given_back, r->reclaimed_bytes > 0)
 KIND(with_snapshots, was->nb_snapshots > 0)
 KIND(data_file, was->external_data_file)
 KIND(raw_data_file, was->data_file_raw)
@@ -81,6 +82,7 @@ static struct {
     {"bitmaps dropped", without_bitmaps, 0},
     {"bitmaps changed", bitmap_verbs, 0},
     {"bitmaps merged", merged_bitmaps, 0},
+    {"space given back", given_back, 0},
     {"with snapshots", with_snapshots, 0},
     {"with data files", data_file, 0},
     {"with raw ones", raw_data_file, 0},

@@ -130,6 +130,7 @@ const size_t n_recipes = sizeof(recipes) / sizeof(*recipes);
 #define MENDED(what)   .set = QB_KEY_REPAIR, .repair = (what)
 #define DELETED(...)   .set = QB_KEY_SNAPSHOTS, .snapshots_delete = __VA_ARGS__
 #define BITMAPS        .set = QB_KEY_BITMAPS
+#define RECLAIM        .set = QB_KEY_RECLAIM, .reclaim_free = true
 #define ALLOCATED(how) .set = QB_KEY_PREALLOCATION, .preallocation = how
 #define STAYS          SIZE_STAYS, false
 #define NAMES(...)                                                                                 \
@@ -335,6 +336,23 @@ const struct wish wishes[] = {
       .backing_fmt = "raw"},
      SIZE_MORE,
      false},
+    {"space given back", {RECLAIM}, STAYS},
+    {"space given back, reserved too", {RECLAIM, .reclaim_reserved = true}, STAYS},
+    {"space given back, down and smaller",
+     {.set = QB_KEY_RECLAIM | QB_KEY_COMPAT | QB_KEY_SIZE,
+      .reclaim_free = true,
+      .compat = 2,
+      .allow_shrink = true,
+      .drop_bitmaps = true},
+     SIZE_HALF,
+     false},
+    {"space given back, up and every other snapshot deleted",
+     {.set = QB_KEY_RECLAIM | QB_KEY_COMPAT | QB_KEY_SNAPSHOTS,
+      .reclaim_free = true,
+      .reclaim_reserved = true,
+      .compat = 3,
+      .snapshots_delete = EVEN_NAMES},
+     STAYS},
     {"bitmaps removed", {BITMAPS, .bitmaps_remove = NAMES("*1", "other*")}, STAYS},
     {"bitmaps removed, all", {BITMAPS, .bitmaps_remove = NAMES("*")}, STAYS},
     {"bitmaps removed, inconsistent ones", {BITMAPS, .bitmaps_remove_inconsistent = true}, STAYS},

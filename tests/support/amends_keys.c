@@ -87,3 +87,14 @@ void amends_random_data_request(struct dice *d, struct qb_request *rq)
         rq->extended_l2 = roll(d, 2);
     }
 }
+
+void amends_random_reclaim(uint64_t seed, struct qb_request *rq)
+{
+    struct dice d = dice_of(~seed * 3);
+
+    if (roll(&d, 4))
+        return;
+    rq->set |= QB_KEY_RECLAIM;
+    rq->reclaim_free = true;
+    rq->reclaim_reserved = roll(&d, 2);
+}

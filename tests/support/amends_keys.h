@@ -13,6 +13,8 @@ void amends_random_bitmaps(uint64_t seed, unsigned n, struct qb_request *rq);
 /* Of a disk of `size` bytes.  Where the rest contradicts it, mostly without. */
 void amends_random_preallocation(uint64_t seed, struct qb_request *rq, uint64_t size);
 
+void amends_random_reclaim(uint64_t seed, struct qb_request *rq);
+
 /* Of an image with a data file: what is always refused there is rarely asked for. */
 void amends_random_data_request(struct dice *d, struct qb_request *rq);
 

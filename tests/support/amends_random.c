@@ -199,6 +199,7 @@ static struct subject subject_drawn(struct dice *d, struct image_shape *shape, u
     s.image.reserved = roll(d, 3) == 0;
     amends_random_snapshots(seed, &s.rq);
     amends_random_preallocation(seed, &s.rq, amends_size_in(&s.image));
+    amends_random_reclaim(seed, &s.rq);
     if (repair) {
         s.rq.set |= QB_KEY_REPAIR;
         s.rq.repair = repair;

@@ -110,6 +110,14 @@ class Examples(ImageTest):
         self.assertEqual((told["v3.qcow2"], told["v2.qcow2"]), ("changed", "skipped"))
         self.assertEqual([b["name"] for b in self.data(self.v3)["bitmaps"]], ["backup-a"])
 
+    def test_give_back_space(self):
+        with open(self.v3, "ab") as f:
+            f.write(os.urandom(MIB))
+        had = os.stat(self.v3).st_blocks
+        self.assertEqual(self.run_example("give-back-space")["v3.qcow2"], "changed")
+        self.assertLess(os.stat(self.v3).st_blocks, had)
+        self.assert_sound(self.v3)
+
     def test_moved_data_file(self):
         old, new = self.path("vm/db01.raw"), self.path("vm/deep/db01.raw")
         image = self.create("vm/db01.qcow2", size="2M", data_file=old)
