@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/num.h"
@@ -108,33 +107,14 @@ static void answer_one(void *arg, struct qb_io *io, size_t i)
 
 /* ---- the answers, in order ------------------------------------------------------------------- */
 
-/* A signal does not cut a text short, so that what reads it finds whole lines.  0, or an errno. */
-static int write_whole(FILE *out, const char *text, size_t len)
-{
-    while (fflush(out) != 0) {
-        if (errno != EINTR)
-            return errno;
-        clearerr(out);
-    }
-    while (len) {
-        ssize_t n = write(fileno(out), text, len);
-
-        if (n < 0 && errno != EINTR)
-            return errno;
-        text += QB_MAX(n, 0);
-        len -= (size_t)QB_MAX(n, 0);
-    }
-    return 0;
-}
-
 static void write_text(struct qb_each_fleet *f, const struct qb_answer *a)
 {
-    int error;
+    FILE *out = f->each->out;
 
     qb_progress_hide(f->progress);
-    error = write_whole(f->each->out, a->text, a->len);
-    if (error && f->each->out == stdout && !atomic_load(&f->stdout_errno))
-        atomic_store(&f->stdout_errno, error);
+    if (a->len && (fwrite(a->text, 1, a->len, out) != a->len || fflush(out) != 0) &&
+        out == stdout && !atomic_load(&f->stdout_errno))
+        atomic_store(&f->stdout_errno, errno ? errno : EIO);
     if (a->failure)
         fputs(a->failure, stderr);
     qb_progress_show(f->progress);
