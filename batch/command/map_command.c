@@ -2,13 +2,17 @@
  * it is shown in parts, once it is the turn of its image. */
 #include <stdlib.h>
 
+#include "amend/image_facts.h"
 #include "base/own.h"
 #include "command/commands.h"
 #include "command/show_each.h"
 #include "report/failure.h"
 #include "report/map_show.h"
 
-enum { PART_BYTES = 256 << 10 };
+enum {
+    PART_BYTES = 256 << 10,
+    MEMORY_SHARE = 4, /* a worker's memory, divided by that, is enough for a directory of bitmaps */
+};
 
 /* The map of an image that is being shown. */
 struct writing {
@@ -19,6 +23,8 @@ struct writing {
     struct qb_answer part;
     bool some;   /* there was a run */
     bool passed; /* a part was passed on */
+    struct qb_measure measure;
+    struct qb_measured measured; /* once all runs were written */
 };
 
 static bool open_part(struct writing *w)
@@ -61,28 +67,34 @@ static int write_run(void *arg, const struct qb_disk_run *run, struct qb_err *er
     else
         qb_map_text_run(w->to, run);
     w->some = true;
+    qb_measure_run(&w->measure, run);
     return ftello(w->to) < PART_BYTES ? 0 : pass_part(w, err);
 }
 
-static int write_all(struct writing *w, struct qb_io *io, struct qb_file *file, const char *path,
+static int write_all(struct writing *w, struct qb_io *io, struct qb_image_facts *facts,
                      struct qb_err *err)
 {
     if (!w->show->json)
-        qb_map_text_begin(w->to, path, w->show->batch->n_jobs > 1);
-    return qb_disk_map(io, file, w->show->without_locks, write_run, w, err);
+        qb_map_text_begin(w->to, facts->file.path, w->show->batch->n_jobs > 1);
+    if (qb_disk_map(io, &facts->file, w->show->without_locks, write_run, w, err) < 0)
+        return -1;
+    w->measured = qb_measure_end(&w->measure, &facts->img, &facts->bitmaps, facts->virtual_size);
+    if (!w->show->json)
+        qb_map_text_end(w->to, &w->measured);
+    return 0;
 }
 
 static int map(struct writing *w, struct qb_io *io, const char *path, struct qb_err *err)
 {
-    QB_AUTO(qb_file_close) struct qb_file file = {.fd = -1};
+    QB_AUTO(qb_image_facts_close) struct qb_image_facts facts = {.file.fd = -1};
 
     if (!open_part(w) ||
         (w->show->json && qb_map_json_begin(w->to, path, w->show->without_locks) < 0))
         return qb_fail_memory(err);
-    if (qb_file_open(path, false, &file, err) < 0 ||
-        (!w->show->without_locks && qb_file_lock(&file, false, err) < 0))
+    if (qb_image_facts_read(io, path, w->show->without_locks, w->turn->memory / MEMORY_SHARE,
+                            &facts, err) < 0)
         return -1;
-    return write_all(w, io, &file, path, err);
+    return write_all(w, io, &facts, err);
 }
 
 /* The end of the text: what is left of it, and why there is no more. */
@@ -93,7 +105,7 @@ static struct qb_answer rest_of(struct writing *w, const char *path, const struc
 
     a.lost = !w->to && !open_part(w);
     if (w->to && w->show->json)
-        a.lost |= qb_map_json_end(w->to, &failure) < 0;
+        a.lost |= qb_map_json_end(w->to, &failure, &w->measured) < 0;
     a.lost |= !close_part(w);
     a.text = qb_take(&w->part.text);
     a.len = w->part.len;

@@ -33,12 +33,25 @@ void qb_map_json_run(FILE *f, const struct qb_disk_run *run, bool is_first)
     fputc('}', f);
 }
 
-int qb_map_json_end(FILE *f, const struct qb_failure *failure)
+static void put_measured(struct qb_json *o, const struct qb_measured *measured)
+{
+    struct qb_json m = qb_json_object();
+
+    qb_json_number(&m, "required", measured->required);
+    qb_json_number(&m, "fully-allocated", measured->fully_allocated);
+    if (measured->has_bitmaps)
+        qb_json_number(&m, "bitmaps", measured->bitmaps);
+    qb_json_child(o, "measure", m);
+}
+
+int qb_map_json_end(FILE *f, const struct qb_failure *failure, const struct qb_measured *measured)
 {
     struct qb_json o = qb_json_object();
 
     qb_json_text(&o, "status", failure->code == QB_E_NONE ? "read" : "failed");
     qb_json_error(&o, NULL, NULL, failure);
+    if (failure->code == QB_E_NONE)
+        put_measured(&o, measured);
     return qb_json_end(f, o);
 }
 
@@ -67,4 +80,12 @@ void qb_map_text_run(FILE *f, const struct qb_disk_run *run)
         fprintf(f, "%-11s  %#" PRIx64 "\n", holds(run), run->offset);
     else
         fprintf(f, "%s\n", holds(run));
+}
+
+void qb_map_text_end(FILE *f, const struct qb_measured *measured)
+{
+    fprintf(f, "required size: %" PRIu64 "\nfully allocated size: %" PRIu64 "\n",
+            measured->required, measured->fully_allocated);
+    if (measured->has_bitmaps)
+        fprintf(f, "bitmaps size: %" PRIu64 "\n", measured->bitmaps);
 }

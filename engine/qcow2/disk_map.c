@@ -85,9 +85,11 @@ static int look_through(struct mapping *m, struct level *l, struct qb_disk_run *
         file = &l->link->data;
     }
     total = qb_round_up(file->size, QB_SECTOR);
-    run->zero = run->offset >= total || is_hole(file, run->offset, total, &stop);
-    if (run->offset >= total || (run->zero && stop == total))
-        return 0; /* also past the end of the file */
+    if (run->offset >= total) {
+        run->zero = true;
+        return 0;
+    }
+    run->zero = is_hole(file, run->offset, total, &stop);
     *end = QB_MIN(*end, run->start + (stop - run->offset));
     return 0;
 }

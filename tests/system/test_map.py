@@ -30,6 +30,10 @@ class MapTest(ImageTest):
             self.assertEqual((record["path"], record["status"], record["error"]), (name, "read", None))
             self.assertEqual([{key: value for key, value in run.items() if key in theirs[0] or key != "compressed"}
                               for run in record["map"]], theirs, name)
+            self.assertEqual(record["measure"], self.measured(name), name)
+
+    def measured(self, name, *argv):
+        return json.loads(proc.must(["qemu-img", "measure", "--output=json", "-O", "qcow2", *argv, name], cwd=self.folder))
 
     def runs(self, name):
         return self.map("--json", name).first["map"]
@@ -146,6 +150,21 @@ class Same(MapTest):
         self.create("huge", size="50T")
         self.assert_same("huge")
 
+    def test_what_a_copy_takes(self):
+        for size in (512, "64k", "511M", "1G", "17T"):
+            image = self.create("a", size=size, cluster_size=4096 if size != "17T" else 65536)
+            self.assert_same("a")
+        image = self.create("b", size="3G")
+        for argv in (["b0"], ["-g", "512", "b1"], ["-g", "4k", "b2" * 300]):
+            proc.must(["qemu-img", "bitmap", "--add", *argv[:-1], image, argv[-1]])
+        self.io(image, "write -q 60k 8k", "write -q 200k 1k", "write -q 202k 1k", "write -q 1G 100M")
+        self.assert_same("b")
+        self.assertGreater(self.measured("b")["bitmaps"], 0)
+        lines = self.map("b").result.out.splitlines()[-3:]
+        self.assertEqual(lines, proc.must(["qemu-img", "measure", "-O", "qcow2", image]).splitlines())
+        self.killed_io(image, "write -q 0 64k")  # its bitmaps are inconsistent from now on
+        self.assertEqual(self.map("--json", "b").first["measure"], self.measured("b", "-U"))
+
     def test_random_chains(self):
         for seed in range(10):
             with self.subTest(seed=seed):
@@ -184,12 +203,13 @@ class Fleet(MapTest):
         self.assertEqual(len(expected["many"]), 8000)
         for jobs in ("1", "4"):
             out = proc.must([qbatch.absolute(qbatch.TOOL), "map", "--json", "-j", jobs, *names], cwd=self.folder)
-            records = [json.loads(line) for line in out.splitlines()][:-1]
+            *records, summary = [json.loads(line) for line in out.splitlines()]
+            self.assertEqual((summary["images"], summary["read"], summary["not_reached"]), (5, 5, 0))
             self.assertEqual([record["path"] for record in records], names)
             for record in records:
                 self.assertEqual([{k: v for k, v in run.items() if k != "compressed"} for run in record["map"]],
                                  expected[record["path"]])
-        self.assertEqual(len(self.map("many").result.out.splitlines()), 8001)
+        self.assertEqual(len(self.map("many").result.out.splitlines()), 8004)
 
     def test_an_interrupted_one_has_an_end(self):
         self.many_runs()
