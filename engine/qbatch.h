@@ -408,6 +408,7 @@ struct qb_result {
      * reclaim_errno is then why, else 0. */
     uint64_t reclaimed_bytes;
     int reclaim_errno;
+    uint64_t device_lacks; /* bytes by which a block device was too small for what was planned */
 };
 
 /* ---- one image ------------------------------------------------------------------------------- */

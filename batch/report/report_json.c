@@ -241,6 +241,7 @@ static void put_space(struct qb_json *o, const struct qb_result *r)
     qb_json_number(&s, "file_size_before_bytes", r->file_size_before);
     qb_json_number(&s, "file_size_after_bytes", r->file_size_after);
     qb_json_number(&s, "tail_given_back_bytes", r->tail_given_back);
+    qb_json_number(&s, "device_lacks_bytes", r->device_lacks);
     qb_json_child(o, "space", s);
 }
 

@@ -172,6 +172,7 @@ static void read_space(const struct qb_json *o, struct qb_result *r)
     r->file_size_before = qb_json_get_number(&s, "file_size_before_bytes", 0);
     r->file_size_after = qb_json_get_number(&s, "file_size_after_bytes", 0);
     r->tail_given_back = qb_json_get_number(&s, "tail_given_back_bytes", 0);
+    r->device_lacks = qb_json_get_number(&s, "device_lacks_bytes", 0);
 }
 
 static char *text_under(const struct qb_json *o, const char *key)

@@ -225,6 +225,11 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
                          &a->result.clusters, err);
         a->result.leaks = a->plan.leaks;
         a->result.image_end_offset = a->plan.image_end;
+        a->result.device_lacks = a->plan.size.lacks;
+        if (r < 0 && a->plan.size.lacks && a->may_extend) {
+            a->err = (struct qb_err){.code = QB_E_NONE};
+            r = 0;
+        }
     }
     if (r == 0 && (!target.works || a->plan.target.reach == QB_REACH_HEADER))
         r = qb_rules_confirm(io, &a->img, request, err);
@@ -240,6 +245,23 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
         if (qb_rules[i]->report)
             qb_rules[i]->report(&a->plan, &a->result);
     a->result.file_size_after = a->plan.size.final;
+    return 0;
+}
+
+void qb_amend_may_extend(struct qb_amend *a)
+{
+    a->may_extend = true;
+}
+
+uint64_t qb_amend_lacks(const struct qb_amend *a)
+{
+    return a->plan.size.lacks;
+}
+
+int qb_amend_fit(struct qb_amend *a)
+{
+    if (qb_file_measure(&a->file, &a->err) < 0 || qb_plan_fit(&a->plan, &a->err) < 0)
+        return qb_amend_failed(a);
     return 0;
 }
 

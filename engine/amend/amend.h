@@ -50,6 +50,18 @@ int qb_amend_check_backing(struct qb_amend *a, struct qb_io *io, const struct qb
  * close) or would_change (there is a plan). */
 int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request *request);
 
+/* Before planning: a device that is too small is no refusal, as the caller makes it larger before
+ * the append. */
+void qb_amend_may_extend(struct qb_amend *a);
+
+/* The bytes that the device lacks, whole sectors; valid while there is a plan.  While it is not 0
+ * nothing can be appended. */
+uint64_t qb_amend_lacks(const struct qb_amend *a);
+
+/* Measures the device again, and holds the plan, which is the same, against it.  QB_E_NO_SPACE
+ * while the device is too small. */
+int qb_amend_fit(struct qb_amend *a);
+
 /* Whether the plan appends anything, i.e. needs the barrier before the flip. */
 bool qb_amend_appends(const struct qb_amend *a);
 

@@ -21,6 +21,7 @@ struct qb_amend {
     struct qb_err err;
     struct qb_info before, after;
     struct qb_result result; /* borrows from the members above until the release */
+    bool may_extend;         /* see qb_amend_may_extend */
     bool from_disk;          /* see qb_amend_verify_from_disk */
     bool flipped;
     bool released; /* only the result is left */

@@ -313,6 +313,8 @@ int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
     struct qb_writer w = {
         .io = io, .file = file, .base = plan->place.base, .sparse = leaves_holes(plan, file)};
 
+    if (plan->size.lacks)
+        return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE, "the device is too small for the plan");
     /* The length comes first: what was past the image's end is cut off (or zeroed, where its space
      * is reserved), everything past it reads zero, and a file that cannot be so long fails before
      * anything is written. */

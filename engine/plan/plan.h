@@ -168,6 +168,7 @@ struct qb_plan_size {
     uint64_t cut;      /* cut or grown to first, so that everything past it is new */
     uint64_t appended; /* once appended */
     uint64_t final;    /* once settled */
+    uint64_t lacks; /* by which the device is too small, whole sectors: nothing may be appended */
     /* The file keeps its allocation (io/reserve.h): the appended stretch is zeroed in the tail that
      * the file has past the image's end, nothing is punched, and only a shrink cuts the file. */
     bool reserved;
@@ -230,6 +231,10 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
                  struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err);
 void qb_plan_free(struct qb_plan *plan);
 
+/* For a plan that failed with size.lacks set, and is whole but for that: the lengths once more,
+ * after the device was measured again.  QB_E_NO_SPACE while it is too small. */
+int qb_plan_fit(struct qb_plan *plan, struct qb_err *err);
+
 /* The most space that the append allocates, bytes. */
 uint64_t qb_plan_space(const struct qb_plan *plan);
 
@@ -286,7 +291,7 @@ int qb_layout_make(struct qb_plan *plan, struct qb_err *err);
  * free space or a limit. */
 int qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err);
 void qb_plan_sizes(struct qb_plan *plan);
-int qb_plan_check_room(const struct qb_plan *plan, struct qb_err *err);
+int qb_plan_check_room(struct qb_plan *plan, struct qb_err *err);
 
 /* For rules, before a long planning: refuses what needs more than the file system has free. */
 int qb_plan_check_free(const struct qb_plan *plan, uint64_t need, struct qb_err *err);

@@ -97,6 +97,7 @@ void qb_plan_sizes(struct qb_plan *plan)
     bool shrinks = plan->target.header.size < plan->in.img->header.size;
 
     plan->size.old = plan->size.cut = plan->size.appended = plan->in.img->file->size;
+    plan->n_append_ranges = 0;
     plan->appends = plan->rewrites || plan->sector.name_at || plan->data.writes;
     if (plan->sector.name_at)
         plan->append_ranges[plan->n_append_ranges++] =
@@ -180,14 +181,14 @@ int qb_plan_check_free(const struct qb_plan *plan, uint64_t need, struct qb_err 
 }
 
 /* Refuses before anything is written if the free space is known to be too small. */
-static int check_space(const struct qb_plan *plan, struct qb_err *err)
+static int check_space(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_file *file = plan->in.img->file;
     char has[QB_TEXT_NUMBER];
     uint64_t lacks;
 
     if (file->is_block_device && plan->size.appended > file->size) {
-        lacks = qb_round_up(plan->size.appended - file->size, QB_SECTOR);
+        lacks = plan->size.lacks = qb_round_up(plan->size.appended - file->size, QB_SECTOR);
         return qb_fail(err, QB_E_NO_SPACE, QB_NOWHERE,
                        "the device has %s, and the amended image needs %" PRIu64
                        " bytes more: for a logical volume, lvextend -L+%" PRIu64 "b",
@@ -196,7 +197,14 @@ static int check_space(const struct qb_plan *plan, struct qb_err *err)
     return qb_plan_check_free(plan, qb_plan_space(plan), err);
 }
 
-int qb_plan_check_room(const struct qb_plan *plan, struct qb_err *err)
+int qb_plan_check_room(struct qb_plan *plan, struct qb_err *err)
 {
+    plan->size.lacks = 0;
     return check_limit(plan, err) < 0 ? -1 : check_space(plan, err);
+}
+
+int qb_plan_fit(struct qb_plan *plan, struct qb_err *err)
+{
+    qb_plan_sizes(plan);
+    return qb_plan_check_room(plan, err);
 }

@@ -162,6 +162,7 @@ static struct qb_outcome outcome_of(enum qb_status status)
     r->io = (struct qb_io_stats){1, 2, 3, 4, 5, 6};
     r->allocated_delta = -4096;
     r->image_end_offset = 5 << 16;
+    r->device_lacks = 4096;
     r->repaired = true;
     r->write_seconds = 0.5;
     o.timing = (struct qb_timing){.started_seconds = 1.5, .seconds = 0.75, .wave = 3, .worker = 7};
