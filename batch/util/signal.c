@@ -110,6 +110,7 @@ void qb_signal_install(void)
     sigaction(SIGUSR1, &action, NULL);
     for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
         sigaction(errors[i], &(struct sigaction){.sa_handler = SIG_IGN}, NULL);
+    sigaction(SIGCHLD, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
     sigaction(SIGXCPU, &(struct sigaction){.sa_handler = on_deadline, .sa_flags = SA_RESTART},
               NULL);
 }

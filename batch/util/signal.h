@@ -10,9 +10,10 @@
 /* SIGINT, SIGTERM and SIGHUP set the flag; a second one exits with QB_EXIT_INTERRUPTED at once,
  * which is safe for the images at any moment.  SIGPIPE and SIGXFSZ are ignored: a reader that
  * closes a pipe, or a file that reaches RLIMIT_FSIZE, is an error of that file (EPIPE, EFBIG) and
- * must not stop the run.  SIGXCPU, which is sent every second past the soft RLIMIT_CPU, requests
- * the end of the run.  A SIGHUP or SIGINT that the parent ignores (nohup) stays ignored.  A child
- * process would inherit ignored signals; at present there is none. */
+ * must not stop the run.  SIGCHLD is not ignored, whatever the parent does: else nobody could ask
+ * how a command ended.  SIGXCPU, which is sent every second past the soft RLIMIT_CPU, requests the
+ * end of the run.  A SIGHUP or SIGINT that the parent ignores (nohup) stays ignored.  Child
+ * processes inherit ignored signals: host/child.c resets them. */
 void qb_signal_install(void);
 
 bool qb_signal_seen(void);
