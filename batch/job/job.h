@@ -33,11 +33,12 @@ struct qb_policy {
     enum qb_on_locked on_locked;
     enum qb_backup backup;
     enum qb_sync sync;
-    double lock_timeout_seconds; /* with wait; default 60 */
-    struct qb_amount max_failed; /* with more failures than this no image is started */
-    struct qb_amount min_free;   /* bytes, or percent, of a file system; 0: none */
-    uint64_t max_growth;         /* bytes by which an image may grow; UINT64_MAX: any */
-    bool owner_need_not_read;    /* owner_must_read: off; see io/named.h */
+    double lock_timeout_seconds;        /* with wait; default 60 */
+    struct qb_amount max_failed;        /* with more failures than this no image is started */
+    struct qb_amount min_free;          /* bytes, or percent, of a file system; 0: none */
+    struct qb_name_list extend_command; /* see host/child.h; owned by the batch; n = 0: none */
+    uint64_t max_growth;                /* bytes by which an image may grow; UINT64_MAX: any */
+    bool owner_need_not_read;           /* owner_must_read: off; see io/named.h */
 };
 
 /* `limits:` of the manifest; 0 is "auto" or "none". */

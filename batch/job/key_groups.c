@@ -54,6 +54,7 @@ size_t qb_key_field_size(const struct qb_key_row *key)
     case QB_KIND_AUTO_NUMBER:
         return sizeof(unsigned);
     case QB_KIND_NAMES:
+    case QB_KIND_COMMAND:
         return sizeof(struct qb_name_list);
     case QB_KIND_MAPPINGS:
         return sizeof(struct qb_items);

@@ -221,6 +221,7 @@ bool qb_key_read(const struct qb_key_row *key, const char *text, struct qb_key_v
     case QB_KIND_TEXT:
     case QB_KIND_NAME:
     case QB_KIND_NAMES:
+    case QB_KIND_COMMAND:
         return read_text(key, text, out, why);
     case QB_KIND_MAPPINGS:
         return qb_why_not(why, NULL, "is one value, and %s is a list of mappings: %s.0.%s",

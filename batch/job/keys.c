@@ -242,6 +242,8 @@ bool qb_setting_set(const struct qb_key_row *key, const char *text, struct qb_se
     struct qb_limits *limits = &settings->limits;
     struct qb_key_value v;
 
+    if (key->kind == QB_KIND_COMMAND)
+        return qb_why_not(why, NULL, "is one text; write a list: the program, then each argument");
     if (!qb_key_read(key, text, &v, why))
         return false;
     if (key->kind == QB_KIND_NICE) {
@@ -278,6 +280,7 @@ const char *qb_key_values(const struct qb_key_row *key, char out[QB_KEY_VALUES])
         [QB_KIND_DATE] = "DATE",
         [QB_KIND_NAME] = "NAME",
         [QB_KIND_NAMES] = "[NAME]",
+        [QB_KIND_COMMAND] = "[PROGRAM, ARGUMENT...]",
         [QB_KIND_MAPPINGS] = "[{...}]",
         [QB_KIND_GROUP] = "{...}",
         [QB_KIND_LATER] = NULL,

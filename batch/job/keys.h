@@ -40,6 +40,7 @@ enum qb_key_kind {
     QB_KIND_TEXT,             /* any text; empty for none: const char * */
     QB_KIND_NAME,             /* a text that is not empty: const char * */
     QB_KIND_NAMES,            /* a list of texts, none of them empty: struct qb_name_list */
+    QB_KIND_COMMAND,          /* a program and its arguments, a list: struct qb_name_list */
     QB_KIND_MAPPINGS,         /* a list of mappings of `parts`: struct qb_items */
     QB_KIND_GROUP,            /* a mapping of the keys NAME.x, and no member itself */
     QB_KIND_LATER,            /* reserved, not supported yet */

@@ -245,6 +245,7 @@ static bool applies(const struct qb_result *r, enum qb_note note)
         [QB_NOTE_BACKING_UNCHECKED] = r->backing_unchecked,
         [QB_NOTE_DATA_FILE_UNCHECKED] = r->data_file_unchecked,
         [QB_NOTE_BITMAPS_DROPPED] = r->bitmaps_dropped,
+        [QB_NOTE_DEVICE_EXTENDED] = r->device_lacks,
         [QB_NOTE_WITHOUT_LOCKS] = r->without_locks,
         [QB_NOTE_WRITERS_UNSEEN] = r->writers_unseen,
     };
@@ -298,6 +299,10 @@ const char *qb_note_text(const struct qb_result *r, enum qb_note note, char room
                "its content was not compared";
     case QB_NOTE_BITMAPS_DROPPED:
         return "persistent bitmaps are dropped: version 2 cannot hold them";
+    case QB_NOTE_DEVICE_EXTENDED:
+        snprintf(room, QB_NOTE_ROOM, "block device: policy.extend_command %s for %s bytes",
+                 done ? "was run" : "is to be run", qb_text_count(r->device_lacks, count));
+        return room;
     case QB_NOTE_WITHOUT_LOCKS:
         return "the file system has no locks that reach every host: whether the image is in use "
                "elsewhere was not known";

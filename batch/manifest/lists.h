@@ -8,6 +8,10 @@
 int qb_read_list(struct qb_reader *r, const struct qb_key_row *key, const struct qb_node *value,
                  struct qb_request *rq);
 
+/* A program and its arguments, for a member of r->settings.  -1: a mistake was reported, and the
+ * settings are as they were. */
+int qb_read_command(struct qb_reader *r, const struct qb_key_row *key, const struct qb_node *value);
+
 /* A list of mappings of the key's parts.  -1: as above. */
 int qb_read_mappings(struct qb_reader *r, const struct qb_key_row *key, const struct qb_node *value,
                      struct qb_request *rq);

@@ -4,6 +4,7 @@
 
 #include "manifest/entries.h"
 #include "manifest/labels_section.h"
+#include "manifest/lists.h"
 #include "manifest/node.h"
 #include "manifest/scan_section.h"
 #include "util/path.h"
@@ -32,6 +33,10 @@ static void read_section(struct qb_reader *r, const struct qb_node *mapping, str
             qb_key_names(strcmp(section, "policy") == 0 ? QB_SECTION_policy : QB_SECTION_limits,
                          names);
             qb_field_unknown(v, names, r->diags);
+            continue;
+        }
+        if (key->kind == QB_KIND_COMMAND) {
+            qb_read_command(r, key, v);
             continue;
         }
         text = qb_field_text(v, r->diags);

@@ -93,6 +93,8 @@ static const char *fixed_schema(enum qb_key_kind kind)
         return "\"$ref\": \"#/$defs/size_change\"";
     case QB_KIND_NAMES:
         return "\"$ref\": \"#/$defs/names\"";
+    case QB_KIND_COMMAND:
+        return "\"type\": \"array\", \"minItems\": 1, \"items\": {\"type\": \"string\"}";
     case QB_KIND_DURATION:
         return "\"$ref\": \"#/$defs/duration\"";
     case QB_KIND_PERCENT:

@@ -25,6 +25,7 @@ void qb_notes_add(struct qb_notes *notes, size_t job, const struct qb_result *r)
         noted->flags_corrected += r->flags_corrected;
         noted->reclaimed_bytes += r->reclaimed_bytes;
         noted->reclaim_errno = r->reclaim_errno;
+        noted->device_lacks += r->device_lacks;
         noted->snapshots += r->n_snapshots_deleted;
         noted->bitmaps += r->n_bitmaps_changed;
     }
@@ -46,6 +47,7 @@ const char *qb_notes_text(const struct qb_notes *notes, enum qb_note note, char 
                             .backing_unchecked = true,
                             .data_file_unchecked = true,
                             .bitmaps_dropped = true,
+                            .device_lacks = noted->device_lacks,
                             .without_locks = true,
                             .writers_unseen = true};
 

@@ -10,7 +10,7 @@ struct qb_notes {
         size_t first;          /* the job of the first of them */
         enum qb_status status; /* of the first of them */
         struct qb_leaks leaks; /* of all of them */
-        uint64_t refcounts_raised, flags_corrected;
+        uint64_t refcounts_raised, flags_corrected, device_lacks;
         unsigned snapshots, bitmaps;
         uint64_t reclaimed_bytes;
         int reclaim_errno;       /* of the last of them */

@@ -197,6 +197,8 @@ static bool make_plan(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
         return false;
     }
     qb_slot_begin_long(w, s, io, QB_SPAN_PLAN, true, &phase);
+    if (w->batch->policy.extend_command.n)
+        qb_amend_may_extend(s->amend);
     if (check_content(w, s, io) == 0)
         qb_amend_plan(s->amend, io, &s->rq);
     qb_slot_end_long(w, s, io, &phase);
@@ -299,8 +301,11 @@ static void plan_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
         return;
     }
     hold_plan(w, s);
-    if (!w->options->dry_run)
+    if (!w->options->dry_run) {
+        if (!qb_slot_make_room(w, s, io))
+            return;
         qb_slot_plan_known(w, s);
+    }
     if (w->options->dry_run) /* at most: replaced clusters may be freed */
         r->allocated_delta = (int64_t)qb_amend_space(s->amend);
     if (w->options->describe)

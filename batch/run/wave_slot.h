@@ -62,6 +62,10 @@ void qb_slot_begin_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io
 void qb_slot_end_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io,
                       const struct qb_long_phase *phase);
 
+/* wave_room.c: makes a device that is too small for the plan larger, by policy.extend_command.
+ * false: that failed, and the slot is over. */
+bool qb_slot_make_room(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
+
 /* Cuts off what an interrupted run appended to this image.  An amend that appends begins at the
  * image's end, and so has done that already. */
 void qb_slot_give_back_tail(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
