@@ -68,6 +68,8 @@ class Same(InfoTest):
         self.create("f.qcow2", backing="sub/gone", flags=["-u"])
         self.create("g.qcow2", backing="json:{\"file.filename\": \"/gone\"}", backing_fmt="raw", flags=["-u"])
         self.create("h.qcow2", backing="./nbd:x", backing_fmt="raw", flags=["-u"])
+        self.create("sub/i.qcow2", backing="nbd:localhost:10809", backing_fmt="raw", flags=["-u"])
+        self.assert_same("sub/i.qcow2")
         self.assert_same("a.qcow2", "b.qcow2", "sub/c.qcow2", "sub/d.qcow2", "e.qcow2", "f.qcow2", "g.qcow2", "h.qcow2",
                          "./a.qcow2", "./sub/c.qcow2", self.path("sub/c.qcow2"))
 
