@@ -54,15 +54,22 @@ int qb_read_list(struct qb_reader *r, const struct qb_key_row *key, const struct
 int qb_read_command(struct qb_reader *r, const struct qb_key_row *key, const struct qb_node *value)
 {
     struct texts texts = {.list = {0}};
+    const char *program;
     struct qb_why why;
     int bad;
 
     if (!qb_field_is(value, QB_NODE_SEQUENCE, "a list: the program, then each argument", r->diags))
         return -1;
     bad = take_texts(r, key, value, &texts);
-    if (bad == 0 && !texts.list.items[0][0])
+    program = bad == 0 ? texts.list.items[0] : "";
+    if (bad == 0 && !program[0])
         bad = qb_diag_add(r->diags, QB_M_BAD_VALUE, value->first->at, NULL,
                           "\"%s\" names no program", value->key->text);
+    if (bad == 0 && program[0] != '/' && strchr(program, '/'))
+        bad = qb_diag_add(r->diags, QB_M_BAD_VALUE, value->first->at, NULL,
+                          "%s: which program \"%s\" is would depend on the current directory; "
+                          "write its whole path",
+                          value->key->text, program);
     if (bad == 0 &&
         !qb_name_list_store(key, 0, texts.list.items, texts.list.n, r->batch, &r->settings, &why))
         bad = qb_field_bad(value, &why, r->diags);

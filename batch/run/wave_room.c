@@ -63,6 +63,8 @@ bool qb_slot_make_room(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     if (!qb_amend_lacks(s->amend))
         return true;
     qb_slot_begin_long(w, s, io, QB_SPAN_PLAN, true, &phase);
+    if (phase.busy)
+        atomic_store(&phase.busy->doing, "extending");
     failed = extend(w, s, io);
     qb_slot_end_long(w, s, io, &phase);
     /* It counts as a part of planning. */

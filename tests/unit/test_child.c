@@ -9,6 +9,7 @@
 
 #include "scratch.h"
 #include "unit.h"
+#include "util/text.h"
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
@@ -74,7 +75,8 @@ static bool says(const struct qb_err *err, const char *words)
 {
     if (strstr(err->text, words))
         return true;
-    fprintf(stderr, "\n\"%s\" is not in: %s\n", words, err->text);
+    fprintf(stderr, "\n\"%s\" is not in: ", words);
+    qb_text_safe(stderr, err->text);
     return false;
 }
 

@@ -434,6 +434,7 @@ static const struct mistake mistakes[] = {
     {HEAD ONE "  size: 1G\npolicy: {extend_command: lvextend}\n", QB_M_WRONG_TYPE, 5, 26, NULL},
     {HEAD ONE "  size: 1G\npolicy: {extend_command: []}\n", QB_M_NO_VALUE, 5, 26, NULL},
     {HEAD ONE "  size: 1G\npolicy: {extend_command: ['', a]}\n", QB_M_BAD_VALUE, 5, 27, NULL},
+    {HEAD ONE "  size: 1G\npolicy: {extend_command: [./a, b]}\n", QB_M_BAD_VALUE, 5, 27, NULL},
     {HEAD ONE "  size: 1G\npolicy: {extend_command: [a, {path}]}\n", QB_M_WRONG_TYPE, 5, 30, NULL},
     {HEAD ONE "  size: 1G\npolicy: {max_growth: -1}\n", QB_M_BAD_VALUE, 5, 22, NULL},
     {HEAD ONE "  size: 1G\nscan: [vm]\n", QB_M_MISPLACED_KEY, 5, 1, NULL},
