@@ -201,7 +201,7 @@ class Extend(LoopTest):
 
     # ---- it hangs -------------------------------------------------------------------------------
     def test_an_interrupted_run_ends_a_command_that_hangs(self):
-        self.script("sleep 100 & echo $! > hangs; mv hangs hanging; wait")
+        self.script("sleep 40 & echo $! > hangs; mv hangs hanging; wait")
         device = self.small_device()
         sha = proc.sha256(device)
         run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), "--json", self.manifest_of(device)],
@@ -229,7 +229,7 @@ class Extend(LoopTest):
             pass
 
     def test_its_time_is_the_image_s(self):
-        self.script("sleep 100 & echo $! > hangs; mv hangs hanging; wait")
+        self.script("sleep 40 & echo $! > hangs; mv hangs hanging; wait")
         self.fails(self.small_device(), "limits.timeout (3 s) ran out while policy.extend_command ran",
                    code="timeout", limits=", timeout: 3")
         self.assert_is_gone()

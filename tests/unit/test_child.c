@@ -161,7 +161,7 @@ static void what_a_command_leaves_running_is_not_waited_for(void)
 {
     struct qb_err err;
 
-    CU_ASSERT_EQUAL(shell("sleep 100 & echo $! > child.pid", &err), 0);
+    CU_ASSERT_EQUAL(shell("sleep 40 & echo $! > child.pid", &err), 0);
     CU_ASSERT_EQUAL(shell("kill $(cat child.pid) && rm child.pid", &err), 0);
 }
 
@@ -176,9 +176,9 @@ static bool is_there(void *path)
 static void a_command_that_is_stopped_is_ended_with_all_its_group(void)
 {
     static const char *const endless[] = {
-        "sleep 100 & echo $! > child.pid; touch begun; wait",
-        "trap '' TERM; sleep 100 & echo $! > child.pid; touch begun; wait; touch survived",
-        "exec >&- 2>&-; sleep 100 & echo $! > child.pid; touch begun; wait",
+        "sleep 40 & echo $! > child.pid; touch begun; wait",
+        "trap '' TERM; sleep 40 & echo $! > child.pid; touch begun; wait; touch survived",
+        "exec >&- 2>&-; sleep 40 & echo $! > child.pid; touch begun; wait",
     };
     struct qb_err err;
 
