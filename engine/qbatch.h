@@ -14,7 +14,7 @@
  *                     something that an older library lacks is refused (unsupported)
  *   qb_result,        grow at the end.  Only the library makes them, and programs neither copy them
  *   qb_check_result,  nor take their size.  What they point to belongs to them, and is valid as
- *   qb_info           long as they are
+ *   qb_found, qb_info long as they are
  *   qb_clusters,      never change: they are members of others
  *   qb_leaks,
  *   qb_io_stats,
@@ -415,9 +415,22 @@ struct qb_result {
 
 enum qb_io_kind { QB_IO_AUTO, QB_IO_URING, QB_IO_POSIX };
 
-/* Called for each finding, in no particular order of importance; `text` is valid only during the
- * call. */
-typedef void qb_finding_fn(void *arg, bool is_leak, uint64_t offset, const char *text);
+enum qb_found_kind {
+    QB_FOUND_CORRUPTION,
+    QB_FOUND_LEAK,
+};
+
+/* What a check has found. */
+struct qb_found {
+    enum qb_found_kind kind;
+    const char *code; /* "refcount_too_low": permanent, and explained in qbatch(1) */
+    uint64_t offset;  /* byte of the file, or QB_NOWHERE */
+    const char *text; /* for people */
+};
+
+/* Called for each finding, in no particular order of importance; it is valid only during the call.
+ */
+typedef void qb_finding_fn(void *arg, const struct qb_found *found);
 
 /* How a call does its work. */
 struct qb_options {

@@ -3,6 +3,7 @@
 
 #include "cli/cli.h"
 #include "cli/completion.h"
+#include "cli/explain.h"
 
 /* The words that a key takes, separated by `between`; nothing where it takes no words. */
 static void put_key_words(FILE *f, const struct qb_key_row *key, char between)
@@ -32,12 +33,6 @@ static void put_option_words(FILE *f, enum qb_option option)
         put_key_words(f, qb_cli_setting_of(option), ' ');
     for (size_t i = 0; row->takes.words && row->takes.words[i]; i++)
         fprintf(f, "%s%s", i ? " " : "", row->takes.words[i]);
-}
-
-static void put_codes(FILE *f)
-{
-    for (int code = QB_E_NONE + 1; code < QB_E_COUNT; code++)
-        fprintf(f, "%s ", qb_code_name((enum qb_code)code));
 }
 
 static void put_topics(FILE *f)
@@ -310,7 +305,7 @@ static const struct {
     void (*put)(FILE *f);
 } parts[] = {
     {"@topics@", put_topics},
-    {"@codes@", put_codes},
+    {"@codes@", qb_explain_names},
     {"@bash_commands@", bash_commands},
     {"@bash_keys@", bash_keys},
     {"@bash_key_values@", bash_key_values},

@@ -1,4 +1,5 @@
-/* Explains error codes: what happened, what is untouched, and what to do. */
+/* Explains error codes: what happened, what is untouched, and what to do; and the codes of what a
+ * check finds: what it is, what it means for the guest, and what to do. */
 #ifndef QB_CLI_EXPLAIN_H
 #define QB_CLI_EXPLAIN_H
 
@@ -13,13 +14,12 @@ struct qb_explanation {
 /* By enum qb_code; QB_E_NONE has none. */
 extern const struct qb_explanation qb_explanations[QB_E_COUNT];
 
-/* A paragraph for the code, wrapped for a terminal. */
-void qb_explain(FILE *f, enum qb_code code);
+/* A paragraph for the code of that name, wrapped for a terminal; -1 after a message on stderr. */
+int qb_explain(FILE *f, const char *name);
 
-void qb_explain_list(FILE *f); /* all codes, a line each */
-void qb_explain_man(FILE *f);  /* all of it for qbatch.1, in mdoc */
-
-/* The code of that name, or QB_E_NONE after a message on stderr. */
-enum qb_code qb_explain_find(const char *name);
+void qb_explain_list(FILE *f);    /* all codes, a line each */
+void qb_explain_names(FILE *f);   /* all codes, each with a blank after it */
+void qb_explain_man(FILE *f);     /* those of errors for qbatch.1, in mdoc */
+void qb_explain_defects(FILE *f); /* those of findings, likewise */
 
 #endif

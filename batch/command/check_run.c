@@ -8,8 +8,9 @@
 #include "report/failure.h"
 
 enum {
-    FINDINGS_MAX = 1000, /* kept for JSON */
-    SHOWN_MAX = 200,     /* of a kind, printed for people; the rest are counted */
+    FINDINGS_MAX = 1000, /* of an image, listed */
+    LISTED_MAX = 100,    /* of a code, listed for programs; the rest are counted */
+    SHOWN_MAX = 20,      /* of a code, printed for people */
 };
 
 struct fleet {
@@ -36,13 +37,13 @@ static void check_within(struct qb_io *io, uint64_t memory, struct qb_checked *k
 
 static struct qb_checked nothing_yet(const struct fleet *f, size_t i)
 {
-    size_t most = f->options->json ? FINDINGS_MAX : f->by_row ? SHOWN_MAX : 1;
+    size_t most = f->options->json ? LISTED_MAX : f->by_row ? SHOWN_MAX : 1;
 
     return (struct qb_checked){.path = f->batch->jobs[i].path,
                                .level = f->options->level,
                                .without_locks = f->options->without_locks,
-                               .most = {most, most},
-                               .most_in_all = f->options->json ? most : 2 * most};
+                               .most = most,
+                               .most_in_all = FINDINGS_MAX};
 }
 
 static bool is_silent(const struct fleet *f, const struct qb_checked *k)

@@ -54,16 +54,10 @@ static bool help_keys(const char *name)
 
 int qb_command_explain(const struct qb_cli *cli)
 {
-    enum qb_code code;
-
-    if (cli->n_operands == 0) {
+    if (cli->n_operands == 0)
         qb_explain_list(stdout);
-        return qb_stdout_end(0);
-    }
-    code = qb_explain_find(cli->operands[0]);
-    if (code == QB_E_NONE)
+    else if (qb_explain(stdout, cli->operands[0]) < 0)
         return QB_EXIT_USAGE;
-    qb_explain(stdout, code);
     return qb_stdout_end(0);
 }
 
@@ -83,6 +77,8 @@ int qb_command_help(const struct qb_cli *cli)
         qb_help_man(stdout);
     } else if (strcmp(subject, "man-errors") == 0) {
         qb_explain_man(stdout);
+    } else if (strcmp(subject, "man-findings") == 0) {
+        qb_explain_defects(stdout);
     } else if (strcmp(subject, "man-page") == 0) { /* for the build */
         qb_manual_fill(stdin, stdout);
     } else if (!help_keys(subject)) {

@@ -15,6 +15,17 @@ static void put_offset(struct qb_json *o, const char *key, uint64_t offset)
         qb_json_number(o, key, offset);
 }
 
+/* All findings, by their codes. */
+static void put_codes(struct qb_json *o, const struct qb_checked *c)
+{
+    struct qb_json codes = qb_json_object();
+
+    for (enum qb_defect i = 0; i < QB_DEFECT_COUNT; i++)
+        if (c->of_code[i])
+            qb_json_number(&codes, qb_defects[i].name, c->of_code[i]);
+    qb_json_child(o, "findings_by_code", codes);
+}
+
 static void put_findings(struct qb_json *o, const struct qb_checked *c)
 {
     struct qb_json list = qb_json_list();
@@ -23,6 +34,7 @@ static void put_findings(struct qb_json *o, const struct qb_checked *c)
         struct qb_json one = qb_json_object();
 
         qb_json_text(&one, "kind", c->findings[i].is_leak ? "leak" : "corruption");
+        qb_json_text(&one, "code", qb_defects[c->findings[i].defect].name);
         put_offset(&one, "offset", c->findings[i].offset);
         if (c->findings[i].n > 1) {
             put_offset(&one, "last_offset", c->findings[i].last);
@@ -50,6 +62,7 @@ int qb_line_checked(FILE *f, const struct qb_checked *c)
         qb_json_number(&o, "corruptions", r->corruptions);
         qb_json_number(&o, "leaks", r->leaks);
         qb_json_number(&o, "image_end_offset_bytes", r->end_offset);
+        put_codes(&o, c);
         put_findings(&o, c);
         qb_json_info(&o, "info", r->info);
         qb_json_clusters(&o, &r->clusters);

@@ -25,6 +25,21 @@ static void print_findings(FILE *f, const struct qb_checked *c)
             fprintf(f, "... and %llu more %s\n", (unsigned long long)c->left_out[i], kinds[i]);
 }
 
+/* All findings, by their codes: "By code: refcount_too_low 3, cluster_leaked 1". */
+static void print_codes(FILE *f, const struct qb_checked *c)
+{
+    const char *before = "\nBy code: ";
+
+    for (enum qb_defect i = 0; i < QB_DEFECT_COUNT; i++) {
+        if (!c->of_code[i])
+            continue;
+        fprintf(f, "%s%s %llu", before, qb_defects[i].name, (unsigned long long)c->of_code[i]);
+        before = ", ";
+    }
+    if (*before == ',')
+        fputs("; qbatch explain CODE says what it means\n", f);
+}
+
 static void print_counts(FILE *f, const struct qb_check_result *r)
 {
     if (r->corruptions)
@@ -57,6 +72,7 @@ void qb_checked_print(FILE *f, const struct qb_checked *c, bool named)
     if (qb_checked_verdict(c) == QB_VERDICT_CLEAN)
         fputs(sound[c->level], f);
     print_counts(f, c->result);
+    print_codes(f, c);
 }
 
 void qb_checked_print_numbers(FILE *f, const struct qb_check_result *r)

@@ -31,38 +31,42 @@ static bool make_room(struct qb_checked *c)
 /* Without memory it is counted only. */
 static void keep(struct qb_checked *c, struct qb_finding finding)
 {
-    bool leak = finding.is_leak;
-
-    if (c->kept[leak] < c->most[leak] && c->n_findings < c->most_in_all && make_room(c))
+    c->of_code[finding.defect] += finding.n;
+    if (c->kept[finding.defect] < c->most && c->n_findings < c->most_in_all && make_room(c))
         finding.text = strdup(c->open_text);
     if (!finding.text) {
-        c->left_out[leak] += finding.n;
+        c->left_out[finding.is_leak] += finding.n;
         return;
     }
     c->findings[c->n_findings++] = finding;
-    c->kept[leak]++;
+    c->kept[finding.defect]++;
 }
 
-static bool joins(const struct qb_finding *open, bool is_leak, uint64_t offset)
+static bool joins(const struct qb_finding *open, const struct qb_found *found)
 {
-    return open->n && open->is_leak == is_leak && offset != QB_NOWHERE && offset > open->last &&
-           (open->n == 1 || offset - open->last == open->step);
+    return open->n && found->offset != QB_NOWHERE && found->offset > open->last &&
+           (open->n == 1 || found->offset - open->last == open->step) &&
+           qb_defects[open->defect].name == found->code;
 }
 
-void qb_checked_note(void *checked, bool is_leak, uint64_t offset, const char *text)
+void qb_checked_note(void *checked, const struct qb_found *found)
 {
     struct qb_checked *c = checked;
     struct qb_finding *open = &c->open;
 
-    if (joins(open, is_leak, offset) && strcmp(c->open_text, text) == 0) {
-        open->step = offset - open->last;
-        open->last = offset;
+    if (joins(open, found) && strcmp(c->open_text, found->text) == 0) {
+        open->step = found->offset - open->last;
+        open->last = found->offset;
         open->n++;
         return;
     }
     qb_checked_end(c);
-    *open = (struct qb_finding){.is_leak = is_leak, .offset = offset, .last = offset, .n = 1};
-    snprintf(c->open_text, sizeof(c->open_text), "%s", text);
+    *open = (struct qb_finding){.defect = qb_defect_named(found->code),
+                                .is_leak = found->kind == QB_FOUND_LEAK,
+                                .offset = found->offset,
+                                .last = found->offset,
+                                .n = 1};
+    snprintf(c->open_text, sizeof(c->open_text), "%s", found->text);
 }
 
 void qb_checked_end(struct qb_checked *c)

@@ -6,9 +6,11 @@
 #include <stdio.h>
 
 #include "amend/check_image.h"
+#include "check/defects.h"
 
 /* Findings with the same text, at evenly spaced offsets. */
 struct qb_finding {
+    enum qb_defect defect;
     bool is_leak;
     uint64_t offset, last; /* the first and the last of them, or QB_NOWHERE */
     uint64_t step;         /* the distance; 0 where n is 1 */
@@ -33,17 +35,18 @@ struct qb_checked {
     bool without_locks;
     bool counted; /* false: result->err says why not */
     const struct qb_check_result *result;
-    size_t most[2], most_in_all; /* findings that are kept: corruptions, leaks, and both */
+    size_t most, most_in_all;    /* findings that are kept: of a code, and of all */
     struct qb_finding *findings; /* the first of them, in the order in which they were met */
     size_t n_findings, room;
-    size_t kept[2];
-    uint64_t left_out[2];   /* findings that were not kept */
-    struct qb_finding open; /* the last one, which may go on */
+    size_t kept[QB_DEFECT_COUNT];      /* of each code */
+    uint64_t of_code[QB_DEFECT_COUNT]; /* how many there are */
+    uint64_t left_out[2];              /* findings that were not kept: corruptions, leaks */
+    struct qb_finding open;            /* the last one, which may go on */
     char open_text[240];
 };
 
 /* A qb_finding_fn, whose argument is a struct qb_checked. */
-void qb_checked_note(void *checked, bool is_leak, uint64_t offset, const char *text);
+void qb_checked_note(void *checked, const struct qb_found *found);
 void qb_checked_end(struct qb_checked *checked);  /* there are no more findings */
 void qb_checked_free(struct qb_checked *checked); /* and the result */
 

@@ -1,6 +1,7 @@
 /* Fills report_schema.json.in from the tables that the reports are written from. */
 #include "report/report_schema.h"
 
+#include "check/defects.h"
 #include "job/keys.h"
 #include "job/outcome.h"
 #include "util/fill.h"
@@ -18,6 +19,12 @@ static void put_codes(FILE *f, const void *arg, int indent)
     (void)arg;
     for (enum qb_code code = QB_E_NONE + 1; code < QB_E_COUNT; code++)
         put_line(f, indent, code - (QB_E_NONE + 1), qb_code_name(code), "");
+}
+
+static void put_defects(FILE *f, const void *value, int indent)
+{
+    for (size_t i = 0; i < QB_DEFECT_COUNT; i++)
+        put_line(f, indent, i, qb_defects[i].name, value);
 }
 
 /* The statuses as words, or with a value as the properties of an object. */
@@ -74,6 +81,8 @@ void qb_report_schema_print(FILE *f)
 {
     static const struct qb_fill fills[] = {
         {"\"@codes@\"", put_codes, NULL},
+        {"\"@defects@\"", put_defects, ""},
+        {"\"@defect_counts@\"", put_defects, ": {\"$ref\": \"#/$defs/number\"}"},
         {"\"@statuses@\"", put_statuses, ""},
         {"\"@status_counts@\"", put_statuses, ": {\"$ref\": \"#/$defs/number\"}"},
         {"\"@spans@\"", put_spans, NULL},

@@ -38,11 +38,10 @@ static void close_all(struct checking *k)
     qb_file_close(&k->file);
 }
 
-static void note(struct checking *k, uint64_t offset, const char *text)
+static void note(struct checking *k, enum qb_defect defect, uint64_t offset, const char *text)
 {
     k->corruptions++;
-    if (k->wish->found)
-        k->wish->found(k->wish->found_arg, false, offset, text);
+    qb_defect_tell(k->wish->found, k->wish->found_arg, defect, offset, text);
 }
 
 /* The corrupt bit is a finding of its own: QEMU opens such an image read-only, whatever it
@@ -50,7 +49,8 @@ static void note(struct checking *k, uint64_t offset, const char *text)
 static void note_mark(struct checking *k)
 {
     if (k->img.header.incompatible & QB_INCOMPAT_CORRUPT)
-        note(k, offsetof(struct qb_disk_header, incompatible), "the image is marked corrupt");
+        note(k, QB_DEFECT_MARKED_CORRUPT, offsetof(struct qb_disk_header, incompatible),
+             "the image is marked corrupt");
 }
 
 /* A finding for each entry, as QEMU counts them. */
@@ -62,7 +62,8 @@ static void note_snapshots(struct checking *k)
         return;
     for (size_t i = 0; i < t->list.n; i++)
         if (!t->list.items[i].has_disk_size)
-            note(k, k->img.header.snapshots_offset + (uint64_t)(t->list.items[i].raw - t->bytes),
+            note(k, QB_DEFECT_SNAPSHOT_WITHOUT_DISK_SIZE,
+                 k->img.header.snapshots_offset + (uint64_t)(t->list.items[i].raw - t->bytes),
                  "an entry of the snapshot table has no disk size, which version 3 requires");
 }
 
@@ -83,7 +84,8 @@ static int open_data(struct checking *k, struct qb_err *err)
     if (qb_data_locate(k->file.path, k->img.data_name, &path, err) < 0)
         return -1;
     if (stat(path, &st) == 0 && st.st_dev == k->file.dev && st.st_ino == k->file.ino) {
-        note(k, QB_NOWHERE, "the external data file is the image itself");
+        note(k, QB_DEFECT_DATA_FILE_IS_IMAGE, QB_NOWHERE,
+             "the external data file is the image itself");
         return 0;
     }
     if (qb_named_open_data(k->io, &k->file, path, &k->data, &why) < 0 ||

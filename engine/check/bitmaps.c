@@ -144,7 +144,7 @@ static void note_odd(void *arg, uint64_t at, const char *text)
 {
     struct qb_census *c = arg;
 
-    qb_census_note(c, &c->n_bad, false, at, "%s", text);
+    qb_census_note(c, QB_DEFECT_BITMAP_INVALID, at, "%s", text);
 }
 
 int qb_census_bitmaps(struct qb_io *io, struct qb_census *c, struct qb_err *err)

@@ -10,14 +10,34 @@ static void keep_first(struct qb_err *first, uint64_t offset, const char *text)
         qb_fail(first, QB_E_CORRUPT, offset, "%s", text);
 }
 
-void qb_census_note(struct qb_census *c, uint64_t *counter, bool is_leak, uint64_t offset,
-                    const char *fmt, ...)
+static uint64_t *counter_of(struct qb_census *c, enum qb_defect_counter counter)
 {
-    bool lasts = counter == &c->n_bad || counter == &c->n_overlaps;
+    switch (counter) {
+    case QB_COUNT_OVERLAPS:
+        return &c->n_overlaps;
+    case QB_COUNT_BLOCKS:
+        return &c->n_bad_blocks;
+    case QB_COUNT_LOW:
+        return &c->n_low;
+    case QB_COUNT_COPIED:
+        return &c->n_copied;
+    case QB_COUNT_LEAKS:
+        return &c->n_leaks;
+    default:
+        return &c->n_bad;
+    }
+}
+
+void qb_census_note(struct qb_census *c, enum qb_defect defect, uint64_t offset, const char *fmt,
+                    ...)
+{
+    enum qb_defect_counter counter = qb_defects[defect].counter;
+    bool is_leak = counter == QB_COUNT_LEAKS;
+    bool lasts = counter == QB_COUNT_BAD || counter == QB_COUNT_OVERLAPS;
     char text[240];
     va_list ap;
 
-    ++*counter;
+    ++*counter_of(c, counter);
     if (!c->found && (is_leak || (lasts ? c->first_lasting.code : c->first.code)))
         return;
     va_start(ap, fmt);
@@ -27,8 +47,7 @@ void qb_census_note(struct qb_census *c, uint64_t *counter, bool is_leak, uint64
         keep_first(&c->first, offset, text);
     if (lasts)
         keep_first(&c->first_lasting, offset, text);
-    if (c->found)
-        c->found(c->found_arg, is_leak, offset, text);
+    qb_defect_tell(c->found, c->found_arg, defect, offset, text);
 }
 
 void qb_census_place_text(const struct qb_census_place *place, char *text)
@@ -58,7 +77,8 @@ int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const cha
     if (len == 0)
         return 0;
     if (!qb_range_ok(offset, len, 1, c->img->file->size)) {
-        qb_census_note(c, &c->n_bad, false, offset, "%s ends past the end of the file", what);
+        qb_census_note(c, QB_DEFECT_METADATA_PAST_END, offset, "%s ends past the end of the file",
+                       what);
         return 0;
     }
     return count_meta(c, offset, len, err);
@@ -101,10 +121,11 @@ static int count_refblocks(struct qb_census *c, struct qb_err *err)
         if (offset && qb_io_go_on(c->io, err) < 0)
             return -1;
         if (c->reftable[i] & QB_REFTABLE_RESERVED)
-            qb_census_note(c, &c->n_bad_blocks, false, at,
+            qb_census_note(c, QB_DEFECT_REFCOUNT_ENTRY_RESERVED, at,
                            "refcount table entry %zu has reserved bits set", i);
         if (odd) {
-            qb_census_note(c, &c->n_bad_blocks, false, at, "refcount block %zu %s", i, odd);
+            qb_census_note(c, QB_DEFECT_REFCOUNT_BLOCK_INVALID, at, "refcount block %zu %s", i,
+                           odd);
             c->reftable[i] = 0;
         } else if (offset && qb_census_meta(c, offset, cs, "a refcount block", err) < 0) {
             return -1;
@@ -122,7 +143,7 @@ static int count_luks(struct qb_census *c, struct qb_err *err)
         return 0;
     memcpy(&luks, e->data, sizeof(luks));
     if (be64_get(luks.length) > QB_MAX_LUKS_HEADER) {
-        qb_census_note(c, &c->n_bad, false, be64_get(luks.offset),
+        qb_census_note(c, QB_DEFECT_LUKS_HEADER_INVALID, be64_get(luks.offset),
                        "the LUKS header of %llu bytes is too long",
                        (unsigned long long)be64_get(luks.length));
         return 0;

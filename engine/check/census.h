@@ -5,6 +5,7 @@
 #define QB_CHECK_CENSUS_H
 
 #include "check/counts.h"
+#include "check/defects.h"
 #include "qcow2/tables.h"
 
 /* The entries of one L2 table by kind; in the order of the tables. */
@@ -106,9 +107,9 @@ static inline uint64_t qb_census_corruptions(const struct qb_census *c)
 
 /* ---- for the parts of the census (census.c, references.c, compare.c) ------------------------- */
 
-/* Notes one finding. */
-void qb_census_note(struct qb_census *c, uint64_t *counter, bool is_leak, uint64_t offset,
-                    const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* Counts one finding, and passes it on. */
+void qb_census_note(struct qb_census *c, enum qb_defect defect, uint64_t offset, const char *fmt,
+                    ...) __attribute__((format(printf, 4, 5)));
 
 /* Counts [offset, offset + len) as metadata, once; overlaps are marked.  1 when there is one: the
  * metadata there has been walked, or will be, and must not be followed twice. */

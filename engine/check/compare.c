@@ -46,17 +46,17 @@ static int compare_one(struct compare *m, uint64_t cluster, uint64_t disk, uint6
     if (((marks & QB_MARK_COPIED) && count != 1) || ((marks & QB_MARK_PLAIN) && count == 1))
         c->copied_wrong = true;
     if (((marks & QB_MARK_COPIED) && disk != 1) || ((marks & QB_MARK_PLAIN) && disk == 1))
-        qb_census_note(c, &c->n_copied, false, offset,
+        qb_census_note(c, QB_DEFECT_COPIED_FLAG_WRONG, offset,
                        "the COPIED flag does not fit the refcount %llu", (unsigned long long)disk);
     if (marks & QB_MARK_OVERLAP)
-        qb_census_note(c, &c->n_overlaps, false, offset,
+        qb_census_note(c, QB_DEFECT_METADATA_OVERLAP, offset,
                        "metadata overlaps something else that the image holds");
     else if (disk < count)
-        qb_census_note(c, &c->n_low, false, offset,
+        qb_census_note(c, QB_DEFECT_REFCOUNT_TOO_LOW, offset,
                        "refcount %llu is too low, referenced %llu times", (unsigned long long)disk,
                        (unsigned long long)count);
     if (disk > count)
-        qb_census_note(c, &c->n_leaks, true, offset,
+        qb_census_note(c, QB_DEFECT_CLUSTER_LEAKED, offset,
                        "refcount %llu is too high, referenced %llu times", (unsigned long long)disk,
                        (unsigned long long)count);
     return disk > count ? note_leak(m, cluster, disk - count, err) : 0;

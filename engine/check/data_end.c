@@ -33,7 +33,7 @@ static void note_run(struct search *s, const struct qb_l2_table *t, uint64_t fir
     const struct qb_geom *g = &s->c->img->geom;
 
     if (n)
-        qb_census_note(s->c, &s->c->n_bad, false, t->offset + first * g->l2_entry_size,
+        qb_census_note(s->c, QB_DEFECT_DATA_FILE_TOO_SHORT, t->offset + first * g->l2_entry_size,
                        "the external data file ends at 0x%llx, before the end of %llu mapped "
                        "cluster%s from guest offset 0x%llx on",
                        (unsigned long long)s->size, (unsigned long long)n, n == 1 ? "" : "s",
@@ -66,7 +66,7 @@ int qb_data_end_check(struct qb_io *io, struct qb_census *c, uint64_t size, stru
     struct search s = {c, size};
 
     if ((h->autoclear & QB_AUTOCLEAR_DATA_FILE_RAW) && size < h->size)
-        qb_census_note(c, &c->n_bad, false, QB_NOWHERE,
+        qb_census_note(c, QB_DEFECT_DATA_FILE_TOO_SHORT, QB_NOWHERE,
                        "the raw external data file has %llu bytes, and the disk %llu",
                        (unsigned long long)size, (unsigned long long)h->size);
     if (c->data_end <= size)

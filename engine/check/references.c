@@ -8,11 +8,12 @@ static void note_l1_oddity(void *arg, enum qb_l1_oddity what, unsigned layer, ui
 {
     static const char *const words[] = {"has reserved bits set", "is not cluster aligned",
                                         "points past the end of the file"};
+    static const enum qb_defect defects[] = {
+        QB_DEFECT_L1_ENTRY_RESERVED, QB_DEFECT_L1_ENTRY_UNALIGNED, QB_DEFECT_L1_ENTRY_PAST_END};
     struct qb_census *c = arg;
 
-    qb_census_note(c, &c->n_bad, false, at, "L1 entry 0x%llx of %s %u %s",
-                   (unsigned long long)entry, layer ? "snapshot" : "the active layer, table", layer,
-                   words[what]);
+    qb_census_note(c, defects[what], at, "L1 entry 0x%llx of %s %u %s", (unsigned long long)entry,
+                   layer ? "snapshot" : "the active layer, table", layer, words[what]);
 }
 
 /* L2 tables are counted as often as L1 entries name them. */
@@ -66,16 +67,16 @@ static int count_compressed(struct qb_census *c, const struct qb_l2_table *t, ui
                     g->cluster_bits;
 
     if (entry & QB_ENTRY_COPIED)
-        qb_census_note(c, &c->n_bad, false, at, "compressed entry 0x%llx has COPIED set",
+        qb_census_note(c, QB_DEFECT_COMPRESSED_COPIED, at, "compressed entry 0x%llx has COPIED set",
                        (unsigned long long)entry);
     if (g->external_data) {
-        qb_census_note(c, &c->n_bad, false, at,
+        qb_census_note(c, QB_DEFECT_COMPRESSED_WITH_DATA_FILE, at,
                        "compressed entry 0x%llx in an image with a data file",
                        (unsigned long long)entry);
         return 0;
     }
     if (z.offset >= c->img->file->size || last > qb_div_up(c->img->file->size, g->cluster_size)) {
-        qb_census_note(c, &c->n_bad, false, at,
+        qb_census_note(c, QB_DEFECT_COMPRESSED_PAST_END, at,
                        "compressed entry 0x%llx points past the end of the file",
                        (unsigned long long)entry);
         return 0;
@@ -92,7 +93,7 @@ static void check_place(struct qb_census *c, const struct qb_l2_table *t, uint64
     uint64_t guest = t->l1_index * g->l1_span + i * g->cluster_size;
 
     if (offset != guest)
-        qb_census_note(c, &c->n_bad, false, at,
+        qb_census_note(c, QB_DEFECT_DATA_MISPLACED, at,
                        "an L2 entry names offset 0x%llx of the data file for guest offset 0x%llx",
                        (unsigned long long)offset, (unsigned long long)guest);
 }
@@ -107,8 +108,8 @@ static int count_data(struct qb_census *c, const struct qb_l2_table *t, uint64_t
     unsigned marks = 0;
 
     if (offset % g->cluster_size) {
-        qb_census_note(c, &c->n_bad, false, at, "L2 entry 0x%llx is not cluster aligned",
-                       (unsigned long long)entry);
+        qb_census_note(c, QB_DEFECT_L2_ENTRY_UNALIGNED, at,
+                       "L2 entry 0x%llx is not cluster aligned", (unsigned long long)entry);
         return 0;
     }
     if (g->external_data) {
@@ -117,7 +118,8 @@ static int count_data(struct qb_census *c, const struct qb_l2_table *t, uint64_t
     }
     /* The last cluster of the file may be partial. */
     if (offset >= c->img->file->size) {
-        qb_census_note(c, &c->n_bad, false, at, "L2 entry 0x%llx points past the end of the file",
+        qb_census_note(c, QB_DEFECT_L2_ENTRY_PAST_END, at,
+                       "L2 entry 0x%llx points past the end of the file",
                        (unsigned long long)entry);
         return 0;
     }
@@ -161,11 +163,11 @@ static void check_bits(struct qb_census *c, const uint8_t *table, uint64_t i, ui
     uint64_t bitmap = g->l2_entry_size == 16 ? qb_l2_get(g, table, i, 1) : 0;
 
     if (kind != QB_COMPRESSED && (entry & QB_L2_RESERVED))
-        qb_census_note(c, &c->n_bad, false, at, "L2 entry 0x%llx has reserved bits set",
+        qb_census_note(c, QB_DEFECT_L2_ENTRY_RESERVED, at, "L2 entry 0x%llx has reserved bits set",
                        (unsigned long long)entry);
     if ((kind == QB_COMPRESSED && bitmap) || (kind == QB_UNALLOCATED && (uint32_t)bitmap) ||
         ((uint32_t)bitmap & bitmap >> 32))
-        qb_census_note(c, &c->n_bad, false, at,
+        qb_census_note(c, QB_DEFECT_L2_SUBCLUSTERS_INVALID, at,
                        "L2 entry 0x%llx has an impossible subcluster bitmap 0x%llx",
                        (unsigned long long)entry, (unsigned long long)bitmap);
 }
@@ -228,8 +230,9 @@ static int note_version2_zeros(struct qb_io *io, struct qb_census *c, struct qb_
         return 0;
     if (qb_version2_first(io, c->img, &c->tables, &at, err) < 0)
         return -1;
-    qb_census_note(c, &c->n_bad, false, at, "a version 2 image has %llu zero cluster%s",
-                   (unsigned long long)n, n == 1 ? "" : "s, of which this is the first");
+    qb_census_note(c, QB_DEFECT_ZERO_CLUSTER_IN_VERSION_2, at,
+                   "a version 2 image has %llu zero cluster%s", (unsigned long long)n,
+                   n == 1 ? "" : "s, of which this is the first");
     return 0;
 }
 

@@ -130,6 +130,9 @@ class Completion:
         self.offers("qbatch --jobs ", [], ["one.qcow2", "fleet.yaml", "amend"])
         self.offers("qbatch amend -n --io ", ["uring", "posix"])
 
+    def test_the_codes_of_errors_and_of_findings(self):
+        self.offers("qbatch explain ", ["no_space", "refcount_too_low", "cluster_leaked"], ["one.qcow2"])
+
     def test_runs_are_those_of_the_state_folder(self):
         for line in (f"qbatch undo --state {self.state} ", f"qbatch status --state={self.state} ",
                      f"qbatch --state {self.state} --resume=", f"qbatch --state {self.state} --retry-failed="):
