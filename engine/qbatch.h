@@ -257,6 +257,9 @@ struct qb_request {
      * hole, by a shorter file, or on a block device by discarding them. */
     bool reclaim_free;
     bool reclaim_reserved; /* ... also space that is reserved and was never written */
+    /* Data clusters that read zero become zero clusters, or unallocated where the image has no
+     * backing file; then as reclaim_free. */
+    bool reclaim_zeros;
 };
 
 /* ---- results --------------------------------------------------------------------------------- */

@@ -25,6 +25,7 @@ struct qb_content_rules {
                     may copy, and for the part by which the disk grows: there zero clusters are
                     compared where the chain has something allocated */
     bool defers; /* zero clusters may be unallocated where that chain reads zero */
+    bool zeros;  /* data clusters that hold only zeros may be zero clusters */
     struct qb_file *data;  /* the external data file, open; NULL: there is none */
     uint64_t new_from;     /* clusters of the file from this byte on are new, and hold zeros;
                               UINT64_MAX: there are none */

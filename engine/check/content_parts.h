@@ -68,8 +68,8 @@ static inline bool qb_content_needs_proof(const struct qb_taking *t, uint64_t gu
 int qb_content_zero_below(struct qb_taking *t, struct qb_range guest, bool *zero,
                           struct qb_err *err);
 
-/* Whether the new cluster at this byte of the file holds nothing but zeros, up to byte `limit` of
- * the file, where the disk may end. */
+/* Whether the cluster at this byte of the file, a new one as a rule, holds nothing but zeros, up to
+ * byte `limit` of the file, where the disk may end. */
 int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, uint64_t limit, bool *zero,
                            struct qb_err *err);
 

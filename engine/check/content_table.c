@@ -175,6 +175,13 @@ static int push_data(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap
         if (zero)
             return push_zeros(w, i, 1, err);
         run.kind = RUN_NEW;
+    } else if (t->rules->zeros && bitmap == QB_ALL_ALLOCATED) {
+        bool zero;
+
+        if (qb_content_new_is_zero(t, offset, offset + t->img->geom.cluster_size, &zero, err) < 0)
+            return -1;
+        if (zero)
+            return push_zeros(w, i, 1, err);
     }
     return push(w, run, err);
 }

@@ -87,6 +87,10 @@ int qb_data_plan(struct qb_plan *plan, struct qb_err *err)
     if (size > was) {
         d->appended = d->final = QB_MAX(d->old, size);
         d->zeros = (struct qb_range){was, size};
+        if (d->bytes && plan->in.img->header.autoclear & QB_AUTOCLEAR_DATA_FILE_RAW)
+            return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                           "a larger disk over a backing file that has data where a raw data file "
+                           "ends has zeros: amend data_file_raw first, and the size after that");
         if (d->bytes) /* the disk may end within this cluster again */
             d->bytes_len = QB_MIN(d->bytes_len, size - d->bytes_at);
         d->allowed = (struct qb_range){d->bytes ? QB_MIN(d->bytes_at, was) : was, size};

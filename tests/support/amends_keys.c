@@ -95,6 +95,7 @@ void amends_random_reclaim(uint64_t seed, struct qb_request *rq)
     if (roll(&d, 4))
         return;
     rq->set |= QB_KEY_RECLAIM;
-    rq->reclaim_free = true;
+    rq->reclaim_zeros = !(rq->set & QB_KEY_PREALLOCATION) && roll(&d, 2);
+    rq->reclaim_free = !rq->reclaim_zeros || roll(&d, 2);
     rq->reclaim_reserved = roll(&d, 2);
 }

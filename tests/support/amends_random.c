@@ -58,6 +58,17 @@ static void random_script(struct dice *d, const struct image_shape *s, char *scr
     }
 }
 
+/* Some of the data is zeros. */
+static void write_zeros(uint64_t seed, char *script)
+{
+    struct dice d = dice_of(seed + 0x5a45524f);
+    bool any = roll(&d, 3) == 0;
+
+    for (char *at = strchr(script, 'd'); any && at; at = strchr(at + 1, 'd'))
+        if (at[-1] != 'V' && roll(&d, 2))
+            *at = 'o';
+}
+
 /* An image with a data file has none of these, and nothing compressed. */
 static void without_snapshots(char *script)
 {
@@ -192,6 +203,8 @@ static struct subject subject_drawn(struct dice *d, struct image_shape *shape, u
     random_script(d, shape, script, sizeof(script));
     if (shape->data_file)
         without_snapshots(script);
+    else
+        write_zeros(seed, script);
     shape->backing_file = amends_name(shape->backing_file);
     snprintf(s.name, sizeof(s.name), "random %llu", (unsigned long long)seed);
     s.image = image_make(shape, script);

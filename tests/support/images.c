@@ -223,6 +223,9 @@ static void set_cell(struct image *m, uint64_t cluster, char what)
     case 'd':
         *e = new_place(m, cluster);
         break;
+    case 'o':
+        *e = alloc(m, 1);
+        break;
     case 'c':
         *e = new_compressed(m);
         break;
@@ -317,7 +320,7 @@ static void play(struct image *m, const char *script)
         bool plain = end == script;
 
         script = end;
-        if (m->shape->data_file && strchr("SVc", what))
+        if (m->shape->data_file && strchr("SVco", what))
             fail("what an image with a data file cannot have");
         n = plain ? 1 : n;
         switch (what) {
@@ -352,7 +355,7 @@ static void play(struct image *m, const char *script)
             alloc(m, n);
             break;
         default:
-            if (!strchr("dczZpi.", what))
+            if (!strchr("dozcZpi.", what))
                 fail("a word that the script may not have");
             for (; n; n--, at++) {
                 set_cell(m, at, what);

@@ -6,6 +6,7 @@
  *
  *     @n   go on at guest cluster n              V    ... at the first cluster of the VM state
  *     d    data of its own, n clusters           c    compressed data
+ *     o    the same, but only zeros (no data file)
  *     z    zero without a host cluster           Z    zero that keeps (or gets) its host cluster
  *     p    data in some subclusters, zeros in    i    a host cluster, but nothing that is used of
  * it others, nothing in the rest (p, i: extended_l2) .    unallocated                           S

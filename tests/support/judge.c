@@ -94,7 +94,7 @@ static void check_refusal(struct judge *j, const struct qb_mem_log *log)
  * time. */
 static bool gives_back(const struct judge *j)
 {
-    return j->s->rq.set & QB_KEY_RECLAIM && j->s->rq.reclaim_free;
+    return j->s->rq.set & QB_KEY_RECLAIM && (j->s->rq.reclaim_free || j->s->rq.reclaim_zeros);
 }
 
 /* What was reserved stays reserved, unless it is asked back: no punch, and only a shrink cuts. */

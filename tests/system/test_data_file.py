@@ -47,6 +47,21 @@ class DataFile(ImageTest):
                     os.chdir(self.folder)
                     yield raw, {"raw": raw, "cluster_size": cluster_size}
 
+    def test_a_raw_file_is_not_given_bytes_of_a_new_backing_file(self):
+        """Until the flip it has to read like the disk, and in one amend it would not."""
+        self.raw("long.raw", "2M", "write -q -P 9 0 2M")
+        image = self.create(size=SIZE, data_file="a.data")
+        self.io(image, "write -q -P 5 0 64k")
+        self.amended(image, data_file_raw="on")  # its last cluster has no place
+        data = proc.sha256(self.path("a.data"))
+        asked = {"data_file_raw": "off", "backing_file": "long.raw", "backing_fmt": "raw"}
+        self.refused(image, "unsupported", words="amend data_file_raw first", size=SIZE + MIB // 2, **asked)
+        self.assertEqual(proc.sha256(self.path("a.data")), data)
+        self.amended(image, **asked)
+        self.amended(image, size=SIZE + MIB // 2)
+        self.assert_reads(image, SIZE, MIB // 2, 0)
+        self.assert_sound(image)
+
     def assert_content(self, image, size, old=SIZE):
         end = min(size, old)
         self.assert_reads(image, 0, min(64 * KIB, end), 5)

@@ -1,5 +1,6 @@
 """reclaim: space of clusters that nothing uses goes back to the file system, and nothing else."""
 import errno
+import json
 import os
 import subprocess
 import unittest
@@ -199,6 +200,126 @@ class Files(ReclaimTest):
         self.assertEqual({r["reclaimed_bytes"] for r in answer.records}, {6 * MIB})
         for i in range(20):
             self.assert_sound(self.path(f"f{i:02}.qcow2"))
+
+
+class Zeros(ReclaimTest):
+    def zeroed(self, name="a.qcow2", **options):
+        """4 MiB of data, then 4 MiB of zeros, all of it written, then data again."""
+        image = self.create(name, size="64M", **options)
+        self.io(image, "write -q -P 1 0 4M", "write -q -P 0 4M 4M", "write -q -P 2 8M 1M")
+        return image
+
+    def given(self, image, status="changed", **options):
+        before, had = guest.read_all(image), allocated(image)
+        record = self.amended(image, flags=[*self.flags, "--verify", "content"], status=status,
+                              **{"reclaim.zeros": "on"}, **options)
+        self.assert_same_layers(before, guest.read_all(image))
+        self.assertAlmostEqual(had - allocated(image), record["reclaimed_bytes"], delta=2 * MAP)
+        return record
+
+    def kinds(self, image, offset):
+        """What QEMU says of the byte: (present, zero, data)."""
+        for run in json.loads(proc.must(["qemu-img", "map", "--output=json", image])):
+            if run["start"] <= offset < run["start"] + run["length"]:
+                return run.get("present"), run["zero"], run["data"]
+        return None
+
+    def test_they_become_unallocated_where_nothing_is_below(self):
+        for size in ("512", "4k", "64k", "2M"):
+            with self.subTest(cluster_size=size):
+                image = self.zeroed(f"{size}.qcow2", cluster_size=size)
+                self.assertGreaterEqual(self.given(image)["reclaimed_bytes"], 4 * MIB)
+                self.assert_sound(image)
+                self.assertEqual(self.kinds(image, 5 * MIB), (False, True, False))
+                self.given(image, status="unchanged")
+
+    def test_over_a_backing_file_they_become_zero_clusters(self):
+        base = self.raw("base.raw", "64M", "write -q -P 9 0 64M")
+        image = self.zeroed(backing=base, backing_fmt="raw")
+        self.given(image)
+        self.assert_sound(image)
+        self.assert_reads(image, 4 * MIB, 4 * MIB, 0)
+        self.assertEqual(self.kinds(image, 5 * MIB)[1:], (True, False))
+        self.given(image, status="unchanged")
+
+    def test_version_2_over_a_backing_file_keeps_them(self):
+        base = self.raw("base.raw", "64M", "write -q -P 9 0 64M")
+        image = self.zeroed(backing=base, backing_fmt="raw", compat="0.10")
+        self.given(image, status="unchanged")
+        alone = self.zeroed("b.qcow2", compat="0.10")
+        self.given(alone)
+        self.assert_sound(alone)
+
+    def test_of_snapshots_too(self):
+        image = self.zeroed()
+        self.snapshot(image, "s")
+        self.io(image, "write -q -P 3 6M 2M", "write -q -P 0 8M 1M")
+        record = self.given(image)
+        self.assertGreaterEqual(record["reclaimed_bytes"], 5 * MIB)
+        self.assert_sound(image)
+        self.assert_snapshot_reads(image, "s", 6 * MIB, MIB, 0)
+        self.given(image, status="unchanged")
+
+    def test_holes_of_the_file_are_known_without_reading(self):
+        image = self.create(size="64M", preallocation="metadata")
+        record = self.given(image)
+        self.assertLess(record["io"]["read_bytes"], MIB)
+        self.assert_sound(image)
+        self.assertEqual(self.kinds(image, 5 * MIB), (False, True, False))
+
+    def test_zero_clusters_that_have_a_place(self):
+        image = self.create(size="64M")
+        self.io(image, "write -q -P 1 0 8M", "write -q -z 2M 4M")
+        self.assertGreaterEqual(self.given(image)["reclaimed_bytes"], 4 * MIB)
+        self.assert_sound(image)
+
+    def test_extended_l2_entries(self):
+        image = self.zeroed(extended_l2="on", cluster_size="128k")
+        self.io(image, "write -q -P 7 20M 4k")  # some subclusters alone
+        self.assertGreaterEqual(self.given(image)["reclaimed_bytes"], 4 * MIB)
+        self.assert_sound(image)
+        self.assert_reads(image, 20 * MIB, 4 * KIB, 7)
+        other = self.zeroed("b.qcow2")
+        self.given(other, extended_l2="on")
+        self.assert_sound(other)
+
+    def test_compressed_clusters_stay(self):
+        image = self.create(size="64M")
+        self.io(image, "write -q -c -P 0 0 64k", "write -q -c -P 1 64k 64k", "write -q -P 0 1M 1M")
+        self.given(image)
+        self.assert_sound(image)
+
+    def test_a_byte_that_is_not_zero_is_seen(self):
+        image = self.zeroed()
+        for at in (4 * MIB, 5 * MIB + 65535, 8 * MIB - 1):
+            self.io(image, f"write -q -P 1 {at} 1")
+        self.given(image)
+        for at in (4 * MIB, 5 * MIB + 65535, 8 * MIB - 1):
+            self.assert_reads(image, at, 1, 1)
+        self.assert_sound(image)
+
+    def test_what_is_refused(self):
+        image = self.create(size="8M", data_file=self.path("a.data"))
+        self.refused(image, "unsupported", words="reclaim.zeros of an image with an external data file",
+                     flags=self.flags, **{"reclaim.zeros": "on"})
+        self.refused(self.zeroed("c.qcow2"), "unsupported", words="keep_undo", flags=self.flags, keep_undo="on",
+                     **{"reclaim.zeros": "on"})
+        self.refused(self.zeroed("b.qcow2"), "refused", words="preallocation", flags=self.flags,
+                     preallocation="metadata", **{"reclaim.zeros": "on"})
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_data_that_cannot_be_read_fails_the_image(self):
+        image = self.zeroed()
+        sha = proc.sha256(image)
+        argv = [qbatch.absolute(qbatch.TOOL), "amend", "--json", "--io", "posix", *self.flags, "-o",
+                "reclaim.zeros=on", image]
+        whole = strace.run(argv + ["--dry-run"], "pread64:error=EIO:when=60000")
+        reads = whole.log.count("pread64(")
+        self.assertGreater(reads, 4)
+        trace = strace.run(argv, f"pread64:error=EIO:when={reads - 1}+")
+        answer = qbatch.Answer(trace.result)
+        self.assertEqual((answer.code, answer.status), (1, "failed"), str(answer))
+        self.assertEqual(proc.sha256(image), sha)
 
 
 class Reserved(ReclaimTest):

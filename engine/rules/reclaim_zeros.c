@@ -1,0 +1,186 @@
+/* Finds the clusters that read zero.  A hole does without being read; what is data is read once,
+ * however many entries of however many layers lead to it, in large requests of which several are in
+ * flight. */
+#include <string.h>
+
+#include "base/own.h"
+#include "rules/reclaim.h"
+
+#define WINDOW_BYTES  ((uint64_t)8 << 20) /* that are read together, ... */
+#define WINDOW_SHARE  16u                 /* ... or less: a share of the memory, but one cluster */
+#define REQUEST_BYTES ((uint64_t)1 << 20)
+
+enum { PIECES = 64, REQUESTS = PIECES + 8 };
+
+/* Adjacent clusters, in the order of the file. */
+struct piece {
+    struct qb_range clusters;
+    const uint8_t *bytes; /* NULL: a hole */
+};
+
+struct reading {
+    struct qb_plan *plan;
+    struct qb_zeros *zeros;
+    uint8_t *window;
+    uint64_t room, used; /* bytes of it */
+    struct piece pieces[PIECES];
+    struct qb_req reqs[REQUESTS];
+    size_t n_pieces, n_reqs;
+};
+
+static int note(struct reading *r, uint64_t first, uint64_t end, struct qb_err *err)
+{
+    struct qb_range *last = r->zeros->runs.n ? &r->zeros->runs.items[r->zeros->runs.n - 1] : NULL;
+
+    if (last && last->end == first) {
+        last->end = end;
+        return 0;
+    }
+    return qb_counts_push(&r->plan->census.counts, &r->zeros->runs, err,
+                          (struct qb_range){first, end});
+}
+
+static int look_at_piece(struct reading *r, const struct piece *p, struct qb_err *err)
+{
+    uint64_t cs = r->plan->in.img->geom.cluster_size, n = p->clusters.end - p->clusters.first;
+
+    if (!p->bytes)
+        return note(r, p->clusters.first, p->clusters.end, err);
+    for (uint64_t i = 0; i < n; i++)
+        if (qb_all_zero(p->bytes + i * cs, cs) &&
+            note(r, p->clusters.first + i, p->clusters.first + i + 1, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int drain(struct reading *r, struct qb_err *err)
+{
+    size_t failed = qb_io_run(r->plan->in.io, r->reqs, r->n_reqs);
+
+    for (size_t i = 0; failed && i < r->n_reqs; i++)
+        if (r->reqs[i].error)
+            return qb_io_fail(&r->reqs[i], "guest data", err);
+    for (size_t i = 0; i < r->n_pieces; i++)
+        if (look_at_piece(r, &r->pieces[i], err) < 0)
+            return -1;
+    r->n_pieces = r->n_reqs = 0;
+    r->used = 0;
+    return qb_io_go_on(r->plan->in.io, err);
+}
+
+/* Asks for the bytes of a piece; what the file lacks of its last cluster reads zero. */
+static void want(struct reading *r, uint64_t offset, uint8_t *to, uint64_t len)
+{
+    struct qb_file *file = r->plan->in.img->file;
+    uint64_t held = QB_MIN(len, file->size - QB_MIN(offset, file->size));
+
+    memset(to + held, 0, len - held);
+    for (uint64_t at = 0; at < held; at += REQUEST_BYTES)
+        r->reqs[r->n_reqs++] = (struct qb_req){.file = file,
+                                               .op = QB_OP_READ,
+                                               .offset = offset + at,
+                                               .buf = to + at,
+                                               .len = QB_MIN(REQUEST_BYTES, held - at)};
+}
+
+static int add(struct reading *r, struct qb_range clusters, bool hole, struct qb_err *err)
+{
+    uint64_t cs = r->plan->in.img->geom.cluster_size;
+    uint64_t most = r->room / cs;
+
+    while (clusters.first < clusters.end) {
+        struct piece *p = &r->pieces[r->n_pieces];
+        uint64_t n = clusters.end - clusters.first, left = most - r->used / cs;
+
+        if (r->n_pieces == PIECES || (!hole && left == 0)) {
+            if (drain(r, err) < 0)
+                return -1;
+            continue;
+        }
+        n = hole ? n : QB_MIN(n, left);
+        *p = (struct piece){.clusters = {clusters.first, clusters.first + n}};
+        if (!hole) {
+            want(r, clusters.first * cs, r->window + r->used, n * cs);
+            p->bytes = r->window + r->used;
+            r->used += n * cs;
+        }
+        r->n_pieces++;
+        clusters.first += n;
+    }
+    return 0;
+}
+
+/* Those of [first, end) that hold data, as far as the counts tell. */
+static int add_data(struct reading *r, uint64_t first, uint64_t end, struct qb_err *err)
+{
+    struct qb_counts *counts = &r->plan->census.counts;
+    struct qb_range run = {first, first};
+
+    for (uint64_t at = first; at < end; at++) {
+        if (qb_counts_get(counts, at) && !(qb_counts_marks(counts, at) & QB_MARK_META)) {
+            run.end = at + 1;
+            continue;
+        }
+        if (add(r, run, false, err) < 0)
+            return -1;
+        run = (struct qb_range){at + 1, at + 1};
+    }
+    return add(r, run, false, err);
+}
+
+static int read_all(struct reading *r, struct qb_err *err)
+{
+    struct qb_file *file = r->plan->in.img->file;
+    uint64_t cs = r->plan->in.img->geom.cluster_size, at = 0, last = r->plan->census.end / cs;
+
+    while (at < last) {
+        uint64_t data = qb_file_next_data(file, at * cs), end;
+        uint64_t first = data < file->size ? QB_MIN(data / cs, last) : last;
+
+        if (first > at && add(r, (struct qb_range){at, first}, true, err) < 0)
+            return -1;
+        at = first;
+        if (at == last)
+            break;
+        end = QB_MIN(qb_div_up(QB_MIN(qb_file_data_end(file, data), file->size), cs), last);
+        if (qb_io_go_on(r->plan->in.io, err) < 0 || add_data(r, at, end, err) < 0)
+            return -1;
+        at = end;
+    }
+    return drain(r, err);
+}
+
+int qb_zeros_find(struct qb_plan *plan, struct qb_zeros *z, struct qb_err *err)
+{
+    uint64_t share = plan->census.counts.memory_limit / WINDOW_SHARE;
+    uint64_t room = QB_MAX(QB_MIN(WINDOW_BYTES, share), plan->in.img->geom.cluster_size);
+    QB_AUTO(qb_buf) struct reading *r = NULL;
+    QB_AUTO(qb_buf) uint8_t *window = NULL;
+    int result;
+
+    if (qb_counts_hold(&plan->census.counts, room + sizeof(*r), err) < 0)
+        return -1;
+    r = calloc(1, sizeof(*r));
+    window = malloc(room);
+    if (!r || !window)
+        return qb_fail_memory(err);
+    *r = (struct reading){.plan = plan, .zeros = z, .window = window, .room = room};
+    result = read_all(r, err);
+    qb_counts_let_go(&plan->census.counts, room + sizeof(*r));
+    return result;
+}
+
+bool qb_zeros_have(const struct qb_zeros *z, uint64_t cluster)
+{
+    size_t low = 0, high = z->runs.n;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+
+        if (z->runs.items[mid].end <= cluster)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < z->runs.n && z->runs.items[low].first <= cluster;
+}
