@@ -34,6 +34,8 @@ static void clear(struct qb_answer *answer)
 {
     free(qb_take(&answer->text));
     free(qb_take(&answer->failure));
+    for (size_t i = 0; i < QB_SINK_COUNT; i++)
+        free(qb_take(&answer->files[i].text));
 }
 
 static void drop(struct qb_answer *answer)
@@ -65,7 +67,11 @@ void qb_answers_wait(struct qb_answers *a, size_t i, bool (*stopped)(void *arg),
 
 static uint64_t size_of(const struct qb_answer *answer)
 {
-    return sizeof(*answer) + answer->len;
+    uint64_t bytes = sizeof(*answer) + answer->len;
+
+    for (size_t i = 0; i < QB_SINK_COUNT; i++)
+        bytes += answer->files[i].len;
+    return bytes;
 }
 
 static void pass_on(struct qb_answers *a, size_t i, struct qb_answer *answer)

@@ -6,18 +6,19 @@
 
 #include <stddef.h>
 
-#include "qbatch.h"
+#include "report/sinks.h"
 
 /* What is shown of one image. */
 struct qb_answer {
     unsigned verdict; /* the command's own */
     enum qb_code code;
-    bool failed;   /* counts as such in the progress */
-    char *text;    /* owned; may be NULL */
-    size_t len;    /* of the text, bytes */
-    char *failure; /* owned: the line for standard error, or NULL */
-    bool is_part;  /* there is more about this image */
-    bool lost;     /* there was no memory for it */
+    bool failed;                              /* counts as such in the progress */
+    char *text;                               /* owned; may be NULL */
+    size_t len;                               /* of the text, bytes */
+    char *failure;                            /* owned: the line for standard error, or NULL */
+    struct qb_sink_text files[QB_SINK_COUNT]; /* for the files of reports */
+    bool is_part;                             /* there is more about this image */
+    bool lost;                                /* there was no memory for it */
 };
 
 struct qb_answers;

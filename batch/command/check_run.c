@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/own.h"
 #include "command/each_image.h"
 #include "report/check_table.h"
@@ -31,19 +32,24 @@ static void check_within(struct qb_io *io, uint64_t memory, struct qb_checked *k
                                  .found_arg = k,
                                  .memory_limit = memory};
 
+    k->seconds = qb_now();
     k->counted = qb_check_run(io, k->path, &wish, &k->result) == 0;
+    k->seconds = qb_now() - k->seconds;
     qb_checked_end(k);
 }
 
 static struct qb_checked nothing_yet(const struct fleet *f, size_t i)
 {
-    size_t most = f->options->json ? LISTED_MAX : f->by_row ? SHOWN_MAX : 1;
+    bool listed = f->options->json || qb_sinks_want_checked(f->options->sinks);
 
     return (struct qb_checked){.path = f->batch->jobs[i].path,
                                .level = f->options->level,
                                .without_locks = f->options->without_locks,
-                               .most = most,
-                               .most_in_all = FINDINGS_MAX};
+                               .most = listed      ? LISTED_MAX
+                                       : f->by_row ? SHOWN_MAX
+                                                   : 1,
+                               .most_in_all = FINDINGS_MAX,
+                               .shown = SHOWN_MAX};
 }
 
 static bool is_silent(const struct fleet *f, const struct qb_checked *k)
@@ -86,6 +92,7 @@ static struct qb_answer answer_of(const struct fleet *f, const struct qb_checked
         a.failure = qb_failure_line("qbatch check", k->path, err);
     a.len = a.text && !out ? strlen(a.text) : a.len;
     a.lost |= !a.text && (f->options->json || f->by_row || verdict != QB_VERDICT_CLEAN);
+    a.lost |= !qb_sinks_checked_texts(f->options->sinks, f->batch, k, a.files);
     return a;
 }
 
@@ -113,6 +120,7 @@ static bool take(void *arg, size_t i, const struct qb_answer *a)
 
     f->sum->of[a->verdict]++;
     f->table.incomplete |= a->lost;
+    qb_sinks_checked(f->options->sinks, a->files, a->lost);
     if (f->options->json || f->by_row)
         return true;
     if (a->verdict != QB_VERDICT_CLEAN)
@@ -135,13 +143,13 @@ int qb_check_all(const struct qb_batch *batch, const struct qb_check_options *op
                                  .jobs = options->jobs,
                                  .watching = hidden ? QB_WATCH_NONE : options->watching,
                                  .doing = "checking",
-                                 .out = options->json || !options->quiet ? stdout : stderr,
+                                 .out = options->out,
                                  .arg = &f,
                                  .answer = answer,
                                  .take = take};
     struct qb_each_sum done;
 
-    qb_check_table_start(&f.table, batch, options->quiet);
+    qb_check_table_start(&f.table, batch, options->out, options->quiet);
     if (qb_each_image(&each, &done, err) < 0)
         return -1;
     sum->images = done.images;
@@ -152,6 +160,7 @@ int qb_check_all(const struct qb_batch *batch, const struct qb_check_options *op
     if (!options->json && batch->n_jobs > 1)
         qb_check_table_end(&f.table, sum);
     if (options->without_locks && !options->json && !options->quiet)
-        puts("note: no locks were taken: of an image in use the answer may be out of date");
+        fputs("note: no locks were taken: of an image in use the answer may be out of date\n",
+              options->out);
     return 0;
 }

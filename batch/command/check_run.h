@@ -6,11 +6,14 @@
 #include "job/job.h"
 #include "job/meter.h"
 #include "report/checked.h"
+#include "report/sinks.h"
 
 struct qb_check_options {
     enum qb_io_kind io;
     unsigned jobs; /* 0: automatic */
     bool json, quiet, all_rows;
+    FILE *out;              /* for people, or JSON */
+    struct qb_sinks *sinks; /* the files of reports */
     bool without_locks;
     enum qb_check_level level;
     enum qb_watching watching;

@@ -5,6 +5,7 @@
 #include "command/each_image.h"
 #include "command/images.h"
 #include "command/output.h"
+#include "host/caller.h"
 #include "host/priority.h"
 #include "report/report_json.h"
 #include "util/signal.h"
@@ -52,6 +53,7 @@ int qb_each_command(const struct qb_cli *cli, qb_each_fn *fn)
 
     if (qb_images_collect(cli, &batch, &what) < 0)
         return refuse(cli, what, QB_EXIT_USAGE);
+    qb_caller_note(&batch.origin);
     if (batch.limits.deadline_seconds > 0)
         qb_signal_deadline(batch.limits.deadline_seconds);
     if (qb_neighbour_begin(&batch.limits, &err) < 0 ||

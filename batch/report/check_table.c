@@ -34,10 +34,11 @@ char *qb_check_table_text(const struct qb_checked *c)
     return strdup("");
 }
 
-void qb_check_table_start(struct qb_check_table *t, const struct qb_batch *batch, bool quiet)
+void qb_check_table_start(struct qb_check_table *t, const struct qb_batch *batch, FILE *out,
+                          bool quiet)
 {
     *t = (struct qb_check_table){
-        .batch = batch, .out = quiet ? stderr : stdout, .quiet = quiet, .groups.keep = NAMES_SHOWN};
+        .batch = batch, .out = out, .quiet = quiet, .groups.keep = NAMES_SHOWN};
 }
 
 void qb_check_table_add(struct qb_check_table *t, size_t job, enum qb_verdict verdict,

@@ -10,7 +10,7 @@
 
 struct qb_check_table {
     const struct qb_batch *batch;
-    FILE *out; /* of the lines; standard error for a quiet check */
+    FILE *out; /* of the lines */
     bool quiet;
     bool incomplete; /* memory was short for some images */
     struct qb_groups groups;
@@ -23,7 +23,8 @@ enum { QB_CHECK_SHOWN_WHOLE = 50 };
  * when memory is short. */
 char *qb_check_table_text(const struct qb_checked *checked);
 
-void qb_check_table_start(struct qb_check_table *table, const struct qb_batch *batch, bool quiet);
+void qb_check_table_start(struct qb_check_table *table, const struct qb_batch *batch, FILE *out,
+                          bool quiet);
 void qb_check_table_add(struct qb_check_table *table, size_t job, enum qb_verdict verdict,
                         enum qb_code code, const char *text);
 

@@ -17,12 +17,20 @@ static void print_finding(FILE *f, const struct qb_finding *g)
 static void print_findings(FILE *f, const struct qb_checked *c)
 {
     static const char *const kinds[] = {"errors", "leaks"};
+    uint64_t left_out[2] = {c->left_out[0], c->left_out[1]};
+    size_t shown[QB_DEFECT_COUNT] = {0};
 
-    for (size_t i = 0; i < c->n_findings; i++)
-        print_finding(f, &c->findings[i]);
+    for (size_t i = 0; i < c->n_findings; i++) {
+        const struct qb_finding *g = &c->findings[i];
+
+        if (shown[g->defect]++ < c->shown)
+            print_finding(f, g);
+        else
+            left_out[g->is_leak] += g->n;
+    }
     for (size_t i = 0; i < 2; i++)
-        if (c->left_out[i])
-            fprintf(f, "... and %llu more %s\n", (unsigned long long)c->left_out[i], kinds[i]);
+        if (left_out[i])
+            fprintf(f, "... and %llu more %s\n", (unsigned long long)left_out[i], kinds[i]);
 }
 
 /* All findings, by their codes: "By code: refcount_too_low 3, cluster_leaked 1". */

@@ -33,9 +33,11 @@ struct qb_checked {
     const char *path;
     enum qb_check_level level;
     bool without_locks;
-    bool counted; /* false: result->err says why not */
+    bool counted;   /* false: result->err says why not */
+    double seconds; /* that the check took */
     const struct qb_check_result *result;
     size_t most, most_in_all;    /* findings that are kept: of a code, and of all */
+    size_t shown;                /* of a code, printed */
     struct qb_finding *findings; /* the first of them, in the order in which they were met */
     size_t n_findings, room;
     size_t kept[QB_DEFECT_COUNT];      /* of each code */

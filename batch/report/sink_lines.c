@@ -22,6 +22,17 @@ static void report_end(struct qb_sink *s, const struct qb_telling *t)
     (void)s, (void)t; /* its last line is that of the last image */
 }
 
+static int report_checked(FILE *f, const struct qb_batch *batch, const struct qb_checked *checked)
+{
+    (void)batch;
+    return qb_line_checked(f, checked);
+}
+
+static void report_checked_end(struct qb_sink *s, const struct qb_check_telling *t)
+{
+    (void)s, (void)t; /* as report_end */
+}
+
 static void summary_image(struct qb_sink *s, const struct qb_telling *t, size_t job,
                           const struct qb_outcome *outcome)
 {
@@ -31,6 +42,11 @@ static void summary_image(struct qb_sink *s, const struct qb_telling *t, size_t 
 static void summary_end(struct qb_sink *s, const struct qb_telling *t)
 {
     note(s, qb_line_summary(s->file.f, t->batch, t->sum, t->foresight, t->exit_code));
+}
+
+static void summary_checked_end(struct qb_sink *s, const struct qb_check_telling *t)
+{
+    note(s, qb_line_check_summary(s->file.f, t->sum, t->exit_code));
 }
 
 static void summary_abort(struct qb_sink *s, const char *why)
@@ -46,6 +62,8 @@ const struct qb_sink_kind qb_sink_report = {
     .streams = true,
     .image = report_image,
     .end = report_end,
+    .checked = report_checked,
+    .checked_end = report_checked_end,
 };
 
 const struct qb_sink_kind qb_sink_summary = {
@@ -53,5 +71,6 @@ const struct qb_sink_kind qb_sink_summary = {
     .begins = "{\"type\":\"summary\"",
     .image = summary_image,
     .end = summary_end,
+    .checked_end = summary_checked_end,
     .abort = summary_abort,
 };

@@ -17,10 +17,6 @@ static const struct qb_sink_kind *const kinds[QB_SINK_COUNT] = {
 #undef SINK
 };
 
-#define each_sink(s, sinks)                                                                        \
-    for (struct qb_sink *s = (sinks)->of; s < (sinks)->of + QB_SINK_COUNT; s++)                    \
-        if (s->kind)
-
 static void drop(struct qb_sink *s)
 {
     if (s->kind->drop && s->state)
@@ -43,7 +39,7 @@ static int complain(const char *what, const char *path, const char *why)
 /* Two files of one name would be one. */
 static int check_alone(struct qb_sinks *sinks, const struct qb_sink *s, const char *path)
 {
-    each_sink(other, sinks)
+    qb_sinks_each(other, sinks)
     {
         if (other != s && qb_outfile_same(&other->file, &s->file))
             return complain(s->kind->what, path, "another output has the same name");
@@ -105,7 +101,7 @@ int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_CO
         sinks->of[i].kind = kinds[i];
         if (open_sink(sinks, &sinks->of[i], arguments[i], batch) == 0)
             continue;
-        each_sink(s, sinks) drop(s);
+        qb_sinks_each(s, sinks) drop(s);
         return -1;
     }
     return 0;
@@ -121,7 +117,7 @@ static void look(struct qb_sink *s)
 void qb_sinks_image(struct qb_sinks *sinks, const struct qb_telling *t, size_t job,
                     const struct qb_outcome *outcome)
 {
-    each_sink(s, sinks)
+    qb_sinks_each(s, sinks)
     {
         errno = 0;
         s->kind->image(s, t, job, outcome);
@@ -131,7 +127,7 @@ void qb_sinks_image(struct qb_sinks *sinks, const struct qb_telling *t, size_t j
 
 void qb_sinks_flush(struct qb_sinks *sinks)
 {
-    each_sink(s, sinks)
+    qb_sinks_each(s, sinks)
     {
         errno = 0;
         if (s->kind->streams && fflush(s->file.f) != 0)
@@ -139,25 +135,33 @@ void qb_sinks_flush(struct qb_sinks *sinks)
     }
 }
 
+int qb_sink_commit(struct qb_sink *s)
+{
+    int r;
+
+    qb_outfile_look(&s->file, s->file.f);
+    r = qb_outfile_commit(&s->file);
+    drop(s);
+    return r;
+}
+
 int qb_sinks_end(struct qb_sinks *sinks, const struct qb_telling *t)
 {
     int r = 0;
 
-    each_sink(s, sinks)
+    qb_sinks_each(s, sinks)
     {
         errno = 0;
         s->kind->end(s, t);
-        qb_outfile_look(&s->file, s->file.f);
-        if (qb_outfile_commit(&s->file) < 0)
+        if (qb_sink_commit(s) < 0)
             r = -1;
-        drop(s);
     }
     return r;
 }
 
 void qb_sinks_abort(struct qb_sinks *sinks, const char *why)
 {
-    each_sink(s, sinks)
+    qb_sinks_each(s, sinks)
     {
         if (s->kind->abort) {
             s->kind->abort(s, why);

@@ -1,4 +1,4 @@
-/* Writes the report files of a run, one kind for each row of sinks.def.
+/* Writes the report files of a run, or of a check, one kind for each row of sinks.def.
  *
  * All kinds are called alike: opened before anything is touched, then each image in the order of
  * the manifest, then the end.  A kind writes into its file; opening, naming and closing it is the
@@ -6,6 +6,7 @@
 #ifndef QB_REPORT_SINKS_H
 #define QB_REPORT_SINKS_H
 
+#include "report/checked.h"
 #include "report/forecast.h"
 #include "job/job.h"
 #include "util/atomic_file.h"
@@ -32,6 +33,19 @@ struct qb_telling {
     size_t part; /* of the image */
 };
 
+/* The check, at its end. */
+struct qb_check_telling {
+    const struct qb_batch *batch;
+    const struct qb_check_summary *sum;
+    int exit_code;
+};
+
+/* What a file has about one image of a check. */
+struct qb_sink_text {
+    char *text; /* owned; NULL: nothing */
+    size_t len;
+};
+
 struct qb_sink {
     const struct qb_sink_kind *kind; /* NULL: not requested */
     struct qb_outfile file;
@@ -51,6 +65,10 @@ struct qb_sink_kind {
     void (*end)(struct qb_sink *sink, const struct qb_telling *t);
     void (*abort)(struct qb_sink *sink, const char *why); /* the run could not start */
     void (*drop)(struct qb_sink *sink);                   /* frees what the state points to */
+    /* Of a check: what the file, or its body, has about an image, by any worker; -1 when memory is
+     * short.  A kind without checked_end cannot be written of a check. */
+    int (*checked)(FILE *f, const struct qb_batch *batch, const struct qb_checked *checked);
+    void (*checked_end)(struct qb_sink *sink, const struct qb_check_telling *t);
 };
 /* All functions except `image` and `end` may be NULL; a failed write sets the error of the FILE. */
 
@@ -65,6 +83,11 @@ struct qb_sinks {
     struct qb_sink of[QB_SINK_COUNT];
 };
 
+/* Those that were requested. */
+#define qb_sinks_each(s, sinks)                                                                    \
+    for (struct qb_sink *s = (sinks)->of; s < (sinks)->of + QB_SINK_COUNT; s++)                    \
+        if (s->kind)
+
 /* Opens the sinks that have an argument, the file's name as given; NULL: not requested. -1 after
  * one line on standard error. */
 int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_COUNT],
@@ -78,7 +101,26 @@ void qb_sinks_flush(struct qb_sinks *sinks); /* those that stream */
  * standard error. */
 int qb_sinks_end(struct qb_sinks *sinks, const struct qb_telling *t);
 
+/* ---- the same files of a check (sinks_check.c), whose answers are made by workers, as texts -----
+ */
+
+/* Whether some file lists findings. */
+bool qb_sinks_want_checked(const struct qb_sinks *sinks);
+
+/* What each file has about the image: false when memory is short for one of them. */
+bool qb_sinks_checked_texts(const struct qb_sinks *sinks, const struct qb_batch *batch,
+                            const struct qb_checked *checked,
+                            struct qb_sink_text texts[QB_SINK_COUNT]);
+
+/* Writes the texts about the next image; `lost`: there was no memory for one of them. */
+void qb_sinks_checked(struct qb_sinks *sinks, const struct qb_sink_text texts[QB_SINK_COUNT],
+                      bool lost);
+int qb_sinks_checked_end(struct qb_sinks *sinks, const struct qb_check_telling *t);
+
 /* The run could not start. */
 void qb_sinks_abort(struct qb_sinks *sinks, const char *why);
+
+/* Names a file whose end was written, and drops the sink; as qb_sinks_end. */
+int qb_sink_commit(struct qb_sink *sink);
 
 #endif

@@ -190,6 +190,33 @@ class Bounds(Damaged):
         self.assertRegex(people, r"(?m)^By code: .*l2_entry_reserved 300, .*marked_corrupt 1; qbatch explain CODE")
 
 
+class WithoutLocks(Damaged):
+    def test_what_info_opens_is_checked(self):
+        """`-U` of both, for images in use and in every state that an image may be in."""
+        backing = self.create("base.qcow2", size="8M")
+        spoiled = {
+            "in use": lambda image: self.use(image),
+            "dirty": lambda image: qcow2.patch(image, 79, b"\1"),
+            "marked corrupt": lambda image: qcow2.patch(image, 79, bytes([qcow2.INCOMPAT_CORRUPT])),
+            "unknown autoclear bit": lambda image: qcow2.patch(image, 88, b"\x80"),
+            "unknown compatible bit": lambda image: qcow2.patch(image, 80, b"\x80"),
+            "unknown incompatible bit": lambda image: qcow2.patch(image, 72, b"\x80"),
+            "no backing file": lambda image: os.unlink(backing),
+            "cut off": lambda image: os.truncate(image, 50),
+        }
+        opened = set()
+        for name, spoil_it in spoiled.items():
+            with self.subTest(name):
+                image = self.create(name, size="8M", backing=backing if os.path.exists(backing) else None)
+                spoil_it(image)
+                info = proc.run(["qemu-img", "info", "-U", image])
+                answer = qbatch.qbatch("check", "--json", "-U", image)
+                self.assertEqual(answer.status != "unchecked", info.code == 0, f"{answer}{info.out}{info.err}")
+                self.assertTrue(answer.first["without_locks"])
+                opened |= {name} if info.code == 0 else set()
+        self.assertEqual(set(spoiled) - opened, {"unknown incompatible bit", "cut off"})
+
+
 class Explained(ImageTest):
     def test_every_code_is_explained_and_in_the_schema(self):
         with open(DEFECTS, encoding="utf-8") as f:

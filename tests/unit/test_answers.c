@@ -128,6 +128,26 @@ static void an_image_waits_while_too_much_is_held(void)
     qb_answers_free(w.answers);
 }
 
+/* What the files of reports have about an image waits as well. */
+static void texts_for_files_are_held_too(void)
+{
+    enum { LONG = 100000 };
+    struct told t = {.n = 0};
+    struct waiter w = {.answers = qb_answers_new(N, LONG, on_answer, &t), .image = 3, .stop = true};
+    struct qb_answer answer = {.len = 1, .files[QB_SINK_report] = {calloc(1, LONG), LONG}};
+
+    put(w.answers, 2);
+    qb_answers_wait(w.answers, 3, stopped, &w);
+    CU_ASSERT_EQUAL(atomic_load(&w.asked), 0);
+    qb_answers_put(w.answers, 1, &answer);
+    CU_ASSERT_PTR_NULL(answer.files[QB_SINK_report].text);
+    qb_answers_wait(w.answers, 3, stopped, &w); /* would wait, and is stopped */
+    CU_ASSERT_EQUAL(atomic_load(&w.asked), 1);
+    put(w.answers, 0);
+    CU_ASSERT_EQUAL(t.n, 3);
+    qb_answers_free(w.answers);
+}
+
 static void who_waits_is_woken_by_a_stop(void)
 {
     struct told t = {.n = 0};
@@ -198,6 +218,7 @@ int main(void)
         UNIT(the_end_passes_over_images_without_an_answer),
         UNIT(what_still_waits_is_freed),
         UNIT(an_image_waits_while_too_much_is_held),
+        UNIT(texts_for_files_are_held_too),
         UNIT(who_waits_is_woken_by_a_stop),
         UNIT(a_part_waits_for_its_turn_and_is_not_the_end),
         UNIT(a_part_is_not_shown_after_a_stop),

@@ -1,0 +1,141 @@
+"""The files of `qbatch check`: --report, --summary and --junit have what standard output has, in the order of the images."""
+import json
+import os
+import xml.etree.ElementTree
+
+import context  # noqa: F401
+import qbatch
+import qcow2
+from fixture import ImageTest, main
+
+
+class Reports(ImageTest):
+    def setUp(self):
+        super().setUp()
+        first = self.create("first", size="256k", cluster_size=4096)
+        self.io(first, "write -q -P 1 0 64k")
+        with open(first, "rb") as f:
+            self.image = f.read()
+        self.place, self.entry = self.first_entry(first)
+
+    def fleet(self, n):
+        images = []
+        for i in range(n):
+            images.append(self.path(f"{i:03} <&\">.qcow2"))
+            with open(images[-1], "wb") as f:
+                f.write(self.image)
+        return images
+
+    def spoil(self, path):
+        qcow2.patch_u64(path, self.place, self.entry & ~qcow2.COPIED)
+
+    def check(self, *argv):
+        return qbatch.qbatch("check", *argv, cwd=self.folder)
+
+    def lines(self, name):
+        with open(self.path(name), encoding="utf-8") as f:
+            return [json.loads(line) for line in f]
+
+    def mixed(self):
+        """[clean, corrupt, with leaks, not there, corrupt and with leaks], and what is said of them."""
+        images = self.fleet(5)
+        for i in (1, 4):
+            self.spoil(images[i])
+        for i in (2, 4):
+            qcow2.append_cluster(images[i], b"leak")
+        os.unlink(images[3])
+        return images
+
+    def test_the_report_has_the_lines_of_standard_output(self):
+        images = self.mixed()
+        for jobs in ("1", "4"):
+            shown = self.check("--json", "-j", jobs, *images)
+            self.assertEqual(self.check("-j", jobs, "--report", "r", "--summary", "s", *images).code, shown.code)
+            self.assertEqual(self.lines("r"), shown.records)
+            summary = self.lines("s")
+            self.assertEqual(len(summary), 1)
+            for record in (summary[0], shown.summary):
+                self.assertGreater(record.pop("seconds"), 0)
+            self.assertEqual(summary[0], shown.summary)
+            self.assertEqual((shown.code, summary[0]["exit_code"]), (2, 2))
+
+    def test_of_many_images_people_see_groups_and_the_report_has_every_finding(self):
+        images = self.fleet(120)
+        for image in images[7:90]:
+            self.spoil(image)
+            qcow2.append_cluster(image, b"leak")
+        shown = self.check("-j", "4", "--report", "r", *images)
+        self.assertEqual(len(shown.result.out.splitlines()), 2)
+        lines = self.lines("r")
+        self.assertEqual([line["path"] for line in lines], images)
+        for line in lines[7:90]:
+            self.assertEqual(line["findings_by_code"], {"copied_flag_wrong": 1, "cluster_leaked": 1})
+            self.assertEqual(len(line["findings"]), 2)
+
+    def test_junit(self):
+        images = self.mixed()
+        self.assertEqual(self.check("--junit", "j.xml", *images).code, 2)
+        suite = xml.etree.ElementTree.parse(self.path("j.xml")).getroot().find("testsuite")
+        self.assertEqual({k: suite.get(k) for k in ("name", "tests", "failures", "errors", "skipped")},
+                         {"name": "qbatch check", "tests": "5", "failures": "4", "errors": "0", "skipped": "0"})
+        self.assertTrue(suite.get("timestamp"))
+        self.assertIn("check --junit", suite.find("properties/property[@name='command']").get("value"))
+        cases = suite.findall("testcase")
+        self.assertEqual([case.get("name") for case in cases], images)
+        self.assertTrue(all(case.get("classname") == "qbatch check" and float(case.get("time")) >= 0 for case in cases))
+        self.assertIsNone(cases[0].find("failure"))
+        found = [(f.get("type"), f.get("message")) for f in (case.find("failure") for case in cases[1:])]
+        self.assertEqual(found[0], ("corrupt", "corrupt: 1 copied_flag_wrong"))
+        self.assertEqual(found[1], ("leaks", "leaks: 1 cluster_leaked"))
+        self.assertEqual(found[2][0], "not_found")
+        self.assertIn("cannot open the file", found[2][1])
+        self.assertEqual(found[3], ("corrupt", "corrupt: 1 cluster_leaked, 1 copied_flag_wrong"))
+        text = cases[4].find("failure").text
+        self.assertIn("ERROR: the COPIED flag does not fit the refcount 1 at 0x", text)
+        self.assertIn("Leaked: ", text)
+        self.assertIn("not_found: cannot open the file", cases[3].find("failure").text)
+
+    def test_exit_codes_are_those_without_files(self):
+        clean, corrupt, leaks = self.fleet(3)
+        self.spoil(corrupt)
+        qcow2.append_cluster(leaks, b"leak")
+        for images, code in (([clean], 0), ([clean, leaks], 3), ([clean, leaks, "gone"], 1), ([corrupt, "gone"], 2)):
+            self.assertEqual(self.check("-q", "--report", "r", "--junit", "j", "--summary", "s", *images).code, code)
+
+    def test_a_report_may_go_to_standard_output(self):
+        image = self.fleet(1)[0]
+        shown = self.check("--report", "-", image)
+        self.assertEqual([record["status"] for record in shown.records], ["clean"])
+        self.assertEqual((shown.noise, shown.code), ([], 0))
+        self.assertIn("No errors were found", shown.result.err)
+        both = self.check("--json", "--report", "-", image)
+        self.assertEqual(both.code, 2)
+        self.assertIn("standard output can have one report only", both.result.err)
+        self.assertEqual((both.records, both.summary["images"], both.summary["exit_code"]), ([], 0, 2))
+
+    def test_what_is_no_report_is_not_replaced(self):
+        image, other = self.fleet(2)
+        with open(self.path("notes"), "w", encoding="utf-8") as f:
+            f.write("mine")
+        for name, why in ((image, "an image of the run"), ("notes", "")):
+            for option in ("--report", "--junit", "--summary"):
+                done = self.check(option, name, image, other)
+                self.assertEqual((done.code, done.result.out), (2, ""), option)
+                self.assertIn(why, done.result.err)
+        with open(image, "rb") as f:
+            self.assertEqual(f.read(), self.image)
+
+    def test_one_that_cannot_be_written_is_an_error(self):
+        image = self.fleet(1)[0]
+        for option in ("--report", "--junit", "--summary"):
+            done = self.check(option, "/dev/full", image)
+            self.assertEqual(done.code, 1, option)
+            self.assertIn("/dev/full: No space left on device", done.result.err)
+
+    def test_other_files_are_not_taken(self):
+        for option in ("--html", "--joblog", "--prometheus"):
+            self.assertEqual(self.check(option, "f", self.path("first")).code, 2)
+
+
+if __name__ == "__main__":
+    main()
