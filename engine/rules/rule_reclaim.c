@@ -119,10 +119,7 @@ static int tables(struct qb_visit *v, struct qb_err *err)
             qb_counts_push(&plan->census.counts, &v->tables, err, i) < 0)
             return -1;
     }
-    if (qb_visit_scan(v, true, mark_table, err) < 0)
-        return -1;
-    v->tables.n = 0;
-    return 0;
+    return qb_visit_scan(v, true, mark_table, err);
 }
 
 static void entries(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)

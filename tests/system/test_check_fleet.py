@@ -296,6 +296,18 @@ class Interrupted(Fleet):
         return subprocess.Popen([qbatch.absolute(qbatch.TOOL), "check", *argv, "--manifest", manifest], text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
+    def wait_until_it_has_an_image_open(self, run):
+        """Before, it reads the manifest, and does not know yet how many there are."""
+        folder, until = f"/proc/{run.pid}/fd", time.monotonic() + 60
+        while run.poll() is None and time.monotonic() < until:
+            for fd in os.listdir(folder):
+                try:
+                    if os.readlink(f"{folder}/{fd}").endswith(".qcow2"):
+                        return
+                except FileNotFoundError:
+                    pass  # closed meanwhile
+        self.fail("it never had an image open")
+
     def test_in_the_middle(self):
         run = self.start(200, "--json")
         first = json.loads(run.stdout.readline())
@@ -314,7 +326,7 @@ class Interrupted(Fleet):
 
     def test_people_are_told_how_far_it_came(self):
         run = self.start(200)
-        proc.wait_until_it_catches(run, signal.SIGTERM)
+        self.wait_until_it_has_an_image_open(run)
         run.send_signal(signal.SIGTERM)
         out, _ = run.communicate(timeout=60)
         self.assertEqual(run.returncode, 75)
