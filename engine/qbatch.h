@@ -418,10 +418,8 @@ struct qb_result {
 
 enum qb_io_kind { QB_IO_AUTO, QB_IO_URING, QB_IO_POSIX };
 
-enum qb_found_kind {
-    QB_FOUND_CORRUPTION,
-    QB_FOUND_LEAK,
-};
+/* A sign is what findings together look like, and not counted. */
+enum qb_found_kind { QB_FOUND_CORRUPTION, QB_FOUND_LEAK, QB_FOUND_SIGN };
 
 /* What a check has found. */
 struct qb_found {
@@ -429,6 +427,8 @@ struct qb_found {
     const char *code; /* "refcount_too_low": permanent, and explained in qbatch(1) */
     uint64_t offset;  /* byte of the file, or QB_NOWHERE */
     const char *text; /* for people */
+    /* Of a sign: what may be lost; an offset that is not known is QB_NOWHERE. */
+    uint64_t guest_offset, guest_bytes;
 };
 
 /* Called for each finding, in no particular order of importance; it is valid only during the call.

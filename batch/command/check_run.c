@@ -54,7 +54,7 @@ static struct qb_checked nothing_yet(const struct fleet *f, size_t i)
 
 static bool is_silent(const struct fleet *f, const struct qb_checked *k)
 {
-    bool sound = qb_checked_verdict(k) == QB_VERDICT_CLEAN;
+    bool sound = qb_checked_verdict(k) == QB_VERDICT_CLEAN && k->n_findings == 0;
 
     return sound && (f->options->quiet || f->batch->n_jobs > 1);
 }

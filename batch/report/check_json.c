@@ -7,6 +7,9 @@
 static const char *const levels[] = {
     [QB_CHECK_REFCOUNTS] = "refcounts", [QB_CHECK_TABLES] = "tables", [QB_CHECK_HEADER] = "header"};
 
+static const char *const kinds[] = {
+    [QB_FOUND_CORRUPTION] = "corruption", [QB_FOUND_LEAK] = "leak", [QB_FOUND_SIGN] = "sign"};
+
 static void put_offset(struct qb_json *o, const char *key, uint64_t offset)
 {
     if (offset == QB_NOWHERE)
@@ -29,22 +32,29 @@ static void put_codes(struct qb_json *o, const struct qb_checked *c)
 static void put_findings(struct qb_json *o, const struct qb_checked *c)
 {
     struct qb_json list = qb_json_list();
+    uint64_t left_out = 0;
 
+    for (size_t i = 0; i <= QB_FOUND_SIGN; i++)
+        left_out += c->left_out[i];
     for (size_t i = 0; i < c->n_findings; i++) {
         struct qb_json one = qb_json_object();
 
-        qb_json_text(&one, "kind", c->findings[i].is_leak ? "leak" : "corruption");
+        qb_json_text(&one, "kind", kinds[c->findings[i].kind]);
         qb_json_text(&one, "code", qb_defects[c->findings[i].defect].name);
         put_offset(&one, "offset", c->findings[i].offset);
         if (c->findings[i].n > 1) {
             put_offset(&one, "last_offset", c->findings[i].last);
             qb_json_number(&one, "count", c->findings[i].n);
         }
+        if (c->findings[i].guest_bytes) {
+            put_offset(&one, "guest_offset", c->findings[i].guest_offset);
+            qb_json_number(&one, "guest_bytes", c->findings[i].guest_bytes);
+        }
         qb_json_text(&one, "message", c->findings[i].text);
         qb_json_append(&list, one);
     }
     qb_json_child(o, "findings", list);
-    qb_json_number(o, "findings_left_out", c->left_out[0] + c->left_out[1]);
+    qb_json_number(o, "findings_left_out", left_out);
 }
 
 int qb_line_checked(FILE *f, const struct qb_checked *c)

@@ -29,7 +29,8 @@ char *qb_check_table_text(const struct qb_checked *c)
     if (verdict == QB_VERDICT_UNCHECKED)
         return asprintf(&text, "%s: %s", qb_code_name(err->code), err->text) < 0 ? NULL : text;
     for (size_t i = 0; i < c->n_findings; i++)
-        if (c->findings[i].is_leak == (verdict == QB_VERDICT_LEAKS))
+        if (c->findings[i].kind ==
+            (verdict == QB_VERDICT_LEAKS ? QB_FOUND_LEAK : QB_FOUND_CORRUPTION))
             return strdup(c->findings[i].text);
     return strdup("");
 }

@@ -1,34 +1,46 @@
 /* Prints the answer of a check for people. */
+#include <string.h>
+
 #include "report/checked.h"
 #include "util/text.h"
 
 static void print_finding(FILE *f, const struct qb_finding *g)
 {
-    fputs(g->is_leak ? "Leaked: " : "ERROR: ", f);
+    static const char *const words[] = {
+        [QB_FOUND_CORRUPTION] = "ERROR", [QB_FOUND_LEAK] = "Leaked", [QB_FOUND_SIGN] = "Sign"};
+
+    fprintf(f, "%s: ", words[g->kind]);
     qb_text_safe(f, g->text);
     if (g->offset != QB_NOWHERE)
         fprintf(f, " at 0x%llx", (unsigned long long)g->offset);
     if (g->n > 1)
         fprintf(f, " and up to 0x%llx, %llu times, each 0x%llx further",
                 (unsigned long long)g->last, (unsigned long long)g->n, (unsigned long long)g->step);
+    if (g->guest_bytes && g->guest_offset != QB_NOWHERE)
+        fprintf(f, "; guest bytes 0x%llx to 0x%llx may be lost",
+                (unsigned long long)g->guest_offset,
+                (unsigned long long)(g->guest_offset + g->guest_bytes - 1));
+    else if (g->guest_bytes)
+        fprintf(f, "; 0x%llx guest bytes may be lost", (unsigned long long)g->guest_bytes);
     fputc('\n', f);
 }
 
 static void print_findings(FILE *f, const struct qb_checked *c)
 {
-    static const char *const kinds[] = {"errors", "leaks"};
-    uint64_t left_out[2] = {c->left_out[0], c->left_out[1]};
+    static const char *const kinds[] = {"errors", "leaks", "signs"};
+    uint64_t left_out[QB_FOUND_SIGN + 1];
     size_t shown[QB_DEFECT_COUNT] = {0};
 
+    memcpy(left_out, c->left_out, sizeof(left_out));
     for (size_t i = 0; i < c->n_findings; i++) {
         const struct qb_finding *g = &c->findings[i];
 
         if (shown[g->defect]++ < c->shown)
             print_finding(f, g);
         else
-            left_out[g->is_leak] += g->n;
+            left_out[g->kind] += g->n;
     }
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i <= QB_FOUND_SIGN; i++)
         if (left_out[i])
             fprintf(f, "... and %llu more %s\n", (unsigned long long)left_out[i], kinds[i]);
 }

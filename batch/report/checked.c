@@ -35,7 +35,7 @@ static void keep(struct qb_checked *c, struct qb_finding finding)
     if (c->kept[finding.defect] < c->most && c->n_findings < c->most_in_all && make_room(c))
         finding.text = strdup(c->open_text);
     if (!finding.text) {
-        c->left_out[finding.is_leak] += finding.n;
+        c->left_out[finding.kind] += finding.n;
         return;
     }
     c->findings[c->n_findings++] = finding;
@@ -46,7 +46,7 @@ static bool joins(const struct qb_finding *open, const struct qb_found *found)
 {
     return open->n && found->offset != QB_NOWHERE && found->offset > open->last &&
            (open->n == 1 || found->offset - open->last == open->step) &&
-           qb_defects[open->defect].name == found->code;
+           qb_defects[open->defect].name == found->code && found->guest_bytes == 0;
 }
 
 void qb_checked_note(void *checked, const struct qb_found *found)
@@ -62,7 +62,9 @@ void qb_checked_note(void *checked, const struct qb_found *found)
     }
     qb_checked_end(c);
     *open = (struct qb_finding){.defect = qb_defect_named(found->code),
-                                .is_leak = found->kind == QB_FOUND_LEAK,
+                                .kind = found->kind,
+                                .guest_offset = found->guest_offset,
+                                .guest_bytes = found->guest_bytes,
                                 .offset = found->offset,
                                 .last = found->offset,
                                 .n = 1};

@@ -11,7 +11,8 @@
 /* Findings with the same text, at evenly spaced offsets. */
 struct qb_finding {
     enum qb_defect defect;
-    bool is_leak;
+    enum qb_found_kind kind;
+    uint64_t guest_offset, guest_bytes;
     uint64_t offset, last; /* the first and the last of them, or QB_NOWHERE */
     uint64_t step;         /* the distance; 0 where n is 1 */
     uint64_t n;            /* 0: this is none */
@@ -40,10 +41,10 @@ struct qb_checked {
     size_t shown;                /* of a code, printed */
     struct qb_finding *findings; /* the first of them, in the order in which they were met */
     size_t n_findings, room;
-    size_t kept[QB_DEFECT_COUNT];      /* of each code */
-    uint64_t of_code[QB_DEFECT_COUNT]; /* how many there are */
-    uint64_t left_out[2];              /* findings that were not kept: corruptions, leaks */
-    struct qb_finding open;            /* the last one, which may go on */
+    size_t kept[QB_DEFECT_COUNT];         /* of each code */
+    uint64_t of_code[QB_DEFECT_COUNT];    /* how many there are */
+    uint64_t left_out[QB_FOUND_SIGN + 1]; /* findings that were not kept, by their kind */
+    struct qb_finding open;               /* the last one, which may go on */
     char open_text[240];
 };
 

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "check/census.h"
 #include "check/data_end.h"
+#include "check/signs.h"
 #include "io/named.h"
 #include "plan/data_file.h"
 #include "qcow2/data_name.h"
@@ -28,7 +29,8 @@ struct checking {
     struct qb_file file, data;
     struct qb_image img;
     struct qb_census census;
-    uint64_t corruptions; /* that the census does not count */
+    struct qb_signs *signs; /* NULL: nobody is told */
+    uint64_t corruptions;   /* that the census does not count */
     struct checked *out;
 };
 
@@ -117,22 +119,34 @@ static int check_data(struct checking *k, struct qb_err *err)
 static uint64_t memory_left(const struct checking *k)
 {
     uint64_t limit = k->wish->memory_limit ? k->wish->memory_limit : QB_CENSUS_MEMORY;
-    uint64_t held = qb_image_memory(&k->img);
+    uint64_t held = qb_image_memory(&k->img) + (k->signs ? sizeof(*k->signs) : 0);
 
     return limit > held ? limit - held : 1;
 }
 
 static int take_census(struct checking *k, struct qb_err *err)
 {
-    const struct qb_check_wish *w = k->wish;
+    qb_finding_fn *found = k->signs ? qb_signs_note : NULL;
 
-    if (w->level == QB_CHECK_REFCOUNTS)
-        return qb_census_take(k->io, &k->img, memory_left(k), w->found, w->found_arg, &k->census,
-                              err);
-    if (w->level == QB_CHECK_TABLES)
-        return qb_census_tables(k->io, &k->img, memory_left(k), w->found, w->found_arg, &k->census,
-                                err);
-    k->census = (struct qb_census){.img = &k->img, .found = w->found, .found_arg = w->found_arg};
+    if (k->wish->level == QB_CHECK_REFCOUNTS)
+        return qb_census_take(k->io, &k->img, memory_left(k), found, k->signs, &k->census, err);
+    if (k->wish->level == QB_CHECK_TABLES)
+        return qb_census_tables(k->io, &k->img, memory_left(k), found, k->signs, &k->census, err);
+    k->census = (struct qb_census){.img = &k->img, .found = found, .found_arg = k->signs};
+    return 0;
+}
+
+/* What the findings have in common is told after them. */
+static int prepare_signs(struct checking *k, struct qb_err *err)
+{
+    if (!k->wish->found)
+        return 0;
+    k->signs = calloc(1, sizeof(*k->signs));
+    if (!k->signs)
+        return qb_fail_memory(err);
+    k->signs->img = &k->img;
+    k->signs->found = k->wish->found;
+    k->signs->arg = k->wish->found_arg;
     return 0;
 }
 
@@ -140,10 +154,14 @@ static int check_metadata(struct checking *k, struct qb_err *err)
 {
     struct qb_census *c = &k->census;
     struct qb_check_result *result = &k->out->result;
-    int r = take_census(k, err);
+    int r = prepare_signs(k, err);
 
     if (r == 0)
+        r = take_census(k, err);
+    if (r == 0)
         r = check_data(k, err);
+    if (r == 0 && k->signs)
+        r = qb_signs_tell(k->io, k->signs, c, err);
     note_mark(k);
     note_snapshots(k);
     result->clusters = c->clusters;
@@ -151,6 +169,7 @@ static int check_metadata(struct checking *k, struct qb_err *err)
     result->leaks = c->n_leaks;
     result->end_offset = c->end;
     qb_census_free(c);
+    free(qb_take(&k->signs));
     return r;
 }
 

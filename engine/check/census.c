@@ -23,6 +23,8 @@ static uint64_t *counter_of(struct qb_census *c, enum qb_defect_counter counter)
         return &c->n_copied;
     case QB_COUNT_LEAKS:
         return &c->n_leaks;
+    case QB_COUNT_SIGNS:
+        return &c->n_signs;
     default:
         return &c->n_bad;
     }
@@ -32,18 +34,18 @@ void qb_census_note(struct qb_census *c, enum qb_defect defect, uint64_t offset,
                     ...)
 {
     enum qb_defect_counter counter = qb_defects[defect].counter;
-    bool is_leak = counter == QB_COUNT_LEAKS;
+    bool is_harmless = qb_defect_kind(defect) != QB_FOUND_CORRUPTION;
     bool lasts = counter == QB_COUNT_BAD || counter == QB_COUNT_OVERLAPS;
     char text[240];
     va_list ap;
 
     ++*counter_of(c, counter);
-    if (!c->found && (is_leak || (lasts ? c->first_lasting.code : c->first.code)))
+    if (!c->found && (is_harmless || (lasts ? c->first_lasting.code : c->first.code)))
         return;
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    if (!is_leak)
+    if (!is_harmless)
         keep_first(&c->first, offset, text);
     if (lasts)
         keep_first(&c->first_lasting, offset, text);

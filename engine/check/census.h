@@ -46,6 +46,7 @@ struct qb_census {
     uint64_t n_low;        /* clusters whose refcount is too low */
     uint64_t n_copied;     /* clusters whose COPIED flags do not fit the refcount on disk */
     uint64_t n_leaks;      /* clusters whose refcount is too high */
+    uint64_t n_signs;      /* no damage by themselves, and not in any sum */
     uint64_t n_partial;    /* clusters whose subclusters are of several sorts */
     struct qb_census_place first_compressed; /* where clusters.compressed is not 0 */
     struct qb_census_place first_partial;    /* where n_partial is not 0 */

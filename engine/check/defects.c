@@ -9,13 +9,23 @@ const struct qb_defect_row qb_defects[QB_DEFECT_COUNT] = {
 #undef DEFECT
 };
 
+enum qb_found_kind qb_defect_kind(enum qb_defect defect)
+{
+    switch (qb_defects[defect].counter) {
+    case QB_COUNT_LEAKS:
+        return QB_FOUND_LEAK;
+    case QB_COUNT_SIGNS:
+        return QB_FOUND_SIGN;
+    default:
+        return QB_FOUND_CORRUPTION;
+    }
+}
+
 void qb_defect_tell(qb_finding_fn *found, void *arg, enum qb_defect defect, uint64_t offset,
                     const char *text)
 {
-    const struct qb_defect_row *row = &qb_defects[defect];
-    const struct qb_found one = {.kind = row->counter == QB_COUNT_LEAKS ? QB_FOUND_LEAK
-                                                                        : QB_FOUND_CORRUPTION,
-                                 .code = row->name,
+    const struct qb_found one = {.kind = qb_defect_kind(defect),
+                                 .code = qb_defects[defect].name,
                                  .offset = offset,
                                  .text = text};
 

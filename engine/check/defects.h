@@ -20,6 +20,7 @@ enum qb_defect_counter {
     QB_COUNT_COPIED,
     QB_COUNT_LEAKS,
     QB_COUNT_MARKS, /* not found by the census */
+    QB_COUNT_SIGNS, /* not counted: see QB_FOUND_SIGN */
 };
 
 struct qb_defect_row {
@@ -29,6 +30,8 @@ struct qb_defect_row {
 };
 
 extern const struct qb_defect_row qb_defects[QB_DEFECT_COUNT];
+
+enum qb_found_kind qb_defect_kind(enum qb_defect defect);
 
 /* Passes a defect on to the caller of the check; `found` may be NULL. */
 void qb_defect_tell(qb_finding_fn *found, void *arg, enum qb_defect defect, uint64_t offset,

@@ -34,13 +34,22 @@ static int count_tables(struct qb_census *c, struct qb_err *err)
     return 0;
 }
 
+/* No tool writes such an entry. */
+static void note_header(struct qb_census *c, uint64_t at, const char *what, uint64_t entry)
+{
+    qb_census_note(c, QB_DEFECT_ENTRY_NAMES_HEADER, at,
+                   "%s entry 0x%llx has COPIED set, and names the header", what,
+                   (unsigned long long)entry);
+}
+
 /* Notes the COPIED flags of the active L1 table's entries, for the comparison with the counts. */
 static int mark_copied(void *arg, uint32_t index, uint64_t entry, struct qb_err *err)
 {
     struct qb_census *c = arg;
     uint64_t offset = entry & QB_ENTRY_OFFSET;
 
-    (void)index;
+    if (!offset && (entry & QB_ENTRY_COPIED))
+        note_header(c, c->img->header.l1_offset + 8ull * index, "L1", entry);
     if (!offset || !qb_tables_find(&c->tables, offset))
         return 0;
     return qb_counts_add(&c->counts, offset >> c->img->geom.cluster_bits, 0,
@@ -211,8 +220,10 @@ static int count_entries(void *arg, size_t index, const uint8_t *table, struct q
                 r = count_data(c, t, at, entry, n, err);
             if (g->external_data) /* of a run the last one reaches farthest */
                 c->data_end = QB_MAX(c->data_end, qb_data_end_of(c->img, t, table, i + n - 1));
-        } else if (kind == QB_ZERO_PLAIN) {
-            note->zero_plain++;
+        } else {
+            note->zero_plain += kind == QB_ZERO_PLAIN;
+            if (entry & QB_ENTRY_COPIED)
+                note_header(c, at, "L2", entry);
         }
     }
     c->clusters.allocated += note->data;

@@ -85,6 +85,12 @@ DAMAGES = (
 )
 
 
+def counted(found):
+    """The findings of a check that are no signs."""
+    signs = {f["code"] for f in found["findings"] if f["kind"] == "sign"}
+    return sum(n for code, n in found["findings_by_code"].items() if code not in signs)
+
+
 # Those for which the texts name `repair=all`: it mends them.
 MENDED = {"cluster_leaked", "refcount_too_low", "copied_flag_wrong", "refcount_entry_reserved", "refcount_block_invalid",
           "marked_corrupt"}
@@ -106,7 +112,7 @@ class Codes(Damaged):
                 self.assertEqual(found["findings_by_code"].get(code), n, str(found["findings_by_code"]))
                 kinds = {f["kind"] for f in found["findings"] if f["code"] == code}
                 self.assertEqual(kinds, {"leak" if code == "cluster_leaked" else "corruption"})
-                self.assertEqual(sum(found["findings_by_code"].values()), found["corruptions"] + found["leaks"])
+                self.assertEqual(counted(found), found["corruptions"] + found["leaks"])
                 if as_qemu:
                     self.assertEqual(guest.check(image)[1:3], (found["corruptions"], found["leaks"]))
                 self.assertEqual("-o repair" in qbatch.qbatch("explain", code).result.out, code in MENDED)
@@ -181,9 +187,8 @@ class Bounds(Damaged):
         self.assertEqual(len(listed["l2_entry_reserved"]), 100)
         self.assertEqual(listed["marked_corrupt"], [1])
         self.assertEqual(found["findings_by_code"]["l2_entry_reserved"], 300)
-        everything = sum(found["findings_by_code"].values())
-        self.assertEqual(everything, found["corruptions"] + found["leaks"])
-        self.assertEqual(everything, sum(map(sum, listed.values())) + found["findings_left_out"])
+        self.assertEqual(counted(found), found["corruptions"] + found["leaks"])
+        self.assertEqual(sum(found["findings_by_code"].values()), sum(map(sum, listed.values())) + found["findings_left_out"])
         people = qbatch.qbatch("check", image).result.out
         self.assertEqual(people.count("has reserved bits set"), 20)
         self.assertIn("the image is marked corrupt", people)

@@ -64,13 +64,14 @@ class Reports(ImageTest):
         for image in images[7:90]:
             self.spoil(image)
             qcow2.append_cluster(image, b"leak")
+            qcow2.set_refcount(image, qcow2.append_cluster(image, b"leak") // 4096, 2)
         shown = self.check("-j", "4", "--report", "r", *images)
         self.assertEqual(len(shown.result.out.splitlines()), 2)
         lines = self.lines("r")
         self.assertEqual([line["path"] for line in lines], images)
         for line in lines[7:90]:
-            self.assertEqual(line["findings_by_code"], {"copied_flag_wrong": 1, "cluster_leaked": 1})
-            self.assertEqual(len(line["findings"]), 2)
+            self.assertEqual(line["findings_by_code"], {"copied_flag_wrong": 1, "cluster_leaked": 2})
+            self.assertEqual(len(line["findings"]), 3)
 
     def test_junit(self):
         images = self.mixed()

@@ -168,11 +168,11 @@ class Findings(ImageTest):
             f.truncate(16 * 8 * 64 * KIB * 64 * KIB)
         done = proc.run([qbatch.TOOL, "check", image])
         self.assertEqual(done.code, 3, done.out[-300:] + done.err)
-        self.assertLess(len(done.out), 5000)
+        self.assertLess(len(done.out), 8000)
         self.assertIn("times, each 0x10000 further", done.out)
         answer = qbatch.qbatch("check", "--json", image)
         record = answer.first
-        self.assertEqual(record["leaks"], sum(f.get("count", 1) for f in record["findings"])
+        self.assertEqual(record["leaks"], sum(f.get("count", 1) for f in record["findings"] if f["kind"] != "sign")
                          + record["findings_left_out"])
         self.assertLess(len(answer.result.out), 10000)
 

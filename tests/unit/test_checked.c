@@ -8,9 +8,7 @@
 
 static void note(struct qb_checked *c, enum qb_defect defect, uint64_t offset, const char *text)
 {
-    bool leak = qb_defects[defect].counter == QB_COUNT_LEAKS;
-
-    qb_checked_note(c, &(struct qb_found){.kind = leak ? QB_FOUND_LEAK : QB_FOUND_CORRUPTION,
+    qb_checked_note(c, &(struct qb_found){.kind = qb_defect_kind(defect),
                                           .code = qb_defects[defect].name,
                                           .offset = offset,
                                           .text = text});
@@ -35,9 +33,9 @@ static void evenly_spaced_findings_of_one_code_and_text_are_one(void)
     CU_ASSERT_EQUAL_FATAL(c.n_findings, 5);
     CU_ASSERT_EQUAL(c.findings[0].n, 5);
     CU_ASSERT_EQUAL(c.findings[0].last, 4 * 512);
-    CU_ASSERT_TRUE(c.findings[1].is_leak);
+    CU_ASSERT_EQUAL(c.findings[1].kind, QB_FOUND_LEAK);
     CU_ASSERT_EQUAL(c.findings[2].defect, QB_DEFECT_REFCOUNT_TOO_LOW);
-    CU_ASSERT_FALSE(c.findings[2].is_leak);
+    CU_ASSERT_EQUAL(c.findings[2].kind, QB_FOUND_CORRUPTION);
     CU_ASSERT_EQUAL(c.of_code[QB_DEFECT_CLUSTER_LEAKED], 6);
     CU_ASSERT_EQUAL(c.of_code[QB_DEFECT_REFCOUNT_TOO_LOW], 3);
     qb_checked_free(&c);
