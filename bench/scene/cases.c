@@ -243,7 +243,6 @@ int bench_scene_work(struct bench_scene *s, struct qb_err *err)
         downgrade(s);
         return 0;
     case BENCH_CASE_FLEET:
-        s->n_images = V(IMAGES);
         small_work(s);
         return 0;
     case BENCH_CASE_SCAN:
@@ -254,6 +253,7 @@ int bench_scene_work(struct bench_scene *s, struct qb_err *err)
     case BENCH_CASE_REFCOUNT:
         return refcount_width(s, err);
     case BENCH_CASE_CHECK:
+    case BENCH_CASE_CHECK_FLEET:
         s->verb = BENCH_CHECK;
         count_references(s);
         return 0;

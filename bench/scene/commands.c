@@ -52,7 +52,7 @@ static void say_options(const struct bench_scene *s, struct bench_command *c)
         say(c, "--io");
         say(c, "%s", bench_value_text(BENCH_IO, s->values.v[BENCH_IO], io, sizeof(io)));
     }
-    if (s->values.v[BENCH_JOBS] && s->verb != BENCH_CHECK)
+    if (s->values.v[BENCH_JOBS])
         say(c, "-j%lu", (unsigned long)s->values.v[BENCH_JOBS]);
     if (s->verb == BENCH_DRY_RUN)
         say(c, "--dry-run");
@@ -62,7 +62,8 @@ static void say_qbatch(const struct bench_scene *s, const struct bench_workdir *
                        const char *tool, struct bench_command *c)
 {
     say(c, "%s", tool);
-    if (s->which == BENCH_CASE_FLEET || s->values.v[BENCH_VERIFY] != BENCH_VERIFY_METADATA) {
+    if ((s->fleet && s->verb == BENCH_AMEND) ||
+        s->values.v[BENCH_VERIFY] != BENCH_VERIFY_METADATA) {
         say_options(s, c);
         say(c, "%s/manifest.yaml", dir->path);
         return;
@@ -73,7 +74,12 @@ static void say_qbatch(const struct bench_scene *s, const struct bench_workdir *
         say_keys(s, c, true);
     if (s->shrink)
         say(c, "--shrink");
-    say_image(dir, c);
+    if (s->fleet) {
+        say(c, "--from-file0");
+        say(c, "%s/" BENCH_LIST, dir->path);
+    } else {
+        say_image(dir, c);
+    }
 }
 
 /* ---- qemu-img -------------------------------------------------------------------------------- */
@@ -128,25 +134,29 @@ static void say_resize(const struct bench_scene *s, const struct bench_workdir *
     say(c, "%lu", (unsigned long)s->values.v[BENCH_TO]);
 }
 
+/* A process for each image, as many at a time as there are processors. */
+static void say_for_each(const struct bench_scene *s, const struct bench_workdir *dir,
+                         struct bench_command *c)
+{
+    say(c, "xargs");
+    say(c, "-0");
+    say(c, "-a");
+    say(c, "%s/" BENCH_LIST, dir->path);
+    say(c, "-P%lu", (unsigned long)s->limit.threads);
+    say(c, "-n1");
+}
+
 static void say_qemu_img(const struct bench_scene *s, const struct bench_workdir *dir,
                          const char *tool, struct bench_command *c)
 {
-    bool fleet = s->which == BENCH_CASE_FLEET;
-
-    if (fleet) {
-        say(c, "xargs");
-        say(c, "-0");
-        say(c, "-a");
-        say(c, "%s/images.list", dir->path);
-        say(c, "-P%lu", (unsigned long)s->limit.threads);
-        say(c, "-n1");
-    }
+    if (s->fleet)
+        say_for_each(s, dir, c);
     say(c, "%s", tool);
     say(c, s->verb == BENCH_AMEND ? "amend" : "check"); /* it has no dry run; this reads as much */
     say(c, "-q");
     if (s->verb == BENCH_AMEND)
         say_keys(s, c, false);
-    if (!fleet)
+    if (!s->fleet)
         say_image(dir, c);
 }
 
@@ -162,7 +172,7 @@ static void say_limit(const struct bench_scene *s, const struct bench_workdir *d
     say(c, BENCH_LIMIT_COMMAND);
     for (size_t i = 0; i < n; i++)
         say(c, "%s", words[i]);
-    if (s->which == BENCH_CASE_FLEET)
+    if (s->fleet)
         say(c, "%s/images", dir->path);
     else
         say_image(dir, c);

@@ -48,7 +48,7 @@ static int write_manifest(const struct bench_scene *s, const char *path, struct 
     return fclose(f) ? qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot write", path) : 0;
 }
 
-/* What xargs gives out, one path after the other. */
+/* What xargs gives out, and qbatch reads: one path after the other. */
 static int write_list(const struct bench_scene *s, const struct bench_workdir *dir,
                       const char *path, struct qb_err *err)
 {
@@ -89,7 +89,7 @@ int bench_scene_make(const struct bench_scene *s, const struct bench_workdir *di
     if (s->has_base && bench_image_write(&s->base, path_of(dir, "base.qcow2", path), err) < 0)
         return -1;
     if (write_manifest(s, path_of(dir, "manifest.yaml", path), err) < 0 ||
-        write_list(s, dir, path_of(dir, "images.list", path), err) < 0)
+        write_list(s, dir, path_of(dir, BENCH_LIST, path), err) < 0)
         return -1;
     return for_each_image(s, dir, bench_image_write, err);
 }

@@ -48,7 +48,8 @@ int bench_scene_plan(enum bench_case which, const struct bench_values *values,
     s->which = which;
     s->values = *values;
     s->has_base = V(BACKING) == BENCH_BACKED;
-    s->n_images = 1;
+    s->fleet = (bench_cases[which].params & 1u << BENCH_IMAGES) != 0;
+    s->n_images = s->fleet ? V(IMAGES) : 1;
     make_shapes(s, &image, &base);
     if (bench_layout_make(&image, &s->image, err) < 0 ||
         bench_layout_make(&base, &s->base, err) < 0)

@@ -24,6 +24,7 @@ struct bench_scene {
     struct bench_values values;
     struct bench_layout image, base;
     bool has_base;
+    bool fleet; /* the commands are of all images: of a manifest, a list or a folder */
     uint64_t n_images;
 
     enum bench_verb verb;
@@ -54,6 +55,7 @@ int bench_scene_work(struct bench_scene *scene, struct qb_err *err);
 const char *bench_scene_title(const struct bench_scene *scene, char *buf, size_t size);
 
 #define BENCH_CONVERTED "converted.qcow2" /* what `qemu-img convert` makes of the image */
+#define BENCH_LIST      "images.list"     /* all paths, each ended by a NUL */
 
 /* ---- files ----------------------------------------------------------------------------------- */
 

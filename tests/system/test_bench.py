@@ -18,6 +18,8 @@ from fixture import GIB, KIB, MIB, run_tests
 
 BENCH = os.path.join(os.path.dirname(qbatch.absolute(qbatch.TOOL)), "qbatch-bench")
 
+FLEETS = ("fleet", "check-fleet")
+
 
 class Bench(unittest.TestCase):
     def setUp(self):
@@ -56,9 +58,9 @@ class Bench(unittest.TestCase):
         os.close(folder)
 
     def test_every_case_runs_and_leaves_nothing_behind(self):
-        for case in ("expand", "fleet", "scan", "refcount", "check", "shrink",
+        for case in ("expand", "fleet", "scan", "refcount", "check", "check-fleet", "shrink",
                      "snapshots", "bitmaps", "extended-l2", "data-file", "one"):
-            small = ["--size", "2G"] + (["--images", "5"] if case == "fleet" else [])
+            small = ["--size", "2G"] + (["--images", "5"] if case in FLEETS else [])
             self.bench(case, *small, "--vs", "limit", "--runs", "2", "--export-json", self.json)
             with open(self.json, encoding="utf-8") as f:
                 results = json.load(f)["results"]
@@ -74,7 +76,7 @@ class Bench(unittest.TestCase):
         """qbatch gets a manifest then, in which a key such as snapshots.delete is a mapping."""
         for case in ("expand", "fleet", "refcount", "shrink", "snapshots", "bitmaps",
                      "extended-l2", "data-file", "one"):
-            small = ["--size", "2G"] + (["--images", "5"] if case == "fleet" else [])
+            small = ["--size", "2G"] + (["--images", "5"] if case in FLEETS else [])
             self.bench(case, *small, "--verify", "none", "--warmup", "0", "--runs", "1")
 
     def kept(self, *argv):
@@ -144,6 +146,41 @@ class Bench(unittest.TestCase):
                         self.assertEqual(set(f.read(min(junk, to - 2 * MIB))), {fill})
         result = self.bench("data-file", "--size", "2G", "--to", "2G", code=1)
         self.assertIn("--to is above --size", result.err)
+
+    def logged(self, name, tool):
+        """A program that notes its arguments, a line a start, and starts the tool with them."""
+        path, log = os.path.join(self.dir, name), os.path.join(self.dir, name + ".log")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(f"#!/bin/sh\necho \"$*\" >>{log}\nexec {tool} \"$@\"\n")
+        os.chmod(path, 0o755)
+        return path, log
+
+    def lines(self, path):
+        with open(path, encoding="utf-8") as f:
+            return f.read().splitlines()
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
+    def test_both_contenders_check_each_image_of_the_fleet_and_all_are_clean(self):
+        ours, our_log = self.logged("qbatch", f"{qbatch.absolute(qbatch.TOOL)}")
+        theirs, their_log = self.logged("qemu-img", shutil.which("qemu-img"))
+        for shape in ([], ["--every", "0", "--snapshots", "2"], ["--every", "3", "--backing", "yes"]):
+            for log in (our_log, their_log):
+                if os.path.exists(log):
+                    os.remove(log)
+            image = self.kept("check-fleet", "--images", "7", "--jobs", "3", *shape, "--runs", "1", "--vs", "qemu-img",
+                              "--vs", "limit", "--qbatch", ours, "--qemu-img", theirs)
+            folder = os.path.dirname(image)
+            images = sorted(os.path.join(folder, name) for name in os.listdir(folder))
+            self.assertEqual(len(images), 7)
+            checks = [line for line in self.lines(our_log) if line.startswith("check")]
+            listed = os.path.join(os.path.dirname(folder), "images.list")
+            self.assertEqual(checks, [f"check -q -j3 --from-file0 {listed}"])
+            answers = proc.must([qbatch.absolute(qbatch.TOOL), *checks[0].split(), "--json"]).splitlines()
+            self.assertEqual([json.loads(a).get("path") for a in answers[:-1]], images)
+            checks = [line for line in self.lines(their_log) if line.startswith("check")]
+            self.assertEqual(sorted(checks), [f"check -q {each}" for each in images])
+            for each in images:
+                proc.must(["qemu-img", "check", each])
 
     def is_extended(self, image):
         return guest.info(image)["format-specific"]["data"]["extended-l2"]
