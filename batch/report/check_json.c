@@ -4,8 +4,10 @@
 #include "report/report_json_lists.h"
 #include "util/json.h"
 
-static const char *const levels[] = {
-    [QB_CHECK_REFCOUNTS] = "refcounts", [QB_CHECK_TABLES] = "tables", [QB_CHECK_HEADER] = "header"};
+static const char *const levels[] = {[QB_CHECK_REFCOUNTS] = "refcounts",
+                                     [QB_CHECK_TABLES] = "tables",
+                                     [QB_CHECK_HEADER] = "header",
+                                     [QB_CHECK_CONTENT] = "content"};
 
 static const char *const kinds[] = {
     [QB_FOUND_CORRUPTION] = "corruption", [QB_FOUND_LEAK] = "leak", [QB_FOUND_SIGN] = "sign"};

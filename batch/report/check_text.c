@@ -78,6 +78,7 @@ static const char *const sound[] = {
     [QB_CHECK_REFCOUNTS] = "No errors were found on the image.\n",
     [QB_CHECK_TABLES] = "No errors were found in the tables; refcounts were not compared.\n",
     [QB_CHECK_HEADER] = "No errors were found in the header; tables were not read.\n",
+    [QB_CHECK_CONTENT] = "No errors were found on the image; all of its data can be read.\n",
 };
 
 void qb_checked_print(FILE *f, const struct qb_checked *c, bool named)

@@ -10,6 +10,7 @@
 #include "base/result.h"
 #include "check/census.h"
 #include "check/data_end.h"
+#include "check/readable.h"
 #include "check/signs.h"
 #include "io/named.h"
 #include "plan/data_file.h"
@@ -106,8 +107,10 @@ static int check_data(struct checking *k, struct qb_err *err)
     if (!k->img.geom.external_data || !k->img.data_name[0])
         return 0;
     open = open_data(k, &why);
-    if (open > 0)
-        return qb_data_end_check(k->io, &k->census, k->data.size, err);
+    if (open > 0 && qb_data_end_check(k->io, &k->census, k->data.size, err) < 0)
+        return -1;
+    if (open > 0 && k->wish->level == QB_CHECK_CONTENT)
+        return qb_readable_check(k->io, &k->census, &k->data, err);
     if (open < 0)
         qb_result_fail(&k->out->data_memory, &why);
     return 0;
@@ -128,7 +131,7 @@ static int take_census(struct checking *k, struct qb_err *err)
 {
     qb_finding_fn *found = k->signs ? qb_signs_note : NULL;
 
-    if (k->wish->level == QB_CHECK_REFCOUNTS)
+    if (k->wish->level == QB_CHECK_REFCOUNTS || k->wish->level == QB_CHECK_CONTENT)
         return qb_census_take(k->io, &k->img, memory_left(k), found, k->signs, &k->census, err);
     if (k->wish->level == QB_CHECK_TABLES)
         return qb_census_tables(k->io, &k->img, memory_left(k), found, k->signs, &k->census, err);
@@ -160,6 +163,8 @@ static int check_metadata(struct checking *k, struct qb_err *err)
         r = take_census(k, err);
     if (r == 0)
         r = check_data(k, err);
+    if (r == 0 && k->wish->level == QB_CHECK_CONTENT && !k->img.geom.external_data)
+        r = qb_readable_check(k->io, c, &k->file, err);
     if (r == 0 && k->signs)
         r = qb_signs_tell(k->io, k->signs, c, err);
     note_mark(k);

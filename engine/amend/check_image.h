@@ -4,11 +4,12 @@
 
 #include "io/io.h"
 
-/* How much is looked at; each includes the ones after it. */
+/* How much is looked at: each includes the ones after it, and content includes all. */
 enum qb_check_level {
     QB_CHECK_REFCOUNTS, /* every reference is counted, and compared with the refcounts */
     QB_CHECK_TABLES,    /* every table is read, and each entry for itself */
     QB_CHECK_HEADER,    /* the header, its extensions, and that the data file is there */
+    QB_CHECK_CONTENT,   /* as refcounts, and all data that is mapped is read */
 };
 
 struct qb_check_wish {

@@ -85,6 +85,10 @@ int qb_census_count(struct qb_io *io, const struct qb_image *img, uint64_t memor
                     struct qb_census *out, struct qb_err *err);
 int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 
+/* Entry `i` of the table. */
+struct qb_census_place qb_census_place_of(const struct qb_geom *g, const struct qb_l2_table *t,
+                                          uint64_t i);
+
 /* "guest byte N of the active layer". */
 enum { QB_CENSUS_PLACE_TEXT = 64 };
 void qb_census_place_text(const struct qb_census_place *place, char *text);

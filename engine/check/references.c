@@ -154,8 +154,8 @@ static uint64_t run_length(const struct qb_census *c, const uint8_t *table, uint
     return n;
 }
 
-static struct qb_census_place place_of(const struct qb_geom *g, const struct qb_l2_table *t,
-                                       uint64_t i)
+struct qb_census_place qb_census_place_of(const struct qb_geom *g, const struct qb_l2_table *t,
+                                          uint64_t i)
 {
     return (struct qb_census_place){
         .at = t->offset + i * g->l2_entry_size,
@@ -209,11 +209,11 @@ static int count_entries(void *arg, size_t index, const uint8_t *table, struct q
         check_bits(c, table, i, at, entry, qb_l2_kind(g, entry));
         if (kind == QB_COMPRESSED) {
             if (c->clusters.compressed + note->compressed++ == 0)
-                c->first_compressed = place_of(g, t, i);
+                c->first_compressed = qb_census_place_of(g, t, i);
             r = count_compressed(c, t, at, entry, err);
         } else if (qb_l2_has_host(kind)) {
             if (kind == QB_PARTIAL && c->n_partial++ == 0)
-                c->first_partial = place_of(g, t, i);
+                c->first_partial = qb_census_place_of(g, t, i);
             n = run_length(c, table, i, entry);
             *(kind == QB_ZERO_ALLOCATED ? &note->zero_allocated : &note->data) += (uint32_t)n;
             if (qb_l2_kind(g, entry) != QB_UNALLOCATED)

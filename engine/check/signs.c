@@ -19,19 +19,20 @@ static void add_leak(struct qb_signs *s, uint64_t cluster)
         s->leaks[s->n_leaks++] = (struct qb_count_run){cluster, cluster + 1, 0};
 }
 
-/* Entries of a table are met one after the other. */
-static void add_bad_entry(struct qb_signs *s, uint64_t cluster)
+/* Entries of a table are met one after the other; one may have several findings. */
+static void add_bad_entry(struct qb_signs *s, uint64_t cluster, uint64_t at)
 {
     struct qb_bad_table *last = s->n_tables ? &s->tables[s->n_tables - 1] : NULL;
 
     if (last && last->cluster == cluster) {
-        last->entries++;
+        last->entries += at != last->last_at;
+        last->last_at = at;
         return;
     }
     if (last && last->entries < BAD_MIN)
         s->n_tables--; /* it is no sign, and its place is taken */
     if (s->n_tables < QB_SIGNS_TABLES)
-        s->tables[s->n_tables++] = (struct qb_bad_table){cluster, 1};
+        s->tables[s->n_tables++] = (struct qb_bad_table){cluster, at, 1};
 }
 
 static bool is_of_entry(enum qb_defect defect)
@@ -58,7 +59,7 @@ void qb_signs_note(void *signs, const struct qb_found *found)
     if (defect == QB_DEFECT_CLUSTER_LEAKED)
         add_leak(s, cluster);
     else if (is_of_entry(defect))
-        add_bad_entry(s, cluster);
+        add_bad_entry(s, cluster, found->offset);
     s->found(s->arg, found);
 }
 
@@ -103,7 +104,6 @@ static struct qb_guest_range guest_of(const struct qb_image *img, uint64_t l1_in
     return (struct qb_guest_range){offset, QB_MIN(img->geom.l1_span, left)};
 }
 
-/* One finding is enough for an entry, and an entry may have several. */
 static int look_at_table(struct qb_io *io, const struct qb_signs *s, const struct qb_census *c,
                          const struct qb_bad_table *bad, uint8_t *buf, struct qb_err *err)
 {
@@ -123,7 +123,7 @@ static int look_at_table(struct qb_io *io, const struct qb_signs *s, const struc
     tell(s, QB_DEFECT_TABLE_OVERWRITTEN, at, &guest,
          "an L2 table of %s has %llu entries, of which %llu cannot be: it was overwritten",
          t->active ? "the active layer" : "a snapshot", (unsigned long long)named,
-         (unsigned long long)QB_MIN(bad->entries, named));
+         (unsigned long long)bad->entries);
     return 0;
 }
 

@@ -16,6 +16,7 @@ enum {
 /* A cluster that holds entries which cannot be. */
 struct qb_bad_table {
     uint64_t cluster;
+    uint64_t last_at; /* byte of the file: the last of them */
     uint64_t entries;
 };
 

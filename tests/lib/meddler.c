@@ -5,10 +5,14 @@
  * the file gets that length instead.  Only plain system calls are watched: run the program with
  * --io posix.
  *
+ * Reads that touch the bytes MEDDLE_UNREADABLE (first-end) of a file of MEDDLE_SIZE bytes fail with
+ * EIO.
+ *
  * It also ends a program whose first malloc_trim comes from one of several threads: where glibc's
  * heap is not in use (a preloaded malloc, a sanitizer's), two such calls at once crash. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -46,6 +50,35 @@ ssize_t pwrite64(int fd, const void *buf, size_t n, off_t offset)
     }
     return done;
 }
+
+/* Whether the bytes include those of MEDDLE_UNREADABLE, first-end, of a file of MEDDLE_SIZE bytes.
+ */
+static bool is_unreadable(int fd, size_t n, off_t offset)
+{
+    const char *range = getenv("MEDDLE_UNREADABLE");
+    const char *size = getenv("MEDDLE_SIZE");
+    struct stat st;
+    off_t first, end;
+    char *rest;
+
+    if (!range || !size || fstat(fd, &st) < 0 || st.st_size != (off_t)strtoull(size, NULL, 0))
+        return false;
+    first = (off_t)strtoull(range, &rest, 0);
+    end = (off_t)strtoull(rest + 1, NULL, 0);
+    return offset < end && offset + (off_t)n > first;
+}
+
+ssize_t pread64(int fd, void *buf, size_t n, off_t offset)
+{
+    ssize_t (*next)(int, void *, size_t, off_t) = dlsym(RTLD_NEXT, "pread64");
+
+    if (!is_unreadable(fd, n, offset))
+        return next(fd, buf, n, offset);
+    errno = EIO;
+    return -1;
+}
+
+ssize_t pread(int fd, void *buf, size_t n, off_t offset) __attribute__((alias("pread64")));
 
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t offset) __attribute__((alias("pwrite64")));
 

@@ -286,7 +286,7 @@ class Levels(Fleet):
         self.assertEqual(self.check("--level", "header", "first").result.out,
                          "No errors were found in the header; tables were not read.\n")
         self.assertIn("refcounts were not compared", self.check("--level", "tables", "first").result.out)
-        self.assertIn("is expected", self.check("--level", "content", "first").result.err)
+        self.assertIn("is expected", self.check("--level", "contents", "first").result.err)
 
 
 class Interrupted(Fleet):

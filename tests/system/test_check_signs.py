@@ -78,12 +78,12 @@ class Signs(ImageTest):
         image = self.full()
         at = self.table(image, 1)
         for i in range(200):  # of 512
-            qcow2.patch_u64(image, at + 8 * i, 1 << 60 | (i + 1) * CLUSTER)
+            qcow2.patch_u64(image, at + 8 * i, 1 << 60 | (2 * i + 1) * CLUSTER)
         self.assertNotIn("table_overwritten", self.signs(image))
         image = self.create(size="8M", cluster_size=CLUSTER)
         self.io(image, "write -q -P 1 0 28k")
         for i in range(7):  # all there are
-            qcow2.patch_u64(image, self.table(image, 0) + 8 * i, 1 << 60 | (i + 1) * CLUSTER)
+            qcow2.patch_u64(image, self.table(image, 0) + 8 * i, 1 << 60 | (2 * i + 1) * CLUSTER)
         self.assertNotIn("table_overwritten", self.signs(image))
 
     # ---- tables that nothing names ------------------------------------------------------------
@@ -133,7 +133,9 @@ class Signs(ImageTest):
         with open(image, "rb") as f:
             f.seek(live)
             copy = f.read(CLUSTER)
-        for data in (b"guest", b"", os.urandom(CLUSTER), copy):  # the copy names clusters that are in use
+        lost = qcow2.append_cluster(image, b"leak")
+        almost = (qcow2.COPIED | lost).to_bytes(8, "big") + b"and what no entry can be"
+        for data in (b"guest", b"", os.urandom(CLUSTER), copy, almost):  # the copy names clusters that are in use
             qcow2.append_cluster(image, data)
         self.assertEqual(self.signs(image), {})
         shorter = self.create("shorter", size="8M", cluster_size=CLUSTER)
