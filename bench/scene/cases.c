@@ -236,6 +236,28 @@ static int grow_data_file(struct bench_scene *s, struct qb_err *err)
     return 0;
 }
 
+/* Every reference is counted; where nothing else changes, the header's sector is written as it was,
+ * and the holes are made after the barrier. */
+static int give_back(struct bench_scene *s, struct qb_err *err)
+{
+    const struct bench_layout *l = &s->image;
+    uint64_t bytes = V(STRETCH) * l->shape.cluster_size;
+
+    if (V(STRETCH) == 0)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--stretch is at least 1");
+    add_key(s, "reclaim.free", "on");
+    read_tables(s);
+    read_blocks(s);
+    s->limit.flip = 1;
+    s->limit.punch_at = l->first_data * l->shape.cluster_size;
+    s->limit.punch_step = 2 * bytes;
+    s->limit.punch_size = bytes;
+    s->limit.punches = l->freed / V(STRETCH);
+    s->clusters = l->freed;
+    s->qemu_bytes = bench_layout_disk(l); /* the new image beside the old one */
+    return 0;
+}
+
 int bench_scene_work(struct bench_scene *s, struct qb_err *err)
 {
     switch (s->which) {
@@ -267,6 +289,8 @@ int bench_scene_work(struct bench_scene *s, struct qb_err *err)
         return extend_l2(s, err);
     case BENCH_CASE_DATA_FILE:
         return grow_data_file(s, err);
+    case BENCH_CASE_RECLAIM:
+        return give_back(s, err);
     default:
         small_work(s);
         return 0;

@@ -146,6 +146,20 @@ static void say_for_each(const struct bench_scene *s, const struct bench_workdir
     say(c, "-n1");
 }
 
+/* It gives no space back in place: each image is copied, and the copy gets its name. */
+static void say_copies(const struct bench_scene *s, const struct bench_workdir *dir,
+                       const char *tool, struct bench_command *c)
+{
+    say_for_each(s, dir, c);
+    say(c, "sh");
+    say(c, "-c");
+    say(c,
+        "\"$0\" convert -fqcow2 -Oqcow2 %s-ocluster_size=%lu \"$1\" \"$1.new\" && mv \"$1.new\" "
+        "\"$1\"",
+        s->has_base ? "-B../base.qcow2 -Fqcow2 " : "", (unsigned long)s->image.shape.cluster_size);
+    say(c, "%s", tool);
+}
+
 static void say_qemu_img(const struct bench_scene *s, const struct bench_workdir *dir,
                          const char *tool, struct bench_command *c)
 {
@@ -192,6 +206,8 @@ int bench_command_make(const struct bench_scene *s, const struct bench_workdir *
         say_conversion(s, dir, tools->path[who], c);
     else if (who == BENCH_QEMU_IMG && s->which == BENCH_CASE_DATA_FILE)
         say_resize(s, dir, tools->path[who], c);
+    else if (who == BENCH_QEMU_IMG && s->which == BENCH_CASE_RECLAIM)
+        say_copies(s, dir, tools->path[who], c);
     else if (who == BENCH_QEMU_IMG)
         say_qemu_img(s, dir, tools->path[who], c);
     else if (who == BENCH_LIMIT_IO)

@@ -4,8 +4,9 @@
  *     header | refcount table | refcount blocks | L1 | snapshots' L1s | snapshot table | bitmaps |
  * L2 | data
  *
- * Data clusters are holes; their bytes do not matter here.  With an external data file, IMAGE.data,
- * they are holes of that one, at their guest offset. */
+ * Data clusters are holes; their bytes do not matter here.  With stretches they hold bytes, and so
+ * do the free clusters between them; the first stretch is free and the last one data.  With an
+ * external data file, IMAGE.data, they are holes of that one, at their guest offset. */
 #ifndef QB_SCENE_IMAGE_H
 #define QB_SCENE_IMAGE_H
 
@@ -20,6 +21,7 @@ struct bench_shape {
     uint64_t cluster_size; /* bytes */
     uint64_t every;        /* every n-th used cluster reads zero; 0: none */
     bool data_between;     /* the other used clusters are data, else unallocated */
+    uint64_t stretch;      /* used clusters; every second stretch is free, and takes space */
     uint64_t snapshots;
     uint64_t bitmaps;       /* persistent ones, every second granule set */
     uint64_t granularity;   /* bytes; of them all */
@@ -37,6 +39,7 @@ struct bench_layout {
     uint64_t l2_entries;                  /* in one table */
     uint64_t l1_entries, l1_clusters;     /* of one L1 */
     uint64_t guest_clusters, zeros, data; /* used ones, and of them */
+    uint64_t freed;                       /* of them as well: they have a place and no entry */
     uint64_t tables;                      /* L2 tables */
     uint64_t bitmap_bytes;                /* of one bitmap's bits */
     uint64_t bitmap_data, bitmap_tables;  /* clusters of one bitmap */
@@ -56,6 +59,9 @@ void bench_refcounts_for(uint64_t cluster_size, unsigned order, uint64_t cluster
 
 /* Offset of L2 table number i. */
 uint64_t bench_layout_table(const struct bench_layout *layout, uint64_t i);
+
+/* Whether used cluster number `guest` of the disk is in a stretch that is free. */
+bool bench_layout_is_free(const struct bench_layout *layout, uint64_t guest);
 
 /* Bytes of disk that a new image occupies, about. */
 uint64_t bench_layout_disk(const struct bench_layout *layout);

@@ -1,4 +1,5 @@
-/* Writes the external data file of an image: a hole as long as the disk, and junk past it. */
+/* Writes data that is not zero: junk in an image, and its external data file, a hole as long as the
+ * disk and junk past it. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,18 +11,26 @@
 
 enum { JUNK = 0xee };
 
-static int fill(const struct bench_layout *l, int fd, uint8_t *buf, struct qb_err *err)
+int bench_put_junk(const struct bench_layout *l, int fd, uint64_t at, uint64_t end, uint8_t *buf,
+                   struct qb_err *err)
 {
-    uint64_t cs = l->shape.cluster_size, end = l->shape.size + l->shape.junk;
+    uint64_t cs = l->shape.cluster_size;
 
-    if (ftruncate(fd, (off_t)l->shape.size) < 0)
-        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot set the data file's size");
     memset(buf, JUNK, cs);
-    for (uint64_t at = l->shape.size; at < end; at += cs) {
+    for (; at < end; at += cs) {
         if (bench_put(fd, buf, QB_MIN(cs, end - at), at, err) < 0)
             return -1;
     }
     return 0;
+}
+
+static int fill(const struct bench_layout *l, int fd, uint8_t *buf, struct qb_err *err)
+{
+    uint64_t size = l->shape.size;
+
+    if (ftruncate(fd, (off_t)size) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot set the data file's size");
+    return bench_put_junk(l, fd, size, size + l->shape.junk, buf, err);
 }
 
 int bench_write_data_file(const struct bench_layout *l, const char *path, uint8_t *buf,

@@ -60,6 +60,21 @@ static int refuse_bitmaps(const struct bench_layout *l, struct qb_err *err)
     return 0;
 }
 
+static int refuse_stretches(const struct bench_layout *l, struct qb_err *err)
+{
+    const struct bench_shape *s = &l->shape;
+
+    if (!s->stretch)
+        return 0;
+    if (s->every || !s->data_between || s->data_file)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "free stretches are among data only: --every 0 --between data");
+    if (l->guest_clusters % s->stretch || l->guest_clusters / s->stretch % 2)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "--used is an even number of stretches of clusters");
+    return 0;
+}
+
 static void count_bitmaps(struct bench_layout *l)
 {
     const struct bench_shape *s = &l->shape;
@@ -82,7 +97,8 @@ static void count_clusters(struct bench_layout *l)
     l->l1_clusters = qb_div_up(l->l1_entries * 8, s->cluster_size);
     l->guest_clusters = qb_div_up(s->used, s->cluster_size);
     l->zeros = s->every ? qb_div_up(l->guest_clusters, s->every) : 0;
-    l->data = s->data_between ? l->guest_clusters - l->zeros : 0;
+    l->freed = s->stretch ? l->guest_clusters / 2 : 0;
+    l->data = s->data_between ? l->guest_clusters - l->zeros - l->freed : 0;
     l->tables = l->zeros || l->data ? qb_div_up(l->guest_clusters, l->l2_entries) : 0;
 }
 
@@ -100,7 +116,7 @@ int bench_layout_make(const struct bench_shape *shape, struct bench_layout *l, s
     l->shape.used = QB_MIN(shape->used, shape->size);
     count_clusters(l);
     count_bitmaps(l);
-    if (refuse_bitmaps(l, err) < 0)
+    if (refuse_bitmaps(l, err) < 0 || refuse_stretches(l, err) < 0)
         return -1;
     if (l->l1_entries * 8 > QB_MAX_L1_BYTES)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "%s",
@@ -109,7 +125,7 @@ int bench_layout_make(const struct bench_shape *shape, struct bench_layout *l, s
     snapshot_table = qb_div_up(shape->snapshots * SNAPSHOT_ENTRY_MAX, shape->cluster_size);
     directory = qb_div_up(shape->bitmaps * BENCH_BITMAP_ENTRY, shape->cluster_size);
     bitmaps = shape->bitmaps * (l->bitmap_tables + l->bitmap_data);
-    data = shape->data_file ? 0 : l->data;
+    data = shape->data_file ? 0 : l->data + l->freed;
     rest = 1 + l->l1_clusters * (1 + shape->snapshots) + snapshot_table + directory + bitmaps +
            table_space + data;
     bench_refcounts_for(shape->cluster_size, l->refcount_order, rest, &l->blocks,
@@ -151,6 +167,11 @@ uint64_t bench_layout_table(const struct bench_layout *l, uint64_t i)
     return l->first_table + i * step % l->tables * l->shape.scatter;
 }
 
+bool bench_layout_is_free(const struct bench_layout *l, uint64_t guest)
+{
+    return l->shape.stretch && guest / l->shape.stretch % 2 == 0;
+}
+
 uint64_t bench_layout_disk(const struct bench_layout *l)
 {
     uint64_t cs = l->shape.cluster_size;
@@ -160,5 +181,6 @@ uint64_t bench_layout_disk(const struct bench_layout *l)
 
     return start * 2 + blocks + l->reftable_clusters * 8 + l1 * (1 + l->shape.snapshots) +
            l->shape.snapshots * SNAPSHOT_ENTRY_MAX + l->tables * QB_MAX(cs, 4096) +
-           l->shape.bitmaps * (l->bitmap_tables + l->bitmap_data) * cs + l->shape.junk;
+           l->shape.bitmaps * (l->bitmap_tables + l->bitmap_data) * cs + l->shape.junk +
+           (l->shape.stretch ? (l->data + l->freed) * cs : 0);
 }

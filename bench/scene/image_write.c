@@ -111,6 +111,8 @@ static uint64_t refcount_of(const struct bench_layout *l, uint64_t cluster)
         return 0;
     if (cluster < l->first_data && (cluster - l->first_table) % l->shape.scatter)
         return 0;
+    if (cluster >= l->first_data && bench_layout_is_free(l, cluster - l->first_data))
+        return 0;
     return l->shape.snapshots + 1;
 }
 
@@ -148,7 +150,7 @@ static uint64_t l2_entry(const struct bench_layout *l, uint64_t guest)
         return 0;
     if (every && guest % every == 0)
         return QB_ENTRY_ZERO;
-    if (!l->shape.data_between)
+    if (!l->shape.data_between || bench_layout_is_free(l, guest))
         return 0;
     if (l->shape.data_file)
         return guest * l->shape.cluster_size | copied(l);
@@ -244,6 +246,9 @@ static int put_image(const struct bench_layout *l, const char *path, int fd, str
     if (bench_put(fd, sector, sizeof(sector), 0, err) < 0 || put_refcounts(l, fd, buf, err) < 0 ||
         put_l1s(l, fd, err) < 0 || put_snapshots(l, fd, err) < 0 ||
         bench_put_bitmaps(l, fd, buf, err) < 0)
+        return -1;
+    if (l->shape.stretch && bench_put_junk(l, fd, l->first_data * l->shape.cluster_size,
+                                           l->end * l->shape.cluster_size, buf, err) < 0)
         return -1;
     return put_tables(l, fd, buf, err);
 }

@@ -42,10 +42,12 @@ static int one_file(const struct work *w, const char *path)
 
 /* ---- many files ------------------------------------------------------------------------------ */
 
+enum { APPEND = 1, FLIP = 2, PUNCH = 4 }; /* what a pass does */
+
 struct share {
     const struct work *work;
     size_t first, step;
-    bool appends, flips;
+    unsigned pass;
     int result;
 };
 
@@ -56,10 +58,12 @@ static int fleet_file(const struct share *s, const char *path, void *buf)
 
     if (fd < 0)
         return bench_limit_complain(path);
-    if (s->appends)
+    if (s->pass & APPEND)
         r = bench_limit_append(l, path, fd, buf);
-    if (r == 0 && s->flips)
+    if (r == 0 && s->pass & FLIP)
         r = bench_limit_flip(fd);
+    if (r == 0 && s->pass & PUNCH)
+        r = bench_limit_punch(l, fd);
     close(fd);
     return r;
 }
@@ -77,7 +81,7 @@ static void *run_share(void *arg)
     return NULL;
 }
 
-static int run_pass(const struct work *w, bool appends, bool flips)
+static int run_pass(const struct work *w, unsigned pass)
 {
     size_t n = QB_MAX(QB_MIN(w->limit.threads, THREADS_MAX), 1), started = 0;
     pthread_t threads[THREADS_MAX];
@@ -85,7 +89,7 @@ static int run_pass(const struct work *w, bool appends, bool flips)
     int r = 0;
 
     for (; started < n; started++) {
-        shares[started] = (struct share){w, started, n, appends, flips, 0};
+        shares[started] = (struct share){w, started, n, pass, 0};
         if (pthread_create(&threads[started], NULL, run_share, &shares[started])) {
             r = bench_limit_complain("thread");
             break;
@@ -95,18 +99,22 @@ static int run_pass(const struct work *w, bool appends, bool flips)
         pthread_join(threads[started], NULL);
         r |= shares[started].result;
     }
-    if (r == 0 && w->limit.flip && syncfs(w->dir) < 0)
+    if (r == 0 && w->limit.flip && pass != PUNCH && syncfs(w->dir) < 0)
         r = bench_limit_complain("syncfs");
     return r;
 }
 
 static int all_files(const struct work *w)
 {
-    if (!w->limit.append_size) /* one barrier is enough where nothing is appended */
-        return run_pass(w, true, w->limit.flip);
-    if (run_pass(w, true, false) < 0)
+    unsigned flip = w->limit.flip ? FLIP : 0;
+
+    if (!w->limit.append_size) { /* one barrier is enough where nothing is appended */
+        if (run_pass(w, APPEND | flip) < 0)
+            return -1;
+    } else if (run_pass(w, APPEND) < 0 || (flip && run_pass(w, FLIP) < 0)) {
         return -1;
-    return w->limit.flip ? run_pass(w, false, true) : 0;
+    }
+    return w->limit.punches ? run_pass(w, PUNCH) : 0;
 }
 
 /* ---- arguments ------------------------------------------------------------------------------- */

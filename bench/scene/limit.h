@@ -6,8 +6,9 @@
  *     the external data file and fdatasync it, fdatasync,
  *     write sector 0, fdatasync
  *
- * Many files: the same for each by a few threads, with one syncfs where there is an fdatasync.  It
- * runs as its own process, so that the start of a program counts on both sides. */
+ * Many files: the same for each by a few threads, with one syncfs where there is an fdatasync, and
+ * after the last one the holes.  It runs as its own process, so that the start of a program counts
+ * on both sides. */
 #ifndef QB_SCENE_LIMIT_H
 #define QB_SCENE_LIMIT_H
 

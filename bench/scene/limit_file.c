@@ -197,3 +197,16 @@ int bench_limit_flip(int fd)
         return bench_limit_complain("read");
     return write_range(fd, 0, sizeof(sector), sector);
 }
+
+int bench_limit_punch(const struct bench_limit *l, int fd)
+{
+    const int mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+
+    for (uint64_t i = 0; i < l->punches; i++) {
+        uint64_t at = l->punch_at + i * l->punch_step;
+
+        if (fallocate(fd, mode, (off_t)at, (off_t)l->punch_size) < 0)
+            return bench_limit_complain("fallocate");
+    }
+    return 0;
+}

@@ -19,4 +19,7 @@ int bench_limit_append(const struct bench_limit *limit, const char *path, int fd
 /* Writes sector 0. */
 int bench_limit_flip(int fd);
 
+/* Makes the holes. */
+int bench_limit_punch(const struct bench_limit *limit, int fd);
+
 #endif

@@ -69,7 +69,7 @@ int bench_scene_restore(const struct bench_scene *scene, const struct bench_work
 /* ---- commands -------------------------------------------------------------------------------- */
 
 struct bench_command {
-    char *argv[24];
+    char *argv[BENCH_LIMIT_WORDS + 4]; /* the limit's are the most: 2 before, the path, NULL */
     size_t n;
 };
 

@@ -18,7 +18,7 @@ from fixture import GIB, KIB, MIB, run_tests
 
 BENCH = os.path.join(os.path.dirname(qbatch.absolute(qbatch.TOOL)), "qbatch-bench")
 
-FLEETS = ("fleet", "check-fleet")
+FLEETS = ("fleet", "check-fleet", "reclaim")
 
 
 class Bench(unittest.TestCase):
@@ -59,7 +59,7 @@ class Bench(unittest.TestCase):
 
     def test_every_case_runs_and_leaves_nothing_behind(self):
         for case in ("expand", "fleet", "scan", "refcount", "check", "check-fleet", "shrink",
-                     "snapshots", "bitmaps", "extended-l2", "data-file", "one"):
+                     "snapshots", "bitmaps", "extended-l2", "data-file", "reclaim", "one"):
             small = ["--size", "2G"] + (["--images", "5"] if case in FLEETS else [])
             self.bench(case, *small, "--vs", "limit", "--runs", "2", "--export-json", self.json)
             with open(self.json, encoding="utf-8") as f:
@@ -75,7 +75,7 @@ class Bench(unittest.TestCase):
     def test_every_case_that_amends_runs_without_verification_too(self):
         """qbatch gets a manifest then, in which a key such as snapshots.delete is a mapping."""
         for case in ("expand", "fleet", "refcount", "shrink", "snapshots", "bitmaps",
-                     "extended-l2", "data-file", "one"):
+                     "extended-l2", "data-file", "reclaim", "one"):
             small = ["--size", "2G"] + (["--images", "5"] if case in FLEETS else [])
             self.bench(case, *small, "--verify", "none", "--warmup", "0", "--runs", "1")
 
@@ -181,6 +181,43 @@ class Bench(unittest.TestCase):
             self.assertEqual(sorted(checks), [f"check -q {each}" for each in images])
             for each in images:
                 proc.must(["qemu-img", "check", each])
+
+    def images_beside(self, image):
+        folder = os.path.dirname(image)
+        return sorted(os.path.join(folder, name) for name in os.listdir(folder))
+
+    def test_a_fleet_with_nothing_free_or_a_tail_to_cut_is_refused(self):
+        for more, sentence in ((["--stretch", "0"], "--stretch is at least 1"),
+                               (["--used", "3M", "--stretch", "16"], "even number of stretches"),
+                               (["--every", "2"], "among data only")):
+            self.assertIn(sentence, self.bench("reclaim", "--images", "2", *more, code=1).err)
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
+    def test_every_second_stretch_takes_space_and_each_contender_gives_it_back(self):
+        for more in ([], ["--backing", "yes", "--stretch", "16"], ["--cluster-size", "4K", "--stretch", "64"]):
+            shape = ["reclaim", "--images", "3", "--size", "64M", "--used", "2M", *more]
+            made = self.images_beside(self.kept(*shape, "--runs", "0"))
+            self.assertEqual(len(made), 3)
+            for who in ("nobody", "qbatch", "limit", "qemu-img"):
+                with self.subTest(who=who, more=more):
+                    image = self.kept(*shape, "--runs", "0" if who == "nobody" else "1",
+                                      *(["--vs", who] if who in ("qemu-img", "limit") else []))
+                    images = self.images_beside(image)
+                    self.assertEqual([os.path.basename(i) for i in images], [os.path.basename(m) for m in made])
+                    for each, original in zip(images, made):
+                        proc.must(["qemu-img", "check", each])
+                        proc.must(["qemu-img", "compare", original, each])
+                        self.assertEqual(*[guest.info(i).get("backing-filename") for i in (original, each)])
+                        own = [e for e in guest.data_extents(each) if e["depth"] == 0 and e["data"]]
+                        self.assertEqual(sum(e["length"] for e in own), MIB)
+                        space = os.stat(each).st_blocks * 512
+                        if who == "nobody":
+                            self.assertGreaterEqual(space, 2 * MIB)
+                        else:
+                            self.assertLess(space, MIB + 512 * KIB)
+                            self.assertGreaterEqual(space, MIB)
+                        same = os.path.getsize(each) == os.path.getsize(original)
+                        self.assertEqual(same, who != "qemu-img", "a copy is shorter, a file with holes is not")
 
     def is_extended(self, image):
         return guest.info(image)["format-specific"]["data"]["extended-l2"]

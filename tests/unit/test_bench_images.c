@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "scene/image.h"
+#include "qcow2/disk.h"
 #include "unit.h"
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
@@ -51,7 +52,7 @@ static void impossible_images_are_refused(void)
                                             .every = 2,
                                             .data_between = true,
                                             .refcount_bits = 16};
-    struct bench_shape bad[11];
+    struct bench_shape bad[15];
     struct bench_layout l;
 
     CU_ASSERT(bench_layout_make(&good, &l, NULL) == 0);
@@ -63,13 +64,19 @@ static void impossible_images_are_refused(void)
     bad[3].snapshots = 65535;
     bad[4].size = (1 << 30) + 1;
     bad[5].cluster_size = 512, bad[5].size = 1ull << 50;
-    for (size_t i = 6; i < N(bad); i++)
+    for (size_t i = 6; i < 11; i++)
         bad[i].bitmaps = 2, bad[i].granularity = 4096;
     bad[6].granularity = 256;
     bad[7].granularity = 3 << 12;
     bad[8].bitmaps = 65536;
     bad[9].size = bad[9].used = 0;
     bad[10].size = 1ull << 45;
+    for (size_t i = 11; i < N(bad); i++)
+        bad[i].every = 0, bad[i].stretch = 4;
+    bad[11].every = 2;
+    bad[12].data_between = false;
+    bad[13].data_file = true;
+    bad[14].stretch = 1 << 14; /* all of the disk: none is data */
     for (size_t i = 0; i < N(bad); i++) {
         struct qb_err err = {0};
 
@@ -121,6 +128,46 @@ static void no_bit_past_the_end_of_the_disk_is_set(void)
     unlink(path);
 }
 
+/* The first stretch is free and the last one data, so that there is nothing to cut off. */
+static void free_stretches_have_a_place_and_no_entry(void)
+{
+    struct bench_shape shape = {.size = 1 << 20,
+                                .used = 16 * 4096,
+                                .cluster_size = 4096,
+                                .data_between = true,
+                                .stretch = 4,
+                                .refcount_bits = 16};
+    char path[] = "/tmp/qbatch-test-bench.XXXXXX";
+    struct bench_layout l;
+    be64 entries[17];
+    be16 counts[17];
+    int fd = mkstemp(path);
+
+    CU_ASSERT_FATAL(fd >= 0 && close(fd) == 0 && unlink(path) == 0);
+    CU_ASSERT_FATAL(bench_layout_make(&shape, &l, NULL) == 0);
+    CU_ASSERT(l.data == 8 && l.freed == 8 && l.end == l.first_data + 16);
+    CU_ASSERT(bench_layout_disk(&l) > 16 * 4096);
+    CU_ASSERT_FATAL(bench_image_write(&l, path, NULL) == 0);
+    fd = open(path, O_RDONLY);
+    CU_ASSERT_EQUAL(pread(fd, entries, sizeof(entries), (off_t)l.first_table * 4096),
+                    sizeof(entries));
+    CU_ASSERT_EQUAL(pread(fd, counts, sizeof(counts),
+                          (off_t)(l.first_block * 4096 + l.first_data * sizeof(*counts))),
+                    sizeof(counts));
+    for (uint64_t i = 0; i < 17; i++) {
+        bool data = i < 16 && i / 4 % 2;
+        uint8_t byte = 0;
+
+        CU_ASSERT_EQUAL(be16_get(counts[i]), data);
+        CU_ASSERT_EQUAL(be64_get(entries[i]),
+                        data ? (l.first_data + i) * 4096 | QB_ENTRY_COPIED : 0);
+        CU_ASSERT_EQUAL(pread(fd, &byte, 1, (off_t)(l.first_data + i) * 4096 + 4095), i < 16);
+        CU_ASSERT_EQUAL(byte, i < 16 ? 0xee : 0);
+    }
+    close(fd);
+    unlink(path);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -129,6 +176,7 @@ int main(void)
         UNIT(impossible_images_are_refused),
         UNIT(bitmaps_lie_between_the_snapshots_and_the_tables),
         UNIT(no_bit_past_the_end_of_the_disk_is_set),
+        UNIT(free_stretches_have_a_place_and_no_entry),
     };
 
     return unit_main("bench_images", tests, UNIT_COUNT(tests));
