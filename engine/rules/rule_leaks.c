@@ -135,7 +135,9 @@ static int check(struct qb_plan *plan, struct qb_err *err)
     case QB_LEAKS_FAIL:
         return refuse(plan, err);
     case QB_LEAKS_FREE:
-        if (plan->in.rq->keep_undo) /* the undo of an earlier run may need them */
+        /* The undo of an earlier run may need them; and where no refcount is written they would be
+         * punched and counted still. */
+        if (plan->in.rq->keep_undo || plan->target.reach == QB_REACH_LOOK)
             break;
         plan->leaks.freed = true;
         return free_all(plan, err);

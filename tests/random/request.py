@@ -21,6 +21,7 @@ class Request:
     snapshots_keep_newest: int = None
     data_file_raw: bool = None
     preallocation: str = None
+    reclaim: tuple = ()  # of "free", "zeros", "reserved"
     bitmaps: dict = field(default_factory=dict)  # {verb: globs | bool | pairs | mappings}
 
     def bitmap_mapping(self):
@@ -49,6 +50,7 @@ class Request:
             value = getattr(self, f"snapshots_{key}")
             if value is not None:
                 found[f"snapshots.{key}"] = str(value)
+        found.update({f"reclaim.{what}": "on" for what in self.reclaim})
         for verb, value in self.bitmap_mapping().items():
             if verb in ("rename", "add", "merge"):
                 for i, mapping in enumerate(value):
@@ -114,6 +116,7 @@ def make(rng, recipe):
         choose_snapshots(rng, request)
     choose_bitmaps(random.Random(recipe.noise + 1), recipe, request)  # other seeds stay what they were
     choose_preallocation(random.Random(recipe.noise + 2), recipe, request)  # likewise
+    choose_reclaim(random.Random(recipe.noise + 3), recipe, request)
     return request
 
 
@@ -148,6 +151,14 @@ def choose_preallocation(rng, recipe, request):
                                        if small else ["metadata"])
     if rng.random() < 0.9:  # else they contradict each other
         request.zero_clusters = rng.choice([None, "allocate"])
+
+
+def choose_reclaim(rng, recipe, request):
+    if rng.random() < 0.7:
+        return
+    request.reclaim = rng.choice([("free",), ("free", "reserved"), ("zeros",), ("free", "zeros", "reserved")])
+    if recipe.data or request.preallocation not in (None, "off"):  # which zeros are refused with
+        request.reclaim = ("free",)
 
 
 def choose_snapshots(rng, request):

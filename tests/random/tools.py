@@ -41,12 +41,12 @@ class Qbatch:
         lines = ["version: 1", f"policy: {{verify: content, allow_shrink: {shrink}}}"]
         lines += ["images:", f"  - path: {IMAGE}"]
         options = request.options()
-        nested = [f'{key.partition(".")[2]}: "{options.pop(key)}"' for key in list(options)
-                  if key.startswith("snapshots.")]
+        nested = {group: [f'{key.partition(".")[2]}: "{options.pop(key)}"' for key in list(options)
+                          if key.startswith(group + ".")] for group in ("snapshots", "reclaim")}
         lines += [f'    {key}: "{value}"' for key, value in options.items() if not key.startswith("bitmaps.")]
         if request.bitmaps:
             lines.append(f"    bitmaps: {json.dumps(request.bitmap_mapping())}")
-        lines += [f"    snapshots: {{{', '.join(nested)}}}"] if nested else []
+        lines += [f"    {group}: {{{', '.join(keys)}}}" for group, keys in nested.items() if keys]
         with open(os.path.join(folder, "manifest.yaml"), "w", encoding="utf-8") as f:
             f.write("\n".join(lines) + "\n")
         return qbatch.qbatch("--json", "--io", io, "manifest.yaml", tool=self.path, cwd=folder)
@@ -75,7 +75,7 @@ class QemuImg:
     def amend(self, folder, request, _number):
         options = {k: v for k, v in request.options().items()
                    if k not in ("backing_file", "backing_fmt", "zero_clusters")
-                   and not k.startswith(("snapshots.", "bitmaps."))}
+                   and not k.startswith(("snapshots.", "bitmaps.", "reclaim."))}
         snapshots = qcow2.load(os.path.join(folder, IMAGE)).snapshots()
         commands = [[self.path, "snapshot", "-d", name, IMAGE]
                     for name in sorted(request.goes(snapshots))]

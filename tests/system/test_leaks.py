@@ -271,6 +271,22 @@ class FreeAndFail(LeaksTest):
             self.assertIsNone(record["leaks"])
             self.assertTrue(record["repaired"])
 
+    def test_free_frees_nothing_where_no_refcount_is_written(self):
+        """A smaller disk that ends in the same cluster, of an image with a data file: the tables are only
+        looked at."""
+        image = self.create(size="128k", data_file=self.path("a.data"))
+        self.io(image, "write -q -P 1 0 128k")
+        at = qcow2.append_cluster(image, b"leaked bytes")
+        for options in ({}, {"shrink": True}):
+            size = 127 * 1024 if options else "128k"
+            answer = qbatch.amend(image, flags=["--on-leaks", "free"], size=size, **options)
+            self.assertEqual((answer.code, answer.status), (0, "changed" if options else "unchanged"), str(answer))
+            with open(image, "rb") as f:
+                f.seek(at)
+                self.assertEqual(f.read(12), b"leaked bytes")
+        self.assertIs(answer.first["leaks"]["freed"], False)
+        self.assertEqual(guest.check(image)[2], 1)
+
     def test_the_manifest_says_it_too(self):
         self.with_lost_snapshot()
         for what, code, error in (("fail", 1, "leaks"), ("keep", 0, None), ("free", 0, None)):
