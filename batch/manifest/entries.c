@@ -1,5 +1,6 @@
 #include "manifest/entries.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "manifest/lists.h"
@@ -50,8 +51,10 @@ static void read_group(struct qb_reader *r, const struct qb_key_row *group,
                        const struct qb_node *mapping, struct qb_request *rq)
 {
     const char *names[QB_KEYS_MAX];
+    char what[120];
 
-    if (!qb_field_is(mapping, QB_NODE_MAPPING, "a mapping", r->diags))
+    snprintf(what, sizeof(what), "a mapping such as %s", group->values);
+    if (!qb_field_is(mapping, QB_NODE_MAPPING, what, r->diags))
         return;
     if (!mapping->first)
         qb_diag_add(r->diags, QB_M_NO_VALUE, mapping->key->at, NULL, "\"%s\" is an empty mapping",
