@@ -1,6 +1,5 @@
-/* Reads all data that entries of any layer map, to find what the disk or the file does not give
- * back: clusters that cannot be read, and compressed ones that do not inflate.  Holes are not read.
- */
+/* Reads all data that entries of any layer map, and finds clusters that cannot be read, and
+ * compressed ones that do not inflate.  Holes are not read. */
 #ifndef QB_CHECK_READABLE_H
 #define QB_CHECK_READABLE_H
 

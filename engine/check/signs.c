@@ -1,11 +1,10 @@
-#include "check/signs.h"
+#include "check/signs_parts.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
 #define READ_MAX (UINT64_C(64) << 20) /* bytes of leaked clusters that are looked at */
-
-enum { BAD_MIN = 8 }; /* entries of a table; fewer may each have a cause of its own */
 
 /* ---- what is remembered ---------------------------------------------------------------------- */
 
@@ -29,7 +28,7 @@ static void add_bad_entry(struct qb_signs *s, uint64_t cluster, uint64_t at)
         last->last_at = at;
         return;
     }
-    if (last && last->entries < BAD_MIN)
+    if (last && last->entries < QB_SIGNS_BAD_MIN)
         s->n_tables--; /* it is no sign, and its place is taken */
     if (s->n_tables < QB_SIGNS_TABLES)
         s->tables[s->n_tables++] = (struct qb_bad_table){cluster, at, 1};
@@ -38,6 +37,9 @@ static void add_bad_entry(struct qb_signs *s, uint64_t cluster, uint64_t at)
 static bool is_of_entry(enum qb_defect defect)
 {
     switch (defect) {
+    case QB_DEFECT_L1_ENTRY_RESERVED:
+    case QB_DEFECT_L1_ENTRY_UNALIGNED:
+    case QB_DEFECT_L1_ENTRY_PAST_END:
     case QB_DEFECT_L2_ENTRY_RESERVED:
     case QB_DEFECT_L2_ENTRY_UNALIGNED:
     case QB_DEFECT_L2_ENTRY_PAST_END:
@@ -63,12 +65,8 @@ void qb_signs_note(void *signs, const struct qb_found *found)
     s->found(s->arg, found);
 }
 
-static void tell(const struct qb_signs *s, enum qb_defect defect, uint64_t offset,
-                 const struct qb_guest_range *guest, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
-
-static void tell(const struct qb_signs *s, enum qb_defect defect, uint64_t offset,
-                 const struct qb_guest_range *guest, const char *fmt, ...)
+void qb_sign_tell(const struct qb_signs *s, enum qb_defect defect, uint64_t offset,
+                  const struct qb_guest_range *guest, const char *fmt, ...)
 {
     char text[240];
     va_list ap;
@@ -84,47 +82,26 @@ static void tell(const struct qb_signs *s, enum qb_defect defect, uint64_t offse
                                         .guest_bytes = guest->bytes});
 }
 
-/* ---- tables that were overwritten ------------------------------------------------------------ */
-
-static uint64_t count_named(const struct qb_geom *g, const uint8_t *table)
+int qb_sign_look(struct qb_io *io, const struct qb_signs *s, uint64_t at, uint8_t *buf, uint64_t n,
+                 struct qb_err *err)
 {
-    uint64_t n = 0;
+    struct qb_req one = {
+        .file = s->img->file, .op = QB_OP_READ, .offset = at, .len = n, .buf = buf};
 
-    for (uint64_t i = 0; i < g->l2_entries; i++)
-        n += qb_l2_get(g, table, i, 0) != 0;
-    return n;
+    if (qb_io_go_on(io, err) < 0)
+        return -1;
+    if (qb_io_run(io, &one, 1) == 0)
+        return 1;
+    return one.error == ECANCELED ? qb_io_fail(&one, "a table", err) : 0;
 }
 
-/* What an L1 entry maps: VM state has no end that is known here. */
-static struct qb_guest_range guest_of(const struct qb_image *img, uint64_t l1_index)
+/* VM state has no end that is known here. */
+struct qb_guest_range qb_sign_guest(const struct qb_image *img, uint64_t l1_index, uint64_t n)
 {
     uint64_t offset = l1_index * img->geom.l1_span, size = img->header.size;
     uint64_t left = offset < size ? size - offset : UINT64_MAX;
 
-    return (struct qb_guest_range){offset, QB_MIN(img->geom.l1_span, left)};
-}
-
-static int look_at_table(struct qb_io *io, const struct qb_signs *s, const struct qb_census *c,
-                         const struct qb_bad_table *bad, uint8_t *buf, struct qb_err *err)
-{
-    const struct qb_geom *g = &s->img->geom;
-    uint64_t at = bad->cluster * g->cluster_size, named;
-    const struct qb_l2_table *t = qb_tables_find(&c->tables, at);
-    struct qb_guest_range guest;
-
-    if (!t || bad->entries < BAD_MIN)
-        return 0;
-    if (qb_io_read(io, s->img->file, at, buf, g->cluster_size, "an L2 table", err) < 0)
-        return -1;
-    named = count_named(g, buf);
-    if (bad->entries < named / 2)
-        return 0;
-    guest = guest_of(s->img, t->l1_index);
-    tell(s, QB_DEFECT_TABLE_OVERWRITTEN, at, &guest,
-         "an L2 table of %s has %llu entries, of which %llu cannot be: it was overwritten",
-         t->active ? "the active layer" : "a snapshot", (unsigned long long)named,
-         (unsigned long long)bad->entries);
-    return 0;
+    return (struct qb_guest_range){offset, QB_MIN(n * img->geom.l1_span, left)};
 }
 
 /* ---- tables that nothing names --------------------------------------------------------------- */
@@ -223,7 +200,7 @@ static int find_gaps(struct qb_io *io, const struct qb_census *c, struct gaps *o
 
 static struct qb_guest_range where(const struct qb_image *img, const struct gaps *gaps)
 {
-    return gaps->n == 1 ? guest_of(img, gaps->first)
+    return gaps->n == 1 ? qb_sign_guest(img, gaps->first, 1)
                         : (struct qb_guest_range){QB_NOWHERE, gaps->n ? img->geom.l1_span : 0};
 }
 
@@ -235,6 +212,7 @@ static int find_lost_tables(struct qb_io *io, const struct qb_signs *s, struct q
     const struct qb_geom *g = &s->img->geom;
     struct qb_guest_range guest = where(s->img, gaps);
     uint64_t left = READ_MAX / g->cluster_size;
+    int rc;
 
     for (size_t i = 0; i < s->n_leaks; i++)
         for (uint64_t n = s->leaks[i].first; left > 0 && n < s->leaks[i].end; n++, left--) {
@@ -244,18 +222,18 @@ static int find_lost_tables(struct qb_io *io, const struct qb_signs *s, struct q
             if (data.first == data.end || qb_counts_get(&c->counts, n) ||
                 !qb_range_ok(at, g->cluster_size, 1, s->img->file->size))
                 continue;
-            if (qb_io_go_on(io, err) < 0 ||
-                qb_io_read(io, s->img->file, at, buf, g->cluster_size, "a leaked cluster", err) < 0)
+            if ((rc = qb_sign_look(io, s, at, buf, g->cluster_size, err)) < 0)
                 return -1;
-            lost = names_of_lost(s, buf);
+            lost = rc ? names_of_lost(s, buf) : 0;
             if (!lost)
                 continue;
             ++*found;
-            tell(s, QB_DEFECT_TABLE_LOST, at, &guest,
-                 "a leaked cluster is an L2 table that nothing names, with %llu leaked cluster%s; "
-                 "%llu stretch%s of the active layer have no entries",
-                 (unsigned long long)lost, lost == 1 ? "" : "s", (unsigned long long)gaps->n,
-                 gaps->n == 1 ? "" : "es");
+            qb_sign_tell(
+                s, QB_DEFECT_TABLE_LOST, at, &guest,
+                "a leaked cluster is an L2 table that nothing names, with %llu leaked cluster%s; "
+                "%llu stretch%s of the active layer have no entries",
+                (unsigned long long)lost, lost == 1 ? "" : "s", (unsigned long long)gaps->n,
+                gaps->n == 1 ? "" : "es");
         }
     return 0;
 }
@@ -269,11 +247,11 @@ static void tell_stretches(const struct qb_signs *s, const struct gaps *gaps)
 
     for (size_t i = 0; i < s->n_leaks; i++)
         if (s->leaks[i].end - s->leaks[i].first >= g->l2_entries)
-            tell(s, QB_DEFECT_TABLE_LOST, s->leaks[i].first * g->cluster_size, &guest,
-                 "a stretch of %llu leaked clusters is as much as an L2 table maps; %llu "
-                 "stretch%s of the active layer have no entries",
-                 (unsigned long long)(s->leaks[i].end - s->leaks[i].first),
-                 (unsigned long long)gaps->n, gaps->n == 1 ? "" : "es");
+            qb_sign_tell(s, QB_DEFECT_TABLE_LOST, s->leaks[i].first * g->cluster_size, &guest,
+                         "a stretch of %llu leaked clusters is as much as an L2 table maps; %llu "
+                         "stretch%s of the active layer have no entries",
+                         (unsigned long long)(s->leaks[i].end - s->leaks[i].first),
+                         (unsigned long long)gaps->n, gaps->n == 1 ? "" : "es");
 }
 
 int qb_signs_tell(struct qb_io *io, struct qb_signs *s, struct qb_census *c, struct qb_err *err)
@@ -288,7 +266,7 @@ int qb_signs_tell(struct qb_io *io, struct qb_signs *s, struct qb_census *c, str
     if (!buf)
         return qb_fail_memory(err);
     for (size_t i = 0; i < s->n_tables; i++)
-        if (look_at_table(io, s, c, &s->tables[i], buf, err) < 0)
+        if (qb_sign_overwritten(io, s, c, &s->tables[i], buf, err) < 0)
             return -1;
     if (s->n_leaks == 0 || s->img->geom.external_data)
         return 0;

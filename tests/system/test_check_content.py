@@ -156,6 +156,13 @@ class Unreadable(Content):
         at = entry & qcow2.L2_OFFSET
         self.assertEqual(self.unreadable(self.check(image, bad=(at, at + 1))), [])
 
+    def test_a_leaked_cluster_is_a_leak_all_the_same(self):
+        image = self.image()
+        leak = qcow2.append_cluster(image, b"leak")
+        for level in ("content", "refcounts"):
+            answer = self.check(image, "--level", level, bad=(leak, leak + 1))
+            self.assertEqual((answer.code, answer.status, answer.first["leaks"]), (3, "leaks", 1), str(answer))
+
     def test_the_data_file(self):
         image = self.create(size="8M", data_file=self.path("data"))
         self.io(image, "write -q -P 1 0 256k", "write -q -P 1 2M 256k")

@@ -74,6 +74,19 @@ class Signs(ImageTest):
         qcow2.patch(image, old, b"\xff" * CLUSTER)
         self.assertIn("of a snapshot", self.signs(image)["table_overwritten"][0]["message"])
 
+    def test_an_l1_table_with_other_data_in_it(self):
+        image = self.create(size="64M", cluster_size=512)  # spans of 32 KiB: 2048 entries in 32 clusters
+        self.snapshot(image, "one")
+        found = qcow2.load(image)
+        for at, layer in ((found.l1_table_offset, "the active layer"),
+                          (found.snapshots()[0].l1_table_offset, "a snapshot")):
+            copy = self.copy(image, "copy")
+            qcow2.patch(copy, at + 3 * 512, b"a guest's text. " * 64)  # two clusters of it
+            signs = self.signs(copy)["table_overwritten"]
+            self.assertEqual([(f["offset"], f["guest_offset"], f["guest_bytes"]) for f in signs],
+                             [(at + i * 512, i * 2 * MIB, 2 * MIB) for i in (3, 4)])
+            self.assertIn(f"an L1 table of {layer} has 64 entries, of which 64 cannot be", signs[0]["message"])
+
     def test_a_few_entries_are_no_overwritten_table(self):
         image = self.full()
         at = self.table(image, 1)
