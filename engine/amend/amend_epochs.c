@@ -244,6 +244,7 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
 {
     struct qb_plan *p = &a->plan;
     struct qb_req size = {.file = &a->file, .op = QB_OP_SET_SIZE, .offset = p->size.final};
+    bool grows = p->size.final > a->file.size;
 
     a->file.guard = (struct qb_guard){
         .phase = QB_PHASE_SETTLE,
@@ -253,6 +254,8 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
     };
     if (p->size.final != a->file.size || p->reclaim.past_end)
         qb_io_run(io, &size, 1);
+    if (grows && p->reclaim.past_end)
+        qb_io_run(io, &size, 1); /* a file that grows keeps what it has past its end */
     if (!a->file.is_block_device || p->reclaim.asked)
         punch(a, io);
     a->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};

@@ -151,6 +151,22 @@ static int look(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_er
     return r;
 }
 
+/* Whether the file keeps its allocation when tables are appended.  To reclaim what is reserved, it
+ * is cut: a file system may itself have reserved space past the end of a file that grew. */
+static int keep_reserved(struct qb_plan *plan, struct qb_err *err)
+{
+    struct qb_file *file = plan->in.img->file;
+    bool asked = plan->reclaim.asked && !file->is_block_device;
+
+    if (asked && plan->in.rq->reclaim_reserved)
+        plan->reclaim.past_end = true;
+    else if (asked && plan->reclaim.end > plan->zeros.base + plan->zeros.len)
+        plan->size.reserved = true; /* the new tables go to the reserved tail */
+    else if (!plan->reclaim.asked || !plan->in.rq->reclaim_reserved)
+        return qb_file_is_reserved(plan->in.io, file, &plan->size.reserved, err);
+    return 0;
+}
+
 static int plan_tables(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
 {
     if (take_census(plan, err) < 0 || EACH_RULE(plan, release, err) < 0)
@@ -161,9 +177,7 @@ static int plan_tables(struct qb_plan *plan, struct qb_clusters *clusters, struc
         return -1;
     qb_vec_each (t, &plan->new_tables.list)
         clusters->expanded += t->n_new;
-    if (!plan->rewrites || (plan->reclaim.asked && plan->in.rq->reclaim_reserved))
-        return 0;
-    return qb_file_is_reserved(plan->in.io, plan->in.img->file, &plan->size.reserved, err);
+    return plan->rewrites ? keep_reserved(plan, err) : 0;
 }
 
 static int plan_sector(struct qb_plan *plan, struct qb_err *err)

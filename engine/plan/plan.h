@@ -290,6 +290,9 @@ int qb_layout_make(struct qb_plan *plan, struct qb_err *err);
 /* plan_size.c, after the layout: what is punched, and the file's lengths; refuses what exceeds the
  * free space or a limit. */
 int qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err);
+
+/* Sorts and joins the ranges that become free, inside the old file. */
+void qb_plan_join_punches(struct qb_plan *plan);
 void qb_plan_sizes(struct qb_plan *plan);
 int qb_plan_check_room(struct qb_plan *plan, struct qb_err *err);
 

@@ -19,8 +19,7 @@ static int by_first(const void *a, const void *b)
     return (x->first > y->first) - (x->first < y->first);
 }
 
-/* Sorts and joins the ranges that become free, inside the old file. */
-static void join_punches(struct qb_plan *plan)
+void qb_plan_join_punches(struct qb_plan *plan)
 {
     size_t n = 0;
 
@@ -70,7 +69,7 @@ static int add_rest_of_device(struct qb_plan *plan, struct qb_err *err)
 
 int qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
 {
-    join_punches(plan);
+    qb_plan_join_punches(plan);
     clusters->deallocated = plan->freed.n_unlisted;
     qb_vec_each (r, &plan->freed.punches)
         clusters->deallocated += (r->end - r->first) / plan->in.img->geom.cluster_size;

@@ -170,6 +170,7 @@ struct reclaim {
     struct qb_plan *plan;
     uint64_t block;  /* unit in which the file system gives back space, bytes */
     uint64_t looked; /* everything before it was looked at, bytes */
+    size_t counted;  /* punches that end before the extent that is counted */
 };
 
 static uint64_t block_of(const struct qb_file *file)
@@ -211,18 +212,8 @@ static int give_back(struct reclaim *r, struct qb_range free, struct qb_range ex
 
     if (first >= end || QB_MIN(end, extent.end) <= QB_MAX(first, extent.first))
         return 0;
-    plan->reclaim.bytes += QB_MIN(end, extent.end) - QB_MAX(first, extent.first);
     return qb_counts_push(&plan->census.counts, &plan->freed.punches, err,
                           (struct qb_range){first, end});
-}
-
-/* What of an extent goes when the file is cut. */
-static void note_tail(struct qb_plan *plan, struct qb_range extent)
-{
-    uint64_t first = QB_MAX(extent.first, plan->reclaim.end);
-
-    if (!plan->in.img->file->is_block_device && first < extent.end)
-        plan->reclaim.bytes += extent.end - first;
 }
 
 /* An extent that takes space on disk, in the order of the file. */
@@ -233,7 +224,6 @@ static int look_at(struct reclaim *r, struct qb_range extent, struct qb_err *err
     uint64_t at = QB_MAX(extent.first, r->looked) / cs;
     uint64_t end = qb_round_up(QB_MIN(extent.end, plan->place.base), cs) / cs;
 
-    note_tail(plan, extent);
     while (at < end) {
         struct qb_range free = {.first = next(&plan->census.counts, at, end, false)};
 
@@ -270,12 +260,36 @@ static int keep_reserved(void *arg, const struct qb_extent *extent, struct qb_er
     return 0;
 }
 
+/* What of an extent goes: by punches, also those of clusters that the amend itself frees, which
+ * take what was never written along, and with the end that is cut off. */
+static int count_extent(void *arg, const struct qb_extent *extent, struct qb_err *err)
+{
+    struct reclaim *r = arg;
+    struct qb_plan *plan = r->plan;
+    bool goes = !extent->unwritten || plan->in.rq->reclaim_reserved;
+    uint64_t cut = QB_MAX(extent->first, plan->reclaim.end);
+
+    for (; r->counted < plan->freed.punches.n; r->counted++) {
+        const struct qb_range *p = &plan->freed.punches.items[r->counted];
+        uint64_t first = QB_MAX(extent->first, qb_round_up(p->first, r->block));
+        uint64_t end = QB_MIN(extent->end, p->end - p->end % r->block);
+
+        if (first < end)
+            plan->reclaim.bytes += end - first;
+        if (p->end > extent->end)
+            break;
+    }
+    if (goes && !plan->in.img->file->is_block_device && cut < extent->end)
+        plan->reclaim.bytes += extent->end - cut;
+    return qb_io_go_on(plan->in.io, err);
+}
+
 /* Everything has its place: nothing is counted past the new zeros. */
 static int placed(struct qb_plan *plan, struct qb_err *err)
 {
     struct qb_file *file = plan->in.img->file;
     struct qb_io *io = plan->in.io;
-    struct reclaim r = {plan, block_of(file), 0};
+    struct reclaim r = {.plan = plan, .block = block_of(file)};
 
     if (!qb_works(&plan->target, QB_RULE_reclaim))
         return 0;
@@ -284,7 +298,12 @@ static int placed(struct qb_plan *plan, struct qb_err *err)
     if (!plan->in.rq->reclaim_reserved &&
         qb_extents_each(io, file, plan->reclaim.end, keep_reserved, plan, err) < 0)
         return -1;
-    return qb_extents_each(io, file, 0, look_at_extent, &r, err);
+    if (qb_extents_each(io, file, 0, look_at_extent, &r, err) < 0)
+        return -1;
+    qb_plan_join_punches(plan);
+    return plan->freed.punches.n || plan->reclaim.end < file->size || plan->reclaim.past_end
+               ? qb_extents_each(io, file, 0, count_extent, &r, err)
+               : 0;
 }
 
 static void report(const struct qb_plan *plan, struct qb_result *result)

@@ -6,6 +6,7 @@ import subprocess
 import unittest
 
 import context  # noqa: F401
+import ground
 import guest
 import proc
 import qbatch
@@ -344,6 +345,54 @@ class Reserved(ReclaimTest):
         self.reclaimed(image, status="unchanged")
         record = self.reclaimed(image, reserved="on")
         self.assertEqual((record["reclaimed_bytes"], os.path.getsize(image)), (8 * MIB, length))
+
+    def test_past_the_end_of_a_file_that_ends_within_a_cluster(self):
+        image = self.used()
+        self.reclaimed(image)
+        length = os.path.getsize(image)
+        os.truncate(image, length - 100)
+        self.reserve(image, length, 8 * MIB, keep_size=True)
+        record = self.reclaimed(image, reserved="on")
+        self.assertEqual((record["reclaimed_bytes"], os.path.getsize(image)), (8 * MIB, length))
+        self.reclaimed(image, reserved="on", status="unchanged")
+
+    def test_at_the_end_it_stays_although_tables_are_rewritten(self):
+        image = self.used()
+        self.io(image, "write -q -P 0 1M 1M")
+        end = os.path.getsize(image) + 8 * MIB
+        self.reserve(image, end - 8 * MIB, 8 * MIB)
+        self.assertLess(allocated(image) - 8 * MIB, end)
+        before = guest.read_all(image)
+        self.amended(image, flags=self.flags, **{"reclaim.zeros": "on"})
+        self.assertEqual(os.path.getsize(image), end)
+        self.assertGreater(allocated(image), 16 * MIB)
+        self.amended(image, flags=self.flags, status="unchanged", **{"reclaim.zeros": "on"})
+        self.amended(image, flags=self.flags, **{"reclaim.zeros": "on", "reclaim.reserved": "on"})
+        self.assertLess(os.path.getsize(image), end - 6 * MIB)
+        self.assert_same_layers(before, guest.read_all(image))
+        self.assert_sound(image)
+
+    def test_of_clusters_that_become_free_it_goes_and_is_counted(self):
+        image = self.create(size="16M", preallocation="falloc")
+        self.io(image, "write -q -P 1 0 1M")
+        had = allocated(image)
+        self.assertGreater(had, 16 * MIB)
+        record = self.amended(image, flags=self.flags, **{"reclaim.zeros": "on"})
+        self.assertAlmostEqual(had - allocated(image), record["reclaimed_bytes"], delta=4 * MAP)
+        self.assertGreater(record["reclaimed_bytes"], 14 * MIB)
+
+    def test_what_xfs_itself_reserves_goes_with_the_first_run(self):
+        """It reserves space past the end of a file that grows."""
+        asked = {"reclaim.zeros": "on", "reclaim.reserved": "on"}
+        try:
+            with ground.disk(self.folder, "xfs") as there:
+                image = self.create(os.path.join(there, "a.qcow2"), size="8M", cluster_size="1k",
+                                    preallocation="full")
+                self.io(image, "write -q -P 1 0 1M")
+                self.amended(image, flags=self.flags, **asked)
+                self.amended(image, flags=self.flags, status="unchanged", **asked)
+        except ground.NotHere as why:
+            self.skipTest(str(why))
 
     def test_inside_it_goes_on_request(self):
         image = self.used()
