@@ -37,13 +37,25 @@ static int help_completion(const char *shell)
     return qb_stdout_end(0);
 }
 
+/* A setting is also found by the name that messages have for it, with its section. */
+static bool is_named(const struct qb_key_row *key, const char *name)
+{
+    const char *section = key->section == QB_SECTION_policy   ? "policy."
+                          : key->section == QB_SECTION_limits ? "limits."
+                                                              : "";
+    size_t len = strlen(section);
+
+    return strcmp(key->name, name) == 0 ||
+           (strncmp(name, section, len) == 0 && strcmp(key->name, name + len) == 0);
+}
+
 /* The keys of a manifest that have the name: an amend key, a setting, a condition. */
 static bool help_keys(const char *name)
 {
     bool found = false;
 
     for (const struct qb_key_row *key = qb_keys; key < qb_keys + qb_keys_count; key++)
-        if (strcmp(key->name, name) == 0) {
+        if (is_named(key, name)) {
             if (found)
                 fputc('\n', stdout);
             qb_help_key(stdout, key);

@@ -44,6 +44,15 @@ class Manual(unittest.TestCase):
         self.assertEqual(set(table) - set(page), set())
         self.assertEqual({n: (table[n], page[n]) for n in table if table[n] != page[n]}, {})
 
+    def test_a_setting_is_found_by_the_name_that_messages_have_for_it(self):
+        for section, key in (("policy", "max_growth"), ("policy", "extend_command"), ("limits", "timeout")):
+            with self.subTest(key):
+                answer = proc.run([qbatch.absolute(qbatch.TOOL), "help", f"{section}.{key}"])
+                self.assertEqual(answer.code, 0, answer.err)
+                self.assertTrue(answer.out.startswith(f"{key}: "), answer.out)
+        answer = proc.run([qbatch.absolute(qbatch.TOOL), "help", "policy.timeout"])
+        self.assertEqual(answer.code, 2, answer.out)
+
 
 if __name__ == "__main__":
     main()
