@@ -29,6 +29,12 @@ struct unit_test {
     }
 #define UNIT_COUNT(tests) (sizeof(tests) / sizeof((tests)[0]))
 
+#ifdef __SANITIZE_ADDRESS__
+#define UNIT_SANITIZED true /* some fifteen times slower */
+#else
+#define UNIT_SANITIZED false
+#endif
+
 /* Whether one failure is all that is wanted, as scripts/mutants has it, and is there: a loop over
  * many subjects may end. */
 static inline bool unit_has_enough(void)

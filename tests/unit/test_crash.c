@@ -10,8 +10,8 @@
 #include "unit.h"
 
 #ifdef __SANITIZE_ADDRESS__ /* some fifteen times slower */
-#define SEEDS  3
-#define IMAGES 300
+#define SEEDS  2
+#define IMAGES 200
 #else
 #define SEEDS  16
 #define IMAGES 1200

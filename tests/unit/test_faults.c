@@ -11,7 +11,7 @@
 #define NEVER (1ull << 40)
 
 #ifdef __SANITIZE_ADDRESS__
-#define STEP   9
+#define STEP   15
 #define IMAGES 60
 #else
 #define STEP   3
