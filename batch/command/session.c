@@ -164,8 +164,8 @@ int qb_keep_open(const struct qb_cli *cli, struct qb_batch *batch, struct qb_kee
     if (!wanted)
         return 0;
     if (!found || open_any(cli, batch, keep, err) < 0) {
-        if (asked)
-            return -1;
+        if (asked || batch->policy.backup != QB_BACKUP_NONE)
+            return -1; /* clones that nobody would find again */
         snprintf(keep->notice, sizeof(keep->notice), "%s; this run is not remembered", err->text);
         return 0;
     }

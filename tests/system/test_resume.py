@@ -162,8 +162,9 @@ class Remembered(StateTest):
         for flags in (["--state", self.path("file")], ["--resume"], ["--retry-failed"]):
             answer = qbatch.qbatch("--json", *flags, self.fleet, env=env)
             self.assertEqual((answer.code, answer.records), (2, []), str(answer))
-        answer = qbatch.qbatch("amend", "-o", "compat=1.1,keep_undo=on", self.images[0], env=env)
-        self.assertEqual(answer.code, 2, str(answer))
+        for asked in (["-o", "compat=1.1,keep_undo=on"], ["-o", "lazy_refcounts=on", "--backup", "reflink"]):
+            answer = qbatch.qbatch("amend", *asked, self.images[0], env=env)
+            self.assertEqual(answer.code, 2, str(answer))
         self.assertEqual(proc.sha256(self.images[0]), sha)
 
     def test_retrying_amends_what_failed_and_nothing_else(self):
