@@ -140,7 +140,7 @@ def judge(image, bitmaps, info, request, corruptions, leaks, backing_size):
         return Verdict("either", "the image is corrupt to begin with")
     width = request.refcount_bits or image.refcount_bits
     simple = (size == image.size and not dirty and not leaks
-              and not request.goes(image.snapshots()))  # the highest count is known
+              and not request.goes(image.snapshots()) and "zeros" not in request.reclaim)  # the highest count is known
     if simple and image.max_refcount() > (1 << width) - 1:
         return Verdict("refuse", "a refcount does not fit")
     for why in doubts(image, request, version, size):

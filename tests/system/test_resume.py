@@ -165,6 +165,7 @@ class Remembered(StateTest):
         for asked in (["-o", "compat=1.1,keep_undo=on"], ["-o", "lazy_refcounts=on", "--backup", "reflink"]):
             answer = qbatch.qbatch("amend", *asked, self.images[0], env=env)
             self.assertEqual(answer.code, 2, str(answer))
+            self.assertIn("file is not a directory", answer.result.err)
         self.assertEqual(proc.sha256(self.images[0]), sha)
 
     def test_retrying_amends_what_failed_and_nothing_else(self):
