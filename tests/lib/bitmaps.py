@@ -40,7 +40,7 @@ def dirty(image, name):
                                 f"driver=nbd,server.type=unix,server.path={socket},"
                                 f"x-dirty-bitmap=qemu:dirty-bitmap:{name.replace(',', ',,')}"])
         finally:
-            server.terminate()
+            server.kill()  # it only reads, and has been seen to lose a SIGTERM
             server.wait()
             server.stderr.close()
     ranges = []

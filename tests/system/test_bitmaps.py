@@ -129,7 +129,7 @@ class Manifest(BitmapTest):
                 ("{remove: [a, '']}", "3:43", "is an empty name"),
                 ("{remove: {a: b}}", "3:39", "a text or a list of texts"),
                 ("{}", "3:21", "is an empty mapping"),
-                ("[a]", "3:30", "a mapping, not a list"),
+                ("[a]", "3:30", "a mapping such as {VERB: ...}, not a list"),
                 ("{remove_inconsistent: 1}", "3:52", "remove_inconsistent")):
             with self.subTest(text):
                 path = self.manifest(f"version: 1\nimages:\n  - {{path: a.qcow2, bitmaps: {text}}}\n")

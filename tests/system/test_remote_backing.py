@@ -22,7 +22,7 @@ class Remote(ImageTest):
         socket = self.path("s")
         server = subprocess.Popen(["qemu-nbd", "-t", "-e", "9", "-r", "-f", "qcow2", "-k", socket, base])
         self.addCleanup(server.wait)
-        self.addCleanup(server.terminate)
+        self.addCleanup(server.kill)
         for _ in range(100):
             if os.path.exists(socket):
                 break

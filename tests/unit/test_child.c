@@ -194,7 +194,7 @@ static void a_command_that_is_stopped_is_ended_with_all_its_group(void)
         CU_ASSERT_EQUAL(access(in_folder("survived"), F_OK), -1);
         /* Gone, or a zombie that nobody has asked for yet; signals take a moment. */
         CU_ASSERT_EQUAL(shell("read pid < child.pid; rm begun child.pid; n=0; "
-                              "while grep -q '^State:.[^Z]' /proc/$pid/status 2>&-; "
+                              "while grep -q '^State:.[^Z]' /proc/$pid/status 2>/dev/null; "
                               "do [ $((n += 1)) -lt 1000 ] && sleep 0.01 || exit 1; done",
                               &err),
                         0);
