@@ -4,7 +4,6 @@ import os
 import struct
 import subprocess
 import tempfile
-import time
 
 import guest
 import proc
@@ -32,10 +31,7 @@ def dirty(image, name):
         server = subprocess.Popen(["qemu-nbd", "-r", "-t", "-f", "qcow2", "-B", name, "-k", socket,
                                    image], stderr=subprocess.PIPE)
         try:
-            while not os.path.exists(socket):
-                if server.poll() is not None:
-                    raise RuntimeError(server.stderr.read().decode())
-                time.sleep(0.002)
+            proc.wait_until_it_listens(server, socket)
             answer = proc.must(["qemu-img", "map", "--output=json", "--image-opts",
                                 f"driver=nbd,server.type=unix,server.path={socket},"
                                 f"x-dirty-bitmap=qemu:dirty-bitmap:{name.replace(',', ',,')}"])

@@ -2,6 +2,7 @@
 import errno
 import hashlib
 import os
+import socket
 import subprocess
 import time
 
@@ -44,6 +45,19 @@ def wait_until_it_catches(process, number):
         if process.poll() is not None or time.monotonic() > until:
             raise RuntimeError(f"{process.args} never had a handler for signal {number}")
         time.sleep(0.005)
+
+
+def wait_until_it_listens(process, path):
+    """On a Unix socket, whose file is there a moment before anybody may connect."""
+    until = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                return client.connect(path)
+            except OSError as error:
+                if process.poll() is not None or time.monotonic() > until:
+                    raise RuntimeError(f"{process.args} does not listen: {error}") from None
+        time.sleep(0.002)
 
 
 def become_nobody():

@@ -3,7 +3,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 import unittest
 
 import context  # noqa: F401
@@ -23,10 +22,7 @@ class Remote(ImageTest):
         server = subprocess.Popen(["qemu-nbd", "-t", "-e", "9", "-r", "-f", "qcow2", "-k", socket, base])
         self.addCleanup(server.wait)
         self.addCleanup(server.kill)
-        for _ in range(100):
-            if os.path.exists(socket):
-                break
-            time.sleep(0.05)
+        proc.wait_until_it_listens(server, socket)
         return f"nbd+unix:///?socket={socket}"
 
     def over_server(self, size="1M", **options):
