@@ -253,7 +253,7 @@ struct qb_request {
     struct qb_bitmap_adds bitmaps_add;
     struct qb_bitmap_merges bitmaps_merge; /* one after the other */
 
-    /* Give back the space of clusters that nothing uses, those that were free before included: by a
+    /* Free the space of clusters that nothing uses, those that were free before included: by a
      * hole, by a shorter file, or on a block device by discarding them. */
     bool reclaim_free;
     bool reclaim_reserved; /* ... also space that is reserved and was never written */
@@ -407,8 +407,8 @@ struct qb_result {
     /* First byte past the last cluster in use of the image, as amended where something is planned;
      * 0: the amend did not need to know. */
     uint64_t image_end_offset;
-    /* Bytes on disk that reclaim_free gives back: as planned, less what could not be given back;
-     * reclaim_errno is then why, else 0. */
+    /* Bytes on disk that `reclaim` frees, as planned.  Where not all of it could be freed, by how
+     * much the file takes less (0 for a block device), and reclaim_errno is why; else that is 0. */
     uint64_t reclaimed_bytes;
     int reclaim_errno;
     uint64_t device_lacks; /* bytes by which a block device was too small for what was planned */

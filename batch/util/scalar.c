@@ -198,7 +198,7 @@ bool qb_scalar_size(const char *text, uint64_t low, uint64_t high, uint64_t *out
         __builtin_add_overflow(bytes, rest, &bytes) || bytes > INT64_MAX)
         return qb_why_not(why, NULL, "is too large: a size is less than 8E");
     if (bytes < low && bytes == 0)
-        return qb_why_not(why, NULL, "is no size here: it must be more than 0");
+        return qb_why_not(why, NULL, "is not a size here: it must be more than 0");
     if (bytes < low)
         return qb_why_not(why, NULL, "is less than %s", qb_text_size(low, least));
     if (!in_limits(bytes, low, high, why))

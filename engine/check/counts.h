@@ -99,6 +99,12 @@ static inline unsigned qb_page_marks(const struct qb_count_page *p, unsigned i)
     return p->cells ? p->cells[QB_PAGE_COUNTS + i] : p->marks;
 }
 
+/* Whether the cluster is counted, and no metadata. */
+static inline bool qb_page_has_data(const struct qb_count_page *p, unsigned i)
+{
+    return qb_page_count(p, i) && !(qb_page_marks(p, i) & QB_MARK_META);
+}
+
 /* All n_pages pages, in the order of their numbers.  Valid until the next page is added. */
 struct qb_count_page *const *qb_counts_pages(struct qb_counts *c);
 

@@ -113,12 +113,6 @@ static int read_range(struct reading *r, uint64_t first, uint64_t end, struct qb
     return 0;
 }
 
-/* Clusters that are counted, and are no metadata, which the census has read. */
-static bool is_data(const struct qb_count_page *p, unsigned i)
-{
-    return qb_page_count(p, i) && !(qb_page_marks(p, i) & QB_MARK_META);
-}
-
 static int read_page(struct reading *r, const struct qb_count_page *p, struct qb_err *err)
 {
     uint64_t cs = r->c->img->geom.cluster_size, base = p->number * QB_PAGE_COUNTS;
@@ -128,9 +122,9 @@ static int read_page(struct reading *r, const struct qb_count_page *p, struct qb
         return -1;
     for (unsigned i = 0; i < QB_PAGE_COUNTS; i = end) {
         end = i + 1;
-        if (!is_data(p, i))
+        if (!qb_page_has_data(p, i))
             continue;
-        while (end < QB_PAGE_COUNTS && is_data(p, end))
+        while (end < QB_PAGE_COUNTS && qb_page_has_data(p, end))
             end++;
         if (read_range(r, (base + i) * cs, (base + end) * cs, err) < 0)
             return -1;

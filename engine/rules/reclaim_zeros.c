@@ -110,22 +110,29 @@ static int add(struct reading *r, struct qb_range clusters, bool hole, struct qb
     return 0;
 }
 
-/* Those of [first, end) that hold data, as far as the counts tell. */
+/* Those of [first, end) that hold data, as far as the counts tell.  A device is one extent, however
+ * little of it is counted. */
 static int add_data(struct reading *r, uint64_t first, uint64_t end, struct qb_err *err)
 {
     struct qb_counts *counts = &r->plan->census.counts;
-    struct qb_range run = {first, first};
 
-    for (uint64_t at = first; at < end; at++) {
-        if (qb_counts_get(counts, at) && !(qb_counts_marks(counts, at) & QB_MARK_META)) {
-            run.end = at + 1;
-            continue;
-        }
-        if (add(r, run, false, err) < 0)
+    for (uint64_t at = qb_counts_next(counts, first); at < end; at = qb_counts_next(counts, at)) {
+        const struct qb_count_page *p = qb_counts_page(counts, at);
+        uint64_t page_end = QB_MIN(qb_round_up(at + 1, QB_PAGE_COUNTS), end);
+
+        if (qb_io_go_on(r->plan->in.io, err) < 0)
             return -1;
-        run = (struct qb_range){at + 1, at + 1};
+        while (at < page_end) {
+            struct qb_range run = {at, at};
+
+            while (run.end < page_end && qb_page_has_data(p, run.end % QB_PAGE_COUNTS))
+                run.end++;
+            if (add(r, run, false, err) < 0)
+                return -1;
+            at = QB_MAX(run.end, at + 1);
+        }
     }
-    return add(r, run, false, err);
+    return 0;
 }
 
 static int read_all(struct reading *r, struct qb_err *err)

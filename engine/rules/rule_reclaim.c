@@ -11,9 +11,11 @@
 #include "io/extents.h"
 #include "rules/reclaim.h"
 
-#define BLOCK_LEAST   512u   /* bytes that can be given back: the file system's block ... */
-#define BLOCK_MOST    65536u /* ... if it says what that is */
-#define BLOCK_UNKNOWN 4096u
+#define BLOCK_LEAST      512u   /* bytes that can be given back: the file system's block ... */
+#define BLOCK_MOST       65536u /* ... if it says what that is */
+#define BLOCK_UNKNOWN    4096u
+
+#define CLUSTERS_AT_ONCE (UINT64_C(1) << 20) /* between two questions whether to go on */
 
 static bool preallocates(const struct qb_request *rq)
 {
@@ -26,7 +28,7 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
     if (!qb_asked(rq, QB_KEY_RECLAIM))
         return 0;
     if (rq->reclaim_reserved && !rq->reclaim_free && !rq->reclaim_zeros)
-        return QB_REFUSE("reclaim.reserved needs reclaim.free");
+        return QB_REFUSE("reclaim.reserved needs reclaim.free or reclaim.zeros");
     if (!rq->reclaim_free && !rq->reclaim_zeros)
         return 0;
     if (img->header.crypt_method)
@@ -225,9 +227,10 @@ static int look_at(struct reclaim *r, struct qb_range extent, struct qb_err *err
     uint64_t end = qb_round_up(QB_MIN(extent.end, plan->place.base), cs) / cs;
 
     while (at < end) {
-        struct qb_range free = {.first = next(&plan->census.counts, at, end, false)};
+        uint64_t piece = QB_MIN(qb_round_up(at + 1, CLUSTERS_AT_ONCE), end);
+        struct qb_range free = {.first = next(&plan->census.counts, at, piece, false)};
 
-        free.end = next(&plan->census.counts, free.first, end, true);
+        free.end = next(&plan->census.counts, free.first, piece, true);
         at = free.end;
         free = (struct qb_range){free.first * cs, free.end * cs};
         if (qb_io_go_on(plan->in.io, err) < 0 ||

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+import unittest
 import zlib
 
 import context  # noqa: F401
@@ -101,6 +102,22 @@ class Bounds(ImageTest):
                     answer = self.amend(image, memory=200 * MIB, cpu=CPU_SECONDS // 4, **options)
                     self.assertIn(answer.error, (None, "refused"), str(answer))
                     self.assertLess(os.stat(image).st_blocks * 512, 64 * MIB)
+
+    @unittest.skipUnless(os.geteuid() == 0, "a loop device can only be set up by root")
+    def test_what_is_free_on_a_device_is_not_walked_cluster_by_cluster(self):
+        """A device has no holes: all of it is one extent."""
+        if not can_be_long(self.folder):
+            self.skipTest("no file of terabytes can be made here")
+        done = proc.run(["losetup", "--find", "--show", self.far_cluster(12, 0)])
+        if done.code:
+            self.skipTest(f"no loop device here: {done.err.strip()}")
+        device = done.out.strip()
+        self.addCleanup(proc.run, ["losetup", "--detach", device])
+        for what in ("free", "zeros"):
+            with self.subTest(what):
+                answer = self.run_bounded("amend", "--json", "--dry-run", "-o", f"reclaim.{what}=on", device,
+                                          memory=300 * MIB, cpu=CPU_SECONDS // 2)
+                self.assertIn(answer.error, (None, "no_space"), str(answer))
 
     def test_refcount_blocks_that_each_lie_where_the_one_before_counts(self):
         count = 60000
