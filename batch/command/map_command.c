@@ -21,6 +21,7 @@ struct writing {
     size_t image;
     FILE *to; /* NULL: there was no memory for it */
     struct qb_answer part;
+    const char *path;
     bool some;   /* there was a run */
     bool passed; /* a part was passed on */
     struct qb_measure measure;
@@ -58,10 +59,18 @@ static int pass_part(struct writing *w, struct qb_err *err)
     return ok && open_part(w) ? 0 : qb_fail_memory(err);
 }
 
+/* Of an image that fails before its first run, the failure is all that is shown. */
+static void begin_text(struct writing *w)
+{
+    if (!w->show->json && !w->some)
+        qb_map_text_begin(w->to, w->path, w->show->batch->n_jobs > 1);
+}
+
 static int write_run(void *arg, const struct qb_disk_run *run, struct qb_err *err)
 {
     struct writing *w = arg;
 
+    begin_text(w);
     if (w->show->json)
         qb_map_json_run(w->to, run, !w->some);
     else
@@ -74,10 +83,9 @@ static int write_run(void *arg, const struct qb_disk_run *run, struct qb_err *er
 static int write_all(struct writing *w, struct qb_io *io, struct qb_image_facts *facts,
                      struct qb_err *err)
 {
-    if (!w->show->json)
-        qb_map_text_begin(w->to, facts->file.path, w->show->batch->n_jobs > 1);
     if (qb_disk_map(io, &facts->file, w->show->without_locks, write_run, w, err) < 0)
         return -1;
+    begin_text(w);
     w->measured = qb_measure_end(&w->measure, &facts->img, &facts->bitmaps, facts->virtual_size);
     if (!w->show->json)
         qb_map_text_end(w->to, &w->measured);
@@ -118,8 +126,8 @@ static struct qb_answer rest_of(struct writing *w, const char *path, const struc
 static enum qb_each_outcome answer(void *show, struct qb_io *io, size_t i,
                                    const struct qb_each_turn *turn, struct qb_answer *out)
 {
-    struct writing w = {.show = show, .turn = turn, .image = i};
-    const char *path = w.show->batch->jobs[i].path;
+    const char *path = ((struct qb_show *)show)->batch->jobs[i].path;
+    struct writing w = {.show = show, .turn = turn, .image = i, .path = path};
     struct qb_err err = {.offset = QB_NOWHERE};
     int r = map(&w, io, path, &err);
 

@@ -256,6 +256,18 @@ class Fleet(MapTest):
                                                      "0                   0x10000                 0  unallocated"])
         self.assertRegex(done.out.splitlines()[-1], "^2 images, of which 1 could not be read, in ")
 
+    def test_nothing_is_shown_of_one_that_fails_at_once(self):
+        self.io(self.create("a"), "write -q 64k 64k")
+        self.create("lost", backing="gone", flags=["-u"])
+        done = self.map("lost").result
+        self.assertEqual((done.code, done.out), (1, ""))
+        self.assertIn("qbatch map: lost: backing_missing", done.err)
+        alone = self.map("a").result.out
+        several = self.map("a", "lost", "a").result.out.splitlines()
+        self.assertEqual("\n".join(several[:-1]) + "\n", 2 * ("a:\n" + alone))
+        self.create("empty", size="0")  # and of a disk without runs, that there is none
+        self.assertEqual(self.map("empty").result.out.splitlines()[0].split(), ["start", "length", "depth", "holds", "offset"])
+
     def test_backing_files_that_are_not_there(self):
         self.create("a", backing="gone", flags=["-u"])
         self.fails("a", "backing_missing", "gone")
