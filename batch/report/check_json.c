@@ -73,7 +73,7 @@ int qb_line_checked(FILE *f, const struct qb_checked *c)
     if (c->counted) {
         qb_json_number(&o, "corruptions", r->corruptions);
         qb_json_number(&o, "leaks", r->leaks);
-        qb_json_number(&o, "image_end_offset_bytes", r->end_offset);
+        qb_json_number(&o, "image_end_offset", r->end_offset);
         put_codes(&o, c);
         put_findings(&o, c);
         qb_json_info(&o, "info", r->info);

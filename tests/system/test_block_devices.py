@@ -38,7 +38,7 @@ class BlockDevices(LoopTest):
 
     def test_the_growth_that_a_policy_allows_is_what_is_taken_past_the_end(self):
         device = self.on_device(self.overlay(), 16 * MIB)
-        end = qbatch.qbatch("check", "--json", device).first["image_end_offset_bytes"]
+        end = qbatch.qbatch("check", "--json", device).first["image_end_offset"]
         growth = qbatch.amend(device, flags=["--dry-run"], refcount_bits=64).first["image_end_offset"] - end
         for most, code in (growth - 1, 1), (growth, 0):
             answer = self.run_manifest(f"""
