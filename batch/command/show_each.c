@@ -22,31 +22,60 @@ enum qb_each_outcome qb_show_outcome(bool was_read, const struct qb_err *err,
     return QB_EACH_ANSWERED;
 }
 
+unsigned qb_show_verdict(struct qb_suits suits)
+{
+    return suits.broken | (unsigned)suits.undecided << 16;
+}
+
 static bool take(void *arg, size_t i, const struct qb_answer *a)
 {
     struct qb_show *s = arg;
 
-    (void)i;
+    if (s->fleet && !a->failed)
+        qb_profile_fleet_add(s->fleet, i,
+                             (struct qb_suits){(uint16_t)a->verdict, (uint16_t)(a->verdict >> 16)});
     s->sum.failed += a->failed;
     s->cut_off += a->code == QB_E_CANCELLED;
     s->sum.incomplete |= a->lost;
     return true;
 }
 
+/* What a profile says of all images, as the end of the text. */
+static void print_fleet(struct qb_show *s)
+{
+    if (s->batch->n_jobs > 1)
+        qb_profile_fleet_print(stdout, s->fleet);
+    if (s->batch->n_jobs > 1)
+        qb_read_summary_print(stdout, &s->sum);
+    qb_profile_manifest(stdout, s->fleet);
+}
+
+static void look_at_fleet(struct qb_show *s)
+{
+    s->sum.fleet = s->fleet;
+    s->sum.incomplete |= s->fleet->incomplete;
+}
+
 static void finish(struct qb_show *s, const struct qb_each_sum *done, int *code)
 {
+    bool unfit = s->fleet && s->fleet->unfit + s->fleet->undecided > 0;
+
+    if (s->fleet)
+        look_at_fleet(s);
     s->sum.images = done->images;
     s->sum.not_reached = done->not_reached;
     s->sum.seconds = done->seconds;
-    *code = qb_signal_seen()                                  ? QB_EXIT_INTERRUPTED
-            : s->sum.failed > s->cut_off || s->sum.incomplete ? QB_EXIT_FAILED
-                                                              : QB_EXIT_OK;
+    *code = qb_signal_seen()                                           ? QB_EXIT_INTERRUPTED
+            : s->sum.failed > s->cut_off || s->sum.incomplete || unfit ? QB_EXIT_FAILED
+                                                                       : QB_EXIT_OK;
     if (s->sum.incomplete)
         fprintf(stderr, "%s: memory was short: some images are missing above\n", s->program);
     if (done->stdout_errno)
         return;
     if (s->json)
         qb_line_read_summary(stdout, &s->sum, *code);
+    else if (s->fleet)
+        print_fleet(s);
     else if (s->batch->n_jobs > 1)
         qb_read_summary_print(stdout, &s->sum);
 }

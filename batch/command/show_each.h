@@ -3,6 +3,7 @@
 #define QB_COMMAND_SHOW_EACH_H
 
 #include "command/each_image.h"
+#include "report/profile_show.h"
 #include "report/read_summary.h"
 
 struct qb_show {
@@ -11,7 +12,11 @@ struct qb_show {
     bool json, without_locks;
     struct qb_read_summary sum;
     uint64_t cut_off; /* of those that failed: shown in part when the command was ended */
+    struct qb_profile_fleet *fleet; /* NULL: no profile was asked for */
 };
+
+/* The verdict of an answer (answers.h), where there is a fleet. */
+unsigned qb_show_verdict(struct qb_suits suits);
 
 struct qb_show qb_show_of(const struct qb_cli *cli, const struct qb_batch *batch);
 

@@ -6,13 +6,16 @@
 #include <stdio.h>
 
 #include "amend/image_facts.h"
+#include "report/profile_show.h"
 
 enum { QB_BITMAP_FLAG_NAMES = 2 };
 extern const char *const qb_bitmap_flag_names[QB_BITMAP_FLAG_NAMES]; /* of the bits, from 0 */
 
 /* ---- info_json.c: a line an image ------------------------------------------------------------ */
 
-int qb_line_info(FILE *f, const char *path, const struct qb_image_facts *facts, bool without_locks);
+/* `suited` is NULL unless a profile was asked for. */
+int qb_line_info(FILE *f, const char *path, const struct qb_image_facts *facts,
+                 const struct qb_suited *suited, bool without_locks);
 int qb_line_info_failed(FILE *f, const char *path, const struct qb_failure *failure,
                         bool without_locks);
 

@@ -117,7 +117,8 @@ static void put_backing(struct qb_json *o, const struct qb_image_facts *facts)
         qb_json_string(o, "backing-filename-format", facts->info.backing_fmt);
 }
 
-int qb_line_info(FILE *f, const char *path, const struct qb_image_facts *facts, bool without_locks)
+int qb_line_info(FILE *f, const char *path, const struct qb_image_facts *facts,
+                 const struct qb_suited *suited, bool without_locks)
 {
     struct qb_json o = begin(path, "read", without_locks);
     const struct qb_info *i = &facts->info;
@@ -136,6 +137,8 @@ int qb_line_info(FILE *f, const char *path, const struct qb_image_facts *facts, 
     if (facts->img.snapshots.list.n)
         put_snapshots(&o, &facts->img.snapshots);
     qb_json_child(&o, "format-specific", specific(facts));
+    if (suited)
+        qb_profile_put(&o, suited);
     return qb_json_line(f, o);
 }
 

@@ -1,5 +1,6 @@
 #include "report/read_summary.h"
 
+#include "report/profile_show.h"
 #include "util/json.h"
 #include "util/text.h"
 
@@ -12,6 +13,8 @@ int qb_line_read_summary(FILE *f, const struct qb_read_summary *sum, int exit_co
     qb_json_number(&o, "read", sum->images - sum->failed);
     qb_json_number(&o, "failed", sum->failed);
     qb_json_number(&o, "not_reached", sum->not_reached);
+    if (sum->fleet)
+        qb_profile_fleet_put(&o, sum->fleet);
     qb_json_real(&o, "seconds", sum->seconds);
     qb_json_number(&o, "exit_code", (uint64_t)exit_code);
     qb_json_text(&o, "qbatch", QB_VERSION);

@@ -1,9 +1,12 @@
 /* Fills report_schema.json.in from the tables that the reports are written from. */
 #include "report/report_schema.h"
 
+#include <string.h>
+
 #include "check/defects.h"
 #include "job/keys.h"
 #include "job/outcome.h"
+#include "job/profile.h"
 #include "util/fill.h"
 
 /* One line of a list: `n` counts them. */
@@ -25,6 +28,29 @@ static void put_defects(FILE *f, const void *value, int indent)
 {
     for (size_t i = 0; i < QB_DEFECT_COUNT; i++)
         put_line(f, indent, i, qb_defects[i].name, value);
+}
+
+static void put_profiles(FILE *f, const void *arg, int indent)
+{
+    (void)arg;
+    for (size_t i = 0; i < QB_PROFILE_COUNT; i++)
+        put_line(f, indent, i, qb_profiles[i].name, "");
+}
+
+/* Each code once: profiles share some. */
+static void put_suit_rules(FILE *f, const void *arg, int indent)
+{
+    size_t n = 0;
+
+    (void)arg;
+    for (size_t i = 0; i < QB_SUIT_RULES; i++) {
+        bool known = false;
+
+        for (size_t j = 0; j < i; j++)
+            known |= strcmp(qb_suit_rules[j].code, qb_suit_rules[i].code) == 0;
+        if (!known)
+            put_line(f, indent, n++, qb_suit_rules[i].code, "");
+    }
 }
 
 /* The statuses as words, or with a value as the properties of an object. */
@@ -85,6 +111,8 @@ void qb_report_schema_print(FILE *f)
         {"\"@defect_counts@\"", put_defects, ": {\"$ref\": \"#/$defs/number\"}"},
         {"\"@statuses@\"", put_statuses, ""},
         {"\"@status_counts@\"", put_statuses, ": {\"$ref\": \"#/$defs/number\"}"},
+        {"\"@profiles@\"", put_profiles, NULL},
+        {"\"@suit_rules@\"", put_suit_rules, NULL},
         {"\"@spans@\"", put_spans, NULL},
         {"\"@bitmap_changes@\"", put_bitmap_changes, NULL},
         {"\"@property_names@\"", put_properties, NULL},
