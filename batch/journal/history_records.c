@@ -5,6 +5,7 @@
 #include "base/own.h"
 #include "journal/history.h"
 #include "qcow2/disk.h"
+#include "qcow2/l2.h"
 
 /* ---- sectors --------------------------------------------------------------------------------- */
 
@@ -95,6 +96,8 @@ static int on_proof(void *arg, const struct qb_json *record, uint64_t at, struct
         .mended = qb_json_has(record, "mended"),
         .cuts_cluster = qb_json_has(record, "last_entry"),
         .last_entry = qb_json_get_number(record, "last_entry", 0),
+        .last_bitmap = qb_json_get_number(record, "last_zero", 0) << QB_SUBCLUSTERS |
+                       qb_json_get_number(record, "last_allocated", 0),
     };
     p->valid = (!p->end || get_digest(record, "stretch", &p->stretch)) &&
                (!p->name_len || get_digest(record, "name", &p->name)) &&

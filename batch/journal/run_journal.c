@@ -9,6 +9,7 @@
 #include "base/be.h"
 #include "base/sizing.h"
 #include "qcow2/header.h"
+#include "qcow2/l2.h"
 
 void qb_state_stamp(struct qb_journal *j, const char *key)
 {
@@ -214,7 +215,7 @@ static void record_digest(struct qb_journal *j, const char *key, struct qb_diges
     qb_journal_bytes(j, key, words, sizeof(words));
 }
 
-/* Places that are 0 are left out. */
+/* Numbers that are 0 are left out. */
 static void record_place(struct qb_journal *j, const char *key, uint64_t at)
 {
     if (at)
@@ -240,6 +241,8 @@ void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const s
     record_place(j, "head_len", p->head_len);
     if (p->cuts_cluster)
         qb_journal_number(j, "last_entry", p->last_entry);
+    record_place(j, "last_allocated", (uint32_t)p->last_bitmap);
+    record_place(j, "last_zero", p->last_bitmap >> QB_SUBCLUSTERS);
     if (p->mended)
         qb_journal_number(j, "mended", 1);
     if (p->end)

@@ -31,14 +31,16 @@ static int digest_head(struct qb_plan *plan, struct qb_err *err)
 static int note_last_cluster(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_image *img = plan->in.img;
-    uint64_t end = plan->target.header.size, used = end % img->geom.cluster_size, entry, at;
+    uint64_t end = plan->target.header.size, used = end % img->geom.cluster_size;
+    struct qb_l2_place last;
 
     if (end >= img->header.size || used == 0)
         return 0;
-    if (qb_image_lookup(plan->in.io, img, end - used, &entry, &at, err) < 0)
+    if (qb_image_find(plan->in.io, img, end - used, &last, err) < 0)
         return -1;
     plan->proof.cuts_cluster = true;
-    plan->proof.last_entry = entry & ~QB_ENTRY_COPIED;
+    plan->proof.last_entry = last.entry & ~QB_ENTRY_COPIED;
+    plan->proof.last_bitmap = img->geom.l2_entry_size == 16 ? last.bitmap : 0;
     return 0;
 }
 

@@ -14,7 +14,8 @@ struct qb_proof {
     uint64_t name_at, name_len; /* a backing name past the header's sector; 0: none was written */
     struct qb_digest name;
     bool cuts_cluster;     /* a shrink ends the disk within a cluster ... */
-    uint64_t last_entry;   /* ... whose L2 entry in the old image is this, without COPIED */
+    uint64_t last_entry;   /* ... whose L2 entry in the old image is this, without COPIED, ... */
+    uint64_t last_bitmap;  /* ... and, with extended L2 entries, these subclusters */
     uint64_t head_len;     /* length of the old header with its extensions and name, bytes, if it
                               exceeds the sector; else 0 */
     struct qb_digest head; /* of [512, head_len) */

@@ -13,13 +13,6 @@ static int judge(const struct qb_image *img, const struct qb_request *rq, const 
     if (rq->keep_undo && img->file->is_block_device)
         return QB_CANNOT(
             "keep_undo: a block device has no modification time and no tail that could be cut");
-    if (rq->keep_undo && img->geom.l2_entry_size == 16 && t->header.size < img->header.size &&
-        t->header.size % img->geom.cluster_size)
-        return QB_CANNOT("keep_undo: shrinking an image with extended L2 entries to within a "
-                         "cluster cannot be undone");
-    if (rq->keep_undo &&
-        ((t->header.incompatible ^ img->header.incompatible) & QB_INCOMPAT_EXTENDED_L2))
-        return QB_CANNOT("keep_undo: a change of extended_l2 cannot be undone");
     if (!rq->keep_undo || !lost)
         return 0;
     if (t->bitmaps_dropped)

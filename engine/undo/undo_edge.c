@@ -80,26 +80,49 @@ static int look_past_old_end(struct qb_proving *p)
     return look_at_tail(p);
 }
 
+/* The subclusters, all of them alike in a standard entry, that an entry leaves to the backing file.
+ */
+static uint32_t shows_below(const struct qb_geom *g, uint64_t entry, uint64_t bitmap)
+{
+    if (qb_l2_kind(g, entry) == QB_COMPRESSED)
+        return 0;
+    if (g->l2_entry_size == 8)
+        return qb_l2_kind(g, entry) == QB_UNALLOCATED ? UINT32_MAX : 0;
+    return ~(uint32_t)(bitmap | bitmap >> QB_SUBCLUSTERS);
+}
+
+/* Whether the entry leaves from byte `used` of its cluster on to the backing file what it left to
+ * it before the amend. */
+static bool shows_as_before(const struct qb_proving *p, const struct qb_l2_place *place,
+                            uint64_t used)
+{
+    const struct qb_geom *g = &p->old.geom;
+    uint32_t tail = UINT32_MAX << (used / (g->cluster_size / QB_SUBCLUSTERS));
+    uint32_t differ = shows_below(g, place->entry, place->bitmap) ^
+                      shows_below(g, p->proof->last_entry, p->proof->last_bitmap);
+
+    return p->old.header.backing_offset == 0 || (differ & tail) == 0;
+}
+
 /* A guest that zeroes, discards or compresses the last cluster of a smaller disk does so with all
  * of it.  The bytes cut off were either zeros, and then the cluster must still hold them, or the
- * backing file's, and then nothing may have been allocated. */
+ * backing file's, and then nothing may have been allocated.  (Other bytes the amend copied away,
+ * and the table that leads to them with them: it is the old image's alone.) */
 static int look_at_cut_cluster(struct qb_proving *p)
 {
     uint64_t used = p->now.header.size % p->now.geom.cluster_size;
-    struct qb_l2_place place;
-    uint64_t was = p->proof->last_entry;
-    bool is_backed = p->old.header.backing_offset != 0, kept = false;
+    struct qb_l2_place place, now;
+    bool kept = false;
 
     if (used == 0)
         return 0;
-    if (qb_image_find(p->io, &p->old, p->now.header.size - used, &place, p->err) < 0)
+    if (qb_image_find(p->io, &p->old, p->now.header.size - used, &place, p->err) < 0 ||
+        qb_image_find(p->io, &p->now, p->now.header.size - used, &now, p->err) < 0)
         return -1;
-    if (p->proof->cuts_cluster && (place.entry & ~QB_ENTRY_COPIED) == was)
-        return 0;
-    if (p->proof->cuts_cluster &&
-        (!is_backed ||
-         (qb_l2_kind(&p->old.geom, was) != QB_UNALLOCATED && place.kind != QB_UNALLOCATED)) &&
-        has_zero_tail(p, &p->old, &place, used, &kept) < 0)
+    if (p->proof->cuts_cluster && place.at != now.at)
+        kept = (place.entry & ~QB_ENTRY_COPIED) == p->proof->last_entry;
+    else if (p->proof->cuts_cluster && shows_as_before(p, &place, used) &&
+             has_zero_tail(p, &p->old, &place, used, &kept) < 0)
         return -1;
     return kept ? 0
                 : qb_undo_refuse(p, place.at,

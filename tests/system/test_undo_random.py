@@ -46,7 +46,7 @@ class Scene:
         proc.run([*argv, self.image], cwd=self.folder)
 
     def span(self, size):
-        unit = self.dice.choice([512, 4096, self.cluster, self.cluster])
+        unit = self.cluster if self.whole else self.dice.choice([512, 4096, self.cluster, self.cluster])
         first = self.dice.randrange(max(size // unit, 1)) * unit
         length = min(unit * self.dice.choice([1, 1, 2, 3, 8, 30]), size - first)
         return first, max(length - length % 512, 512)
@@ -65,15 +65,16 @@ class Scene:
 
     def create(self):
         d = self.dice
-        self.cluster = d.choice([512, 512, 1024, 4096, 4096, 65536])
+        self.cluster = d.choice([512, 512, 1024, 4096, 4096, 16384, 65536])
         options = {"cluster_size": self.cluster, "compat": d.choice(["0.10", "1.1", "1.1"])}
         if options["compat"] == "1.1":
             options["refcount_bits"] = d.choice([1, 2, 8, 16, 16, 16, 32, 64])
             options["lazy_refcounts"] = d.choice(["on", "off", "off"])
             if d.random() < 0.15:
                 options["compression_type"] = "zstd"
-            if d.random() < 0.1 and self.cluster >= 16384:
+            if d.random() < 0.5 and self.cluster >= 16384:
                 options["extended_l2"] = "on"
+        self.whole = d.random() < 0.5  # no cluster has subclusters of several sorts
         self.compressed = options.get("extended_l2") == "on"
         self.size = d.choice([d.randrange(1, 200) * 512, d.randrange(1, 2000) * 512,
                               d.randrange(1, 64) * self.cluster, MIB, 1040384])
@@ -106,6 +107,8 @@ class Scene:
         d, options = self.dice, {}
         kinds = d.sample(["compat", "size", "size", "refcount_bits", "lazy", "backing"],
                          d.choice([1, 1, 2, 3]))
+        if self.cluster >= 16384 and d.random() < 0.6:
+            kinds.append("extended_l2")
         if "compat" in kinds:
             options["compat"] = d.choice(["0.10", "0.10", "1.1"])
         if "size" in kinds:
@@ -117,10 +120,16 @@ class Scene:
             options["refcount_bits"] = d.choice([1, 2, 4, 8, 16, 32, 64])
         if "lazy" in kinds:
             options["lazy_refcounts"] = d.choice(["on", "off"])
+        if "extended_l2" in kinds:
+            options["extended_l2"] = "off" if self.compressed else "on"
+            if options["extended_l2"] == "on":
+                options["compat"] = "1.1"
         if "backing" in kinds and self.backing:
             options["backing_file"] = "other-name-of-the-base.raw"
         options["zero_method"] = d.choice(["auto", "write", "falloc"])
         options["zero_clusters"] = d.choice(["allocate", "allocate", "share", "defer"])
+        if options.get("zero_clusters") == "allocate" and d.random() < 0.15:
+            options["preallocation"] = d.choice(["metadata", "falloc"])
         return options
 
     def amend(self):
@@ -174,7 +183,7 @@ class Scene:
         data = i["format-specific"]["data"]
         return (i["virtual-size"], i["cluster-size"], i.get("backing-filename"),
                 i.get("backing-filename-format"), data["compat"], data.get("refcount-bits"),
-                data.get("lazy-refcounts"), data.get("compression-type"))
+                data.get("lazy-refcounts"), data.get("compression-type"), data.get("extended-l2"))
 
     def cleanup(self):
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -151,11 +151,13 @@ static void what_a_shrink_cuts_within_a_cluster_is_in_the_proof(void)
     CU_ASSERT_EQUAL(qb_amend_append(r.amend, r.io), 0);
     ((struct qb_proof *)qb_amend_proof(r.amend))->cuts_cluster = true;
     ((struct qb_proof *)qb_amend_proof(r.amend))->last_entry = 0x4200;
+    ((struct qb_proof *)qb_amend_proof(r.amend))->last_bitmap = 0xf000000000000001;
     qb_state_appended(&r.state, b, &b->jobs[0], r.amend);
     read_back(&r, &h);
     CU_ASSERT_EQUAL(
         qb_history_proof(scratch_folder(), &h, qb_history_find(&h, r.path), &proof, &err), 0);
     CU_ASSERT(proof.cuts_cluster && proof.last_entry == 0x4200);
+    CU_ASSERT_EQUAL(proof.last_bitmap, 0xf000000000000001);
     qb_history_free(&h);
     run_end(&r);
 }

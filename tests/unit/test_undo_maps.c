@@ -32,6 +32,15 @@
     {                                                                                              \
         .set = QB_KEY_PREALLOCATION, .preallocation = "metadata", .keep_undo = true                \
     }
+#define EXTENDED(on, bytes)                                                                        \
+    {                                                                                              \
+        .version = 3, .cluster_bits = 14, .refcount_order = 4, .size = (bytes), .extended_l2 = on  \
+    }
+#define TO_EXTENDED(on)                                                                            \
+    {                                                                                              \
+        .set = QB_KEY_EXTENDED_L2, .extended_l2 = on, .keep_undo = true                            \
+    }
+#define MIB    (1ull << 20)
 #define COPIED 0x8000000000000000ull
 
 /* Of an entry of version 2: the L1 table's size, the clock, the VM state's size, the name. */
@@ -98,6 +107,108 @@ static const struct change tables[] = {
      "what the guest cluster at 10240 consists of changed"},
 };
 
+/* A standard table of 16 KiB has 2048 entries, an extended one 1024.  The image's first cluster is
+ * its header, the next ones are the refcount table and a block, its L1 table, its first L2 table
+ * and the data. */
+static const struct change conversions[] = {
+    {"nothing, on",
+     EXTENDED(false, 40 * MIB),
+     "d2zZ@1030d2@2100dSd2",
+     TO_EXTENDED(true),
+     {{0}},
+     NULL},
+    {"nothing, off",
+     EXTENDED(true, 40 * MIB),
+     "d2zZi@1030d2i@2100dSd2",
+     TO_EXTENDED(false),
+     {{0}},
+     NULL},
+    {"nothing, on, VM state",
+     EXTENDED(false, 40 * MIB),
+     "dVd3SVd2c@2100d",
+     TO_EXTENDED(true),
+     {{0}},
+     NULL},
+    {"nothing, off, VM state",
+     EXTENDED(true, 17 * MIB),
+     "dVd3SR35651584@1100dVd2S@3d",
+     TO_EXTENDED(false),
+     {{0}},
+     NULL},
+    {"a data cluster that reads zero, on",
+     EXTENDED(false, 40 * MIB),
+     "d2",
+     TO_EXTENDED(true),
+     {{IN_TABLE, 15, 1, 1}},
+     "what the guest cluster at 16384 consists of changed"},
+    {"a data cluster with a subcluster less, off",
+     EXTENDED(true, 40 * MIB),
+     "d2",
+     TO_EXTENDED(false),
+     {{IN_TABLE, 24, 8, 0x7fffffff}},
+     "what the guest cluster at 16384 consists of changed"},
+    {"a data cluster with a subcluster of zeros, off",
+     EXTENDED(true, 40 * MIB),
+     "d2",
+     TO_EXTENDED(false),
+     {{IN_TABLE, 24, 8, 0x1fffffffeull}},
+     "what the guest cluster at 16384 consists of changed"},
+    {"subclusters of an unallocated cluster that read zero, off",
+     EXTENDED(true, 40 * MIB),
+     "d2",
+     TO_EXTENDED(false),
+     {{IN_TABLE, 40, 8, 0x100000000ull}},
+     "what the guest cluster at 32768 consists of changed"},
+    {"a host cluster, of which something shows, off",
+     EXTENDED(true, 40 * MIB),
+     "di",
+     TO_EXTENDED(false),
+     {{IN_TABLE, 24, 8, 0xffffffff}},
+     "what the guest cluster at 16384 consists of changed"},
+    {"an entry in the other half of its table, on",
+     EXTENDED(false, 40 * MIB),
+     "d",
+     TO_EXTENDED(true),
+     {{IN_TABLE, 0, 8, 0}, {IN_TABLE, 8192, 8, COPIED | 0x14000}},
+     "what the guest cluster at 0 consists of changed"},
+    {"clusters that are exchanged, off",
+     EXTENDED(true, 40 * MIB),
+     "d2",
+     TO_EXTENDED(false),
+     {{IN_TABLE, 0, 8, COPIED | 0x18000}, {IN_TABLE, 16, 8, COPIED | 0x14000}},
+     "what the guest cluster at 0 consists of changed"},
+    {"a snapshot's cluster that reads zero, on",
+     EXTENDED(false, 40 * MIB),
+     "d2Sd",
+     TO_EXTENDED(true),
+     {{IN_SNAPSHOT_TABLE, 15, 1, 1}},
+     "what the guest cluster at 16384 consists of changed"},
+    {"a subcluster of several that reads zero",
+     EXTENDED(true, 40 * MIB),
+     "dp",
+     {.set = QB_KEY_PREALLOCATION, .preallocation = "metadata", .keep_undo = true},
+     {{IN_TABLE, 24, 1, 0x70}},
+     "what the guest cluster at 16384 consists of changed"},
+    {"an entry in the second half of its table, gone, on",
+     EXTENDED(false, 40 * MIB),
+     "d@1030z",
+     TO_EXTENDED(true),
+     {{IN_TABLE, 8 * 1030, 8, 0}},
+     "what the guest cluster at 16875520 consists of changed"},
+    {"clusters of VM state that are exchanged, on",
+     EXTENDED(false, 16 * MIB),
+     "dVd2",
+     TO_EXTENDED(true),
+     {{IN_HEADER, 0x18000, 8, COPIED | 0x20000}, {IN_HEADER, 0x18008, 8, COPIED | 0x1c000}},
+     "what the cluster of VM state at 0 consists of changed"},
+    {"VM state in a table further on, off",
+     EXTENDED(true, 17 * MIB),
+     "dVd",
+     TO_EXTENDED(false),
+     {{IN_L1, 8, 8, COPIED | 0x18000}, {IN_L1, 16, 8, 0}},
+     "what the cluster of VM state at 0 consists of changed"},
+};
+
 static void snapshots_records_are_those_of_the_amended_image(void)
 {
     amended_judge(records, UNIT_COUNT(records), IN_OLD);
@@ -111,11 +222,17 @@ static void every_layer_maps_every_cluster_alike(void)
     amended_judge(tables, UNIT_COUNT(tables), IN_OLD);
 }
 
+static void tables_of_both_formats_say_the_same(void)
+{
+    amended_judge(conversions, UNIT_COUNT(conversions), IN_OLD);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(snapshots_records_are_those_of_the_amended_image),
         UNIT(every_layer_maps_every_cluster_alike),
+        UNIT(tables_of_both_formats_say_the_same),
     };
 
     return scratch_main("undo_maps", tests, UNIT_COUNT(tests));
