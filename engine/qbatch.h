@@ -306,6 +306,7 @@ struct qb_clusters {
     uint64_t compressed;
     uint64_t expanded;    /* zero entries that got a cluster */
     uint64_t deallocated; /* host clusters that lost their last reference */
+    uint64_t copied;      /* entries whose data was copied to a new cluster */
 };
 
 /* Clusters whose refcount is above the number of their references, as `qemu-img check` counts

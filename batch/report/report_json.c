@@ -148,6 +148,7 @@ void qb_json_clusters(struct qb_json *o, const struct qb_clusters *c)
     qb_json_number(&clusters, "compressed", c->compressed);
     qb_json_number(&clusters, "expanded", c->expanded);
     qb_json_number(&clusters, "deallocated", c->deallocated);
+    qb_json_number(&clusters, "copied", c->copied);
     qb_json_child(o, "clusters", clusters);
 }
 

@@ -169,11 +169,15 @@ static int write_steps(struct qb_writer *w, struct qb_plan *plan, struct qb_err 
         const struct qb_step *s = &plan->place.steps.items[i];
         size_t end = i + 1;
 
+        while (end < plan->place.steps.n && plan->place.steps.items[end].kind == s->kind &&
+               (s->kind == QB_STEP_TABLE || s->kind == QB_STEP_COPIES))
+            end++;
         switch (s->kind) {
         case QB_STEP_TABLE:
-            while (end < plan->place.steps.n && plan->place.steps.items[end].kind == QB_STEP_TABLE)
-                end++;
             r = qb_append_tables(w, plan, i, end, err);
+            break;
+        case QB_STEP_COPIES:
+            r = qb_append_copies(w, plan, i, end, err);
             break;
         case QB_STEP_L1:
             r = write_l1(w, plan, (unsigned)s->index, err);

@@ -1,5 +1,5 @@
 /* Shared by the parts of the append epoch: append.c (the stretch and its window), append_tables.c
- * (L2 tables). */
+ * (L2 tables), append_copies.c (copied data). */
 #ifndef QB_AMEND_APPEND_PARTS_H
 #define QB_AMEND_APPEND_PARTS_H
 
@@ -24,6 +24,10 @@ int qb_writer_put(struct qb_writer *w, const uint8_t *bytes, uint64_t len, uint6
 
 /* Writes the steps [first, end), which are all of them L2 tables. */
 int qb_append_tables(struct qb_writer *w, struct qb_plan *plan, size_t first, size_t end,
+                     struct qb_err *err);
+
+/* Writes the steps [first, end), which are all of them copied data. */
+int qb_append_copies(struct qb_writer *w, struct qb_plan *plan, size_t first, size_t end,
                      struct qb_err *err);
 
 #endif

@@ -267,6 +267,8 @@ int qb_content_take(struct qb_io *io, const struct qb_image *img,
     qb_hasher_free(t.hasher);
     free(t.prints);
     free(t.scratch);
+    free(t.ahead.bytes);
+    free(t.cluster);
     return r;
 }
 

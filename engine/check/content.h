@@ -5,9 +5,9 @@
  * digest of which guest cluster reads which host bytes, which reads zero, and which reads the
  * backing file.  And the *host bytes* that the mappings name: each host cluster is read once,
  * however many layers share it, and holes are not read; there is one digest for each window of the
- * file, so that a difference can be located.  An amend never moves data, so both must be equal,
- * with two exceptions: a zero cluster may become unallocated where that reads zero as well, or a
- * new cluster that holds zeros. */
+ * file, so that a difference can be located.  Both must be equal, with exceptions: a zero cluster
+ * may become unallocated where that reads zero as well, or a new cluster that holds zeros.  And
+ * clusters that an amend copies are compared by the guest's bytes, in the mapping. */
 #ifndef QB_CHECK_CONTENT_H
 #define QB_CHECK_CONTENT_H
 
@@ -26,9 +26,10 @@ struct qb_content_rules {
                     compared where the chain has something allocated */
     bool defers; /* zero clusters may be unallocated where that chain reads zero */
     bool zeros;  /* data clusters that hold only zeros may be zero clusters */
+    bool copies; /* clusters whose subclusters differ may be copied to new clusters */
     struct qb_file *data;  /* the external data file, open; NULL: there is none */
-    uint64_t new_from;     /* clusters of the file from this byte on are new, and hold zeros;
-                              UINT64_MAX: there are none */
+    uint64_t new_from;     /* clusters of the file from this byte on are new, and hold zeros or
+                              copies; UINT64_MAX: there are none */
     uint64_t unit;         /* guest clusters: the fewer of the two images' in an L2 table; 0
                               where they have as many */
     uint64_t file_bytes;   /* length of the file before the amend: sets the size of the windows */

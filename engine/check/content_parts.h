@@ -1,5 +1,6 @@
 /* Declares what the parts of the content fingerprint share: content.c (layers, comparison),
- * content_table.c (one L2 table), content_edge.c (single clusters), content_host.c (host bytes). */
+ * content_table.c (one L2 table), content_edge.c and content_bytes.c (single clusters),
+ * content_host.c (host bytes). */
 #ifndef QB_CHECK_CONTENT_PARTS_H
 #define QB_CHECK_CONTENT_PARTS_H
 
@@ -16,6 +17,12 @@ struct qb_table_print {
     bool seen;               /* false: it lies in a hole, and is treated like no table */
 };
 
+/* Bytes of the file that were read ahead. */
+struct qb_ahead {
+    struct qb_range held;
+    uint8_t *bytes; /* owned */
+};
+
 struct qb_taking {
     struct qb_io *io;
     const struct qb_image *img;
@@ -29,6 +36,8 @@ struct qb_taking {
     struct qb_counts hosts;        /* the host clusters that are named */
     struct qb_hasher *hasher;      /* of one table, then of one window */
     uint8_t *scratch;              /* QB_SCRATCH_BYTES: two of the largest clusters */
+    struct qb_ahead ahead;         /* content_bytes.c */
+    uint8_t *cluster;              /* content_bytes.c; owned */
 
     /* Guest clusters of the active layer: below real_end they are compared as they are, from there
      * to blank_end they will have to read zero, and `edge` is compared by its bytes. */
@@ -72,6 +81,11 @@ int qb_content_zero_below(struct qb_taking *t, struct qb_range guest, bool *zero
  * byte `limit` of the file, where the disk may end. */
 int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, uint64_t limit, bool *zero,
                            struct qb_err *err);
+
+/* content_bytes.c: the digest of what the guest reads at `guest`, the first byte of the cluster of
+ * this entry, which is not compressed. */
+int qb_content_bytes(struct qb_taking *t, uint64_t guest, uint64_t entry, uint64_t bitmap,
+                     struct qb_digest *out, bool *zero, struct qb_err *err);
 
 /* The digest of the cluster `edge`. */
 int qb_content_edge(struct qb_taking *t, struct qb_err *err);

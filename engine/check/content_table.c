@@ -10,14 +10,17 @@ enum run_kind {
     RUN_ZERO = 1,
     RUN_DATA,
     RUN_COMPRESSED,
-    RUN_NEW, /* a new cluster that is not zero: differs from everything before the amend */
+    RUN_NEW,   /* a new cluster that is not zero: differs from everything before the amend */
+    RUN_BYTES, /* a cluster by what the guest reads there */
 };
 
 /* The input of the hash; all words, no padding. */
 struct run {
     uint64_t kind, first, n;
-    uint64_t value;  /* the host offset of the first; the entry, if compressed */
-    uint64_t bitmap; /* extended L2: its subclusters */
+    uint64_t
+        value; /* the host offset of the first; the entry, if compressed; RUN_BYTES: half ... */
+    uint64_t
+        bitmap; /* extended L2: its subclusters; RUN_BYTES: ... of a digest, and the other half */
 };
 
 struct walk {
@@ -156,6 +159,20 @@ static bool is_new(const struct walk *w, uint64_t i, uint64_t offset)
     return offset >= rules->new_from;
 }
 
+static int push_bytes(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap,
+                      struct qb_err *err)
+{
+    uint64_t guest = (w->first + i) * w->t->img->geom.cluster_size;
+    struct qb_digest d;
+    bool zero;
+
+    if (qb_content_bytes(w->t, guest, entry, bitmap, &d, &zero, err) < 0)
+        return -1;
+    if (zero)
+        return push_zeros(w, i, 1, err);
+    return push(w, (struct run){RUN_BYTES, i, 1, d.low, d.high}, err);
+}
+
 static int push_data(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap,
                      struct qb_err *err)
 {
@@ -170,6 +187,8 @@ static int push_data(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap
         uint64_t limit = t->rules->data ? guest_end(w) : UINT64_MAX;
         bool zero;
 
+        if (t->rules->copies)
+            return push_bytes(w, i, entry, bitmap, err);
         if (qb_content_new_is_zero(t, offset, limit, &zero, err) < 0)
             return -1;
         if (zero)
@@ -211,6 +230,8 @@ static int push_entry(struct walk *w, const uint8_t *table, uint64_t i, struct q
     case QB_COMPRESSED:
         return push_compressed(w, i, entry, err);
     case QB_PARTIAL:
+        if (w->t->rules->copies)
+            return push_bytes(w, i, entry, bitmap, err);
         if ((uint32_t)bitmap)
             return push_data(w, i, entry, bitmap, err);
         /* Some subclusters read zero: a kind of data of its own, of which the guest sees no host

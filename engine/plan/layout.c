@@ -1,7 +1,7 @@
 /* Places everything that a plan appends, and counts it.
  *
- * The stretch is [L2 tables][L1 tables][snapshot table][what rules append][refcount blocks]
- * [refcount table][zero clusters]. */
+ * The stretch is [L2 tables][L1 tables][snapshot table][what rules append][copied data]
+ * [refcount blocks][refcount table][zero clusters]. */
 #include <string.h>
 
 #include "plan/layout.h"
@@ -175,6 +175,24 @@ static int place_contents(struct qb_layout *l, struct qb_err *err)
     return 0;
 }
 
+static int place_copies(struct qb_layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    struct qb_step step = {.kind = QB_STEP_COPIES, .what = "copied data of L2 table"};
+
+    for (size_t i = 0; i < plan->new_tables.list.n; i++) {
+        struct qb_new_table *t = &plan->new_tables.list.items[i];
+
+        if (t->n_copied == 0)
+            continue;
+        step.index = i;
+        t->copies_at = l->at;
+        if (qb_layout_add(l, step, t->n_copied * qb_layout_cluster_size(l), t->refs, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int place_zeros(struct qb_layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
@@ -219,7 +237,7 @@ static int place_all(struct qb_layout *l, struct qb_err *err)
     for (unsigned i = 0; i < qb_image_layers(plan->in.img); i++)
         if ((i == 0 || qb_target_keeps(&plan->target, i - 1)) && place_l1(l, i, err) < 0)
             return -1;
-    if (place_snapshots(l, err) < 0 || place_contents(l, err) < 0)
+    if (place_snapshots(l, err) < 0 || place_contents(l, err) < 0 || place_copies(l, err) < 0)
         return -1;
     plan->rewrites = !nothing_to_place(l);
     plan->zeros.base = plan->place.base;

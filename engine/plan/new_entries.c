@@ -132,7 +132,9 @@ struct filling {
     uint8_t *table; /* the part that is being filled, ... */
     uint64_t base;  /* ... and the entry of the source that it begins with */
     struct qb_cursor cursor;
-    uint64_t n_new, n_appended; /* entries that got a new cluster of zeros, or an appended one */
+    uint64_t n_new,
+        n_appended;    /* entries that got a new cluster of zeros, or an appended one, ... */
+    uint64_t n_copied; /* ... or a copy */
 };
 
 static void put_zeros(const struct filling *f, const struct qb_entries *e)
@@ -179,12 +181,18 @@ static void keep(const struct filling *f, const struct qb_entries *e)
                   qb_new_with_copied(f->plan, f->t, qb_l2_get(g, f->source, i, 0)));
 }
 
+/* COPIED, in an entry that names a new cluster of the table's own. */
+static uint64_t flag_of_new(const struct filling *f)
+{
+    return f->t->active && f->t->refs == 1 ? QB_ENTRY_COPIED : 0;
+}
+
 /* Clusters of one table's own are one stretch, counted as often as the table itself. */
 static void put_new(struct filling *f, const struct qb_entries *e)
 {
     const struct qb_geom *g = &f->plan->geom;
     bool share = f->plan->in.rq->zero_clusters == QB_ZERO_SHARE;
-    uint64_t copied = f->t->active && f->t->refs == 1 ? QB_ENTRY_COPIED : 0;
+    uint64_t copied = flag_of_new(f);
 
     for (uint64_t i = e->first; i < e->first + e->n; i++) {
         uint64_t cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
@@ -210,13 +218,24 @@ static void put_places(struct filling *f, const struct qb_entries *e)
             uint64_t cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
 
             entry = f->plan->zeros.base + cluster * from->cluster_size;
-            entry |= f->t->active && f->t->refs == 1 ? QB_ENTRY_COPIED : 0;
+            entry |= flag_of_new(f);
             f->n_new++;
         } else {
             entry = qb_new_with_copied(f->plan, f->t, qb_l2_get(from, f->source, i, 0));
         }
         qb_l2_put_as(&f->plan->geom, f->table, i - f->base, entry, bitmap);
     }
+}
+
+static void put_copies(struct filling *f, const struct qb_entries *e)
+{
+    const struct qb_geom *g = &f->plan->geom;
+    uint64_t copied = flag_of_new(f);
+
+    for (uint64_t i = e->first; i < e->first + e->n; i++)
+        qb_l2_put_as(g, f->table, i - f->base,
+                     (f->t->copies_at + f->n_copied++ * g->cluster_size) | copied,
+                     QB_ALL_ALLOCATED);
 }
 
 /* QEMU sets COPIED in entries of a data file, which has no refcounts. */
@@ -252,6 +271,8 @@ static void fill_part(struct filling *f, const struct qb_entries *e)
         put_new(f, e);
     if (e->fate == QB_FATE_IN_PLACE)
         put_in_place(f, e);
+    if (e->fate == QB_FATE_COPY)
+        put_copies(f, e);
     if (e->fate == QB_FATE_APPENDED) {
         const struct qb_new_bytes *c = &f->plan->contents.items[e->source];
 
@@ -295,9 +316,9 @@ int qb_new_fill(struct qb_plan *plan, const struct qb_new_table *t, const uint8_
 
     if (qb_new_walk(plan, t, source, fill_run, &f, err) < 0)
         return -1;
-    if (f.n_new == t->n_new && f.n_appended == t->n_appended)
+    if (f.n_new == t->n_new && f.n_appended == t->n_appended && f.n_copied == t->n_copied)
         return 0;
     return qb_fail(err, QB_E_INTERNAL, t->offset,
                    "an L2 table takes %" PRIu64 " new clusters, and %" PRIu64 " were planned",
-                   f.n_new + f.n_appended, t->n_new + t->n_appended);
+                   f.n_new + f.n_appended + f.n_copied, t->n_new + t->n_appended + t->n_copied);
 }

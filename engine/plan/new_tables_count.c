@@ -84,6 +84,7 @@ static int count_run(void *arg, const struct qb_entries *e, struct qb_err *err)
         return 0;
     c->t->n_new += qb_new_taken(c->plan, c->source, e);
     c->t->n_appended += e->fate == QB_FATE_APPENDED ? e->n : 0;
+    c->t->n_copied += e->fate == QB_FATE_COPY ? e->n : 0;
     if (e->fate == QB_FATE_NEW_PLACE && e->shows == QB_FATE_KEEP)
         return 0; /* what these have, they keep */
     return release(c, e, err);

@@ -175,8 +175,10 @@ static int plan_tables(struct qb_plan *plan, struct qb_clusters *clusters, struc
     if (qb_new_tables_plan(plan, err) < 0 || qb_layout_make(plan, err) < 0 ||
         EACH_RULE(plan, placed, err) < 0 || qb_plan_finish_punches(plan, clusters, err) < 0)
         return -1;
-    qb_vec_each (t, &plan->new_tables.list)
+    qb_vec_each (t, &plan->new_tables.list) {
         clusters->expanded += t->n_new;
+        clusters->copied += t->n_copied;
+    }
     return plan->rewrites ? keep_reserved(plan, err) : 0;
 }
 

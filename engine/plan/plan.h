@@ -35,6 +35,8 @@ struct qb_new_table {
     uint64_t new_used;   /* zero_clusters=share: references that cluster had before this table */
     uint64_t n_new;      /* entries that get a cluster of zeros */
     uint64_t n_appended; /* entries that get one of plan->contents */
+    uint64_t n_copied;   /* entries that get a copy, ... */
+    uint64_t copies_at;  /* ... one after the other from here on; bytes, set by the layout */
     uint8_t *deferred; /* zero_clusters=defer: one bit an entry that the chain proves zero; owned */
 };
 
@@ -53,6 +55,7 @@ enum qb_step_kind {
     QB_STEP_L1,       /* the L1 table of layer `index` */
     QB_STEP_BYTES,    /* `bytes` */
     QB_STEP_FILLED,   /* plan->contents number `index`: what its rule computes */
+    QB_STEP_COPIES,   /* the clusters of new L2 table number `index` that are copies */
     QB_STEP_BLOCK,    /* refcount block `index` */
     QB_STEP_REFTABLE, /* the refcount table */
 };
@@ -278,6 +281,14 @@ bool qb_plan_lacks_disk_sizes(const struct qb_plan *plan);
 /* Opens the target's backing chain, once: all of it where its content may be needed, else only the
  * backing file itself, for its size.  Fills plan->below. */
 int qb_below_open(struct qb_plan *plan, struct qb_err *err);
+
+/* Opens all of it, to read its content; QB_E_UNSUPPORTED where that cannot be read. */
+int qb_below_open_to_read(struct qb_plan *plan, struct qb_err *err);
+
+/* What it shows at guest byte `guest`: `len` bytes of one cluster, zeros where there is none.  To
+ * be called after qb_below_open_to_read. */
+int qb_below_read(struct qb_io *io, struct qb_plan *plan, uint64_t guest, uint8_t *to, uint64_t len,
+                  struct qb_err *err);
 
 /* ---- the stages of planning ------------------------------------------------------------------ */
 

@@ -50,6 +50,30 @@ const char *qb_chain_remote(const struct qb_chain *chain)
     return last && last->is_remote ? last->file.path : NULL;
 }
 
+int qb_link_refuse(const struct qb_link *l, const char *why, struct qb_err *err)
+{
+    return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                   "this needs to read guest data of the backing file %s, which is %s",
+                   l->file.path, why);
+}
+
+int qb_chain_check_readable(struct qb_io *io, struct qb_chain *chain, struct qb_err *err)
+{
+    for (size_t i = 0; i < chain->n; i++) {
+        struct qb_link *l = chain->links[i];
+
+        if (l->is_remote)
+            return qb_link_refuse(l, "not local", err);
+        if (!l->is_qcow2)
+            continue;
+        if (l->img.header.crypt_method)
+            return qb_link_refuse(l, "encrypted", err);
+        if (l->img.geom.external_data && qb_link_open_data(io, chain, l, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int qb_chain_resolve(const char *image_path, const char *name, char **out, struct qb_err *err)
 {
     const char *as;

@@ -85,6 +85,10 @@ const char *qb_chain_remote(const struct qb_chain *chain);
 int qb_chain_read(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t len,
                   void *buf, struct qb_err *err);
 
+/* Whether the guest data of every file of the chain can be read, as far as the headers tell: 0, or
+ * -1 with what qb_chain_read would answer. */
+int qb_chain_check_readable(struct qb_io *io, struct qb_chain *chain, struct qb_err *err);
+
 /* The first stretch of [offset, end) where the chain may read anything but zeros, judged by what
  * its files have allocated: no guest data is read, so it works for encrypted and zstd images too.
  * What this build does not know, or what a reader answers with an error, is not taken for zeros.

@@ -21,4 +21,7 @@ struct qb_link {
 int qb_link_open_data(struct qb_io *io, struct qb_chain *chain, struct qb_link *l,
                       struct qb_err *err);
 
+/* QB_E_UNSUPPORTED: guest data of this file is needed, and it is "not local", say. */
+int qb_link_refuse(const struct qb_link *l, const char *why, struct qb_err *err);
+
 #endif

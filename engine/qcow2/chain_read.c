@@ -248,9 +248,7 @@ static int read_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uin
 
     memset(buf + have, 0, len - have);
     if (have && l->is_remote)
-        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
-                       "this needs to read guest data of the backing file %s, which is not local",
-                       l->file.path);
+        return qb_link_refuse(l, "not local", err);
     if (have && !l->is_qcow2)
         return read_raw(io, l, offset, have, buf, err);
     for (; have; have -= done) {

@@ -21,6 +21,16 @@ enum qb_kind {
 #define QB_ALL_ALLOCATED UINT64_C(0x00000000ffffffff)
 #define QB_ALL_ZERO      UINT64_C(0xffffffff00000000)
 
+/* What one subcluster is; not both bits are set. */
+enum qb_sub { QB_SUB_UNALLOCATED, QB_SUB_ALLOCATED, QB_SUB_ZERO };
+
+static inline enum qb_sub qb_l2_subcluster(uint64_t bitmap, unsigned i)
+{
+    return bitmap >> i & 1                      ? QB_SUB_ALLOCATED
+           : bitmap >> (QB_SUBCLUSTERS + i) & 1 ? QB_SUB_ZERO
+                                                : QB_SUB_UNALLOCATED;
+}
+
 /* Classifies the first word of an L2 entry.  With an external data file, offset 0 is a valid data
  * offset and is in use if and only if COPIED is set. */
 static inline enum qb_kind qb_l2_kind(const struct qb_geom *g, uint64_t entry)

@@ -18,4 +18,9 @@ int qb_zeros_find(struct qb_plan *plan, struct qb_zeros *z, struct qb_err *err);
 /* Whether the cluster is in one of the runs. */
 bool qb_zeros_have(const struct qb_zeros *z, uint64_t cluster);
 
+/* Whether entry `i` of the table, for guest byte `guest` and of kind QB_PARTIAL, will be copied,
+ * and the copy would be zeros. */
+int qb_zeros_in_copy(struct qb_visit *v, const uint8_t *table, uint64_t i, uint64_t guest,
+                     bool *zero, struct qb_err *err);
+
 #endif

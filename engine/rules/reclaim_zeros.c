@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "plan/new_tables.h"
 #include "rules/reclaim.h"
 
 #define WINDOW_BYTES  ((uint64_t)8 << 20) /* that are read together, ... */
@@ -190,4 +191,31 @@ bool qb_zeros_have(const struct qb_zeros *z, uint64_t cluster)
             high = mid;
     }
     return low < z->runs.n && z->runs.items[low].first <= cluster;
+}
+
+int qb_zeros_in_copy(struct qb_visit *v, const uint8_t *table, uint64_t i, uint64_t guest,
+                     bool *zero, struct qb_err *err)
+{
+    struct qb_plan *plan = v->plan;
+    const struct qb_geom *g = &plan->in.img->geom;
+    uint64_t cs = g->cluster_size, sub = cs / QB_SUBCLUSTERS;
+    const struct qb_l2_place place = {qb_l2_get(g, table, i, 0), qb_l2_bitmap(g, table, i), 0,
+                                      QB_PARTIAL};
+    QB_AUTO(qb_buf) uint8_t *bytes = NULL;
+
+    *zero = false;
+    if (plan->geom.l2_entry_size != 8)
+        return 0;
+    bytes = malloc(cs);
+    if (!bytes)
+        return qb_fail_memory(err);
+    if (qb_io_go_on(v->io, err) < 0 ||
+        qb_image_read_own(v->io, plan->in.img, &place, bytes, err) < 0)
+        return -1;
+    for (unsigned k = 0; k < QB_SUBCLUSTERS; k++)
+        if (qb_l2_subcluster(place.bitmap, k) == QB_SUB_UNALLOCATED &&
+            qb_below_read(v->io, plan, guest + k * sub, bytes + k * sub, sub, err) < 0)
+            return -1;
+    *zero = qb_all_zero(bytes, cs);
+    return 0;
 }

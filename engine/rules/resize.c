@@ -9,7 +9,10 @@
 struct probe {
     struct qb_io *io;
     const struct qb_image *img;
-    struct qb_chain *chain;
+    struct qb_chain *chain; /* where the disk grows */
+    struct qb_chain *below; /* where the entry of a last cluster that is copied can have no
+                               subclusters: for those that are unallocated; NULL: they read zero */
+    bool standard;          /* ... in the target */
     struct qb_active_l1 *l1;
     uint64_t memory_limit;
     bool raw;                          /* the target has a raw data file */
@@ -150,6 +153,21 @@ static int cut_subclusters(const struct probe *p, uint64_t start, uint64_t used,
     return 0;
 }
 
+/* Has all subclusters allocated, with what they show up to byte `used`. */
+static int fill_subclusters(const struct probe *p, uint64_t start, uint64_t used, uint8_t *buf,
+                            uint64_t *bitmap, struct qb_err *err)
+{
+    uint64_t sub = p->img->geom.cluster_size / QB_SUBCLUSTERS;
+
+    for (unsigned i = 0; p->below && i * sub < used; i++)
+        if (qb_l2_subcluster(*bitmap, i) == QB_SUB_UNALLOCATED &&
+            qb_chain_read(p->io, p->below, start + i * sub, QB_MIN(sub, used - i * sub),
+                          buf + i * sub, err) < 0)
+            return -1;
+    *bitmap = QB_ALL_ALLOCATED;
+    return 0;
+}
+
 /* Has the cluster read zero from byte `used` on; *changed when it did not. */
 static int cut_last(const struct probe *p, uint64_t start, uint64_t used, bool backed,
                     const struct qb_l2_place *last, uint8_t *buf, uint64_t *bitmap, bool *changed,
@@ -161,8 +179,11 @@ static int cut_last(const struct probe *p, uint64_t start, uint64_t used, bool b
     *bitmap = last->kind == QB_PARTIAL ? last->bitmap : QB_ALL_ALLOCATED;
     if (read_last(p, start, last, buf, err) < 0)
         return -1;
-    if (last->kind == QB_PARTIAL)
-        return cut_subclusters(p, start, used, backed, buf, bitmap, changed, err);
+    if (last->kind == QB_PARTIAL) {
+        if (cut_subclusters(p, start, used, backed, buf, bitmap, changed, err) < 0)
+            return -1;
+        return *changed && p->standard ? fill_subclusters(p, start, used, buf, bitmap, err) : 0;
+    }
     *changed = !qb_all_zero(buf + used, rest);
     memset(buf + used, 0, rest);
     return 0;
@@ -280,21 +301,6 @@ static int check_zeros(const struct probe *p, const struct qb_resize *e, struct 
                    (unsigned long long)(MOST_ASSUMED_BYTES >> 20));
 }
 
-size_t qb_resize_zeros_from(const struct qb_resize *e, uint64_t cluster)
-{
-    size_t lo = 0, hi = e->zeros.n;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (e->zeros.items[mid].end <= cluster)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
-}
-
 static int probe_all(const struct probe *p, struct qb_resize *e, struct qb_err *err)
 {
     if (probe_l1(p, e, err) < 0 || size_l1(p, err) < 0 || probe_cut(p, e, err) < 0 ||
@@ -310,10 +316,14 @@ static int probe_all(const struct probe *p, struct qb_resize *e, struct qb_err *
 int qb_resize_probe(struct qb_plan *plan, struct qb_resize *out, struct qb_err *err)
 {
     const struct qb_image *img = plan->in.img;
+    bool grows = plan->target.header.size > img->header.size;
+    struct qb_chain *below = plan->below.chain.n ? &plan->below.chain : NULL;
     const struct probe p = {
         .io = plan->in.io,
         .img = img,
-        .chain = plan->below.chain.n ? &plan->below.chain : NULL,
+        .chain = grows ? below : NULL,
+        .below = below,
+        .standard = plan->geom.l2_entry_size == 8,
         .l1 = &plan->active,
         .memory_limit = plan->in.rq->memory_limit,
         .raw = plan->target.header.autoclear & QB_AUTOCLEAR_DATA_FILE_RAW,

@@ -12,6 +12,21 @@ struct actives {
     size_t n, cap;
 };
 
+size_t qb_resize_zeros_from(const struct qb_resize *e, uint64_t cluster)
+{
+    size_t lo = 0, hi = e->zeros.n;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (e->zeros.items[mid].end <= cluster)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo;
+}
+
 /* The first L1 index at or after `from` where the active layer needs a table of its own; UINT64_MAX
  * when there is none.  There are few, so the caller goes from one to the next instead of testing
  * each index. */

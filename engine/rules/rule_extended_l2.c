@@ -1,6 +1,8 @@
 /* extended_l2: all L2 tables of all layers are rewritten with entries of the other size
- * (convert.c); data stays where it is.  Off only where the subclusters of each cluster are alike: a
- * standard entry has none.  Going down to version 2 includes off (rule_compat.c). */
+ * (convert.c); data stays where it is, but for clusters whose subclusters differ when it is turned
+ * off: a standard entry has none, so each of them gets a copy with what the guest reads there.  A
+ * copy always, since another table may name the cluster with other subclusters.  Going down to
+ * version 2 includes off (rule_compat.c). */
 #include "plan/new_tables.h"
 
 static int resolve(const struct qb_image *img, const struct qb_request *rq, struct qb_target *t,
@@ -23,19 +25,29 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
     return 1;
 }
 
-/* Extended entries that a standard one cannot express. */
+/* Whether clusters are copied whose subclusters differ. */
+static bool copies(const struct qb_plan *plan)
+{
+    return qb_plan_converts(plan) && plan->geom.l2_entry_size == 8 && plan->census.n_partial;
+}
+
+/* Extended entries that a standard one cannot express, where nothing can be copied. */
 static int check(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_census *census = &plan->census;
+    bool crypt = plan->in.img->header.crypt_method != 0;
     char where[QB_CENSUS_PLACE_TEXT];
 
-    if (!qb_plan_converts(plan) || census->n_partial == 0)
+    if (!copies(plan))
         return 0;
+    if (!crypt && !plan->in.img->geom.external_data)
+        return qb_below_open_to_read(plan, err);
     qb_census_place_text(&census->first_partial, where);
     return qb_fail(err, QB_E_UNSUPPORTED, census->first_partial.at,
-                   "%s needs clusters whose subclusters are all alike, and %llu are not, the first "
-                   "one for %s",
+                   "%s of an image with %s needs clusters whose subclusters are all alike, and "
+                   "%llu are not, the first one for %s",
                    plan->target.header.version == 2 ? "compat=0.10" : "extended_l2=off",
+                   crypt ? "encryption" : "an external data file",
                    (unsigned long long)census->n_partial, where);
 }
 
@@ -55,8 +67,12 @@ static int tables(struct qb_visit *v, struct qb_err *err)
 static void encode(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)
 {
     (void)t;
-    if (plan->geom.l2_entry_size == 8 && e->kind == QB_IDLE && e->fate == QB_FATE_KEEP)
+    if (plan->geom.l2_entry_size != 8 || e->fate != QB_FATE_KEEP)
+        return;
+    if (e->kind == QB_IDLE)
         e->fate = QB_FATE_UNALLOCATE;
+    if (e->kind == QB_PARTIAL)
+        e->fate = QB_FATE_COPY;
 }
 
 const struct qb_rule qb_rule_extended_l2 = {

@@ -55,13 +55,18 @@ static bool needs_zero_flag(const struct qb_plan *plan)
            (qb_plan_converts(plan) && plan->target.header.version == 3);
 }
 
-static bool becomes_zero(const struct qb_zeros *z, const struct qb_geom *g, const uint8_t *table,
-                         uint64_t i)
+static int becomes_zero(struct qb_visit *v, const uint8_t *table, uint64_t i, uint64_t guest,
+                        bool *zero, struct qb_err *err)
 {
+    const struct qb_zeros *z = v->plan->own[QB_RULE_reclaim];
+    const struct qb_geom *g = &v->plan->in.img->geom;
     enum qb_kind kind = qb_l2_kind_at(g, table, i);
     uint64_t cluster = (qb_l2_get(g, table, i, 0) & QB_ENTRY_OFFSET) >> g->cluster_bits;
 
-    return kind == QB_ZERO_ALLOCATED || (kind == QB_DATA && qb_zeros_have(z, cluster));
+    if (kind == QB_PARTIAL)
+        return qb_zeros_in_copy(v, table, i, guest, zero, err);
+    *zero = kind == QB_ZERO_ALLOCATED || (kind == QB_DATA && qb_zeros_have(z, cluster));
+    return 0;
 }
 
 /* Notes which entries of a table read zero.  VM state stays as it is. */
@@ -75,9 +80,13 @@ static int mark_table(void *arg, size_t index, const uint8_t *table, struct qb_e
     uint64_t guest = plan->census.tables.items[source].l1_index * g->l1_span;
 
     for (uint64_t i = 0; i < g->l2_entries; i++, guest += g->cluster_size) {
+        bool zero = false;
+
         if (guest >= plan->in.img->header.size)
             break;
-        if (!becomes_zero(z, g, table, i))
+        if (becomes_zero(v, table, i, guest, &zero, err) < 0)
+            return -1;
+        if (!zero)
             continue;
         if (!z->of[source] && qb_counts_hold(&plan->census.counts, g->l2_entries / 8, err) < 0)
             return -1;
@@ -131,7 +140,7 @@ static void entries(const struct qb_plan *plan, const struct qb_new_table *t, st
     uint64_t at = e->first, end = e->first + e->n;
     bool zero;
 
-    if (!bits || e->fate != QB_FATE_KEEP || (e->kind != QB_DATA && e->kind != QB_ZERO_ALLOCATED))
+    if (!bits || e->fate != QB_FATE_KEEP || !qb_l2_has_host(e->kind) || e->kind == QB_IDLE)
         return;
     zero = bits[at / 8] >> (at % 8) & 1;
     while (at < end && (bits[at / 8] >> (at % 8) & 1) == zero)

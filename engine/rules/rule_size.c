@@ -61,6 +61,11 @@ static int probe(struct qb_plan *plan, struct qb_err *err)
         return 0;
     if (plan->target.header.size > img->header.size && qb_below_open(plan, err) < 0)
         return -1;
+    /* A last cluster that is cut may have subclusters that show the backing file. */
+    if (qb_plan_converts(plan) && plan->geom.l2_entry_size == 8 && !img->geom.external_data &&
+        QB_MIN(plan->target.header.size, img->header.size) % img->geom.cluster_size &&
+        qb_below_open_to_read(plan, err) < 0)
+        return -1;
     r = qb_plan_own(plan, QB_RULE_size, sizeof(*r), err);
     if (!r || qb_resize_probe(plan, r, err) < 0)
         return -1;

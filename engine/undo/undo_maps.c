@@ -95,7 +95,9 @@ static int is_allocated(struct maps *m, uint64_t cluster, const struct mapping *
 
 /* Whether two entries map a guest cluster alike.  Version 2 has no zero clusters: there a downgrade
  * has left an unallocated entry, or a new cluster that was found to be zeros.  Standard entries
- * have no host cluster of which nothing shows: what had one is unallocated. */
+ * have no host cluster of which nothing shows: what had one is unallocated.  And they have no
+ * subclusters: a cluster of several sorts was copied, into bytes that are as the amend wrote them.
+ */
 static bool alike(const struct qb_proving *p, const struct mapping *old, const struct mapping *now)
 {
     bool gone = now->kind == QB_UNALLOCATED && now->place == 0;
@@ -104,6 +106,9 @@ static bool alike(const struct qb_proving *p, const struct mapping *old, const s
         return true;
     if (old->kind == QB_IDLE && p->now.geom.l2_entry_size == 8)
         return gone;
+    if (old->kind == QB_PARTIAL && p->now.geom.l2_entry_size == 8)
+        return now->kind == QB_DATA && now->place >= p->proof->base &&
+               now->place < p->proof->zero_base;
     if (p->now.header.version != 2 ||
         (old->kind != QB_ZERO_PLAIN && old->kind != QB_ZERO_ALLOCATED))
         return false;

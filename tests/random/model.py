@@ -40,8 +40,8 @@ def refusals(image, bitmaps, request, version, size):
         yield "clusters of their own, in a data file or shared"
     if request.extended_l2 and image.cluster_size < 16384:
         yield "extended L2 entries need larger clusters"
-    if image.ext_l2 and not extended(image, request, version) and image.partial():
-        yield "clusters whose subclusters are not alike"
+    if data and image.ext_l2 and not extended(image, request, version) and image.partial():
+        yield "clusters whose subclusters are not alike, in a data file"
     if data and extended(image, request, version) != bool(image.ext_l2) and any(
             entry and cluster * image.cluster_size >= image.size for layer, cluster, entry in image.entries()):
         yield "VM state in a data file lies at its guest offset"

@@ -272,11 +272,6 @@ class WhatVersion2CannotSay(ImageTest):
         self.io(image, "discard -q 0 1M")
         self.refused(image, "refused", "unsupported", compat="0.10")
 
-    def test_subclusters_that_differ_are_refused_by_name(self):
-        image = self.create(extended_l2="on")
-        self.io(image, "write -q -P 1 64k 2k")
-        self.refused(image, "unsupported", compat="0.10", words="guest byte 65536")
-
     def test_an_external_data_file_is_refused(self):
         image = self.create(data_file=self.path("a.data"))
         self.refused(image, "refused", "unsupported", compat="0.10")

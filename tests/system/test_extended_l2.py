@@ -63,13 +63,6 @@ class ThereAndBack(ImageTest):
             proc.must(["qemu-img", "snapshot", "-a", name, image])
             self.assert_reads(image, 0, 64 * KIB, pattern)
             self.assert_sound(image)
-        refusal = self.refused(self.partial(), "unsupported", extended_l2="off")
-        self.assertIn("1 are not, the first one for guest byte 65536", refusal["error"]["message"])
-
-    def partial(self):
-        image = self.create("partial.qcow2", extended_l2="on")
-        self.io(image, "write -q -P 3 0 64k", "write -q -P 3 64k 2k")
-        return image
 
     def test_tables_that_snapshots_share_stay_shared(self):
         image = self.create(size="600M")

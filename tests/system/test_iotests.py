@@ -82,9 +82,9 @@ class Subclusters(Mirrored):
         for backed in self.each():
             for request in ({"refcount_bits": 64}, {"lazy_refcounts": "on"}, {"preallocation": "metadata"},
                             {"preallocation": "falloc"}, {"size": 3 * MIB, "preallocation": "full"},
-                            {"size": self.SIZE + 1024}, {"size": 5 * MIB}):
+                            {"size": self.SIZE + 1024}, {"size": 5 * MIB}, {"extended_l2": "off"}, {"compat": "0.10"},
+                            {"extended_l2": "off", "size": self.SIZE + 1024}):
                 self.same_after(**request)
-            self.refused(self.image, "unsupported", words="subclusters", extended_l2="off")
 
     def test_a_disk_may_end_anywhere_in_them_and_grow_again(self):
         ends = [cluster * CLUSTER + offset for cluster, offset in (
