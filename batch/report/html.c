@@ -8,17 +8,13 @@
 #include "base/num.h"
 #include "base/vec.h"
 #include "util/xml.h"
-#include "report/html.h"
+#include "report/html_parts.h"
 #include "report/sinks.h"
 #include "report/change_text.h"
 #include "util/text.h"
 #include "report/timeline.h"
 
-enum {
-    ROWS_MAX = 20000, /* of images that are as wanted, and of others: what a browser still likes */
-    MANY_ROWS = 1000, /* more are lines on paper */
-    CHANGES_TEXT = 4096 /* bytes */
-};
+enum { CHANGES_TEXT = 4096 /* bytes */ };
 
 struct page {
     bool begun;
@@ -93,7 +89,7 @@ static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
     qb_table_changes(&o->result, changes, sizeof(changes));
     p->whole &= qb_html_lists_add(&p->lists, job, o, changes);
     p->whole &= add_to_timeline(p, t->part, job, o);
-    if (p->rows[o->result.err.code != QB_E_NONE]++ < ROWS_MAX)
+    if (p->rows[o->result.err.code != QB_E_NONE]++ < QB_HTML_ROWS_MAX)
         put_row(s->body, t, job, o, changes);
 }
 
@@ -104,44 +100,6 @@ static const char *title_of(const struct qb_batch *batch)
     return batch->name ? batch->name : "qbatch amend";
 }
 
-static void put_head(FILE *f, const struct qb_telling *t)
-{
-    fputs("<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
-          "<meta name=viewport content=\"width=device-width,initial-scale=1\">\n"
-          "<meta http-equiv=Content-Security-Policy content=\"default-src 'none';"
-          "style-src 'unsafe-inline';script-src 'unsafe-inline';base-uri 'none';"
-          "form-action 'none'\">\n<title>",
-          f);
-    qb_markup_text(f, title_of(t->batch));
-    fputs(" - qbatch</title>\n<style>\n", f);
-    fputs(qb_html_style, f);
-    fputs("</style>\n</head>\n<body>\n<h1>", f);
-    qb_markup_text(f, title_of(t->batch));
-    fputs(t->sum->dry_run ? " <span class=dim>dry run: nothing was written</span></h1>\n"
-                          : "</h1>\n",
-          f);
-}
-
-static void put_fact(FILE *f, const char *name, const char *value)
-{
-    if (!value || !*value)
-        return;
-    fprintf(f, "<div><dt>%s</dt> <dd>", name);
-    qb_markup_text(f, value);
-    fputs("</dd></div>\n", f);
-}
-
-static void put_labels(FILE *f, const struct qb_origin *origin)
-{
-    for (size_t k = 0; k < origin->labels.n; k++) {
-        fputs("<div><dt>", f);
-        qb_markup_text(f, origin->labels.items[k].key);
-        fputs("</dt> <dd class=label>", f);
-        qb_markup_text(f, origin->labels.items[k].value);
-        fputs("</dd></div>\n", f);
-    }
-}
-
 static void put_facts(FILE *f, const struct qb_telling *t)
 {
     const struct qb_origin *origin = &t->batch->origin;
@@ -150,27 +108,24 @@ static void put_facts(FILE *f, const struct qb_telling *t)
 
     fputs("<dl class=facts>\n", f);
     if (t->n_parts <= 1) {
-        put_fact(f, "manifest", t->batch->manifest_path);
-        put_fact(f, "run", t->batch->run_id);
-        put_fact(f, "host", origin->host);
-        put_fact(f, "caller", origin->caller);
-        put_fact(f, "started", qb_text_time(sum->started, b));
+        qb_html_fact(f, "manifest", t->batch->manifest_path);
+        qb_html_fact(f, "run", t->batch->run_id);
+        qb_html_fact(f, "host", origin->host);
+        qb_html_fact(f, "caller", origin->caller);
+        qb_html_fact(f, "started", qb_text_time(sum->started, b));
     }
-    put_fact(f, "took", qb_text_seconds(sum->seconds, b));
-    put_fact(f, "read", qb_text_size(sum->io.read_bytes, b));
-    put_fact(f, "written", qb_text_size(sum->io.write_bytes, b));
+    qb_html_fact(f, "took", qb_text_seconds(sum->seconds, b));
+    qb_html_fact(f, "read", qb_text_size(sum->io.read_bytes, b));
+    qb_html_fact(f, "written", qb_text_size(sum->io.write_bytes, b));
     if (sum->io.zeroed_bytes)
-        put_fact(f, "zeroed without writing", qb_text_size(sum->io.zeroed_bytes, b));
-    put_fact(f, "policy.owner_must_read", t->batch->policy.owner_need_not_read ? "off" : NULL);
+        qb_html_fact(f, "zeroed without writing", qb_text_size(sum->io.zeroed_bytes, b));
+    qb_html_fact(f, "policy.owner_must_read", t->batch->policy.owner_need_not_read ? "off" : NULL);
     snprintf(b, sizeof(b), "%d", t->exit_code);
-    put_fact(f, "exit code", b);
-    put_labels(f, origin);
+    qb_html_fact(f, "exit code", b);
+    qb_html_labels(f, origin);
     fputs("</dl>\n", f);
-    if (t->n_parts <= 1 && origin->command) {
-        fputs("<p class=command><code>", f);
-        qb_markup_text(f, origin->command);
-        fputs("</code></p>\n", f);
-    }
+    if (t->n_parts <= 1)
+        qb_html_command(f, origin);
 }
 
 static void put_cell(FILE *f, const char *text)
@@ -227,14 +182,7 @@ static void put_timelines(FILE *f, const struct page *p, const struct qb_telling
     }
 }
 
-/* A tile, or a part of the bar, for each kind of outcome. */
-struct kind {
-    char class;
-    const char *words;
-    uint64_t n;
-};
-
-static size_t kinds_of(const struct qb_summary *sum, struct kind out[QB_STATUS_COUNT + 1])
+static size_t kinds_of(const struct qb_summary *sum, struct qb_html_kind out[QB_STATUS_COUNT + 1])
 {
     size_t n = 0;
 
@@ -242,59 +190,30 @@ static size_t kinds_of(const struct qb_summary *sum, struct kind out[QB_STATUS_C
         uint64_t images = sum->by_status[i] - (i == QB_STATUS_SKIPPED ? sum->not_meant : 0);
 
         if (images)
-            out[n++] = (struct kind){qb_html_classes[i], qb_status_words[i], images};
+            out[n++] = (struct qb_html_kind){qb_html_classes[i], qb_status_words[i], images};
     }
     if (sum->not_meant)
-        out[n++] = (struct kind){'o', "left out", sum->not_meant};
+        out[n++] = (struct qb_html_kind){'o', "left out", sum->not_meant};
     return n;
 }
 
 static void put_totals(FILE *f, const struct qb_summary *sum)
 {
-    struct kind kinds[QB_STATUS_COUNT + 1];
-    size_t n = kinds_of(sum, kinds);
-    char b[QB_TEXT_NUMBER];
+    struct qb_html_kind kinds[QB_STATUS_COUNT + 1];
 
-    fprintf(f, "<ul class=tiles>\n<li><b>%s</b>image%s\n", qb_text_count(sum->images, b),
-            sum->images == 1 ? "" : "s");
-    for (size_t i = 0; i < n; i++)
-        fprintf(f, "<li class=%c><b>%s</b>%s\n", kinds[i].class, qb_text_count(kinds[i].n, b),
-                kinds[i].words);
-    fputs("</ul>\n<div class=share aria-hidden=true>", f);
-    for (size_t i = 0; i < n; i++)
-        fprintf(f, "<i class=%c style=\"flex:%" PRIu64 "\"></i>", kinds[i].class, kinds[i].n);
-    fputs("</div>\n", f);
-}
-
-static void put_find(FILE *f, const struct qb_summary *sum)
-{
-    struct kind kinds[QB_STATUS_COUNT + 1];
-    size_t n = kinds_of(sum, kinds);
-
-    fputs("<div class=find id=find hidden><input id=words type=search "
-          "placeholder=\"path, change or reason\" aria-label=\"Search\"> "
-          "<select id=status aria-label=\"Status\"><option value=\"\">all\n",
-          f);
-    for (size_t i = 0; i < n; i++)
-        fprintf(f, "<option value=%c>%s\n", kinds[i].class, kinds[i].words);
-    fputs("</select> <span id=shown class=dim role=status></span></div>\n", f);
+    qb_html_tiles(f, sum->images, kinds, kinds_of(sum, kinds));
 }
 
 static void put_all(struct qb_sink *s, const struct page *p, const struct qb_telling *t)
 {
-    uint64_t out = p->rows[0] - QB_MIN(p->rows[0], (uint64_t)ROWS_MAX) + p->rows[1] -
-                   QB_MIN(p->rows[1], (uint64_t)ROWS_MAX);
+    uint64_t out = p->rows[0] - QB_MIN(p->rows[0], (uint64_t)QB_HTML_ROWS_MAX) + p->rows[1] -
+                   QB_MIN(p->rows[1], (uint64_t)QB_HTML_ROWS_MAX);
+    struct qb_html_kind kinds[QB_STATUS_COUNT + 1];
     FILE *f = s->file.f, *body = s->body;
-    char b[QB_TEXT_NUMBER];
 
-    fputs("<h2>All images</h2>\n", f);
-    if (out)
-        fprintf(f,
-                "<p class=note>%s images are left out here; a file of --report has all of "
-                "them.</p>\n",
-                qb_text_count(out, b));
-    put_find(f, t->sum);
-    fprintf(f, "<table id=all%s>\n", p->rows[0] + p->rows[1] > MANY_ROWS ? " class=many" : "");
+    qb_html_find(f, out, "path, change or reason", kinds, kinds_of(t->sum, kinds));
+    fprintf(f, "<table id=all%s>\n",
+            p->rows[0] + p->rows[1] > QB_HTML_MANY_ROWS ? " class=many" : "");
     fputs("<thead><tr><th class=n>#<th class=st>Status<th>Image"
           "<th>Change or error<th class=\"n x\">Written<th class=\"n x\">Start, s"
           "<th class=n>Took, s<th class=\"n x\">Wave<th class=\"n x\">Worker\n<tbody>\n",
@@ -309,7 +228,7 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
     struct page *p = s->state;
     FILE *f = s->file.f;
 
-    put_head(f, t);
+    qb_html_begin(f, title_of(t->batch), t->sum->dry_run ? "dry run: nothing was written" : "");
     put_facts(f, t);
     put_totals(f, t->sum);
     put_parts(f, t);
@@ -318,9 +237,7 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
     put_timelines(f, p, t);
     qb_html_put_largest(f, &p->lists, t->batch);
     put_all(s, p, t);
-    fputs("<footer>qbatch " QB_VERSION "</footer>\n<script>\n", f);
-    fputs(qb_html_script, f);
-    fputs("</script>\n</body>\n</html>\n", f);
+    qb_html_end(f);
     if (p->begun && !p->whole && !s->file.errnum)
         s->file.errnum = ENOMEM;
 }
