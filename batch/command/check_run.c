@@ -20,11 +20,13 @@ struct fleet {
     struct qb_check_table table;
     struct qb_check_summary *sum;
     bool by_row;
+    double began; /* qb_now() */
 };
 
 /* ---- one image, by a worker ------------------------------------------------------------------ */
 
-static void check_within(struct qb_io *io, uint64_t memory, struct qb_checked *k)
+static void check_within(const struct fleet *f, struct qb_io *io, uint64_t memory,
+                         struct qb_checked *k)
 {
     struct qb_check_wish wish = {.level = k->level,
                                  .without_locks = k->without_locks,
@@ -33,6 +35,7 @@ static void check_within(struct qb_io *io, uint64_t memory, struct qb_checked *k
                                  .memory_limit = memory};
 
     k->seconds = qb_now();
+    k->started = f->batch->origin.started + k->seconds - f->began;
     k->counted = qb_check_run(io, k->path, &wish, &k->result) == 0;
     k->seconds = qb_now() - k->seconds;
     qb_checked_end(k);
@@ -43,6 +46,7 @@ static struct qb_checked nothing_yet(const struct fleet *f, size_t i)
     bool listed = f->options->json || qb_sinks_want_checked(f->options->sinks);
 
     return (struct qb_checked){.path = f->batch->jobs[i].path,
+                               .job = i,
                                .level = f->options->level,
                                .without_locks = f->options->without_locks,
                                .most = listed      ? LISTED_MAX
@@ -102,7 +106,7 @@ static enum qb_each_outcome answer(void *arg, struct qb_io *io, size_t i,
     const struct fleet *f = arg;
     QB_AUTO(qb_checked_free) struct qb_checked k = nothing_yet(f, i);
 
-    check_within(io, turn->memory, &k);
+    check_within(f, io, turn->memory, &k);
     if (!k.counted && k.result->err.code == QB_E_CANCELLED)
         return QB_EACH_STOPPED;
     if (!k.counted && k.result->err.code == QB_E_MEMORY && !turn->is_all)
@@ -120,7 +124,7 @@ static bool take(void *arg, size_t i, const struct qb_answer *a)
 
     f->sum->of[a->verdict]++;
     f->table.incomplete |= a->lost;
-    qb_sinks_checked(f->options->sinks, a->files, a->lost);
+    qb_sinks_checked(f->options->sinks, i, a->files, a->lost);
     if (f->options->json || f->by_row)
         return true;
     if (a->verdict != QB_VERDICT_CLEAN)
@@ -136,6 +140,7 @@ int qb_check_all(const struct qb_batch *batch, const struct qb_check_options *op
     struct fleet f = {.batch = batch,
                       .options = options,
                       .sum = sum,
+                      .began = qb_now(),
                       .by_row = options->all_rows || batch->n_jobs <= QB_CHECK_SHOWN_WHOLE};
     bool hidden = options->quiet && options->watching == QB_WATCH_AUTO;
     const struct qb_each each = {.batch = batch,

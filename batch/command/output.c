@@ -53,7 +53,7 @@ int qb_output_open_sinks(struct qb_sinks *sinks, const struct qb_cli *cli,
             users++;
         }
     if (users <= 1)
-        return qb_sinks_open(sinks, arguments, batch);
+        return qb_sinks_open(sinks, arguments, batch, cli->command == QB_COMMAND_CHECK);
     fputs("qbatch: standard output can have one report only\n", stderr);
     return -1;
 }

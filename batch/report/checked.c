@@ -54,6 +54,7 @@ void qb_checked_note(void *checked, const struct qb_found *found)
     struct qb_checked *c = checked;
     struct qb_finding *open = &c->open;
 
+    c->guest_bytes += found->guest_bytes;
     if (joins(open, found) && strcmp(c->open_text, found->text) == 0) {
         open->step = found->offset - open->last;
         open->last = found->offset;

@@ -32,6 +32,8 @@ extern const char *const qb_verdict_names[QB_VERDICT_COUNT]; /* for programs */
 
 struct qb_checked {
     const char *path;
+    size_t job;     /* of the batch */
+    double started; /* seconds since 1970 */
     enum qb_check_level level;
     bool without_locks;
     bool counted;   /* false: result->err says why not */
@@ -43,6 +45,7 @@ struct qb_checked {
     size_t n_findings, room;
     size_t kept[QB_DEFECT_COUNT];         /* of each code */
     uint64_t of_code[QB_DEFECT_COUNT];    /* how many there are */
+    uint64_t guest_bytes;                 /* that may be lost, by all signs */
     uint64_t left_out[QB_FOUND_SIGN + 1]; /* findings that were not kept, by their kind */
     struct qb_finding open;               /* the last one, which may go on */
     char open_text[240];
@@ -57,6 +60,8 @@ enum qb_verdict qb_checked_verdict(const struct qb_checked *checked);
 
 /* Why the image, or its data file, could not be checked; the code may be QB_E_NONE. */
 const struct qb_failure *qb_checked_failure(const struct qb_checked *checked);
+
+extern const char *const qb_check_level_names[]; /* by enum qb_check_level */
 
 struct qb_check_summary {
     uint64_t images; /* that were checked, or could not be */

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "base/vec.h"
 #include "util/xml.h"
+#include "report/html_check.h"
 #include "report/html_parts.h"
 #include "report/sinks.h"
 #include "report/change_text.h"
@@ -17,6 +18,7 @@
 enum { CHANGES_TEXT = 4096 /* bytes */ };
 
 struct page {
+    struct qb_html_check check; /* of a check, which has nothing of the rest */
     bool begun;
     struct qb_html_lists lists;
     QB_VEC(struct qb_timeline) timelines; /* one of each run */
@@ -242,10 +244,30 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
         s->file.errnum = ENOMEM;
 }
 
+/* ---- of a check (html_check.h) --------------------------------------------------------------- */
+
+static void checked_take(struct qb_sink *s, size_t job, const struct qb_sink_text *text)
+{
+    struct page *p = s->state;
+
+    if (!qb_html_check_take(&p->check, job, text, s->body))
+        p->check.short_of_memory = true;
+}
+
+static void checked_end(struct qb_sink *s, const struct qb_check_telling *t)
+{
+    struct page *p = s->state;
+
+    qb_html_check_end(&p->check, s, t);
+    if (p->check.short_of_memory && !s->file.errnum)
+        s->file.errnum = ENOMEM;
+}
+
 static void drop(struct qb_sink *s)
 {
     struct page *p = s->state;
 
+    qb_html_check_free(&p->check);
     qb_html_lists_free(&p->lists);
     qb_vec_each (timeline, &p->timelines)
         qb_timeline_free(timeline);
@@ -261,5 +283,8 @@ const struct qb_sink_kind qb_sink_html = {
     .state_size = sizeof(struct page),
     .image = image,
     .end = end,
+    .checked = qb_html_checked,
+    .checked_take = checked_take,
+    .checked_end = checked_end,
     .drop = drop,
 };

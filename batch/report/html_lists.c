@@ -146,7 +146,7 @@ static bool at_one_offset(const struct qb_group *g)
 }
 
 /* The first names are seen, the others when a reader asks for them. */
-static void put_names(FILE *f, const struct qb_group *g, const struct qb_batch *batch, size_t room)
+void qb_html_put_names(FILE *f, const struct qb_group *g, const struct qb_batch *batch, size_t room)
 {
     bool together = at_one_offset(g), folded = g->n > NAMES_SEEN + NAMES_SEEN / 2;
     size_t n = QB_MIN(g->members.n, room);
@@ -181,17 +181,17 @@ static void put_group(FILE *f, const struct qb_group *g, const struct qb_batch *
     if (g->n > 1)
         fprintf(f, " <b>&times; %s</b>", qb_text_count(g->n, b));
     fputs("<br>", f);
-    put_names(f, g, batch, *room);
+    qb_html_put_names(f, g, batch, *room);
     *room -= QB_MIN(g->members.n, *room);
 }
 
-static bool is_of(const struct qb_group *g, enum qb_status status, enum qb_code code)
+static bool is_of(const struct qb_group *g, unsigned status, enum qb_code code)
 {
     return g->status == status && g->code == code;
 }
 
 /* All that has one code: its hint, and each of its reasons with its images. */
-static void put_code(FILE *f, const struct qb_groups *groups, enum qb_status status,
+static void put_code(FILE *f, const struct qb_groups *groups, unsigned status, char class,
                      enum qb_code code, const struct qb_batch *batch)
 {
     const char *hint = qb_code_hint(code);
@@ -203,8 +203,8 @@ static void put_code(FILE *f, const struct qb_groups *groups, enum qb_status sta
         n += is_of(&groups->list.items[i], status, code) ? groups->list.items[i].n : 0;
     if (n == 0)
         return;
-    fprintf(f, "<details open class=%c><summary>%s: %s image%s</summary>\n",
-            qb_html_classes[status], qb_code_name(code), qb_text_count(n, b), n == 1 ? "" : "s");
+    fprintf(f, "<details open class=%c><summary>%s: %s image%s</summary>\n", class,
+            qb_code_name(code), qb_text_count(n, b), n == 1 ? "" : "s");
     if (*hint) {
         fputs("<p class=hint>", f);
         qb_markup_text(f, hint);
@@ -228,6 +228,13 @@ static void put_code(FILE *f, const struct qb_groups *groups, enum qb_status sta
     fputs("</details>\n", f);
 }
 
+void qb_html_put_errors(FILE *f, const struct qb_groups *groups, unsigned status, char class,
+                        const struct qb_batch *batch)
+{
+    for (enum qb_code code = QB_E_NONE + 1; code < QB_E_COUNT; code++)
+        put_code(f, groups, status, class, code, batch);
+}
+
 static void put_left_out(FILE *f, const struct qb_groups *groups)
 {
     uint64_t n = 0;
@@ -248,8 +255,8 @@ void qb_html_put_reasons(FILE *f, struct qb_html_lists *lists, const struct qb_b
     qb_groups_sort(&lists->reasons);
     fputs("<h2>What did not succeed, and why</h2>\n", f);
     for (size_t i = 0; i < sizeof(worst_first) / sizeof(worst_first[0]); i++)
-        for (enum qb_code code = QB_E_NONE + 1; code < QB_E_COUNT; code++)
-            put_code(f, &lists->reasons, worst_first[i], code, batch);
+        qb_html_put_errors(f, &lists->reasons, worst_first[i], qb_html_classes[worst_first[i]],
+                           batch);
     if (lists->reasons.list.n == 0)
         fputs("<p>Nothing: every image has the requested properties.</p>\n", f);
     put_left_out(f, &lists->left_out);

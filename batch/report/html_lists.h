@@ -43,6 +43,15 @@ void qb_html_lists_free(struct qb_html_lists *lists);
 bool qb_html_lists_add(struct qb_html_lists *lists, size_t job, const struct qb_outcome *outcome,
                        const char *changes);
 
+/* The names of a group's images; at most `room`, the first ones unfolded. */
+void qb_html_put_names(FILE *f, const struct qb_group *group, const struct qb_batch *batch,
+                       size_t room);
+
+/* The groups of this status that have an error, by its code: the hint, then each reason with its
+ * images.  They are sorted. */
+void qb_html_put_errors(FILE *f, const struct qb_groups *groups, unsigned status, char class,
+                        const struct qb_batch *batch);
+
 /* Each prints one section, or nothing where there is nothing to say. */
 void qb_html_put_reasons(FILE *f, struct qb_html_lists *lists, const struct qb_batch *batch);
 void qb_html_put_notes(FILE *f, const struct qb_html_lists *lists, const struct qb_batch *batch);

@@ -42,11 +42,61 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
         put_header(s->file.f);
 }
 
+/* ---- of a check ------------------------------------------------------------------------------ */
+
+/* The exit code that a check of this image alone would have. */
+static int checked_value(const struct qb_checked *c)
+{
+    static const int values[QB_VERDICT_COUNT] = {[QB_VERDICT_CORRUPT] = 2,
+                                                 [QB_VERDICT_UNCHECKED] = 1,
+                                                 [QB_VERDICT_LEAKS] = 3,
+                                                 [QB_VERDICT_CLEAN] = 0};
+
+    return values[qb_checked_verdict(c)];
+}
+
+static int checked(FILE *f, const struct qb_batch *batch, const struct qb_checked *c)
+{
+    (void)batch;
+    fprintf(f, "%zu\t:\t%.3f\t%10.3f\t0\t%llu\t%d\t0\t", c->job + 1, c->started, c->seconds,
+            (unsigned long long)(c->result ? c->result->io.read_bytes : 0), checked_value(c));
+    qb_text_shell(f, c->path);
+    fputc('\n', f);
+    return 0;
+}
+
+/* The first image may have been left out: the check was interrupted. */
+static void begin(struct qb_sink *s)
+{
+    bool *begun = s->state;
+
+    if (!*begun)
+        put_header(s->file.f);
+    *begun = true;
+}
+
+static void checked_take(struct qb_sink *s, size_t job, const struct qb_sink_text *text)
+{
+    (void)job;
+    begin(s);
+    fwrite(text->text, 1, text->len, s->file.f);
+}
+
+static void checked_end(struct qb_sink *s, const struct qb_check_telling *t)
+{
+    (void)t;
+    begin(s);
+}
+
 extern const struct qb_sink_kind qb_sink_joblog;
 
 const struct qb_sink_kind qb_sink_joblog = {
     .what = "joblog",
     .begins = "Seq\tHost\t",
+    .state_size = sizeof(bool),
     .image = image,
     .end = end,
+    .checked = checked,
+    .checked_take = checked_take,
+    .checked_end = checked_end,
 };

@@ -64,9 +64,11 @@ static const char *is_image(const void *arg, const struct stat *st)
     return NULL;
 }
 
-static int open_file(struct qb_sink *s, const char *argument, const struct qb_batch *batch)
+static int open_file(struct qb_sink *s, const char *argument, const struct qb_batch *batch,
+                     bool of_check)
 {
-    QB_AUTO(qb_buf) char *placed = s->kind->place ? s->kind->place(argument, batch) : NULL;
+    QB_AUTO(qb_buf)
+    char *placed = s->kind->place ? s->kind->place(argument, batch, of_check) : NULL;
 
     if (s->kind->place && !placed)
         return complain(s->kind->what, argument, strerror(errno));
@@ -80,9 +82,9 @@ static int open_file(struct qb_sink *s, const char *argument, const struct qb_ba
 }
 
 static int open_sink(struct qb_sinks *sinks, struct qb_sink *s, const char *argument,
-                     const struct qb_batch *batch)
+                     const struct qb_batch *batch, bool of_check)
 {
-    if (open_file(s, argument, batch) < 0 || check_alone(sinks, s, argument) < 0)
+    if (open_file(s, argument, batch, of_check) < 0 || check_alone(sinks, s, argument) < 0)
         return -1;
     s->state = s->kind->state_size ? calloc(1, s->kind->state_size) : NULL;
     s->body = s->kind->wants_body ? qb_outfile_spill(&s->file) : NULL;
@@ -92,14 +94,14 @@ static int open_sink(struct qb_sinks *sinks, struct qb_sink *s, const char *argu
 }
 
 int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_COUNT],
-                  const struct qb_batch *batch)
+                  const struct qb_batch *batch, bool of_check)
 {
     *sinks = (struct qb_sinks){0};
     for (size_t i = 0; i < QB_SINK_COUNT; i++) {
         if (!arguments[i])
             continue;
         sinks->of[i].kind = kinds[i];
-        if (open_sink(sinks, &sinks->of[i], arguments[i], batch) == 0)
+        if (open_sink(sinks, &sinks->of[i], arguments[i], batch, of_check) == 0)
             continue;
         qb_sinks_each(s, sinks) drop(s);
         return -1;

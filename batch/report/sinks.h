@@ -59,7 +59,7 @@ struct qb_sink_kind {
     bool wants_body;
     size_t state_size; /* zeroed; 0: none */
     /* The path of the file for the option's argument, malloc'ed; NULL: the argument is the path. */
-    char *(*place)(const char *argument, const struct qb_batch *batch);
+    char *(*place)(const char *argument, const struct qb_batch *batch, bool of_check);
     void (*image)(struct qb_sink *sink, const struct qb_telling *t, size_t job,
                   const struct qb_outcome *outcome);
     void (*end)(struct qb_sink *sink, const struct qb_telling *t);
@@ -68,6 +68,8 @@ struct qb_sink_kind {
     /* Of a check: what the file, or its body, has about an image, by any worker; -1 when memory is
      * short.  A kind without checked_end cannot be written of a check. */
     int (*checked)(FILE *f, const struct qb_batch *batch, const struct qb_checked *checked);
+    /* Takes that text in the order of the images; NULL: it is written as it is. */
+    void (*checked_take)(struct qb_sink *sink, size_t job, const struct qb_sink_text *text);
     void (*checked_end)(struct qb_sink *sink, const struct qb_check_telling *t);
 };
 /* All functions except `image` and `end` may be NULL; a failed write sets the error of the FILE. */
@@ -91,7 +93,7 @@ struct qb_sinks {
 /* Opens the sinks that have an argument, the file's name as given; NULL: not requested. -1 after
  * one line on standard error. */
 int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_COUNT],
-                  const struct qb_batch *batch);
+                  const struct qb_batch *batch, bool of_check);
 
 void qb_sinks_image(struct qb_sinks *sinks, const struct qb_telling *t, size_t job,
                     const struct qb_outcome *outcome);
@@ -113,8 +115,8 @@ bool qb_sinks_checked_texts(const struct qb_sinks *sinks, const struct qb_batch 
                             struct qb_sink_text texts[QB_SINK_COUNT]);
 
 /* Writes the texts about the next image; `lost`: there was no memory for one of them. */
-void qb_sinks_checked(struct qb_sinks *sinks, const struct qb_sink_text texts[QB_SINK_COUNT],
-                      bool lost);
+void qb_sinks_checked(struct qb_sinks *sinks, size_t job,
+                      const struct qb_sink_text texts[QB_SINK_COUNT], bool lost);
 int qb_sinks_checked_end(struct qb_sinks *sinks, const struct qb_check_telling *t);
 
 /* The run could not start. */

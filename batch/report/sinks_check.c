@@ -35,8 +35,8 @@ bool qb_sinks_checked_texts(const struct qb_sinks *sinks, const struct qb_batch 
 }
 
 /* A file that lacks an image is not given its name. */
-void qb_sinks_checked(struct qb_sinks *sinks, const struct qb_sink_text texts[QB_SINK_COUNT],
-                      bool lost)
+void qb_sinks_checked(struct qb_sinks *sinks, size_t job,
+                      const struct qb_sink_text texts[QB_SINK_COUNT], bool lost)
 {
     qb_sinks_each(s, sinks)
     {
@@ -46,7 +46,9 @@ void qb_sinks_checked(struct qb_sinks *sinks, const struct qb_sink_text texts[QB
         if (!s->kind->checked)
             continue;
         errno = 0;
-        if (t->len)
+        if (t->len && s->kind->checked_take)
+            s->kind->checked_take(s, job, t);
+        else if (t->len)
             fwrite(t->text, 1, t->len, f);
         qb_outfile_look(&s->file, f);
         if (lost && !s->file.errnum)

@@ -1,6 +1,10 @@
 """The files of `qbatch check`: --report, --summary and --junit have what standard output has, in the order of the images."""
+import html
 import json
 import os
+import re
+import shlex
+import time
 import xml.etree.ElementTree
 
 import context  # noqa: F401
@@ -9,7 +13,7 @@ import qcow2
 from fixture import ImageTest, main
 
 
-class Reports(ImageTest):
+class CheckTest(ImageTest):
     def setUp(self):
         super().setUp()
         first = self.create("first", size="256k", cluster_size=4096)
@@ -46,6 +50,8 @@ class Reports(ImageTest):
         os.unlink(images[3])
         return images
 
+
+class Reports(CheckTest):
     def test_the_report_has_the_lines_of_standard_output(self):
         images = self.mixed()
         for jobs in ("1", "4"):
@@ -119,7 +125,7 @@ class Reports(ImageTest):
         with open(self.path("notes"), "w", encoding="utf-8") as f:
             f.write("mine")
         for name, why in ((image, "an image of the run"), ("notes", "")):
-            for option in ("--report", "--junit", "--summary"):
+            for option in ("--report", "--junit", "--summary", "--html", "--joblog"):
                 done = self.check(option, name, image, other)
                 self.assertEqual((done.code, done.result.out), (2, ""), option)
                 self.assertIn(why, done.result.err)
@@ -128,14 +134,98 @@ class Reports(ImageTest):
 
     def test_one_that_cannot_be_written_is_an_error(self):
         image = self.fleet(1)[0]
-        for option in ("--report", "--junit", "--summary"):
+        for option in ("--report", "--junit", "--summary", "--html", "--joblog"):
             done = self.check(option, "/dev/full", image)
             self.assertEqual(done.code, 1, option)
             self.assertIn("/dev/full: No space left on device", done.result.err)
 
-    def test_other_files_are_not_taken(self):
-        for option in ("--html", "--joblog", "--prometheus"):
-            self.assertEqual(self.check(option, "f", self.path("first")).code, 2)
+
+class Page(CheckTest):
+    """--html; how it looks in a browser is in test_page.py."""
+    def page(self, *images):
+        done = self.check("--html", "page.html", *images)
+        with open(self.path("page.html"), encoding="utf-8") as f:
+            return done.code, f.read()
+
+    def section(self, page, heading):
+        return page[page.index(f"<h2>{heading}"):].split("<h2>")[1]
+
+    def details(self, section):
+        """{summary: names} of a section."""
+        found = re.findall("<details open[^>]*><summary>(.*?)</summary>(.*?)(?=<details open|$)", section, re.S)
+        return {re.sub("<.*?>", "", head): [html.unescape(name) for name in re.findall("<bdi>(.*?)</bdi>", body)]
+                for head, body in found}
+
+    def test_what_was_found_with_its_images_and_what_to_do(self):
+        images = self.mixed()
+        code, page = self.page(*images)
+        self.assertEqual(code, 2)
+        self.assertEqual(self.details(self.section(page, "What was found")),
+                         {"copied_flag_wrong: 2 images, 2 findings": [images[1], images[4]],
+                          "cluster_leaked: 2 images, 2 findings": [images[2], images[4]]})
+        self.assertEqual(self.details(self.section(page, "What could not be checked")), {"not_found: 1 image": [images[3]]})
+        for words in ("The COPIED flag of an entry says that", "qbatch amend -o repair=leaks frees it",
+                      "<dt>leaked clusters</dt> <dd>2<", "<dt>leaked</dt> <dd>8 KiB<", "<dt>errors</dt> <dd>2<"):
+            self.assertIn(words, page)
+        tiles = dict(reversed(tile) for tile in re.findall("<b>(.*?)</b>(.*?)\n", page[:page.index("</ul>")]))
+        self.assertEqual(tiles, {"images": "5", "corrupt": "2", "unchecked": "1", "leaks": "1", "clean": "1"})
+        rows = re.findall("<tr class=(.)><td class=n>(.*?)<td>(.*?)<td><bdi>(.*?)</bdi><td>(.*?)<td", page)
+        self.assertEqual([html.unescape(row[3]) for row in rows], images)
+        self.assertEqual([row[2] for row in rows], ["clean", "corrupt", "leaks", "unchecked", "corrupt"])
+        self.assertEqual(rows[4][4], "cluster_leaked&nbsp;1, copied_flag_wrong&nbsp;1")
+
+    def test_the_repair_that_it_names_mends_what_was_found(self):
+        images = self.mixed()
+        qcow2.patch_u64(images[0], self.place, self.entry + 512)  # which no repair mends
+        _, page = self.page(*images)
+        todo = self.details(self.section(page, "What to do"))
+        self.assertEqual({head.split(": ", 1)[1][:12]: names for head, names in todo.items()},
+                         {"no repair me": [images[0]], "repair: all ": [images[1], images[4]], "repair: leak": [images[2]]})
+        self.amended(images[2], repair="leaks")
+        for image in (images[1], images[4]):
+            self.amended(image, repair="all")
+        self.assertEqual(self.check(images[1], images[2], images[4]).code, 0)
+        self.assertNotEqual(qbatch.amend(images[0], repair="all").code, 0)
+
+    def test_of_sound_images_it_says_so(self):
+        code, page = self.page(*self.fleet(2))
+        self.assertEqual(code, 0)
+        self.assertIn("no image that was checked has errors or leaks", page)
+        self.assertNotIn("What to do", page)
+        self.assertNotIn("What could not be checked", page)
+
+
+class OtherFiles(CheckTest):
+    def test_joblog(self):
+        images = self.mixed()
+        self.assertEqual(self.check("--joblog", "j", *images).code, 2)
+        with open(self.path("j"), encoding="utf-8") as f:
+            head, *rows = [line.rstrip("\n").split("\t") for line in f]
+        self.assertEqual(head, ["Seq", "Host", "Starttime", "JobRuntime", "Send", "Receive", "Exitval", "Signal", "Command"])
+        self.assertEqual([(row[0], row[6]) for row in rows], [("1", "0"), ("2", "2"), ("3", "3"), ("4", "1"), ("5", "2")])
+        self.assertEqual([shlex.split(row[8]) for row in rows], [[image] for image in images])
+        self.assertTrue(all(abs(float(row[2]) - time.time()) < 86400 and int(row[4]) == 0 for row in rows))
+        self.assertGreater(int(rows[0][5]), 0)
+
+    def test_prometheus(self):
+        images = self.mixed()
+        os.mkdir(self.path("metrics"))
+        self.assertEqual(self.check("--prometheus", "metrics", *images).code, 2)
+        with open(self.path("metrics/qbatch-images-check.prom"), encoding="utf-8") as f:
+            lines = f.read().splitlines()
+        values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        helped = {line.split()[2] for line in lines if line.startswith("# HELP")}
+        self.assertEqual({name.split("{")[0] for name in values}, helped)
+
+        def value(name, **labels):
+            text = "".join(f',{key}="{word}"' for key, word in labels.items())
+            return float(values[f'qbatch_last_check_{name}{{manifest="images"{text}}}'])
+        self.assertEqual([value("images", status=s) for s in ("clean", "corrupt", "leaks", "unchecked")], [1, 2, 1, 1])
+        self.assertEqual([value("images_with", code=c) for c in ("cluster_leaked", "copied_flag_wrong", "table_lost")], [2, 2, 0])
+        self.assertEqual((value("leaked_clusters"), value("leaked_bytes"), value("exit_code")), (2, 8192, 2))
+        self.manifest(f"version: 1\nname: nightly\nimages: [{{path: {json.dumps(images[0])}}}]\n", "fleet.yaml")
+        self.assertEqual(self.check("--prometheus", "metrics", "--manifest", "fleet.yaml").code, 0)
+        self.assertEqual(sorted(os.listdir(self.path("metrics"))), ["qbatch-images-check.prom", "qbatch-nightly-check.prom"])
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import zlib
 import context  # noqa: F401
 import proc
 import qbatch
+import qcow2
 from fixture import run_tests
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -77,16 +78,13 @@ def unfilter(method, row, above, bpp):
             row[i] = row[i] + (0, left, up, (left + up) // 2)[method] & 255
 
 
-class Page(unittest.TestCase):
+class Browser(unittest.TestCase):
+    """Of a page.html in a folder of its own, which make() writes."""
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.mkdtemp(prefix="qbatch-page-")
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
-        report = cls.path("report.ndjson")
-        with open(report, "w", encoding="utf-8") as f:
-            f.writelines(json.dumps(record(i)) + "\n" for i in range(IMAGES))
-        proc.must([qbatch.absolute(qbatch.TOOL), "report", "show", "-q", "--html", cls.path("page.html"),
-                   report])
+        cls.make()
         with open(cls.path("page.html"), encoding="utf-8") as f:
             cls.page = f.read()
 
@@ -114,6 +112,16 @@ class Page(unittest.TestCase):
     def shot(self, page, size, *flags):
         self.browse(page, f"--window-size={size}", f"--screenshot={self.path('shot.png')}", *flags)
         return pixels(self.path("shot.png"))
+
+
+class Page(Browser):
+    @classmethod
+    def make(cls):
+        report = cls.path("report.ndjson")
+        with open(report, "w", encoding="utf-8") as f:
+            f.writelines(json.dumps(record(i)) + "\n" for i in range(IMAGES))
+        proc.must([qbatch.absolute(qbatch.TOOL), "report", "show", "-q", "--html", cls.path("page.html"),
+                   report])
 
     # ---- what it holds ----------------------------------------------------------------------
     def test_ten_thousand_images_are_a_page_of_moderate_size(self):
@@ -218,6 +226,53 @@ class Page(unittest.TestCase):
             pdf = f.read()
         self.assertTrue(pdf.startswith(b"%PDF"))
         self.assertLessEqual(len(re.findall(rb"/Type\s*/Page\b", pdf)), 6)
+
+
+class CheckPage(Browser):
+    """Of a check: 20 images are no image, 200 have a leak, one of them of two clusters."""
+    @classmethod
+    def make(cls):
+        proc.must(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=512", "seed", "16k"], cwd=cls.folder)
+        with open(cls.path("seed"), "rb") as f:
+            sound = f.read()
+        with open(cls.path("leaky"), "wb") as f:
+            f.write(sound)
+        qcow2.append_cluster(cls.path("leaky"), b"leak")
+        with open(cls.path("leaky"), "rb") as f:
+            leaky = f.read()
+        for i in range(IMAGES):
+            with open(cls.path(f"disk-{i:05}"), "wb") as f:
+                f.write(b"none" if i % 500 == 3 else leaky if i % 50 == 7 else sound)
+        qcow2.append_cluster(cls.path("disk-00057"), b"leak")
+        with open(cls.path("list"), "w", encoding="utf-8") as f:
+            f.writelines(f"disk-{i:05}\n" for i in range(IMAGES))
+        proc.run([qbatch.absolute(qbatch.TOOL), "check", "-q", "--html", "page.html", "--from-file", "list"], cwd=cls.folder)
+
+    def test_it_opens_searches_sorts_and_prints(self):
+        said = self.answer("""
+            var heads=document.querySelectorAll('#all th button'),status=document.getElementById('status');
+            function rows(){return Array.from(document.querySelectorAll('#all tbody tr'))}
+            function shown(){return rows().filter(function(r){return r.offsetHeight>0}).length}
+            said.rows=rows().length;
+            said.loaded=performance.getEntriesByType('resource').length;
+            heads[5].click();heads[5].click();said.most=rows()[0].cells[2].textContent;
+            status.value='s';status.dispatchEvent(new Event('change'));said.leaks=shown();
+            dispatchEvent(new Event('beforeprint'));
+            said.paper=document.getElementById('lines').textContent.split('\\n').slice(0,2);
+            dispatchEvent(new Event('afterprint'));
+            status.value='i';status.dispatchEvent(new Event('change'));said.unchecked=shown();
+            said.wide=document.documentElement.scrollWidth-innerWidth;answer()""")
+        self.assertEqual((said["rows"], said["loaded"], said["leaks"], said["unchecked"]), (IMAGES, 0, 200, 20))
+        self.assertEqual(said["most"], "disk-00057")
+        self.assertEqual(said["paper"][0].split(), ["#", "Status", "Took,", "s", "Image", "Findings"])
+        self.assertEqual([word for word in said["paper"][1].split() if not re.match(r"[\d.]+$", word)],
+                         ["leaks", "disk-00057", "cluster_leaked"])
+        self.assertLessEqual(said["wide"], 0)
+
+    def test_it_fits_every_screen(self):
+        for size in ("400,800", "700,800", "1200,800"):
+            said = self.answer("said.wide=document.documentElement.scrollWidth-innerWidth;answer()", f"--window-size={size}")
+            self.assertLessEqual(said["wide"], 0, size)
 
 
 if __name__ == "__main__":

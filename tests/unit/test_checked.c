@@ -73,7 +73,7 @@ static struct qb_sinks open_junit(struct qb_batch *batch)
     struct qb_sinks sinks;
 
     qb_batch_init(batch);
-    CU_ASSERT_EQUAL_FATAL(qb_sinks_open(&sinks, arguments, batch), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_sinks_open(&sinks, arguments, batch, true), 0);
     return sinks;
 }
 
@@ -86,7 +86,7 @@ static void a_file_that_lacks_an_image_does_not_appear(void)
         struct qb_sinks sinks = open_junit(&batch);
 
         CU_ASSERT_TRUE(qb_sinks_want_checked(&sinks));
-        qb_sinks_checked(&sinks, texts, lost);
+        qb_sinks_checked(&sinks, 0, texts, lost);
         CU_ASSERT_EQUAL(qb_sinks_checked_end(&sinks, &(struct qb_check_telling){&batch, &sum, 0}),
                         -lost);
         CU_ASSERT_EQUAL(access(in_folder("junit"), F_OK), -lost);
