@@ -34,6 +34,39 @@ static const struct magic others[] = {
     MAGIC("dmg", 0, "koly"),
 };
 
+static bool takes(const uint8_t **at, const uint8_t *end, const char *text)
+{
+    size_t n = strlen(text);
+
+    if ((size_t)(end - *at) < n || memcmp(*at, text, n) != 0)
+        return false;
+    *at += n;
+    return true;
+}
+
+/* A descriptor of VMDK, as QEMU knows it: comments and blank lines, and then the version. */
+static bool is_vmdk_text(const uint8_t *at)
+{
+    const uint8_t *end = at + QB_SECTOR, *line;
+
+    while (at < end) {
+        if (*at == '#') {
+            line = memchr(at, '\n', (size_t)(end - at));
+            at = line ? line + 1 : end;
+        } else if (*at == ' ') {
+            while (at < end && *at == ' ')
+                at++;
+            takes(&at, end, "\r");
+            if (!takes(&at, end, "\n"))
+                return false;
+        } else {
+            return takes(&at, end, "version=") && at < end && *at >= '1' && *at++ <= '3' &&
+                   (takes(&at, end, "\n") || takes(&at, end, "\r\n"));
+        }
+    }
+    return false;
+}
+
 const char *qb_probe_magic(const uint8_t head[QB_SECTOR])
 {
     static const char qcow2[] = {'Q', 'F', 'I', (char)0xfb};
@@ -43,6 +76,8 @@ const char *qb_probe_magic(const uint8_t head[QB_SECTOR])
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (memcmp(head + others[i].at, others[i].bytes, others[i].len) == 0)
             return others[i].format;
+    if (is_vmdk_text(head))
+        return "vmdk";
     return "raw";
 }
 
