@@ -106,6 +106,7 @@ enum qb_key {
     QB_KEY_SNAPSHOTS = 1 << 14, /* any of qb_request.snapshots_... */
     QB_KEY_REPAIR = 1 << 15,
     QB_KEY_RECLAIM = 1 << 16, /* any of qb_request.reclaim_... */
+    QB_KEY_CONVERT = 1 << 17, /* any of qb_request.convert_... */
 };
 
 /* How qb_request.size is meant. */
@@ -260,6 +261,16 @@ struct qb_request {
     /* Data clusters that read zero become zero clusters, or unallocated where the image has no
      * backing file; then as reclaim_free. */
     bool reclaim_zeros;
+
+    /* The file is a raw disk, and becomes an image: "raw" and "qcow2", both or none.  The caller
+     * knows that the file is raw; a file that looks like an image of any format is refused, since a
+     * guest can write a header.  `cluster_size` and `extended_l2` are then properties that the
+     * image gets. */
+    const char *convert_from, *convert_to;
+    uint64_t convert_length; /* bytes that the raw disk had when a conversion was interrupted, which
+                                may have made the file longer; 0: the file's length */
+    const uint8_t *convert_header; /* 512 bytes that it may have written: a file that begins with
+                                      them is that image.  NULL: none */
 };
 
 /* ---- results --------------------------------------------------------------------------------- */
@@ -285,6 +296,8 @@ struct qb_info {
     const char *backing_fmt;      /* NULL or "": the header names none */
     const char *compression_type; /* "zlib" or "zstd" */
     const char *data_file;        /* NULL or "": none, or the header does not name it */
+    const char *format; /* "qcow2"; "raw": the file is a raw disk, and of the other properties has
+                           only virtual_size */
 };
 
 enum qb_status {
@@ -413,6 +426,7 @@ struct qb_result {
     uint64_t reclaimed_bytes;
     int reclaim_errno;
     uint64_t device_lacks; /* bytes by which a block device was too small for what was planned */
+    bool converted; /* a raw disk becomes an image: machines that use it must be told the format */
 };
 
 /* ---- one image ------------------------------------------------------------------------------- */

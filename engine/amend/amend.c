@@ -5,6 +5,7 @@
 #include "amend/amend_state.h"
 #include "base/clock.h"
 #include "base/result.h"
+#include "plan/raw.h"
 
 struct qb_amend *qb_amend_new(const char *path)
 {
@@ -136,10 +137,39 @@ int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how
     return r < 0 ? qb_amend_failed(a) : 0;
 }
 
+void qb_amend_expect(struct qb_amend *a, const struct qb_request *request)
+{
+    a->rq = request;
+}
+
+/* Whether the file is an image already, that a conversion which was interrupted has made. */
+static int is_converted(struct qb_amend *a, struct qb_io *io, bool *yes)
+{
+    uint8_t sector[QB_SECTOR];
+
+    *yes = false;
+    if (!a->rq->convert_header || a->file.size < QB_SECTOR)
+        return 0;
+    if (qb_io_read(io, &a->file, 0, sector, QB_SECTOR, "the header", &a->err) < 0)
+        return -1;
+    *yes = memcmp(sector, a->rq->convert_header, QB_SECTOR) == 0;
+    return 0;
+}
+
+static int open_image(struct qb_amend *a, struct qb_io *io)
+{
+    bool converted = true;
+
+    if (a->rq && qb_asked(a->rq, QB_KEY_CONVERT) && is_converted(a, io, &converted) < 0)
+        return -1;
+    return converted ? qb_image_open(io, &a->file, &a->img, &a->err)
+                     : qb_raw_open(io, &a->file, a->rq, &a->img, &a->err);
+}
+
 int qb_amend_read_header(struct qb_amend *a, struct qb_io *io)
 {
     double start = qb_now();
-    int r = qb_image_open(io, &a->file, &a->img, &a->err);
+    int r = open_image(a, io);
 
     if (r == 0) {
         a->have_image = true;
@@ -226,6 +256,8 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
         a->result.leaks = a->plan.leaks;
         a->result.image_end_offset = a->plan.image_end;
         a->result.device_lacks = a->plan.size.lacks;
+        if (r == 0)
+            r = qb_plan_compare_tail(io, &a->plan, &a->file, err);
         if (r < 0 && a->plan.size.lacks && a->may_extend) {
             a->err = (struct qb_err){.code = QB_E_NONE};
             r = 0;

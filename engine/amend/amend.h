@@ -28,6 +28,10 @@ void qb_amend_release(struct qb_amend *a);
  * locks). */
 int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how);
 
+/* Before the header is read: what is going to be asked for.  Only needed for a raw disk, which the
+ * request converts; the request must outlive the amend. */
+void qb_amend_expect(struct qb_amend *a, const struct qb_request *request);
+
 /* Decodes the header; to be called once the locks are held. */
 int qb_amend_read_header(struct qb_amend *a, struct qb_io *io);
 

@@ -39,8 +39,10 @@ static uint64_t bytes_end(const struct qb_writer *w, uint64_t at)
 static int writer_flush(struct qb_writer *w, struct qb_err *err)
 {
     struct qb_req reqs[WRITES_AT_ONCE];
-    uint64_t at = 0, end;
+    uint64_t at = w->compares ? w->used : 0, end;
 
+    if (w->compares && qb_writer_compare(w, err) < 0)
+        return -1;
     while (at < w->used) {
         size_t n = 0;
 
@@ -61,7 +63,7 @@ static int writer_flush(struct qb_writer *w, struct qb_err *err)
     }
     if (w->hasher)
         qb_hasher_add(w->hasher, w->buf, w->used);
-    if (w->used >= START_BYTES)
+    if (w->used >= START_BYTES && !w->compares)
         qb_file_start_writeback(w->file, w->base, w->used);
     w->base += w->used;
     w->used = 0;
@@ -290,8 +292,8 @@ static int write_name(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
     return qb_io_fail(&req, "the backing file name", err);
 }
 
-static int write_stretch(struct qb_io *io, struct qb_plan *plan, struct qb_writer *w,
-                         struct qb_err *err)
+int qb_append_stretch(struct qb_io *io, struct qb_plan *plan, struct qb_writer *w,
+                      struct qb_err *err)
 {
     int r;
 
@@ -327,7 +329,7 @@ int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
         return -1;
     if (!plan->rewrites)
         return 0;
-    if (write_stretch(io, plan, &w, err) < 0)
+    if (qb_append_stretch(io, plan, &w, err) < 0)
         return -1;
     return make_zeros(io, plan, file, err);
 }

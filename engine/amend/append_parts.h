@@ -1,5 +1,5 @@
 /* Shared by the parts of the append epoch: append.c (the stretch and its window), append_tables.c
- * (L2 tables), append_copies.c (copied data). */
+ * (L2 tables), append_copies.c (copied data), append_compare.c (compares instead of writing). */
 #ifndef QB_AMEND_APPEND_PARTS_H
 #define QB_AMEND_APPEND_PARTS_H
 
@@ -13,7 +13,16 @@ struct qb_writer {
     uint64_t base, used, size; /* bytes */
     bool sparse;               /* the file reads zero here: long runs of zeros are left out */
     struct qb_hasher *hasher;  /* of all bytes that are put in; NULL without keep_undo */
+    bool compares;             /* nothing is written: see qb_plan_compare_tail */
 };
+
+/* Compares what is in the buffer with the file, as far as that reaches: each sector must be the
+ * same, or zeros. */
+int qb_writer_compare(const struct qb_writer *w, struct qb_err *err);
+
+/* Has the stretch put into the writer, from its first step to its last. */
+int qb_append_stretch(struct qb_io *io, struct qb_plan *plan, struct qb_writer *w,
+                      struct qb_err *err);
 
 /* Space in the buffer for the next `len` bytes (at most a cluster); NULL after a failure. */
 uint8_t *qb_writer_slot(struct qb_writer *w, uint64_t len, struct qb_err *err);

@@ -87,6 +87,7 @@ static int amend_open(struct qb_amend *a, struct qb_io *io, const struct qb_requ
 {
     struct qb_claim how = {.writable = !dry_run, .without_locks = request->without_locks};
 
+    qb_amend_expect(a, request);
     if (qb_amend_open(a, io, how, NULL) < 0 || qb_amend_plan(a, io, request) < 0)
         return -1;
     if (dry_run)

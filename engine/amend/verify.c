@@ -45,6 +45,8 @@ int qb_verify_remember(struct qb_io *io, const struct qb_plan *plan, struct qb_c
     struct qb_image img = *plan->in.img; /* with the snapshots that stay */
     int r = 0;
 
+    if (img.raw)
+        return qb_content_take_disk(io, &img, out, err);
     if (!plan->target.deleted)
         return qb_content_take(io, &img, &rules, out, err);
     img.header.nb_snapshots = plan->target.header.nb_snapshots;
@@ -106,7 +108,8 @@ static int verify_content(struct qb_io *io, const struct qb_plan *plan, const st
 {
     const struct qb_content_rules rules = rules_of(plan);
     struct qb_content after;
-    int r = qb_content_take(io, now, &rules, &after, err);
+    int r = plan->in.img->raw ? qb_content_take_disk(io, now, &after, err)
+                              : qb_content_take(io, now, &rules, &after, err);
 
     if (r == 0)
         r = qb_content_compare(before, &after, err);

@@ -32,9 +32,11 @@ static const struct qb_info *put_info(struct block *b, const struct qb_info *fro
     const char *type = put_text(b, from ? from->compression_type : NULL);
 
     const char *data = put_text(b, from ? from->data_file : NULL);
+    const char *format = put_text(b, from ? from->format : NULL);
 
     if (info) {
         info->data_file = data;
+        info->format = format;
         info->backing_file = file;
         info->backing_fmt = fmt;
         info->compression_type = type;

@@ -56,6 +56,11 @@ int qb_content_take(struct qb_io *io, const struct qb_image *img,
                     struct qb_err *err);
 void qb_content_free(struct qb_content *c);
 
+/* The fingerprint of a raw disk that becomes an image, or of that image: of what the guest reads,
+ * without the places (content_disk.c).  As above. */
+int qb_content_take_disk(struct qb_io *io, const struct qb_image *img, struct qb_content *out,
+                         struct qb_err *err);
+
 /* The memory that it holds in addition to the struct, bytes. */
 static inline size_t qb_content_memory(const struct qb_content *c)
 {

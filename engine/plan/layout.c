@@ -253,7 +253,8 @@ int qb_layout_make(struct qb_plan *plan, struct qb_err *err)
 {
     struct qb_layout l = {.io = plan->in.io,
                           .plan = plan,
-                          .new_width = qb_target_new_width(plan->in.img, &plan->target)};
+                          .new_width = plan->in.img->raw ||
+                                       qb_target_new_width(plan->in.img, &plan->target)};
 
     plan->place.base = plan->census.end; /* of whole clusters */
     l.at = plan->place.base;

@@ -8,7 +8,7 @@
 struct qb_layout {
     struct qb_io *io;
     struct qb_plan *plan;
-    bool new_width;         /* all refcount blocks are rewritten, in another width */
+    bool new_width;         /* all refcount blocks are written, in another width, or a raw disk's */
     uint64_t at;            /* next free byte of the appended stretch */
     uint64_t block_entries; /* in a block of the target's width */
     uint64_t base_cluster;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "io/reserve.h"
+#include "plan/raw.h"
 
 #define SHARE_CAP 60000u /* leaves a margin below 65,535 for future snapshots */
 
@@ -133,8 +134,10 @@ static int take_census(struct qb_plan *plan, struct qb_err *err)
     uint64_t limit = plan->in.rq->memory_limit ? plan->in.rq->memory_limit : QB_CENSUS_MEMORY;
 
     limit -= QB_MIN(qb_image_memory(plan->in.img), limit - 1);
-    if (qb_census_take_all(plan->in.io, plan->in.img, limit, &plan->census, err) < 0 ||
-        trust_census(plan, err) < 0)
+    if (plan->in.img->raw
+            ? qb_raw_census(plan, limit, err) < 0
+            : qb_census_take_all(plan->in.io, plan->in.img, limit, &plan->census, err) < 0 ||
+                  trust_census(plan, err) < 0)
         return -1;
     plan->image_end = plan->census.end;
     return EACH_RULE(plan, check, err);
@@ -186,7 +189,7 @@ static int plan_sector(struct qb_plan *plan, struct qb_err *err)
 {
     struct qb_target *t = &plan->target;
 
-    memcpy(plan->old_sector, plan->in.img->head, QB_SECTOR);
+    memcpy(plan->old_sector, plan->in.img->raw ? plan->in.img->raw : plan->in.img->head, QB_SECTOR);
     t->header.l1_size = plan->active.size;
     if (qb_sector_compose(plan->in.img, t, plan->rewrites, &plan->sector, err) < 0 ||
         qb_plan_proof(plan, err) < 0 || qb_data_plan(plan, err) < 0)

@@ -252,6 +252,12 @@ void qb_plan_free_append(struct qb_plan *plan);
 int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                    struct qb_err *err);
 
+/* For a raw disk that an interrupted conversion made longer, before anything is written: whether
+ * the file has past the disk's end only what this plan would append there, or zeros.  0, or -1 with
+ * QB_E_REFUSED: a guest may have written there since (append_compare.c). */
+int qb_plan_compare_tail(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+                         struct qb_err *err);
+
 /* Calls `line` for each step, described for people. */
 void qb_plan_describe(const struct qb_plan *plan, void (*line)(void *arg, const char *text),
                       void *arg);

@@ -6,7 +6,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "plan/plan.h"
+#include "plan/raw.h"
 #include "base/units.h"
 
 #define DEVICE_BLOCK 4096u /* unit in which block devices are discarded, bytes */
@@ -95,7 +95,7 @@ void qb_plan_sizes(struct qb_plan *plan)
     uint64_t cs = plan->in.img->geom.cluster_size, end = plan->zeros.base + plan->zeros.len;
     bool shrinks = plan->target.header.size < plan->in.img->header.size;
 
-    plan->size.old = plan->size.cut = plan->size.appended = plan->in.img->file->size;
+    plan->size.old = plan->size.cut = plan->size.appended = qb_raw_length(plan->in.img);
     plan->n_append_ranges = 0;
     plan->appends = plan->rewrites || plan->sector.name_at || plan->data.writes;
     if (plan->sector.name_at)

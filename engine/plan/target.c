@@ -94,6 +94,8 @@ void qb_target_info(const struct qb_image *img, const struct qb_target *t, struc
     const struct qb_header *h = &t->header;
 
     qb_image_info(img, info);
+    info->format = "qcow2";
+    info->cluster_size = img->geom.cluster_size;
     info->version = h->version;
     info->virtual_size = h->size;
     info->refcount_bits = 1u << h->refcount_order;

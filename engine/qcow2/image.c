@@ -209,10 +209,9 @@ void qb_image_close(struct qb_image *img)
 {
     qb_vec_free(&img->exts);
     qb_snapshot_table_free(&img->snapshots);
-    free(img->head);
-    free(img->data_name);
-    img->head = NULL;
-    img->data_name = NULL;
+    free(qb_take(&img->head));
+    free(qb_take(&img->data_name));
+    free(qb_take(&img->raw));
 }
 
 /* Entries take slightly more memory than their 40 bytes on disk. */

@@ -27,6 +27,10 @@ struct qb_image {
     char backing_fmt[64];                       /* "" when the header names none */
     char *data_name;       /* owned: the external data file's; "" when the header names none */
     const uint8_t *sector; /* see qb_image_open_as; not owned */
+    uint8_t *raw; /* owned: the first sector of the raw disk that the file is, zeros past its end;
+                     the other members describe the image that it becomes (plan/raw.h).  NULL:
+                     the file is an image */
+    uint64_t raw_end;                   /* the length of that disk, bytes */
     struct qb_snapshot_table snapshots; /* empty until qb_image_read_snapshots */
 };
 

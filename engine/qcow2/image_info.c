@@ -18,7 +18,15 @@ void qb_image_info(const struct qb_image *img, struct qb_info *info)
     const struct qb_header *h = &img->header;
     struct qb_disk_bitmaps_ext bitmaps;
 
+    if (img->raw) {
+        *info = (struct qb_info){
+            .format = "raw",
+            .virtual_size = qb_round_up(img->file->is_block_device ? img->file->size : img->raw_end,
+                                        QB_SECTOR)};
+        return;
+    }
     *info = (struct qb_info){
+        .format = "qcow2",
         .version = h->version,
         .virtual_size = h->size,
         .cluster_size = img->geom.cluster_size,

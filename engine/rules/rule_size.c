@@ -35,6 +35,8 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
 {
     uint64_t size;
 
+    if (img->raw) /* the image that it becomes has the size already (raw.h) */
+        return 0;
     if (!qb_sizing_of(rq, img->header.size, &size))
         return QB_REFUSE("the new size is above 2^64");
     if (size == img->header.size)

@@ -79,7 +79,8 @@ struct image_bytes run_content(const struct qb_mem_log *log, unsigned disk)
     return now;
 }
 
-struct qb_amend *run_open(struct qb_io *io, struct qb_mem_log *log, unsigned disk)
+static struct qb_amend *open_for(struct qb_io *io, struct qb_mem_log *log, unsigned disk,
+                                 const struct qb_request *rq)
 {
     struct qb_amend *a = qb_amend_new("/nowhere/image.qcow2");
     unsigned data = qb_mem_data_of(log, disk);
@@ -87,6 +88,7 @@ struct qb_amend *run_open(struct qb_io *io, struct qb_mem_log *log, unsigned dis
 
     if (!a || qb_mem_reopen(log, disk, &file) < 0)
         abort();
+    qb_amend_expect(a, rq);
     qb_amend_open(a, io, (struct qb_claim){.writable = true}, &file);
     if (data == QB_MEM_EVERY_DISK)
         return a;
@@ -94,6 +96,11 @@ struct qb_amend *run_open(struct qb_io *io, struct qb_mem_log *log, unsigned dis
         abort();
     qb_amend_set_data_file(a, &file);
     return a;
+}
+
+struct qb_amend *run_open(struct qb_io *io, struct qb_mem_log *log, unsigned disk)
+{
+    return open_for(io, log, disk, NULL);
 }
 
 /* With a data file, file by file, so that one which is left out shows. */
@@ -154,7 +161,7 @@ struct run run_amend(struct qb_mem_log *log, unsigned disk, const struct qb_requ
                      enum run_option how)
 {
     struct qb_io *io = run_io(log);
-    struct qb_amend *a = run_open(io, log, disk);
+    struct qb_amend *a = open_for(io, log, disk, rq);
     struct run r = {.rc = qb_amend_result(a)->status == QB_STATUS_FAILED ? -1 : 0};
 
     if (r.rc == 0)
