@@ -8,14 +8,18 @@
 #include "base/sizing.h"
 #include "backing/tree.h"
 #include "qcow2/backing_name.h"
-#include "util/path.h"
+#include "job/outcome.h"
+#include "qcow2/chain.h"
 #include "qcow2/data_name.h"
+#include "util/path.h"
 
-/* A member has, or is to have, its data in this file. */
+/* A member has, or is to have, its data in this file; or is to have it as its backing file, which
+ * nobody minds unless the file gets another format. */
 struct use {
     dev_t dev;
     ino_t ino;
     size_t member;
+    bool backs;
 };
 
 /* A name that leads to no file that is known; it may be any of that name. */
@@ -73,17 +77,36 @@ static bool find_file(const char *image_path, const char *name, struct stat *st)
     return qb_data_locate(image_path, name, &path, NULL) == 0 && stat(path, st) == 0;
 }
 
+static int note_use(struct qb_data_guard *g, const struct stat *st, size_t member, bool backs)
+{
+    if (!qb_index_room(&g->by_file, 1) ||
+        !qb_vec_push(&g->uses, (struct use){st->st_dev, st->st_ino, member, backs}))
+        return -1;
+    qb_index_add(&g->by_file, qb_key_of_file(st->st_dev, st->st_ino), g->uses.n - 1);
+    return 0;
+}
+
 static int add_use(struct qb_data_guard *g, const char *image_path, const char *name, size_t member)
 {
     struct stat st;
 
     if (!find_file(image_path, name, &st))
         return qb_vec_push(&g->strays, (struct stray){name, member}) ? 0 : -1;
-    if (!qb_index_room(&g->by_file, 1) ||
-        !qb_vec_push(&g->uses, (struct use){st.st_dev, st.st_ino, member}))
-        return -1;
-    qb_index_add(&g->by_file, qb_key_of_file(st.st_dev, st.st_ino), g->uses.n - 1);
-    return 0;
+    return note_use(g, &st, member, false);
+}
+
+/* A backing name that the batch is going to write. */
+static int add_new_backing(struct qb_data_guard *g, const struct qb_job *job, size_t member)
+{
+    const char *name = job->request.backing_file;
+    QB_AUTO(qb_buf) char *path = NULL;
+    struct stat st;
+
+    if (!(job->request.set & QB_KEY_BACKING_FILE) || !name || !name[0])
+        return 0;
+    if (qb_chain_resolve(job->path, name, &path, NULL) < 0 || stat(path, &st) < 0)
+        return qb_vec_push(&g->strays, (struct stray){name, member}) ? 0 : -1;
+    return note_use(g, &st, member, true);
 }
 
 /* A name in a header is relative to the path by which the image is opened. */
@@ -94,6 +117,8 @@ static int add_member(struct qb_data_guard *g, size_t i)
 
     if (m->backing_name && m->base == QB_NO_MEMBER &&
         !qb_vec_push(&g->strays, (struct stray){m->backing_name, i}))
+        return -1;
+    if (job && add_new_backing(g, job, i) < 0)
         return -1;
     if (!m->data_name)
         return 0;
@@ -168,7 +193,7 @@ static int check_uses(const struct qb_data_guard *g, const struct stat *st, size
     while (qb_index_next(&g->by_file, &p)) {
         const struct use *u = &g->uses.items[p.item];
 
-        if (u->member != self && u->dev == st->st_dev && u->ino == st->st_ino)
+        if (u->member != self && !u->backs && u->dev == st->st_dev && u->ino == st->st_ino)
             return refuse(g, name, "is that of", u->member, err);
     }
     return 0;
@@ -203,14 +228,55 @@ static int check_strays(const struct qb_data_guard *g, size_t self, const char *
     return 0;
 }
 
+/* ---- a raw disk that becomes an image -------------------------------------------------------- */
+
+static int refuse_convert(const struct qb_data_guard *g, const char *what, size_t member,
+                          struct qb_err *err)
+{
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   "convert: %.200s %s, and would read the image's metadata as data",
+                   g->family.members.items[member].path, what);
+}
+
+static int check_raw(const struct qb_data_guard *g, const struct qb_file *image, struct qb_err *err)
+{
+    struct qb_probe p = qb_index_probe(&g->by_file, qb_key_of_file(image->dev, image->ino));
+    size_t self = qb_family_find(&g->family, image->dev, image->ino);
+
+    while (qb_index_next(&g->by_file, &p)) {
+        const struct use *u = &g->uses.items[p.item];
+
+        if (u->dev == image->dev && u->ino == image->ino)
+            return refuse_convert(g,
+                                  u->backs ? "is to have it as its backing file"
+                                           : "has it as its external data file",
+                                  u->member, err);
+    }
+    if (self != QB_NO_MEMBER && g->family.members.items[self].first_overlay != QB_NO_MEMBER)
+        return refuse_convert(g, "has it as its backing file",
+                              g->family.members.items[self].first_overlay, err);
+    for (size_t i = 0; i < g->strays.n; i++)
+        if (g->strays.items[i].member != self &&
+            qb_backing_may_name(g->strays.items[i].name, qb_path_name(image->path)))
+            return refuse_convert(g, "seems to use it", g->strays.items[i].member, err);
+    if (g->family.unknown.n)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "convert: an image that uses the raw disk may not have been found: %.300s",
+                       g->family.unknown.items[0]);
+    return 0;
+}
+
 int qb_data_guard_check(struct qb_data_guard *g, const struct qb_file *image,
                         const struct qb_request *rq, const struct qb_info *now, struct qb_err *err)
 {
     const char *name = name_at_stake(rq, now);
+    bool alone = g->batch->n_jobs < 2 && g->batch->scan.n == 0;
     struct stat st;
     size_t self;
 
-    if (!name || (g->batch->n_jobs < 2 && g->batch->scan.n == 0 && !now->has_backing_file))
+    if (qb_is_raw(now) && !alone)
+        return read_all(g, err) < 0 ? -1 : check_raw(g, image, err);
+    if (!name || (alone && !now->has_backing_file))
         return 0;
     if (!find_file(image->path, name, &st)) /* the plan says what is wrong with it */
         return 0;

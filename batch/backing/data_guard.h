@@ -1,12 +1,16 @@
-/* Refuses to change an external data file that another image reads, too.
+/* Refuses to change an external data file that another image reads, too, and to convert a raw disk
+ * that one reads.
  *
  * A new size zeroes, lengthens or cuts the data file, and `data_file` and `data_file_raw` say whose
  * it is from now on: where a second image has its data in that file, or an overlay its backing
  * file, or where it is itself an image, these would lose guest data.
  *
+ * A raw disk that becomes an image has its bytes elsewhere: an overlay that reads it as raw, or an
+ * image that has its data in it, would read metadata.
+ *
  * The other images are those of the batch, of its backing chains, and of what the manifest's
  * `graph: {scan: ...}` finds.  Their headers are read when the first image comes that has an
- * external data file and such a request: other runs read nothing for this. */
+ * external data file and such a request, or is converted: other runs read nothing for this. */
 #ifndef QB_BACKING_DATA_GUARD_H
 #define QB_BACKING_DATA_GUARD_H
 

@@ -4,6 +4,7 @@
 
 #include "base/num.h"
 #include "base/own.h"
+#include "qcow2/disk.h"
 #include "command/finish.h"
 #include "command/session.h"
 
@@ -67,7 +68,25 @@ static void fix_added_size(struct qb_job *job, const struct qb_trace *t)
     job->request.allow_shrink = false;
 }
 
-void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h, bool redo)
+/* A raw disk that became an image begins like one that a guest may have written there: what tells
+ * them apart is the header that the run recorded before it wrote it. */
+static void note_header(const struct qb_keep *keep, const struct qb_history *h,
+                        const struct qb_trace *t, struct qb_batch *batch, struct qb_job *job)
+{
+    QB_AUTO(qb_buf) char *header = NULL;
+    struct qb_err err;
+
+    if (!t->header_at || t->undone || !(job->request.set & QB_KEY_CONVERT))
+        return;
+    header = malloc(QB_SECTOR);
+    if (!header || qb_history_header(keep->dir, h, t, (uint8_t *)header, &err) < 0 ||
+        !qb_vec_push(&batch->blocks, header))
+        return;
+    job->header = (const uint8_t *)qb_take(&header);
+}
+
+void qb_resume_apply(const struct qb_keep *keep, struct qb_batch *batch, const struct qb_history *h,
+                     bool redo)
 {
     for (size_t i = 0; i < batch->n_jobs; i++) {
         struct qb_job *job = &batch->jobs[i];
@@ -76,6 +95,7 @@ void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h, bool re
         if (!t)
             continue;
         job->abandoned_from = t->abandoned_from;
+        note_header(keep, h, t, batch, job);
         job->cuts_data = t->cuts_data && t->asks == job->asks;
         job->taken_back = !redo && qb_trace_is_taken_back(t);
         job->undo_kept = keeps_undo(job, t);
@@ -201,6 +221,8 @@ static void take_over(struct qb_keep *keep, struct qb_batch *batch, const struct
         struct qb_job *job = &batch->jobs[i];
         const struct qb_trace *t = trace_of(h, batch, job);
 
+        if (t)
+            note_header(keep, h, t, batch, job);
         if (!t || t->abandoned_from == 0)
             continue;
         if (job->abandoned_from == 0 || t->abandoned_from < job->abandoned_from)

@@ -70,7 +70,7 @@ static void go_on(const struct qb_cli *cli, struct qb_batch *batch, struct qb_ke
     note_cut(h, keep->notice, sizeof(keep->notice));
     if (failed_only)
         qb_resume_failed_only(batch, h);
-    qb_resume_apply(batch, h, qb_cli_has(cli, QB_OPTION_REDO));
+    qb_resume_apply(keep, batch, h, qb_cli_has(cli, QB_OPTION_REDO));
     qb_resume_count_elsewhere(batch, h, s);
     qb_journal_begin(&s->journal, "resumed");
     qb_state_stamp(&s->journal, "at");

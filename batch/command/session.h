@@ -43,7 +43,8 @@ bool qb_keep_find_other(const struct qb_cli *cli, const struct qb_keep *keep, ch
 
 /* Applies the results of an earlier run to the batch.  Images that were undone stay as they are
  * unless `redo`. */
-void qb_resume_apply(struct qb_batch *batch, const struct qb_history *h, bool redo);
+void qb_resume_apply(const struct qb_keep *keep, struct qb_batch *batch, const struct qb_history *h,
+                     bool redo);
 
 /* Leaves only those images in the batch that failed in it, or were locked. */
 void qb_resume_failed_only(struct qb_batch *batch, const struct qb_history *h);

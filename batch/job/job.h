@@ -73,6 +73,8 @@ struct qb_job {
     uint64_t size_added; /* bytes that the manifest adds to the size; 0: none */
     uint64_t
         abandoned_from; /* an interrupted run appended from this byte of the file on; 0: none did */
+    const uint8_t *header; /* 512 bytes that an earlier run may have made of a raw disk's first
+                              sector; of the batch; NULL: none did */
     bool cuts_data; /* an interrupted run may not have cut the external data file, after a shrink */
     dev_t dev;      /* the file at the path when the manifest was read; ino 0: not looked up */
     ino_t ino;

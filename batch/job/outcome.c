@@ -95,10 +95,17 @@ static struct qb_value text_or_none(const char *text)
     return (struct qb_value){.kind = text && text[0] ? QB_VALUE_TEXT : QB_VALUE_NONE, .text = text};
 }
 
+bool qb_is_raw(const struct qb_info *info)
+{
+    return info->format && strcmp(info->format, "raw") == 0;
+}
+
 struct qb_value qb_shown(const struct qb_key_row *key, const struct qb_info *info)
 {
     const void *member = (const char *)info + key->shown.field;
 
+    if (qb_is_raw(info) && key->bit != QB_KEY_SIZE && member != &info->format)
+        return (struct qb_value){.kind = QB_VALUE_NONE};
     switch (key->shown.kind) {
     case QB_SHOWN_BOOL:
         return (struct qb_value){.kind = QB_VALUE_BOOL, .number = *(const bool *)member};
@@ -149,7 +156,8 @@ size_t qb_report_changes(const struct qb_result *r, struct qb_change out[QB_CHAN
         !r->after)
         return 0;
     qb_keys_each (key, QB_SECTION_amend)
-        n = add_change(out, n, key->name, qb_shown(key, r->before), qb_shown(key, r->after));
+        if (!qb_is_raw(r->before) || qb_shown(key, r->before).kind != QB_VALUE_NONE)
+            n = add_change(out, n, key->name, qb_shown(key, r->before), qb_shown(key, r->after));
     n = add_change(out, n, "dirty", bool_of(r->before->dirty), bool_of(r->after->dirty));
     return add_change(out, n, "bitmaps", number_of(r->before->nb_bitmaps),
                       number_of(r->after->nb_bitmaps));
@@ -232,6 +240,7 @@ static const char *bitmaps_text(const struct qb_result *r, bool done, char room[
 static bool applies(const struct qb_result *r, enum qb_note note)
 {
     const bool set[QB_NOTE_COUNT] = {
+        [QB_NOTE_CONVERTED] = r->converted,
         [QB_NOTE_REPAIRED] = r->repaired,
         [QB_NOTE_REFCOUNTS_RAISED] = r->refcounts_raised,
         [QB_NOTE_FLAGS_CORRECTED] = r->flags_corrected,
@@ -253,6 +262,39 @@ static bool applies(const struct qb_result *r, enum qb_note note)
     return set[note] && (r->status == QB_STATUS_CHANGED || r->status == QB_STATUS_WOULD_CHANGE);
 }
 
+/* The notes without a number. */
+static const char *plain_text(enum qb_note note, bool done)
+{
+    switch (note) {
+    case QB_NOTE_CONVERTED:
+        return done ? "raw disk converted: in every machine that uses it, type='raw' must become "
+                      "type='qcow2' before it starts"
+                    : "raw disk to be converted: in every machine that uses it, type='raw' must "
+                      "become type='qcow2'";
+    case QB_NOTE_REPAIRED:
+        return done ? "repaired: reference counts rebuilt, unreferenced clusters freed"
+                    : "needs a repair first: reference counts rebuilt, unreferenced clusters freed";
+    case QB_NOTE_MARK_CLEARED:
+        return "marked corrupt: every reference was counted, and the mark is cleared";
+    case QB_NOTE_DATA_FILE_UNCHECKED:
+        return "data file: no file was found under an old name, so that the new one's content "
+               "could not be compared with it";
+    case QB_NOTE_BACKING_UNCHECKED:
+        return "backing file: only the name in the image changes, as with `qemu-img rebase -u`; "
+               "its content was not compared";
+    case QB_NOTE_BITMAPS_DROPPED:
+        return "persistent bitmaps are dropped: version 2 cannot hold them";
+    case QB_NOTE_WITHOUT_LOCKS:
+        return "the file system has no locks that reach every host: whether the image is in use "
+               "elsewhere was not known";
+    case QB_NOTE_WRITERS_UNSEEN:
+        return "whether a program without locks had the image open for writing could not be "
+               "asked: that takes its owner or root, and a file system with leases";
+    default:
+        return NULL;
+    }
+}
+
 const char *qb_note_text(const struct qb_result *r, enum qb_note note, char room[QB_NOTE_ROOM])
 {
     bool done = r->status == QB_STATUS_CHANGED;
@@ -261,9 +303,6 @@ const char *qb_note_text(const struct qb_result *r, enum qb_note note, char room
     if (!applies(r, note))
         return NULL;
     switch (note) {
-    case QB_NOTE_REPAIRED:
-        return done ? "repaired: reference counts rebuilt, unreferenced clusters freed"
-                    : "needs a repair first: reference counts rebuilt, unreferenced clusters freed";
     case QB_NOTE_REFCOUNTS_RAISED:
         snprintf(room, QB_NOTE_ROOM, "refcounts that were too low %s: %s cluster%s",
                  done ? "were raised" : "are to be raised",
@@ -274,8 +313,6 @@ const char *qb_note_text(const struct qb_result *r, enum qb_note note, char room
                  done ? "were corrected" : "are to be corrected",
                  qb_text_count(r->flags_corrected, count), r->flags_corrected == 1 ? "" : "s");
         return room;
-    case QB_NOTE_MARK_CLEARED:
-        return "marked corrupt: every reference was counted, and the mark is cleared";
     case QB_NOTE_SNAPSHOTS_DELETED:
         return snapshots_text(r, done, room);
     case QB_NOTE_BITMAPS_CHANGED:
@@ -291,26 +328,12 @@ const char *qb_note_text(const struct qb_result *r, enum qb_note note, char room
     case QB_NOTE_LEAKS_KEPT:
     case QB_NOTE_LEAKS_FREED:
         return leaks_text(&r->leaks, done, room);
-    case QB_NOTE_DATA_FILE_UNCHECKED:
-        return "data file: no file was found under an old name, so that the new one's content "
-               "could not be compared with it";
-    case QB_NOTE_BACKING_UNCHECKED:
-        return "backing file: only the name in the image changes, as with `qemu-img rebase -u`; "
-               "its content was not compared";
-    case QB_NOTE_BITMAPS_DROPPED:
-        return "persistent bitmaps are dropped: version 2 cannot hold them";
     case QB_NOTE_DEVICE_EXTENDED:
         snprintf(room, QB_NOTE_ROOM, "block device: policy.extend_command %s for %s bytes",
                  done ? "was run" : "is to be run", qb_text_count(r->device_lacks, count));
         return room;
-    case QB_NOTE_WITHOUT_LOCKS:
-        return "the file system has no locks that reach every host: whether the image is in use "
-               "elsewhere was not known";
-    case QB_NOTE_WRITERS_UNSEEN:
-        return "whether a program without locks had the image open for writing could not be "
-               "asked: that takes its owner or root, and a file system with leases";
     default:
-        return NULL;
+        return plain_text(note, done);
     }
 }
 

@@ -106,6 +106,9 @@ struct qb_change {
     struct qb_value from, to;
 };
 
+/* Whether it is a raw disk, which has a format and a size, and none of the other properties. */
+bool qb_is_raw(const struct qb_info *info);
+
 /* The image's value of an amend key; QB_VALUE_NONE if reports do not show it. */
 struct qb_key_row;
 struct qb_value qb_shown(const struct qb_key_row *key, const struct qb_info *info);
@@ -120,6 +123,7 @@ extern const char *const qb_bitmap_change_names[];
 
 /* What else users should know about an image that changes. */
 enum qb_note {
+    QB_NOTE_CONVERTED,
     QB_NOTE_REPAIRED,
     QB_NOTE_REFCOUNTS_RAISED,
     QB_NOTE_FLAGS_CORRECTED,

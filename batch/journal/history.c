@@ -127,6 +127,7 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
     t->undo_asks = t->asks;
     t->has_undo = qb_json_get_text(record, "old_sector") != NULL;
     t->sectors_at = at;
+    t->header_at = qb_json_has(record, "header") ? at : 0;
     t->length_before = qb_json_get_number(record, "length", 0);
     t->virtual_size = qb_json_get_number(record, "virtual_size", 0);
     t->done = (struct qb_seen){0};

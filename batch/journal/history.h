@@ -27,6 +27,7 @@ struct qb_trace {
     bool mistrusted;        /* the sectors come from a verification that failed */
     uint64_t discarding_at; /* byte of the journal: a discard was planned; 0: never */
     uint64_t proof_at;      /* byte of the journal: the plan's proof record; 0: there is none */
+    uint64_t header_at;     /* byte of the journal: the plan of a conversion; 0: it is none */
     enum qb_status status;
     enum qb_code code;
     char *message;           /* with a code */
@@ -107,6 +108,10 @@ static inline bool qb_trace_holds_undo(const struct qb_trace *t)
 
     return t->has_undo && may_be_amended && (!t->undone || t->tail_left) && !t->discarded;
 }
+
+/* The header sector, 512 bytes, that the last plan was to make of a raw disk. */
+int qb_history_header(const char *dir, const struct qb_history *h, const struct qb_trace *t,
+                      uint8_t *sector, struct qb_err *err);
 
 /* The header sector, 512 bytes, that a discard had planned to write; zeros if there was none. */
 int qb_history_discarding(const char *dir, const struct qb_history *h, const struct qb_trace *t,

@@ -75,6 +75,23 @@ int qb_history_discarding(const char *dir, const struct qb_history *h, const str
     return qb_journal_read_at(path, t->discarding_at, on_discarding, sector, err);
 }
 
+static int on_header(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+{
+    (void)at;
+    if (qb_json_get_bytes(record, "header", arg, QB_SECTOR))
+        return 0;
+    return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "a record of the journal lacks its header");
+}
+
+int qb_history_header(const char *dir, const struct qb_history *h, const struct qb_trace *t,
+                      uint8_t *sector, struct qb_err *err)
+{
+    char path[QB_JOURNAL_PATH];
+
+    qb_state_dir_journal(dir, h->id, path);
+    return qb_journal_read_at(path, t->header_at, on_header, sector, err);
+}
+
 /* ---- proofs ---------------------------------------------------------------------------------- */
 
 /* Leaves `valid` false where something is missing. */

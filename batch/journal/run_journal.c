@@ -170,7 +170,13 @@ void qb_state_passed_over(struct qb_state *s)
 
 bool qb_state_must_record(const struct qb_request *rq)
 {
-    return rq->keep_undo || qb_sizing_adds(rq) || rq->size_is == QB_SIZE_AT_LEAST;
+    return rq->keep_undo || qb_sizing_adds(rq) || rq->size_is == QB_SIZE_AT_LEAST ||
+           qb_state_must_record_first(rq);
+}
+
+bool qb_state_must_record_first(const struct qb_request *rq)
+{
+    return rq->set & QB_KEY_CONVERT;
 }
 
 static void begin_image(struct qb_journal *j, const char *is, const struct qb_batch *batch,
@@ -201,6 +207,8 @@ void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const st
         qb_journal_true(j, "cuts_data", true);
     if (job->size_added)
         qb_journal_number(j, "size_added", job->size_added);
+    if (qb_state_must_record_first(&job->request))
+        qb_journal_bytes(j, "header", facts.new_sector, QB_SECTOR);
     if (job->request.keep_undo) {
         qb_journal_bytes(j, "old_sector", facts.old_sector, QB_SECTOR);
         qb_journal_bytes(j, "new_sector", facts.new_sector, QB_SECTOR);

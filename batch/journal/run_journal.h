@@ -44,6 +44,10 @@ bool qb_state_keeps_undo(const struct qb_batch *batch);
 /* Whether the record of the plan must be durable before the flip: the amend cannot simply be made
  * twice, or is to be undone. */
 bool qb_state_must_record(const struct qb_request *rq);
+
+/* Whether it must be durable even before the append: a raw disk gets longer by that, and only the
+ * record has its length. */
+bool qb_state_must_record_first(const struct qb_request *rq);
 bool qb_state_must_record_some(const struct qb_batch *batch);
 
 /* Records the plan of the amend, before it is carried out. */

@@ -35,6 +35,7 @@ const char *qb_notes_text(const struct qb_notes *notes, enum qb_note note, char 
 {
     const struct qb_noted *noted = &notes->of[note];
     struct qb_result all = {.status = noted->status,
+                            .converted = true,
                             .repaired = true,
                             .leaks = noted->leaks,
                             .refcounts_raised = noted->refcounts_raised,

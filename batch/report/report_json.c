@@ -110,6 +110,7 @@ static void put_changes(struct qb_json *o, const struct qb_result *r)
 
 static void put_notes(struct qb_json *o, const struct qb_result *r)
 {
+    qb_json_bool(o, "converted", r->converted);
     qb_json_bool(o, "repaired", r->repaired);
     qb_json_number(o, "refcounts_raised", r->refcounts_raised);
     qb_json_number(o, "flags_corrected", r->flags_corrected);

@@ -219,6 +219,7 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     r->before = read_info(o, "before", &before);
     r->after = read_info(o, "after", &after);
     qb_result_own(r);
+    r->converted = qb_json_get_bool(o, "converted");
     r->repaired = qb_json_get_bool(o, "repaired");
     r->backing_unchecked = qb_json_get_bool(o, "backing_unchecked");
     r->n_snapshots_deleted = count_of(o, "snapshots_deleted");

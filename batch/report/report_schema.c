@@ -78,17 +78,18 @@ static void put_bitmap_changes(FILE *f, const void *arg, int indent)
 
 /* ---- properties of images -------------------------------------------------------------------- */
 
+/* A raw disk has only a format and a size: the other properties are null. */
 static const char *schema_of(enum qb_shown_kind kind)
 {
     switch (kind) {
     case QB_SHOWN_BOOL:
-        return ": {\"type\": \"boolean\"}";
+        return ": {\"type\": [\"boolean\", \"null\"]}";
     case QB_SHOWN_TEXT:
         return ": {\"$ref\": \"#/$defs/text\"}";
     case QB_SHOWN_COMPAT:
-        return ": {\"enum\": [\"0.10\", \"1.1\"]}";
+        return ": {\"enum\": [\"0.10\", \"1.1\", null]}";
     default:
-        return ": {\"$ref\": \"#/$defs/number\"}";
+        return ": {\"anyOf\": [{\"$ref\": \"#/$defs/number\"}, {\"type\": \"null\"}]}";
     }
 }
 

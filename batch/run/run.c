@@ -90,14 +90,20 @@ static void tell_of_journal(struct qb_running *r, int errnum)
 static void note_plans(struct qb_running *r, struct qb_wave *w)
 {
     struct qb_state *state = r->options->state;
+    bool first = false;
     int errnum;
 
     if (!state)
         return;
-    for (size_t i = 0; i < w->n; i++)
-        if (w->slots[i].step == QB_STEP_PLANNED)
-            qb_state_planned(state, r->batch, &r->batch->jobs[w->slots[i].job], w->slots[i].amend);
-    errnum = qb_journal_write(&state->journal);
+    for (size_t i = 0; i < w->n; i++) {
+        const struct qb_job *job = &r->batch->jobs[w->slots[i].job];
+
+        if (w->slots[i].step != QB_STEP_PLANNED)
+            continue;
+        qb_state_planned(state, r->batch, job, w->slots[i].amend);
+        first |= qb_state_must_record_first(&job->request);
+    }
+    errnum = first ? qb_journal_sync(&state->journal) : qb_journal_write(&state->journal);
     qb_wave_unrecorded(w, errnum);
     tell_of_journal(r, errnum);
 }

@@ -43,9 +43,13 @@ static bool crowds_others(const struct qb_wave *w, const struct qb_slot *s)
 static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
     const struct qb_job *job = &w->batch->jobs[s->job];
-    bool goes_on = qb_amend_read_header(s->amend, io) == 0;
+    bool goes_on;
 
     s->rq = job->request;
+    s->rq.convert_length = job->abandoned_from;
+    s->rq.convert_header = job->header;
+    qb_amend_expect(s->amend, &s->rq);
+    goes_on = qb_amend_read_header(s->amend, io) == 0;
     s->rq.now = w->batch->ages_from;
     if (goes_on && job->rules)
         goes_on = qb_meant_begins(job, io, s->amend, &s->rq, &s->name);

@@ -100,7 +100,7 @@ class Completion:
     def test_every_amend_key_and_its_words(self):
         keys = {}
         for name, key in self.schema["$defs"]["amend"]["properties"].items():
-            if name in ("bitmaps", "snapshots", "reclaim"):
+            if name in ("bitmaps", "snapshots", "reclaim", "convert"):
                 for verb, value in key["properties"].items():
                     parts = value.get("items", {}).get("properties")
                     keys.update({f"{name}.{verb}.0.{part}": of for part, of in parts.items()} if parts

@@ -316,7 +316,7 @@ static void apply(struct qb_batch *batch, bool failed_only)
     if (failed_only)
         qb_resume_failed_only(batch, &h);
     else
-        qb_resume_apply(batch, &h, false);
+        qb_resume_apply(&(struct qb_keep){0}, batch, &h, false);
     qb_history_free(&h);
 }
 

@@ -316,7 +316,7 @@ static void what_is_set_is_what_is_got(void)
         qb_key_get(key, &rq, 0, &a, &x);
         CU_ASSERT_TRUE(!second || set(key, second));
         qb_key_get(key, &rq, 0, &b, &y);
-        if (key->kind != QB_KIND_COMPAT && first) /* 0.10 and v2; a group takes nothing */
+        if (key->kind != QB_KIND_COMPAT && second) /* 0.10 and v2; a group takes nothing */
             CU_ASSERT_TRUE(x ? strcmp(x, y) != 0 : a != b);
         free(copy);
     }

@@ -1,0 +1,372 @@
+"""convert: a raw disk becomes a qcow2 image in place; judged by QEMU's tools."""
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+import unittest
+
+import context  # noqa: F401
+import guest
+import proc
+import qbatch
+from fixture import GIB, KIB, MIB, OTHER_BUILD, ImageTest, main
+from loop_device import LoopTest
+
+MEDDLER = os.environ.get("MEDDLER", "")
+RAW = {"convert.from": "raw", "convert.to": "qcow2"}
+
+
+class ConvertTest(ImageTest):
+    def disk(self, size, name="a.raw", seed=1):
+        """Random bytes, with zeros between."""
+        path, dice = self.path(name), random.Random(seed)
+        with open(path, "wb") as f:
+            for at in range(0, size, 192 * KIB):
+                f.seek(at)
+                f.write(dice.randbytes(min(100 * KIB, size - at)))
+            f.truncate(size)
+        return path
+
+    def same(self, raw, image, **kwargs):
+        done = proc.run(["qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, image], **kwargs)
+        self.assertEqual(done.code, 0, done.out + done.err)
+
+    def converted(self, image, flags=(), **options):
+        """The raw disk as it was stays as was.raw."""
+        was = self.copy(image, "was.raw")
+        record = self.amended(image, flags=flags, **RAW, **options)
+        self.assertEqual(guest.info(image)["format"], "qcow2")
+        self.assert_sound(image)
+        self.same(was, image)
+        return record
+
+
+class Disks(ConvertTest):
+    def test_a_disk_of_any_length_reads_the_same_and_can_be_written(self):
+        for size in (1, 511, 512, 513, 65535, 65536, 65537, 3 * MIB + 1, 10 * MIB):
+            with self.subTest(size):
+                image = self.disk(size)
+                record = self.converted(image, flags=["--verify", "content"])
+                whole = -(-size // 512) * 512
+                self.assertEqual(record["before"]["virtual_size_bytes"], whole)
+                self.assertEqual(record["after"]["virtual_size_bytes"], whole)
+                self.io(image, f"write -q -P 5 0 {min(whole, 1 * MIB)}")
+                self.assert_reads(image, 0, min(whole, 1 * MIB), 5)
+                self.assert_sound(image)
+                os.remove(image)
+
+    def test_no_data_is_read_and_holes_stay_holes(self):
+        image = self.path("a.raw")
+        with open(image, "wb") as f:
+            f.truncate(5 * GIB)
+            for at in (0, 1 * GIB + 5, 3 * GIB, 5 * GIB - 4096):
+                f.seek(at)
+                f.write(b"x" * 4096)
+        before = os.stat(image).st_blocks * 512
+        record = self.converted(image)
+        self.assertLess(record["io"]["read_bytes"], 2 * MIB)
+        self.assertLess(record["io"]["write_bytes"], 1 * MIB)
+        self.assertLess(os.stat(image).st_blocks * 512 - before, 1 * MIB)
+        self.assertEqual(record["clusters"]["allocated"], 4)
+
+    def test_what_is_reserved_stays_the_guests(self):
+        image = self.path("a.raw")
+        with open(image, "wb") as f:
+            os.posix_fallocate(f.fileno(), 0, 8 * MIB)
+            f.write(b"x" * 100)
+        if os.stat(image).st_blocks * 512 < 8 * MIB:
+            self.skipTest("the file system reserves nothing")
+        self.converted(image)
+        length = os.path.getsize(image)
+        self.io(image, "write -q -P 7 0 8M")
+        self.assertEqual(os.path.getsize(image), length)
+
+    def test_an_empty_file_is_refused(self):
+        self.refused(self.disk(0), "refused", words="the file is empty", **RAW)
+
+    def test_properties_of_the_image_are_part_of_the_commit(self):
+        for options, what in (({"compat": "0.10"}, {"compat": "0.10"}),
+                              ({"refcount_bits": 1, "lazy_refcounts": "on"},
+                               {"refcount-bits": 1, "lazy-refcounts": True}),
+                              ({"cluster_size": "4k", "compression_type": "zstd"},
+                               {"compression-type": "zstd"}),
+                              ({"extended_l2": "on"}, {"extended-l2": True})):
+            with self.subTest(str(options)):
+                image = self.disk(3 * MIB + 5)
+                record = self.converted(image, **options)
+                self.assertEqual([c["key"] for c in record["changes"]], ["convert"])
+                data = guest.info(image)["format-specific"]["data"]
+                self.assertEqual(what, {k: data[k] for k in what})
+                os.remove(image)
+
+    def test_a_larger_size_and_a_bitmap_are_part_of_the_commit(self):
+        image = self.disk(MIB + 7)
+        record = self.converted(image, size="64M", **{"bitmaps.add.0.name": "day"})
+        self.assertEqual({c["key"] for c in record["changes"]}, {"convert", "size", "bitmaps"})
+        info = guest.info(image)
+        self.assertEqual(info["virtual-size"], 64 * MIB)
+        self.assertEqual(info["format-specific"]["data"]["bitmaps"][0]["name"], "day")
+        self.io(image, "write -q -P 6 63M 1M")
+        self.assert_sound(image)
+
+    def test_junk_past_the_headers_sector_is_in_no_ones_way(self):
+        """Bytes 512 and up of the first cluster are the old disk's: later names go there, too."""
+        image = self.disk(MIB)
+        self.amended(image, **RAW)
+        base = self.raw("base.raw", "1M")
+        name = os.path.join(self.folder, "d" * 200, "..", "b" * 200, "..", "base.raw")
+        os.mkdir(self.path("d" * 200))
+        os.mkdir(self.path("b" * 200))
+        before = guest.read_active(image)
+        self.amended(image, backing_file=name, backing_fmt="raw", lazy_refcounts="on")
+        self.assertEqual(guest.info(image)["backing-filename"], name)
+        self.assert_sound(image)
+        self.assertTrue(guest.read_active(image) == before)
+        self.assertTrue(os.path.exists(base))
+
+    def test_people_are_told_that_machines_must_be_told(self):
+        image = self.disk(MIB)
+        options = qbatch.option_string(RAW)
+        page = self.path("page.html")
+        dry = qbatch.qbatch("amend", "--dry-run", "-o", options, image)
+        self.assertIn("raw disk to be converted: in every machine", dry.result.out)
+        done = qbatch.qbatch("amend", "--html", page, "-o", options, image)
+        self.assertIn("type='raw' must become type='qcow2'", done.result.out)
+        self.assertIn("convert: raw -> qcow2", done.result.out)
+        with open(page, encoding="utf-8") as f:
+            self.assertIn("raw disk converted", f.read())
+        answer = qbatch.amend(self.disk(MIB, "b.raw"), **RAW)
+        self.assertIs(answer.first["converted"], True)
+        self.assertEqual(answer.first["before"]["format"], "raw")
+        self.assertIsNone(answer.first["before"]["compat"])
+        self.assertEqual(answer.first["after"]["format"], "qcow2")
+
+
+class Refused(ConvertTest):
+    def test_an_image_of_any_format_is_refused_by_name(self):
+        for fmt in ("qcow2", "qcow", "qed", "vmdk", "vdi", "vhdx", "vpc", "parallels"):
+            image = self.path(f"a.{fmt}")
+            if proc.run(["qemu-img", "create", "-q", "-f", fmt, image, "8M"]).code:
+                self.leave_out(fmt, f"this qemu-img makes no {fmt}")
+                continue
+            with self.subTest(fmt):
+                self.refused(image, "refused", words=f"format {fmt}", **RAW)
+
+    def test_once_is_enough(self):
+        image = self.disk(MIB)
+        self.converted(image)
+        self.refused(image, "refused", words="it was converted before, or a guest wrote that", **RAW)
+
+    def test_a_manifest_spells_out_both_formats(self):
+        self.disk(MIB)
+        for value, words in (("{from: raw}", "needs both"), ("{to: qcow2}", "needs both"),
+                             ("{from: vmdk, to: qcow2}", "vmdk"), ("{from: raw, to: raw}", "raw"),
+                             ("raw", ""), ("{from: raw, to: qcow2, how: now}", "how")):
+            with self.subTest(value):
+                answer = self.run_manifest(f"""
+                    version: 1
+                    images: [{{path: a.raw, convert: {value}}}]
+                    """)
+                self.assertIn(answer.code, (1, 2), str(answer))
+                self.assertIn(words, str(answer))
+                self.assertEqual(os.path.getsize(self.path("a.raw")), MIB)
+
+    def expect_refused(self, entries, words, more=""):
+        sha = proc.sha256(self.path("a.raw"))
+        answer = self.run_manifest(f"""
+            version: 1
+            {more}
+            images:
+              - {{path: a.raw, convert: {{from: raw, to: qcow2}}}}
+              {entries}
+            """)
+        first = next(r for r in answer.records if r.get("path", "").endswith("a.raw"))
+        self.assertEqual(first["status"], "failed", str(answer))
+        self.assertIn(words, first["error"]["message"])
+        self.assertEqual(proc.sha256(self.path("a.raw")), sha)
+
+    def test_a_disk_that_an_image_reads_as_raw_is_refused(self):
+        raw = self.disk(MIB)
+        overlay = self.create("o.qcow2", backing=raw, backing_fmt="raw")
+        self.expect_refused("- {path: o.qcow2, lazy_refcounts: on}", "has it as its backing file")
+        self.expect_refused("", "has it as its backing file", f"graph: {{scan: ['{self.folder}']}}")
+        os.remove(overlay)
+        self.create("d.qcow2", data_file=self.path("x.raw"))
+        proc.must(["qemu-img", "amend", "-f", "qcow2", "-o", f"data_file={raw}", self.path("d.qcow2")])
+        self.expect_refused("- {path: d.qcow2, lazy_refcounts: on}", "has it as its external data file")
+        os.remove(self.path("d.qcow2"))
+        self.create("u.qcow2")
+        qbatch.amend(self.path("u.qcow2"), backing_file="nbd://host/a.raw", backing_fmt="raw")
+        self.expect_refused("- {path: u.qcow2, lazy_refcounts: on}", "seems to use it")
+        os.remove(self.path("u.qcow2"))
+        self.create("n.qcow2")
+        self.expect_refused("- {path: n.qcow2, backing_file: a.raw, backing_fmt: raw}",
+                            "is to have it as its backing file")
+
+    def test_a_disk_in_use_is_left_alone(self):
+        raw = self.disk(MIB)
+        used = subprocess.Popen(["qemu-io", "-f", "raw", raw], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE)
+        self.addCleanup(used.wait)
+        self.addCleanup(used.stdout.close)
+        self.addCleanup(used.stdin.close)
+        used.stdin.write(b"read 0 512\n")
+        used.stdin.flush()
+        used.stdout.readline()
+        answer = qbatch.amend(raw, **RAW)
+        self.assertEqual(answer.error, "locked", str(answer))
+
+
+@unittest.skipUnless(os.path.exists(MEDDLER), "MEDDLER names no library")
+@unittest.skipIf(os.environ.get("QBATCH_SANITIZED"), OTHER_BUILD)
+class Mismatch(ConvertTest):
+    """The program's own disk changes a byte while the header is written."""
+    def meddled(self, at, mode):
+        image = self.disk(MIB)
+        env = {**os.environ, "LD_PRELOAD": MEDDLER, "MEDDLE_AT": str(at)}
+        answer = qbatch.qbatch("amend", "--json", "--io", "posix", "--verify", mode, "-o",
+                               qbatch.option_string(RAW), image, cwd=self.folder, env=env)
+        os.remove(image)
+        return answer
+
+    def test_a_changed_byte_is_seen(self):
+        for at, mode, words in ((200 * KIB, "content", "guest data"), (MIB + 70, "metadata", "the copy of the disk's first"),
+                                (MIB + 64 * KIB + 13, "metadata", ""), (MIB + 128 * KIB + 5, "metadata", "")):
+            with self.subTest(at):
+                answer = self.meddled(at, mode)
+                self.assertEqual((answer.code, answer.error), (5, "verify"), str(answer))
+                self.assertIn(words, answer.first["error"]["message"])
+
+    def test_data_that_is_not_mapped_is_not_looked_at_with_metadata(self):
+        self.assertEqual(self.meddled(200 * KIB, "metadata").code, 0)
+
+
+class Interrupted(ConvertTest):
+    def fleet(self):
+        for i in range(4):
+            self.copy(self.disk((1 + i) * MIB + i, f"{i}.raw", i), f"{i}.was")
+        return self.manifest("""
+            version: 1
+            images: [{path: "?.raw", convert: {from: raw, to: qcow2}}]
+            """)
+
+    def test_a_run_that_is_killed_again_and_again_is_resumed(self):
+        """After each kill every disk is the raw one, perhaps longer, or the image."""
+        dice, done, fleet = random.Random(4), False, self.fleet()
+        flags = ["--state", self.path("state")]
+        for turn in range(40):
+            argv = [qbatch.absolute(qbatch.TOOL), "--json", *flags, *(["--resume"] if turn else []), fleet]
+            run = subprocess.Popen(argv, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(dice.random() * 0.02)
+            if turn < 30:
+                run.send_signal(signal.SIGKILL)
+            out, err = run.communicate()
+            if run.returncode == 0:
+                done = True
+                break
+            self.assertIn(run.returncode, (-9, 1, 2), (out, err))
+            for i in range(4):
+                self.judge(self.path(f"{i}.raw"), self.path(f"{i}.was"))
+        self.assertTrue(done, (out, err))
+        for i in range(4):
+            self.same(self.path(f"{i}.was"), self.path(f"{i}.raw"))
+            self.assert_sound(self.path(f"{i}.raw"))
+
+    def journal_without(self, *kinds):
+        """The run is killed before these records."""
+        journal = os.path.join(self.path("state"), os.listdir(self.path("state"))[0])
+        with open(journal, "rb") as f:
+            lines = f.read().splitlines(keepends=True)
+        with open(journal, "wb") as f:
+            f.writelines(line for line in lines if json.loads(line[9:])["is"] not in kinds)
+
+    def test_what_was_converted_before_the_kill_is_known_by_its_header(self):
+        fleet, flags = self.fleet(), ["--json", "--state", self.path("state")]
+        self.assertEqual(qbatch.qbatch(*flags, fleet, cwd=self.folder).code, 0)
+        self.journal_without("changed", "end")
+        answer = qbatch.qbatch(*flags, "--resume", fleet, cwd=self.folder)
+        self.assertEqual((answer.code, [r["status"] for r in answer.records[:4]]), (0, ["unchanged"] * 4), str(answer))
+        # another header is what a guest may have written
+        self.journal_without("changed", "unchanged", "end")
+        self.io(self.path("0.raw"), "write -q -P 1 0 512")
+        self.amended(self.path("0.raw"), lazy_refcounts="on")
+        answer = qbatch.qbatch(*flags, "--resume", fleet, cwd=self.folder)
+        self.assertEqual((answer.code, answer.first["status"]), (1, "failed"), str(answer))
+        self.assertIn("converted before, or a guest", answer.first["error"]["message"])
+
+    def interrupted(self):
+        """A disk as a kill before the flip leaves it, by the journal's record of the length."""
+        fleet, flags = self.fleet(), ["--json", "--state", self.path("state")]
+        self.assertEqual(qbatch.qbatch(*flags, fleet, cwd=self.folder).code, 0)
+        self.journal_without("changed", "end")
+        for i in range(4):
+            with open(self.path(f"{i}.was"), "rb") as f, open(self.path(f"{i}.raw"), "r+b") as g:
+                g.write(f.read(512))
+        return fleet, flags
+
+    def test_the_tail_of_an_interrupted_run_is_no_part_of_the_disk(self):
+        fleet, flags = self.interrupted()
+        answer = qbatch.qbatch(*flags, "--resume", fleet, cwd=self.folder)
+        self.assertEqual(answer.code, 0, str(answer))
+        for i in range(4):
+            self.same(self.path(f"{i}.was"), self.path(f"{i}.raw"))
+            self.assert_sound(self.path(f"{i}.raw"))
+
+    def test_a_new_run_knows_the_tail_too_and_keeps_what_a_guest_wrote_there(self):
+        fleet, flags = self.interrupted()
+        with open(self.path("1.raw"), "r+b") as f:
+            f.seek(2 * MIB + 3000)
+            f.write(b"x")
+        sha = proc.sha256(self.path("1.raw"))
+        answer = qbatch.qbatch(*flags, fleet, cwd=self.folder)
+        self.assertEqual([r["status"] for r in answer.records[:4]], ["changed", "failed", "changed", "changed"],
+                         str(answer))
+        self.assertIn("an interrupted conversion made the raw disk of 2097153 bytes longer",
+                      answer.records[1]["error"]["message"])
+        self.assertEqual(proc.sha256(self.path("1.raw")), sha)
+
+    def judge(self, image, was):
+        with open(image, "rb") as f, open(was, "rb") as g:
+            now, before = f.read(), g.read()
+        if now[:512] == before[:512]:
+            self.assertEqual(now[:len(before)], before)
+        else:
+            self.same(was, image)
+
+
+class Devices(LoopTest, ConvertTest):
+    def test_the_tables_go_between_the_disk_and_the_devices_end(self):
+        device = self.device(16 * MIB)
+        proc.must(["dd", f"if={self.disk(8 * MIB)}", f"of={device}", "bs=64k", "status=none", "conv=fsync"])
+        for options, words in (({}, "must be the size of the disk"),
+                               ({"size": "+1M"}, "must be the size of the disk"),
+                               ({"size": "17M"}, "past the end of the device"),
+                               ({"size": 8 * MIB + 512}, "multiple of the cluster size"),
+                               ({"size": "8M"}, "policy.allow_shrink")):
+            answer = qbatch.amend(device, **RAW, **options)
+            self.assertEqual((answer.code, answer.error), (1, "refused"), str(answer))
+            self.assertIn(words, answer.first["error"]["message"])
+        answer = qbatch.amend(device, shrink=True, flags=["--verify", "content"], size="8M", **RAW)
+        self.assertEqual(answer.code, 0, str(answer))
+        copy = self.path("copy.qcow2")
+        proc.must(["dd", f"if={device}", f"of={copy}", "bs=64k", "status=none"])
+        self.same(self.path("a.raw"), copy)
+        self.assertEqual(guest.check(copy)[:3], (0, 0, 0))
+
+    def test_a_device_without_room_says_what_it_lacks(self):
+        device = self.device(8 * MIB)
+        sha = proc.sha256(device)
+        answer = qbatch.amend(device, size="8M", **RAW)
+        self.assertEqual((answer.code, answer.error), (1, "no_space"), str(answer))
+        lacks = answer.first["space"]["device_lacks_bytes"]
+        self.assertGreater(lacks, 0)
+        self.assertEqual(proc.sha256(device), sha)
+        self.lengthen(device, lacks)
+        answer = qbatch.amend(device, shrink=True, size="8M", **RAW)
+        self.assertEqual(answer.code, 0, str(answer))
+
+
+if __name__ == "__main__":
+    main()
