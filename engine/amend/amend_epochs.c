@@ -73,8 +73,8 @@ void qb_amend_cancel(struct qb_amend *a, struct qb_io *io, enum qb_code why)
     a->result.status = QB_STATUS_INTERRUPTED;
 }
 
-/* Checks that the path still leads to this file, and that its length and header have not changed.
- */
+/* Checks that the path still leads to this file, and that its length and header have not changed;
+ * a data file that the new header names, and that no barrier covers, is made durable. */
 static int still_ours(struct qb_amend *a, struct qb_io *io)
 {
     struct qb_err *err = &a->err;
@@ -85,6 +85,9 @@ static int still_ours(struct qb_amend *a, struct qb_io *io)
     if (!qb_file_keeps_size(&a->file))
         return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "something else changed the image's length");
     if (qb_data_check_ours(&a->plan, err) < 0)
+        return -1;
+    if (a->plan.target.data_name_changes && !a->plan.data.writes && qb_data_is_open(&a->plan) &&
+        qb_data_sync(io, &a->data, err) < 0)
         return -1;
     if (qb_io_read(io, &a->file, 0, sector, QB_SECTOR, "the header", err) < 0)
         return -1;

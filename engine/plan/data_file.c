@@ -180,6 +180,13 @@ int qb_data_append(struct qb_io *io, struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
+int qb_data_sync(struct qb_io *io, struct qb_file *file, struct qb_err *err)
+{
+    struct qb_req req = {.file = file, .op = QB_OP_SYNC};
+
+    return qb_io_run(io, &req, 1) ? qb_io_fail(&req, "the external data file", err) : 0;
+}
+
 void qb_data_restore(struct qb_io *io, struct qb_plan *plan)
 {
     struct qb_req req = {.file = plan->in.data, .op = QB_OP_SET_SIZE, .offset = plan->data.old};

@@ -35,13 +35,22 @@ bool qb_data_is_open(const struct qb_plan *plan);
  * `unchecked` where there is no old file; fails where that cannot be found out. */
 int qb_data_check_same(struct qb_plan *plan, struct qb_err *err);
 
-/* data_proof.c: that the data file reads like the disk: as long, and zero wherever the active layer
- * has no data; that it has its data at their guest offsets, a census finds.  QB_E_REFUSED. */
+/* data_proof.c: that the data file reads like the disk: as long, or up to whole clusters of that or
+ * of `size_too`, and zero wherever the active layer has no data; that it has its data at their
+ * guest offsets, a census finds.  QB_E_REFUSED. */
 int qb_data_prove_raw(struct qb_plan *plan, struct qb_err *err);
 
-/* data_proof.c: the part of it that concerns the file's end: as long as the disk, or up to whole
- * clusters, and zero past the disk.  A file that takes the place of a raw one has to be like this,
- * too. */
+int qb_data_is_raw(struct qb_io *io, const struct qb_image *img, struct qb_file *data,
+                   uint64_t size_too, struct qb_err *err);
+
+/* data_proof.c: *differs is the first byte of the disk's `size` in which two files differ, zeros
+ * where one ends before that; `size` where none is. */
+int qb_data_compare(struct qb_io *io, struct qb_file *x, struct qb_file *y, uint64_t size,
+                    uint64_t *differs, struct qb_err *err);
+
+/* data_proof.c: the part of qb_data_prove_raw that concerns the file's end: as long as the disk, or
+ * up to whole clusters, and zero past the disk.  A file that takes the place of a raw one has to be
+ * like this, too. */
 int qb_data_check_length(struct qb_plan *plan, struct qb_err *err);
 
 /* data_proof.c: *at is the first byte of the range that is not zero; r.end where all are. */
@@ -58,6 +67,10 @@ int qb_data_check_ours(const struct qb_plan *plan, struct qb_err *err);
 
 /* The append epoch, before the image's own.  A failure has put the length back. */
 int qb_data_append(struct qb_io *io, struct qb_plan *plan, struct qb_err *err);
+
+/* Makes durable what others wrote to a file to which a header is going to lead: a copy that was
+ * compared may be in the page cache alone. */
+int qb_data_sync(struct qb_io *io, struct qb_file *file, struct qb_err *err);
 
 /* After a failure before the flip: the length as it was. */
 void qb_data_restore(struct qb_io *io, struct qb_plan *plan);

@@ -66,24 +66,26 @@ static int read_piece(struct qb_io *io, struct qb_file *file, uint64_t offset, u
     return have ? qb_io_read(io, file, offset, buf, have, "an external data file", err) : 0;
 }
 
-static int compare_piece(const struct pair *p, uint64_t offset, uint64_t n, struct qb_err *err)
+/* *at: the first byte that differs, or the piece's end. */
+static int compare_piece(const struct pair *p, uint64_t offset, uint64_t n, uint64_t *at,
+                         struct qb_err *err)
 {
-    uint64_t at = 0;
+    uint64_t i = 0;
 
     if (read_piece(p->io, p->a, offset, n, p->from_a, err) < 0 ||
         read_piece(p->io, p->b, offset, n, p->from_b, err) < 0)
         return -1;
-    if (memcmp(p->from_a, p->from_b, n) == 0)
-        return 0;
-    while (p->from_a[at] == p->from_b[at])
-        at++;
-    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                   "data_file: %.120s does not hold what %.120s does, first at byte %" PRIu64,
-                   p->b->path, p->a->path, offset + at);
+    if (memcmp(p->from_a, p->from_b, n) != 0)
+        while (p->from_a[i] == p->from_b[i])
+            i++;
+    else
+        i = n;
+    *at = offset + i;
+    return 0;
 }
 
 /* What is a hole in both is not looked at. */
-static int compare(const struct pair *p, uint64_t size, struct qb_err *err)
+static int compare(const struct pair *p, uint64_t size, uint64_t *differs, struct qb_err *err)
 {
     uint64_t n;
 
@@ -95,26 +97,41 @@ static int compare(const struct pair *p, uint64_t size, struct qb_err *err)
         b = b >= p->b->size ? size : b;
         at = QB_MAX(at, QB_MIN(a, b));
         if (at >= size)
-            return 0;
+            break;
         n = QB_MIN(PIECE_BYTES, size - at);
-        if (qb_io_go_on(p->io, err) < 0 || compare_piece(p, at, n, err) < 0)
+        if (qb_io_go_on(p->io, err) < 0 || compare_piece(p, at, n, differs, err) < 0)
             return -1;
+        if (*differs < at + n)
+            return 0;
     }
+    *differs = size;
     return 0;
+}
+
+int qb_data_compare(struct qb_io *io, struct qb_file *x, struct qb_file *y, uint64_t size,
+                    uint64_t *differs, struct qb_err *err)
+{
+    QB_AUTO(qb_buf) uint8_t *a = malloc(PIECE_BYTES), *b = malloc(PIECE_BYTES);
+
+    if (!a || !b)
+        return qb_fail_memory(err);
+    return compare(&(struct pair){io, x, y, a, b}, size, differs, err);
 }
 
 static int compare_with_old(struct qb_plan *plan, const char *path, struct qb_err *err)
 {
     const struct qb_claim how = {.without_locks = plan->in.rq->without_locks};
-    QB_AUTO(qb_buf) uint8_t *a = malloc(PIECE_BYTES), *b = malloc(PIECE_BYTES);
     QB_AUTO(close_file) struct qb_file old = {.fd = -1};
-    struct pair p = {plan->in.io, &old, plan->in.data, a, b};
+    uint64_t size = plan->in.img->header.size, at;
 
-    if (!a || !b)
-        return qb_fail_memory(err);
-    if (qb_named_claim(plan->in.io, plan->in.img->file, path, how, &old, err) < 0)
+    if (qb_named_claim(plan->in.io, plan->in.img->file, path, how, &old, err) < 0 ||
+        qb_data_compare(plan->in.io, &old, plan->in.data, size, &at, err) < 0)
         return -1;
-    return compare(&p, plan->in.img->header.size, err);
+    if (at == size)
+        return 0;
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   "data_file: %.120s does not hold what %.120s does, first at byte %" PRIu64,
+                   plan->in.data->path, path, at);
 }
 
 int qb_data_check_same(struct qb_plan *plan, struct qb_err *err)
@@ -156,7 +173,13 @@ static int refuse_raw(const char *what, uint64_t at, struct qb_err *err)
                    what);
 }
 
-static int check_run(struct qb_plan *plan, uint64_t offset, const struct qb_map_run *run,
+struct raw_proof {
+    struct qb_io *io;
+    const struct qb_image *img;
+    struct qb_file *data;
+};
+
+static int check_run(const struct raw_proof *p, uint64_t offset, const struct qb_map_run *run,
                      struct qb_err *err)
 {
     const struct qb_range r = {offset, run->end};
@@ -165,36 +188,44 @@ static int check_run(struct qb_plan *plan, uint64_t offset, const struct qb_map_
     if (run->shows == QB_SHOWS_ERROR)
         return refuse_raw(run->why, offset, err);
     if (run->shows == QB_SHOWS_DATA)
-        return plan->in.img->geom.l2_entry_size == 8
+        return p->img->geom.l2_entry_size == 8
                    ? 0
                    : refuse_raw("it has extended L2 entries, which this does not look into", offset,
                                 err);
-    if (qb_data_first_nonzero(plan->in.io, plan->in.data, r, &at, err) < 0)
+    if (qb_data_first_nonzero(p->io, p->data, r, &at, err) < 0)
         return -1;
     return at == r.end ? 0 : refuse_raw("it holds bytes where the disk reads zero", at, err);
 }
 
 /* QEMU lengthens a file that is not raw to whole clusters; and an amend that was killed before its
- * flip may have lengthened it to the size that the disk is to have. */
-int qb_data_check_length(struct qb_plan *plan, struct qb_err *err)
+ * flip may have lengthened it to the size that the disk is to have: `size_too`. */
+static int check_length(const struct raw_proof *p, uint64_t size_too, struct qb_err *err)
 {
-    struct qb_file *file = plan->in.data;
-    uint64_t size = plan->in.img->header.size, cs = plan->in.img->geom.cluster_size, at;
-    uint64_t most = qb_round_up(QB_MAX(size, plan->target.header.size), cs);
+    struct qb_file *file = p->data;
+    uint64_t size = p->img->header.size, cs = p->img->geom.cluster_size, at;
+    uint64_t most = qb_round_up(QB_MAX(size, size_too), cs);
     struct qb_range rest = {size, QB_MAX(size, file->size)};
 
     if (file->size < size || (file->size > most && !file->is_block_device))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                        "data_file_raw: the data file has %" PRIu64 " bytes, and the disk %" PRIu64,
                        file->size, size);
-    if (qb_data_first_nonzero(plan->in.io, file, rest, &at, err) < 0)
+    if (qb_data_first_nonzero(p->io, file, rest, &at, err) < 0)
         return -1;
     return at == rest.end ? 0 : refuse_raw("it holds bytes past the disk's end", at, err);
 }
 
-int qb_data_prove_raw(struct qb_plan *plan, struct qb_err *err)
+int qb_data_check_length(struct qb_plan *plan, struct qb_err *err)
 {
-    const struct qb_image *img = plan->in.img;
+    const struct raw_proof p = {plan->in.io, plan->in.img, plan->in.data};
+
+    return check_length(&p, plan->target.header.size, err);
+}
+
+int qb_data_is_raw(struct qb_io *io, const struct qb_image *img, struct qb_file *data,
+                   uint64_t size_too, struct qb_err *err)
+{
+    const struct raw_proof p = {io, img, data};
     uint64_t size = img->header.size;
     struct qb_map_run run = {.end = 0};
     struct qb_map map;
@@ -204,13 +235,17 @@ int qb_data_prove_raw(struct qb_plan *plan, struct qb_err *err)
             err, QB_E_REFUSED, QB_NOWHERE,
             "data_file_raw: what the image reads from its backing file is not in the data "
             "file");
-    if (qb_data_check_length(plan, err) < 0)
+    if (check_length(&p, size_too, err) < 0)
         return -1;
     qb_map_init(&map, img);
     for (uint64_t at = 0; at < size; at = run.end)
-        if (qb_io_go_on(plan->in.io, err) < 0 ||
-            qb_map_run(plan->in.io, &map, at, size, &run, err) < 0 ||
-            check_run(plan, at, &run, err) < 0)
+        if (qb_io_go_on(io, err) < 0 || qb_map_run(io, &map, at, size, &run, err) < 0 ||
+            check_run(&p, at, &run, err) < 0)
             return -1;
     return 0;
+}
+
+int qb_data_prove_raw(struct qb_plan *plan, struct qb_err *err)
+{
+    return qb_data_is_raw(plan->in.io, plan->in.img, plan->in.data, plan->target.header.size, err);
 }

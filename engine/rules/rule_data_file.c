@@ -81,10 +81,10 @@ static int judge(const struct qb_image *img, const struct qb_request *rq, const 
         return 0;
     if (is_raw(&t->header) && !is_raw(&img->header) && img->header.crypt_method)
         return QB_REFUSE("data_file_raw: the data file of an encrypted image is not its disk");
-    if (rq->keep_undo && (t->data_name_changes || is_raw(&t->header) != is_raw(&img->header)))
+    if (rq->keep_undo && t->data_name_changes && !img->data_name[0])
         return QB_CANNOT(
-            "keep_undo: an undo of data_file or data_file_raw would miss what was written "
-            "to the data file since");
+            "keep_undo: the old header names no external data file, so that an undo could not tell "
+            "which one has what is written to the new one; backup: reflink keeps the image file");
     if ((t->data_name_changes || t->name_changes || qb_target_resizes(img, t)) &&
         is_backing_file(img, t))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,

@@ -4,11 +4,12 @@
 
 /* An autoclear bit means that no program without support for the feature has written the image
  * since.  A guest may write the amended image, in clusters that both images map, so no undo could
- * set the bit again truthfully. */
+ * set the bit again truthfully.  Whether a data file is raw still, it can prove (undo_data.c). */
 static int judge(const struct qb_image *img, const struct qb_request *rq, const struct qb_target *t,
                  struct qb_err *err)
 {
-    uint64_t lost = img->header.autoclear & ~t->header.autoclear;
+    uint64_t lost =
+        img->header.autoclear & ~t->header.autoclear & ~(uint64_t)QB_AUTOCLEAR_DATA_FILE_RAW;
 
     if (rq->keep_undo && img->file->is_block_device)
         return QB_CANNOT(

@@ -12,7 +12,7 @@ struct qb_undo *qb_undo_new(const char *path)
 
     if (!u)
         return NULL;
-    u->file.fd = u->data.fd = -1;
+    u->file.fd = u->data.fd = u->old_data.fd = -1;
     u->cut_to = UINT64_MAX;
     u->result.status = QB_STATUS_FAILED;
     u->path = strdup(path);
@@ -25,6 +25,7 @@ void qb_undo_close(struct qb_undo *u)
 {
     if (!u)
         return;
+    qb_file_close(&u->old_data);
     qb_file_close(&u->data);
     qb_file_close(&u->file);
     qb_result_clear(&u->result);

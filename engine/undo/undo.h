@@ -23,7 +23,8 @@
  *       leaks`), the count would be too low, or a new owner would refer to it.
  *   (c) a census under each header finds it whole.  This excludes damage, and changes to tables
  *       that both use which the other one's refcounts do not cover.
- *   (d) in every layer both headers map every guest cluster alike, as far as both sizes reach;
+ *   (d) in every layer both headers map every guest cluster alike, as far as both sizes reach, in
+ *       entries of either size;
  *       tables that both use show nothing past the old disk's end, no zero cluster to a version
  *       without them, and no compressed cluster to a header of another compression type; bytes of
  *       the old header past its first sector are as they were.  Where a shrink ended the disk
@@ -34,7 +35,9 @@
  * proof is that no byte of the file has changed since, by a fingerprint of all of them, and that
  * the old image is sound.  There is no fingerprint of an external data file: both headers must map
  * every guest cluster alike, so that what was written there since belongs to the undone image as
- * well; and what growing took into use of it must still be zero, here and with keep_undo.
+ * well; what growing took into use of it must still be zero, another file that the old header names
+ * must hold the same, and one that only the old header says to be raw must read like the disk, here
+ * and with keep_undo.
  *
  * What remains is what a guest wrote in place into clusters that both images map, or changed in
  * tables that both use with refcounts that both use: that belongs to the undone image as well, and

@@ -1,7 +1,9 @@
 /* Proves for an undo that the old header hides nothing that was written to an external data file.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "plan/data_file.h"
 #include "undo/undo_prove.h"
@@ -15,36 +17,88 @@ static bool is_raw(const struct qb_image *img)
     return img->header.autoclear & QB_AUTOCLEAR_DATA_FILE_RAW;
 }
 
-static int open_data(struct qb_undo *u, struct qb_proving *p)
+static int open_data(struct qb_undo *u, struct qb_proving *p, const char *name, struct qb_file *out)
 {
     const struct qb_claim how = {.without_locks = u->file.without_locks};
     QB_AUTO(qb_buf) char *path = NULL;
+    struct qb_err why = {0};
 
-    if (qb_data_locate(u->path, p->now.data_name, &path, p->err) < 0)
+    if (qb_data_locate(u->path, name, &path, p->err) < 0)
         return -1;
-    return qb_named_claim(p->io, &u->file, path, how, &u->data, p->err);
+    if (qb_named_claim(p->io, &u->file, path, how, out, &why) < 0)
+        return qb_data_blame(path, &why, p->err);
+    return 0;
+}
+
+/* Whoever wrote to the file that the image names now did not write to the one that the old header
+ * names, unless they are one: the latter has to hold all that the former does. */
+static int look_at_names(struct qb_undo *u, struct qb_proving *p)
+{
+    uint64_t size = QB_MAX(p->old.header.size, p->now.header.size), at;
+    QB_AUTO(qb_buf) char *path = NULL;
+    struct stat st;
+
+    if (qb_data_locate(u->path, p->old.data_name, &path, p->err) < 0)
+        return -1;
+    if (stat(path, &st) == 0 && st.st_dev == u->data.dev && st.st_ino == u->data.ino)
+        return 0;
+    if (open_data(u, p, p->old.data_name, &u->old_data) < 0 ||
+        qb_data_compare(p->io, &u->data, &u->old_data, size, &at, p->err) < 0)
+        return -1;
+    if (at < size)
+        return qb_fail(
+            p->err, QB_E_CHANGED, QB_NOWHERE,
+            "%.150s has other bytes at %" PRIu64 " than %.150s, which the old header "
+            "names: an undo would lose what was written; copy the one to the other first",
+            u->data.path, at, u->old_data.path);
+    if (is_raw(&p->old) && u->old_data.size < p->old.header.size)
+        return qb_fail(p->err, QB_E_CHANGED, QB_NOWHERE,
+                       "%.200s, which the old header names and says to be raw, is shorter than the "
+                       "disk: %" PRIu64 " bytes",
+                       u->old_data.path, u->old_data.size);
+    return qb_data_sync(p->io, &u->old_data, p->err);
+}
+
+/* Zeroing a cluster of a file that is not raw need not change the file: it must still read like the
+ * disk. */
+static int look_at_raw(struct qb_undo *u, struct qb_proving *p)
+{
+    struct qb_err why = {0};
+    struct qb_file *file = u->old_data.fd >= 0 ? &u->old_data : &u->data;
+
+    if (qb_data_is_raw(p->io, &p->old, file, p->now.header.size, &why) == 0)
+        return 0;
+    if (why.code != QB_E_REFUSED) {
+        *p->err = why;
+        return -1;
+    }
+    return qb_fail(p->err, QB_E_CHANGED, why.offset,
+                   "the old header says that the external data file reads like the disk, which is "
+                   "not proved any more: %.200s",
+                   why.text);
 }
 
 /* The file has no fingerprint; but what an amend took into use it had made zero, and until somebody
  * writes there, it is. */
+static int look_at_added(struct qb_undo *u, struct qb_proving *p, struct qb_range added)
+{
+    uint64_t at;
+
+    if (qb_data_first_nonzero(p->io, &u->data, added, &at, p->err) < 0)
+        return -1;
+    return at == added.end ? 0 : qb_undo_refuse(p, at, "the disk was written past its old end");
+}
+
 int qb_undo_look_at_data(struct qb_undo *u, struct qb_proving *p)
 {
     struct qb_range added = {p->old.header.size, p->now.header.size};
-    uint64_t at;
+    bool renamed = strcmp(p->old.data_name, p->now.data_name) != 0;
+    bool grown = added.first < added.end, raw_again = is_raw(&p->old) && !is_raw(&p->now);
 
-    if (!p->now.geom.external_data)
+    if (!p->now.geom.external_data || (!renamed && !grown && !raw_again))
         return 0;
-    if (strcmp(p->old.data_name, p->now.data_name) != 0)
-        return qb_undo_refuse(
-            p, QB_NOWHERE,
-            "the external data file may have been written, and the old header names "
-            "another one");
-    if (is_raw(&p->old) && !is_raw(&p->now))
-        return qb_undo_refuse(p, QB_NOWHERE,
-                              "what was zeroed need not be zero in the external data file");
-    if (added.first >= added.end)
-        return 0;
-    if (open_data(u, p) < 0 || qb_data_first_nonzero(p->io, &u->data, added, &at, p->err) < 0)
+    if (open_data(u, p, p->now.data_name, &u->data) < 0 || (renamed && look_at_names(u, p) < 0) ||
+        (grown && look_at_added(u, p, added) < 0))
         return -1;
-    return at == added.end ? 0 : qb_undo_refuse(p, at, "the disk was written past its old end");
+    return raw_again ? look_at_raw(u, p) : 0;
 }

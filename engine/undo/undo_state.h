@@ -8,7 +8,8 @@
 struct qb_undo {
     char *path;
     struct qb_file file;
-    struct qb_file data; /* the external data file, where the proof needs it; else fd is -1 */
+    struct qb_file data;     /* the external data file, where the proof needs it; else fd is -1 */
+    struct qb_file old_data; /* the one that the old header names, where it is another file */
     struct qb_undo_facts facts;
     struct qb_err err;
     struct qb_info before, after; /* their names belong to the open images */
