@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "command/each_image.h"
 #include "report/check_table.h"
+#include "report/check_text.h"
 #include "report/failure.h"
 
 enum {

@@ -1,7 +1,7 @@
-/* Prints the answer of a check for people. */
+#include "report/check_text.h"
+
 #include <string.h>
 
-#include "report/checked.h"
 #include "util/text.h"
 
 static void print_finding(FILE *f, const struct qb_finding *g)

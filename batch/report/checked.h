@@ -1,5 +1,4 @@
-/* The answer of a check about one image: its findings, and how it is shown to people and programs.
- */
+/* The answer of a check about one image: its findings, and how programs read it. */
 #ifndef QB_REPORT_CHECKED_H
 #define QB_REPORT_CHECKED_H
 
@@ -75,14 +74,5 @@ struct qb_check_summary {
 
 int qb_line_checked(FILE *f, const struct qb_checked *checked);
 int qb_line_check_summary(FILE *f, const struct qb_check_summary *sum, int exit_code);
-
-/* ---- check_text.c: in the terms of `qemu-img check`, so that scripts and people can read both ---
- */
-
-/* All there is to say of an image that was counted; `named`: below a line with its path. */
-void qb_checked_print(FILE *f, const struct qb_checked *checked, bool named);
-
-/* How much of it is allocated, and where it ends. */
-void qb_checked_print_numbers(FILE *f, const struct qb_check_result *result);
 
 #endif

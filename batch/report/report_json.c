@@ -3,7 +3,7 @@
 #include "base/own.h"
 #include "job/keys.h"
 #include "util/base64.h"
-#include "report/sinks.h"
+#include "report/telling.h"
 #include "report/report_json_lists.h"
 #include "util/json.h"
 #include "qcow2/disk.h"

@@ -7,6 +7,7 @@
 #include "util/xml.h"
 #include "report/sinks.h"
 #include "report/change_text.h"
+#include "report/check_text.h"
 #include "util/text.h"
 
 #define RUN   "qbatch amend"

@@ -1,6 +1,6 @@
 /* The lines of whole runs, and the run that each line is of. */
 #include "report/report_json.h"
-#include "report/sinks.h"
+#include "report/telling.h"
 #include "util/text.h"
 
 void qb_line_origin(struct qb_json *o, const struct qb_origin *origin)
