@@ -271,6 +271,7 @@ struct qb_request {
                                 may have made the file longer; 0: the file's length */
     const uint8_t *convert_header; /* 512 bytes that it may have written: a file that begins with
                                       them is that image.  NULL: none */
+    bool room_first; /* use free ranges inside the file before it grows: block devices always do */
 };
 
 /* ---- results --------------------------------------------------------------------------------- */

@@ -117,7 +117,7 @@ int qb_history_header(const char *dir, const struct qb_history *h, const struct 
 int qb_history_discarding(const char *dir, const struct qb_history *h, const struct qb_trace *t,
                           uint8_t *sector, struct qb_err *err);
 
-/* The proof record of a trace that has one. */
+/* The proof record of a trace that has one; to be freed with qb_proof_free, in any case. */
 int qb_history_proof(const char *dir, const struct qb_history *h, const struct qb_trace *t,
                      struct qb_proof *out, struct qb_err *err);
 

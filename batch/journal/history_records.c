@@ -94,13 +94,26 @@ int qb_history_header(const char *dir, const struct qb_history *h, const struct 
 
 /* ---- proofs ---------------------------------------------------------------------------------- */
 
+static bool get_ranges(const struct qb_json *record, const char *key, const char *count,
+                       struct qb_ranges *out)
+{
+    uint64_t n = qb_json_get_number(record, count, 0);
+    be64 *words = n && n <= QB_PROOF_RANGES ? malloc(2 * n * sizeof(*words)) : NULL;
+    bool ok = words && qb_json_get_bytes(record, key, words, 2 * n * sizeof(*words));
+
+    for (uint64_t i = 0; ok && i < n; i++)
+        ok =
+            qb_vec_push(out, (struct qb_range){be64_get(words[2 * i]), be64_get(words[2 * i + 1])});
+    free(words);
+    return ok || n == 0;
+}
+
 /* Leaves `valid` false where something is missing. */
 static int on_proof(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
 {
     struct qb_proof *p = arg;
 
     (void)at;
-    (void)err;
     *p = (struct qb_proof){
         .dev = qb_json_get_number(record, "dev", 0),
         .ino = qb_json_get_number(record, "ino", 0),
@@ -119,8 +132,9 @@ static int on_proof(void *arg, const struct qb_json *record, uint64_t at, struct
     p->valid = (!p->end || get_digest(record, "stretch", &p->stretch)) &&
                (!p->name_len || get_digest(record, "name", &p->name)) &&
                (!p->head_len || get_digest(record, "head", &p->head)) && p->base <= p->zero_base &&
-               p->zero_base <= p->end;
-    return 0;
+               p->zero_base <= p->end && get_ranges(record, "written", "n_written", &p->written) &&
+               get_ranges(record, "zeroed", "n_zeroed", &p->zeroed);
+    return qb_proof_sort(p, err);
 }
 
 int qb_history_proof(const char *dir, const struct qb_history *h, const struct qb_trace *t,
@@ -128,6 +142,7 @@ int qb_history_proof(const char *dir, const struct qb_history *h, const struct q
 {
     char path[QB_JOURNAL_PATH];
 
+    *out = (struct qb_proof){0};
     qb_state_dir_journal(dir, h->id, path);
     if (qb_journal_read_at(path, t->proof_at, on_proof, out, err) < 0)
         return -1;

@@ -230,6 +230,23 @@ static void record_place(struct qb_journal *j, const char *key, uint64_t at)
         qb_journal_number(j, key, at);
 }
 
+/* Pairs of first and end, and how many these are; an empty list is left out. */
+static void record_ranges(struct qb_journal *j, const char *key, const char *count,
+                          const struct qb_ranges *list)
+{
+    be64 *words = list->n ? malloc(2 * list->n * sizeof(*words)) : NULL;
+
+    for (size_t i = 0; words && i < list->n; i++) {
+        words[2 * i] = be64_of(list->items[i].first);
+        words[2 * i + 1] = be64_of(list->items[i].end);
+    }
+    if (list->n) /* without the list, the count shows that it is missing */
+        qb_journal_number(j, count, list->n);
+    if (words)
+        qb_journal_bytes(j, key, words, 2 * list->n * sizeof(*words));
+    free(words);
+}
+
 void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
                        const struct qb_amend *amend)
 {
@@ -255,6 +272,8 @@ void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const s
         qb_journal_number(j, "mended", 1);
     if (p->end)
         record_digest(j, "stretch", p->stretch);
+    record_ranges(j, "written", "n_written", &p->written);
+    record_ranges(j, "zeroed", "n_zeroed", &p->zeroed);
     if (p->name_len)
         record_digest(j, "name", p->name);
     if (p->head_len)

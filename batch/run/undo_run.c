@@ -187,6 +187,7 @@ static void tell(struct taking *w, const struct qb_listener *listener)
             qb_outcome_fail(&outcome, QB_E_MEMORY, "out of memory");
         }
         qb_undo_close(s->undo);
+        qb_proof_free(&s->proof);
         qb_listener_tell(listener, s->job, &outcome);
     }
     qb_journal_write(w->t->journal);

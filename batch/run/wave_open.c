@@ -200,6 +200,7 @@ static bool make_plan(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
         qb_slot_put_off(w, s, QB_STEP_NO_ROOM);
         return false;
     }
+    s->rq.room_first |= w->batch->policy.max_growth != UINT64_MAX;
     qb_slot_begin_long(w, s, io, QB_SPAN_PLAN, true, &phase);
     if (w->batch->policy.extend_command.n)
         qb_amend_may_extend(s->amend);

@@ -6,6 +6,21 @@
 #include "amend/verify.h"
 #include "base/clock.h"
 
+/* What the append wrote inside the old image lies where nothing is: the file has holes there again.
+ * A file that keeps its allocation keeps it there, too. */
+static void punch_room(struct qb_amend *a, struct qb_io *io)
+{
+    if (a->file.is_block_device || a->plan.size.reserved || !qb_file_keeps_size(&a->file))
+        return;
+    a->file.guard.phase = QB_PHASE_SETTLE; /* which a request to stop does not end */
+    qb_vec_each (r, &a->plan.place.room)
+        qb_io_run(
+            io,
+            &(struct qb_req){
+                .file = &a->file, .op = QB_OP_PUNCH, .offset = r->first, .len = r->end - r->first},
+            1);
+}
+
 /* Restores the file's length: what the append wrote lies past the old image's end.  If another
  * process has changed the length, the file is left alone. */
 static void cut_tail(struct qb_amend *a, struct qb_io *io)
@@ -39,8 +54,8 @@ int qb_amend_append(struct qb_amend *a, struct qb_io *io)
 
     a->file.guard = (struct qb_guard){
         .phase = QB_PHASE_APPEND,
-        .allowed = p->append_ranges,
-        .n_allowed = p->n_append_ranges,
+        .allowed = p->append_ranges.items,
+        .n_allowed = p->append_ranges.n,
         .min_size = QB_MIN(p->size.old, p->size.cut),
     };
     if (p->appends)
@@ -49,6 +64,7 @@ int qb_amend_append(struct qb_amend *a, struct qb_io *io)
         r = qb_plan_append(io, p, &a->file, &a->err);
     a->result.write_seconds += qb_now() - start;
     if (r < 0) {
+        punch_room(a, io);
         cut_tail(a, io);
         return qb_amend_failed(a);
     }
@@ -58,14 +74,17 @@ int qb_amend_append(struct qb_amend *a, struct qb_io *io)
 void qb_amend_append_lost(struct qb_amend *a, struct qb_io *io, int errnum)
 {
     qb_fail_sys(&a->err, errnum, QB_NOWHERE, "the appended metadata did not reach the disk");
+    punch_room(a, io);
     cut_tail(a, io);
     qb_amend_failed(a);
 }
 
 void qb_amend_cancel(struct qb_amend *a, struct qb_io *io, enum qb_code why)
 {
-    if (a->have_plan && a->file.guard.phase == QB_PHASE_APPEND)
+    if (a->have_plan && a->file.guard.phase == QB_PHASE_APPEND) {
+        punch_room(a, io);
         cut_tail(a, io);
+    }
     qb_fail(&a->err, why, QB_NOWHERE,
             why == QB_E_TIMEOUT ? "the time limit ran out before the image was changed"
                                 : "interrupted before the image was changed");

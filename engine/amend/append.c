@@ -1,5 +1,5 @@
-/* Carries out the append epoch: writes the stretch past the old image's end from front to back, a
- * window at a time.  Source tables are read again and changed as the plan says; nothing is decided
+/* Carries out the append epoch: writes the steps in their order, past the old image's end or in
+ * room inside it.  Source tables are read again and changed as the plan says; nothing is decided
  * here. */
 #include <errno.h>
 #include <string.h>
@@ -7,96 +7,8 @@
 #include "amend/append_parts.h"
 #include "plan/new_tables.h"
 
-#define START_BYTES    (1u << 20) /* enough to start writing to the disk */
-#define WRITES_AT_ONCE 64u
-#define PAGE_BYTES     4096u
-#define GAP_BYTES      (32u << 10) /* shorter runs of zeros are cheaper to write than to leave out */
 #define FILLED_AT_ONCE (UINT64_C(64) << 20)
 #define ZEROED_AT_ONCE (UINT64_C(16) << 30)
-
-/* The end of the pages of zeros that begin at `at`. */
-static uint64_t zeros_end(const struct qb_writer *w, uint64_t at)
-{
-    while (at < w->used && qb_all_zero(w->buf + at, QB_MIN(PAGE_BYTES, w->used - at)))
-        at += PAGE_BYTES;
-    return QB_MIN(at, w->used);
-}
-
-/* The end of the bytes from `at` on that are written in one go: the next long run of zeros. */
-static uint64_t bytes_end(const struct qb_writer *w, uint64_t at)
-{
-    uint64_t end = at, zeros;
-
-    while (end < w->used) {
-        zeros = w->sparse ? zeros_end(w, end) : end;
-        if (zeros - end >= GAP_BYTES || (zeros > end && zeros == w->used))
-            break;
-        end = QB_MIN(QB_MAX(zeros, end + PAGE_BYTES), w->used);
-    }
-    return end;
-}
-
-static int writer_flush(struct qb_writer *w, struct qb_err *err)
-{
-    struct qb_req reqs[WRITES_AT_ONCE];
-    uint64_t at = w->compares ? w->used : 0, end;
-
-    if (w->compares && qb_writer_compare(w, err) < 0)
-        return -1;
-    while (at < w->used) {
-        size_t n = 0;
-
-        for (; n < WRITES_AT_ONCE && at < w->used; at = end) {
-            at = w->sparse ? zeros_end(w, at) : at;
-            end = bytes_end(w, at);
-            if (end > at)
-                reqs[n++] = (struct qb_req){.file = w->file,
-                                            .op = QB_OP_WRITE,
-                                            .offset = w->base + at,
-                                            .len = end - at,
-                                            .buf = w->buf + at};
-        }
-        if (n && qb_io_run(w->io, reqs, n))
-            for (size_t i = 0; i < n; i++)
-                if (reqs[i].error)
-                    return qb_io_fail(&reqs[i], "new metadata", err);
-    }
-    if (w->hasher)
-        qb_hasher_add(w->hasher, w->buf, w->used);
-    if (w->used >= START_BYTES && !w->compares)
-        qb_file_start_writeback(w->file, w->base, w->used);
-    w->base += w->used;
-    w->used = 0;
-    return 0;
-}
-
-uint8_t *qb_writer_slot(struct qb_writer *w, uint64_t len, struct qb_err *err)
-{
-    uint8_t *slot;
-
-    if (w->used + len > w->size && writer_flush(w, err) < 0)
-        return NULL;
-    slot = w->buf + w->used;
-    w->used += len;
-    return slot;
-}
-
-int qb_writer_put(struct qb_writer *w, const uint8_t *bytes, uint64_t len, uint64_t cluster,
-                  struct qb_err *err)
-{
-    while (len) {
-        uint64_t n = QB_MIN(len, cluster);
-        uint8_t *slot = qb_writer_slot(w, cluster, err);
-
-        if (!slot)
-            return -1;
-        memcpy(slot, bytes, n);
-        memset(slot + n, 0, cluster - n);
-        bytes += n;
-        len -= n;
-    }
-    return 0;
-}
 
 static int write_l1(struct qb_writer *w, struct qb_plan *plan, unsigned layer, struct qb_err *err)
 {
@@ -174,6 +86,8 @@ static int write_steps(struct qb_writer *w, struct qb_plan *plan, struct qb_err 
         while (end < plan->place.steps.n && plan->place.steps.items[end].kind == s->kind &&
                (s->kind == QB_STEP_TABLE || s->kind == QB_STEP_COPIES))
             end++;
+        if (qb_writer_seek(w, s->offset, err) < 0)
+            return -1;
         switch (s->kind) {
         case QB_STEP_TABLE:
             r = qb_append_tables(w, plan, i, end, err);
@@ -199,7 +113,7 @@ static int write_steps(struct qb_writer *w, struct qb_plan *plan, struct qb_err 
         }
         i = end;
     }
-    return r < 0 ? -1 : writer_flush(w, err);
+    return r < 0 ? -1 : qb_writer_flush(w, err);
 }
 
 static int set_size(struct qb_io *io, struct qb_file *file, uint64_t size, struct qb_err *err)
@@ -233,8 +147,8 @@ static int zero_range(enum qb_op op, struct qb_io *io, struct qb_range range, st
 
     if (zero_by(op, io, range, file, &req) == 0)
         return 0;
-    /* The file system has no ZERO_RANGE: write zeros. */
-    if (op == QB_OP_ZERO &&
+    /* The file system has no holes, or no ZERO_RANGE: write zeros. */
+    if (op != QB_OP_FILL &&
         (req.error == EOPNOTSUPP || req.error == ENOSYS || req.error == EINVAL) &&
         zero_by(QB_OP_FILL, io, range, file, &req) == 0)
         return 0;
@@ -247,16 +161,25 @@ static bool leaves_holes(const struct qb_plan *plan, const struct qb_file *file)
 }
 
 /* Makes the new clusters of zeros.  Where the file system has holes, lengthening the file is
- * enough. */
+ * enough, and inside the old image a hole is made. */
 static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                       struct qb_err *err)
 {
     enum qb_op op = plan->zeros.how == QB_ZEROED_WRITE ? QB_OP_FILL : QB_OP_ZERO;
-    struct qb_range range = {plan->zeros.base, plan->zeros.base + plan->zeros.len};
+    bool holes = leaves_holes(plan, file);
 
-    if (plan->zeros.len == 0 || leaves_holes(plan, file))
-        return 0;
-    return zero_range(op, io, range, file, err);
+    qb_vec_each (e, &plan->zeros.extents) {
+        struct qb_range range = {e->offset, e->offset + e->n * plan->geom.cluster_size};
+        bool inside = e->offset < plan->place.base;
+
+        if (inside && holes && !plan->size.reserved) {
+            if (zero_range(QB_OP_PUNCH, io, range, file, err) < 0)
+                return -1;
+        } else if ((inside || !holes) && zero_range(op, io, range, file, err) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 /* Where the file keeps its allocation, nothing was cut off: zeroes what the append leaves out
@@ -266,10 +189,10 @@ static int make_zeros(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
 static int clear_reserved(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                           struct qb_err *err)
 {
-    uint64_t end = plan->zeros.base + plan->zeros.len;
-    struct qb_range range = {QB_MIN(plan->place.base, plan->size.old), plan->zeros.base};
+    uint64_t end = plan->place.end;
+    struct qb_range range = {QB_MIN(plan->place.base, plan->size.old), plan->place.zero_base};
 
-    if (!plan->size.reserved || !plan->rewrites)
+    if (!plan->size.reserved || !plan->rewrites || end == plan->place.base)
         return 0;
     if (plan->size.reserves_zeros || !leaves_holes(plan, file))
         range.end = end;
@@ -298,7 +221,7 @@ int qb_append_stretch(struct qb_io *io, struct qb_plan *plan, struct qb_writer *
     int r;
 
     /* Half of the buffer: tables that are changed on the way have a window of their own. */
-    w->size = QB_MIN(qb_io_window(io) / 2, plan->zeros.base - plan->place.base);
+    w->size = QB_MIN(qb_io_window(io) / 2, plan->place.n_bytes);
     w->size = QB_MAX(w->size, plan->in.img->geom.cluster_size);
     w->buf = malloc(w->size);
     if (plan->in.rq->keep_undo && (w->hasher = qb_hasher_new()))
@@ -316,8 +239,7 @@ int qb_append_stretch(struct qb_io *io, struct qb_plan *plan, struct qb_writer *
 
 int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file, struct qb_err *err)
 {
-    struct qb_writer w = {
-        .io = io, .file = file, .base = plan->place.base, .sparse = leaves_holes(plan, file)};
+    struct qb_writer w = {.io = io, .file = file};
 
     if (plan->size.lacks)
         return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE, "the device is too small for the plan");
@@ -329,6 +251,7 @@ int qb_plan_append(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
         return -1;
     if (!plan->rewrites)
         return 0;
+    w.sparse_from = leaves_holes(plan, file) ? plan->place.base : UINT64_MAX;
     if (qb_append_stretch(io, plan, &w, err) < 0)
         return -1;
     return make_zeros(io, plan, file, err);

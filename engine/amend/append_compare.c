@@ -16,24 +16,25 @@ static int refuse(const struct qb_plan *plan, uint64_t at, struct qb_err *err)
                    (unsigned long long)plan->in.img->raw_end);
 }
 
-int qb_writer_compare(const struct qb_writer *w, struct qb_err *err)
+int qb_writer_compare(const struct qb_writer *w, uint64_t offset, const uint8_t *bytes,
+                      uint64_t len, struct qb_err *err)
 {
-    uint64_t end = QB_MIN(w->base + w->used, w->file->size), len;
+    uint64_t end = QB_MIN(offset + len, w->file->size);
     QB_AUTO(qb_buf) uint8_t *found = NULL;
 
-    if (end <= w->base)
+    if (end <= offset)
         return 0;
-    len = end - w->base;
+    len = end - offset;
     found = malloc(len);
     if (!found)
         return qb_fail_memory(err);
-    if (qb_io_read(w->io, w->file, w->base, found, len, "past the disk's end", err) < 0)
+    if (qb_io_read(w->io, w->file, offset, found, len, "past the disk's end", err) < 0)
         return -1;
     for (uint64_t at = 0; at < len; at += QB_SECTOR) {
         uint64_t n = QB_MIN((uint64_t)QB_SECTOR, len - at);
 
-        if (memcmp(found + at, w->buf + at, n) != 0 && !qb_all_zero(found + at, n))
-            return qb_fail(err, QB_E_REFUSED, w->base + at, "not what was written");
+        if (memcmp(found + at, bytes + at, n) != 0 && !qb_all_zero(found + at, n))
+            return qb_fail(err, QB_E_REFUSED, offset + at, "not what was written");
     }
     return 0;
 }
@@ -59,7 +60,7 @@ static int compare_rest(struct qb_io *io, const struct qb_plan *plan, struct qb_
 int qb_plan_compare_tail(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                          struct qb_err *err)
 {
-    struct qb_writer w = {.io = io, .file = file, .base = plan->place.base, .compares = true};
+    struct qb_writer w = {.io = io, .file = file, .compares = true};
     int r = 0;
 
     if (!plan->in.img->raw || file->is_block_device || file->size <= plan->in.img->raw_end)

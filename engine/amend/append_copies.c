@@ -104,7 +104,8 @@ static int copy_table(void *arg, size_t index, const uint8_t *source, struct qb_
     c->t = &c->plan->new_tables.list.items[step->index];
     c->source = source;
     c->n = 0;
-    if (qb_new_walk(c->plan, c->t, source, copy_run, c, err) < 0 || drain(c, err) < 0)
+    if (qb_writer_seek(c->w, step->offset, err) < 0 ||
+        qb_new_walk(c->plan, c->t, source, copy_run, c, err) < 0 || drain(c, err) < 0)
         return -1;
     if (c->n == c->t->n_copied)
         return 0;

@@ -27,11 +27,11 @@ static int fill_table(void *arg, size_t index, const uint8_t *source, struct qb_
     struct tables_run *run = arg;
     struct qb_plan *plan = run->plan;
     const struct qb_step *step = &plan->place.steps.items[run->step++];
-    struct qb_new_parts parts = {{qb_writer_slot(run->w, step->len, err), NULL},
-                                 plan->geom.l2_entries};
+    struct qb_new_parts parts = {{NULL, NULL}, plan->geom.l2_entries};
 
     (void)index;
-    if (!parts.part[0])
+    if (qb_writer_seek(run->w, step->offset, err) < 0 ||
+        !(parts.part[0] = qb_writer_slot(run->w, step->len, err)))
         return -1;
     return qb_new_fill(plan, &plan->new_tables.list.items[step->index], source, &parts, err);
 }
@@ -63,7 +63,8 @@ static int split_table(void *arg, size_t index, const uint8_t *source, struct qb
     if (qb_new_fill(run->plan, &run->plan->new_tables.list.items[table], source, &parts, err) < 0)
         return -1;
     for (; (t = converted_at(run, run->step)) && t->parts[0] == table; run->step++)
-        if (qb_writer_put(run->w, parts.part[t->half], cs, cs, err) < 0)
+        if (qb_writer_seek(run->w, t->offset, err) < 0 ||
+            qb_writer_put(run->w, parts.part[t->half], cs, cs, err) < 0)
             return -1;
     return 0;
 }
@@ -87,6 +88,8 @@ static int join_table(void *arg, size_t index, const uint8_t *source, struct qb_
     if (which == 0)
         return 0;
     run->step++;
+    if (qb_writer_seek(run->w, t->offset, err) < 0)
+        return -1;
     return qb_writer_put(run->w, run->scratch, cs, cs, err);
 }
 

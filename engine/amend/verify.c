@@ -15,6 +15,8 @@ static struct qb_content_rules rules_of(const struct qb_plan *plan)
         .below = plan->below.whole ? (struct qb_chain *)&plan->below.chain : NULL,
         .data = qb_data_is_open(plan) ? plan->in.data : NULL,
         .new_from = plan->rewrites ? plan->place.base : UINT64_MAX,
+        .new_inside = plan->place.room.items,
+        .n_new_inside = plan->place.room.n,
         .unit = QB_MIN(plan->geom.l2_entries, plan->in.img->geom.l2_entries),
         .file_bytes = plan->size.old,
         .memory_limit = plan->in.rq->memory_limit,

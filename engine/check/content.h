@@ -27,9 +27,11 @@ struct qb_content_rules {
     bool defers; /* zero clusters may be unallocated where that chain reads zero */
     bool zeros;  /* data clusters that hold only zeros may be zero clusters */
     bool copies; /* clusters whose subclusters differ may be copied to new clusters */
-    struct qb_file *data;  /* the external data file, open; NULL: there is none */
-    uint64_t new_from;     /* clusters of the file from this byte on are new, and hold zeros or
-                              copies; UINT64_MAX: there are none */
+    struct qb_file *data; /* the external data file, open; NULL: there is none */
+    uint64_t new_from;    /* clusters of the file from this byte on are new, and hold zeros or
+                             copies; UINT64_MAX: there are none */
+    const struct qb_range *new_inside; /* ... and so are these before it, bytes; ascending, apart */
+    size_t n_new_inside;
     uint64_t unit;         /* guest clusters: the fewer of the two images' in an L2 table; 0
                               where they have as many */
     uint64_t file_bytes;   /* length of the file before the amend: sets the size of the windows */

@@ -4,6 +4,7 @@
  * lie in consecutive host clusters.  Unallocated clusters, and zero clusters that would read zero
  * if they were unallocated, are left out, so that a table of nothing else equals no table. */
 #include "check/content_parts.h"
+#include "base/ranges.h"
 #include "check/version2.h"
 
 enum run_kind {
@@ -156,7 +157,8 @@ static bool is_new(const struct walk *w, uint64_t i, uint64_t offset)
 
     if (rules->data)
         return (w->first + i) * cs >= qb_round_up(rules->old_size, cs);
-    return offset >= rules->new_from;
+    return offset >= rules->new_from ||
+           qb_ranges_hold(rules->new_inside, rules->n_new_inside, offset);
 }
 
 static int push_bytes(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap,

@@ -275,6 +275,7 @@ int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *l
         p->wide[i] = *left;
     else
         p->cells[i] = (uint8_t)*left;
+    p->cells[QB_PAGE_COUNTS + i] |= QB_MARK_DROPPED;
     return 0;
 }
 

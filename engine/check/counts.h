@@ -15,10 +15,11 @@
 
 /* Marks of a cluster, in addition to its count. */
 enum qb_mark {
-    QB_MARK_META = 1,    /* holds metadata, L2 tables included */
-    QB_MARK_COPIED = 2,  /* an active entry names it with COPIED set */
-    QB_MARK_PLAIN = 4,   /* an active entry names it without */
-    QB_MARK_OVERLAP = 8, /* metadata that is referred to as something else too */
+    QB_MARK_META = 1,     /* holds metadata, L2 tables included */
+    QB_MARK_COPIED = 2,   /* an active entry names it with COPIED set */
+    QB_MARK_PLAIN = 4,    /* an active entry names it without */
+    QB_MARK_OVERLAP = 8,  /* metadata that is referred to as something else too */
+    QB_MARK_DROPPED = 16, /* a reference was subtracted: what was counted may be no more */
 };
 
 struct qb_count_page {
@@ -76,7 +77,8 @@ int qb_counts_add_counts(struct qb_counts *c, struct qb_counts *more, struct qb_
 int qb_counts_add_meta(struct qb_counts *c, uint64_t first, uint64_t clusters, int *overlaps,
                        struct qb_err *err);
 
-/* Subtracts n references; *left is the remaining count (never below 0). */
+/* Subtracts n references, and sets QB_MARK_DROPPED; *left is the remaining count (never below 0).
+ */
 int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *left,
                   struct qb_err *err);
 

@@ -13,7 +13,7 @@
 /* The phases of an amend as the guard sees them.
  *
  * READ    nothing may be written.
- * APPEND  writes, fills and zeroing inside `allowed`, sizes of at least `min_size`.
+ * APPEND  writes, fills, zeroing and punches inside `allowed`, sizes of at least `min_size`.
  * FLIP    only a write of exactly the bytes [0, 512).
  * SETTLE  punches inside `allowed`, sizes of at least `min_size`. */
 enum qb_phase { QB_PHASE_READ, QB_PHASE_APPEND, QB_PHASE_FLIP, QB_PHASE_SETTLE };

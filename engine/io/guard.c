@@ -45,7 +45,7 @@ static bool allows_append(const struct qb_guard *g, int op, uint64_t offset, uin
 {
     if (op == QB_OP_SET_SIZE)
         return offset >= g->min_size;
-    return (op == QB_OP_WRITE || op == QB_OP_FILL || op == QB_OP_ZERO) &&
+    return (op == QB_OP_WRITE || op == QB_OP_FILL || op == QB_OP_ZERO || op == QB_OP_PUNCH) &&
            is_allowed(g, offset, len);
 }
 

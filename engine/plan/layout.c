@@ -1,29 +1,11 @@
-/* Places everything that a plan appends, and counts it.
- *
- * The stretch is [L2 tables][L1 tables][snapshot table][what rules append][copied data]
- * [refcount blocks][refcount table][zero clusters]. */
+/* Places everything that a plan appends, and counts it, in this order: L2 tables, L1 tables, the
+ * snapshot table, what rules append, copied data, refcount blocks, the refcount table, new clusters
+ * of zeros.  Past the old image's end that is one stretch. */
 #include <string.h>
 
 #include "plan/layout.h"
 #include "plan/new_tables.h"
 #include "plan/release.h"
-
-int qb_layout_add(struct qb_layout *l, struct qb_step step, uint64_t len, uint64_t refs,
-                  struct qb_err *err)
-{
-    struct qb_plan *plan = l->plan;
-    uint64_t cs = qb_layout_cluster_size(l);
-
-    step.offset = l->at;
-    step.len = qb_round_up(len, cs);
-    if (qb_counts_hold(&plan->census.counts, step.bytes_len, err) < 0 ||
-        qb_counts_push(&plan->census.counts, &plan->place.steps, err, step) < 0) {
-        free(step.bytes);
-        return -1;
-    }
-    l->at += step.len;
-    return qb_counts_append(&plan->census.counts, step.offset / cs, step.len / cs, refs, err);
-}
 
 static int place_tables(struct qb_layout *l, struct qb_err *err)
 {
@@ -32,8 +14,7 @@ static int place_tables(struct qb_layout *l, struct qb_err *err)
 
     qb_vec_each (t, &plan->conversion.list) {
         step.index = (size_t)(t - plan->conversion.list.items);
-        t->offset = l->at;
-        if (qb_layout_add(l, step, qb_layout_cluster_size(l), t->refs, err) < 0)
+        if (qb_layout_add(l, step, qb_layout_cluster_size(l), t->refs, &t->offset, err) < 0)
             return -1;
     }
     for (size_t i = 0; !qb_plan_converts(plan) && i < plan->new_tables.list.n; i++) {
@@ -43,8 +24,7 @@ static int place_tables(struct qb_layout *l, struct qb_err *err)
 
         if (t->empty)
             continue;
-        t->offset = l->at;
-        if (qb_layout_add(l, step, qb_layout_cluster_size(l), t->refs, err) < 0)
+        if (qb_layout_add(l, step, qb_layout_cluster_size(l), t->refs, &t->offset, err) < 0)
             return -1;
     }
     return 0;
@@ -98,16 +78,17 @@ static int place_l1(struct qb_layout *l, unsigned layer, struct qb_err *err)
     uint32_t entries = qb_plan_l1_size(plan, layer);
     struct qb_step step = {.kind = QB_STEP_L1, .index = layer, .what = "L1 table"};
     int changes = l1_changes(l, layer, err);
+    uint64_t offset = 0;
 
     if (changes <= 0)
         return changes;
-    if (entries)
-        plan->place.l1_moved[layer] = l->at;
-    if (qb_plan_release(plan, lay.l1_offset, 8ull * lay.l1_size, 1, err) < 0)
+    if (qb_plan_release(plan, lay.l1_offset, 8ull * lay.l1_size, 1, err) < 0 ||
+        (entries && qb_layout_add(l, step, 8ull * entries, 1, &offset, err) < 0))
         return -1;
+    plan->place.l1_moved[layer] = offset;
     if (layer == 0)
-        plan->target.header.l1_offset = entries ? l->at : 0;
-    return entries ? qb_layout_add(l, step, 8ull * entries, 1, err) : 0;
+        plan->target.header.l1_offset = offset;
+    return 0;
 }
 
 static bool snapshots_change(const struct qb_plan *plan)
@@ -150,12 +131,12 @@ static int place_snapshots(struct qb_layout *l, struct qb_err *err)
         free(step.bytes);
         return -1;
     }
-    plan->target.header.snapshots_offset = step.bytes_len ? l->at : 0;
     if (step.bytes_len == 0) {
+        plan->target.header.snapshots_offset = 0;
         free(step.bytes);
         return 0;
     }
-    return qb_layout_add(l, step, step.bytes_len, 1, err);
+    return qb_layout_add(l, step, step.bytes_len, 1, &plan->target.header.snapshots_offset, err);
 }
 
 static int place_contents(struct qb_layout *l, struct qb_err *err)
@@ -168,8 +149,7 @@ static int place_contents(struct qb_layout *l, struct qb_err *err)
 
         step.bytes = qb_take(&c->bytes);
 
-        c->offset = l->at;
-        if (qb_layout_add(l, step, c->len, 1, err) < 0)
+        if (qb_layout_add(l, step, c->len, 1, &c->offset, err) < 0)
             return -1;
     }
     return 0;
@@ -186,28 +166,8 @@ static int place_copies(struct qb_layout *l, struct qb_err *err)
         if (t->n_copied == 0)
             continue;
         step.index = i;
-        t->copies_at = l->at;
-        if (qb_layout_add(l, step, t->n_copied * qb_layout_cluster_size(l), t->refs, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int place_zeros(struct qb_layout *l, struct qb_err *err)
-{
-    struct qb_plan *plan = l->plan;
-    struct qb_counts *counts = &plan->census.counts;
-    uint64_t cs = qb_layout_cluster_size(l), first = l->at / cs;
-
-    plan->zeros.base = l->at;
-    plan->zeros.len = plan->zeros.n * cs;
-    for (size_t i = 0; i < plan->zeros.shared.n; i++)
-        if (qb_counts_append(counts, first + i, 1, plan->zeros.shared.items[i], err) < 0)
-            return -1;
-    for (size_t i = 0; plan->zeros.shared.n == 0 && i < plan->new_tables.list.n; i++) {
-        const struct qb_new_table *t = &plan->new_tables.list.items[i];
-
-        if (qb_counts_append(counts, first + t->new_first, t->n_new, t->refs, err) < 0)
+        if (qb_layout_add(l, step, t->n_copied * qb_layout_cluster_size(l), t->refs, &t->copies_at,
+                          err) < 0)
             return -1;
     }
     return 0;
@@ -217,7 +177,7 @@ static bool nothing_to_place(const struct qb_layout *l)
 {
     const struct qb_plan *plan = l->plan;
 
-    if (l->at != plan->place.base || plan->zeros.n || l->new_width)
+    if (plan->place.n_bytes || plan->zeros.n || l->new_width)
         return false;
     for (size_t i = 0; i < plan->blocks.n; i++)
         if (plan->blocks.touched[i])
@@ -240,12 +200,16 @@ static int place_all(struct qb_layout *l, struct qb_err *err)
     if (place_snapshots(l, err) < 0 || place_contents(l, err) < 0 || place_copies(l, err) < 0)
         return -1;
     plan->rewrites = !nothing_to_place(l);
-    plan->zeros.base = plan->place.base;
     if (!plan->rewrites)
         return 0;
-    if (qb_layout_find_blocks(l, err) < 0 || qb_layout_place_blocks(l, err) < 0 ||
-        place_zeros(l, err) < 0)
+    if (qb_layout_find_blocks(l, err) < 0 || qb_layout_place_blocks(l, err) < 0)
         return -1;
+    plan->place.zero_base = l->at;
+    if (qb_layout_add_zeros(l, err) < 0 || qb_layout_note_places(l, err) < 0)
+        return -1;
+    plan->image_end = l->room.takes.n
+                          ? qb_counts_end(&plan->census.counts) * qb_layout_cluster_size(l)
+                          : plan->place.end;
     return qb_kept_clip(plan, err) < 0 ? -1 : qb_layout_check_width(l, err);
 }
 
@@ -256,8 +220,10 @@ int qb_layout_make(struct qb_plan *plan, struct qb_err *err)
                           .new_width = plan->in.img->raw ||
                                        qb_target_new_width(plan->in.img, &plan->target)};
 
+    int r;
+
     plan->place.base = plan->census.end; /* of whole clusters */
-    l.at = plan->place.base;
+    l.at = plan->place.zero_base = plan->place.end = plan->place.base;
     l.base_cluster = plan->place.base / plan->in.img->geom.cluster_size;
     l.block_entries =
         qb_geom_block_entries(&plan->in.img->geom, plan->target.header.refcount_order);
@@ -265,5 +231,8 @@ int qb_layout_make(struct qb_plan *plan, struct qb_err *err)
                        qb_image_layers(plan->in.img) * sizeof(*plan->place.l1_moved), err) < 0)
         return -1;
     plan->place.l1_moved = calloc(qb_image_layers(plan->in.img), sizeof(*plan->place.l1_moved));
-    return plan->place.l1_moved ? place_all(&l, err) : qb_fail_memory(err);
+    qb_layout_open_room(&l);
+    r = plan->place.l1_moved ? place_all(&l, err) : qb_fail_memory(err);
+    qb_room_free(&l.room);
+    return r;
 }

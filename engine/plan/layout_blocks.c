@@ -37,40 +37,32 @@ static int cascade(struct qb_layout *l, struct qb_err *err)
     return 0;
 }
 
-static bool block_in_use(struct qb_layout *l, uint64_t index, uint64_t end_cluster)
+/* Whether a touched block describes anything, as far as the last round had everything placed. */
+static bool block_in_use(struct qb_layout *l, uint64_t index)
 {
     uint64_t first = index * l->block_entries, end = first + l->block_entries;
 
-    return qb_ranges_touch(first, end, l->base_cluster, end_cluster) ||
+    return (l->plan->blocks.touched[index] & QB_BLOCK_TAKEN) ||
+           qb_ranges_touch(first, end, l->base_cluster, l->end_cluster) ||
            qb_counts_any(&l->plan->census.counts, first, QB_MIN(end, l->base_cluster));
 }
 
-static uint64_t stretch_end(const struct qb_layout *l)
-{
-    return l->at / qb_layout_cluster_size(l) + l->n_blocks + l->reftable_clusters +
-           l->plan->zeros.n;
-}
-
-/* One round: which blocks does a stretch of the present length touch, and how long does that make
- * it?  *stable is set when nothing moved.  Refcount blocks can be laid out so that each round adds
- * a few more; so after some rounds space is left for an eighth more, and any set that fits is
- * stable. */
+/* One round: which blocks does all that is to be placed touch, and how much does that make it?
+ * *stable is set when nothing moved.  Refcount blocks can be laid out so that each round adds a few
+ * more; so after some rounds space is left for an eighth more, and any set that fits is stable. */
 static int settle_round(struct qb_layout *l, bool *stable, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
-    uint64_t end = stretch_end(l), blocks = 0, last = 0, clusters;
+    uint64_t blocks = 0, last = 0, clusters;
 
-    for (uint64_t i = l->base_cluster / l->block_entries; i * l->block_entries < end; i++)
-        if (qb_plan_touch(plan, i, err) < 0)
-            return -1;
-    if (!l->new_width && cascade(l, err) < 0)
+    if (qb_layout_try(l, err) < 0 || (!l->new_width && cascade(l, err) < 0))
         return -1;
     for (uint64_t i = 0; i < QB_MAX(plan->blocks.n, plan->census.reftable_n); i++) {
         bool touched = i < plan->blocks.n && plan->blocks.touched[i];
 
         if (touched && qb_io_go_on(l->io, err) < 0)
             return -1;
-        if (touched ? block_in_use(l, i, end) : !l->new_width && old_block(l, i)) {
+        if (touched ? block_in_use(l, i) : !l->new_width && old_block(l, i)) {
             blocks += touched;
             last = i;
         }
@@ -169,7 +161,7 @@ int qb_layout_find_blocks(struct qb_layout *l, struct qb_err *err)
 int qb_layout_place_blocks(struct qb_layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
-    uint64_t end = stretch_end(l), cs = qb_layout_cluster_size(l);
+    uint64_t cs = qb_layout_cluster_size(l), placed = 0;
     struct qb_step table = {.kind = QB_STEP_REFTABLE, .what = "refcount table"};
 
     plan->place.reftable_n = QB_MAX(plan->blocks.n, plan->census.reftable_n);
@@ -187,15 +179,18 @@ int qb_layout_place_blocks(struct qb_layout *l, struct qb_err *err)
             return -1;
         if (!touched) {
             plan->place.reftable[i] = l->new_width ? 0 : old_block(l, i);
-        } else if (block_in_use(l, i, end)) {
-            plan->place.reftable[i] = l->at;
-            if (qb_layout_add(l, step, cs, 1, err) < 0)
+        } else if (block_in_use(l, i)) {
+            placed++;
+            if (qb_layout_add(l, step, cs, 1, &plan->place.reftable[i], err) < 0)
                 return -1;
         }
     }
-    plan->target.header.reftable_offset = l->at;
+    /* With room, what follows must lie where the last round had it. */
+    if (l->room.end && qb_layout_skip(l, l->n_blocks - placed, err) < 0)
+        return -1;
     plan->target.header.reftable_clusters = (uint32_t)l->reftable_clusters;
-    return qb_layout_add(l, table, l->reftable_clusters * cs, 1, err);
+    return qb_layout_add(l, table, l->reftable_clusters * cs, 1,
+                         &plan->target.header.reftable_offset, err);
 }
 
 int qb_layout_check_width(const struct qb_layout *l, struct qb_err *err)

@@ -187,7 +187,19 @@ static uint64_t flag_of_new(const struct filling *f)
     return f->t->active && f->t->refs == 1 ? QB_ENTRY_COPIED : 0;
 }
 
-/* Clusters of one table's own are one stretch, counted as often as the table itself. */
+/* Where a new cluster of zeros lies, byte of the file.  One more than was planned: see qb_new_fill.
+ */
+static uint64_t zeros_at(const struct qb_plan *plan, uint64_t cluster)
+{
+    const struct qb_zeros_extent *e;
+
+    if (cluster >= plan->zeros.n)
+        return 0;
+    e = qb_zeros_extent(&plan->zeros, cluster);
+    return e->offset + (cluster - e->first) * plan->geom.cluster_size;
+}
+
+/* Clusters of one table's own are counted as often as the table itself. */
 static void put_new(struct filling *f, const struct qb_entries *e)
 {
     const struct qb_geom *g = &f->plan->geom;
@@ -196,7 +208,7 @@ static void put_new(struct filling *f, const struct qb_entries *e)
 
     for (uint64_t i = e->first; i < e->first + e->n; i++) {
         uint64_t cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
-        uint64_t entry = f->plan->zeros.base + cluster * g->cluster_size;
+        uint64_t entry = zeros_at(f->plan, cluster);
 
         entry = share ? qb_new_with_copied(f->plan, f->t, entry) : entry | copied;
         qb_l2_put_as(g, f->table, i - f->base, entry, QB_ALL_ALLOCATED);
@@ -217,7 +229,7 @@ static void put_places(struct filling *f, const struct qb_entries *e)
         if (lacks_host(f->plan, f->source, e, i)) {
             uint64_t cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
 
-            entry = f->plan->zeros.base + cluster * from->cluster_size;
+            entry = zeros_at(f->plan, cluster);
             entry |= flag_of_new(f);
             f->n_new++;
         } else {

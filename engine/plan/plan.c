@@ -22,6 +22,7 @@ void qb_plan_free_append(struct qb_plan *plan)
     qb_vec_free(&plan->conversion.list);
     free(plan->conversion.slots);
     qb_vec_free(&plan->zeros.shared);
+    qb_vec_free(&plan->zeros.extents);
     qb_vec_free(&plan->blocks.list);
     qb_census_free(&plan->census);
     for (unsigned i = 0; i < QB_N_RULES; i++)
@@ -48,6 +49,9 @@ void qb_plan_free(struct qb_plan *plan)
     qb_target_free(&plan->target);
     qb_chain_close(&plan->below.chain);
     qb_vec_free(&plan->freed.punches);
+    qb_vec_free(&plan->place.room);
+    qb_vec_free(&plan->append_ranges);
+    qb_proof_free(&plan->proof);
     qb_counts_free(&plan->kept.counts);
 }
 
@@ -163,7 +167,7 @@ static int keep_reserved(struct qb_plan *plan, struct qb_err *err)
 
     if (asked && plan->in.rq->reclaim_reserved)
         plan->reclaim.past_end = true;
-    else if (asked && plan->reclaim.end > plan->zeros.base + plan->zeros.len)
+    else if (asked && plan->reclaim.end > plan->place.end)
         plan->size.reserved = true; /* the new tables go to the reserved tail */
     else if (!plan->reclaim.asked || !plan->in.rq->reclaim_reserved)
         return qb_file_is_reserved(plan->in.io, file, &plan->size.reserved, err);
@@ -194,14 +198,23 @@ static int plan_sector(struct qb_plan *plan, struct qb_err *err)
     if (qb_sector_compose(plan->in.img, t, plan->rewrites, &plan->sector, err) < 0 ||
         qb_plan_proof(plan, err) < 0 || qb_data_plan(plan, err) < 0)
         return -1;
-    qb_plan_sizes(plan);
-    return qb_plan_check_room(plan, err);
+    return qb_plan_fit(plan, err);
 }
 
 static bool gives_back(const struct qb_plan *plan)
 {
     return plan->reclaim.asked &&
            (plan->freed.punches.n || plan->reclaim.past_end || plan->size.final < plan->size.old);
+}
+
+bool qb_plan_uses_room(const struct qb_plan *plan)
+{
+    const struct qb_target *t = &plan->target;
+
+    if (plan->in.img->raw) /* what is unallocated is the guest's disk all the same */
+        return false;
+    return (plan->in.img->file->is_block_device || plan->in.rq->room_first) && !t->rebuild_counts &&
+           !t->raise_counts && !plan->census.n_low && !plan->census.n_bad_blocks;
 }
 
 bool qb_plan_is_void(const struct qb_plan *plan)

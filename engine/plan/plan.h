@@ -2,9 +2,9 @@
  *
  * A plan has three epochs.  *Append* puts new metadata where the old image has nothing: one stretch
  * of the file from `base` on, in the order of the steps, with the new clusters of zeros as its
- * tail.  *Flip* is one write of sector 0.  *Settle* discards what the amended image no longer
- * refers to.  Making a plan (qb_plan_make) never writes; carrying it out (append.c) never decides.
- */
+ * tail; or, where the plan may use it, first into room inside the old image (room.h).  *Flip* is
+ * one write of sector 0.  *Settle* discards what the amended image no longer refers to.  Making a
+ * plan (qb_plan_make) never writes; carrying it out (append.c) never decides. */
 #ifndef QB_PLAN_PLAN_H
 #define QB_PLAN_PLAN_H
 
@@ -140,28 +140,49 @@ struct qb_conversion {
     uint32_t source_l1_size; /* of the active L1 table, in entries of the source */
 };
 
-/* The run of new clusters of zeros at the end of the stretch. */
+/* New clusters of zeros number [first, first + n), which lie in a row. */
+struct qb_zeros_extent {
+    uint64_t first, n;
+    uint64_t offset; /* in the file, bytes */
+};
+
+/* The new clusters of zeros: a run at the end of the stretch, or as the room has them. */
 struct qb_new_zeros {
     uint64_t n;              /* clusters */
     enum qb_zero_method how; /* the request's, unless a rule needs their space */
     uint64_t share_cap;      /* references that one shared cluster may get */
     QB_VEC(uint64_t) shared; /* zero_clusters=share: references of each shared cluster */
-    uint64_t base, len;      /* in the file, bytes; set by the layout */
+    QB_VEC(struct qb_zeros_extent) extents; /* by number, and by offset; set by the layout */
+};
+
+/* The extent of cluster number `index` < n. */
+const struct qb_zeros_extent *qb_zeros_extent(const struct qb_new_zeros *z, uint64_t index);
+
+/* Bits of a refcount block. */
+enum qb_block_touched {
+    QB_BLOCK_TOUCHED = 1, /* it describes counts which change */
+    QB_BLOCK_TAKEN = 2,   /* ... of room inside the old image that comes into use */
 };
 
 /* The refcount blocks (of the target's width) that describe counts which change. */
 struct qb_touched_blocks {
-    uint8_t *touched; /* one a block */
+    uint8_t *touched; /* one a block: bits of enum qb_block_touched */
     size_t n;
     QB_VEC(uint32_t) list; /* the touched ones, in the order in which they were touched */
 };
 
 /* The places of everything that is appended: set by the layout. */
 struct qb_place {
-    uint64_t base;                /* first byte of the appended stretch */
-    QB_VEC(struct qb_step) steps; /* ascending, gapless, from `base` to the new zeros */
-    uint64_t *l1_moved;           /* one a layer: offset of its new L1 table, 0 = it stays; owned */
-    uint64_t *reftable;           /* the new refcount table, up to its last block; owned */
+    uint64_t base;      /* first byte past the old image: of the appended stretch */
+    uint64_t zero_base; /* ... of its new zeros, to which metadata reaches */
+    uint64_t end;       /* ... and past the stretch; `base` where all of it lies in the room */
+    uint64_t n_bytes;   /* of metadata, whole clusters */
+    QB_VEC(struct qb_step) steps; /* in the order in which they are written */
+    /* What is taken inside the old image, bytes of the file: ascending, apart.  Empty where the
+     * steps lie past it, and so ascend without a gap from `base` to `zero_base`. */
+    struct qb_ranges room;
+    uint64_t *l1_moved; /* one a layer: offset of its new L1 table, 0 = it stays; owned */
+    uint64_t *reftable; /* the new refcount table, up to its last block; owned */
     size_t reftable_n;
 };
 
@@ -218,9 +239,8 @@ struct qb_plan {
     struct qb_plan_size size;
     struct qb_freed freed;
     struct qb_reclaim reclaim;
-    struct qb_plan_data data;         /* in the external data file */
-    struct qb_range append_ranges[2]; /* what the write guard permits */
-    size_t n_append_ranges;
+    struct qb_plan_data data;       /* in the external data file */
+    struct qb_ranges append_ranges; /* what the write guard permits */
     uint8_t old_sector[QB_SECTOR];
     struct qb_sector sector;
     struct qb_proof proof; /* keep_undo: its digests are computed by the append */
@@ -268,6 +288,12 @@ static inline bool qb_plan_converts(const struct qb_plan *plan)
     return plan->geom.l2_entry_size != plan->in.img->geom.l2_entry_size;
 }
 
+/* Whether new clusters go into room inside the old image first: on a block device, and if the
+ * request has it so.  Where the old refcounts are wrong, they show no room, and a raw disk has
+ * none.
+ */
+bool qb_plan_uses_room(const struct qb_plan *plan);
+
 /* Whether a plan that was made changes nothing: the image has already what it would write. */
 bool qb_plan_is_void(const struct qb_plan *plan);
 
@@ -310,7 +336,7 @@ int qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters, s
 
 /* Sorts and joins the ranges that become free, inside the old file. */
 void qb_plan_join_punches(struct qb_plan *plan);
-void qb_plan_sizes(struct qb_plan *plan);
+int qb_plan_sizes(struct qb_plan *plan, struct qb_err *err);
 int qb_plan_check_room(struct qb_plan *plan, struct qb_err *err);
 
 /* For rules, before a long planning: refuses what needs more than the file system has free. */

@@ -69,9 +69,9 @@ void qb_plan_describe(const struct qb_plan *p, void (*line)(void *arg, const cha
                  p->place.steps.items[i].index, p->place.steps.items[i].offset);
         line(arg, text);
     }
-    if (p->zeros.len) {
+    qb_vec_each (e, &p->zeros.extents) {
         snprintf(text, sizeof(text), "append: %" PRIu64 " bytes of zeros at 0x%" PRIx64,
-                 p->zeros.len, p->zeros.base);
+                 e->n * p->geom.cluster_size, e->offset);
         line(arg, text);
     }
     describe_data(&p->data, line, arg);

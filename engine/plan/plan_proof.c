@@ -44,6 +44,33 @@ static int note_last_cluster(struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
+static int add_place(struct qb_ranges *list, uint64_t first, uint64_t len, struct qb_err *err)
+{
+    struct qb_range *last = list->n ? &list->items[list->n - 1] : NULL;
+
+    if (last && last->end == first) {
+        last->end += len;
+        return 0;
+    }
+    return qb_vec_push(list, (struct qb_range){first, first + len}) ? 0 : qb_fail_memory(err);
+}
+
+/* Where new clusters lie inside the old image, the proof lists them all. */
+static int list_places(struct qb_plan *plan, struct qb_err *err)
+{
+    struct qb_proof *p = &plan->proof;
+
+    if (!plan->place.room.n)
+        return 0;
+    qb_vec_each (s, &plan->place.steps)
+        if (s->len && add_place(&p->written, s->offset, s->len, err) < 0)
+            return -1;
+    qb_vec_each (e, &plan->zeros.extents)
+        if (add_place(&p->zeroed, e->offset, e->n * plan->geom.cluster_size, err) < 0)
+            return -1;
+    return qb_proof_sort(p, err);
+}
+
 int qb_plan_proof(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_image *img = plan->in.img;
@@ -55,9 +82,11 @@ int qb_plan_proof(struct qb_plan *plan, struct qb_err *err)
         .valid = true, .mended = plan->mended, .dev = img->file->dev, .ino = img->file->ino};
     if (plan->rewrites) {
         p->base = plan->place.base;
-        p->zero_base = plan->zeros.base;
-        p->end = plan->zeros.base + plan->zeros.len;
+        p->zero_base = plan->place.zero_base;
+        p->end = plan->place.end;
     }
+    if (list_places(plan, err) < 0)
+        return -1;
     if (plan->sector.name_at) {
         p->name_at = plan->sector.name_at;
         p->name_len = plan->sector.name_len;

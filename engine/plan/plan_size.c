@@ -12,20 +12,11 @@
 #define DEVICE_BLOCK 4096u /* unit in which block devices are discarded, bytes */
 #define EXTENT_BLOCK 4096u /* unit in which file systems store maps of extents, bytes */
 
-static int by_first(const void *a, const void *b)
-{
-    const struct qb_range *x = a, *y = b;
-
-    return (x->first > y->first) - (x->first < y->first);
-}
-
 void qb_plan_join_punches(struct qb_plan *plan)
 {
     size_t n = 0;
 
-    if (plan->freed.punches.n)
-        qsort(plan->freed.punches.items, plan->freed.punches.n, sizeof(*plan->freed.punches.items),
-              by_first);
+    qb_ranges_sort(plan->freed.punches.items, plan->freed.punches.n);
     for (size_t i = 0; i < plan->freed.punches.n; i++) {
         struct qb_range r = plan->freed.punches.items[i];
 
@@ -58,7 +49,7 @@ static void drop_small_punches(struct qb_plan *plan)
 static int add_rest_of_device(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_file *file = plan->in.img->file;
-    uint64_t end = qb_round_up(plan->zeros.base + plan->zeros.len, DEVICE_BLOCK);
+    uint64_t end = qb_round_up(plan->place.end, DEVICE_BLOCK);
     struct qb_range rest = {end, file->size - file->size % DEVICE_BLOCK};
 
     if (!plan->reclaim.asked || !file->is_block_device || rest.first >= rest.end)
@@ -84,33 +75,52 @@ static void keep_allocation(struct qb_plan *plan)
 {
     plan->size.cut = plan->size.old;
     plan->size.appended = QB_MAX(plan->size.appended, plan->size.old);
-    plan->size.reserves_zeros =
-        plan->zeros.how == QB_ZEROED_AUTO && plan->zeros.len <= plan->size.old;
+    plan->size.reserves_zeros = plan->zeros.how == QB_ZEROED_AUTO &&
+                                plan->place.end - plan->place.zero_base <= plan->size.old;
     if (!plan->reclaim.asked)
         plan->freed.punches.n = 0;
 }
 
-void qb_plan_sizes(struct qb_plan *plan)
+/* What the write guard permits: the header's spare bytes, room inside the old image, and what is
+ * past it. */
+static int permit_append(struct qb_plan *plan, struct qb_err *err)
 {
-    uint64_t cs = plan->in.img->geom.cluster_size, end = plan->zeros.base + plan->zeros.len;
+    const struct qb_place *p = &plan->place;
+    const struct qb_sector *s = &plan->sector;
+    struct qb_range name = {s->name_at, s->name_at + s->name_len};
+    struct qb_range tail = {plan->size.reserved ? QB_MIN(p->base, plan->size.old) : p->base,
+                            p->end};
+    bool ok = true;
+
+    plan->append_ranges.n = 0;
+    if (s->name_at)
+        ok = qb_vec_push(&plan->append_ranges, name);
+    for (size_t i = 0; ok && i < p->room.n; i++)
+        ok = qb_vec_push(&plan->append_ranges, p->room.items[i]);
+    if (ok && plan->rewrites && p->base < p->end)
+        ok = qb_vec_push(&plan->append_ranges, tail);
+    return ok ? 0 : qb_fail_memory(err);
+}
+
+int qb_plan_sizes(struct qb_plan *plan, struct qb_err *err)
+{
+    uint64_t cs = plan->in.img->geom.cluster_size, end = plan->place.end;
     bool shrinks = plan->target.header.size < plan->in.img->header.size;
 
     plan->size.old = plan->size.cut = plan->size.appended = qb_raw_length(plan->in.img);
-    plan->n_append_ranges = 0;
     plan->appends = plan->rewrites || plan->sector.name_at || plan->data.writes;
-    if (plan->sector.name_at)
-        plan->append_ranges[plan->n_append_ranges++] =
-            (struct qb_range){plan->sector.name_at, plan->sector.name_at + plan->sector.name_len};
+    if (permit_append(plan, err) < 0)
+        return -1;
+    /* Where nothing goes past the old end, its last cluster may stay what it is of one. */
+    if (plan->rewrites && plan->place.base == end)
+        end = QB_MIN(end, plan->size.old);
     if (plan->rewrites) {
-        plan->size.cut = plan->place.base;
+        plan->size.cut = QB_MIN(plan->place.base, end);
         plan->size.appended = end;
-        plan->append_ranges[plan->n_append_ranges++] = (struct qb_range){
-            plan->size.reserved ? QB_MIN(plan->place.base, plan->size.old) : plan->place.base, end};
     }
     if (plan->size.reserved)
         keep_allocation(plan);
     plan->size.final = plan->size.appended;
-    plan->image_end = plan->rewrites ? end : plan->image_end;
     if (plan->reclaim.asked && !plan->in.img->file->is_block_device)
         plan->size.final = QB_MIN(plan->size.final, plan->reclaim.end);
     if (plan->size.reserved && shrinks && !plan->in.rq->keep_undo)
@@ -118,6 +128,7 @@ void qb_plan_sizes(struct qb_plan *plan)
     /* Other tools require whole sectors: an odd length is rounded up once the image is amended. */
     if (plan->size.final % QB_SECTOR && !plan->in.img->file->is_block_device)
         plan->size.final = qb_round_up(plan->size.final, cs);
+    return 0;
 }
 
 /* RLIMIT_FSIZE limits offsets, however little of the file is written. */
@@ -143,8 +154,16 @@ uint64_t qb_plan_space(const struct qb_plan *plan)
     bool holes = !plan->in.img->file->is_block_device && plan->zeros.how <= QB_ZEROED_HOLE &&
                  !plan->size.reserves_zeros;
     uint64_t first = plan->size.reserved ? plan->size.old : plan->place.base;
-    uint64_t end = plan->zeros.base + (holes ? 0 : plan->zeros.len);
+    uint64_t end = holes ? plan->place.zero_base : plan->place.end;
     uint64_t need = plan->rewrites && end > first ? end - first : 0;
+
+    /* Free clusters may be holes. */
+    if (holes)
+        need += plan->place.n_bytes -
+                QB_MIN(plan->place.zero_base - plan->place.base, plan->place.n_bytes);
+    else
+        qb_vec_each (r, &plan->place.room)
+            need += r->end - r->first;
 
     /* Writing a part of reserved space splits its extent in the file system. */
     return need && plan->size.reserved ? need + EXTENT_BLOCK + need / 256 : need;
@@ -204,6 +223,5 @@ int qb_plan_check_room(struct qb_plan *plan, struct qb_err *err)
 
 int qb_plan_fit(struct qb_plan *plan, struct qb_err *err)
 {
-    qb_plan_sizes(plan);
-    return qb_plan_check_room(plan, err);
+    return qb_plan_sizes(plan, err) < 0 ? -1 : qb_plan_check_room(plan, err);
 }

@@ -28,7 +28,7 @@ int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err)
     if (!plan->blocks.touched[index] &&
         qb_counts_push(&plan->census.counts, &plan->blocks.list, err, (uint32_t)index) < 0)
         return -1;
-    plan->blocks.touched[index] = 1;
+    plan->blocks.touched[index] |= QB_BLOCK_TOUCHED;
     return 0;
 }
 

@@ -306,7 +306,7 @@ static int placed(struct qb_plan *plan, struct qb_err *err)
     if (!qb_works(&plan->target, QB_RULE_reclaim))
         return 0;
     plan->reclaim.asked = true;
-    plan->reclaim.end = plan->zeros.base + plan->zeros.len;
+    plan->reclaim.end = plan->image_end;
     if (!plan->in.rq->reclaim_reserved &&
         qb_extents_each(io, file, plan->reclaim.end, keep_reserved, plan, err) < 0)
         return -1;

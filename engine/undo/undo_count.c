@@ -33,6 +33,14 @@ static int cross_page(struct qb_proving *p, const struct qb_count_page *old)
     return 0;
 }
 
+/* Whether the amend itself put something into this cluster, which was free before. */
+static bool is_appended(const struct qb_proving *p, uint64_t cluster)
+{
+    uint64_t offset = cluster * p->old.geom.cluster_size;
+
+    return qb_proof_is_new(p->proof, offset) || qb_proof_is_zeros(p->proof, offset);
+}
+
 /* Clusters from before the amend, to which only the amended image refers: a guest got them. */
 static int find_taken(struct qb_proving *p)
 {
@@ -47,7 +55,8 @@ static int find_taken(struct qb_proving *p)
         if (old && !old->cells && old->count)
             continue;
         for (unsigned i = 0; i < QB_PAGE_COUNTS && base + i < end; i++)
-            if (qb_page_count(pages[n], i) && !(old && qb_page_count(old, i)))
+            if (qb_page_count(pages[n], i) && !(old && qb_page_count(old, i)) &&
+                !is_appended(p, base + i))
                 return qb_undo_refuse(p, (base + i) * p->old.geom.cluster_size,
                                       "a cluster was allocated");
     }

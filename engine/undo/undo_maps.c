@@ -69,7 +69,7 @@ static int find_shown(struct maps *m)
 static bool is_in_zeros(const struct qb_proving *p, const struct mapping *now)
 {
     return qb_l2_has_host(now->kind) && (now->place & QB_ENTRY_OFFSET) == now->place &&
-           now->place >= p->proof->zero_base && now->place < p->proof->end;
+           qb_proof_is_zeros(p->proof, now->place);
 }
 
 /* Whether the amend gave guest cluster `cluster`, which had no host cluster, or (extended entries)
@@ -107,8 +107,7 @@ static bool alike(const struct qb_proving *p, const struct mapping *old, const s
     if (old->kind == QB_IDLE && p->now.geom.l2_entry_size == 8)
         return gone;
     if (old->kind == QB_PARTIAL && p->now.geom.l2_entry_size == 8)
-        return now->kind == QB_DATA && now->place >= p->proof->base &&
-               now->place < p->proof->zero_base;
+        return now->kind == QB_DATA && qb_proof_is_new(p->proof, now->place);
     if (p->now.header.version != 2 ||
         (old->kind != QB_ZERO_PLAIN && old->kind != QB_ZERO_ALLOCATED))
         return false;

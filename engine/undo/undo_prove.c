@@ -35,8 +35,21 @@ static int read_part(struct qb_proving *p, uint64_t first, uint64_t len, uint8_t
                       "what the amend wrote", p->err);
 }
 
-/* The fingerprint of the bytes [first, end). */
-static int digest_of(struct qb_proving *p, uint64_t first, uint64_t end, struct qb_digest *out)
+static int add_range(struct qb_proving *p, struct qb_range range, uint8_t *buf,
+                     struct qb_hasher *hasher)
+{
+    for (uint64_t at = range.first, len; at < range.end; at += len) {
+        len = QB_MIN(READ_BYTES, range.end - at);
+        if (read_part(p, at, len, buf) < 0)
+            return -1;
+        qb_hasher_add(hasher, buf, len);
+    }
+    return 0;
+}
+
+/* The fingerprint of the bytes of these ranges, one after the other. */
+static int digest_of(struct qb_proving *p, const struct qb_range *ranges, size_t n,
+                     struct qb_digest *out)
 {
     QB_AUTO(qb_buf) uint8_t *buf = malloc(READ_BYTES);
     struct qb_hasher *hasher = qb_hasher_new();
@@ -44,44 +57,48 @@ static int digest_of(struct qb_proving *p, uint64_t first, uint64_t end, struct 
 
     if (r == 0)
         qb_hasher_reset(hasher);
-    for (uint64_t at = first, len; r == 0 && at < end; at += len) {
-        len = QB_MIN(READ_BYTES, end - at);
-        r = read_part(p, at, len, buf);
-        if (r == 0)
-            qb_hasher_add(hasher, buf, len);
-    }
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = add_range(p, ranges[i], buf, hasher);
     if (r == 0)
         *out = qb_hasher_end(hasher);
     qb_hasher_free(hasher);
     return r;
 }
 
-static int same_bytes(struct qb_proving *p, uint64_t first, uint64_t end, struct qb_digest wanted,
-                      const char *what)
+static int same_bytes(struct qb_proving *p, const struct qb_range *ranges, size_t n,
+                      struct qb_digest wanted, const char *what)
 {
     struct qb_digest found;
 
-    if (first == end)
-        return 0;
-    if (end > p->now.file->size)
-        return qb_undo_refuse(p, first, "the file was cut");
-    if (digest_of(p, first, end, &found) < 0)
+    for (size_t i = 0; i < n; i++)
+        if (ranges[i].end > p->now.file->size)
+            return qb_undo_refuse(p, ranges[i].first, "the file was cut");
+    if (digest_of(p, ranges, n, &found) < 0)
         return -1;
-    return qb_digest_equal(found, wanted) ? 0 : qb_undo_refuse(p, first, "%s", what);
+    return qb_digest_equal(found, wanted) ? 0 : qb_undo_refuse(p, ranges->first, "%s", what);
 }
 
-/* Checks the new clusters of zeros: only data is read, not the holes. */
-static int still_zero(struct qb_proving *p)
+/* The same for one range, which may be empty. */
+static int same_range(struct qb_proving *p, uint64_t first, uint64_t end, struct qb_digest wanted,
+                      const char *what)
+{
+    const struct qb_range range = {first, end};
+
+    return first == end ? 0 : same_bytes(p, &range, 1, wanted, what);
+}
+
+/* Checks new clusters of zeros: only data is read, not the holes. */
+static int still_zero(struct qb_proving *p, struct qb_range range)
 {
     struct qb_file *file = p->now.file;
-    uint64_t end = p->proof->end, len;
+    uint64_t end = range.end, len;
     QB_AUTO(qb_buf) uint8_t *buf = malloc(READ_BYTES);
 
     if (!buf)
         return qb_fail_memory(p->err);
     if (end > file->size)
         return qb_undo_refuse(p, file->size, "the file was cut");
-    for (uint64_t at = p->proof->zero_base; at < end; at += len) {
+    for (uint64_t at = range.first; at < end; at += len) {
         at = qb_file_next_data(file, at);
         if (at >= end)
             break;
@@ -97,16 +114,24 @@ static int still_zero(struct qb_proving *p)
 static int compare_bytes(struct qb_proving *p)
 {
     const struct qb_proof *f = p->proof;
+    static const char tables[] = "the amended tables were written";
 
-    if (f->head_len && same_bytes(p, QB_SECTOR, f->head_len, f->head,
+    if (f->head_len && same_range(p, QB_SECTOR, f->head_len, f->head,
                                   "the old header's extensions or names were overwritten") < 0)
         return -1;
-    if (f->name_len && same_bytes(p, f->name_at, f->name_at + f->name_len, f->name,
+    if (f->name_len && same_range(p, f->name_at, f->name_at + f->name_len, f->name,
                                   "the backing file name was written") < 0)
         return -1;
-    if (same_bytes(p, f->base, f->zero_base, f->stretch, "the amended tables were written") < 0)
+    if (!f->written.n)
+        return same_range(p, f->base, f->zero_base, f->stretch, tables) < 0
+                   ? -1
+                   : still_zero(p, (struct qb_range){f->zero_base, f->end});
+    if (same_bytes(p, f->written.items, f->written.n, f->stretch, tables) < 0)
         return -1;
-    return still_zero(p);
+    qb_vec_each (r, &f->zeroed)
+        if (still_zero(p, *r) < 0)
+            return -1;
+    return 0;
 }
 
 /* Finds entries that the old header cannot express; a guest may have put them into tables that both

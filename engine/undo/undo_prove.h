@@ -24,18 +24,6 @@ struct qb_proving {
  * was found, or with the error of a read. */
 int qb_undo_prove(struct qb_proving *p);
 
-/* Whether the amend appended more than a backing name: each image has tables of its own. */
-static inline bool qb_proof_rewrites(const struct qb_proof *proof)
-{
-    return proof->end != 0;
-}
-
-/* Whether this byte lies in the metadata that the amend appended. */
-static inline bool qb_proof_is_new(const struct qb_proof *proof, uint64_t offset)
-{
-    return offset >= proof->base && offset < proof->zero_base;
-}
-
 /* Fails with QB_E_CHANGED: the old image cannot be restored without a loss, because of what is at
  * `offset`. */
 int qb_undo_refuse(struct qb_proving *p, uint64_t offset, const char *fmt, ...)

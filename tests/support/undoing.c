@@ -70,7 +70,7 @@ void amended_begin(struct amended *m, const struct change *c, enum in_image in)
                                       .proof = &m->proof,
                                       .seen = true};
     if (qb_amend_proof(a))
-        m->proof = *qb_amend_proof(a);
+        CU_ASSERT_EQUAL(qb_proof_copy(qb_amend_proof(a), &m->proof, qb_amend_err(a)), 0);
     CU_ASSERT_EQUAL(qb_amend_flip(a, m->io), 0);
     CU_ASSERT_EQUAL(qb_amend_flipped(a, 0), 0);
     CU_ASSERT_EQUAL(qb_amend_verify(a, m->io), 0); /* what is kept is counted, and no leak */
@@ -82,6 +82,7 @@ void amended_begin(struct amended *m, const struct change *c, enum in_image in)
 
 void amended_end(struct amended *m)
 {
+    qb_proof_free(&m->proof);
     qb_io_close(m->io);
 }
 

@@ -84,7 +84,8 @@ static void guard_is_not_fooled_by_lengths_that_wrap(void)
 
 static void guard_keeps_the_phases_apart(void)
 {
-    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_PUNCH, 1000, 10), QB_EGUARD);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_PUNCH, 1000, 10), 0);
+    CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_PUNCH, 999, 10), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_APPEND, QB_OP_WRITE, 0, 512), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_WRITE, 1000, 10), QB_EGUARD);
     CU_ASSERT_EQUAL(asks(QB_PHASE_SETTLE, QB_OP_FILL, 1000, 10), QB_EGUARD);

@@ -245,8 +245,10 @@ static void a_journal_is_a_file_that_only_its_owner_writes(void)
     CU_ASSERT_EQUAL(unlink(path), 0);
 }
 
-/* A digest is 16 bytes in base64. */
+/* A digest is 16 bytes in base64, and so is a range: [1, 2), and one that ends at 0. */
 #define DIGEST "\"AAAAAAAAAAAAAAAAAAAAAA==\""
+#define RANGE  "\"AAAAAAAAAAEAAAAAAAAAAg==\""
+#define NO_END "\"AAAAAAAAAAEAAAAAAAAAAA==\""
 
 static void a_proof_that_is_not_whole_is_none(void)
 {
@@ -259,6 +261,18 @@ static void a_proof_that_is_not_whole_is_none(void)
         {"{\"is\":\"proof\",\"base\":1,\"zero_base\":2,\"end\":3" OF_I, false},
         {"{\"is\":\"proof\",\"base\":3,\"zero_base\":2,\"end\":3,\"stretch\":" DIGEST OF_I, false},
         {"{\"is\":\"proof\",\"base\":1,\"zero_base\":4,\"end\":3,\"stretch\":" DIGEST OF_I, false},
+        {"{\"is\":\"proof\",\"base\":9,\"zero_base\":9,\"end\":9,\"stretch\":" DIGEST
+         ",\"n_written\":1,\"written\":" RANGE OF_I,
+         true},
+        {"{\"is\":\"proof\",\"base\":9,\"zero_base\":9,\"end\":9,\"stretch\":" DIGEST
+         ",\"n_written\":2,\"written\":" RANGE OF_I,
+         false},
+        {"{\"is\":\"proof\",\"base\":9,\"zero_base\":9,\"end\":9,\"stretch\":" DIGEST
+         ",\"n_written\":1" OF_I,
+         false},
+        {"{\"is\":\"proof\",\"base\":9,\"zero_base\":9,\"end\":9,\"stretch\":" DIGEST
+         ",\"n_zeroed\":1,\"zeroed\":" NO_END OF_I,
+         false}, /* it ends before it begins */
         {"{\"is\":\"proof\",\"name_at\":512,\"name_len\":2" OF_I, false},
         {"{\"is\":\"proof\",\"head_len\":600" OF_I, false},
     };
@@ -277,6 +291,7 @@ static void a_proof_that_is_not_whole_is_none(void)
         CU_ASSERT_EQUAL(
             qb_history_sectors(scratch_folder(), &h, t, old_sector, new_sector, NULL, &err), -1);
         CU_ASSERT_EQUAL(err.code, QB_E_CORRUPT); /* the sectors are none either */
+        qb_proof_free(&proof);
         qb_history_free(&h);
     }
 }
