@@ -53,6 +53,7 @@ int qb_mem_reopen(struct qb_mem_log *log, unsigned disk, struct qb_file *out)
         return -1;
     file.mem = log->disks.items[disk];
     file.mem_reserved = file.mem->reserved;
+    file.is_block_device = file.mem->is_device;
     file.size = file.allocated_at_open = file.mem->now.size;
     *out = file;
     return 0;
@@ -106,6 +107,11 @@ void qb_mem_reserve(struct qb_mem_log *log, unsigned disk)
     log->disks.items[disk]->reserved = true;
 }
 
+void qb_mem_make_device(struct qb_mem_log *log, unsigned disk)
+{
+    log->disks.items[disk]->is_device = true;
+}
+
 void qb_mem_fail(struct qb_mem_log *log, uint64_t nth, int errnum, bool onwards)
 {
     log->countdown = nth;
@@ -155,6 +161,8 @@ static int change(struct qb_mem_log *log, const struct qb_req *req)
     struct qb_mem_disk *disk = req->file->mem;
     int errnum;
 
+    if (disk->is_device && !qb_range_ok(req->offset, req->len, 1, disk->now.size))
+        return ENOSPC;
     if (req->op == QB_OP_WRITE) {
         bytes = malloc(req->len);
         if (!bytes)

@@ -40,6 +40,9 @@ int qb_mem_reopen(struct qb_mem_log *log, unsigned disk, struct qb_file *out);
 /* From now on files that are opened of this disk say that their space is reserved (reserve.h). */
 void qb_mem_reserve(struct qb_mem_log *log, unsigned disk);
 
+/* From now on files that are opened of this disk are block devices: as long as they are. */
+void qb_mem_make_device(struct qb_mem_log *log, unsigned disk);
+
 /* An I/O object on these files. */
 struct qb_io *qb_io_open_mem(struct qb_mem_log *log);
 

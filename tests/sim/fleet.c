@@ -9,6 +9,7 @@
 enum {
     FULL_WAVE = 100,   /* fleets from this size on have small images */
     ONE_WITH_DATA = 6, /* of so many images has a data file */
+    ONE_IN_ROOM = 3,   /* ... is amended in the room inside it */
 };
 
 /* The image has been through it before: an amend of it ended with a power cut. */
@@ -16,7 +17,8 @@ static void crash_before(struct subject *s, struct dice *dice)
 {
     struct qb_mem_log *log = run_machine(&s->image);
     unsigned data = qb_mem_data_of(log, 0);
-    struct image_bytes then = {.damaged = s->image.damaged, .reserved = s->image.reserved};
+    struct image_bytes then = {
+        .damaged = s->image.damaged, .reserved = s->image.reserved, .device = s->image.device};
     unsigned upto, seed;
     struct run r;
 
@@ -55,6 +57,8 @@ static void draw_image(struct fleet *f, struct fleet_image *image, uint64_t seed
 
     image->subject = roll(&others, ONE_WITH_DATA) ? subject_any(seed, small, true)
                                                   : subject_with_data(seed, small, true);
+    if (roll(&others, ONE_IN_ROOM) == 0)
+        subject_into_room(&image->subject, seed);
     if (roll(&f->dice, 8) == 0)
         crash_before(&image->subject, &f->dice);
     judge_begin(&image->judge, &image->subject, NULL);
@@ -110,6 +114,8 @@ static void new_disks(struct fleet *f)
         qb_file_close(&file);
         if (image->reserved)
             qb_mem_reserve(f->log, i);
+        if (image->device)
+            qb_mem_make_device(f->log, i);
         f->images[i].told = SIZE_MAX;
     }
     for (unsigned i = 0; i < f->n;

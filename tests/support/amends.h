@@ -72,6 +72,9 @@ struct subject subject_any(uint64_t seed, bool small, bool may_be_damaged);
 
 /* Of images with an external data file. */
 struct subject subject_with_data(uint64_t seed, bool small, bool may_be_damaged);
+/* The same, amended in the room inside it: a file, or a block device that ends somewhere past the
+ * image.  What is free has old bytes. */
+void subject_into_room(struct subject *s, uint64_t seed);
 void subject_free(struct subject *s);
 
 /* The names of the first two bitmaps of an image. */

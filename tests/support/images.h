@@ -62,6 +62,7 @@ struct image_bytes {
     uint64_t size;
     bool damaged;  /* in a way that `repair` mends, and that no dirty bit says */
     bool reserved; /* the file keeps its allocation (io/reserve.h) */
+    bool device;   /* it is a block device */
     uint8_t *data; /* its external data file; owned; NULL: it has none */
     uint64_t data_size;
 };

@@ -86,6 +86,7 @@ static void check_refusal(struct judge *j, const struct qb_mem_log *log)
         judge_blame(j, "refused", "something was written");
     if (err->code != QB_E_REFUSED && err->code != QB_E_UNSUPPORTED &&
         err->code != QB_E_HEADER_FULL && err->code != QB_E_BACKING_MISSING &&
+        (err->code != QB_E_NO_SPACE || !j->s->image.device) &&
         (err->code != QB_E_CORRUPT || !j->s->image.damaged || j->s->rq.repair == 15))
         judge_blame(j, "refused", err->text);
 }
@@ -181,9 +182,9 @@ bool judge_is_new(struct judge *j, const struct image_bytes *state)
     for (size_t i = 0; i < j->n_seen; i++)
         if (j->seen[i] == print)
             return false;
-    if (j->n_seen == j->room) {
-        j->room = j->room ? j->room * 2 : 64;
-        j->seen = realloc(j->seen, j->room * sizeof(*j->seen));
+    if (j->n_seen == j->cap) {
+        j->cap = j->cap ? j->cap * 2 : 64;
+        j->seen = realloc(j->seen, j->cap * sizeof(*j->seen));
         if (!j->seen)
             abort();
     }
@@ -233,6 +234,7 @@ static void run_again(struct judge *j, const struct image_bytes *state, bool was
     char where[120];
 
     now.reserved = j->s->image.reserved;
+    now.device = j->s->image.device;
     log = run_machine(&now);
     r = run_amend(log, 0, &j->s->rq, RUN_WHOLE);
     snprintf(where, sizeof(where), "%s, run again", at);
@@ -265,6 +267,23 @@ void judge_state(struct judge *j, const struct image_bytes *state, enum verdict 
         run_again(j, state, amended, at);
 }
 
+/* Whether the bytes [at, end) are as they were, but for what is free in the image. */
+static bool same_bytes(const struct judge *j, const struct image_bytes *now, uint64_t at,
+                       uint64_t end)
+{
+    bool room = j->s->image.device || j->s->rq.room_first;
+    uint64_t cs = j->was.cluster_size, stop;
+
+    for (; at < end; at = stop) {
+        stop = room ? at + cs : end;
+        stop = stop < end ? stop : end;
+        if (!(room && j->was.free[at / cs]) &&
+            memcmp(now->bytes + at, j->s->image.bytes + at, stop - at) != 0)
+            return false;
+    }
+    return true;
+}
+
 void judge_untouched(struct judge *j, const struct qb_err *err, const struct image_bytes *now,
                      bool length_too, const char *at)
 {
@@ -274,7 +293,6 @@ void judge_untouched(struct judge *j, const struct qb_err *err, const struct ima
 
     if (length_too && !at_flip && (now->size != old->size || now->data_size != old->data_size))
         judge_blame(j, at, "the file's length was not restored");
-    if (memcmp(now->bytes, old->bytes, 512) != 0 ||
-        (end > cs && memcmp(now->bytes + cs, old->bytes + cs, end - cs) != 0))
+    if (memcmp(now->bytes, old->bytes, 512) != 0 || (end > cs && !same_bytes(j, now, cs, end)))
         judge_blame(j, at, "bytes of the old image changed");
 }

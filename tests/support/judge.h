@@ -13,7 +13,7 @@ struct judge {
     struct run run;            /* how it came to be */
     bool amends;               /* false: the wish was refused, or there was nothing to do */
     uint64_t *seen;            /* fingerprints of the states tried */
-    size_t n_seen, room;
+    size_t n_seen, cap;
     unsigned long states, violations;
     char first[800]; /* the first violation */
 };

@@ -428,6 +428,7 @@ static void compare_counts(struct file *f)
     for (uint64_t c = 0; c < f->n_clusters; c++) {
         uint64_t rc = refcount(f, c);
 
+        f->r->free[c] = !rc && !f->counts[c] && (c + 1) * f->cs <= f->size;
         if (rc < f->counts[c])
             corrupt(f, "a refcount that is too low", c * f->cs);
         if (rc > f->counts[c])
@@ -655,9 +656,8 @@ static bool shows_disk(const struct file *f)
 
 void reading_take(const uint8_t *bytes, uint64_t size, const char *backing, struct reading *out)
 {
-    const struct image_bytes image = {.bytes = (uint8_t *)(uintptr_t)bytes, .size = size};
-
-    reading_take_image(&image, backing, out);
+    reading_take_image(&(struct image_bytes){.bytes = (uint8_t *)(uintptr_t)bytes, .size = size},
+                       backing, out);
 }
 
 void reading_take_image(const struct image_bytes *image, const char *backing, struct reading *out)
@@ -672,7 +672,8 @@ void reading_take_image(const struct image_bytes *image, const char *backing, st
     if (!read_header(&f))
         return;
     f.backing = backing ? backing : out->backing_file;
-    f.n_clusters = (f.size + f.cs - 1) / f.cs;
+    f.n_clusters = out->n_clusters = (f.size + f.cs - 1) / f.cs;
+    out->free = must(calloc(f.n_clusters + 1, 1));
     f.counts = must(calloc(f.n_clusters + 1, sizeof(*f.counts)));
     f.kinds = must(calloc(f.n_clusters + 1, 1));
     refer_fixed(&f);
@@ -694,5 +695,6 @@ void reading_free(struct reading *r)
         free(r->layers[i].vm);
     }
     r->n_layers = 0;
+    free(r->free);
     reading_bitmaps_free(&r->bitmaps);
 }

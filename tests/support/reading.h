@@ -47,6 +47,8 @@ struct reading {
     uint64_t behind;      /* of these, those behind the file's end */
     uint64_t end;         /* first byte behind the last cluster referred to or counted */
     char damage[160];     /* the first corruption or leak in words */
+    uint8_t *free;       /* one a cluster: 1 where a whole one is neither counted nor referred to */
+    uint64_t n_clusters; /* of the file; 0 where it cannot be read */
 };
 
 /* `backing` stands in for the name that the header gives (NULL: the header's own). */
