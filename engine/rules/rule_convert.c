@@ -36,8 +36,6 @@ static int check_wishes(const struct qb_request *rq, struct qb_err *err)
                          qb_text_of(rq->preallocation));
     if (qb_asked(rq, QB_KEY_RECLAIM))
         return QB_CANNOT("convert: reclaim; convert the disk first");
-    if (rq->keep_undo)
-        return QB_CANNOT("convert: keep_undo");
     return 0;
 }
 

@@ -3,6 +3,9 @@
 #include "plan/release.h"
 #include "plan/rule.h"
 #include "base/own.h"
+#include "qcow2/probe.h"
+
+#include <string.h>
 
 /* Clusters of one page of the old image's counts.  A guest may have freed some of them since, with
  * what referred to them in the amended image: no more references are dropped than are still kept.
@@ -43,8 +46,8 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
                    struct qb_err *err)
 {
     (void)img, (void)err;
-    if (!rq->free_kept)
-        return 0;
+    if (!rq->free_kept || strcmp(qb_probe_magic(rq->free_kept), "raw") == 0)
+        return 0; /* of a raw disk nothing is kept but what the image has */
     t->reach = QB_REACH_TABLES;
     return 1;
 }
@@ -56,7 +59,7 @@ static int release(struct qb_plan *plan, struct qb_err *err)
     struct qb_census old = {0};
     int r;
 
-    if (!plan->in.rq->free_kept)
+    if (!qb_works(&plan->target, QB_RULE_discard))
         return 0;
     if (qb_image_open_as(io, plan->in.img->file, plan->in.rq->free_kept, &img, err) < 0)
         return -1;

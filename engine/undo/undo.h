@@ -39,6 +39,11 @@
  * must hold the same, and one that only the old header says to be raw must read like the disk, here
  * and with keep_undo.
  *
+ * An image that was made of a raw disk (undo_raw.c) has tables of its own alone.  These must be as
+ * the amend wrote them, which excludes every allocation and move; the file as long as then; what is
+ * not mapped, and what follows the disk's end in its last cluster, zeros; and the first cluster,
+ * which is in the file twice, in both places the same.
+ *
  * What remains is what a guest wrote in place into clusters that both images map, or changed in
  * tables that both use with refcounts that both use: that belongs to the undone image as well, and
  * is kept.  The object belongs to one thread at a time; a call that returns -1 has filled the

@@ -47,9 +47,10 @@ int qb_undo_is_unwritten(struct qb_undo *u)
 int qb_undo_look_at_sector(struct qb_undo *u, struct qb_io *io)
 {
     struct qb_err *err = &u->err;
-    uint8_t sector[QB_SECTOR];
+    uint64_t len = qb_undo_is_of_raw(u) ? QB_MIN(u->file.size, (uint64_t)QB_SECTOR) : QB_SECTOR;
+    uint8_t sector[QB_SECTOR] = {0}; /* a raw disk may be shorter */
 
-    if (qb_io_read(io, &u->file, 0, sector, QB_SECTOR, "the header", err) < 0)
+    if (qb_io_read(io, &u->file, 0, sector, len, "the header", err) < 0)
         return -1;
     if (memcmp(sector, u->facts.old_sector, QB_SECTOR) == 0)
         return 1;
@@ -214,16 +215,20 @@ static int look_for_tail(struct qb_undo *u, struct qb_io *io)
 static int check(struct qb_undo *u, struct qb_io *io)
 {
     const struct qb_undo_facts *f = &u->facts;
+    bool raw = qb_undo_is_of_raw(u);
     int r = qb_undo_look_at_sector(u, io);
 
     if (r != 0)
-        return r < 0 ? -1 : look_for_tail(u, io);
+        return r < 0 ? -1 : raw ? qb_undo_look_for_raw_tail(u, io) : look_for_tail(u, io);
     if (f->mistrusted ? !f->seen || qb_digest_is_empty(f->as_found) : !f->proof)
         return qb_fail(&u->err, QB_E_REFUSED, QB_NOWHERE,
                        f->mistrusted
                            ? "the journal has no fingerprint of the file as verification left it"
                            : "the journal has no record of what the amend wrote");
-    if (qb_undo_is_unwritten(u) < 0 || look_at_images(u, io) < 0)
+    if (qb_undo_is_unwritten(u) < 0)
+        return -1;
+    if (raw ? (f->mistrusted && is_as_found(u, io) < 0) || qb_undo_look_at_raw(u, io) < 0
+            : look_at_images(u, io) < 0)
         return -1;
     u->result.status = QB_STATUS_WOULD_CHANGE;
     return 0;

@@ -111,17 +111,11 @@ static int still_zero(struct qb_proving *p, struct qb_range range)
     return 0;
 }
 
-static int compare_bytes(struct qb_proving *p)
+int qb_undo_same_stretch(struct qb_proving *p)
 {
     const struct qb_proof *f = p->proof;
     static const char tables[] = "the amended tables were written";
 
-    if (f->head_len && same_range(p, QB_SECTOR, f->head_len, f->head,
-                                  "the old header's extensions or names were overwritten") < 0)
-        return -1;
-    if (f->name_len && same_range(p, f->name_at, f->name_at + f->name_len, f->name,
-                                  "the backing file name was written") < 0)
-        return -1;
     if (!f->written.n)
         return same_range(p, f->base, f->zero_base, f->stretch, tables) < 0
                    ? -1
@@ -132,6 +126,19 @@ static int compare_bytes(struct qb_proving *p)
         if (still_zero(p, *r) < 0)
             return -1;
     return 0;
+}
+
+static int compare_bytes(struct qb_proving *p)
+{
+    const struct qb_proof *f = p->proof;
+
+    if (f->head_len && same_range(p, QB_SECTOR, f->head_len, f->head,
+                                  "the old header's extensions or names were overwritten") < 0)
+        return -1;
+    if (f->name_len && same_range(p, f->name_at, f->name_at + f->name_len, f->name,
+                                  "the backing file name was written") < 0)
+        return -1;
+    return qb_undo_same_stretch(p);
 }
 
 /* Finds entries that the old header cannot express; a guest may have put them into tables that both

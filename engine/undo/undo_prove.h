@@ -29,6 +29,9 @@ int qb_undo_prove(struct qb_proving *p);
 int qb_undo_refuse(struct qb_proving *p, uint64_t offset, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Whether what the amend appended, but for a backing name, is as it wrote it. */
+int qb_undo_same_stretch(struct qb_proving *p);
+
 int qb_undo_count(struct qb_proving *p);        /* undo_count.c */
 int qb_undo_compare_maps(struct qb_proving *p); /* undo_maps.c */
 

@@ -33,6 +33,16 @@ int qb_undo_is_unwritten(struct qb_undo *u);
  * old one; -1 with the error set. */
 int qb_undo_look_at_sector(struct qb_undo *u, struct qb_io *io);
 
+/* undo_raw.c.  Whether the amend made an image of a raw disk: its first sector was no header. */
+bool qb_undo_is_of_raw(const struct qb_undo *u);
+
+/* That the image can be the raw disk again, and to which length the file is cut then.  Sets
+ * before and after.  Reads only. */
+int qb_undo_look_at_raw(struct qb_undo *u, struct qb_io *io);
+
+/* The same where the disk is there already, and only a tail may be left. */
+int qb_undo_look_for_raw_tail(struct qb_undo *u, struct qb_io *io);
+
 /* undo_data.c: that the old header hides nothing of an external data file.  Reads what growing took
  * into use, and holds the file's locks from then on. */
 struct qb_proving;

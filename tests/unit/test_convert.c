@@ -46,6 +46,7 @@ static void what_an_image_has_goes_into_the_same_commit(void)
     static const struct qb_bitmap_add bitmap = {"day", 4096, false};
     static const struct qb_request rqs[] = {
         {.set = QB_KEY_CONVERT, RAW_CONVERT},
+        {.set = QB_KEY_CONVERT, .keep_undo = true, RAW_CONVERT},
         {.set = QB_KEY_CONVERT | QB_KEY_COMPAT, .compat = 2, RAW_CONVERT},
         {.set = QB_KEY_CONVERT | QB_KEY_COMPAT | QB_KEY_CLUSTER_SIZE,
          .compat = 2,
@@ -187,9 +188,6 @@ static void what_no_conversion_can_be_is_refused(void)
     rq.set |= QB_KEY_RECLAIM;
     rq.reclaim_free = true;
     raw_expect_refusal(&raw, &rq, QB_E_UNSUPPORTED, "reclaim");
-    rq = raw_small;
-    rq.keep_undo = true;
-    raw_expect_refusal(&raw, &rq, QB_E_UNSUPPORTED, "keep_undo");
     image_bytes_free(&raw);
     image_bytes_free(&empty);
 }
