@@ -187,6 +187,20 @@ class Page(CheckTest):
         self.assertEqual(self.check(images[1], images[2], images[4]).code, 0)
         self.assertNotEqual(qbatch.amend(images[0], repair="all").code, 0)
 
+    def test_signs_say_which_bytes_of_a_guest_may_be_lost(self):
+        images = self.fleet(2)
+        table = self.place & ~4095
+        for image in images:
+            with open(image, "r+b") as f:
+                f.seek(table)
+                f.write(b"\xde\xad\xbe\xef" * 1024)
+        _, page = self.page(*images)
+        found = self.details(self.section(page, "What was found"))
+        self.assertEqual(found["sign table_overwritten: 2 images, 2 findings"], images)
+        self.assertIn("<dt>may be lost to guests</dt> <dd>512 KiB<", page)  # both disks as a whole
+        self.assertEqual(page.count("; guest bytes 0x0 to 0x3ffff may be lost"), 2)
+        self.assertEqual([head.split(": ")[0] for head in self.details(self.section(page, "What to do"))], ["2 images"])
+
     def test_of_sound_images_it_says_so(self):
         code, page = self.page(*self.fleet(2))
         self.assertEqual(code, 0)
