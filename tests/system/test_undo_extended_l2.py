@@ -165,11 +165,12 @@ class CutWithinACluster(UndoTest):
 
     def test_what_was_cut_off_is_back_or_the_undo_refused(self):
         guests = ("write -q -P 7 448k 52k", "write -q -P 7 448k 2k", "write -q -P 7 499k 1k",
-                  "write -q -z 448k 52k", "discard -q 448k 52k", "write -q -P 0 496k 4k",
-                  "write -q -z 448k 2k", "write -q -P 7 0 4k")
+                  "write -q -z 448k 52k", "discard -q 448k 52k", "write -q -z 448k 2k")
         outcomes = {True: 0, False: 0}
         for number, (writes, command, backed) in enumerate(
                 itertools.product(self.WRITES, guests, (True, False))):
+            if not backed and number % 3:
+                continue
             with self.subTest(writes, command=command, backed=backed):
                 image, run = self.cut(f"{number}.qcow2", *writes, backed=backed)
                 before = self.copy(image, "before.qcow2")
@@ -184,8 +185,8 @@ class CutWithinACluster(UndoTest):
                     self.check_undone(image, saw, writes, backed)
                 for path in (image, before):
                     os.unlink(path)
-        self.assertGreater(outcomes[True], 20)
-        self.assertGreater(outcomes[False], 20)
+        self.assertGreater(outcomes[True], 10)
+        self.assertGreater(outcomes[False], 10)
 
     def check_undone(self, image, saw, writes, backed):
         """Up to the cut it is what the guest saw, from there on what was there before."""
