@@ -322,6 +322,21 @@ class Promises(UndoTest):
         self.refused(image, "refused", shrink=True, words="too often for refcounts of 1 bits",
                      flags=self.flags, size="64k", refcount_bits=1, keep_undo="on")
 
+    def test_new_clusters_where_the_old_backing_file_shows_are_refused(self):
+        """A guest that zeroes one in place leaves no trace."""
+        self.raw("long.raw", "1M", "write -q -P 9 0 1M")
+        self.raw("short.raw", "512k", "write -q -P 9 0 512k")
+        image = self.create(size="2M", backing="long.raw", backing_fmt="raw")
+        asked = {"flags": self.flags, "keep_undo": "on", "preallocation": "metadata"}
+        for name in ("short.raw", ""):
+            self.refused(image, "unsupported", words="past the end of the new backing file",
+                         backing_file=name, **asked)
+        os.rename(self.path("long.raw"), self.path("renamed.raw"))
+        os.link(self.path("renamed.raw"), self.path("long.raw"))
+        self.undone(self.amend(image, backing_file="renamed.raw", preallocation="metadata"))
+        self.assert_reads(image, 0, "1M", 9)
+        self.assert_sound(image)
+
     def test_bitmaps_that_would_miss_what_is_written_meanwhile(self):
         image = self.create(size="1M")
         proc.must(["qemu-img", "bitmap", "--add", image, "b"])
