@@ -64,6 +64,7 @@ KIND(with_snapshots, was->nb_snapshots > 0)
 KIND(data_file, was->external_data_file)
 KIND(raw_data_file, was->data_file_raw)
 KIND(large_clusters, was->cluster_size > 65536)
+KIND(converted, was->extended_l2 != is->extended_l2)
 
 static struct {
     const char *name;
@@ -87,10 +88,14 @@ static struct {
     {"with data files", data_file, 0},
     {"with raw ones", raw_data_file, 0},
     {"clusters above 64 KiB", large_clusters, 0},
+    {"L2 entries of another size", converted, 0},
 };
+static uint64_t kept, kept_converted; /* with keep_undo; and these of another size */
 
-static void count_kinds(const struct qb_result *r)
+static void count_kinds(const struct qb_result *r, const struct qb_request *rq)
 {
+    kept += rq->keep_undo;
+    kept_converted += rq->keep_undo && converted(r, r->before, r->after);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
         kinds[i].n += kinds[i].is(r, r->before, r->after);
 }
@@ -100,7 +105,8 @@ static void print_kinds(void)
     printf("amends:");
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
         printf("%s %" PRIu64 " %s", i ? "," : "", kinds[i].n, kinds[i].name);
-    printf("\n");
+    printf(", %" PRIu64 " kept for an undo, and of these %" PRIu64 " of another size\n", kept,
+           kept_converted);
 }
 
 /* ---- fleets ---------------------------------------------------------------------------------- */
@@ -123,7 +129,7 @@ static void try_image(const struct arguments *a, uint64_t number, struct fleet *
     unsigned tears = image->subject.heavy || f->n >= 100 ? 1 : f->n >= 20 ? 2 : 6;
 
     if (image->judge.amends) {
-        count_kinds(&image->judge.run.result);
+        count_kinds(&image->judge.run.result, &image->subject.rq);
         fleet_judge(f, i, &devices[i], 0, tears);
     } else if (devices[i].n > 0) {
         judge_blame(&image->judge, "in its fleet", "something was written");

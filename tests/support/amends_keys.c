@@ -99,3 +99,45 @@ void amends_random_reclaim(uint64_t seed, struct qb_request *rq)
     rq->reclaim_free = !rq->reclaim_zeros || roll(&d, 2);
     rq->reclaim_reserved = roll(&d, 2);
 }
+
+void amends_random_extended(uint64_t seed, struct image_shape *s)
+{
+    struct dice d = dice_of(seed + 0x45585444);
+    unsigned more = s->cluster_bits < 14 ? 14 - s->cluster_bits : 0;
+
+    if (s->version != 3 || s->cluster_bits > 14 || roll(&d, 5))
+        return;
+    s->cluster_bits += more;
+    s->size = (s->size & ~UINT64_C(511)) << more | (s->size & 511);
+    if (roll(&d, 4) == 0) /* VM state moves by more than its own reach */
+        s->size += roll(&d, 3) * (UINT64_C(17) << 20);
+    s->extended_l2 = roll(&d, 2);
+}
+
+void amends_random_mixtures(uint64_t seed, char *script)
+{
+    struct dice d = dice_of(seed + 0x4d495854);
+    bool any = roll(&d, 2);
+
+    for (char *at = script; *at && any; at++) {
+        if (at > script && at[-1] == 'V')
+            continue;
+        if (*at == 'Z' && roll(&d, 2))
+            *at = 'i';
+        else if (*at == 'z' && roll(&d, 4) == 0)
+            *at = 'p';
+    }
+}
+
+void amends_random_kept(uint64_t seed, const struct image_shape *s, struct qb_request *rq)
+{
+    struct dice d = dice_of(seed + 0x4b455054);
+
+    if (s->cluster_bits == 14 && roll(&d, 2)) {
+        rq->set |= QB_KEY_EXTENDED_L2;
+        rq->extended_l2 = !s->extended_l2;
+        if (rq->extended_l2 && rq->compat == 2)
+            rq->set &= ~(unsigned)QB_KEY_COMPAT;
+    }
+    rq->keep_undo = roll(&d, 3) == 0;
+}

@@ -15,6 +15,14 @@ void amends_random_preallocation(uint64_t seed, struct qb_request *rq, uint64_t 
 
 void amends_random_reclaim(uint64_t seed, struct qb_request *rq);
 
+/* Some images of version 3 have larger clusters, and L2 entries with subclusters or without; of
+ * their script, some zeros are mixtures. */
+void amends_random_extended(uint64_t seed, struct image_shape *s);
+void amends_random_mixtures(uint64_t seed, char *script);
+
+/* Asks them for entries of either size, and some of all to keep their undo. */
+void amends_random_kept(uint64_t seed, const struct image_shape *s, struct qb_request *rq);
+
 /* Of an image with a data file: what is always refused there is rarely asked for. */
 void amends_random_data_request(struct dice *d, struct qb_request *rq);
 

@@ -205,6 +205,8 @@ static struct subject subject_drawn(struct dice *d, struct image_shape *shape, u
         without_snapshots(script);
     else
         write_zeros(seed, script);
+    if (shape->extended_l2 && !shape->data_file)
+        amends_random_mixtures(seed, script);
     shape->backing_file = amends_name(shape->backing_file);
     snprintf(s.name, sizeof(s.name), "random %llu", (unsigned long long)seed);
     s.image = image_make(shape, script);
@@ -240,8 +242,11 @@ struct subject subject_any(uint64_t seed, bool small, bool may_be_damaged)
         enlarge(&d, &shape);
     }
     shape.bitmaps = roll(&d, 8) ? 0 : 1 + roll(&d, 3);
+    if (!small)
+        amends_random_extended(seed, &shape);
     s = subject_drawn(&d, &shape, seed, may_be_damaged);
     s.rq.drop_bitmaps = roll(&d, 2);
+    amends_random_kept(seed, &shape, &s.rq);
     amends_random_bitmaps(seed, shape.version == 3 ? shape.bitmaps : 0, &s.rq);
     return s;
 }

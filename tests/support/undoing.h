@@ -31,6 +31,10 @@ struct amended {
     struct qb_undo_facts facts;
 };
 
+/* Amends the image; false where that is refused, or there is nothing to do.  The end is
+ * amended_end in any case. */
+bool amended_try(struct amended *m, const struct image_bytes *image, const struct qb_request *rq);
+
 /* Amends an image, changes it, and takes its length and time as they are then: the proof alone has
  * to see the change. */
 void amended_begin(struct amended *m, const struct change *c, enum in_image in);
