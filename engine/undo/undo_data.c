@@ -34,7 +34,8 @@ static int open_data(struct qb_undo *u, struct qb_proving *p, const char *name, 
  * names, unless they are one: the latter has to hold all that the former does. */
 static int look_at_names(struct qb_undo *u, struct qb_proving *p)
 {
-    uint64_t size = QB_MAX(p->old.header.size, p->now.header.size), at;
+    uint64_t size = p->old.header.size,
+             at; /* past it the one is zero, and the other is not shown */
     QB_AUTO(qb_buf) char *path = NULL;
     struct stat st;
 

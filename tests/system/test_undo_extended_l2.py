@@ -188,6 +188,13 @@ class CutWithinACluster(UndoTest):
         self.assertGreater(outcomes[True], 10)
         self.assertGreater(outcomes[False], 10)
 
+    def test_a_subcluster_before_the_cut_is_the_guest_s(self):
+        image, run = self.cut("a.qcow2", "write -q -z 448k 2k")
+        self.unnoticed(image, self.io, image, "write -q -P 7 448k 2k")
+        self.undone(run)
+        self.assert_reads(image, 448 * KIB, 2 * KIB, 7)
+        self.assert_reads(image, 450 * KIB, 62 * KIB, 9)
+
     def check_undone(self, image, saw, writes, backed):
         """Up to the cut it is what the guest saw, from there on what was there before."""
         reference, _ = self.cut("reference.qcow2", *writes, backed=backed)
