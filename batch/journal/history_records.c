@@ -123,6 +123,7 @@ static int on_proof(void *arg, const struct qb_json *record, uint64_t at, struct
         .name_at = qb_json_get_number(record, "name_at", 0),
         .name_len = qb_json_get_number(record, "name_len", 0),
         .head_len = qb_json_get_number(record, "head_len", 0),
+        .is_device = qb_json_has(record, "is_device"),
         .mended = qb_json_has(record, "mended"),
         .cuts_cluster = qb_json_has(record, "last_entry"),
         .last_entry = qb_json_get_number(record, "last_entry", 0),

@@ -258,6 +258,8 @@ void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const s
     begin_image(j, "proof", batch, job);
     qb_journal_number(j, "dev", p->dev);
     qb_journal_number(j, "ino", p->ino);
+    if (p->is_device)
+        qb_journal_number(j, "is_device", 1);
     record_place(j, "base", p->base);
     record_place(j, "zero_base", p->zero_base);
     record_place(j, "end", p->end);
@@ -284,7 +286,7 @@ void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const s
 static void record_seen(struct qb_journal *j, const struct qb_seen *seen)
 {
     qb_seen_put(j, seen);
-    if (seen->valid && !qb_digest_is_empty(seen->as_found))
+    if (!qb_digest_is_empty(seen->as_found))
         record_digest(j, "as_found", seen->as_found);
 }
 

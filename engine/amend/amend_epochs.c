@@ -125,6 +125,8 @@ int qb_amend_flip(struct qb_amend *a, struct qb_io *io)
                          .buf = a->plan.sector.bytes};
 
     if (still_ours(a, io) < 0) {
+        if (a->err.code != QB_E_CHANGED) /* another writer may have taken what was free */
+            punch_room(a, io);
         cut_tail(a, io);
         return qb_amend_failed(a);
     }
@@ -225,7 +227,8 @@ void qb_amend_as_found(struct qb_amend *a, struct qb_io *io, struct qb_digest *o
     struct qb_err ignored = {0};
 
     *out = (struct qb_digest){0};
-    if (a->result.committed && a->err.code == QB_E_VERIFY && !a->file.is_block_device)
+    if (a->result.committed && a->err.code == QB_E_VERIFY &&
+        !(a->file.is_block_device && a->img.raw))
         qb_as_found(io, &a->file, out, &ignored);
 }
 

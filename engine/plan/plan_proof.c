@@ -78,8 +78,11 @@ int qb_plan_proof(struct qb_plan *plan, struct qb_err *err)
 
     if (!plan->in.rq->keep_undo)
         return 0;
-    *p = (struct qb_proof){
-        .valid = true, .mended = plan->mended, .dev = img->file->dev, .ino = img->file->ino};
+    *p = (struct qb_proof){.valid = true,
+                           .mended = plan->mended,
+                           .dev = img->file->dev,
+                           .ino = img->file->ino,
+                           .is_device = img->file->is_block_device};
     if (plan->rewrites) {
         p->base = plan->place.base;
         p->zero_base = plan->place.zero_base;

@@ -29,6 +29,7 @@ struct qb_proof {
     struct qb_digest head; /* of [512, head_len) */
     bool mended;           /* the old image's refcounts or flags were wrong, and were mended */
     uint64_t dev, ino;     /* of the file */
+    bool is_device;        /* a block device: dev and ino are those of its node */
 };
 
 enum { QB_PROOF_RANGES = 8192 }; /* at most, in each list */

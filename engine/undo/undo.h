@@ -44,6 +44,9 @@
  * not mapped, and what follows the disk's end in its last cluster, zeros; and the first cluster,
  * which is in the file twice, in both places the same.
  *
+ * A block device has no length and no time of its own, and its node is another one after each boot:
+ * there the proof, or the fingerprint of all of it, is all that is asked for.
+ *
  * What remains is what a guest wrote in place into clusters that both images map, or changed in
  * tables that both use with refcounts that both use: that belongs to the undone image as well, and
  * is kept.  The object belongs to one thread at a time; a call that returns -1 has filled the

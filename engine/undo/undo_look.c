@@ -26,16 +26,27 @@ int qb_undo_changed_since(struct qb_undo *u, const char *what)
                    "%s since the run amended it; an undo would lose what was written", what);
 }
 
+/* Of a device nothing is recorded but what the proof, or the fingerprint, says: its node is another
+ * one after each boot, and its length may be changed at any time. */
+static bool was_device(const struct qb_undo_facts *f)
+{
+    return !f->seen && (f->mistrusted || (f->proof && f->proof->is_device));
+}
+
 int qb_undo_is_unwritten(struct qb_undo *u)
 {
     const struct qb_undo_facts *f = &u->facts;
     struct stat st;
     uint64_t mtime_ns;
 
+    if (u->file.is_block_device != was_device(f))
+        return qb_undo_changed_since(u, "another file took the image's place");
+    if (u->file.is_block_device)
+        return 0;
     if (fstat(u->file.fd, &st) < 0)
         return qb_fail_sys(&u->err, errno, QB_NOWHERE, "cannot look at the file");
     mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
-    if (u->file.is_block_device || st.st_ino != (f->seen ? f->ino : f->proof->ino))
+    if (st.st_ino != (f->seen ? f->ino : f->proof->ino))
         return qb_undo_changed_since(u, "another file took the image's place");
     if (f->seen && (uint64_t)st.st_size != f->length)
         return qb_undo_changed_since(u, "the file's length has changed");
@@ -66,7 +77,7 @@ static int find_cut(struct qb_undo *u, struct qb_io *io, uint64_t end, uint64_t 
     uint64_t from = u->facts.old_length, len = QB_MIN(end, u->file.size);
     QB_AUTO(qb_buf) uint8_t *rest = NULL;
 
-    if (u->file.size <= from || end > qb_round_up(from, cluster_size))
+    if (u->file.is_block_device || u->file.size <= from || end > qb_round_up(from, cluster_size))
         return 0;
     u->cut_to = from;
     if (len <= from)
@@ -220,7 +231,8 @@ static int check(struct qb_undo *u, struct qb_io *io)
 
     if (r != 0)
         return r < 0 ? -1 : raw ? qb_undo_look_for_raw_tail(u, io) : look_for_tail(u, io);
-    if (f->mistrusted ? !f->seen || qb_digest_is_empty(f->as_found) : !f->proof)
+    if (f->mistrusted ? (!f->seen && !u->file.is_block_device) || qb_digest_is_empty(f->as_found)
+                      : !f->proof)
         return qb_fail(&u->err, QB_E_REFUSED, QB_NOWHERE,
                        f->mistrusted
                            ? "the journal has no fingerprint of the file as verification left it"
