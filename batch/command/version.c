@@ -12,9 +12,10 @@
 #include "io/probe.h"
 #include "manifest/yaml.h"
 #include "qcow2/deflate.h"
+#include "qcow2/zstd.h"
 #include "util/json.h"
 
-enum { LIBRARIES_MAX = 8, VERSION_BYTES = 40 };
+enum { LIBRARIES_MAX = 9, VERSION_BYTES = 40 };
 
 struct library {
     const char *name;
@@ -32,6 +33,8 @@ static size_t libraries(struct library out[LIBRARIES_MAX])
     snprintf(out[n++].version, VERSION_BYTES, "%s", qb_ring_version());
     out[n].name = "zlib";
     snprintf(out[n++].version, VERSION_BYTES, "%s", qb_deflate_version());
+    out[n].name = "zstd";
+    snprintf(out[n++].version, VERSION_BYTES, "%s", qb_zstd_version());
     out[n].name = "xxHash";
     snprintf(out[n++].version, VERSION_BYTES, "%u.%u.%u", xxhash / 10000, xxhash / 100 % 100,
              xxhash % 100);

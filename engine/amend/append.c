@@ -84,13 +84,16 @@ static int write_steps(struct qb_writer *w, struct qb_plan *plan, struct qb_err 
         size_t end = i + 1;
 
         while (end < plan->place.steps.n && plan->place.steps.items[end].kind == s->kind &&
-               (s->kind == QB_STEP_TABLE || s->kind == QB_STEP_COPIES))
+               (s->kind == QB_STEP_TABLE || s->kind == QB_STEP_COPIES || s->kind == QB_STEP_PACKED))
             end++;
         if (qb_writer_seek(w, s->offset, err) < 0)
             return -1;
         switch (s->kind) {
         case QB_STEP_TABLE:
             r = qb_append_tables(w, plan, i, end, err);
+            break;
+        case QB_STEP_PACKED:
+            r = qb_append_packed(w, plan, i, end, err);
             break;
         case QB_STEP_COPIES:
             r = qb_append_copies(w, plan, i, end, err);

@@ -127,12 +127,8 @@ int qb_append_copies(struct qb_writer *w, struct qb_plan *plan, size_t first, si
     if (!c || !list || !window)
         return qb_fail_memory(err);
     *c = (struct copying){.plan = plan, .w = w, .step = first, .window = window, .room = room};
-    for (size_t i = first; i < end; i++) {
-        const struct qb_new_table *t =
-            &plan->new_tables.list.items[plan->place.steps.items[i].index];
-
-        list[i - first].offset = plan->census.tables.items[t->source].offset;
-    }
+    for (size_t i = first; i < end; i++)
+        list[i - first].offset = qb_append_source(plan, plan->place.steps.items[i].index);
     return qb_tables_scan(
         &(struct qb_table_scan){w->io, plan->in.img, &tables, false, copy_table, c}, err);
 }

@@ -1,6 +1,6 @@
 /* Shared by the parts of the append epoch: append.c (what there is to write), append_writer.c
- * (the window), append_tables.c (L2 tables), append_copies.c (copied data), append_compare.c
- * (compares instead of writing). */
+ * (the window), append_tables.c (L2 tables), append_copies.c (copied data), append_packed.c
+ * (compressed data), append_compare.c (compares instead of writing). */
 #ifndef QB_AMEND_APPEND_PARTS_H
 #define QB_AMEND_APPEND_PARTS_H
 
@@ -52,6 +52,13 @@ int qb_writer_flush(struct qb_writer *w, struct qb_err *err);
 
 /* Writes the steps [first, end), which are all of them L2 tables. */
 int qb_append_tables(struct qb_writer *w, struct qb_plan *plan, size_t first, size_t end,
+                     struct qb_err *err);
+
+/* Where the table is that a new one is made from, bytes of the file; 0: it need not be read. */
+uint64_t qb_append_source(const struct qb_plan *plan, size_t table);
+
+/* Writes the steps [first, end), which are all of them clusters that are compressed anew. */
+int qb_append_packed(struct qb_writer *w, struct qb_plan *plan, size_t first, size_t end,
                      struct qb_err *err);
 
 /* Writes the steps [first, end), which are all of them copied data. */

@@ -12,7 +12,7 @@ struct tables_run {
     uint8_t *scratch; /* conversions: two clusters, owned */
 };
 
-static uint64_t source_offset(const struct qb_plan *plan, size_t table)
+uint64_t qb_append_source(const struct qb_plan *plan, size_t table)
 {
     const struct qb_new_table *t =
         table == QB_NO_TABLE ? NULL : &plan->new_tables.list.items[table];
@@ -107,16 +107,16 @@ static size_t list_sources(const struct tables_run *run, size_t first, size_t en
         const struct qb_converted_table *t;
 
         if (!qb_plan_converts(plan)) {
-            list[n++].offset = source_offset(plan, plan->place.steps.items[i].index);
+            list[n++].offset = qb_append_source(plan, plan->place.steps.items[i].index);
             continue;
         }
         t = converted_at(run, i);
         if (splits && t->parts[0] == last)
             continue;
         last = t->parts[0];
-        list[n++].offset = source_offset(plan, t->parts[0]);
+        list[n++].offset = qb_append_source(plan, t->parts[0]);
         if (!splits)
-            list[n++].offset = source_offset(plan, t->parts[1]);
+            list[n++].offset = qb_append_source(plan, t->parts[1]);
     }
     return n;
 }

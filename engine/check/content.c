@@ -267,8 +267,10 @@ int qb_content_take(struct qb_io *io, const struct qb_image *img,
     qb_hasher_free(t.hasher);
     free(t.prints);
     free(t.scratch);
-    free(t.ahead.bytes);
+    qb_ahead_free(&t.ahead);
     free(t.cluster);
+    free(t.packed);
+    qb_codec_free(t.codec);
     return r;
 }
 

@@ -26,7 +26,8 @@ struct qb_content_rules {
                     compared where the chain has something allocated */
     bool defers; /* zero clusters may be unallocated where that chain reads zero */
     bool zeros;  /* data clusters that hold only zeros may be zero clusters */
-    bool copies; /* clusters whose subclusters differ may be copied to new clusters */
+    bool recodes;         /* compressed clusters are compressed anew, into new ones */
+    bool copies;          /* clusters whose subclusters differ may be copied to new clusters */
     struct qb_file *data; /* the external data file, open; NULL: there is none */
     uint64_t new_from;    /* clusters of the file from this byte on are new, and hold zeros or
                              copies; UINT64_MAX: there are none */

@@ -4,52 +4,21 @@
 
 #include "check/content_parts.h"
 
-#define AHEAD_BYTES ((uint64_t)2 << 20)
-
-/* Reads the host bytes, and more of them each time that they are asked for one after the other. */
-static int read_host(struct qb_taking *t, uint64_t offset, uint64_t len, uint8_t *to,
-                     struct qb_err *err)
+static struct qb_digest digest_cluster(const struct qb_taking *t, bool *zero)
 {
-    struct qb_ahead *a = &t->ahead;
-    uint64_t size = t->host->size, want;
-
-    if (offset >= size || qb_file_is_hole(t->host, offset, QB_MIN(len, size - offset))) {
-        memset(to, 0, len);
-        return 0;
-    }
-    if (offset < a->held.first || offset + len > a->held.end) {
-        want = offset == a->held.end ? QB_MIN(2 * (a->held.end - a->held.first), AHEAD_BYTES) : len;
-        want = QB_MAX(want, len);
-        a->held = (struct qb_range){offset, offset + want};
-        want = QB_MIN(want, size - offset);
-        memset(a->bytes + want, 0, a->held.end - offset - want);
-        if (qb_io_read(t->io, t->host, offset, a->bytes, want, "guest data", err) < 0)
-            return -1;
-    }
-    memcpy(to, a->bytes + (offset - a->held.first), len);
-    return 0;
+    *zero = qb_all_zero(t->cluster, t->img->geom.cluster_size);
+    return qb_digest_of(t->cluster, t->img->geom.cluster_size);
 }
 
 static int read_sort(struct qb_taking *t, enum qb_sub sort, uint64_t guest, uint64_t offset,
                      uint64_t len, uint8_t *to, struct qb_err *err)
 {
     if (sort == QB_SUB_ALLOCATED)
-        return read_host(t, offset, len, to, err);
+        return qb_ahead_read(&t->ahead, t->io, t->host, offset, len, to, "guest data", err);
     if (sort == QB_SUB_UNALLOCATED && t->rules->below)
         return qb_chain_read(t->io, t->rules->below, guest, len, to, err);
     memset(to, 0, len);
     return 0;
-}
-
-static int make_room(struct qb_taking *t, struct qb_err *err)
-{
-    uint64_t cs = t->img->geom.cluster_size;
-
-    if (!t->ahead.bytes)
-        t->ahead.bytes = malloc(QB_MAX(AHEAD_BYTES, cs));
-    if (!t->cluster)
-        t->cluster = malloc(cs);
-    return t->ahead.bytes && t->cluster ? 0 : qb_fail_memory(err);
 }
 
 int qb_content_bytes(struct qb_taking *t, uint64_t guest, uint64_t entry, uint64_t bitmap,
@@ -57,8 +26,8 @@ int qb_content_bytes(struct qb_taking *t, uint64_t guest, uint64_t entry, uint64
 {
     uint64_t cs = t->img->geom.cluster_size, sub = cs / QB_SUBCLUSTERS;
 
-    if (make_room(t, err) < 0)
-        return -1;
+    if (!t->cluster && !(t->cluster = malloc(cs)))
+        return qb_fail_memory(err);
     for (unsigned i = 0, end; i < QB_SUBCLUSTERS; i = end) {
         enum qb_sub sort = qb_l2_subcluster(bitmap, i);
 
@@ -68,7 +37,30 @@ int qb_content_bytes(struct qb_taking *t, uint64_t guest, uint64_t entry, uint64
                       (end - i) * sub, t->cluster + i * sub, err) < 0)
             return -1;
     }
-    *zero = qb_all_zero(t->cluster, cs);
-    *out = qb_digest_of(t->cluster, cs);
+    *out = digest_cluster(t, zero);
+    return 0;
+}
+
+int qb_content_packed_bytes(struct qb_taking *t, uint64_t entry, struct qb_digest *out, bool *zero,
+                            struct qb_err *err)
+{
+    const struct qb_geom *g = &t->img->geom;
+    uint64_t cs = g->cluster_size;
+    struct qb_compressed z = qb_l2_compressed(g, entry);
+
+    if (!t->cluster && !(t->cluster = malloc(cs)))
+        return qb_fail_memory(err);
+    if (!t->packed && !(t->packed = malloc(2 * cs + QB_SECTOR)))
+        return qb_fail_memory(err);
+    if (!t->codec && !(t->codec = qb_codec_new(t->img->header.compression_type)))
+        return qb_fail_memory(err);
+    if (qb_ahead_read(&t->ahead, t->io, t->host, z.offset, z.available, t->packed,
+                      "a compressed cluster", err) < 0)
+        return -1;
+    if (qb_codec_decompress(t->codec, t->packed, z.available, t->cluster, cs, err) < 0) {
+        err->offset = z.offset;
+        return -1;
+    }
+    *out = digest_cluster(t, zero);
     return 0;
 }

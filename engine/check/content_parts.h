@@ -6,6 +6,8 @@
 
 #include "check/content.h"
 #include "check/counts.h"
+#include "io/ahead.h"
+#include "qcow2/codec.h"
 #include "qcow2/tables.h"
 
 #define QB_NO_CLUSTER UINT64_MAX
@@ -15,12 +17,6 @@ struct qb_table_print {
     struct qb_digest whole;  /* for snapshots */
     struct qb_digest active; /* for the active layer, up to the end of what is compared of it */
     bool seen;               /* false: it lies in a hole, and is treated like no table */
-};
-
-/* Bytes of the file that were read ahead. */
-struct qb_ahead {
-    struct qb_range held;
-    uint8_t *bytes; /* owned */
 };
 
 struct qb_taking {
@@ -37,7 +33,8 @@ struct qb_taking {
     struct qb_hasher *hasher;      /* of one table, then of one window */
     uint8_t *scratch;              /* QB_SCRATCH_BYTES: two of the largest clusters */
     struct qb_ahead ahead;         /* content_bytes.c */
-    uint8_t *cluster;              /* content_bytes.c; owned */
+    uint8_t *cluster, *packed;     /* content_bytes.c; owned */
+    struct qb_codec *codec;        /* content_bytes.c; owned */
 
     /* Guest clusters of the active layer: below real_end they are compared as they are, from there
      * to blank_end they will have to read zero, and `edge` is compared by its bytes. */
@@ -86,6 +83,10 @@ int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, uint64_t limit,
  * this entry, which is not compressed. */
 int qb_content_bytes(struct qb_taking *t, uint64_t guest, uint64_t entry, uint64_t bitmap,
                      struct qb_digest *out, bool *zero, struct qb_err *err);
+
+/* ... of a compressed entry. */
+int qb_content_packed_bytes(struct qb_taking *t, uint64_t entry, struct qb_digest *out, bool *zero,
+                            struct qb_err *err);
 
 /* The digest of the cluster `edge`. */
 int qb_content_edge(struct qb_taking *t, struct qb_err *err);

@@ -168,7 +168,9 @@ static int push_bytes(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitma
     struct qb_digest d;
     bool zero;
 
-    if (qb_content_bytes(w->t, guest, entry, bitmap, &d, &zero, err) < 0)
+    if (entry & QB_ENTRY_COMPRESSED
+            ? qb_content_packed_bytes(w->t, entry, &d, &zero, err) < 0
+            : qb_content_bytes(w->t, guest, entry, bitmap, &d, &zero, err) < 0)
         return -1;
     if (zero)
         return push_zeros(w, i, 1, err);
@@ -189,7 +191,7 @@ static int push_data(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap
         uint64_t limit = t->rules->data ? guest_end(w) : UINT64_MAX;
         bool zero;
 
-        if (t->rules->copies)
+        if (t->rules->copies || t->rules->recodes)
             return push_bytes(w, i, entry, bitmap, err);
         if (qb_content_new_is_zero(t, offset, limit, &zero, err) < 0)
             return -1;
@@ -214,6 +216,8 @@ static int push_compressed(struct walk *w, uint64_t i, uint64_t entry, struct qb
     if (z.offset >= w->t->img->file->size)
         return qb_fail(err, QB_E_CORRUPT, z.offset,
                        "a compressed cluster lies behind the end of the file");
+    if (w->t->rules->recodes)
+        return push_bytes(w, i, entry, 0, err);
     return push(w, (struct run){RUN_COMPRESSED, i, 1, entry & ~QB_ENTRY_COPIED, 0}, err);
 }
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "qcow2/deflate.h"
+#include "qcow2/codec.h"
 
 #define REQUEST_BYTES ((uint64_t)1 << 20)
 
@@ -252,7 +252,8 @@ static int inflate(struct reading *r, const struct qb_l2_table *t, uint64_t i, u
         return -1;
     if (qb_io_run(r->io, &one, 1) > 0)
         return one.error == ECANCELED ? qb_io_fail(&one, "guest data", err) : 0;
-    if (qb_inflate(r->buf, one.len, r->buf + 2 * g->cluster_size, g->cluster_size, &why) == 0)
+    if (qb_decompress(r->c->img->header.compression_type, r->buf, one.len,
+                      r->buf + 2 * g->cluster_size, g->cluster_size, &why) == 0)
         return 0;
     if (why.code == QB_E_MEMORY)
         return qb_fail_memory(err);
@@ -288,7 +289,7 @@ static int read_all(struct reading *r, struct qb_err *err)
 
     if (rc < 0 || drain(r, err) < 0 || note_bad(r, err) < 0)
         return -1;
-    if (!r->c->clusters.compressed || img->header.compression_type || img->geom.external_data)
+    if (!r->c->clusters.compressed || img->geom.external_data)
         return 0;
     return scan(r, inflate_table, err);
 }

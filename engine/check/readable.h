@@ -7,7 +7,7 @@
 
 /* After the census, which it adds its findings to.  `data` is the file that holds the clusters: the
  * image, or its external data file.  Data clusters are read once, in the order of the file, and
- * compressed ones once more to be inflated; those of zstd are only read. */
+ * compressed ones once more to be decompressed. */
 int qb_readable_check(struct qb_io *io, struct qb_census *c, struct qb_file *data,
                       struct qb_err *err);
 

@@ -5,6 +5,7 @@
 
 #include "plan/layout.h"
 #include "plan/new_tables.h"
+#include "plan/recode.h"
 #include "plan/release.h"
 
 static int place_tables(struct qb_layout *l, struct qb_err *err)
@@ -155,6 +156,35 @@ static int place_contents(struct qb_layout *l, struct qb_err *err)
     return 0;
 }
 
+/* The offset in a compressed entry has fewer bits than in others. */
+static int check_reach(const struct qb_layout *l, struct qb_err *err)
+{
+    unsigned bits = 70 - l->plan->geom.cluster_bits;
+
+    if (l->at >> bits == 0)
+        return 0;
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   "a compressed cluster would lie past byte 2^%u of the file", bits);
+}
+
+static int place_packed(struct qb_layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    struct qb_step step = {.kind = QB_STEP_PACKED, .what = "compressed data of L2 table"};
+
+    for (size_t i = 0; i < plan->new_tables.list.n; i++) {
+        struct qb_new_table *t = &plan->new_tables.list.items[i];
+
+        if (t->repacked.n == 0)
+            continue;
+        step.index = i;
+        if (qb_layout_place(l, step, qb_packing_len(plan, t), &t->packed_at, err) < 0 ||
+            qb_packing_count(l, t, err) < 0 || check_reach(l, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int place_copies(struct qb_layout *l, struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
@@ -197,7 +227,8 @@ static int place_all(struct qb_layout *l, struct qb_err *err)
     for (unsigned i = 0; i < qb_image_layers(plan->in.img); i++)
         if ((i == 0 || qb_target_keeps(&plan->target, i - 1)) && place_l1(l, i, err) < 0)
             return -1;
-    if (place_snapshots(l, err) < 0 || place_contents(l, err) < 0 || place_copies(l, err) < 0)
+    if (place_snapshots(l, err) < 0 || place_contents(l, err) < 0 || place_packed(l, err) < 0 ||
+        place_copies(l, err) < 0)
         return -1;
     plan->rewrites = !nothing_to_place(l);
     if (!plan->rewrites)

@@ -35,6 +35,12 @@ void qb_layout_open_room(struct qb_layout *l);
 int qb_layout_add(struct qb_layout *l, struct qb_step step, uint64_t len, uint64_t refs,
                   uint64_t *offset, struct qb_err *err);
 
+/* The two halves of that. */
+int qb_layout_place(struct qb_layout *l, struct qb_step step, uint64_t len, uint64_t *offset,
+                    struct qb_err *err);
+int qb_layout_count(struct qb_layout *l, uint64_t first, uint64_t n, uint64_t refs,
+                    struct qb_err *err);
+
 /* Gives the new clusters of zeros their places, and their refcounts. */
 int qb_layout_add_zeros(struct qb_layout *l, struct qb_err *err);
 

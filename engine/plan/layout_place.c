@@ -51,7 +51,8 @@ static int take_some(struct qb_layout *l, uint64_t want, uint64_t *first, uint64
     return take(l, want, first, err);
 }
 
-static int count(struct qb_layout *l, uint64_t first, uint64_t n, uint64_t refs, struct qb_err *err)
+int qb_layout_count(struct qb_layout *l, uint64_t first, uint64_t n, uint64_t refs,
+                    struct qb_err *err)
 {
     struct qb_counts *counts = &l->plan->census.counts;
 
@@ -59,8 +60,8 @@ static int count(struct qb_layout *l, uint64_t first, uint64_t n, uint64_t refs,
                                    : qb_counts_append(counts, first, n, refs, err);
 }
 
-int qb_layout_add(struct qb_layout *l, struct qb_step step, uint64_t len, uint64_t refs,
-                  uint64_t *offset, struct qb_err *err)
+int qb_layout_place(struct qb_layout *l, struct qb_step step, uint64_t len, uint64_t *offset,
+                    struct qb_err *err)
 {
     struct qb_plan *plan = l->plan;
     uint64_t cs = qb_layout_cluster_size(l), first = 0;
@@ -77,7 +78,17 @@ int qb_layout_add(struct qb_layout *l, struct qb_step step, uint64_t len, uint64
         return -1;
     }
     plan->place.n_bytes += step.len;
-    return count(l, first, step.len / cs, refs, err);
+    return 0;
+}
+
+int qb_layout_add(struct qb_layout *l, struct qb_step step, uint64_t len, uint64_t refs,
+                  uint64_t *offset, struct qb_err *err)
+{
+    uint64_t cs = qb_layout_cluster_size(l);
+
+    return qb_layout_place(l, step, len, offset, err) < 0
+               ? -1
+               : qb_layout_count(l, *offset / cs, qb_div_up(len, cs), refs, err);
 }
 
 int qb_layout_skip(struct qb_layout *l, uint64_t n, struct qb_err *err)
@@ -100,7 +111,7 @@ static int count_zeros(struct qb_layout *l, uint64_t index, uint64_t n, uint64_t
         const struct qb_zeros_extent *e = qb_zeros_extent(&l->plan->zeros, index);
 
         some = QB_MIN(n, e->first + e->n - index);
-        if (count(l, e->offset / cs + (index - e->first), some, refs, err) < 0)
+        if (qb_layout_count(l, e->offset / cs + (index - e->first), some, refs, err) < 0)
             return -1;
     }
     return 0;

@@ -1,5 +1,6 @@
 /* Declares what the parts of planning L2 tables share: new_entries.c (decides about entries),
- * new_tables_count.c (counts what a table takes), new_tables.c (selects the tables to rewrite). */
+ * new_fill.c (fills tables), new_tables_count.c (counts what a table takes), new_tables.c (selects
+ * the tables to rewrite). */
 #ifndef QB_PLAN_NEW_TABLES_H
 #define QB_PLAN_NEW_TABLES_H
 
@@ -30,8 +31,12 @@ struct qb_new_parts {
     uint64_t n;
 };
 
-/* Fills the new table; only after the layout.  QB_E_INTERNAL when it does not take exactly the
- * clusters that were counted for it. */
+/* Whether entry `i` of these has no host cluster. */
+bool qb_new_lacks_host(const struct qb_plan *plan, const uint8_t *source,
+                       const struct qb_entries *e, uint64_t i);
+
+/* new_fill.c: fills the new table; only after the layout.  QB_E_INTERNAL when it does not take
+ * exactly the clusters that were counted for it. */
 int qb_new_fill(struct qb_plan *plan, const struct qb_new_table *t, const uint8_t *source,
                 const struct qb_new_parts *parts, struct qb_err *err);
 

@@ -4,6 +4,7 @@
 
 #include "io/reserve.h"
 #include "plan/raw.h"
+#include "plan/recode.h"
 
 #define SHARE_CAP 60000u /* leaves a margin below 65,535 for future snapshots */
 
@@ -12,11 +13,14 @@ void qb_plan_free_append(struct qb_plan *plan)
     for (size_t i = 0; i < plan->place.steps.n; i++)
         free(plan->place.steps.items[i].bytes);
     free(qb_take(&plan->data.bytes));
-    for (size_t i = 0; i < plan->new_tables.list.n; i++)
-        free(plan->new_tables.list.items[i].deferred);
+    qb_vec_each (t, &plan->new_tables.list) {
+        free(t->deferred);
+        qb_vec_free(&t->repacked);
+    }
     qb_vec_each (c, &plan->contents)
         free(c->bytes);
     qb_vec_free(&plan->contents);
+    qb_recoder_free(qb_take(&plan->recoder));
     qb_vec_free(&plan->place.steps);
     qb_vec_free(&plan->new_tables.list);
     qb_vec_free(&plan->conversion.list);
@@ -147,11 +151,16 @@ static int take_census(struct qb_plan *plan, struct qb_err *err)
     return EACH_RULE(plan, check, err);
 }
 
-/* Calls the hook `check` of the rules, for a plan that needs the census for nothing else. */
+static int plan_from_census(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err);
+
+/* Calls the hook `check` of the rules, for a plan that needs the census for nothing else, unless
+ * one of them finds that it does. */
 static int look(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
 {
     int r = take_census(plan, err);
 
+    if (r == 0 && plan->target.reach == QB_REACH_TABLES)
+        return plan_from_census(plan, clusters, err);
     *clusters = plan->census.clusters;
     qb_census_free(&plan->census);
     memset(&plan->census, 0, sizeof(plan->census));
@@ -174,9 +183,9 @@ static int keep_reserved(struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
-static int plan_tables(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
+static int plan_from_census(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
 {
-    if (take_census(plan, err) < 0 || EACH_RULE(plan, release, err) < 0)
+    if (EACH_RULE(plan, release, err) < 0)
         return -1;
     *clusters = plan->census.clusters;
     if (qb_new_tables_plan(plan, err) < 0 || qb_layout_make(plan, err) < 0 ||
@@ -184,7 +193,7 @@ static int plan_tables(struct qb_plan *plan, struct qb_clusters *clusters, struc
         return -1;
     qb_vec_each (t, &plan->new_tables.list) {
         clusters->expanded += t->n_new;
-        clusters->copied += t->n_copied;
+        clusters->copied += t->n_copied + t->repacked.n;
     }
     return plan->rewrites ? keep_reserved(plan, err) : 0;
 }
@@ -235,9 +244,12 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
     plan->active = (struct qb_active_l1){.keep = UINT64_MAX, .size = img->header.l1_size};
     if (EACH_RULE(plan, probe, err) < 0)
         return -1;
-    if (plan->target.reach == QB_REACH_LOOK && look(plan, clusters, err) < 0)
-        return -1;
-    if (plan->target.reach == QB_REACH_TABLES && plan_tables(plan, clusters, err) < 0)
-        return -1;
+    if (plan->target.reach == QB_REACH_LOOK) {
+        if (look(plan, clusters, err) < 0)
+            return -1;
+    } else if (plan->target.reach == QB_REACH_TABLES) {
+        if (take_census(plan, err) < 0 || plan_from_census(plan, clusters, err) < 0)
+            return -1;
+    }
     return plan_sector(plan, err);
 }

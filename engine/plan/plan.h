@@ -17,7 +17,6 @@
 #include "qcow2/refcount.h"
 
 #define QB_NO_TABLE SIZE_MAX
-
 /* One L2 table that is rewritten, in a new cluster.  Its content is described, not held: the
  * source's entries, with what the rules decide about each (rule.h). */
 struct qb_new_table {
@@ -27,8 +26,7 @@ struct qb_new_table {
     uint32_t l1_index;
     bool active;
     bool split;          /* written for the active layer alone: its source stays for snapshots */
-    unsigned filled;     /* a bit for each half that something is left in; 0 where `empty` was known
-                            without reading the source */
+    unsigned filled;     /* a bit for each half that something is left in, if the source was read */
     bool empty;          /* no entry is left: the L1 entries become 0, nothing is written */
     bool all_zeros;      /* the source is plain zero clusters throughout, and need not be read */
     uint64_t new_first;  /* its first new cluster of zeros, counted from the zero run's start */
@@ -37,6 +35,8 @@ struct qb_new_table {
     uint64_t n_appended; /* entries that get one of plan->contents */
     uint64_t n_copied;   /* entries that get a copy, ... */
     uint64_t copies_at;  /* ... one after the other from here on; bytes, set by the layout */
+    uint64_t packed_at;  /* where recompressed clusters go; bytes, set by the layout */
+    QB_VEC(uint32_t) repacked; /* ... the length of each (recode.h) */
     uint8_t *deferred; /* zero_clusters=defer: one bit an entry that the chain proves zero; owned */
 };
 
@@ -55,6 +55,7 @@ enum qb_step_kind {
     QB_STEP_L1,       /* the L1 table of layer `index` */
     QB_STEP_BYTES,    /* `bytes` */
     QB_STEP_FILLED,   /* plan->contents number `index`: what its rule computes */
+    QB_STEP_PACKED,   /* the recompressed clusters of new L2 table number `index` */
     QB_STEP_COPIES,   /* the clusters of new L2 table number `index` that are copies */
     QB_STEP_BLOCK,    /* refcount block `index` */
     QB_STEP_REFTABLE, /* the refcount table */
@@ -233,6 +234,7 @@ struct qb_plan {
     struct qb_conversion conversion;
     struct qb_new_zeros zeros;
     QB_VEC(struct qb_new_bytes) contents;
+    struct qb_recoder *recoder; /* recode.h; owned; NULL: nothing is recompressed */
     struct qb_touched_blocks blocks;
 
     struct qb_place place;

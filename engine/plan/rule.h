@@ -26,6 +26,7 @@ enum qb_fate {
                            and shows what it would without (`shows`) */
     QB_FATE_APPENDED,   /* each gets the cluster that the plan appends as number `source` */
     QB_FATE_COPY,       /* each gets a new cluster of data, with what the guest reads there */
+    QB_FATE_REPACK,     /* each, compressed, is compressed anew as the target has it (recode.h) */
     QB_FATE_IN_PLACE,   /* each gets the cluster of the external data file at its guest offset */
     QB_FATE_DISPUTED,   /* two rules have decided differently: planning fails with QB_E_INTERNAL */
 };

@@ -77,7 +77,7 @@ const char *qb_chain_remote(const struct qb_chain *chain);
 
 /* Guest bytes [offset, offset + len) as the chain reads them; zeros past its end.  A link's
  * external data file is opened when its data is first needed, under the rule for backing files.
- * QB_E_UNSUPPORTED where that needs a feature that this build cannot read (encryption, zstd, a file
+ * QB_E_UNSUPPORTED where that needs a feature that this build cannot read (encryption, a file
  * that is not local), QB_E_CORRUPT where no guest can read it either, and once more
  * was read from the chain than its files can explain: where many L2 entries name the same cluster,
  * a few megabytes of tables show terabytes.
@@ -90,7 +90,7 @@ int qb_chain_read(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uin
 int qb_chain_check_readable(struct qb_io *io, struct qb_chain *chain, struct qb_err *err);
 
 /* The first stretch of [offset, end) where the chain may read anything but zeros, judged by what
- * its files have allocated: no guest data is read, so it works for encrypted and zstd images too.
+ * its files have allocated: no guest data is read, so it works for encrypted images too.
  * What this build does not know, or what a reader answers with an error, is not taken for zeros.
  * out->first is `end` if there is none.  The chain must be whole: below its last file nothing is
  * assumed. */

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "qcow2/chain_parts.h"
-#include "qcow2/deflate.h"
+#include "qcow2/codec.h"
 
 int qb_image_find(struct qb_io *io, const struct qb_image *img, uint64_t offset,
                   struct qb_l2_place *out, struct qb_err *err)
@@ -51,8 +51,6 @@ static int read_compressed(struct qb_io *io, const struct qb_image *img, uint64_
     struct qb_compressed z = qb_l2_compressed(&img->geom, entry);
     QB_AUTO(qb_buf) void *in = NULL;
 
-    if (img->header.compression_type != 0)
-        return qb_fail(err, QB_E_UNSUPPORTED, z.offset, "this needs to read a zstd cluster");
     if (z.offset >= img->file->size)
         return qb_fail(err, QB_E_CORRUPT, z.offset,
                        "a compressed cluster lies behind the end of the file");
@@ -62,7 +60,8 @@ static int read_compressed(struct qb_io *io, const struct qb_image *img, uint64_
         return qb_fail_memory(err);
     if (qb_io_read(io, img->file, z.offset, in, z.available, "a compressed cluster", err) < 0)
         return -1;
-    return qb_inflate(in, z.available, buf, img->geom.cluster_size, err);
+    return qb_decompress(img->header.compression_type, in, z.available, buf, img->geom.cluster_size,
+                         err);
 }
 
 /* Whether this build can read the cluster that the entry names; `host`: the file that has it. */

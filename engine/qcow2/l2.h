@@ -59,6 +59,15 @@ static inline struct qb_compressed qb_l2_compressed(const struct qb_geom *g, uin
     return (struct qb_compressed){offset, sectors * QB_SECTOR - (offset & (QB_SECTOR - 1))};
 }
 
+/* The entry for `len` bytes of compressed data at `offset`. */
+static inline uint64_t qb_l2_compressed_entry(const struct qb_geom *g, uint64_t offset,
+                                              uint64_t len)
+{
+    uint64_t more = (offset + len - 1) / QB_SECTOR - offset / QB_SECTOR;
+
+    return QB_ENTRY_COMPRESSED | more << (70 - g->cluster_bits) | offset;
+}
+
 /* Reads word `word` (0 except with extended L2) of entry `i` of a table in its on-disk form. */
 static inline uint64_t qb_l2_get(const struct qb_geom *g, const void *table, uint64_t i,
                                  unsigned word)

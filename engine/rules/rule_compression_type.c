@@ -1,8 +1,9 @@
-/* compression_type: a byte of the header, where no layer has a cluster that is compressed in the
- * present way.  Going down to version 2 includes zlib (rule_compat.c). */
+/* compression_type: a byte of the header.  Clusters that are compressed in the present way, in any
+ * layer, are compressed anew (recode.h).  Going down to version 2 includes zlib (rule_compat.c). */
 #include <string.h>
 
 #include "plan/new_tables.h"
+#include "plan/recode.h"
 
 static int resolve(const struct qb_image *img, const struct qb_request *rq, struct qb_target *t,
                    struct qb_err *err)
@@ -27,19 +28,22 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
     return 1;
 }
 
-static int refuse(const struct qb_plan *plan, const struct qb_census_place *first, uint64_t n,
-                  struct qb_err *err)
+/* What cannot be read, or not be undone. */
+static int refuse(const struct qb_plan *plan, const char *with, const struct qb_census_place *first,
+                  uint64_t n, struct qb_err *err)
 {
     const struct qb_target *t = &plan->target;
     char where[QB_CENSUS_PLACE_TEXT];
 
     qb_census_place_text(first, where);
     return qb_fail(err, QB_E_UNSUPPORTED, first->at,
-                   "%s does not support %s clusters, and the image has %llu, the first one for %s",
+                   "%s with %s does not recompress %s clusters, and the image has %llu, the "
+                   "first one for %s",
                    t->header.version == 2       ? "compat=0.10"
                    : t->header.compression_type ? "compression_type=zstd"
                                                 : "compression_type=zlib",
-                   t->header.compression_type ? "zlib" : "zstd", (unsigned long long)n, where);
+                   with, t->header.compression_type ? "zlib" : "zstd", (unsigned long long)n,
+                   where);
 }
 
 static bool changes(const struct qb_plan *plan)
@@ -47,38 +51,108 @@ static bool changes(const struct qb_plan *plan)
     return plan->target.header.compression_type != plan->in.img->header.compression_type;
 }
 
-static int check(struct qb_plan *plan, struct qb_err *err)
+static bool recodes(const struct qb_plan *plan)
 {
-    const struct qb_census *c = &plan->census;
-
-    if (!changes(plan) || c->clusters.compressed == 0 || plan->target.deleted)
-        return 0;
-    return refuse(plan, &c->first_compressed, c->clusters.compressed, err);
+    return changes(plan) && plan->census.clusters.compressed;
 }
 
-/* Where snapshots are deleted, only the tables that are left count.  Of one that is split for a new
- * size, the part that goes counts too. */
+/* Where something is compressed, tables are rewritten. */
+static int check(struct qb_plan *plan, struct qb_err *err)
+{
+    (void)err;
+    if (recodes(plan))
+        plan->target.reach = QB_REACH_TABLES;
+    return 0;
+}
+
+/* Of a table that is split for a new size, the part that goes counts too. */
+static bool is_left(const struct qb_plan *plan, size_t table)
+{
+    bool left = !plan->new_tables.gone[table];
+
+    for (size_t k = 0; !left && k < plan->new_tables.n_splits; k++)
+        left = plan->new_tables.list.items[k].source == table;
+    return left;
+}
+
+/* Every table with a compressed cluster is rewritten. */
 static int tables(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
-    const struct qb_geom *g = &plan->in.img->geom;
     const struct qb_census *c = &plan->census;
+    const char *with = plan->in.img->header.crypt_method ? "encryption"
+                       : plan->in.rq->keep_undo          ? "keep_undo"
+                                                         : NULL;
     struct qb_census_place first = {0};
     uint64_t n = 0;
 
-    for (size_t i = 0; changes(plan) && plan->target.deleted && i < c->tables.n; i++) {
+    for (size_t i = 0; recodes(plan) && i < c->tables.n; i++) {
         const struct qb_l2_table *t = &c->tables.items[i];
-        bool left = !plan->new_tables.gone[i];
 
-        for (size_t k = 0; !left && c->notes[i].compressed && k < plan->new_tables.n_splits; k++)
-            left = plan->new_tables.list.items[k].source == i;
-        if (!left || c->notes[i].compressed == 0)
+        if (c->notes[i].compressed == 0 || !is_left(plan, i))
             continue;
         if (n == 0)
-            first = (struct qb_census_place){t->offset, t->l1_index * g->l1_span, t->active};
+            first = (struct qb_census_place){t->offset, t->l1_index * plan->in.img->geom.l1_span,
+                                             t->active};
         n += c->notes[i].compressed;
+        if (!with && !plan->new_tables.gone[i] && !plan->new_tables.of[i] &&
+            qb_new_replace(plan, i, err) < 0)
+            return -1;
     }
-    return n ? refuse(plan, &first, n, err) : 0;
+    return n && with ? refuse(plan, with,
+                              n == c->clusters.compressed ? &c->first_compressed : &first, n, err)
+                     : 0;
+}
+
+/* ---- lengths --------------------------------------------------------------------------------- */
+
+struct measuring {
+    struct qb_visit *v;
+    struct qb_new_table *t;
+    const uint8_t *source;
+    struct qb_recoder *recoder;
+};
+
+static bool looks(const struct qb_plan *plan)
+{
+    return recodes(plan);
+}
+
+/* Compresses what becomes compressed anew, to know how long it will be. */
+static int measure(void *arg, const struct qb_entries *e, struct qb_err *err)
+{
+    const struct measuring *m = arg;
+    struct qb_plan *plan = m->v->plan;
+    const struct qb_geom *g = &plan->in.img->geom;
+
+    for (uint64_t i = e->first; e->fate == QB_FATE_REPACK && i < e->first + e->n; i++) {
+        uint64_t guest = m->t->l1_index * g->l1_span + i * g->cluster_size;
+
+        if (qb_recode_read(m->recoder, m->v->io, plan, qb_l2_get(g, m->source, i, 0), guest, err) <
+                0 ||
+            qb_counts_push(&plan->census.counts, &m->t->repacked, err,
+                           qb_recode_pack(m->recoder, plan)) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int look(struct qb_visit *v, struct qb_new_table *t, const uint8_t *source,
+                struct qb_err *err)
+{
+    struct qb_plan *plan = v->plan;
+    struct measuring m = {v, t, source, qb_recoder_of(plan, err)};
+
+    if (!m.recoder)
+        return -1;
+    return qb_new_walk(plan, t, source, measure, &m, err);
+}
+
+static void encode(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)
+{
+    (void)t;
+    if (changes(plan) && e->kind == QB_COMPRESSED && e->fate == QB_FATE_KEEP)
+        e->fate = QB_FATE_REPACK;
 }
 
 const struct qb_rule qb_rule_compression_type = {
@@ -86,4 +160,7 @@ const struct qb_rule qb_rule_compression_type = {
     .resolve = resolve,
     .check = check,
     .tables = tables,
+    .looks = looks,
+    .look = look,
+    .encode = encode,
 };

@@ -16,7 +16,6 @@ def refusals(image, bitmaps, request, version, size):
     """Reasons that leave no choice."""
     gone = request.goes(image.snapshots())
     snapshots = [s for s in image.snapshots() if s.name not in gone]
-    layers = {0} | {i for i, s in enumerate(image.snapshots(), 1) if s.name not in gone}
     width = request.refcount_bits or image.refcount_bits
     down = image.version == 3 and version == 2
     if image.incompatible_features & qcow2.INCOMPAT_CORRUPT:
@@ -51,16 +50,11 @@ def refusals(image, bitmaps, request, version, size):
     kind = compression(image, request, version)
     if kind == "zstd" and version == 2:
         yield "version 2 has no zstd"
-    if kind != compression_of(image) and any(
-            e & qcow2.COMPRESSED and layer in layers for layer, _, e in image.entries()):
-        yield f"clusters that are compressed, and not with {kind}"
 
 
 def doubts(image, request, version, size):
     """Reasons for which a refusal is as good as an amend."""
     width = request.refcount_bits or image.refcount_bits
-    if zstd(image) and (size != image.size or version != image.version):
-        yield "zstd"
     if size != image.size and size % 512:
         yield "a new size that is not a multiple of 512"
     if image.max_refcount() > (1 << width) - 1:

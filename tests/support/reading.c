@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <zlib.h>
 
 #include "must.h"
 
@@ -119,21 +118,13 @@ static bool inflate_cluster(struct file *f, uint64_t entry, uint8_t *cluster)
 {
     unsigned x = 70 - f->cluster_bits;
     uint64_t at = entry & ((1ull << x) - 1), n = ((entry & ~COMPRESSED) >> x) + 1, have;
-    z_stream z = {0};
-    int r;
 
     if (at >= f->size)
         return wrong(f, "compressed data outside the file", at);
     have = n * SECTOR - at % SECTOR;
-    z.next_in = (Bytef *)(uintptr_t)(f->bytes + at);
-    z.avail_in = (uInt)(have < f->size - at ? have : f->size - at);
-    z.next_out = cluster;
-    z.avail_out = (uInt)f->cs;
-    if (inflateInit2(&z, -12) != Z_OK)
-        abort();
-    r = inflate(&z, Z_FINISH);
-    inflateEnd(&z);
-    return (r == Z_STREAM_END && !z.avail_out) || wrong(f, "compressed data is damaged", at);
+    have = have < f->size - at ? have : f->size - at;
+    return reading_decompress(f->r->incompatible & 8, f->bytes + at, have, cluster, f->cs) ||
+           wrong(f, "compressed data is damaged", at);
 }
 
 /* A sector of the guest in the external data file, up to `end`: zeros past the file's end. */
@@ -200,8 +191,6 @@ static bool read_cluster(struct file *f, uint64_t entry, uint64_t bitmap, uint64
     if (f->entry_size == 16 && !(entry & COMPRESSED))
         return read_subclusters(f, entry, bitmap, guest, end, out);
     if (entry & COMPRESSED) {
-        if (f->r->incompatible & 8)
-            return wrong(f, "a zstd cluster, which no test makes", entry);
         cluster = must(calloc(1, f->cs));
         ok = inflate_cluster(f, entry, cluster);
     } else if (f->r->version == 3 && (entry & ZERO)) {

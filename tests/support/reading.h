@@ -79,6 +79,9 @@ uint64_t reading_backing_size(const char *name);
 /* The fingerprint of guest sector `sector` of it, of which `len` bytes belong to the disk. */
 uint64_t reading_backing_sector(const char *name, uint64_t sector, uint64_t len);
 
+/* Whether the compressed bytes are one cluster, which `out` gets. */
+bool reading_decompress(bool zstd, const uint8_t *in, uint64_t len, uint8_t *out, uint64_t cluster);
+
 /* A fingerprint of n bytes; 0 when all are zero. */
 uint64_t reading_print(const uint8_t *bytes, uint64_t n);
 

@@ -77,7 +77,7 @@ class Report(ImageTest):
         words = proc.must([qbatch.absolute(qbatch.TOOL), "--version", "-v"], cwd=self.folder)
         said = json.loads(proc.must([qbatch.absolute(qbatch.TOOL), "--version", "--json"], cwd=self.folder))
         self.assertEqual(set(said["libraries"]), {"glibc", "liburing", "zlib", "xxHash", "hwloc", "libyaml",
-                                                  "jansson", "OpenMP"})
+                                                  "zstd", "jansson", "OpenMP"})
         for name, version in said["libraries"].items():
             self.assertRegex(version, r"^[0-9]+(\.[0-9]+)*$", name)
             self.assertIn(f"{name} {version}", words)

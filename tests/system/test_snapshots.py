@@ -261,12 +261,12 @@ class WithOtherKeys(SnapshotTest):
         self.io(image, "write -q -c -P 1 0 64k")
         self.snapshot(image, "s")
         self.io(image, "write -q -P 3 0 64k")
-        self.refused(image, "unsupported", compat="0.10")
         other = self.copy(image, "other.qcow2")
         self.io(other, "write -q -c -P 4 128k 64k")
-        self.refused(other, "unsupported", compat="0.10", **{"snapshots.delete": "s"})
-        self.refused(other, "unsupported", compat="0.10", size=131072, shrink=True,
-                     **{"snapshots.delete": "s"})
+        half = self.copy(other, "half.qcow2")
+        self.deleted(other, "s", compat="0.10", **{"snapshots.delete": "s"})
+        self.assert_reads(other, 128 * 1024, "64k", 4)
+        self.deleted(half, "s", compat="0.10", size=131072, shrink=True, **{"snapshots.delete": "s"})
         self.deleted(image, "s", compat="0.10", **{"snapshots.delete": "s"})
 
     def test_version_2_shrinks_once_they_are_gone(self):
