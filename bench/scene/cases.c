@@ -258,6 +258,33 @@ static int give_back(struct bench_scene *s, struct qb_err *err)
     return 0;
 }
 
+/* Nothing of the disk is read but its first cluster, of which a copy is written with the tables and
+ * refcounts of all of it. */
+static int convert_raw(struct bench_scene *s, struct qb_err *err)
+{
+    const struct bench_layout *l = &s->image;
+    uint64_t cs = l->shape.cluster_size, l2 = l->l2_entries * cs,
+             end = qb_div_up(l->shape.size, cs);
+    uint64_t tables = 1 + qb_div_up(l->shape.used, l2), blocks, table;
+
+    if (V(STRETCH) == 0 || V(STRETCH) > l->l2_entries)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--stretch is 1 to %lu",
+                       (unsigned long)l->l2_entries);
+    add_key(s, "convert.from", "raw");
+    add_key(s, "convert.to", "qcow2");
+    if (cs != 65536) /* what both make by default */
+        add_value_key(s, "cluster_size", BENCH_CLUSTER_SIZE);
+    tables += qb_div_up(8 * qb_div_up(l->shape.size, l2), cs);
+    bench_refcounts_for(cs, l->refcount_order, end + tables, &blocks, &table);
+    append_clusters(s, tables + blocks + table);
+    s->limit.append_at = end * cs;
+    s->limit.append_used = cs;
+    s->clusters = qb_div_up(l->shape.used, cs * V(STRETCH));
+    s->disk_bytes = s->clusters * 4096;
+    s->qemu_bytes = s->limit.append_size + s->clusters * cs; /* the new image beside the disk */
+    return 0;
+}
+
 int bench_scene_work(struct bench_scene *s, struct qb_err *err)
 {
     switch (s->which) {
@@ -291,6 +318,8 @@ int bench_scene_work(struct bench_scene *s, struct qb_err *err)
         return grow_data_file(s, err);
     case BENCH_CASE_RECLAIM:
         return give_back(s, err);
+    case BENCH_CASE_RAW:
+        return convert_raw(s, err);
     default:
         small_work(s);
         return 0;

@@ -108,13 +108,14 @@ static void say_conversion(const struct bench_scene *s, const struct bench_workd
 {
     say(c, "%s", tool);
     say(c, "convert");
-    say(c, "-fqcow2");
+    say(c, s->image.shape.raw_step ? "-fraw" : "-fqcow2");
     say(c, "-Oqcow2");
     if (s->has_base) {
         say(c, "-Bbase.qcow2");
         say(c, "-Fqcow2");
     }
-    say(c, "-oextended_l2=on,cluster_size=%lu", (unsigned long)s->image.shape.cluster_size);
+    say(c, "-o%scluster_size=%lu", s->image.shape.raw_step ? "" : "extended_l2=on,",
+        (unsigned long)s->image.shape.cluster_size);
     say_image(dir, c);
     say(c, "%s/" BENCH_CONVERTED, dir->path);
 }
@@ -202,7 +203,8 @@ int bench_command_make(const struct bench_scene *s, const struct bench_workdir *
     if (who == BENCH_QEMU_IMG &&
         (s->which == BENCH_CASE_SNAPSHOTS || s->which == BENCH_CASE_BITMAPS))
         say_deletions(s, dir, tools->path[who], c);
-    else if (who == BENCH_QEMU_IMG && s->which == BENCH_CASE_EXTENDED_L2)
+    else if (who == BENCH_QEMU_IMG &&
+             (s->which == BENCH_CASE_EXTENDED_L2 || s->which == BENCH_CASE_RAW))
         say_conversion(s, dir, tools->path[who], c);
     else if (who == BENCH_QEMU_IMG && s->which == BENCH_CASE_DATA_FILE)
         say_resize(s, dir, tools->path[who], c);

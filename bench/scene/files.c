@@ -22,15 +22,36 @@ static const char *path_of(const struct bench_workdir *dir, const char *name, ch
     return path;
 }
 
-/* A dotted name of -o is a mapping in a manifest. */
-static void write_key(const char *name, const char *text, FILE *f)
+/* The part of a dotted name up to its dot: of -o, it is a mapping in a manifest. */
+static size_t group_of(const char *name)
 {
     const char *dot = strchr(name, '.');
 
-    if (dot)
-        fprintf(f, "  %.*s: {%s: \"%s\"}\n", (int)(dot - name), name, dot + 1, text);
-    else
-        fprintf(f, "  %s: \"%s\"\n", name, text);
+    return dot ? (size_t)(dot - name) : 0;
+}
+
+/* Keys of one mapping follow each other. */
+static void write_keys(const struct bench_scene *s, FILE *f)
+{
+    size_t last = 0;
+
+    for (size_t i = 0; i < s->n_keys; i++) {
+        const char *name = s->keys[i].name, *text = s->keys[i].text;
+        size_t n = group_of(name);
+        bool goes_on = n && i && n == last && strncmp(name, s->keys[i - 1].name, n) == 0;
+
+        if (last && !goes_on)
+            fprintf(f, "}\n");
+        if (n == 0)
+            fprintf(f, "  %s: \"%s\"\n", name, text);
+        else if (goes_on)
+            fprintf(f, ", %s: \"%s\"", name + n + 1, text);
+        else
+            fprintf(f, "  %.*s: {%s: \"%s\"", (int)n, name, name + n + 1, text);
+        last = n;
+    }
+    if (last)
+        fprintf(f, "}\n");
 }
 
 static int write_manifest(const struct bench_scene *s, const char *path, struct qb_err *err)
@@ -42,8 +63,7 @@ static int write_manifest(const struct bench_scene *s, const char *path, struct 
         return qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot create", path);
     fprintf(f, "version: 1\npolicy: {allow_shrink: %s, verify: %s}\ndefaults:\n",
             s->shrink ? "on" : "off", none ? "none" : "metadata");
-    for (size_t i = 0; i < s->n_keys; i++)
-        write_key(s->keys[i].name, s->keys[i].text, f);
+    write_keys(s, f);
     fprintf(f, "images:\n  - path: images/*.qcow2\n");
     return fclose(f) ? qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot write", path) : 0;
 }

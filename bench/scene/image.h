@@ -6,7 +6,9 @@
  *
  * Data clusters are holes; their bytes do not matter here.  With stretches they hold bytes, and so
  * do the free clusters between them; the first stretch is free and the last one data.  With an
- * external data file, IMAGE.data, they are holes of that one, at their guest offset. */
+ * external data file, IMAGE.data, they are holes of that one, at their guest offset.
+ *
+ * The same shape also says what a raw disk holds (image_data.c), of which nothing else is known. */
 #ifndef QB_SCENE_IMAGE_H
 #define QB_SCENE_IMAGE_H
 
@@ -30,6 +32,8 @@ struct bench_shape {
     bool data_file;         /* an external one */
     uint64_t junk;          /* bytes past the disk's end in it that are not zero */
     const char *backing;    /* name as it stands in the header, NULL: none */
+    uint64_t raw_step;      /* clusters; not 0: no image, but a raw disk in which the first page of
+                               each so many used clusters holds something */
 };
 
 /* All in clusters of the file unless a name says otherwise. */

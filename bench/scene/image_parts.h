@@ -16,6 +16,9 @@ int bench_put_bitmaps(const struct bench_layout *layout, int fd, uint8_t *buf, s
 int bench_put_junk(const struct bench_layout *layout, int fd, uint64_t at, uint64_t end,
                    uint8_t *buf, struct qb_err *err);
 
+/* A raw disk: see bench_shape.raw_step. */
+int bench_put_raw(const struct bench_layout *layout, int fd, struct qb_err *err);
+
 /* The external data file of the image at this path; buf has space for a cluster. */
 int bench_write_data_file(const struct bench_layout *layout, const char *path, uint8_t *buf,
                           struct qb_err *err);

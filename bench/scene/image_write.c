@@ -260,7 +260,7 @@ int bench_image_write(const struct bench_layout *l, const char *path, struct qb_
 
     if (fd < 0)
         return qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot create", path);
-    r = put_image(l, path, fd, err);
+    r = l->shape.raw_step ? bench_put_raw(l, fd, err) : put_image(l, path, fd, err);
     if (close(fd) < 0 && r == 0)
         r = qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot write", path);
     return r;

@@ -59,7 +59,7 @@ class Bench(unittest.TestCase):
 
     def test_every_case_runs_and_leaves_nothing_behind(self):
         for case in ("expand", "fleet", "scan", "refcount", "check", "check-fleet", "shrink",
-                     "snapshots", "bitmaps", "extended-l2", "data-file", "reclaim", "one"):
+                     "snapshots", "bitmaps", "extended-l2", "data-file", "reclaim", "raw", "one"):
             small = ["--size", "2G"] + (["--images", "5"] if case in FLEETS else [])
             self.bench(case, *small, "--vs", "limit", "--runs", "2", "--export-json", self.json)
             with open(self.json, encoding="utf-8") as f:
@@ -75,7 +75,7 @@ class Bench(unittest.TestCase):
     def test_every_case_that_amends_runs_without_verification_too(self):
         """qbatch gets a manifest then, in which a key such as snapshots.delete is a mapping."""
         for case in ("expand", "fleet", "refcount", "shrink", "snapshots", "bitmaps",
-                     "extended-l2", "data-file", "reclaim", "one"):
+                     "extended-l2", "data-file", "reclaim", "raw", "one"):
             small = ["--size", "2G"] + (["--images", "5"] if case in FLEETS else [])
             self.bench(case, *small, "--verify", "none", "--warmup", "0", "--runs", "1")
 
@@ -120,6 +120,22 @@ class Bench(unittest.TestCase):
             self.assertEqual(*own)
         result = self.bench("extended-l2", "--cluster-size", "8K", code=1)
         self.assertIn("at least 16K", result.err)
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
+    def test_both_contenders_make_an_image_of_a_raw_disk_that_reads_the_same(self):
+        for pages, *more in ((9,), (48, "--stretch", "1", "--used", "3M"),
+                             (768, "--cluster-size", "4K", "--stretch", "3")):
+            shape = ["raw", "--size", "9M", *more, "--runs", "1"]
+            image = self.kept(*shape)
+            raw = self.kept(*shape, "--vs", "qemu-img")
+            converted = os.path.join(os.path.dirname(raw), os.pardir, "converted.qcow2")
+            with open(raw, "rb") as f:
+                self.assertEqual(f.read().count(b"\xee" * 4096), pages)
+            proc.must(["qemu-img", "check", "-q", image])
+            proc.must(["qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, image])
+            proc.must(["qemu-img", "compare", image, converted])
+            self.assertEqual(guest.info(image)["cluster-size"], guest.info(converted)["cluster-size"])
+        self.assertIn("--stretch is 1 to", self.bench("raw", "--stretch", "0", code=1).err)
 
     @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
     def test_both_contenders_grow_the_disk_of_a_data_file_and_nothing_of_its_end_shows(self):
