@@ -90,7 +90,8 @@ class Disks(ConvertTest):
             f.write(b"x" * 100)
         if os.stat(image).st_blocks * 512 < 8 * MIB:
             self.skipTest("the file system reserves nothing")
-        self.converted(image)
+        record = self.converted(image)
+        self.assertEqual(record["clusters"]["allocated"], 128)
         length = os.path.getsize(image)
         self.io(image, "write -q -P 7 0 8M")
         self.assertEqual(os.path.getsize(image), length)
@@ -427,12 +428,15 @@ class Undo(ConvertTest):
                 os.remove(image)
                 shutil.rmtree(self.path("state"))
 
+    def poke(self, image, at, byte):
+        with open(image, "r+b") as f:
+            f.seek(at)
+            f.write(byte)
+
     def poked(self, size, at, words, more=""):
         image = self.disk(size, "p.raw")
         self.convert(image, more=more)
-        with open(image, "r+b") as f:
-            f.seek(at)
-            f.write(b"x")
+        self.poke(image, at, b"x")
         self.refused_undo(image, words)
         os.remove(image)
         shutil.rmtree(self.path("state"))
@@ -473,6 +477,12 @@ class Undo(ConvertTest):
         image = self.disk(MIB)
         env = {**os.environ, "LD_PRELOAD": MEDDLER, "MEDDLE_AT": str(MIB + 100)}
         self.convert(image, env, 5)
+        self.poke(image, 300 * KIB, b"?")
+        self.refused_undo(image, "the image was written")
+        with open(self.disk(MIB, "b.raw"), "rb") as f:
+            f.seek(300 * KIB)
+            self.poke(image, 300 * KIB, f.read(1))
+        self.as_seen(image)
         self.assert_undone(image)
 
     def test_an_undo_can_be_given_up(self):

@@ -53,6 +53,14 @@ class Examples(ImageTest):
     def data(self, image):
         return guest.info(image)["format-specific"]["data"]
 
+    def test_raw_to_qcow2(self):
+        disk = self.raw("vm/deep/disk.img", "2M", "write -q -P 5 64k 1M")
+        os.truncate(disk, (2 << 20) - 1000)
+        self.assertEqual(self.run_example("raw-to-qcow2"), {"disk.img": "changed"})
+        self.assert_sound(disk)
+        self.assert_reads(disk, 64 << 10, 1 << 20, 5)
+        self.assertEqual(guest.info(disk)["virtual-size"], (2 << 20) - 512)
+
     def test_v2_to_v3(self):
         told = self.run_example("v2-to-v3")
         self.assertEqual(told, {"v2.qcow2": "changed", "v3.qcow2": "skipped", "overlay.qcow2": "skipped"})
