@@ -22,7 +22,7 @@ class Killed(ImageTest):
         super().setUp()
         self.raw("base.raw", "1M", "write -q -P 9 0 1M")
         self.image = self.create("a.qcow2", size="1M", backing="base.raw", backing_fmt="raw",
-                                 cluster_size=4096)
+                                 cluster_size=16384)
         self.io(self.image, "write -q -P 1 0 64k", "write -q -z 64k 64k")
         self.snapshot(self.image, "s")
         self.io(self.image, "write -q -P 2 0 16k")
@@ -62,7 +62,8 @@ class Killed(ImageTest):
         self.assertEqual(proc.sha256(self.image), self.before, str(answer))
 
     def test_an_amend_killed_at_any_call_is_undone(self):
-        for options in ({"compat": "0.10"}, {"size": "1M", "lazy_refcounts": "on"}):
+        for options in ({"compat": "0.10"}, {"size": "1M", "lazy_refcounts": "on"},
+                        {"extended_l2": "on", "refcount_bits": 64}):
             undone = 0
             for what, _ in self.sweep(self.amend_argv(**options), "signal=KILL", self.restore):
                 with self.subTest(f"{options} {what}"):
