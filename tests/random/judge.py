@@ -2,6 +2,7 @@
 import os
 import random
 import shlex
+import shutil
 from dataclasses import dataclass, field
 
 import bitmaps
@@ -251,6 +252,28 @@ def check_amended(report, before, request, outcome, verdict, tool, folder):
         check_second_run(report, before, request, tool, folder)
 
 
+def check_undo(report, before, request, verdict, tool, folder):
+    """In a copy: an amend that is undone leaves what was there, in every layer."""
+    copy = folder + ".kept"
+    proc.must(["cp", "-a", "--sparse=always", folder, copy])
+    path = os.path.join(copy, IMAGE)
+    try:
+        answer, undone = tool.keep_undo(copy, request)
+        if undone is None:
+            words = str(answer)
+            if verdict.outcome == "amend" and answer.status == "failed" and "keep_undo" not in words \
+                    and "too often for refcounts" not in words:
+                report.complain("keep_undo is refused", words)
+        elif undone.code or undone.status != "changed" and not request.reclaim:
+            report.complain("not undone", str(undone))
+        elif proc.sha256(path) != before.sha and before.layers is not None:
+            now, then = guest.read_all(path), guest.read_all(before.path)
+            if now != then or guest.check(path)[1] > before.corruptions:
+                report.complain("an undo lost something", str(undone))
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
 def one_seed(seed, tool, folder):
     rng = random.Random(seed)
     report = Report(seed)
@@ -260,6 +283,8 @@ def one_seed(seed, tool, folder):
     before = look(folder, request)
     verdict = model.judge(before.image, before.bitmaps, before.info, request, before.corruptions,
                           before.leaks, guest.backing_size(before.path))
+    if tool.promises_everything and seed % 2 == 0:
+        check_undo(report, before, request, verdict, tool, folder)
     outcome = tool.amend(folder, request, seed)
     report.commands += outcome.commands
     report.outcome = outcome.status

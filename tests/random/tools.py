@@ -36,6 +36,15 @@ class Qbatch:
                                   flags=["--io", io, "--verify", "content"], **request.options())
         return Outcome(self.status(answer), str(answer), [answer.result.argv])
 
+    def keep_undo(self, folder, request):
+        """The same amend with keep_undo, and the undo of it, where it was changed."""
+        state = ["--state", os.path.join(folder, "state")]
+        options = {**request.options(), "keep_undo": "on"}
+        answer = qbatch.amend(IMAGE, shrink=request.shrink, tool=self.path, cwd=folder, flags=state, **options)
+        if answer.status != "changed":
+            return answer, None
+        return answer, qbatch.qbatch("undo", "--json", *state, "last", tool=self.path, cwd=folder)
+
     def by_manifest(self, folder, request, io):
         shrink = "on" if request.shrink else "off"
         lines = ["version: 1", f"policy: {{verify: content, allow_shrink: {shrink}}}"]
