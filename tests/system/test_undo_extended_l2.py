@@ -189,7 +189,7 @@ class CutWithinACluster(UndoTest):
         self.assertGreater(outcomes[False], 10)
 
     def test_a_subcluster_before_the_cut_is_the_guest_s(self):
-        image, run = self.cut("a.qcow2", "write -q -z 448k 2k")
+        image, run = self.cut("a.qcow2")
         self.unnoticed(image, self.io, image, "write -q -P 7 448k 2k")
         self.undone(run)
         self.assert_reads(image, 448 * KIB, 2 * KIB, 7)
