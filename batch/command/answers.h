@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-#include "report/sinks.h"
+#include "sink/sinks.h"
 
 /* What is shown of one image. */
 struct qb_answer {

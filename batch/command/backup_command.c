@@ -6,7 +6,7 @@
 #include "command/backup_parts.h"
 #include "command/commands.h"
 #include "command/output.h"
-#include "report/report_json.h"
+#include "record/report_json.h"
 #include "util/text.h"
 
 void qb_backup_note(const char *text)

@@ -4,7 +4,7 @@
 #include "command/commands.h"
 #include "command/each_image.h"
 #include "command/output.h"
-#include "report/report_json.h"
+#include "record/report_json.h"
 #include "util/exit_code.h"
 #include "util/signal.h"
 

@@ -5,9 +5,9 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "command/each_image.h"
-#include "report/check_table.h"
-#include "report/check_text.h"
-#include "report/failure.h"
+#include "text/check_table.h"
+#include "text/check_text.h"
+#include "text/failure.h"
 
 enum {
     FINDINGS_MAX = 1000, /* of an image, listed */

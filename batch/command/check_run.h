@@ -5,8 +5,8 @@
 #include "amend/check_image.h"
 #include "job/job.h"
 #include "job/meter.h"
-#include "report/checked.h"
-#include "report/sinks.h"
+#include "record/checked.h"
+#include "sink/sinks.h"
 
 struct qb_check_options {
     enum qb_io_kind io;

@@ -8,7 +8,7 @@
 #include "command/session.h"
 #include "job/file_name.h"
 #include "job/keys.h"
-#include "report/report_json.h"
+#include "record/report_json.h"
 #include "manifest/manifest.h"
 #include "command/overrides.h"
 #include "host/caller.h"

@@ -7,7 +7,7 @@
 #include "command/output.h"
 #include "host/caller.h"
 #include "host/priority.h"
-#include "report/report_json.h"
+#include "record/report_json.h"
 #include "util/signal.h"
 #include "util/text.h"
 

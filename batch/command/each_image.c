@@ -9,7 +9,7 @@
 #include "host/topo.h"
 #include "io/named.h"
 #include "io/pace.h"
-#include "report/progress.h"
+#include "text/progress.h"
 #include "util/signal.h"
 
 #define HELD_MAX       (UINT64_C(64) << 20) /* bytes of answers that wait for others */

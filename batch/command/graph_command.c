@@ -4,7 +4,7 @@
 
 #include "command/commands.h"
 #include "command/graph_show.h"
-#include "report/report_json.h"
+#include "record/report_json.h"
 #include "manifest/manifest.h"
 #include "command/output.h"
 #include "util/signal.h"

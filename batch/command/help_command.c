@@ -6,7 +6,7 @@
 #include "command/commands.h"
 #include "command/output.h"
 #include "manifest/schema.h"
-#include "report/report_schema.h"
+#include "record/report_schema.h"
 #include "util/text.h"
 
 int qb_command_schema(const struct qb_cli *cli)

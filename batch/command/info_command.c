@@ -5,8 +5,8 @@
 #include "command/commands.h"
 #include "command/show_each.h"
 #include "qcow2/chain.h"
-#include "report/failure.h"
-#include "report/info.h"
+#include "text/failure.h"
+#include "text/info.h"
 #include "util/text.h"
 
 enum {

@@ -6,8 +6,8 @@
 #include "base/own.h"
 #include "command/commands.h"
 #include "command/show_each.h"
-#include "report/failure.h"
-#include "report/map_show.h"
+#include "text/failure.h"
+#include "text/map_show.h"
 
 enum {
     PART_BYTES = 256 << 10,

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/own.h"
 #include "command/finish.h"
-#include "report/report_json.h"
+#include "record/report_json.h"
 #include "util/text.h"
 
 static struct qb_telling telling(const struct qb_output *out, int code)
@@ -27,7 +27,7 @@ FILE *qb_output_for_people(const struct qb_cli *cli)
 {
     const char *const arguments[] = {
 #define SINK(name, OPTION) qb_cli_text(cli, QB_OPTION_##OPTION),
-#include "report/sinks.def"
+#include "sink/sinks.def"
 #undef SINK
     };
 
@@ -42,7 +42,7 @@ int qb_output_open_sinks(struct qb_sinks *sinks, const struct qb_cli *cli,
 {
     const char *arguments[QB_SINK_COUNT] = {
 #define SINK(name, OPTION) [QB_SINK_##name] = qb_cli_text(cli, QB_OPTION_##OPTION),
-#include "report/sinks.def"
+#include "sink/sinks.def"
 #undef SINK
     };
     unsigned users = qb_cli_has(cli, QB_OPTION_JSON);

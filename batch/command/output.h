@@ -4,11 +4,11 @@
 #define QB_COMMAND_OUTPUT_H
 
 #include "cli/cli.h"
-#include "report/forecast.h"
-#include "report/progress.h"
+#include "record/forecast.h"
+#include "text/progress.h"
 #include "run/run.h"
-#include "report/sinks.h"
-#include "report/table.h"
+#include "sink/sinks.h"
+#include "text/table.h"
 
 struct qb_output {
     const struct qb_batch *batch;

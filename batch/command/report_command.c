@@ -7,7 +7,7 @@
 #include "command/commands.h"
 #include "command/output.h"
 #include "command/report_parts.h"
-#include "report/report_json.h"
+#include "record/report_json.h"
 #include "util/text.h"
 
 /* ---- show ------------------------------------------------------------------------------------ */

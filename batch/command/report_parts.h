@@ -5,8 +5,8 @@
 
 #include "cli/cli.h"
 #include "job/job.h"
-#include "report/report_read.h"
-#include "report/sinks.h"
+#include "record/report_read.h"
+#include "sink/sinks.h"
 
 struct qb_report_file {
     const char *path;

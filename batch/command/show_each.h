@@ -3,8 +3,8 @@
 #define QB_COMMAND_SHOW_EACH_H
 
 #include "command/each_image.h"
-#include "report/profile_show.h"
-#include "report/read_summary.h"
+#include "text/profile_show.h"
+#include "text/read_summary.h"
 
 struct qb_show {
     const struct qb_batch *batch;

@@ -6,7 +6,7 @@
 #include "command/finish.h"
 #include "command/output.h"
 #include "command/status_images.h"
-#include "report/report_json.h"
+#include "record/report_json.h"
 #include "journal/runs.h"
 #include "util/text.h"
 

@@ -2,7 +2,7 @@
 
 #include <stdio.h>
 
-#include "report/groups.h"
+#include "record/groups.h"
 #include "util/text.h"
 
 enum {

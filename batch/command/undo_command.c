@@ -6,7 +6,7 @@
 #include "command/commands.h"
 #include "command/earlier.h"
 #include "run/discard.h"
-#include "report/report_json.h"
+#include "record/report_json.h"
 #include "command/overrides.h"
 #include "command/output.h"
 #include "util/signal.h"

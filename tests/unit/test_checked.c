@@ -2,8 +2,8 @@
  * lacks one. */
 #include <unistd.h>
 
-#include "report/checked.h"
-#include "report/sinks.h"
+#include "record/checked.h"
+#include "sink/sinks.h"
 #include "scratch.h"
 
 static void note(struct qb_checked *c, enum qb_defect defect, uint64_t offset, const char *text)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "report/html_lists.h"
+#include "page/html_lists.h"
 #include "unit.h"
 
 static struct qb_outcome outcome_of(enum qb_status status)

@@ -5,10 +5,10 @@
 
 #include "cli/cli.h"
 #include "run/reorder.h"
-#include "report/report_json.h"
-#include "report/progress.h"
+#include "record/report_json.h"
+#include "text/progress.h"
 #include "backing/ready_queue.h"
-#include "report/table.h"
+#include "text/table.h"
 #include "util/text.h"
 #include "base/result.h"
 #include "source.h"

@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include "base/err.h"
-#include "report/report_json.h"
+#include "record/report_json.h"
 #include "util/xml.h"
 #include "util/atomic_file.h"
-#include "report/report_read.h"
-#include "report/timeline.h"
+#include "record/report_read.h"
+#include "page/timeline.h"
 #include "scratch.h"
 
 static void write_file(const char *name, const char *text)

@@ -1,0 +1,47 @@
+/* Writes reports for programs, a line for each image, for --report and --json. */
+#ifndef QB_RECORD_REPORT_JSON_H
+#define QB_RECORD_REPORT_JSON_H
+
+#include <stdio.h>
+
+#include "record/forecast.h"
+#include "job/job.h"
+#include "job/outcome.h"
+#include "util/json.h"
+
+/* Adds host, caller, command and labels to an object, null if they are not known. */
+void qb_line_origin(struct qb_json *o, const struct qb_origin *origin);
+
+/* Adds the statistics of reads and writes to an object, as "io". */
+void qb_line_io(struct qb_json *o, const struct qb_io_stats *stats);
+
+/* Add "error", "info" or whatever the key is, and "clusters", to an object; null if there are none.
+ * `batch` and `job` may be NULL. */
+void qb_json_error(struct qb_json *o, const struct qb_batch *batch, const struct qb_job *job,
+                   const struct qb_failure *err);
+void qb_json_info(struct qb_json *o, const char *key, const struct qb_info *info);
+const char *qb_json_encryption(const struct qb_info *info); /* "aes", "luks", or "" */
+void qb_json_clusters(struct qb_json *o, const struct qb_clusters *clusters);
+
+/* Each writes one line to f; 0, or -1 with errno set. */
+
+/* `tagged` adds "type":"image" at the front, for a stream with other lines too. */
+int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *job,
+                  const struct qb_outcome *outcome, bool tagged);
+
+/* `foresight` is the forecast of a dry run; it may be NULL. */
+int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
+                    const struct qb_foresight *foresight, int exit_code);
+
+/* One summary of several runs, each of which is named in it. */
+struct qb_part;
+int qb_line_total(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
+                  const struct qb_part *parts, size_t n_parts, int exit_code);
+
+/* "of" of an image's line: the run to which it belongs. */
+struct qb_json qb_line_of(const struct qb_part *run);
+
+/* The summary of a run that could not start. */
+int qb_line_abort(FILE *f, const char *message, int exit_code);
+
+#endif

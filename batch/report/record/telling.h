@@ -1,0 +1,38 @@
+/* What a report is told of a run, or of a check, as a whole. */
+#ifndef QB_RECORD_TELLING_H
+#define QB_RECORD_TELLING_H
+
+#include "record/checked.h"
+#include "record/forecast.h"
+#include "job/job.h"
+#include "job/outcome.h"
+
+/* One of the runs that a report joins. */
+struct qb_part {
+    const char *name, *manifest, *run; /* may be NULL, as may `file` */
+    const char *file;                  /* from which it was read */
+    const struct qb_origin *origin;
+    double seconds; /* how long it took */
+    uint64_t images;
+    bool dry_run;
+};
+
+/* The run, for a sink. */
+struct qb_telling {
+    const struct qb_batch *batch;
+    const struct qb_summary *sum; /* the images so far; at the end all of them, and the time */
+    const struct qb_foresight *foresight; /* of a dry run; NULL: none */
+    int exit_code;                        /* at the end */
+    const struct qb_part *parts;          /* the runs, where a report is shown; else NULL */
+    size_t n_parts;
+    size_t part; /* of the image */
+};
+
+/* The check, at its end. */
+struct qb_check_telling {
+    const struct qb_batch *batch;
+    const struct qb_check_summary *sum;
+    int exit_code;
+};
+
+#endif
