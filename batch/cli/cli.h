@@ -111,7 +111,7 @@ static inline const char *qb_cli_text(const struct qb_cli *cli, enum qb_option o
     return cli->texts[option];
 }
 
-/* --color: 0 auto, 1 always, 2 never, as enum qb_color (report/table.h). */
+/* --color: 0 auto, 1 always, 2 never, as enum qb_color (text/table.h). */
 static inline unsigned qb_cli_color(const struct qb_cli *cli)
 {
     return cli->words[QB_OPTION_COLOR];

@@ -1,8 +1,8 @@
 /* qbatch, the program: understands the command line and hands over. */
 #include <stdio.h>
 
-#include "command/commands.h"
-#include "command/output.h"
+#include "common/commands.h"
+#include "common/output.h"
 #include "util/signal.h"
 
 static int (*const commands[QB_COMMAND_COUNT])(const struct qb_cli *cli) = {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "command/answers.h"
+#include "look/answers.h"
 #include "unit.h"
 
 enum { N = 6 };

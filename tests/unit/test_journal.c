@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 #include "util/base64.h"
-#include "command/session.h"
+#include "fleet/session.h"
 #include "job/rules.h"
 #include "journals.h"
 

@@ -1,0 +1,14 @@
+/* Applies the command line to the batch of a manifest: --set, --tags, --skip-tags, and settings. */
+#ifndef QB_COMMON_OVERRIDES_H
+#define QB_COMMON_OVERRIDES_H
+
+#include "cli/cli.h"
+
+/* Applies --set, --tags and --skip-tags. -1 after a message on stderr: a mistake in --set, a tag
+ * that no entry has, or no remaining image. */
+int qb_narrow(const struct qb_cli *cli, struct qb_batch *batch);
+
+/* Applies options that override policy and limits of the manifest. */
+void qb_override(const struct qb_cli *cli, struct qb_batch *batch);
+
+#endif

@@ -1,0 +1,120 @@
+#include "fleet/earlier.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/own.h"
+#include "common/output.h"
+#include "common/overrides.h"
+#include "host/caller.h"
+#include "util/signal.h"
+
+static int begin_batch(struct qb_earlier *e, struct qb_err *err)
+{
+    const struct qb_origin *of_run = &e->history.origin;
+
+    memcpy(e->batch.run_id, e->history.id, sizeof(e->batch.run_id));
+    e->batch.name = e->history.name ? strdup(e->history.name) : NULL;
+    qb_caller_note(&e->batch.origin);
+    for (size_t i = 0; i < of_run->labels.n; i++)
+        if (!qb_origin_add_label(&e->batch.origin, of_run->labels.items[i].key,
+                                 of_run->labels.items[i].value))
+            return qb_fail_memory(err);
+    e->traces = calloc(e->history.traces.n + 1, sizeof(struct qb_trace *));
+    return e->traces ? 0 : qb_fail_memory(err);
+}
+
+int qb_earlier_open(struct qb_earlier *e, const struct qb_cli *cli, const char *word,
+                    struct qb_err *err)
+{
+    struct qb_run_id id;
+
+    *e = (struct qb_earlier){.journal.file.fd = -1};
+    qb_batch_init(&e->batch);
+    if (qb_state_dir_find(qb_cli_text(cli, QB_OPTION_STATE), e->dir, err) < 0 ||
+        qb_state_dir_pick(e->dir, word, &id, err) < 0 ||
+        qb_history_reopen(e->dir, id.text, &e->history, &e->journal, err) < 0)
+        return -1;
+    return begin_batch(e, err);
+}
+
+void qb_earlier_close(struct qb_earlier *e)
+{
+    qb_journal_close(&e->journal);
+    qb_history_free(&e->history);
+    qb_batch_free(&e->batch);
+    free(e->traces);
+}
+
+int qb_earlier_add(struct qb_earlier *e, const struct qb_trace *t, struct qb_err *err)
+{
+    struct qb_request rq;
+
+    for (size_t i = 0; i < e->batch.n_jobs; i++)
+        if (e->traces[i] == t)
+            return 0;
+    qb_request_init(&rq);
+    if (!qb_batch_add(&e->batch, t->path, 0, &rq))
+        return qb_fail_memory(err);
+    e->traces[e->batch.n_jobs - 1] = t;
+    return 0;
+}
+
+const struct qb_trace *qb_earlier_find(const struct qb_earlier *e, const char *word,
+                                       struct qb_err *err)
+{
+    const struct qb_history *h = &e->history;
+    const struct qb_trace *t = qb_history_find(h, word);
+    QB_AUTO(qb_buf) char *real = t ? NULL : realpath(word, NULL);
+
+    for (size_t i = 0; !t && real && i < h->traces.n; i++) {
+        QB_AUTO(qb_buf) char *other = realpath(h->traces.items[i].path, NULL);
+
+        if (other && strcmp(real, other) == 0)
+            t = &h->traces.items[i];
+    }
+    if (!t)
+        qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE, "run %s has no image %.200s", h->id, word);
+    return t;
+}
+
+static void sync_journal(struct qb_earlier *e, struct qb_summary *sum, const char *lost)
+{
+    sum->journal_errno = qb_journal_sync(&e->journal);
+    if (!sum->journal_errno)
+        return;
+    snprintf(e->lost, sizeof(e->lost),
+             "the journal of run %.31s could not be written: %s; what no longer holds: %s",
+             e->history.id, strerror(sum->journal_errno), lost);
+    sum->journal_lost = e->lost;
+}
+
+int qb_earlier_work(struct qb_earlier *e, const struct qb_cli *cli, qb_takeback_fn *fn,
+                    const char *lost)
+{
+    struct qb_takeback t = {
+        .dir = e->dir,
+        .history = &e->history,
+        .journal = &e->journal,
+        .batch = &e->batch,
+        .traces = e->traces,
+        .options = {.io = cli->io,
+                    .jobs = cli->jobs,
+                    .dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN),
+                    .stopped = qb_signal_seen},
+        .discard_writes = qb_cli_has(cli, QB_OPTION_DISCARD_WRITES),
+    };
+    struct qb_listener listener;
+    struct qb_output out;
+    struct qb_err err;
+
+    qb_override(cli, &e->batch);
+    if (qb_output_open(&out, cli, &e->batch) < 0)
+        return QB_EXIT_USAGE;
+    listener = qb_output_listener(&out);
+    if (fn(&t, &listener, &err) < 0)
+        return qb_output_abort(&out, err.text);
+    if (!t.options.dry_run)
+        sync_journal(e, &out.sum, lost);
+    return qb_output_close(&out, false);
+}

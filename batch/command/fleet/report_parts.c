@@ -1,0 +1,249 @@
+/* A line has its run under "of"; a line of an earlier version has not: then it is the run of the
+ * summary after it. */
+#include "fleet/report_parts.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "util/text.h"
+
+enum { COMPLAINTS_MAX = 20 };
+
+static void complain(struct qb_reports *r, const char *path, size_t line, const char *what)
+{
+    if (r->complaints++ >= COMPLAINTS_MAX)
+        return;
+    fputs("qbatch report: ", stderr);
+    qb_text_safe(stderr, path);
+    if (line)
+        fprintf(stderr, ":%zu", line);
+    fprintf(stderr, ": %s\n", what);
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* What cannot be read twice, a pipe, is copied. */
+static FILE *open_twice(const char *path)
+{
+    FILE *in = strcmp(path, "-") == 0 ? stdin : fopen(path, "re"), *copy;
+    char piece[16384];
+    struct stat st;
+    size_t n;
+
+    if (!in || (fstat(fileno(in), &st) == 0 && S_ISREG(st.st_mode) && in != stdin))
+        return in;
+    copy = tmpfile();
+    while (copy && (n = fread(piece, 1, sizeof(piece), in)) > 0)
+        fwrite(piece, 1, n, copy);
+    if (copy && (ferror(in) || fflush(copy) != 0)) {
+        fclose(copy);
+        copy = NULL;
+    }
+    if (in != stdin)
+        fclose(in);
+    if (copy)
+        rewind(copy);
+    return copy;
+}
+
+bool qb_reports_each_line(struct qb_reports *r, struct qb_report_file *file, qb_report_line_fn *fn)
+{
+    QB_AUTO(qb_buf) char *text = NULL;
+    size_t room = 0, number = 0;
+    bool ok = true;
+    ssize_t len;
+
+    rewind(file->f);
+    while (ok && (len = getline(&text, &room, file->f)) >= 0) {
+        number++;
+        if (len > 0 && text[len - 1] == '\n')
+            text[--len] = '\0';
+        if (len > 0)
+            ok = fn(r, file, text, (size_t)len, number);
+    }
+    if (ferror(file->f))
+        complain(r, file->path, 0, strerror(errno));
+    return ok && !ferror(file->f);
+}
+
+/* ---- the first time: is it whole, and what is in it? ------------------------------------------
+ */
+
+static bool same(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+static bool is_same_run(const struct qb_read_run *a, const struct qb_read_run *b)
+{
+    return same(a->run, b->run) && same(a->manifest, b->manifest) && same(a->name, b->name) &&
+           same(a->origin.host, b->origin.host) && fabs(a->origin.started - b->origin.started) < 1;
+}
+
+/* The part that a line belongs to; NULL when memory is short. */
+static struct qb_report_part *part_of(struct qb_reports *r, struct qb_report_file *file,
+                                      struct qb_read_run *of)
+{
+    struct qb_report_part *last = file->parts ? &r->parts.items[r->parts.n - 1] : NULL;
+
+    if (last && of->told && last->of.told ? is_same_run(&last->of, of) : last && !last->closed)
+        return last;
+    if (!qb_vec_push(&r->parts, (struct qb_report_part){0}))
+        return NULL;
+    if (file->parts++ == 0)
+        file->first_part = r->parts.n - 1;
+    return &r->parts.items[r->parts.n - 1];
+}
+
+static void learn(struct qb_report_part *part, struct qb_read_run *of)
+{
+    if (!of->told || part->of.told)
+        return;
+    part->of = *of;
+    *of = (struct qb_read_run){0};
+}
+
+static bool note_image(struct qb_reports *r, struct qb_report_file *file, struct qb_read_line *line)
+{
+    struct qb_report_part *part = part_of(r, file, &line->of);
+    bool dry = line->outcome.result.status == QB_STATUS_WOULD_CHANGE;
+    struct qb_request none;
+
+    if (!part)
+        return false;
+    learn(part, &line->of);
+    qb_request_init(&none);
+    part->images++;
+    part->seconds = QB_MAX(part->seconds, qb_timing_end(&line->outcome.timing));
+    part->dry_run |= dry;
+    r->sum.dry_run |= dry;
+    r->batch.policy.owner_need_not_read |= line->owner_need_not_read;
+    return qb_batch_add(&r->batch, line->path, 0, &none);
+}
+
+static bool note_summary(struct qb_reports *r, struct qb_report_file *file,
+                         struct qb_read_line *line)
+{
+    struct qb_report_part *part;
+
+    if (line->is_total)
+        return true;
+    part = part_of(r, file, &line->of);
+    if (!part)
+        return false;
+    learn(part, &line->of);
+    part->closed = true;
+    part->seconds = QB_MAX(part->seconds, line->seconds);
+    part->dry_run |= line->dry_run;
+    r->sum.dry_run |= line->dry_run;
+    return true;
+}
+
+static bool check_line(struct qb_reports *r, struct qb_report_file *file, const char *text,
+                       size_t len, size_t number)
+{
+    struct qb_read_line line;
+    const char *wrong = qb_line_read(text, len, &line);
+    bool ok = true;
+
+    if (wrong) {
+        complain(r, file->path, number, wrong);
+        return true; /* the others are reported too */
+    }
+    if (line.kind == QB_READ_SUMMARY)
+        ok = note_summary(r, file, &line);
+    else
+        ok = note_image(r, file, &line);
+    qb_line_free(&line);
+    if (!ok)
+        complain(r, file->path, number, "out of memory");
+    return ok;
+}
+
+/* What one run was, the report of it is too; of several, each has its own. */
+static bool name_all(struct qb_reports *r)
+{
+    const char *slash = strrchr(r->files[0].path, '/');
+    struct qb_report_part *first = r->parts.n ? &r->parts.items[0] : NULL;
+    char several[60];
+
+    for (size_t i = 0, file = 0; i < r->parts.n; i++) {
+        struct qb_report_part *p = &r->parts.items[i];
+
+        while (i >= r->files[file].first_part + r->files[file].parts)
+            file++;
+        r->sum.seconds += p->seconds;
+        if (!qb_vec_push(&r->shown, (struct qb_part){.name = p->of.name,
+                                                     .manifest = p->of.manifest,
+                                                     .run = p->of.run,
+                                                     .file = r->files[file].path,
+                                                     .origin = &p->of.origin,
+                                                     .seconds = p->seconds,
+                                                     .images = p->images,
+                                                     .dry_run = p->dry_run}))
+            return false;
+    }
+    snprintf(several, sizeof(several), "%zu runs", r->parts.n);
+    if (r->parts.n > 1)
+        r->batch.name = strdup(several);
+    else if (first && first->of.name)
+        r->batch.name = strdup(first->of.name);
+    else
+        r->batch.name = strdup(slash ? slash + 1 : r->files[0].path);
+    if (r->parts.n != 1)
+        return r->batch.name;
+    r->batch.manifest_path = first->of.manifest ? strdup(first->of.manifest) : NULL;
+    snprintf(r->batch.run_id, sizeof(r->batch.run_id), "%s", first->of.run ? first->of.run : "");
+    r->batch.origin = first->of.origin;
+    first->of.origin = (struct qb_origin){.started = r->batch.origin.started};
+    r->shown.items[0].origin = &r->batch.origin;
+    return r->batch.name;
+}
+
+bool qb_reports_read(struct qb_reports *r, const struct qb_cli *cli)
+{
+    r->files = calloc(cli->n_operands - 1, sizeof(r->files[0]));
+    if (!r->files)
+        return false;
+    for (size_t i = 1; i < cli->n_operands; i++) {
+        struct qb_report_file *file = &r->files[r->n_files++];
+
+        *file = (struct qb_report_file){
+            .path = cli->operands[i], .f = open_twice(cli->operands[i]), .first_part = r->parts.n};
+        if (!file->f)
+            complain(r, file->path, 0, strerror(errno));
+        else if (!qb_reports_each_line(r, file, check_line))
+            break;
+    }
+    if (r->complaints > COMPLAINTS_MAX)
+        fprintf(stderr, "qbatch report: and %u more\n", r->complaints - COMPLAINTS_MAX);
+    return r->complaints == 0 && name_all(r);
+}
+
+void qb_reports_next(struct qb_reports *r)
+{
+    if (r->left == 0)
+        for (size_t i = r->part; r->left == 0 && i < r->parts.n; i++) {
+            r->part = i + 1;
+            r->left = r->parts.items[i].images;
+        }
+    r->left--;
+}
+
+void qb_reports_free(struct qb_reports *r)
+{
+    for (size_t i = 0; i < r->n_files; i++)
+        if (r->files[i].f)
+            fclose(r->files[i].f);
+    free(r->files);
+    qb_vec_each (p, &r->parts)
+        qb_read_run_free(&p->of);
+    qb_vec_free(&r->parts);
+    qb_vec_free(&r->shown);
+    qb_batch_free(&r->batch);
+}
