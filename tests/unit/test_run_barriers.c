@@ -24,6 +24,9 @@ static const struct timespec *old_times; /* for the images; NULL: those that the
 static int journal_full;   /* an open file that takes no byte, for the journal; 0: none */
 static uint64_t tail_from; /* an earlier run left a tail from this byte on; 0: none did */
 static const char *run;    /* its name; NULL: nobody looks */
+static bool raw;           /* the files are raw disks */
+static char (*names)[200]; /* of the files */
+static off_t recorded[N];  /* their lengths, when the journal was synced first */
 static unsigned n_proofs;  /* in the journal, when the images' appended parts were synced */
 
 int __real_fdatasync(int fd);
@@ -56,6 +59,8 @@ int __wrap_fdatasync(int fd)
             errno = EIO;
             return i == 1 && n_syncs[1] == fails_at ? -1 : 0;
         }
+    for (unsigned i = 0; i < N && n_journal_syncs == 0 && names; i++)
+        recorded[i] = stat(names[i], &st) == 0 ? st.st_size : -1;
     errno = EIO;
     return ++n_journal_syncs == journal_fails_at ? -1 : 0;
 }
@@ -105,6 +110,8 @@ static struct told run_request(char paths[N][200], const struct qb_request *rq)
     qb_batch_init(&batch);
     batch.policy.sync = QB_SYNC_FILE;
     batch.undo_kept = true;
+    if (raw)
+        memset(image.bytes, 7, SECTOR);
     for (unsigned i = 0; i < N; i++) {
         snprintf(paths[i], 200, "%s", make_file(i ? "b" : "a", image.bytes, image.size));
         CU_ASSERT_EQUAL(truncate(paths[i], (off_t)image.size + tail), 0);
@@ -122,8 +129,10 @@ static struct told run_request(char paths[N][200], const struct qb_request *rq)
     options.state = &state;
     run = journal_full ? NULL : state.id;
     n_journal_syncs = 0;
+    names = paths;
     CU_ASSERT_EQUAL_FATAL(qb_run(&batch, &options, &listener, &err), 0);
     run = NULL;
+    names = NULL;
     fails_at = journal_fails_at = 0;
     qb_state_end(&state, &batch, &sum, 0);
     qb_batch_free(&batch);
@@ -295,6 +304,33 @@ static void nor_is_a_header_where_nothing_else_is_written(void)
     }
 }
 
+/* Only the journal knows how long a raw disk was, once tables are behind it. */
+static void a_raw_disk_does_not_get_longer_before_its_length_is_recorded(void)
+{
+    struct qb_request convert = request_for(QB_KEY_CONVERT);
+
+    convert.convert_from = "raw";
+    convert.convert_to = "qcow2";
+    convert.keep_undo = false;
+    raw = true;
+    for (unsigned fails = 0; fails <= 1; fails++) {
+        char paths[N][200];
+        struct told told;
+
+        journal_fails_at = fails;
+        told = run_request(paths, &convert);
+        for (unsigned i = 0; i < N; i++) {
+            struct stat st = {0};
+
+            CU_ASSERT_EQUAL(told.status[i], fails ? QB_STATUS_FAILED : QB_STATUS_CHANGED);
+            CU_ASSERT_EQUAL(stat(paths[i], &st), 0);
+            CU_ASSERT(fails ? st.st_size == recorded[i] : st.st_size > recorded[i]);
+            CU_ASSERT(!fails || n_syncs[i] == 0);
+        }
+    }
+    raw = false;
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -303,6 +339,7 @@ int main(void)
         UNIT(nothing_is_written_that_the_journal_may_not_hold),
         UNIT(nor_is_a_header_where_nothing_else_is_written),
         UNIT(nothing_is_written_that_could_not_be_recorded),
+        UNIT(a_raw_disk_does_not_get_longer_before_its_length_is_recorded),
         UNIT(what_is_as_asked_is_synced_before_anything_is_cut_off),
     };
 
