@@ -57,13 +57,13 @@ static int add_sector(struct scan *s, uint64_t guest, const uint8_t *bytes, stru
 static int add_stretch(struct scan *s, const struct stretch *t, struct qb_err *err)
 {
     struct qb_file *file = s->img->file;
-    uint64_t n;
+    uint64_t end = s->img->raw ? s->img->raw_end : file->size, n; /* a raw disk may have a tail */
 
     for (uint64_t at = t->guest.first; at < t->guest.end; at += n) {
         uint64_t host = t->host + (at - t->guest.first), have;
 
         n = QB_MIN(t->guest.end - at, (uint64_t)BUFFER);
-        have = host < file->size ? QB_MIN(n, file->size - host) : 0;
+        have = host < end ? QB_MIN(n, end - host) : 0;
         if (have == 0 || qb_file_is_hole(file, host, have))
             continue;
         memset(s->buf + have, 0, n - have);

@@ -3,14 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dice.h"
 #include "must.h"
 #include "raw_disks.h"
 #include "unit.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #define SEEDS 4
+#define N     20
 #else
-#define SEEDS 32
+#define SEEDS 16
+#define N     200
 #endif
 
 #define KIB 1024u
@@ -22,28 +25,79 @@ static size_t last_sync(const struct qb_mem_event *events, size_t upto)
     return upto;
 }
 
-/* The run is resumed: whatever the first one left past the disk's end is no part of the disk. */
-static const char *resume(const struct image_bytes *state, const struct image_bytes *raw)
+/* A raw disk, and what is asked for it. */
+struct disk {
+    struct image_bytes raw; /* owned */
+    struct qb_request rq;
+    uint64_t size; /* that the image is to have */
+};
+
+static struct disk disk_of(uint64_t size)
 {
-    struct qb_mem_log *log = run_machine(state);
-    struct qb_request rq = raw_small;
-    struct image_bytes now;
+    return (struct disk){raw_disk(size), raw_small, raw_sectors(size)};
+}
+
+static struct disk disk_random(uint64_t seed)
+{
+    static const struct qb_bitmap_add bitmap = {"day", 512, false};
+    struct dice d = dice_of(seed);
+    struct disk disk = disk_of(1 + roll(&d, 60 * KIB));
+    struct qb_request *rq = &disk.rq;
+
+    disk.raw.reserved = roll(&d, 4) == 0;
+    rq->cluster_size = 512u << roll(&d, 6);
+    rq->keep_undo = roll(&d, 3) == 0;
+    rq->verify = roll(&d, 2) ? QB_VERIFY_CONTENT : QB_VERIFY_METADATA;
+    if (roll(&d, 3) == 0) {
+        rq->set |= QB_KEY_SIZE;
+        rq->size = disk.size += RAW_SECTOR * roll(&d, 400);
+    }
+    if (roll(&d, 4) == 0) {
+        rq->set |= QB_KEY_COMPAT;
+        rq->compat = 2;
+        return disk;
+    }
+    if (roll(&d, 3) == 0) {
+        rq->set |= QB_KEY_REFCOUNT_BITS;
+        rq->refcount_bits = 1u << roll(&d, 7);
+    }
+    if (rq->cluster_size == 16 * KIB && roll(&d, 2)) {
+        rq->set |= QB_KEY_EXTENDED_L2;
+        rq->extended_l2 = true;
+    }
+    if (roll(&d, 4) == 0) {
+        rq->set |= QB_KEY_BITMAPS;
+        rq->bitmaps_add.items = &bitmap;
+        rq->bitmaps_add.n = 1;
+    }
+    return disk;
+}
+
+/* The run is resumed: whatever the first one left past the disk's end is no part of the disk. */
+static const char *resume(const struct image_bytes *state, const struct disk *disk)
+{
+    struct image_bytes now = *state;
+    struct qb_mem_log *log;
+    struct qb_request rq = disk->rq;
     const char *why;
     struct run r;
 
-    rq.convert_length = raw->size;
+    now.reserved = disk->raw.reserved;
+    log = run_machine(&now);
+    rq.convert_length = disk->raw.size;
     r = run_amend(log, 0, &rq, RUN_WHOLE);
     now = run_content(log, 0);
-    why = r.rc < 0 ? "it could not be resumed" : raw_differs(&now, raw, raw_sectors(raw->size));
+    why = r.rc < 0 ? "it could not be resumed" : raw_differs(&now, &disk->raw, disk->size);
     run_free(&r);
     qb_mem_log_free(log);
     return why;
 }
 
 /* What there is wrong with the state of the disk at a power cut; "": nothing. */
-static const char *judge(const struct qb_mem_log *log, const struct image_bytes *raw, size_t upto,
+static const char *judge(const struct qb_mem_log *log, const struct disk *disk, size_t upto,
                          uint64_t seed)
 {
+    const struct image_bytes *raw = &disk->raw;
     const struct qb_mem_event *events;
     struct image_bytes state = {0};
     const char *why = "";
@@ -55,34 +109,34 @@ static const char *judge(const struct qb_mem_log *log, const struct image_bytes 
         why = "the file was cut";
     else if (memcmp(state.bytes, raw->bytes, raw->size < RAW_SECTOR ? raw->size : RAW_SECTOR) == 0)
         why = memcmp(state.bytes, raw->bytes, raw->size) ? "bytes of the raw disk changed"
-                                                         : resume(&state, raw);
+                                                         : resume(&state, disk);
     else
-        why = raw_differs(&state, raw, raw_sectors(raw->size));
+        why = raw_differs(&state, raw, disk->size);
     image_bytes_free(&state);
     return why;
 }
 
-static unsigned cut(uint64_t size, enum run_option how, bool complains)
+static unsigned cut(const struct disk *disk, enum run_option how, const char *name)
 {
-    struct image_bytes raw = raw_disk(size);
-    struct qb_mem_log *log = run_machine(&raw);
-    struct run r = run_amend(log, 0, &raw_small, how);
+    struct qb_mem_log *log = run_machine(&disk->raw);
+    struct run r = run_amend(log, 0, &disk->rq, how);
     const struct qb_mem_event *events;
     size_t n = qb_mem_events(log, &events);
-    unsigned bad = 0;
+    unsigned bad = how == RUN_WHOLE && r.rc < 0;
 
+    if (bad)
+        fprintf(stderr, "\n%s: %s", name, r.result.err.text);
     for (size_t upto = 0; upto <= n; upto++)
         for (uint64_t seed = 0; seed <= SEEDS; seed++) {
-            const char *why = judge(log, &raw, upto, seed * 1000003 + (seed ? upto : 0));
+            const char *why = judge(log, disk, upto, seed * 1000003 + (seed ? upto : 0));
 
             bad += why[0] != 0;
-            if (complains && why[0])
-                fprintf(stderr, "\n%llu bytes, event %zu, seed %llu: %s", (unsigned long long)size,
-                        upto, (unsigned long long)seed, why);
+            if (how == RUN_WHOLE && why[0])
+                fprintf(stderr, "\n%s, %llu bytes, event %zu, seed %llu: %s", name,
+                        (unsigned long long)disk->raw.size, upto, (unsigned long long)seed, why);
         }
     run_free(&r);
     qb_mem_log_free(log);
-    image_bytes_free(&raw);
     return bad;
 }
 
@@ -90,9 +144,28 @@ static void a_power_cut_leaves_the_raw_disk_or_the_image(void)
 {
     static const uint64_t sizes[] = {1, 511, 4096, 5000, 40 * KIB + 3};
 
-    for (size_t i = 0; i < UNIT_COUNT(sizes); i++)
-        CU_ASSERT_EQUAL(cut(sizes[i], RUN_WHOLE, true), 0);
-    CU_ASSERT_NOT_EQUAL(cut(40 * KIB + 3, RUN_WITHOUT_FIRST_BARRIER, false), 0);
+    for (size_t i = 0; i < UNIT_COUNT(sizes); i++) {
+        struct disk disk = disk_of(sizes[i]);
+
+        CU_ASSERT_EQUAL(cut(&disk, RUN_WHOLE, "a disk"), 0);
+        if (sizes[i] > 40 * KIB)
+            CU_ASSERT_NOT_EQUAL(cut(&disk, RUN_WITHOUT_FIRST_BARRIER, "a disk"), 0);
+        image_bytes_free(&disk.raw);
+    }
+}
+
+static void so_it_is_whatever_else_is_asked_for(void)
+{
+    unsigned long first = unit_setting("QB_CONVERT_FIRST", 0), n = unit_setting("QB_CONVERT_N", N);
+
+    for (unsigned long i = first; i < first + n && !unit_has_enough(); i++) {
+        struct disk disk = disk_random(i);
+        char name[40];
+
+        snprintf(name, sizeof(name), "seed %lu", i);
+        CU_ASSERT_EQUAL(cut(&disk, RUN_WHOLE, name), 0);
+        image_bytes_free(&disk.raw);
+    }
 }
 
 /* The append was whole, and the flip not: then a guest used the longer disk. */
@@ -101,7 +174,8 @@ static void what_a_guest_wrote_past_the_disk_since_is_not_cut_off(void)
     static const uint64_t sizes[] = {40 * KIB + 3, 8192};
 
     for (size_t k = 0; k < UNIT_COUNT(sizes); k++) {
-        struct image_bytes raw = raw_disk(sizes[k]), state = {0};
+        struct disk disk = disk_of(sizes[k]);
+        struct image_bytes raw = disk.raw, state = {0};
         struct qb_mem_log *log = run_machine(&raw);
         struct run r = run_amend(log, 0, &raw_small, RUN_WHOLE);
         const struct qb_mem_event *events;
@@ -114,7 +188,7 @@ static void what_a_guest_wrote_past_the_disk_since_is_not_cut_off(void)
         CU_ASSERT_EQUAL_FATAL(
             qb_mem_replay(log, 0, flip - 1, flip - 1, 0, &state.bytes, &state.size), 0);
         CU_ASSERT_TRUE_FATAL(state.size > raw.size);
-        CU_ASSERT_STRING_EQUAL(resume(&state, &raw), "");
+        CU_ASSERT_STRING_EQUAL(resume(&state, &disk), "");
         for (uint64_t at = raw.size; at < state.size; at += 509) {
             uint8_t was = state.bytes[at];
 
@@ -165,6 +239,7 @@ int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(a_power_cut_leaves_the_raw_disk_or_the_image),
+        UNIT(so_it_is_whatever_else_is_asked_for),
         UNIT(what_a_guest_wrote_past_the_disk_since_is_not_cut_off),
         UNIT(a_fault_at_any_request_leaves_the_raw_disk_as_it_was),
     };
