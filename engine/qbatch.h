@@ -66,6 +66,7 @@ enum qb_code {
     QB_E_UNDONE,          /* the run amended it before, and an undo reverted that */
     QB_E_NO_LOCKS,        /* locks do not reach every user who can open the image */
     QB_E_LIMIT,           /* a limit of the system, e.g. on open files */
+    QB_E_OUTSIDE_ROOTS,   /* a file that the image names, and that lies outside of the roots */
     QB_E_COUNT
 };
 
@@ -224,6 +225,10 @@ struct qb_request {
     /* Open backing files that the image's owner could not read (policy.owner_must_read: off).  By
      * default they are QB_E_BACKING_REFUSED: anyone who can write an image controls its header. */
     bool owner_need_not_read;
+    /* Directories and block devices: any other file that an image names, and that does not lie
+     * beneath one of them, is QB_E_OUTSIDE_ROOTS.  n = 0: anywhere. */
+    struct qb_name_list roots;
+    bool one_file_system; /* ... nor on another file system than one of them */
     /* Free what an earlier amend of this image with keep_undo kept: the old header's sector of that
      * amend, 512 bytes, while the image's header is the one that it wrote.  NULL: free nothing. */
     const uint8_t *free_kept;

@@ -9,6 +9,7 @@
 #include "base/own.h"
 #include "base/vec.h"
 #include "qcow2/backing_name.h"
+#include "io/named.h"
 #include "qcow2/chain.h"
 
 struct id {
@@ -202,7 +203,7 @@ static int read_link(struct qb_graph *g, struct qb_naming image, struct qb_namin
 
     if (qb_named_open(io, image, namer, path, &file, &why) < 0) {
         if (!is_shortage(&why))
-            return why.code != QB_E_BACKING_REFUSED;
+            return !qb_named_refused(why.code);
         *err = why;
         return -1;
     }

@@ -8,6 +8,7 @@
 #include "base/own.h"
 #include "base/sizing.h"
 #include "base/units.h"
+#include "io/named.h"
 #include "backing/tree.h"
 #include "qcow2/backing_name.h"
 #include "util/path.h"
@@ -64,7 +65,7 @@ static int index_jobs(struct qb_overlays *o, size_t n_jobs)
             o->members[m->job] = i;
         /* What is not opened because an image's owner may not have it is that image's word alone:
          * it must not keep others from what they are to become. */
-        if (m->kind == QB_MEMBER_UNREADABLE && m->code != QB_E_BACKING_REFUSED &&
+        if (m->kind == QB_MEMBER_UNREADABLE && !qb_named_refused(m->code) &&
             o->unread == QB_NO_MEMBER)
             o->unread = i;
         if (m->backing_name && m->base == QB_NO_MEMBER && !qb_vec_push(&o->strays, i))

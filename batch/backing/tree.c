@@ -146,7 +146,7 @@ static int open_look(const struct reading *r, const struct look *l, struct qb_io
         if (!takes_for_qcow2(m))
             continue;
         result = qb_named_open(io, by, by, l->path, file, err);
-        if (result == 0 || err->code != QB_E_BACKING_REFUSED)
+        if (result == 0 || !qb_named_refused(err->code))
             break;
     }
     return result;
@@ -196,7 +196,7 @@ static void look_at(void *arg, struct qb_io *io, size_t i)
     struct look *l = &r->looks.items[i];
 
     look_once(r, l, io);
-    if (l->seen.kind != QB_MEMBER_UNREADABLE || l->seen.code == QB_E_BACKING_REFUSED)
+    if (l->seen.kind != QB_MEMBER_UNREADABLE || qb_named_refused(l->seen.code))
         return;
     free_member(&l->seen);
     look_once(r, l, io);
@@ -252,7 +252,7 @@ static int see_again(struct reading *r, size_t i, struct look *l)
 {
     struct qb_member *m = &r->family->members.items[i], *seen = &l->seen;
 
-    if (!(m->declared || m->code == QB_E_BACKING_REFUSED) || seen->declared || seen->code)
+    if (!(m->declared || qb_named_refused(m->code)) || seen->declared || seen->code)
         return 0;
     free(m->why);
     m->why = NULL;

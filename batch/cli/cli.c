@@ -245,6 +245,15 @@ static int take_keys(struct qb_cli *cli, enum qb_option option, FILE *errors)
     return bad_argument(cli, option, "out of memory", errors);
 }
 
+static int take_dir(struct qb_cli *cli, enum qb_option option, FILE *errors)
+{
+    if (check_text(cli, option, "a folder is expected", errors) < 0)
+        return -1;
+    if (option != QB_OPTION_ROOT || qb_vec_push(&cli->roots, optarg))
+        return 0;
+    return bad_argument(cli, option, "out of memory", errors);
+}
+
 static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
     cli->given |= UINT64_C(1) << option;
@@ -264,7 +273,7 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
     case QB_TAKES_FILE:
         return check_text(cli, option, "a file name is expected", errors);
     case QB_TAKES_DIR:
-        return check_text(cli, option, "a folder is expected", errors);
+        return take_dir(cli, option, errors);
     case QB_TAKES_RUN:
         return check_text(cli, option, "a run is expected behind =", errors);
     case QB_TAKES_NUMBER:
@@ -330,5 +339,6 @@ void qb_cli_free(struct qb_cli *cli)
 {
     qb_vec_free(&cli->keys);
     qb_vec_free(&cli->sets);
+    qb_vec_free(&cli->roots);
     qb_vec_free(&cli->runs);
 }

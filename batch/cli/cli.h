@@ -89,9 +89,10 @@ struct qb_cli {
     unsigned words[QB_OPTION_COUNT];    /* the index of the argument among an option's words */
     enum qb_watching watching;
     enum qb_io_kind io;
-    unsigned jobs;             /* 0: automatic */
-    QB_VEC(const char *) keys; /* each -o */
-    QB_VEC(const char *) sets; /* each --set */
+    unsigned jobs;              /* 0: automatic */
+    QB_VEC(const char *) keys;  /* each -o */
+    QB_VEC(const char *) sets;  /* each --set */
+    QB_VEC(const char *) roots; /* each --root */
     QB_VEC(const char *)
     runs;        /* the words of argv that name the run to resume, or request a new one */
     char **argv; /* all words after the command, as getopt left them */

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/own.h"
+#include "io/named.h"
 #include "job/backing_rewrite.h"
 
 enum { LOCK_TIMEOUT_SECONDS = 60 };
@@ -14,6 +15,17 @@ enum { LOCK_TIMEOUT_SECONDS = 60 };
 /* A punch costs a transaction of the file system, and often a discard of the disk, for each image:
  * more than the rest of a small amend. */
 #define PUNCH_MIN_BYTES (UINT64_C(257) << 10)
+
+struct qb_owners *qb_policy_owners(const struct qb_policy *policy, bool notes_places,
+                                   struct qb_err *err)
+{
+    return qb_owners_new(&(struct qb_named_rules){.anybody = policy->owner_need_not_read,
+                                                  .roots = policy->roots.items,
+                                                  .n_roots = policy->roots.n,
+                                                  .one_file_system = policy->one_file_system,
+                                                  .notes_places = notes_places},
+                         err);
+}
 
 void qb_batch_init(struct qb_batch *batch)
 {

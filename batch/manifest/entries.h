@@ -15,6 +15,7 @@ struct qb_reader {
     struct qb_select select;
     bool defaults_broken;               /* an entry without a request may then be caused by that */
     bool asked_elsewhere;               /* the command line may contain the request */
+    struct qb_name_list roots_typed;    /* on the command line */
     QB_VEC(struct qb_request) requests; /* one for each entry; qb_pick.entry counts these, */
     QB_VEC(struct qb_rules) rules;      /* and these */
 };

@@ -1,7 +1,9 @@
 #include "manifest/lists.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/own.h"
 #include "base/vec.h"
@@ -70,6 +72,40 @@ int qb_read_command(struct qb_reader *r, const struct qb_key_row *key, const str
                           "%s: which program \"%s\" is would depend on the current directory; "
                           "write its whole path",
                           value->key->text, program);
+    if (bad == 0 &&
+        !qb_name_list_store(key, 0, texts.list.items, texts.list.n, r->batch, &r->settings, &why))
+        bad = qb_field_bad(value, &why, r->diags);
+    qb_vec_free(&texts.list);
+    return bad;
+}
+
+/* Makes the place absolute, in memory of the batch. */
+static int place_it(struct qb_reader *r, const struct qb_node *item, const char **place)
+{
+    QB_AUTO(qb_buf) char *path = qb_select_full_path(&r->select, *place);
+    struct stat st;
+
+    *place = path ? qb_batch_keep(r->batch, path, strlen(path)) : NULL;
+    if (!*place)
+        return qb_diag_memory(r->diags);
+    if (stat(path, &st) < 0)
+        return qb_diag_add(r->diags, QB_M_FOLDER, item->at, NULL, "cannot look at \"%s\": %s", path,
+                           strerror(errno));
+    if (!S_ISDIR(st.st_mode) && !S_ISBLK(st.st_mode))
+        return qb_diag_add(r->diags, QB_M_FOLDER, item->at, NULL,
+                           "\"%s\" is neither a directory nor a block device", path);
+    return 0;
+}
+
+int qb_read_places(struct qb_reader *r, const struct qb_key_row *key, const struct qb_node *value)
+{
+    const struct qb_node *item = value->kind == QB_NODE_SEQUENCE ? value->first : value;
+    struct texts texts = {.list = {0}};
+    struct qb_why why;
+    int bad = take_texts(r, key, value, &texts);
+
+    for (size_t i = 0; bad == 0 && i < texts.list.n; i++, item = item->next)
+        bad = place_it(r, item, &texts.list.items[i]);
     if (bad == 0 &&
         !qb_name_list_store(key, 0, texts.list.items, texts.list.n, r->batch, &r->settings, &why))
         bad = qb_field_bad(value, &why, r->diags);

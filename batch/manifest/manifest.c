@@ -35,8 +35,8 @@ static void read_section(struct qb_reader *r, const struct qb_node *mapping, str
             qb_field_unknown(v, names, r->diags);
             continue;
         }
-        if (key->kind == QB_KIND_COMMAND) {
-            qb_read_command(r, key, v);
+        if (key->kind == QB_KIND_COMMAND || key->kind == QB_KIND_NAMES) {
+            (key->kind == QB_KIND_COMMAND ? qb_read_command : qb_read_places)(r, key, v);
             continue;
         }
         text = qb_field_text(v, r->diags);
@@ -142,7 +142,9 @@ static void read_top(struct qb_reader *r, const struct qb_node *root)
                     "path: /srv/vm/*.qcow2\"");
     if (top.graph)
         qb_scan_read(r, top.graph);
-    r->select.owner_need_not_read = r->settings.policy.owner_need_not_read;
+    if (r->roots_typed.n)
+        r->settings.policy.roots = r->roots_typed;
+    r->select.policy = &r->settings.policy;
     qb_entries_read(r, top.defaults, top.images);
     qb_select_check_distinct(&r->select);
 }
@@ -205,10 +207,10 @@ static int read_manifest(struct qb_reader *r, const char *path)
     return rc;
 }
 
-int qb_manifest_load(const char *path, bool asked_elsewhere, struct qb_batch *out,
+int qb_manifest_load(const char *path, const struct qb_typed *typed, struct qb_batch *out,
                      struct qb_diags *diags)
 {
-    struct qb_reader r = {.diags = diags, .batch = out, .asked_elsewhere = asked_elsewhere};
+    struct qb_reader r = {.diags = diags, .batch = out};
     int rc;
 
     qb_batch_init(out);
@@ -218,6 +220,10 @@ int qb_manifest_load(const char *path, bool asked_elsewhere, struct qb_batch *ou
              qb_crc32(0, diags->source, diags->source_len), diags->source_len);
     r.settings.policy = out->policy;
     r.settings.limits = out->limits;
+    if (typed) {
+        r.asked_elsewhere = typed->keys;
+        r.roots_typed = typed->roots;
+    }
     qb_request_init(&r.settings.request);
     rc = read_manifest(&r, path);
     qb_vec_free(&r.requests);

@@ -179,6 +179,11 @@ char *qb_select_path(const struct qb_select *select, const char *name)
     return join(select->folder, name);
 }
 
+char *qb_select_full_path(const struct qb_select *select, const char *name)
+{
+    return join(select->full, name);
+}
+
 int qb_select_pick(struct qb_select *select, char *path, struct qb_place at,
                    const struct qb_excludes *excludes, size_t entry)
 {

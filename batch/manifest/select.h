@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include "job/job.h"
 #include "util/diag.h"
 
 struct qb_pick {
@@ -24,9 +25,9 @@ struct qb_select {
     char *folder; /* base of relative paths; "" is the current directory */
     char *full;   /* the same directory, absolute */
     struct qb_diags *diags;
-    bool owner_need_not_read; /* see io/named.h; for files of chains */
-    bool stdin_taken;         /* standard input was read by the manifest itself, or by a list */
-    size_t chain_entry;       /* the entry for which `chained` was filled */
+    const struct qb_policy *policy; /* for files of chains; not owned */
+    bool stdin_taken;   /* standard input was read by the manifest itself, or by a list */
+    size_t chain_entry; /* the entry for which `chained` was filled */
     QB_VEC(struct qb_file_id) chained;
     QB_VEC(struct qb_pick) picks;
 };
@@ -67,6 +68,7 @@ int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_pl
 /* For select_*.c: the malloc'ed path of a name in the manifest; and picking a path, which is taken
  * over, unless it is excluded. */
 char *qb_select_path(const struct qb_select *select, const char *name);
+char *qb_select_full_path(const struct qb_select *select, const char *name); /* absolute */
 int qb_select_pick(struct qb_select *select, char *path, struct qb_place at,
                    const struct qb_excludes *excludes, size_t entry);
 

@@ -26,11 +26,12 @@ static void close_opened(struct opened *o)
     qb_owners_free(o->owners);
 }
 
-static int open_chain(struct opened *o, const char *path, bool anybody, struct qb_err *err)
+static int open_chain(struct opened *o, const char *path, const struct qb_policy *policy,
+                      struct qb_err *err)
 {
-    o->owners = qb_owners_new(anybody);
+    o->owners = qb_policy_owners(policy, false, err);
     if (!o->owners)
-        return qb_fail_memory(err);
+        return -1;
     if (qb_io_open(QB_IO_POSIX, &o->io, NULL, err) < 0)
         return -1;
     qb_io_set_owners(o->io, o->owners);
@@ -77,7 +78,7 @@ int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_pl
 
     if (!path)
         return qb_diag_memory(select->diags);
-    if (open_chain(&o, path, select->owner_need_not_read, &err) < 0)
+    if (open_chain(&o, path, select->policy, &err) < 0)
         return qb_diag_add(select->diags, QB_M_FILE, at, NULL, "the chain of \"%s\": %.300s", name,
                            err.text);
     for (size_t i = o.chain.n; r == 0 && i-- > 0;)

@@ -273,5 +273,7 @@ int qb_run(const struct qb_batch *batch, const struct qb_run_options *options,
     if (qb_run_prepare(&r, err) < 0)
         return -1;
     qb_sched_run(r.sched, run_waves, &r);
+    if (!r.broken)
+        qb_run_tell_places(&r);
     return r.broken ? -1 : 0;
 }

@@ -139,12 +139,15 @@ int qb_run_prepare(struct qb_running *r, struct qb_err *err)
     r->graph = qb_graph_new(r->batch, r->queue, r->sched);
     r->lender = qb_lender_new();
     r->data_guard = qb_data_guard_new(r->batch, r->sched, r->options->stopped);
-    r->owners = qb_owners_new(r->batch->policy.owner_need_not_read);
+    r->owners = qb_policy_owners(&r->batch->policy,
+                                 r->options->dry_run && r->batch->policy.roots.n == 0, err);
+    if (!r->owners)
+        return -1;
     r->space = qb_space_new();
     r->failures.most = qb_run_most_failures(r->batch);
     r->taken = malloc(r->wave_max * sizeof(r->taken[0]));
-    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->data_guard || !r->owners ||
-        !r->space || !r->taken)
+    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->data_guard || !r->space ||
+        !r->taken)
         return qb_fail_memory(err);
     qb_sched_set_owners(r->sched, r->owners);
     for (size_t i = 0; i < QB_WAVES; i++)

@@ -1,7 +1,10 @@
-/* Decides whether a run continues: failures, interruption, a busy host. */
+/* Decides whether a run continues: failures, interruption, a busy host.  Tells what a policy could
+ * be. */
 #include <stdio.h>
 
+#include "base/own.h"
 #include "host/priority.h"
+#include "io/named.h"
 #include "run/running.h"
 
 size_t qb_run_most_failures(const struct qb_batch *batch)
@@ -39,4 +42,16 @@ bool qb_run_is_held_back(struct qb_running *r)
         r->listener->notice(r->listener->arg, text);
     }
     return r->waits = true;
+}
+
+void qb_run_tell_places(const struct qb_running *r)
+{
+    QB_AUTO(qb_buf) char *places = qb_owners_places(r->owners);
+    QB_AUTO(qb_buf) char *text = NULL;
+
+    if (!places || !r->listener->notice)
+        return;
+    if (asprintf(&text, "the files that the images name are within policy: {roots: %s}", places) >=
+        0)
+        r->listener->notice(r->listener->arg, text);
 }

@@ -74,4 +74,7 @@ bool qb_run_goes_on(struct qb_running *r);
 /* Whether the host is too busy for a new wave, by limits.load. */
 bool qb_run_is_held_back(struct qb_running *r);
 
+/* Of a dry run without policy.roots: says which roots its images need. */
+void qb_run_tell_places(const struct qb_running *r);
+
 #endif

@@ -110,10 +110,12 @@ static int amend(struct qb_amend *a, const struct qb_request *request,
     if (take_options(&o, options, qb_amend_err(a)) < 0 ||
         take_struct(&rq, sizeof(rq), request, "qb_request", qb_amend_err(a)) < 0)
         return -1;
-    owners = qb_owners_new(rq.owner_need_not_read);
-    if (!owners)
-        qb_fail_memory(qb_amend_err(a));
-    else if (open_io(&o, &io, qb_amend_err(a)) == 0) {
+    owners = qb_owners_new(&(struct qb_named_rules){.anybody = rq.owner_need_not_read,
+                                                    .roots = rq.roots.items,
+                                                    .n_roots = rq.roots.n,
+                                                    .one_file_system = rq.one_file_system},
+                           qb_amend_err(a));
+    if (owners && open_io(&o, &io, qb_amend_err(a)) == 0) {
         qb_io_set_owners(io, owners);
         r = amend_open(a, io, &rq, o.dry_run);
         if (r < 0 && qb_amend_err(a)->code == QB_E_CANCELLED)

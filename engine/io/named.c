@@ -11,10 +11,16 @@
 #include "io/walk.h"
 #include "io/way.h"
 
-/* Opens the path with the caller's permissions, not for I/O. */
-static int reach(const char *path, int *fd, struct stat *st, struct qb_err *err)
+/* Opens the path with the caller's permissions, not for I/O.  `plain`: a link at its end is not
+ * followed. */
+static int reach(const struct qb_owners *owners, const char *path, bool plain, int *fd,
+                 struct stat *st, struct qb_err *err)
 {
-    *fd = open(path, O_PATH | O_CLOEXEC);
+    const struct qb_roots *roots = qb_owners_roots(owners);
+
+    if (roots)
+        return qb_roots_reach(roots, path, plain, fd, st, err);
+    *fd = open(path, O_PATH | O_CLOEXEC | (plain ? O_NOFOLLOW : 0));
     if (*fd < 0 || fstat(*fd, st) < 0)
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file");
     return 0;
@@ -69,14 +75,12 @@ static int reach_for(struct qb_owners *owners, struct qb_naming image, struct qb
 {
     struct stat first;
 
-    if (reach(path, fd, st, err) < 0)
-        return -1;
-    if (!is_free_to(owners, image, st) && follow_as(owners, image, path, fd, st, err) < 0)
+    if (reach(owners, path, false, fd, st, err) < 0)
         return -1;
     first = *st;
-    if (is_free_to(owners, namer, st))
-        return 0;
-    if (follow_as(owners, namer, path, fd, st, err) < 0)
+    if (!is_free_to(owners, image, st) && follow_as(owners, image, path, fd, st, err) < 0)
+        return -1;
+    if (!is_free_to(owners, namer, st) && follow_as(owners, namer, path, fd, st, err) < 0)
         return -1;
     if (same_inode(&first, st))
         return 0;
@@ -101,6 +105,7 @@ int qb_named_open(struct qb_io *io, struct qb_naming image, struct qb_naming nam
     if (reach_for(io->owners, image, namer, path, &fd, &st, err) < 0 ||
         check_kind(st.st_mode, err) < 0)
         return -1;
+    qb_owners_note(io->owners, fd, &st, path);
     return qb_file_reopen(fd, path, out, err);
 }
 
@@ -108,11 +113,11 @@ int qb_named_open(struct qb_io *io, struct qb_naming image, struct qb_naming nam
  */
 
 /* What the path itself leads to, without following a link at its end. */
-static int reach_plain(const char *path, int *fd, struct stat *st, struct qb_err *err)
+static int reach_plain(const struct qb_owners *owners, const char *path, int *fd, struct stat *st,
+                       struct qb_err *err)
 {
-    *fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (*fd < 0 || fstat(*fd, st) < 0)
-        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file");
+    if (reach(owners, path, true, fd, st, err) < 0)
+        return -1;
     if (S_ISLNK(st->st_mode))
         return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE, "it is a symbolic link");
     return check_kind(st->st_mode, err);
@@ -156,11 +161,14 @@ static int check_owner(struct qb_owners *owners, struct qb_naming by, const char
 static int reach_data(struct qb_io *io, const struct qb_file *image, const char *path,
                       bool writable, int *fd, struct stat *st, struct qb_err *err)
 {
-    if (reach_plain(path, fd, st, err) < 0)
+    if (reach_plain(io->owners, path, fd, st, err) < 0)
         return -1;
     if (st->st_dev == image->dev && st->st_ino == image->ino)
         return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE, "it is the image itself");
-    return check_owner(io->owners, qb_naming_of(image), path, writable, fd, st, err);
+    if (check_owner(io->owners, qb_naming_of(image), path, writable, fd, st, err) < 0)
+        return -1;
+    qb_owners_note(io->owners, *fd, st, path);
+    return 0;
 }
 
 int qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *path,

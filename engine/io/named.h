@@ -36,16 +36,35 @@ static inline struct qb_naming qb_naming_of(const struct qb_file *file)
  * during queries of the user database. */
 struct qb_owners;
 
-/* `anybody`: owners need not be able to read what their images name.  NULL when memory is short. */
-struct qb_owners *qb_owners_new(bool anybody);
+/* Which files may be opened at all. */
+struct qb_named_rules {
+    bool anybody;             /* owners need not be able to read what their images name */
+    const char *const *roots; /* io/roots.h; n_roots = 0: anywhere */
+    size_t n_roots;
+    bool one_file_system; /* of a root */
+    bool notes_places;    /* qb_owners_places tells where the opened files are */
+};
+
+/* NULL with *err when memory is short, or a root cannot be opened. */
+struct qb_owners *qb_owners_new(const struct qb_named_rules *rules, struct qb_err *err);
 void qb_owners_free(struct qb_owners *owners);
+
+/* Where the files lie that were opened so far: see qb_places_text (places.h). */
+char *qb_owners_places(const struct qb_owners *owners);
+
+/* Whether the error says that a file is not opened because of these rules: it is that of the image
+ * that names it alone. */
+static inline bool qb_named_refused(enum qb_code code)
+{
+    return code == QB_E_BACKING_REFUSED || code == QB_E_OUTSIDE_ROOTS;
+}
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* Opens the file at `path`, read-only, that the header of `namer` names in the chain of `image`
  * (which may be the same), as the io's owners permit.  QB_E_BACKING_REFUSED when an owner could not
  * read or reach it, which the text explains, or when it is neither a regular file nor a block
- * device; otherwise as qb_file_open. */
+ * device; QB_E_OUTSIDE_ROOTS; otherwise as qb_file_open. */
 int qb_named_open(struct qb_io *io, struct qb_naming image, struct qb_naming namer,
                   const char *path, struct qb_file *out, struct qb_err *err);
 

@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "base/own.h"
 #include "base/vec.h"
+#include "io/places.h"
 
 enum {
     USERS_MAX = 1 << 16, /* with more entries the cache is emptied */
@@ -38,21 +39,37 @@ struct seen {
 
 struct qb_owners {
     bool any;
+    struct qb_roots *roots;   /* NULL: anywhere */
+    struct qb_places *places; /* NULL: not noted */
     pthread_mutex_t mutex;
     QB_VEC(struct user) users;
     QB_VEC(struct seen) files;
     struct qb_index users_by_uid, files_by_key; /* see key_of */
 };
 
-struct qb_owners *qb_owners_new(bool anybody)
+struct qb_owners *qb_owners_new(const struct qb_named_rules *rules, struct qb_err *err)
 {
     struct qb_owners *o = calloc(1, sizeof(*o));
+    int bad = 0;
 
-    if (o) {
-        o->any = anybody;
-        pthread_mutex_init(&o->mutex, NULL);
+    if (!o) {
+        qb_fail_memory(err);
+        return NULL;
     }
-    return o;
+    pthread_mutex_init(&o->mutex, NULL);
+    o->any = rules->anybody;
+    if (rules->n_roots) {
+        o->roots = qb_roots_open(rules->roots, rules->n_roots, rules->one_file_system, err);
+        bad = o->roots ? 0 : -1;
+    }
+    if (bad == 0 && rules->notes_places) {
+        o->places = qb_places_new();
+        bad = o->places ? 0 : qb_fail_memory(err);
+    }
+    if (bad == 0)
+        return o;
+    qb_owners_free(o);
+    return NULL;
 }
 
 static void forget_users(struct qb_owners *o)
@@ -75,6 +92,8 @@ void qb_owners_free(struct qb_owners *o)
         return;
     forget_users(o);
     forget_files(o);
+    qb_roots_close(o->roots);
+    qb_places_free(o->places);
     pthread_mutex_destroy(&o->mutex);
     free(o);
 }
@@ -82,6 +101,22 @@ void qb_owners_free(struct qb_owners *o)
 bool qb_owners_any(const struct qb_owners *o)
 {
     return o && o->any;
+}
+
+void qb_owners_note(const struct qb_owners *o, int fd, const struct stat *st, const char *path)
+{
+    if (o && o->places)
+        qb_places_add(o->places, fd, st, path);
+}
+
+char *qb_owners_places(const struct qb_owners *o)
+{
+    return o->places ? qb_places_text(o->places) : NULL;
+}
+
+const struct qb_roots *qb_owners_roots(const struct qb_owners *o)
+{
+    return o ? o->roots : NULL;
 }
 
 /* ---- the user database ----------------------------------------------------------------------- */

@@ -6,9 +6,17 @@
 
 #include "io/may.h"
 #include "io/named.h"
+#include "io/roots.h"
 
 bool qb_owners_any(
     const struct qb_owners *owners); /* whether owners need not be able to read; NULL: false */
+
+/* Notes that this file is opened, if that is wanted. */
+void qb_owners_note(const struct qb_owners *owners, int fd, const struct stat *st,
+                    const char *path);
+
+/* NULL: files may lie anywhere. */
+const struct qb_roots *qb_owners_roots(const struct qb_owners *owners);
 
 /* The owner of a file with this uid and gid: *who, whose groups are *groups, to be freed.  Taken
  * from the cache (NULL: none), or the user database.  -1 when a query of that fails. */

@@ -134,8 +134,8 @@ static int fail_missing(const char *path, const struct qb_err *why, struct qb_er
             *err = *why;
         return -1;
     }
-    if (why->code == QB_E_BACKING_REFUSED)
-        return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE,
+    if (qb_named_refused(why->code))
+        return qb_fail(err, why->code, QB_NOWHERE,
                        "the backing file %.150s is not opened: %.230s", path, why->text);
     qb_fail(err, missing ? QB_E_BACKING_MISSING : why->code, why->offset,
             "the backing file %s cannot be read: %s", path, why->text);

@@ -119,7 +119,7 @@ int qb_probe_format(struct qb_io *io, const struct qb_file *image, const char *p
     int r;
 
     if (qb_named_open(io, by, by, path, &file, &why) < 0) {
-        if (why.code == QB_E_BACKING_REFUSED)
+        if (qb_named_refused(why.code))
             return qb_fail(err, why.code, QB_NOWHERE,
                            "the backing file %.150s is not opened: %.230s", path, why.text);
         if (err)

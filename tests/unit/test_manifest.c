@@ -71,7 +71,7 @@ static int load_bytes(const char *text, size_t len)
 {
     forget();
     write_file("m.yaml", text, len);
-    return qb_manifest_load(in_folder("m.yaml"), false, &batch, &diags);
+    return qb_manifest_load(in_folder("m.yaml"), NULL, &batch, &diags);
 }
 
 static int load(const char *text)
@@ -293,7 +293,7 @@ static void the_manifests_folder_is_no_pattern(void)
     forget();
     write_file("odd[x]/n.yaml", "version: 1\nimages: [{path: '*.qcow2', exclude: y/*, size: 1G}]\n",
                62);
-    CU_ASSERT_EQUAL(qb_manifest_load(in_folder("odd[x]/n.yaml"), false, &batch, &diags), 0);
+    CU_ASSERT_EQUAL(qb_manifest_load(in_folder("odd[x]/n.yaml"), NULL, &batch, &diags), 0);
     CU_ASSERT_TRUE(job_is(0, "odd[x]/g.qcow2"));
 }
 
@@ -546,11 +546,11 @@ static void all_mistakes_are_told_in_the_order_of_the_text(void)
 static void what_cannot_be_read_is_one_mistake(void)
 {
     forget();
-    CU_ASSERT_EQUAL(qb_manifest_load(in_folder("none.yaml"), false, &batch, &diags), -1);
+    CU_ASSERT_EQUAL(qb_manifest_load(in_folder("none.yaml"), NULL, &batch, &diags), -1);
     CU_ASSERT_EQUAL(diags.list.items[0].code, QB_M_FILE);
     CU_ASSERT_EQUAL(diags.list.items[0].at.line, 0);
     forget();
-    CU_ASSERT_EQUAL(qb_manifest_load(folder, false, &batch, &diags), -1);
+    CU_ASSERT_EQUAL(qb_manifest_load(folder, NULL, &batch, &diags), -1);
     CU_ASSERT_EQUAL(diags.list.items[0].code, QB_M_FILE);
 }
 

@@ -32,7 +32,7 @@ static int open_as(struct qb_io *io, uid_t uid, gid_t gid, const char *path)
 
 static void an_answer_holds_until_the_file_changes(void)
 {
-    struct qb_owners *owners = qb_owners_new(false);
+    struct qb_owners *owners = qb_owners_new(&(struct qb_named_rules){0}, NULL);
     struct qb_io *io = NULL;
     const char *folder = shared_folder();
     char path[128], in[128];

@@ -183,6 +183,8 @@ static void override(struct qb_batch *batch, const struct qb_key_row *key, const
 
 void qb_override(const struct qb_cli *cli, struct qb_batch *batch)
 {
+    if (cli->roots.n)
+        batch->policy.roots = (struct qb_name_list){cli->roots.items, cli->roots.n};
     for (int i = 0; i < QB_OPTION_COUNT; i++) {
         const struct qb_key_row *key = qb_cli_setting_of((enum qb_option)i);
 

@@ -108,8 +108,9 @@ static int run(const struct qb_cli *cli, struct qb_batch *batch)
 
 int qb_command_load(const struct qb_cli *cli, struct qb_batch *batch)
 {
+    const struct qb_typed typed = {cli->sets.n > 0, {cli->roots.items, cli->roots.n}};
     struct qb_diags diags;
-    int r = qb_manifest_load(cli->operands[0], cli->sets.n > 0, batch, &diags);
+    int r = qb_manifest_load(cli->operands[0], &typed, batch, &diags);
 
     qb_diags_render(&diags, stderr);
     qb_diags_free(&diags);

@@ -172,9 +172,11 @@ static int prepare(struct qb_each_fleet *f, struct qb_err *err)
     if (qb_sched_open(qb_topo_open(wanted, batch), f->each->io, false, &f->sched, NULL, err) < 0)
         return -1;
     divide_memory(f);
-    f->owners = qb_owners_new(batch->policy.owner_need_not_read);
+    f->owners = qb_policy_owners(&batch->policy, false, err);
+    if (!f->owners)
+        return -1;
     f->answers = qb_answers_new(batch->n_jobs, HELD_MAX, on_answer, f);
-    if (!f->owners || !f->answers)
+    if (!f->answers)
         return qb_fail_memory(err);
     qb_sched_set_owners(f->sched, f->owners);
     f->paced = batch->limits.iops > 0;

@@ -34,7 +34,7 @@ static void free_all(struct graphing *g)
 static int load(struct graphing *g, const char *path)
 {
     struct qb_diags diags;
-    int r = qb_manifest_load(path, false, &g->batch, &diags);
+    int r = qb_manifest_load(path, NULL, &g->batch, &diags);
 
     qb_diags_render(&diags, stderr);
     qb_diags_free(&diags);
@@ -59,9 +59,9 @@ static int read_with_workers(struct graphing *g, const struct qb_cli *cli)
     if (qb_sched_open(qb_topo_open(wanted, &g->batch), QB_IO_POSIX, false, &g->sched, &fell_back,
                       &g->err) < 0)
         return -1;
-    g->owners = qb_owners_new(g->batch.policy.owner_need_not_read);
+    g->owners = qb_policy_owners(&g->batch.policy, false, &g->err);
     if (!g->owners)
-        return qb_fail_memory(&g->err);
+        return -1;
     qb_sched_set_owners(g->sched, g->owners);
     qb_sched_run(g->sched, read_all, g);
     return g->failed ? -1 : 0;

@@ -58,8 +58,9 @@ static int read_list(const struct qb_cli *cli, struct qb_batch *batch)
 /* The amend keys of its entries are ignored. */
 static int read_manifest(const struct qb_cli *cli, struct qb_batch *batch)
 {
+    const struct qb_typed typed = {true, {cli->roots.items, cli->roots.n}};
     struct qb_diags diags;
-    int r = qb_manifest_load(qb_cli_text(cli, QB_OPTION_MANIFEST), true, batch, &diags);
+    int r = qb_manifest_load(qb_cli_text(cli, QB_OPTION_MANIFEST), &typed, batch, &diags);
 
     qb_diags_render(&diags, stderr);
     qb_diags_free(&diags);
@@ -74,5 +75,6 @@ int qb_images_collect(const struct qb_cli *cli, struct qb_batch *batch, const ch
         return read_manifest(cli, batch);
     }
     *what = "the list of images is wrong";
+    batch->policy.roots = (struct qb_name_list){cli->roots.items, cli->roots.n};
     return cli->n_operands ? add_operands(cli, batch) : read_list(cli, batch);
 }
