@@ -147,6 +147,13 @@ enum qb_on_leaks {
     QB_LEAKS_FAIL, /* the image is refused */
 };
 
+/* Whether an image is amended that is reached through symbolic links, or has several names. */
+enum qb_on_link {
+    QB_ON_LINK_BY_OWNER, /* if each symbolic link is root's, the caller's or the image's owner's */
+    QB_ON_LINK_FOLLOW,
+    QB_ON_LINK_FAIL, /* it is refused, with a second hard link, too */
+};
+
 /* What is mended on request, in images that are not dirty, too: bits of qb_request.repair. */
 enum qb_repair {
     QB_REPAIR_REFCOUNTS = 1, /* refcounts that are too low, refcount blocks that are unusable, and
@@ -229,6 +236,7 @@ struct qb_request {
      * beneath one of them, is QB_E_OUTSIDE_ROOTS.  n = 0: anywhere. */
     struct qb_name_list roots;
     bool one_file_system; /* ... nor on another file system than one of them */
+    enum qb_on_link on_link;
     /* Free what an earlier amend of this image with keep_undo kept: the old header's sector of that
      * amend, 512 bytes, while the image's header is the one that it wrote.  NULL: free nothing. */
     const uint8_t *free_kept;
@@ -396,8 +404,9 @@ struct qb_result {
     bool repaired;          /* the image was dirty: refcounts were rebuilt */
     bool backing_unchecked; /* the backing file was changed as `rebase -u` does: metadata only */
     bool bitmaps_dropped;
-    bool without_locks;  /* the file system has no locks, or none that reach every user */
-    bool writers_unseen; /* writers without locks could not be detected */
+    bool without_locks;   /* the file system has no locks, or none that reach every user */
+    bool writers_unseen;  /* writers without locks could not be detected */
+    unsigned other_names; /* hard links to the image's file besides its path */
     bool verified;
     bool header_from_disk; /* verification read the header's sector with O_DIRECT, not from the page
                               cache */

@@ -244,6 +244,8 @@ bool qb_setting_set(const struct qb_key_row *key, const char *text, struct qb_se
 
     if (key->kind == QB_KIND_COMMAND)
         return qb_why_not(why, NULL, "is one text; write a list: the program, then each argument");
+    if (key->kind == QB_KIND_NAMES) /* which is read with its manifest, where its paths begin */
+        return qb_why_not(why, NULL, "is one text; write a list");
     if (!qb_key_read(key, text, &v, why))
         return false;
     if (key->kind == QB_KIND_NICE) {

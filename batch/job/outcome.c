@@ -257,6 +257,7 @@ static bool applies(const struct qb_result *r, enum qb_note note)
         [QB_NOTE_DEVICE_EXTENDED] = r->device_lacks,
         [QB_NOTE_WITHOUT_LOCKS] = r->without_locks,
         [QB_NOTE_WRITERS_UNSEEN] = r->writers_unseen,
+        [QB_NOTE_OTHER_NAMES] = r->other_names,
     };
 
     return set[note] && (r->status == QB_STATUS_CHANGED || r->status == QB_STATUS_WOULD_CHANGE);
@@ -290,6 +291,8 @@ static const char *plain_text(enum qb_note note, bool done)
     case QB_NOTE_WRITERS_UNSEEN:
         return "whether a program without locks had the image open for writing could not be "
                "asked: that takes its owner or root, and a file system with leases";
+    case QB_NOTE_OTHER_NAMES:
+        return "the file has another name (a hard link), under which it is amended, too";
     default:
         return NULL;
     }

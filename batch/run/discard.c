@@ -73,6 +73,7 @@ static int prepare(struct giving *w, struct slot *s, struct qb_io *io)
     const struct qb_claim how = {
         .writable = !w->t->options.dry_run,
         .without_locks = w->t->batch->jobs[s->job].request.without_locks,
+        .on_link = w->t->batch->jobs[s->job].request.on_link,
     };
     int found;
 

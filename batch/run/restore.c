@@ -264,6 +264,7 @@ static void restore_one(const struct qb_takeback *t, struct qb_io *io, size_t jo
         .trace = t->traces[job],
         .io = io,
         .how.without_locks = t->batch->jobs[job].request.without_locks,
+        .how.on_link = t->batch->jobs[job].request.on_link,
         .way = {.dir = -1, .fd = -1},
         .image.fd = -1,
         .clone.fd = -1,

@@ -45,7 +45,8 @@ static void interrupt(struct slot *s)
 static struct qb_claim claim(const struct taking *w, const struct slot *s)
 {
     return (struct qb_claim){.writable = !w->t->options.dry_run,
-                             .without_locks = w->t->batch->jobs[s->job].request.without_locks};
+                             .without_locks = w->t->batch->jobs[s->job].request.without_locks,
+                             .on_link = w->t->batch->jobs[s->job].request.on_link};
 }
 
 /* Reads what the journal holds of an image; the slot's parts of `facts` outlive the undo. */

@@ -67,7 +67,8 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
     const struct qb_claim how = {.writable = !w->options->dry_run,
-                                 .without_locks = w->batch->jobs[s->job].request.without_locks};
+                                 .without_locks = w->batch->jobs[s->job].request.without_locks,
+                                 .on_link = w->batch->jobs[s->job].request.on_link};
     double from = qb_now();
 
     if (qb_wave_starts_no_more(w))

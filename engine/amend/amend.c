@@ -133,6 +133,7 @@ int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how
     a->result.file_size_before = a->result.file_size_after = a->file.size;
     a->result.without_locks = a->file.without_locks;
     a->result.writers_unseen = a->file.writers_unseen;
+    a->result.other_names = a->file.other_names;
     a->result.open_seconds += qb_now() - start;
     return r < 0 ? qb_amend_failed(a) : 0;
 }

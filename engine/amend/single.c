@@ -85,7 +85,8 @@ static int open_io(const struct qb_options *o, struct qb_io **io, struct qb_err 
 static int amend_open(struct qb_amend *a, struct qb_io *io, const struct qb_request *request,
                       bool dry_run)
 {
-    struct qb_claim how = {.writable = !dry_run, .without_locks = request->without_locks};
+    struct qb_claim how = {
+        .writable = !dry_run, .without_locks = request->without_locks, .on_link = request->on_link};
 
     qb_amend_expect(a, request);
     if (qb_amend_open(a, io, how, NULL) < 0 || qb_amend_plan(a, io, request) < 0)

@@ -71,6 +71,7 @@ static int describe(struct qb_file *file, struct qb_err *err)
     file->ino = st.stx_ino;
     file->uid = st.stx_uid;
     file->gid = st.stx_gid;
+    file->other_names = st.stx_nlink > 1 ? st.stx_nlink - 1 : 0;
     file->mount_id = st.stx_mask & STATX_MNT_ID ? st.stx_mnt_id : 0;
     file->is_block_device = S_ISBLK(st.stx_mode);
     return take_size(file, &st, err);
@@ -102,10 +103,11 @@ static int make_blocking(int fd, struct qb_err *err)
 }
 
 /* If another program holds a lease, the kernel asks it to release the lease, and with O_NONBLOCK
- * the open fails. */
-static int open_path(const char *path, bool writable, struct qb_err *err)
+ * the open fails.  `may_have_links` may be NULL. */
+static int open_path(const char *path, bool writable, bool *may_have_links, struct qb_err *err)
 {
-    int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int flags = (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    int fd = may_have_links ? qb_way_open(path, flags, may_have_links) : open(path, flags);
 
     if (fd < 0 && errno == EAGAIN)
         return qb_fail(err, QB_E_LOCKED, QB_NOWHERE,
@@ -118,7 +120,7 @@ static int open_path(const char *path, bool writable, struct qb_err *err)
 
 int qb_file_reopen_writable(struct qb_file *file, struct qb_err *err)
 {
-    int fd = open_path(file->path, true, err);
+    int fd = open_path(file->path, true, NULL, err);
 
     if (fd < 0)
         return -1;
@@ -137,7 +139,7 @@ static int open_at(const char *at, const char *path, bool writable, struct qb_fi
     file.path = strdup(path);
     if (!file.path)
         return qb_fail_memory(err);
-    file.fd = open_path(at, writable, err);
+    file.fd = open_path(at, writable, at == path ? &file.may_have_links : NULL, err);
     if (file.fd < 0 || describe(&file, err) < 0 || make_blocking(file.fd, err) < 0) {
         qb_file_close(&file);
         return -1;

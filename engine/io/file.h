@@ -46,9 +46,11 @@ struct qb_file {
     ino_t ino;
     uid_t uid; /* its owner and group when it was opened */
     gid_t gid;
-    uint64_t mount_id;   /* as in /proc/self/mountinfo; 0: the kernel does not report it */
-    bool without_locks;  /* see qb_file_claim */
-    bool writers_unseen; /* see qb_file_claim */
+    unsigned other_names; /* hard links to it besides its path */
+    bool may_have_links;  /* symbolic links on the way were not ruled out when it was opened */
+    uint64_t mount_id;    /* as in /proc/self/mountinfo; 0: the kernel does not report it */
+    bool without_locks;   /* see qb_file_claim */
+    bool writers_unseen;  /* see qb_file_claim */
     struct qb_guard guard;
     struct qb_io_stats stats;
     struct qb_known known[QB_KNOWN]; /* the last answers about holes, see file.c */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "io/backend.h"
+#include "io/links.h"
 
 enum { RETRIES = 2, PAUSE_US = 1000 };
 
@@ -98,6 +99,8 @@ static int try_claim(struct qb_io *io, const char *path, struct qb_claim how, st
         out->writable = how.writable;
         return 0;
     }
+    if (qb_links_check(out, how.on_link, err) < 0)
+        return -1;
     if (!out->is_block_device && check_mount(io, out, how, &here, err) < 0)
         return -1;
     if (here && look_for_writers(out, passing, err) < 0)

@@ -19,6 +19,7 @@
 struct qb_claim {
     bool writable;      /* false: for a dry run, which takes the same locks */
     bool without_locks; /* continue where locks do not reach every user */
+    enum qb_on_link on_link;
 };
 
 /* Opens and locks the image.  QB_E_LOCKED, after a few attempts within some milliseconds, says how

@@ -177,6 +177,7 @@ int qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *pa
     QB_AUTO(qb_fd_close) int fd = -1;
     struct stat st;
 
+    how.on_link = QB_ON_LINK_FOLLOW; /* here the owner's right counts */
     if (reach_data(io, image, path, how.writable, &fd, &st, err) < 0 ||
         qb_file_claim(io, path, how, out, err) < 0)
         return -1;

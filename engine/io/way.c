@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/own.h"
@@ -14,6 +16,18 @@ enum { LINKS_MAX = 40 };
 void qb_fd_path(int fd, char out[QB_FD_PATH])
 {
     snprintf(out, QB_FD_PATH, "/proc/self/fd/%d", fd);
+}
+
+int qb_way_open(const char *path, int flags, bool *may_have_links)
+{
+    static const int unsure[] = {ELOOP, ENOSYS, EPERM, EINVAL, E2BIG};
+    struct open_how how = {.flags = (unsigned)flags, .resolve = RESOLVE_NO_SYMLINKS};
+    long fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+
+    *may_have_links = false;
+    for (size_t i = 0; fd < 0 && i < sizeof(unsure) / sizeof(unsure[0]); i++)
+        *may_have_links |= errno == unsure[i];
+    return *may_have_links ? open(path, flags) : (int)fd;
 }
 
 struct walk {

@@ -38,6 +38,10 @@ int qb_way_follow(const char *path, const struct qb_way_rules *rules, struct qb_
                   struct qb_err *err);
 void qb_way_close(struct qb_way *way);
 
+/* open(2), which also finds out, at no cost, whether the path can have symbolic links on it: false
+ * where it has none, and true where it has some or the kernel cannot say. */
+int qb_way_open(const char *path, int flags, bool *may_have_links);
+
 /* "/proc/self/fd/N", for opening or examining the file of a descriptor again. */
 enum { QB_FD_PATH = 32 };
 void qb_fd_path(int fd, char out[QB_FD_PATH]);

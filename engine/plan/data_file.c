@@ -25,7 +25,8 @@ int qb_data_open(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_file *image = plan->in.img->file;
     bool writes = qb_target_resizes(plan->in.img, &plan->target);
-    struct qb_claim how = {image->writable && writes, plan->in.rq->without_locks};
+    struct qb_claim how = {.writable = image->writable && writes,
+                           .without_locks = plan->in.rq->without_locks};
     QB_AUTO(qb_buf) char *path = NULL;
     struct qb_err why = {0};
 
@@ -47,7 +48,7 @@ int qb_data_open(struct qb_plan *plan, struct qb_err *err)
 int qb_data_claim(struct qb_io *io, const struct qb_file *image, const char *name,
                   bool without_locks, struct qb_file *out, struct qb_err *err)
 {
-    const struct qb_claim how = {image->writable, without_locks};
+    const struct qb_claim how = {.writable = image->writable, .without_locks = without_locks};
     QB_AUTO(qb_buf) char *path = NULL;
 
     if (qb_data_locate(image->path, name, &path, err) < 0)

@@ -135,8 +135,8 @@ static int fail_missing(const char *path, const struct qb_err *why, struct qb_er
         return -1;
     }
     if (qb_named_refused(why->code))
-        return qb_fail(err, why->code, QB_NOWHERE,
-                       "the backing file %.150s is not opened: %.230s", path, why->text);
+        return qb_fail(err, why->code, QB_NOWHERE, "the backing file %.150s is not opened: %.230s",
+                       path, why->text);
     qb_fail(err, missing ? QB_E_BACKING_MISSING : why->code, why->offset,
             "the backing file %s cannot be read: %s", path, why->text);
     if (err)

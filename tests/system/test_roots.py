@@ -173,11 +173,11 @@ class Roots(Confined, ImageTest):
         for name, words in (("nowhere", "No such file"), ("base/b.raw", "neither a directory nor a block device")):
             answer = self.grow(self.image(self.path("base/b.raw")), self.roots(name))
             self.assertEqual(answer.code, 2)
-            self.assertIn(":3:", answer.stderr)
-            self.assertIn(words, answer.stderr)
+            self.assertIn("fleet.yaml:2:18:", answer.result.err)
+            self.assertIn(words, answer.result.err)
             answer = qbatch.amend(self.path("vm/a.qcow2"), flags=["--root", self.path(name)], size="+1M")
             self.assertEqual(answer.code, 2, str(answer))
-            self.assertIn(words, answer.stderr)
+            self.assertIn(words, answer.result.err)
 
     def test_a_dry_run_prints_the_folders_in_use_ready_to_paste(self):
         os.mkdir(self.path("base/two words"))
@@ -189,11 +189,11 @@ class Roots(Confined, ImageTest):
                   for n, place in enumerate(("base/two words", "base/deep/more", "else/../base/deep"))]
         entries = "\n".join(f"  - {{path: {image}, size: +1M}}" for image in images)
         answer = self.run_manifest(f"version: 1\nimages:\n{entries}\n", "--dry-run")
-        policy = answer.stderr[answer.stderr.index("policy: {roots:"):].splitlines()[0]
+        policy = answer.result.err[answer.result.err.index("policy: {roots:"):].splitlines()[0]
         self.assertEqual(policy, f'policy: {{roots: [{self.path("base/deep")}, "{self.path("base/two words")}"]}}')
         for image in images:
             self.assert_inside(image, policy)
-        self.assertNotIn("policy:", self.grow(images[0], policy, "--dry-run").err)
+        self.assertNotIn("policy:", self.grow(images[0], policy, "--dry-run").result.err)
 
 
 class Devices(Confined, LoopTest):

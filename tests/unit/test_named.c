@@ -189,12 +189,13 @@ static void groups_come_from_the_user_database(void)
 /* ---- the library ----------------------------------------------------------------------------- */
 
 /* What growing a tenant's image over the file comes to. */
-static enum qb_code grow(const char *image, bool need_not_read)
+static enum qb_code grow(const char *image, bool need_not_read, const char *root)
 {
     const struct qb_request rq = {.struct_size = sizeof(rq),
                                   .set = QB_KEY_SIZE,
                                   .size = 1 << 20,
-                                  .owner_need_not_read = need_not_read};
+                                  .owner_need_not_read = need_not_read,
+                                  .roots = {&root, root ? 1 : 0}};
     const struct qb_options options = {
         .struct_size = sizeof(options), .io = QB_IO_POSIX, .dry_run = true};
     const struct qb_result *result;
@@ -232,12 +233,15 @@ static void the_library_keeps_the_rule_unless_it_is_told_not_to(void)
         fputc('s', f);
     fclose(f);
     CU_ASSERT_EQUAL(chmod(below, 0600), 0);
-    CU_ASSERT_EQUAL(grow(path, false), QB_E_NONE);
+    CU_ASSERT_EQUAL(grow(path, false, NULL), QB_E_NONE);
+    CU_ASSERT_EQUAL(grow(path, false, folder), QB_E_NONE);
+    CU_ASSERT_EQUAL(grow(path, false, "/proc"), QB_E_OUTSIDE_ROOTS);
+    CU_ASSERT_EQUAL(grow(path, false, below), QB_E_REFUSED); /* no directory */
     if (geteuid() != 0)
         return;
     CU_ASSERT_EQUAL(chown(path, 60001, 60001), 0);
-    CU_ASSERT_EQUAL(grow(path, false), QB_E_BACKING_REFUSED);
-    CU_ASSERT_EQUAL(grow(path, true), QB_E_NONE);
+    CU_ASSERT_EQUAL(grow(path, false, NULL), QB_E_BACKING_REFUSED);
+    CU_ASSERT_EQUAL(grow(path, true, NULL), QB_E_NONE);
 }
 
 static int getxattr_errno;

@@ -147,6 +147,7 @@ static const char *const bad[] = {
     [QB_KIND_MAPPINGS] = "on|a|[{name: a}]|{name: a}",
     [QB_KIND_NAME] = "",
     [QB_KIND_COMMAND] = "lvextend|/bin/true",
+    [QB_KIND_NAMES] = "",
 };
 
 static void every_key_refuses_what_it_is_not_and_stays_as_it_was(void)

@@ -446,7 +446,8 @@ static bool is_no_refusal(enum qb_code code)
     case QB_E_WHEN:
     case QB_E_EXPECTATION:
     case QB_E_UNDONE:
-    case QB_E_NO_LOCKS: /* it takes a file system without locks: unit.mounts, system.in_use */
+    case QB_E_OUTSIDE_ROOTS: /* it takes roots: unit.named, system.roots */
+    case QB_E_NO_LOCKS:      /* it takes a file system without locks: unit.mounts, system.in_use */
         return true;
     default:
         return false;

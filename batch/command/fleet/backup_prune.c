@@ -153,6 +153,7 @@ static int prune_files(struct pruning *p, struct qb_earlier *e, struct qb_err *e
         const struct qb_clones *all = &e->traces[i]->clones;
 
         p->how.without_locks = e->batch.jobs[i].request.without_locks;
+        p->how.on_link = e->batch.jobs[i].request.on_link;
         if (is_meant(p, all, &all->before))
             prune_file(p, e, e->traces[i], &all->before);
         if (is_meant(p, all, &all->amended))

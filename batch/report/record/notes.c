@@ -50,7 +50,8 @@ const char *qb_notes_text(const struct qb_notes *notes, enum qb_note note, char 
                             .bitmaps_dropped = true,
                             .device_lacks = noted->device_lacks,
                             .without_locks = true,
-                            .writers_unseen = true};
+                            .writers_unseen = true,
+                            .other_names = 1};
 
     all.leaks.freed = note == QB_NOTE_LEAKS_FREED;
     if (noted->n == 1) {

@@ -122,6 +122,7 @@ static void put_notes(struct qb_json *o, const struct qb_result *r)
     qb_json_bool(o, "bitmaps_dropped", r->bitmaps_dropped);
     qb_json_bool(o, "without_locks", r->without_locks);
     qb_json_bool(o, "writers_unseen", r->writers_unseen);
+    qb_json_number(o, "other_names", r->other_names);
     qb_json_bool(o, "resumed", r->resumed);
 }
 

@@ -233,6 +233,7 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     r->bitmaps_dropped = qb_json_get_bool(o, "bitmaps_dropped");
     r->without_locks = qb_json_get_bool(o, "without_locks");
     r->writers_unseen = qb_json_get_bool(o, "writers_unseen");
+    r->other_names = (unsigned)qb_json_get_number(o, "other_names", 0);
     r->resumed = qb_json_get_bool(o, "resumed");
     r->image_end_offset = qb_json_get_number(o, "image_end_offset", 0);
     out->owner_need_not_read =
