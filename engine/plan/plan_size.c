@@ -175,7 +175,7 @@ uint64_t qb_plan_growth(const struct qb_plan *plan)
     uint64_t sum = 0;
 
     if (plan->in.img->file->is_block_device)
-        sum = plan->rewrites ? plan->size.appended - plan->place.base : 0;
+        sum = plan->rewrites ? plan->place.end - plan->place.base : 0;
     else if (plan->size.appended > plan->size.old)
         sum = plan->size.appended - plan->size.old;
     return sum + (data->appended > data->old ? data->appended - data->old : 0);

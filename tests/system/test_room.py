@@ -227,6 +227,20 @@ class FilesThatMayNotGrow(WithHoles):
             self.assertEqual(os.path.getsize(image), size + (0 if error else least))
         self.assert_sound(image)
 
+    def test_the_holes_of_a_raw_disk_are_no_room(self):
+        disk = self.raw("disk.raw", "4M", "write -q -P 3 0 64k", "write -q -P 4 3M 64k")
+        proc.must(["fallocate", "--punch-hole", "-o", "128k", "-l", "2M", disk])
+        with open(disk, "rb") as f:
+            before = f.read()
+        answer = self.run_manifest(f"""
+            version: 1
+            policy: {{max_growth: 1G}}
+            images: [{{path: {disk}, convert: {{from: raw, to: qcow2}}}}]
+            """)
+        self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+        with open(disk, "rb") as f:
+            self.assertEqual(f.read(len(before))[512:], before[512:])
+
     def test_without_a_limit_nothing_moves_inside(self):
         image = self.holed()
         size = os.path.getsize(image)

@@ -1,9 +1,5 @@
 /* Free clusters inside an image, and what amends make of them. */
-#include <errno.h>
-#include <string.h>
-
 #include "plan/room.h"
-#include "amends.h"
 #include "scratch.h"
 #include "undoing.h"
 
@@ -230,102 +226,6 @@ static void an_undo_is_proved_for_each_extent(void)
     amended_judge(changes, UNIT_COUNT(changes), IN_AMENDED);
 }
 
-/* ---- amends on disks in memory --------------------------------------------------------------- */
-
-struct amend {
-    struct image_bytes image;
-    struct qb_mem_log *log;
-    struct run run;
-};
-
-static const struct image_shape holed = HOLED;
-
-static void amend_begin(struct amend *a, bool device, bool reserved)
-{
-    a->image = image_make(&holed, "H60d9zd");
-    a->image.device = device;
-    a->image.reserved = reserved;
-    a->log = run_machine(&a->image);
-}
-
-static void amend_run(struct amend *a, bool room_first)
-{
-    const struct qb_request wide = {.struct_size = sizeof(wide),
-                                    .set = QB_KEY_REFCOUNT_BITS,
-                                    .refcount_bits = 64,
-                                    .verify = QB_VERIFY_METADATA,
-                                    .room_first = room_first};
-
-    a->run = run_amend(a->log, 0, &wide, RUN_WHOLE);
-}
-
-static void amend_end(struct amend *a)
-{
-    run_free(&a->run);
-    qb_mem_log_free(a->log);
-    image_bytes_free(&a->image);
-}
-
-static bool any_event(const struct amend *a, enum qb_op op)
-{
-    const struct qb_mem_event *events;
-    size_t n = qb_mem_events(a->log, &events);
-
-    for (size_t i = 0; i < n; i++)
-        if (events[i].op == op)
-            return true;
-    return false;
-}
-
-/* A device that is as long as its image, and a file of which the last cluster may lack a part. */
-static void what_fits_inside_takes_nothing_past_the_end(void)
-{
-    for (int device = 0; device < 2; device++) {
-        struct amend a;
-
-        amend_begin(&a, device, false);
-        amend_run(&a, !device);
-        CU_ASSERT_EQUAL(a.run.rc, 0);
-        CU_ASSERT_EQUAL(a.run.result.status, QB_STATUS_CHANGED);
-        CU_ASSERT_EQUAL(run_content(a.log, 0).size, a.image.size);
-        CU_ASSERT(a.run.result.image_end_offset <= a.image.size);
-        CU_ASSERT_FALSE(any_event(&a, QB_OP_SET_SIZE));
-        amend_end(&a);
-    }
-}
-
-static void a_file_without_a_limit_is_not_filled(void)
-{
-    struct amend a;
-
-    amend_begin(&a, false, false);
-    amend_run(&a, false);
-    CU_ASSERT_EQUAL(a.run.result.status, QB_STATUS_CHANGED);
-    CU_ASSERT(run_content(a.log, 0).size > a.image.size);
-    amend_end(&a);
-}
-
-/* The first write of the append is done, the second fails. */
-static void an_append_that_fails_leaves_holes_where_the_file_has_them(void)
-{
-    for (int reserved = 0; reserved < 2; reserved++)
-        for (uint64_t nth = 0; nth < 40; nth++) {
-            struct amend a;
-            struct image_bytes now;
-
-            amend_begin(&a, false, reserved);
-            qb_mem_fail(a.log, nth, EIO, false);
-            amend_run(&a, true);
-            now = run_content(a.log, 0);
-            if (a.run.result.status == QB_STATUS_FAILED && !a.run.result.header_sent) {
-                CU_ASSERT_EQUAL(now.size, a.image.size);
-                CU_ASSERT(reserved || memcmp(now.bytes, a.image.bytes, now.size) == 0);
-                CU_ASSERT_FALSE(reserved && any_event(&a, QB_OP_PUNCH));
-            }
-            amend_end(&a);
-        }
-}
-
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -339,9 +239,6 @@ int main(void)
         UNIT(extents_are_limited_where_they_must_be_listed),
         UNIT(no_more_is_looked_at_than_is_needed),
         UNIT(an_undo_is_proved_for_each_extent),
-        UNIT(what_fits_inside_takes_nothing_past_the_end),
-        UNIT(a_file_without_a_limit_is_not_filled),
-        UNIT(an_append_that_fails_leaves_holes_where_the_file_has_them),
     };
 
     return scratch_main("room", tests, UNIT_COUNT(tests));
