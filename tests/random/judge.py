@@ -9,6 +9,7 @@ import bitmaps
 import bits
 import guest
 import model
+import on_device
 import proc
 import qcow2
 import recipe as recipes
@@ -219,6 +220,8 @@ def check_second_run(report, before, request, tool, folder):
     size = before.image.size if request.size is None else request.size
     if request.bitmaps and not bits.is_settled(bits.load(before.path), request, size, before.image.cluster_size):
         return
+    if request.reclaim and tool.on_device:
+        return  # a device does not say what it has discarded
     if "zeros" in request.reclaim and size != before.image.size:
         return  # the last cluster, which was copied, may hold nothing but zeros
     sha = proc.sha256(before.path)
@@ -280,6 +283,8 @@ def one_seed(seed, tool, folder):
     recipe = recipes.make(rng)
     request = requests.make(rng, recipe)
     build(folder, recipe, report)
+    if tool.on_device:
+        on_device.pad(folder, rng)
     before = look(folder, request)
     verdict = model.judge(before.image, before.bitmaps, before.info, request, before.corruptions,
                           before.leaks, guest.backing_size(before.path))

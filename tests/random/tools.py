@@ -2,13 +2,16 @@
 
 `amend(folder, request, number)` changes IMAGE and says what became of it.
 """
+import contextlib
 import json
 import os
 from dataclasses import dataclass
 
+import on_device
 import proc
 import qbatch
 import qcow2
+from on_device import SECTOR
 from recipe import IMAGE
 
 
@@ -23,31 +26,50 @@ class Qbatch:
     """By command line or by manifest, with either I/O back end: the seed decides."""
 
     promises_everything = True
+    on_device = False  # the image is put on a block device for the amend
 
     def __init__(self, path):
         self.path = path
 
     def amend(self, folder, request, number):
+        if not self.on_device:
+            return self.outcome(self.try_it(folder, request, number))
+        for missing in (SECTOR, 0, 0):  # one that is too small gets what it lacks, but for a sector at first
+            with on_device.node(folder):
+                answer = self.try_it(folder, request, number)
+            lacks = answer.first["space"]["device_lacks_bytes"] if answer.error == "no_space" else 0
+            if lacks <= missing:
+                break
+            on_device.lengthen(folder, lacks - missing)
+        return self.outcome(answer)
+
+    def outcome(self, answer):
+        return Outcome(self.status(answer), str(answer), [answer.result.argv])
+
+    def try_it(self, folder, request, number):
         io = ["auto", "auto", "posix"][number % 3]
         if number % 2:
-            answer = self.by_manifest(folder, request, io)
+            answer = self.by_manifest(folder, request, io, number // 2 % 2)
         else:
             answer = qbatch.amend(IMAGE, shrink=request.shrink, tool=self.path, cwd=folder,
                                   flags=["--io", io, "--verify", "content"], **request.options())
-        return Outcome(self.status(answer), str(answer), [answer.result.argv])
+        return answer
 
     def keep_undo(self, folder, request):
         """The same amend with keep_undo, and the undo of it, where it was changed."""
         state = ["--state", os.path.join(folder, "state")]
         options = {**request.options(), "keep_undo": "on"}
-        answer = qbatch.amend(IMAGE, shrink=request.shrink, tool=self.path, cwd=folder, flags=state, **options)
-        if answer.status != "changed":
-            return answer, None
-        return answer, qbatch.qbatch("undo", "--json", *state, "last", tool=self.path, cwd=folder)
+        with on_device.node(folder) if self.on_device else contextlib.nullcontext():
+            answer = qbatch.amend(IMAGE, shrink=request.shrink, tool=self.path, cwd=folder, flags=state, **options)
+            if answer.status != "changed":
+                return answer, None
+            return answer, qbatch.qbatch("undo", "--json", *state, "last", tool=self.path, cwd=folder)
 
-    def by_manifest(self, folder, request, io):
+    def by_manifest(self, folder, request, io, room_first):
+        """With a limit on growth, even one that is never reached, what is free inside is used first."""
         shrink = "on" if request.shrink else "off"
-        lines = ["version: 1", f"policy: {{verify: content, allow_shrink: {shrink}}}"]
+        growth = ", max_growth: 1P" if room_first else ""
+        lines = ["version: 1", f"policy: {{verify: content, allow_shrink: {shrink}{growth}}}"]
         lines += ["images:", f"  - path: {IMAGE}"]
         options = request.options()
         nested = {group: [f'{key.partition(".")[2]}: "{options.pop(key)}"' for key in list(options)
@@ -75,6 +97,7 @@ class Qbatch:
 class QemuImg:
     """`qemu-img amend`, and `qemu-img rebase -u` for the backing file, which amend cannot change."""
 
+    on_device = False
     promises_everything = False  # it does not say `unchanged`, and has other reasons to refuse
     patience_seconds = 20        # refcount_bits on an image of 2 MiB clusters takes minutes
 
