@@ -148,6 +148,14 @@ static size_t add_change(struct qb_change out[QB_CHANGES_MAX], size_t n, const c
     return n;
 }
 
+/* Whether both have such a property: a raw disk has few. */
+static bool is_of_both(const struct qb_key_row *key, const struct qb_result *r)
+{
+    if (qb_is_raw(r->before) && qb_shown(key, r->before).kind == QB_VALUE_NONE)
+        return false;
+    return !qb_is_raw(r->after) || qb_shown(key, r->after).kind != QB_VALUE_NONE;
+}
+
 size_t qb_report_changes(const struct qb_result *r, struct qb_change out[QB_CHANGES_MAX])
 {
     size_t n = 0;
@@ -156,7 +164,7 @@ size_t qb_report_changes(const struct qb_result *r, struct qb_change out[QB_CHAN
         !r->after)
         return 0;
     qb_keys_each (key, QB_SECTION_amend)
-        if (!qb_is_raw(r->before) || qb_shown(key, r->before).kind != QB_VALUE_NONE)
+        if (is_of_both(key, r))
             n = add_change(out, n, key->name, qb_shown(key, r->before), qb_shown(key, r->after));
     n = add_change(out, n, "dirty", bool_of(r->before->dirty), bool_of(r->after->dirty));
     return add_change(out, n, "bitmaps", number_of(r->before->nb_bitmaps),
