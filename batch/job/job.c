@@ -27,6 +27,14 @@ struct qb_owners *qb_policy_owners(const struct qb_policy *policy, bool notes_pl
                          err);
 }
 
+bool qb_window_is_open(uint64_t window, unsigned minute)
+{
+    unsigned from = window ? (unsigned)((window - 1) / QB_DAY_MINUTES) : 0;
+    unsigned to = window ? (unsigned)((window - 1) % QB_DAY_MINUTES) : QB_DAY_MINUTES;
+
+    return from < to ? minute >= from && minute < to : minute >= from || minute < to;
+}
+
 void qb_batch_init(struct qb_batch *batch)
 {
     *batch = (struct qb_batch){

@@ -63,7 +63,18 @@ struct qb_limits {
     enum qb_ionice ionice;
     int ionice_level;    /* 0 to 7, of best-effort */
     double load_percent; /* no new wave while the host waits more than this for I/O */
+    uint64_t wave;       /* images under way at once; 0: as many as fit */
+    uint64_t window;     /* the times at which waves start; see qb_window_is_open */
 };
+
+/* A part of the day, local time: from a minute, of 1440, to the one before another; past midnight
+ * where that is the smaller one.  0 is no window: always. */
+enum { QB_DAY_MINUTES = 24 * 60 };
+static inline uint64_t qb_window_of(unsigned from, unsigned to)
+{
+    return 1 + (uint64_t)from * QB_DAY_MINUTES + to;
+}
+bool qb_window_is_open(uint64_t window, unsigned minute);
 
 struct qb_rules;
 struct qb_moves;

@@ -1,4 +1,5 @@
 /* Parses the value of a key by its kind. */
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -150,6 +151,25 @@ static bool read_ionice(const struct qb_key_row *key, const char *text, struct q
     return true;
 }
 
+/* 22:00-05:00 */
+static bool read_window(const char *text, struct qb_key_value *v, struct qb_why *why)
+{
+    static const char sample[] = "00:00-00:00";
+    unsigned from, to;
+
+    for (size_t i = 0; i < sizeof(sample); i++)
+        if (sample[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != sample[i])
+            return qb_why_not(why, NULL, "is not HH:MM-HH:MM, such as 22:00-05:00");
+    from = (unsigned)(atoi(text) * 60 + atoi(text + 3));
+    to = (unsigned)(atoi(text + 6) * 60 + atoi(text + 9));
+    if (atoi(text) > 23 || atoi(text + 3) > 59 || atoi(text + 6) > 23 || atoi(text + 9) > 59)
+        return qb_why_not(why, NULL, "has a time that no day has");
+    if (from == to)
+        return qb_why_not(why, NULL, "ends when it begins");
+    v->n = qb_window_of(from, to);
+    return true;
+}
+
 /* 2026-01-31 or 2026-01-31T23:59:59Z: does not depend on the host's time zone. */
 static bool read_date(const char *text, struct qb_key_value *v, struct qb_why *why)
 {
@@ -214,6 +234,8 @@ bool qb_key_read(const struct qb_key_row *key, const char *text, struct qb_key_v
         return read_nice(text, out, why);
     case QB_KIND_IONICE:
         return read_ionice(key, text, out, why);
+    case QB_KIND_WINDOW:
+        return read_window(text, out, why);
     case QB_KIND_DATE:
         return read_date(text, out, why);
     case QB_KIND_FORMAT:

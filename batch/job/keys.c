@@ -279,6 +279,7 @@ const char *qb_key_values(const struct qb_key_row *key, char out[QB_KEY_VALUES])
         [QB_KIND_COUNT_OR_PERCENT] = "NUMBER | PERCENT%",
         [QB_KIND_SIZE_OR_PERCENT] = "SIZE | PERCENT%",
         [QB_KIND_NICE] = "NUMBER",
+        [QB_KIND_WINDOW] = "HH:MM-HH:MM",
         [QB_KIND_DATE] = "DATE",
         [QB_KIND_NAME] = "NAME",
         [QB_KIND_NAMES] = "[NAME]",

@@ -35,6 +35,7 @@ enum qb_key_kind {
     QB_KIND_SIZE_OR_PERCENT,  /* struct qb_amount */
     QB_KIND_NICE,             /* qb_limits.nice */
     QB_KIND_IONICE,           /* qb_limits.ionice */
+    QB_KIND_WINDOW,           /* HH:MM-HH:MM: uint64_t, see qb_window_of */
     QB_KIND_DATE,             /* seconds since 1970; only of a condition */
     QB_KIND_FORMAT,           /* one of `words`, or empty for none: const char * */
     QB_KIND_TEXT,             /* any text; empty for none: const char * */

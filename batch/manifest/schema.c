@@ -105,6 +105,9 @@ static const char *fixed_schema(enum qb_key_kind kind)
                "{\"type\": \"string\", \"pattern\": \"^(-?(0|[1-9]|1[0-9])|-20)$\"}]";
     case QB_KIND_IONICE:
         return "\"type\": \"string\", \"pattern\": \"^(keep|idle|best-effort(:[0-7])?)$\"";
+    case QB_KIND_WINDOW:
+        return "\"type\": \"string\", \"pattern\": "
+               "\"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$\"";
     case QB_KIND_DATE:
         return "\"type\": \"string\", \"pattern\": "
                "\"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$\"";

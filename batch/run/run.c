@@ -59,13 +59,28 @@ static void end_wave(struct qb_running *r, struct qb_wave *w)
     qb_graph_forget(r->graph);
 }
 
+static size_t under_way(const struct qb_running *r)
+{
+    return r->appended->n + r->flipped->n + r->ending->n;
+}
+
+/* How many images the next wave may have. */
+static size_t room_in_wave(const struct qb_running *r)
+{
+    uint64_t most = r->batch->limits.wave, busy = under_way(r);
+
+    if (!most)
+        return r->wave_size;
+    return busy < most ? QB_MIN(r->wave_size, most - busy) : 0;
+}
+
 /* The jobs of the next wave; false when there are none now. */
 static bool take_next(struct qb_running *r)
 {
-    size_t n = 0;
+    size_t n = 0, room = room_in_wave(r);
 
-    if (qb_run_goes_on(r) && !qb_run_is_held_back(r))
-        n = qb_queue_take(r->queue, qb_now(), r->wave_size, r->taken);
+    if (room && qb_run_goes_on(r) && !qb_run_is_held_back(r))
+        n = qb_queue_take(r->queue, qb_now(), room, r->taken);
     r->fresh->n = n;
     if (n > 0)
         r->fresh->number = ++r->n_waves;
@@ -135,11 +150,6 @@ static void note_appends(struct qb_running *r, struct qb_wave *w)
     tell_of_journal(r, errnum);
 }
 
-static bool under_way(const struct qb_running *r)
-{
-    return r->appended->n + r->flipped->n + r->ending->n > 0;
-}
-
 /* One round.  Four waves are in progress, each one phase later than the next: while a barrier runs
  * for the appends of `appended` and the flips of `flipped`, `ending` is finished and reported, and
  * `fresh` is prepared and written, up to the point where it needs a barrier itself.  So a run of
@@ -149,7 +159,7 @@ static bool advance(struct qb_running *r)
 {
     struct qb_wave_barrier barrier = {.waves = {r->flipped, r->appended}};
     struct qb_wave *ended = r->ending;
-    bool busy = under_way(r);
+    bool busy = under_way(r) > 0;
 
     qb_wave_flip(r->flipped); /* what it appended is durable since the last round */
     if (r->options->state && qb_wave_barrier_is_due(&barrier))

@@ -1,6 +1,7 @@
 /* Decides whether a run continues: failures, interruption, a busy host.  Tells what a policy could
  * be. */
 #include <stdio.h>
+#include <time.h>
 
 #include "base/own.h"
 #include "host/priority.h"
@@ -24,7 +25,29 @@ bool qb_run_goes_on(struct qb_running *r)
     return !qb_run_stopped(r) && !qb_failures_are_too_many(&r->failures);
 }
 
-bool qb_run_is_held_back(struct qb_running *r)
+static bool wait(struct qb_running *r, bool *told, const char *why)
+{
+    if (!*told && r->listener->notice)
+        r->listener->notice(r->listener->arg, why);
+    return *told = true;
+}
+
+static bool is_outside_window(struct qb_running *r)
+{
+    uint64_t window = r->options->dry_run ? 0 : r->batch->limits.window;
+    time_t now = time(NULL);
+    char text[160];
+    struct tm tm;
+
+    if (!window || !localtime_r(&now, &tm) ||
+        qb_window_is_open(window, (unsigned)(tm.tm_hour * 60 + tm.tm_min)))
+        return r->told_of_window = false;
+    snprintf(text, sizeof(text), "waiting: it is %02d:%02d here, which is outside of limits.window",
+             tm.tm_hour, tm.tm_min);
+    return wait(r, &r->told_of_window, text);
+}
+
+static bool is_too_busy(struct qb_running *r)
 {
     double limit = r->batch->limits.load_percent, now_percent;
     char text[160];
@@ -34,14 +57,16 @@ bool qb_run_is_held_back(struct qb_running *r)
     now_percent = qb_pressure_now();
     if (now_percent <= limit)
         return false;
-    if (!r->waits && r->listener->notice) {
-        snprintf(text, sizeof(text),
-                 "waiting: this host waited %.0f%% of the last ten seconds for its disks "
-                 "(limits.load: %g%%)",
-                 now_percent, limit);
-        r->listener->notice(r->listener->arg, text);
-    }
-    return r->waits = true;
+    snprintf(text, sizeof(text),
+             "waiting: this host waited %.0f%% of the last ten seconds for its disks "
+             "(limits.load: %g%%)",
+             now_percent, limit);
+    return wait(r, &r->told_of_load, text);
+}
+
+bool qb_run_is_held_back(struct qb_running *r)
+{
+    return is_outside_window(r) || is_too_busy(r);
 }
 
 void qb_run_tell_places(const struct qb_running *r)

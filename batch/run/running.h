@@ -32,9 +32,9 @@ struct qb_running {
     size_t wave_max, wave_size; /* the maximum, and the size that fits the memory limit */
     size_t done;
     double begun;
-    unsigned n_waves; /* so far */
-    bool paced;       /* by limits.rate or limits.iops */
-    bool waits;       /* it waits for the host to be less busy; that was reported */
+    unsigned n_waves;                  /* so far */
+    bool paced;                        /* by limits.rate or limits.iops */
+    bool told_of_load, told_of_window; /* that the run waits; of the window until it opens */
     struct qb_pace pace;
     bool forgetful; /* a failure of the journal was reported */
 };
@@ -71,7 +71,8 @@ size_t qb_run_most_failures(const struct qb_batch *batch);
 /* Whether images may be started. */
 bool qb_run_goes_on(struct qb_running *r);
 
-/* Whether the host is too busy for a new wave, by limits.load. */
+/* Whether a new wave has to wait: the host is too busy (limits.load), or it is not the time for it
+ * (limits.window). */
 bool qb_run_is_held_back(struct qb_running *r);
 
 /* Of a dry run without policy.roots: says which roots its images need. */

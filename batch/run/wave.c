@@ -97,14 +97,20 @@ static void flip_one(void *arg, struct qb_io *io, size_t i)
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
 
-    if (s->step != QB_STEP_APPENDED)
-        return;
-    if (s->append_errno != 0) {
-        qb_amend_append_lost(s->amend, io, s->append_errno);
-        qb_slot_step(w, s, QB_STEP_OVER);
-    } else if (!qb_slot_leave(w, s, io)) {
+    if (s->step == QB_STEP_APPENDED && !qb_slot_leave_untouched(w, s, io))
         flip_slot(w, s, io);
-    }
+}
+
+/* What a barrier did not cover is not flipped, and counts as failed before anything is. */
+static void lose_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+
+    if (s->step != QB_STEP_APPENDED || s->append_errno == 0)
+        return;
+    qb_amend_append_lost(s->amend, io, s->append_errno);
+    qb_slot_step(w, s, QB_STEP_OVER);
 }
 
 static void finish_one(void *arg, struct qb_io *io, size_t i)
@@ -146,6 +152,12 @@ void qb_wave_append(struct qb_wave *w)
 
 void qb_wave_flip(struct qb_wave *w)
 {
+    bool lost = false;
+
+    for (size_t i = 0; i < w->n; i++)
+        lost |= w->slots[i].append_errno != 0;
+    if (lost)
+        qb_wave_each(w, lose_one);
     qb_wave_each(w, flip_one);
 }
 

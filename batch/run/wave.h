@@ -125,7 +125,7 @@ bool qb_wave_barrier_is_due(const struct qb_wave_barrier *barrier);
  * require a record fail before their flip. */
 void qb_wave_unrecorded(struct qb_wave *wave, int errnum);
 
-/* The message for images that are not started because others failed. */
+/* The message for images that are left as they were because others failed. */
 const char *qb_wave_why_no_more(const struct qb_batch *batch);
 
 /* Closes what is left open in a slot and frees what it holds. */

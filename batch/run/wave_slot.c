@@ -22,8 +22,8 @@ bool qb_wave_starts_no_more(const struct qb_wave *w)
 const char *qb_wave_why_no_more(const struct qb_batch *batch)
 {
     return batch->policy.on_error == QB_ON_ERROR_STOP
-               ? "not started: another image failed and policy.on_error is stop"
-               : "not started: more images failed than policy.max_failed allows";
+               ? "left as it was: another image failed and policy.on_error is stop"
+               : "left as it was: more images failed than policy.max_failed allows";
 }
 
 /* What has been written and, for a comparison of content, read since the plan was made. */

@@ -1,5 +1,6 @@
 """Limits and foresight: max_failed, min_free, priorities, rates, what a dry run tells of space."""
 import os
+import time
 import re
 import shutil
 import subprocess
@@ -71,6 +72,40 @@ class Limits(ImageTest):
                                            "--no-state", code=1)
                     self.assertEqual(self.outcome(answer), {"failed": 1, "changed": 0, "skipped": 19})
                     self.assertIn(policy.split(":")[0], answer.records[0]["error"]["message"])
+
+    def test_one_image_at_a_time(self):
+        """Each is amended and verified before the next is opened: none is touched after a failure."""
+        self.fleet(8, broken=[3])
+        head = "limits: {wave: %d}\n            policy: {on_error: stop}"
+        answer = self.run_with(head % 1, "--no-state", code=1, keys="refcount_bits: 64")
+        self.assertEqual([r["status"] for r in answer.records], ["changed"] * 3 + ["failed"] + ["skipped"] * 4)
+        self.assertEqual([r["wave"] for r in answer.records[:4]], [1, 2, 3, 4])
+        times = [(r["started_seconds"], r["started_seconds"] + r["seconds"]) for r in answer.records[:3]]
+        for (_, before), (after, _) in zip(times, times[1:]):
+            self.assertLessEqual(before, after + 1e-6)
+
+    def test_no_more_images_are_under_way_than_are_allowed(self):
+        for most in (2, 5):
+            self.fleet(12)
+            answer = self.run_with(f"limits: {{wave: {most}}}", "--no-state", keys="refcount_bits: 64")
+            waves = [r["wave"] for r in answer.records]
+            self.assertLessEqual(max(waves.count(w) for w in waves), most)
+            self.assertGreater(len(set(waves)), 12 // most - 1)
+
+    def windowed(self, first, last, *flags, code):
+        """The run in a window of these many minutes from now on."""
+        at = [time.strftime("%H:%M", time.localtime(time.time() + 60 * m)) for m in (first, last)]
+        self.fleet(2)
+        return self.run_with(f'limits: {{window: "{at[0]}-{at[1]}"}}', "--no-state", *flags, code=code)
+
+    def test_in_its_window_a_run_starts_and_outside_of_it_waits(self):
+        answer = self.windowed(-90, 90, code=0)
+        self.assertEqual(self.outcome(answer), {"failed": 0, "changed": 2, "skipped": 0})
+        answer = self.windowed(90, 180, "--deadline", "1", code=75)
+        self.assertEqual({r["status"] for r in answer.records}, {"interrupted"})
+        self.assertIn("outside of limits.window", answer.result.err)
+        self.assertEqual(answer.result.err.count("waiting"), 1)
+        self.windowed(90, 180, "--dry-run", code=0)
 
     def test_what_was_not_started_is_done_by_the_next_run(self):
         self.fleet(6, broken=[0])

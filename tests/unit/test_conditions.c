@@ -168,12 +168,37 @@ static void a_name_is_made_relative_to_the_image(void)
     }
 }
 
+/* ---- windows --------------------------------------------------------------------------------- */
+
+static void a_window_is_open_from_its_first_minute_to_the_one_before_its_last(void)
+{
+    static const struct {
+        unsigned from, to, minute;
+        bool open;
+    } rows[] = {
+        {600, 720, 599, false},  {600, 720, 600, true},    {600, 720, 719, true},
+        {600, 720, 720, false},  {1320, 300, 1319, false}, {1320, 300, 1320, true},
+        {1320, 300, 1439, true}, {1320, 300, 0, true},     {1320, 300, 299, true},
+        {1320, 300, 300, false}, {0, 1, 0, true},          {0, 1, 1, false},
+    };
+
+    for (size_t i = 0; i < UNIT_COUNT(rows); i++)
+        CU_ASSERT_EQUAL(qb_window_is_open(qb_window_of(rows[i].from, rows[i].to), rows[i].minute),
+                        rows[i].open);
+    for (unsigned m = 0; m < QB_DAY_MINUTES; m++)
+        CU_ASSERT_TRUE(qb_window_is_open(0, m));
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
-        UNIT(each_condition_holds_where_it_does),    UNIT(every_example_of_the_table_is_read),
-        UNIT(dates_that_are_none_are_refused),       UNIT(a_name_is_rewritten_where_it_matches),
-        UNIT(rewrites_that_cannot_work_are_refused), UNIT(a_name_is_made_relative_to_the_image),
+        UNIT(each_condition_holds_where_it_does),
+        UNIT(every_example_of_the_table_is_read),
+        UNIT(dates_that_are_none_are_refused),
+        UNIT(a_name_is_rewritten_where_it_matches),
+        UNIT(rewrites_that_cannot_work_are_refused),
+        UNIT(a_name_is_made_relative_to_the_image),
+        UNIT(a_window_is_open_from_its_first_minute_to_the_one_before_its_last),
     };
 
     return unit_main("conditions", tests, UNIT_COUNT(tests));

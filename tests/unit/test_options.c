@@ -141,6 +141,8 @@ static const char *const bad[] = {
     [QB_KIND_WORD_TEXT] = "none|Off|x",
     [QB_KIND_WORD] = "nothing|Auto|alloc|0|Keep",
     [QB_KIND_WORD_BOOL] = "on|off|0|Fail",
+    [QB_KIND_WINDOW] =
+        "22-5|22:00|22:00-5:00|22:00-22:00|24:00-05:00|22:60-05:00|22:00-24:00|22:00 - 05:00|x",
     [QB_KIND_DATE] = "2026|yesterday|2026-02-30",
     [QB_KIND_LATER] = "on|luks",
     [QB_KIND_GROUP] = "on|remove|{remove: x}",
