@@ -80,6 +80,29 @@ static void a_file_without_a_limit_is_not_filled(void)
     amend_end(&a);
 }
 
+/* Its refcounts do not say what is free. */
+static void a_dirty_image_is_not_filled(void)
+{
+    struct image_shape dirty = holed;
+    const struct qb_request wide = {.struct_size = sizeof(wide),
+                                    .set = QB_KEY_REFCOUNT_BITS,
+                                    .refcount_bits = 64,
+                                    .room_first = true};
+    struct image_bytes image;
+    struct qb_mem_log *log;
+    struct run run;
+
+    dirty.dirty = true;
+    image = image_make(&dirty, "H60d9zd");
+    log = run_machine(&image);
+    run = run_amend(log, 0, &wide, RUN_WHOLE);
+    CU_ASSERT_EQUAL(run.result.status, QB_STATUS_CHANGED);
+    CU_ASSERT(run_content(log, 0).size > image.size);
+    run_free(&run);
+    qb_mem_log_free(log);
+    image_bytes_free(&image);
+}
+
 /* The last cluster is on the device in part. */
 static void nothing_past_the_end_is_no_growth(void)
 {
@@ -202,6 +225,7 @@ int main(void)
     static const struct unit_test tests[] = {
         UNIT(what_fits_inside_takes_nothing_past_the_end),
         UNIT(a_file_without_a_limit_is_not_filled),
+        UNIT(a_dirty_image_is_not_filled),
         UNIT(nothing_past_the_end_is_no_growth),
         UNIT(blocks_of_what_comes_into_use_are_rewritten),
         UNIT(the_room_is_used_to_the_last_cluster),
