@@ -154,6 +154,8 @@ class UndoOnDevices(LoopTest, WithHoles):
                     image = self.holed(free="2M" if more == 0 else "64k")
                     device = self.on_device(image, rounded(image) + more)
                     run = self.amended(device, AMENDS[name])
+                    if more:
+                        self.lengthen(device, 1 << 20)
                     undo = qbatch.qbatch("undo", "--json", *self.flags, run, cwd="/")
                     self.assertEqual((undo.code, undo.status), (0, "changed"), str(undo))
                     self.assert_same_layers(guest.read_all(image), self.layers(device))
