@@ -103,6 +103,20 @@ static int read_placed(struct qb_taking *t, uint64_t guest, uint64_t len, struct
     return have ? qb_io_read(t->io, t->host, guest, t->scratch, have, "guest data", err) : 0;
 }
 
+/* The same of the subclusters that are allocated, with zeros in place of the others. */
+static int read_placed_parts(struct qb_taking *t, uint64_t guest, uint64_t len, uint64_t bitmap,
+                             struct qb_err *err)
+{
+    uint64_t sub = t->img->geom.cluster_size / QB_SUBCLUSTERS;
+
+    if (read_placed(t, guest, len, err) < 0)
+        return -1;
+    for (unsigned i = 0; i < QB_SUBCLUSTERS; i++)
+        if (qb_l2_subcluster(bitmap, i) != QB_SUB_ALLOCATED)
+            memset(t->scratch + i * sub, 0, sub);
+    return 0;
+}
+
 /* Fills scratch with what the guest reads there; false if that cannot be determined. */
 static int read_edge(struct qb_taking *t, uint64_t guest, uint64_t len, bool *known,
                      struct qb_err *err)
@@ -116,7 +130,9 @@ static int read_edge(struct qb_taking *t, uint64_t guest, uint64_t len, bool *kn
         return -1;
     if (place.kind == QB_DATA && t->rules->data)
         return read_placed(t, guest, len, err);
-    if (qb_image_read_own(t->io, t->img, &place, t->scratch, err) < 0)
+    if (place.kind == QB_PARTIAL && t->rules->data
+            ? read_placed_parts(t, guest, len, place.bitmap, err) < 0
+            : qb_image_read_own(t->io, t->img, &place, t->scratch, err) < 0)
         return -1;
     if (place.kind == QB_PARTIAL)
         piece /= QB_SUBCLUSTERS;

@@ -17,7 +17,7 @@ struct qb_plan_data {
     bool unchecked;                /* another file, and the old one is not there to be compared */
     uint64_t old, appended, final; /* its length: as opened, once appended, once settled; bytes */
     struct qb_range zeros; /* bytes of it that must read zero: what growing takes into use */
-    uint8_t *bytes; /* the last cluster, where the backing file showed in it; owned, or NULL, ... */
+    uint8_t *bytes; /* what the backing file showed in the last cluster; owned, or NULL, ... */
     uint64_t bytes_at, bytes_len; /* ... and where it goes */
     struct qb_range allowed;      /* what the write guard lets through in the append */
 };

@@ -178,7 +178,7 @@ static void put_in_place(struct filling *f, const struct qb_entries *e)
     for (uint64_t i = e->first; i < e->first + e->n; i++)
         qb_l2_put_as(&f->plan->geom, f->table, i - f->base,
                      (f->t->l1_index * g->l1_span + i * g->cluster_size) | QB_ENTRY_COPIED,
-                     QB_ALL_ALLOCATED);
+                     e->bitmap);
 }
 
 static void fill_part(struct filling *f, const struct qb_entries *e)

@@ -38,6 +38,7 @@ struct qb_entries {
     enum qb_fate fate;
     size_t source;      /* QB_FATE_APPENDED: of plan->contents */
     enum qb_fate shows; /* QB_FATE_NEW_PLACE: KEEP, ZERO or UNALLOCATE */
+    uint64_t bitmap;    /* QB_FATE_IN_PLACE: its subclusters */
 };
 
 typedef void qb_decide_fn(const struct qb_plan *plan, const struct qb_new_table *t,

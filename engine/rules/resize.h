@@ -16,10 +16,12 @@ struct qb_resize {
     bool cuts_table;       /* some entries of that table are dropped */
     uint64_t copy_cluster; /* guest cluster number of the last cluster, ... */
     bool copies;           /* ... if it must be copied: */
-    bool copies_in_place;  /* ... into the external data file, where it has its place already */
-    uint64_t copy_bitmap;  /* extended L2: its subclusters */
-    uint8_t *copy_bytes;   /* its new content; owned, until the plan takes it over ... */
-    size_t copy_source;    /* ... as this one of its contents */
+    bool copies_in_place;  /* ... into the external data file, where it has its place already: */
+    struct qb_range copy_part; /* ... only these bytes of it, or none, in which case copy_bytes is
+                                  NULL */
+    uint64_t copy_bitmap;      /* extended L2: its subclusters */
+    uint8_t *copy_bytes;       /* its new content; owned, until the plan takes it over ... */
+    size_t copy_source;        /* ... as this one of its contents */
     QB_VEC(struct qb_range)
     zeros; /* guest clusters that need a zero entry, because the backing chain may show data there;
               ascending, disjoint */

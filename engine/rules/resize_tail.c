@@ -26,7 +26,7 @@ static int cut_subclusters(const struct qb_resizing *p, uint64_t start, uint64_t
         uint64_t keep = used > i * sub ? used - i * sub : 0;
         uint8_t *bytes = buf + i * sub;
 
-        if (*bitmap & zero || (!(*bitmap & allocated) && !backed))
+        if (*bitmap & zero || (*bitmap & allocated ? p->img->geom.external_data : !backed))
             continue;
         if (!(*bitmap & allocated) &&
             qb_chain_read(p->io, p->chain, start + i * sub, sub, bytes, err) < 0)
@@ -64,7 +64,8 @@ static int cut_last(const struct qb_resizing *p, uint64_t start, uint64_t used, 
 
     *changed = false;
     *bitmap = last->kind == QB_PARTIAL ? last->bitmap : QB_ALL_ALLOCATED;
-    if (read_last(p, start, last, buf, err) < 0)
+    if (!(last->kind == QB_PARTIAL && p->img->geom.external_data) &&
+        read_last(p, start, last, buf, err) < 0)
         return -1;
     if (last->kind == QB_PARTIAL) {
         if (cut_subclusters(p, start, used, backed, buf, bitmap, changed, err) < 0)
@@ -74,6 +75,21 @@ static int cut_last(const struct qb_resizing *p, uint64_t start, uint64_t used, 
     *changed = !qb_all_zero(buf + used, rest);
     memset(buf + used, 0, rest);
     return 0;
+}
+
+/* What goes into the data file of a cluster that is there already: the subcluster that holds the
+ * end, if the backing file showed in it.  It is moved to the buffer's beginning. */
+static void place_part(const struct qb_geom *g, const struct qb_l2_place *last, uint64_t used,
+                       uint8_t *buf, struct qb_resize *e)
+{
+    uint64_t sub = g->cluster_size / QB_SUBCLUSTERS, first = used / sub * sub;
+
+    e->copies_in_place = true;
+    if (last->kind != QB_PARTIAL)
+        e->copy_part = (struct qb_range){0, g->cluster_size};
+    else if ((uint32_t)e->copy_bitmap != (uint32_t)last->bitmap)
+        e->copy_part = (struct qb_range){first, first + sub};
+    memmove(buf, buf + e->copy_part.first, e->copy_part.end - e->copy_part.first);
 }
 
 /* The last cluster of what stays, if only a part of it does: past the end it must read zero, now
@@ -90,13 +106,8 @@ int qb_resize_tail(const struct qb_resizing *p, struct qb_resize *e, struct qb_e
         return 0;
     if (qb_image_find(p->io, p->img, start, &last, err) < 0)
         return -1;
-    if (g->external_data && last.kind == QB_DATA)
+    if (g->external_data && (last.kind == QB_DATA || (last.kind == QB_PARTIAL && !backed)))
         return 0; /* data_file.c clears what is past the end */
-    if (g->external_data && (last.kind == QB_PARTIAL || last.kind == QB_IDLE))
-        return qb_fail(
-            err, QB_E_UNSUPPORTED, QB_NOWHERE,
-            "the new size needs a part of a cluster in the data file that has subclusters "
-            "of several sorts");
     unallocated = last.kind == QB_UNALLOCATED || last.kind == QB_IDLE;
     if (last.kind == QB_ZERO_PLAIN || last.kind == QB_ZERO_ALLOCATED)
         return 0;
@@ -114,7 +125,9 @@ int qb_resize_tail(const struct qb_resizing *p, struct qb_resize *e, struct qb_e
     if (!e->copies)
         return 0;
     e->copy_cluster = start / g->cluster_size;
-    e->copies_in_place = g->external_data;
-    e->copy_bytes = qb_take(&buf);
+    if (g->external_data)
+        place_part(g, &last, used, buf, e);
+    if (!e->copies_in_place || e->copy_part.end)
+        e->copy_bytes = qb_take(&buf);
     return 0;
 }

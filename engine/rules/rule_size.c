@@ -74,10 +74,10 @@ static int probe(struct qb_plan *plan, struct qb_err *err)
     if (changes_tables(plan, r))
         plan->target.reach = QB_REACH_TABLES;
     last.bytes = qb_take(&r->copy_bytes);
-    if (r->copies && img->geom.external_data) {
+    if (r->copies_in_place) {
         plan->data.bytes = last.bytes;
-        plan->data.bytes_len = last.len;
-        plan->data.bytes_at = r->copy_cluster * last.len;
+        plan->data.bytes_len = r->copy_part.end - r->copy_part.first;
+        plan->data.bytes_at = r->copy_cluster * last.len + r->copy_part.first;
         return 0;
     }
     last.bitmap = r->copy_bitmap;
@@ -100,6 +100,7 @@ static bool copy(const struct qb_resize *r, uint64_t guest, struct qb_entries *e
     }
     e->n = 1;
     e->fate = r->copies_in_place ? QB_FATE_IN_PLACE : QB_FATE_APPENDED;
+    e->bitmap = r->copy_bitmap;
     e->source = r->copy_source;
     return true;
 }
@@ -119,6 +120,7 @@ static void entries(const struct qb_plan *plan, const struct qb_new_table *t, st
     if (z < r->zeros.n && r->zeros.items[z].first <= guest) {
         e->n = QB_MIN(e->n, r->zeros.items[z].end - guest);
         e->fate = r->fills_in_place ? QB_FATE_IN_PLACE : QB_FATE_ZERO;
+        e->bitmap = QB_ALL_ALLOCATED;
         return;
     }
     if (z < r->zeros.n)

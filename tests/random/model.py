@@ -59,8 +59,6 @@ def doubts(image, request, version, size):
         yield "a new size that is not a multiple of 512"
     if image.max_refcount() > (1 << width) - 1:
         yield "a refcount does not fit"
-    if image.ext_l2 and size != image.size and image.incompatible_features & qcow2.INCOMPAT_DATA_FILE:
-        yield "the old end may lie in a cluster of the data file with subclusters of several sorts"
     if raw(image, request) and not image.autoclear_features & qcow2.AUTOCLEAR_RAW:
         yield "whether the data file reads like the disk"
 

@@ -149,6 +149,8 @@ def create(rng, recipe):
     if recipe.version == 3 and own.random() < 0.12:
         recipe.data = "off" if recipe.backing else own.choice(["off", "on"])
         options += [f"data_file={FOLDER}/image.data", f"data_file_raw={recipe.data}"]
+        if recipe.cluster_size >= 16 * KIB and "extended_l2=on" not in options and own.random() < 0.5:
+            options.append("extended_l2=on")
     backing = ["-b", recipe.backing, "-F", recipe.backing_fmt] if recipe.backing else []
     recipe.commands.append(["qemu-img", "create", "-q", "-f", "qcow2", "-o", ",".join(options),
                             *backing, IMAGE, str(recipe.size)])

@@ -6,6 +6,10 @@
 #define JUNK DATA, .data_junk = true
 #define RAW  DATA, .data_raw = true
 
+/* A disk that ends in a cluster of the data file with subclusters of several sorts: 1 KiB each, of
+ * which 4 to 7 are zero, 8 to 11 allocated, and 12 to 15 unallocated. */
+#define ENDS(bytes, ...) V3(15, 4, 160 * KIB + (bytes), JUNK, .extended_l2 = true, __VA_ARGS__)
+
 const struct recipe data_recipes[] = {
     {"data file", V3(9, 4, 64 * KIB, DATA), "d5 @20z3Z4.d @70d3z2 @100Z3d25", false},
     {"data file full of junk", V3(9, 4, 64 * KIB, JUNK, .data_tail = 60000),
@@ -43,6 +47,26 @@ const struct recipe data_recipes[] = {
      "d2p3z2 @3d2p2 @8pZi @12d", false},
     {"data file, extended L2 entries, partial at the end",
      V3(14, 4, 200 * KIB + 512, JUNK, .extended_l2 = true, BACKED("@short")), "d2p3z2 @12p", false},
+    {"data file, ends in an unallocated subcluster",
+     ENDS(12 * KIB + 512, .data_tail = 70000, BACKED("@long")), "dpz2 @5p", false},
+    {"data file, ends between unallocated subclusters", ENDS(13 * KIB, BACKED("@long")), "p3 @5p",
+     false},
+    {"data file, ends in an allocated subcluster",
+     ENDS(9 * KIB + 512, .data_tail = 3000, BACKED("@long")), "p2z @5p", false},
+    {"data file, ends in a zero subcluster", ENDS(5 * KIB + 512, BACKED("@long")), "p2d @5p",
+     false},
+    {"data file, ends in the middle of a sector", ENDS(14 * KIB + 100, BACKED("@long")), "@5p",
+     false},
+    {"data file that is short, ends in an unallocated subcluster",
+     ENDS(12 * KIB + 512, .data_cut = 40000, BACKED("@long")), "dp @5p", false},
+    {"data file, ends in a cluster of which nothing is used",
+     ENDS(12 * KIB + 512, .data_tail = 30000, BACKED("@long")), "di2 @5i", false},
+    {"data file, ends in an unallocated subcluster, backed by less",
+     ENDS(12 * KIB + 512, BACKED("@short")), "dpz2 @5p", false},
+    {"data file, ends in an unallocated subcluster, not backed", ENDS(12 * KIB + 512), "dpz2 @5p",
+     false},
+    {"raw data file, ends in an unallocated subcluster",
+     V3(15, 4, 172 * KIB + 512, RAW, .data_tail = 3000, .extended_l2 = true), "dpz2 @5p", false},
     {"raw data file, extended L2 entries", V3(14, 4, 200 * KIB + 512, RAW, .extended_l2 = true),
      "Zd2z2 @8Zi @12d", false},
 };

@@ -2,6 +2,8 @@
  * rest of a subject stays what it was without. */
 #include "amends_keys.h"
 
+#include <stdio.h>
+
 #include "base/num.h"
 
 void amends_random_snapshots(uint64_t seed, struct qb_request *rq)
@@ -127,6 +129,27 @@ void amends_random_mixtures(uint64_t seed, char *script)
         else if (*at == 'z' && roll(&d, 4) == 0)
             *at = 'p';
     }
+}
+
+void amends_random_subclusters(uint64_t seed, struct image_shape *s)
+{
+    struct dice d = dice_of(seed + 0x53554243);
+
+    if (s->cluster_bits > 15 || roll(&d, 4))
+        return;
+    s->cluster_bits = 14 + roll(&d, 2);
+    s->size = 512ull * (1 + roll(&d, 500)) + (s->size & 511);
+    s->data_cut %= (uint32_t)s->size;
+    s->extended_l2 = true;
+}
+
+void amends_random_end(uint64_t seed, const struct image_shape *s, char *script, size_t room)
+{
+    struct dice d = dice_of(seed + 0x454e4453);
+    unsigned last = (unsigned)(s->size >> s->cluster_bits);
+
+    if (s->size % (1u << s->cluster_bits) && roll(&d, 4))
+        snprintf(script, room, " @%u%c", last, roll(&d, 4) ? 'p' : 'i');
 }
 
 void amends_random_kept(uint64_t seed, const struct image_shape *s, struct qb_request *rq)

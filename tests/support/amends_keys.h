@@ -20,6 +20,11 @@ void amends_random_reclaim(uint64_t seed, struct qb_request *rq);
 void amends_random_extended(uint64_t seed, struct image_shape *s);
 void amends_random_mixtures(uint64_t seed, char *script);
 
+/* Some images with a data file have subclusters, too, and of these most end in a cluster with
+ * subclusters of several sorts: what makes the script do that goes to `script`. */
+void amends_random_subclusters(uint64_t seed, struct image_shape *s);
+void amends_random_end(uint64_t seed, const struct image_shape *s, char *script, size_t room);
+
 /* Asks them for entries of either size, and some of all to keep their undo. */
 void amends_random_kept(uint64_t seed, const struct image_shape *s, struct qb_request *rq);
 

@@ -205,8 +205,10 @@ static struct subject subject_drawn(struct dice *d, struct image_shape *shape, u
         without_snapshots(script);
     else
         write_zeros(seed, script);
-    if (shape->extended_l2 && !shape->data_file)
+    if (shape->extended_l2)
         amends_random_mixtures(seed, script);
+    if (shape->extended_l2 && shape->data_file)
+        amends_random_end(seed, shape, script + strlen(script), sizeof(script) - strlen(script));
     shape->backing_file = amends_name(shape->backing_file);
     snprintf(s.name, sizeof(s.name), "random %llu", (unsigned long long)seed);
     s.image = image_make(shape, script);
@@ -286,6 +288,8 @@ struct subject subject_with_data(uint64_t seed, bool small, bool may_be_damaged)
         shape.extended_l2 = roll(&d, 2);
     }
     random_data_file(&d, &shape);
+    if (!small)
+        amends_random_subclusters(seed, &shape);
     shape.bitmaps = roll(&d, 8) ? 0 : 1 + roll(&d, 3);
     s = subject_drawn(&d, &shape, seed, may_be_damaged);
     snprintf(s.name, sizeof(s.name), "random with data file %llu", (unsigned long long)seed);
