@@ -10,6 +10,7 @@
 #include "undo/undo_state.h"
 #include "base/own.h"
 #include "io/named.h"
+#include "qcow2/chain.h"
 #include "qcow2/data_name.h"
 
 static bool is_raw(const struct qb_image *img)
@@ -90,6 +91,73 @@ static int look_at_added(struct qb_undo *u, struct qb_proving *p, struct qb_rang
     return at == added.end ? 0 : qb_undo_refuse(p, at, "the disk was written past its old end");
 }
 
+/* Subclusters of the old disk's last cluster before byte `used` in which the backing file showed,
+ * and the data file does: *filled, a bit each. */
+static int find_filled(struct qb_proving *p, uint64_t start, uint64_t used, uint32_t *filled)
+{
+    uint64_t sub = p->old.geom.cluster_size / QB_SUBCLUSTERS;
+    struct qb_l2_place old, now;
+
+    *filled = 0;
+    if (qb_image_find(p->io, &p->old, start, &old, p->err) < 0 ||
+        qb_image_find(p->io, &p->now, start, &now, p->err) < 0)
+        return -1;
+    for (unsigned i = 0; i * sub < used; i++)
+        if (qb_l2_subcluster(old.bitmap, i) == QB_SUB_UNALLOCATED &&
+            qb_l2_subcluster(now.bitmap, i) == QB_SUB_ALLOCATED)
+            *filled |= UINT32_C(1) << i;
+    return 0;
+}
+
+/* Bytes of the old disk as its backing file shows them, zeros without one. */
+static int read_backing(struct qb_undo *u, struct qb_proving *p, uint64_t start, uint64_t len,
+                        uint8_t *buf)
+{
+    const struct qb_image *old = &p->old;
+    unsigned how = QB_CHAIN_WHOLE | (u->file.without_locks ? QB_CHAIN_WITHOUT_LOCKS : 0);
+    struct qb_chain chain = {0};
+    int r;
+
+    memset(buf, 0, len);
+    if (!old->backing_name[0])
+        return 0;
+    if (qb_chain_open(p->io, u->path, &u->file, old->backing_name, old->backing_fmt, how, &chain,
+                      p->err) < 0)
+        return -1;
+    r = qb_chain_read(p->io, &chain, start, len, buf, p->err);
+    qb_chain_close(&chain);
+    return r;
+}
+
+/* Where the backing file showed in the cluster in which the old disk ends, growing has put what it
+ * showed into the data file; and until somebody writes there, that is the same. */
+static int look_at_filled(struct qb_undo *u, struct qb_proving *p)
+{
+    uint64_t cs = p->old.geom.cluster_size, sub = cs / QB_SUBCLUSTERS;
+    uint64_t used = p->old.header.size % cs, start = p->old.header.size - used;
+    uint64_t have = start < u->data.size ? QB_MIN(used, u->data.size - start) : 0;
+    QB_AUTO(qb_buf) uint8_t *shown = NULL, *found = NULL;
+    uint32_t filled;
+
+    if (find_filled(p, start, used, &filled) < 0)
+        return -1;
+    if (!filled)
+        return 0;
+    shown = malloc(cs);
+    found = calloc(1, cs);
+    if (!shown || !found)
+        return qb_fail_memory(p->err);
+    if (read_backing(u, p, start, used, shown) < 0 ||
+        (have && qb_io_read(p->io, &u->data, start, found, have, "guest data", p->err) < 0))
+        return -1;
+    for (unsigned i = 0; i * sub < used; i++)
+        if (filled >> i & 1 &&
+            memcmp(shown + i * sub, found + i * sub, QB_MIN(sub, used - i * sub)) != 0)
+            return qb_undo_refuse(p, start + i * sub,
+                                  "the data file was written where the backing file showed");
+    return 0;
+}
+
 int qb_undo_look_at_data(struct qb_undo *u, struct qb_proving *p)
 {
     struct qb_range added = {p->old.header.size, p->now.header.size};
@@ -99,7 +167,7 @@ int qb_undo_look_at_data(struct qb_undo *u, struct qb_proving *p)
     if (!p->now.geom.external_data || (!renamed && !grown && !raw_again))
         return 0;
     if (open_data(u, p, p->now.data_name, &u->data) < 0 || (renamed && look_at_names(u, p) < 0) ||
-        (grown && look_at_added(u, p, added) < 0))
+        (grown && (look_at_added(u, p, added) < 0 || look_at_filled(u, p) < 0)))
         return -1;
     return raw_again ? look_at_raw(u, p) : 0;
 }

@@ -114,10 +114,29 @@ static bool alike(const struct qb_proving *p, const struct mapping *old, const s
     return gone || (now->kind == QB_DATA && is_in_zeros(p, now));
 }
 
+/* Whether of the cluster that holds the smaller disk's end, up to byte `used`, the amend can have
+ * filled subclusters at their place in the data file.  With what, undo_data.c looks. */
+static bool is_filled_in_place(const struct qb_geom *g, uint64_t cluster, uint64_t used,
+                               const struct mapping *old, const struct mapping *now)
+{
+    uint64_t sub = g->cluster_size / QB_SUBCLUSTERS;
+
+    if (old->kind == QB_COMPRESSED || !qb_l2_has_host(now->kind) ||
+        now->place != cluster * g->cluster_size)
+        return false;
+    for (unsigned i = 0; i * sub < used; i++) {
+        enum qb_sub was = qb_l2_subcluster(old->bitmap, i), is = qb_l2_subcluster(now->bitmap, i);
+
+        if (was != is && (was != QB_SUB_UNALLOCATED || is != QB_SUB_ALLOCATED))
+            return false;
+    }
+    return true;
+}
+
 /* Whether the two images may differ at this cluster of the active disk: past the part that both
  * sizes cover, and in the cluster in which that part ends, which the amend copied. */
 static bool is_edge(const struct maps *m, const struct qb_pair *pair, uint64_t cluster,
-                    const struct mapping *now)
+                    const struct mapping *old, const struct mapping *now)
 {
     const struct qb_proving *p = m->p;
     uint64_t cs = p->old.geom.cluster_size;
@@ -126,8 +145,12 @@ static bool is_edge(const struct maps *m, const struct qb_pair *pair, uint64_t c
         return false;
     if (cluster >= qb_div_up(m->kept, cs))
         return true;
-    return m->kept % cs && cluster == m->kept / cs && qb_l2_has_host(now->kind) &&
-           qb_proof_is_new(p->proof, now->place & QB_ENTRY_OFFSET);
+    if (m->kept % cs == 0 || cluster != m->kept / cs)
+        return false;
+    if (p->old.geom.external_data) /* their places are no bytes of the image */
+        return p->now.header.size > m->kept &&
+               is_filled_in_place(&p->old.geom, cluster, m->kept % cs, old, now);
+    return qb_l2_has_host(now->kind) && qb_proof_is_new(p->proof, now->place & QB_ENTRY_OFFSET);
 }
 
 /* ---- two tables ------------------------------------------------------------------------------ */
@@ -168,7 +191,7 @@ static int compare_pair(struct maps *m, const struct qb_pair *pair)
         struct mapping now = mapping_at(&p->now.geom, m->now, pair->now.first + i);
         int given;
 
-        if (alike(p, &old, &now) || is_edge(m, pair, first + i, &now))
+        if (alike(p, &old, &now) || is_edge(m, pair, first + i, &old, &now))
             continue;
         given = is_allocated(m, first + i, &old, &now);
         if (given <= 0)

@@ -188,5 +188,79 @@ class Extended(DataFileUndo):
                     os.unlink("a.data")
 
 
+class Filled(DataFileUndo):
+    """Growing fills what a longer backing file showed in the last cluster, at its place in the data file."""
+
+    def over(self, size, extended, sort="unallocated"):
+        self.raw("base", "4M", "write -q -P 8 0 4M")
+        image = self.create("a.qcow2", size=size, data_file="a.data", backing="base", backing_fmt="raw",
+                            extended_l2=extended)
+        self.io(image, "write -q -P 5 0 64k")
+        if sort == "partial":
+            self.io(image, f"write -q -P 6 {size // (64 * KIB) * 64 * KIB} 2k")
+        self.sha = proc.sha256(image)
+        return image
+
+    def each(self):
+        for extended, sort in (("off", "unallocated"), ("on", "unallocated"), ("on", "partial")):
+            for size in (MIB + 12 * KIB, MIB + 12 * KIB + 512):
+                with self.subTest(extended_l2=extended, sort=sort, size=size):
+                    yield self.over(size, extended, sort), size
+                    for name in ("a.qcow2", "a.data", "base"):
+                        os.unlink(name)
+
+    def test_what_nobody_wrote_is_undone(self):
+        for image, size in self.each():
+            run = self.amend(image, size="3M")
+            self.unnoticed(image, self.io, image, "write -q -P 9 0 4k")
+            self.assert_back(image, run)
+            self.assert_reads(image, size - 2 * KIB, 2 * KIB, 8)
+            self.assert_reads(image, 0, 4 * KIB, 9)
+
+    def test_what_was_written_there_is_not_lost(self):
+        for image, size in self.each():
+            run = self.amend(image, size="3M")
+            self.unnoticed(image, self.io, image, f"write -q -P 9 {size - 512} 512")
+            self.refused_to_undo(image, run)
+            self.assert_reads(image, size - 512, 512, 9)
+
+    def test_what_was_zeroed_there_is_not_lost(self):
+        for image, size in self.each():
+            run = self.amend(image, size="3M")
+            self.unnoticed(image, self.io, image, f"write -q -z {MIB + 4 * KIB} 4k", f"discard -q {MIB + 8 * KIB} 2k")
+            self.refused_to_undo(image, run)
+
+    def test_another_backing_file(self):
+        """An undo has to show what the data file does: the old header names the one that is asked."""
+        for same in (True, False):
+            for image, size in self.each():
+                if size % KIB == 0:
+                    continue  # there may be nothing to fill
+                self.raw("other", "4M", f"write -q -P {8 if same else 7} 0 2M", "write -q -P 7 2M 2M")
+                run = self.amend(image, size="3M", backing_file="other", backing_fmt="raw")
+                os.rename("other", "gone")
+                if same:
+                    self.undone(run)
+                    self.assert_reads(image, 64 * KIB, MIB - 64 * KIB, 8)
+                    self.assert_reads(image, size - 512, 512, 8)
+                    self.assert_sound(image)
+                else:
+                    self.refused_to_undo(image, run, "the data file was written where the backing file showed")
+                os.unlink("gone")
+
+    def test_a_guest_offset_that_is_one_of_new_metadata(self):
+        """The last cluster lies in the data file at the byte at which new tables lie in the image."""
+        size = 5 * 64 * KIB + 512
+        for extended in ("off", "on"):
+            image = self.over(size, extended)
+            self.assertEqual(os.path.getsize(image), size - 512)
+            run = self.amend(image, size="3M")
+            self.unnoticed(image, self.io, image, f"write -q -P 9 {size - 512} 512")
+            self.refused_to_undo(image, run, "the data file was written where the backing file showed")
+            self.assert_reads(image, size - 512, 512, 9)
+            for name in ("a.qcow2", "a.data", "base"):
+                os.unlink(name)
+
+
 if __name__ == "__main__":
     main()
