@@ -7,8 +7,9 @@ import unittest
 import context  # noqa: F401
 import guest
 import proc
+import qbatch
 import qcow2
-from fixture import KIB, MIB, ImageTest, main
+from fixture import KIB, MIB, OTHER_BUILD, ImageTest, main
 
 SUB = 2 * KIB
 EDGE = MIB + 10 * SUB  # where the end is, or shortly after it
@@ -105,6 +106,19 @@ class Subclusters(ImageTest):
             self.amended(image, shrink=True, size=size)
             self.grown(image, size, 3 * MIB + 512)
             self.assert_sound(image)
+
+    @unittest.skipUnless(os.environ.get("MEDDLER") and not os.environ.get("QBATCH_SANITIZED"), OTHER_BUILD)
+    def test_what_shows_of_the_last_cluster_is_verified(self):
+        """A byte of the data file that changes meanwhile matters where a subcluster is allocated."""
+        for at, wrong in ((MIB + 100, True), (EDGE - SUB, False)):
+            image = self.make("zero", "none")
+            self.qemu_resize(image, EDGE + 512)
+            env = {**os.environ, "LD_PRELOAD": os.path.abspath(os.environ["MEDDLER"]), "MEDDLE_AT": str(at),
+                   "MEDDLE_PATH": self.path("a.data")}
+            answer = qbatch.qbatch("amend", "--json", "--io", "posix", "--verify", "content", "-o", "size=3M",
+                                   image, env=env)
+            self.assertEqual((answer.code, answer.error), (5, "verify") if wrong else (0, None), str(answer))
+            os.unlink(image)
 
 
 if __name__ == "__main__":

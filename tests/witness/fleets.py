@@ -180,12 +180,13 @@ KINDS = [downgrade_over_backing, downgrade_alone, upgrade, refcount_width, shrin
 
 # ---- kinds with an external data file -----------------------------------------------------------
 
-def with_data(rng, path, size, cluster, raw, *, junk=0, zeros=True, **more):
-    """`junk`: bytes of the data file past the disk's end.  Returns its path."""
+def with_data(rng, path, size, cluster, raw, *options, junk=0, zeros=True, written=None, **more):
+    """`junk`: bytes of the data file past the disk's end; `written`: where writing ends, if before
+    that.  Returns the data file's path."""
     data = path.removesuffix("qcow2") + DATA[1:]
     create(path, size, f"cluster_size={cluster}", f"data_file={os.path.basename(data)}",
-           f"data_file_raw={raw}", **more)
-    write_some(rng, path, size, cluster, zeros)
+           f"data_file_raw={raw}", *options, **more)
+    write_some(rng, path, written or size, cluster, zeros)
     with open(data, "ab") as f:
         f.write(b"\xee" * junk)
     return data
@@ -225,6 +226,19 @@ def grow_data_over_backing(rng, path):
     return {"size": size + rng.choice([512 + cluster, 5 * cluster]), **name, **another_key(rng)}
 
 
+def resize_subclusters(rng, path):
+    """The smaller disk ends in a cluster of the data file with subclusters of several sorts."""
+    cluster = 32 * KIB
+    edge = 5 * cluster + rng.choice([10, 11, 12]) * KIB
+    more = 0 if rng.random() < 0.7 else 3 * cluster  # else it shrinks
+    size = edge + rng.choice([0, 512]) + more
+    with_data(rng, path, size, cluster, "off", "extended_l2=on", junk=rng.choice([0, 512, cluster]),
+              written=5 * cluster, backing=BASE)
+    qemu_io(path, f"write -q -P 5 {5 * cluster} 1k", f"write -q -P 6 {5 * cluster + 11 * KIB} 512",
+            f"write -q -z {5 * cluster + 8 * KIB} 1k")
+    return {"size": edge + 512 if more else size + rng.choice([512, 2 * KIB, 3 * cluster]), **another_key(rng)}
+
+
 def shrink_data(rng, path):
     cluster = rng.choice([512, 4 * KIB, 64 * KIB])
     with_data(rng, path, some_end(rng, cluster), cluster, rng.choice(["on", "off"]), junk=rng.choice([0, 512]))
@@ -258,7 +272,7 @@ def bitmaps_and_data(rng, path):
     return {"bitmaps": {"remove": ["a"]}, **rng.choice([{"size": 50 * cluster}, {"size": 30 * cluster}, {}])}
 
 
-DATA_KINDS = [grow_data, grow_over_junk, grow_data_over_backing, shrink_data, move_data, raw_data,
+DATA_KINDS = [grow_data, grow_over_junk, grow_data_over_backing, resize_subclusters, shrink_data, move_data, raw_data,
               bitmaps_and_data]
 
 
