@@ -274,7 +274,7 @@ struct qb_request {
     /* Data clusters that read zero become zero clusters, or unallocated where the image has no
      * backing file; then as reclaim_free. */
     bool reclaim_zeros;
-
+    bool reclaim_compact; /* clusters move to free places before them; then as reclaim_free */
     /* The file is a raw disk, and becomes an image: "raw" and "qcow2", both or none.  The caller
      * knows that the file is raw; a file that looks like an image of any format is refused, since a
      * guest can write a header.  `cluster_size` and `extended_l2` are then properties that the

@@ -130,7 +130,11 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
         if (qb_amend_flipped(s->amend, s->flip_errno) == 0 && qb_amend_verify(s->amend, io) == 0) {
             qb_amend_settle(s->amend, io);
             qb_slot_give_back_tail(w, s, io);
-            qb_meant_ends(&w->batch->jobs[s->job], s->amend, true);
+            phase.may_be_left = true; /* until a round is flipped */
+            if (qb_amend_rounds(s->amend, io) == 0)
+                qb_meant_ends(&w->batch->jobs[s->job], s->amend, true);
+            else if (w->options->state)
+                qb_amend_as_found(s->amend, io, &s->as_found);
         } else if (w->options->state) {
             qb_amend_as_found(s->amend, io, &s->as_found);
         }

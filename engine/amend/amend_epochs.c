@@ -186,9 +186,7 @@ static void note_space(struct qb_amend *a)
             (int64_t)qb_file_allocated(&a->file) - (int64_t)a->file.allocated_at_open;
 }
 
-/* Verification failed after the commit: hands out both header sectors so that the caller can roll
- * back. */
-static int mistrust(struct qb_amend *a)
+int qb_amend_mistrust(struct qb_amend *a)
 {
     note_space(a);
     if (a->err.code == QB_E_VERIFY) {
@@ -219,7 +217,7 @@ int qb_amend_verify(struct qb_amend *a, struct qb_io *io)
     qb_content_free(&a->content);
     a->result.verify_seconds += qb_now() - start;
     a->result.verified = r == 0;
-    return r < 0 ? mistrust(a) : 0;
+    return r < 0 ? qb_amend_mistrust(a) : 0;
 }
 
 void qb_amend_as_found(struct qb_amend *a, struct qb_io *io, struct qb_digest *out)

@@ -27,6 +27,10 @@ struct qb_amend {
     bool released; /* only the result is left */
 };
 
+/* Verification failed after the commit: hands out both header sectors so that the caller can roll
+ * back.  Returns -1. */
+int qb_amend_mistrust(struct qb_amend *a);
+
 /* Sets the status, and returns -1. */
 int qb_amend_failed(struct qb_amend *a);
 

@@ -92,6 +92,9 @@ static int write_steps(struct qb_writer *w, struct qb_plan *plan, struct qb_err 
         case QB_STEP_TABLE:
             r = qb_append_tables(w, plan, i, end, err);
             break;
+        case QB_STEP_MOVED:
+            r = qb_append_moved(w, plan, s, err);
+            break;
         case QB_STEP_PACKED:
             r = qb_append_packed(w, plan, i, end, err);
             break;

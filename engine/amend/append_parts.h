@@ -1,6 +1,7 @@
 /* Shared by the parts of the append epoch: append.c (what there is to write), append_writer.c
  * (the window), append_tables.c (L2 tables), append_copies.c (copied data), append_packed.c
- * (compressed data), append_compare.c (compares instead of writing). */
+ * (compressed data), append_moved.c (moved data), append_compare.c (compares instead of writing).
+ */
 #ifndef QB_AMEND_APPEND_PARTS_H
 #define QB_AMEND_APPEND_PARTS_H
 
@@ -56,6 +57,10 @@ int qb_append_tables(struct qb_writer *w, struct qb_plan *plan, size_t first, si
 
 /* Where the table is that a new one is made from, bytes of the file; 0: it need not be read. */
 uint64_t qb_append_source(const struct qb_plan *plan, size_t table);
+
+/* Writes the step, which is clusters of data that move. */
+int qb_append_moved(struct qb_writer *w, struct qb_plan *plan, const struct qb_step *step,
+                    struct qb_err *err);
 
 /* Writes the steps [first, end), which are all of them clusters that are compressed anew. */
 int qb_append_packed(struct qb_writer *w, struct qb_plan *plan, size_t first, size_t end,

@@ -38,7 +38,7 @@ static int run_plan(struct qb_io *io, struct qb_amend *a)
     if (qb_amend_verify(a, io) < 0)
         return -1;
     qb_amend_settle(a, io);
-    return 0;
+    return qb_amend_rounds(a, io);
 }
 
 /* ---- the caller's structs -------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 #define QB_CHECK_CONTENT_H
 
 #include "check/digest.h"
+#include "check/moves.h"
 #include "qcow2/chain.h"
 
 /* What is compared; the same rules before and after, from the image as the amend leaves it. */
@@ -26,7 +27,8 @@ struct qb_content_rules {
                     compared where the chain has something allocated */
     bool defers; /* zero clusters may be unallocated where that chain reads zero */
     bool zeros;  /* data clusters that hold only zeros may be zero clusters */
-    bool recodes;         /* compressed clusters are compressed anew, into new ones */
+    const struct qb_moves *moves; /* clusters that are copied to new places; NULL: none */
+    bool recodes;                 /* compressed clusters are compressed anew, into new ones */
     bool copies;          /* clusters whose subclusters differ may be copied to new clusters */
     struct qb_file *data; /* the external data file, open; NULL: there is none */
     uint64_t new_from;    /* clusters of the file from this byte on are new, and hold zeros or

@@ -174,6 +174,8 @@ static int push_bytes(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitma
         return -1;
     if (zero)
         return push_zeros(w, i, 1, err);
+    if (w->t->rules->moves) /* as it is, subclusters included */
+        d.high ^= bitmap;
     return push(w, (struct run){RUN_BYTES, i, 1, d.low, d.high}, err);
 }
 
@@ -183,15 +185,19 @@ static int push_data(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap
     struct qb_taking *t = w->t;
     uint64_t offset = entry & QB_ENTRY_OFFSET;
     struct run run = {RUN_DATA, i, 1, offset, bitmap};
+    bool moves = t->rules->moves &&
+                 qb_moves_index(t->rules->moves, offset >> t->img->geom.cluster_bits) != UINT64_MAX;
 
     if (offset % t->img->geom.cluster_size || (!t->rules->data && offset >= t->img->file->size))
         return qb_fail(err, QB_E_CORRUPT, offset, "a data cluster is misplaced");
+    if (moves)
+        return push_bytes(w, i, entry, bitmap, err);
     if (is_new(w, i, offset)) {
         /* A data file may hold anything past the disk's end, which is at the same byte of it. */
         uint64_t limit = t->rules->data ? guest_end(w) : UINT64_MAX;
         bool zero;
 
-        if (t->rules->copies || t->rules->recodes)
+        if (t->rules->copies || t->rules->recodes || t->rules->moves)
             return push_bytes(w, i, entry, bitmap, err);
         if (qb_content_new_is_zero(t, offset, limit, &zero, err) < 0)
             return -1;

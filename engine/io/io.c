@@ -93,6 +93,14 @@ void qb_io_set_window(struct qb_io *io, uint64_t bytes)
     io->window = bytes;
 }
 
+struct qb_stopper qb_io_swap_stop(struct qb_io *io, struct qb_stopper now)
+{
+    struct qb_stopper was = {io->stop, io->stop_arg};
+
+    qb_io_set_stop(io, now.stop, now.arg);
+    return was;
+}
+
 void qb_io_set_stop(struct qb_io *io, qb_stop_fn *stop, void *arg)
 {
     io->stop = stop;

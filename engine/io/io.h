@@ -51,6 +51,13 @@ void qb_io_set_window(struct qb_io *io, uint64_t bytes);
 typedef bool qb_stop_fn(void *arg);
 void qb_io_set_stop(struct qb_io *io, qb_stop_fn *stop, void *arg);
 
+/* Sets another one for a while; returns the one that there was. */
+struct qb_stopper {
+    qb_stop_fn *stop;
+    void *arg;
+};
+struct qb_stopper qb_io_swap_stop(struct qb_io *io, struct qb_stopper now);
+
 /* 0 to continue; -1 with QB_E_CANCELLED once stop(arg) is true.  Every loop over what a file claims
  * (tables, runs, pages of counts) calls it: holes and memory are walked without a request that
  * would fail. */

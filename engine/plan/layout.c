@@ -52,6 +52,11 @@ static int entry_changes(void *arg, uint32_t index, uint64_t old, struct qb_err 
     return qb_new_l1_entry(look->plan, look->layer, index, old) != old;
 }
 
+static bool is_to_move(const struct qb_plan *plan, uint64_t offset)
+{
+    return plan->moves.from && offset >> plan->in.img->geom.cluster_bits >= plan->moves.from;
+}
+
 /* Whether the layer's L1 table must be written anew: 1 or 0, -1 when it cannot be read. */
 static int l1_changes(struct qb_layout *l, unsigned layer, struct qb_err *err)
 {
@@ -61,7 +66,7 @@ static int l1_changes(struct qb_layout *l, unsigned layer, struct qb_err *err)
 
     if (qb_plan_converts(plan))
         return lay.l1_size || qb_plan_l1_size(plan, layer);
-    if (layer == 0 && plan->active.moves)
+    if ((layer == 0 && plan->active.moves) || is_to_move(plan, lay.l1_offset))
         return 1;
     for (size_t i = 0; layer == 0 && i < plan->new_tables.n_splits; i++)
         if (!plan->new_tables.list.items[i].empty)
@@ -96,6 +101,8 @@ static bool snapshots_change(const struct qb_plan *plan)
 {
     bool fill = plan->target.header.version == 3; /* version 3 requires a disk size in each entry */
 
+    if (is_to_move(plan, plan->in.img->header.snapshots_offset))
+        return true;
     for (size_t i = 0; i < plan->in.img->snapshots.list.n; i++)
         if (!qb_target_keeps(&plan->target, i) || plan->place.l1_moved[i + 1] ||
             (fill && !plan->in.img->snapshots.list.items[i].has_disk_size))
@@ -203,6 +210,48 @@ static int place_copies(struct qb_layout *l, struct qb_err *err)
     return 0;
 }
 
+/* The references of clusters that move, from number `index` on, are those of their new places. */
+static int move_counts(struct qb_layout *l, const struct qb_moved_extent *e, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    uint64_t cs = qb_layout_cluster_size(l);
+
+    for (uint64_t i = 0; i < e->n; i++) {
+        uint64_t old = qb_moves_from(&plan->moves, e->index + i);
+        uint64_t refs = qb_counts_get(&plan->census.counts, old);
+
+        if ((i % 1024 == 0 && qb_io_go_on(l->io, err) < 0) ||
+            qb_layout_count(l, e->to + i, 1, refs, err) < 0 ||
+            qb_plan_release(plan, old * cs, cs, refs, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int place_moves(struct qb_layout *l, struct qb_err *err)
+{
+    struct qb_plan *plan = l->plan;
+    struct qb_step step = {.kind = QB_STEP_MOVED, .what = "moved data"};
+    uint64_t cs = qb_layout_cluster_size(l);
+
+    for (uint64_t at = 0, n; at < plan->moves.n; at += n) {
+        struct qb_moved_extent e = {.index = at};
+
+        if (qb_layout_take_some(l, plan->moves.n - at, &e.to, &n, err) < 0)
+            return -1;
+        e.n = n;
+        step.index = plan->moves.extents.n;
+        step.offset = e.to * cs;
+        step.len = n * cs;
+        plan->place.n_bytes += step.len;
+        if (qb_counts_push(&plan->census.counts, &plan->moves.extents, err, e) < 0 ||
+            qb_counts_push(&plan->census.counts, &plan->place.steps, err, step) < 0 ||
+            move_counts(l, &e, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static bool nothing_to_place(const struct qb_layout *l)
 {
     const struct qb_plan *plan = l->plan;
@@ -228,7 +277,7 @@ static int place_all(struct qb_layout *l, struct qb_err *err)
         if ((i == 0 || qb_target_keeps(&plan->target, i - 1)) && place_l1(l, i, err) < 0)
             return -1;
     if (place_snapshots(l, err) < 0 || place_contents(l, err) < 0 || place_packed(l, err) < 0 ||
-        place_copies(l, err) < 0)
+        place_copies(l, err) < 0 || place_moves(l, err) < 0)
         return -1;
     plan->rewrites = !nothing_to_place(l);
     if (!plan->rewrites)
@@ -241,6 +290,7 @@ static int place_all(struct qb_layout *l, struct qb_err *err)
     plan->image_end = l->room.takes.n
                           ? qb_counts_end(&plan->census.counts) * qb_layout_cluster_size(l)
                           : plan->place.end;
+    plan->moves.gains = plan->image_end < plan->census.end;
     return qb_kept_clip(plan, err) < 0 ? -1 : qb_layout_check_width(l, err);
 }
 

@@ -44,6 +44,10 @@ int qb_layout_count(struct qb_layout *l, uint64_t first, uint64_t n, uint64_t re
 /* Gives the new clusters of zeros their places, and their refcounts. */
 int qb_layout_add_zeros(struct qb_layout *l, struct qb_err *err);
 
+/* Takes `want` clusters in a row, or fewer: *n from *first on. */
+int qb_layout_take_some(struct qb_layout *l, uint64_t want, uint64_t *first, uint64_t *n,
+                        struct qb_err *err);
+
 /* Takes n clusters that stay free. */
 int qb_layout_skip(struct qb_layout *l, uint64_t n, struct qb_err *err);
 

@@ -39,9 +39,8 @@ static int take(struct qb_layout *l, uint64_t n, uint64_t *first, struct qb_err 
     return 0;
 }
 
-/* `want` clusters or fewer. */
-static int take_some(struct qb_layout *l, uint64_t want, uint64_t *first, uint64_t *n,
-                     struct qb_err *err)
+int qb_layout_take_some(struct qb_layout *l, uint64_t want, uint64_t *first, uint64_t *n,
+                        struct qb_err *err)
 {
     int r = qb_room_take_some(&l->room, want, first, n, err);
 
@@ -124,7 +123,7 @@ int qb_layout_add_zeros(struct qb_layout *l, struct qb_err *err)
     uint64_t cs = qb_layout_cluster_size(l), first, n;
 
     for (uint64_t at = 0; at < z->n; at += n) {
-        if (qb_io_go_on(l->io, err) < 0 || take_some(l, z->n - at, &first, &n, err) < 0 ||
+        if (qb_io_go_on(l->io, err) < 0 || qb_layout_take_some(l, z->n - at, &first, &n, err) < 0 ||
             qb_counts_push(&plan->census.counts, &z->extents, err,
                            (struct qb_zeros_extent){at, n, first * cs}) < 0)
             return -1;
@@ -149,7 +148,8 @@ static int try_all(struct qb_layout *l, struct qb_err *err)
         (l->reftable_clusters && take(l, l->reftable_clusters, &first, err) < 0))
         return -1;
     for (uint64_t at = 0; at < l->plan->zeros.n; at += n)
-        if (qb_io_go_on(l->io, err) < 0 || take_some(l, l->plan->zeros.n - at, &first, &n, err) < 0)
+        if (qb_io_go_on(l->io, err) < 0 ||
+            qb_layout_take_some(l, l->plan->zeros.n - at, &first, &n, err) < 0)
             return -1;
     return 0;
 }

@@ -65,10 +65,22 @@ static void convert(const struct filling *f, const struct qb_entries *e)
     }
 }
 
+/* The entry with the place to which its cluster moves. */
+static uint64_t moved(const struct filling *f, uint64_t entry)
+{
+    unsigned bits = f->plan->geom.cluster_bits;
+    uint64_t cluster = (entry & QB_ENTRY_OFFSET) >> bits;
+
+    if (!f->plan->moves.n || !cluster)
+        return entry;
+    return (entry & ~QB_ENTRY_OFFSET) | qb_moves_to(&f->plan->moves, cluster) << bits;
+}
+
 static void keep(const struct filling *f, const struct qb_entries *e)
 {
     const struct qb_geom *g = &f->plan->in.img->geom;
     uint64_t at = e->first * g->l2_entry_size, to = at - f->base * g->l2_entry_size;
+    bool changes;
 
     if (f->t->all_zeros) {
         put_zeros(f, e);
@@ -78,13 +90,12 @@ static void keep(const struct filling *f, const struct qb_entries *e)
         convert(f, e);
         return;
     }
-    if (g->l2_entry_size != 8 || !f->t->active || !qb_l2_has_host(e->kind))
+    changes = qb_l2_has_host(e->kind) && (f->t->active || f->plan->moves.n);
+    if (g->l2_entry_size != 8 || !changes)
         memcpy(f->table + to, f->source + at, e->n * g->l2_entry_size);
-    if (!f->t->active || !qb_l2_has_host(e->kind))
-        return;
-    for (uint64_t i = e->first; i < e->first + e->n; i++)
+    for (uint64_t i = e->first; changes && i < e->first + e->n; i++)
         qb_l2_put(g, f->table, i - f->base,
-                  qb_new_with_copied(f->plan, f->t, qb_l2_get(g, f->source, i, 0)));
+                  qb_new_with_copied(f->plan, f->t, moved(f, qb_l2_get(g, f->source, i, 0))));
 }
 
 /* COPIED, in an entry that names a new cluster of the table's own. */

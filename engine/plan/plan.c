@@ -21,6 +21,7 @@ void qb_plan_free_append(struct qb_plan *plan)
         free(c->bytes);
     qb_vec_free(&plan->contents);
     qb_recoder_free(qb_take(&plan->recoder));
+    qb_counts_free(&plan->moves.pinned);
     qb_vec_free(&plan->place.steps);
     qb_vec_free(&plan->new_tables.list);
     qb_vec_free(&plan->conversion.list);
@@ -53,6 +54,8 @@ void qb_plan_free(struct qb_plan *plan)
     qb_target_free(&plan->target);
     qb_chain_close(&plan->below.chain);
     qb_vec_free(&plan->freed.punches);
+    qb_vec_free(&plan->moves.runs);
+    qb_vec_free(&plan->moves.extents);
     qb_vec_free(&plan->place.room);
     qb_vec_free(&plan->append_ranges);
     qb_proof_free(&plan->proof);
@@ -222,6 +225,8 @@ bool qb_plan_uses_room(const struct qb_plan *plan)
 
     if (plan->in.img->raw) /* what is unallocated is the guest's disk all the same */
         return false;
+    if (plan->moves.from) /* only where the refcounts are right */
+        return true;
     return (plan->in.img->file->is_block_device || plan->in.rq->room_first) && !t->rebuild_counts &&
            !t->raise_counts && !plan->census.n_low && !plan->census.n_bad_blocks;
 }
@@ -232,11 +237,13 @@ bool qb_plan_is_void(const struct qb_plan *plan)
                                    memcmp(plan->sector.bytes, plan->old_sector, QB_SECTOR) == 0);
 }
 
-int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,
-                 const struct qb_target *target, struct qb_file *data, const struct qb_chain *lent,
-                 struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
+static int make(const struct qb_plan_in *in, const struct qb_target *target, struct qb_plan *plan,
+                struct qb_clusters *clusters, struct qb_err *err)
 {
-    *plan = (struct qb_plan){.in = {io, img, rq, data, lent}, .target = *target};
+    const struct qb_image *img = in->img;
+    const struct qb_request *rq = in->rq;
+
+    *plan = (struct qb_plan){.in = *in, .target = *target};
     qb_header_geom(&target->header, &plan->geom);
     plan->zeros.share_cap = SHARE_CAP;
     plan->zeros.how = rq->zero_method;
@@ -252,4 +259,20 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
             return -1;
     }
     return plan_sector(plan, err);
+}
+
+int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,
+                 const struct qb_target *target, struct qb_file *data, const struct qb_chain *lent,
+                 struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
+{
+    struct qb_plan_in in = {io, img, rq, data, lent, false};
+    int r = make(&in, target, plan, clusters, err);
+
+    if (r < 0 || !plan->moves.from || plan->moves.gains)
+        return r;
+    /* Whatever would move, the image would not end earlier: the plan without. */
+    memset(&plan->target, 0, sizeof(plan->target));
+    qb_plan_free(plan);
+    in.stays = true;
+    return make(&in, target, plan, clusters, err);
 }

@@ -9,10 +9,12 @@
 #define QB_PLAN_PLAN_H
 
 #include "plan/data_file.h"
+#include "plan/reclaim_space.h"
 #include "plan/proof.h"
 #include "plan/rule.h"
 #include "plan/sector.h"
 #include "check/census.h"
+#include "check/moves.h"
 #include "qcow2/chain.h"
 #include "qcow2/refcount.h"
 
@@ -55,6 +57,7 @@ enum qb_step_kind {
     QB_STEP_L1,       /* the L1 table of layer `index` */
     QB_STEP_BYTES,    /* `bytes` */
     QB_STEP_FILLED,   /* plan->contents number `index`: what its rule computes */
+    QB_STEP_MOVED,    /* plan->moves.extents number `index`: clusters of data as they are */
     QB_STEP_PACKED,   /* the recompressed clusters of new L2 table number `index` */
     QB_STEP_COPIES,   /* the clusters of new L2 table number `index` that are copies */
     QB_STEP_BLOCK,    /* refcount block `index` */
@@ -77,7 +80,8 @@ struct qb_plan_in {
     const struct qb_request *rq;
     struct qb_file *data; /* where the external data file is opened (data_file.h), or NULL */
     const struct qb_chain
-        *lent; /* the image's present backing file, opened by the caller, or NULL */
+        *lent;  /* the image's present backing file, opened by the caller, or NULL */
+    bool stays; /* nothing is moved: it was found to gain nothing */
 };
 
 /* The target's backing chain. */
@@ -200,14 +204,6 @@ struct qb_plan_size {
     bool reserves_zeros; /* ... and the new clusters of zeros are allocated too */
 };
 
-/* What `reclaim` gives back beyond that (rule_reclaim.c). */
-struct qb_reclaim {
-    bool asked;     /* every punch counts, however small; a block device is discarded, too */
-    uint64_t bytes; /* on disk, of clusters that are free in the amended image */
-    uint64_t end;   /* length to which the file is cut */
-    bool past_end;  /* the file has space past its end, which goes too */
-};
-
 /* Clusters that become free. */
 struct qb_freed {
     QB_VEC(struct qb_range) punches; /* bytes of the file */
@@ -241,6 +237,7 @@ struct qb_plan {
     struct qb_plan_size size;
     struct qb_freed freed;
     struct qb_reclaim reclaim;
+    struct qb_moves moves;
     struct qb_plan_data data;       /* in the external data file */
     struct qb_ranges append_ranges; /* what the write guard permits */
     uint8_t old_sector[QB_SECTOR];

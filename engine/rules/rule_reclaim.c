@@ -9,6 +9,7 @@
 
 #include "plan/release.h"
 #include "io/extents.h"
+#include "rules/compact.h"
 #include "rules/reclaim.h"
 
 #define BLOCK_LEAST      512u   /* bytes that can be given back: the file system's block ... */
@@ -27,9 +28,9 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
 {
     if (!qb_asked(rq, QB_KEY_RECLAIM))
         return 0;
-    if (rq->reclaim_reserved && !rq->reclaim_free && !rq->reclaim_zeros)
-        return QB_REFUSE("reclaim.reserved needs reclaim.free or reclaim.zeros");
-    if (!rq->reclaim_free && !rq->reclaim_zeros)
+    if (rq->reclaim_reserved && !rq->reclaim_free && !rq->reclaim_zeros && !rq->reclaim_compact)
+        return QB_REFUSE("reclaim.reserved needs reclaim.free, reclaim.zeros or reclaim.compact");
+    if (!rq->reclaim_free && !rq->reclaim_zeros && !rq->reclaim_compact)
         return 0;
     if (img->header.crypt_method)
         return QB_CANNOT("reclaim of an encrypted image");
@@ -39,6 +40,9 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
         return QB_CANNOT(
             "keep_undo: an undo of reclaim.zeros could not tell zeros that a guest wrote "
             "since from those that it has to bring back");
+    if (rq->reclaim_compact && rq->keep_undo)
+        return QB_CANNOT(
+            "keep_undo: an undo of reclaim.compact could not bring back what was moved");
     if (rq->reclaim_zeros && preallocates(rq))
         return QB_REFUSE("reclaim.zeros takes the places that preallocation gives");
     t->reach = QB_REACH_TABLES;
@@ -111,7 +115,7 @@ static struct qb_zeros *make_zeros(struct qb_plan *plan, struct qb_err *err)
     return z->of ? z : NULL;
 }
 
-static int tables(struct qb_visit *v, struct qb_err *err)
+static int find_zeros(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
     struct qb_zeros *z;
@@ -131,6 +135,13 @@ static int tables(struct qb_visit *v, struct qb_err *err)
             return -1;
     }
     return qb_visit_scan(v, true, mark_table, err);
+}
+
+static int tables(struct qb_visit *v, struct qb_err *err)
+{
+    if (find_zeros(v, err) < 0)
+        return -1;
+    return qb_compact_works(v->plan) ? qb_compact_plan(v, err) : 0;
 }
 
 static void entries(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)

@@ -21,7 +21,7 @@ class Request:
     snapshots_keep_newest: int = None
     data_file_raw: bool = None
     preallocation: str = None
-    reclaim: tuple = ()  # of "free", "zeros", "reserved"
+    reclaim: tuple = ()  # of "free", "zeros", "reserved", "compact"
     bitmaps: dict = field(default_factory=dict)  # {verb: globs | bool | pairs | mappings}
 
     def bitmap_mapping(self):
@@ -156,7 +156,8 @@ def choose_preallocation(rng, recipe, request):
 def choose_reclaim(rng, recipe, request):
     if rng.random() < 0.7:
         return
-    request.reclaim = rng.choice([("free",), ("free", "reserved"), ("zeros",), ("free", "zeros", "reserved")])
+    request.reclaim = rng.choice([("free",), ("free", "reserved"), ("zeros",), ("free", "zeros", "reserved"), ("compact",), ("compact", "zeros"),
+                                  ("compact", "free")])
     if recipe.data or request.preallocation not in (None, "off"):  # which zeros are refused with
         request.reclaim = ("free",)
 

@@ -99,6 +99,7 @@ void amends_random_reclaim(uint64_t seed, struct qb_request *rq)
     rq->set |= QB_KEY_RECLAIM;
     rq->reclaim_zeros = !(rq->set & QB_KEY_PREALLOCATION) && roll(&d, 2);
     rq->reclaim_free = !rq->reclaim_zeros || roll(&d, 2);
+    rq->reclaim_compact = !rq->keep_undo && roll(&d, 2);
     rq->reclaim_reserved = roll(&d, 2);
 }
 

@@ -97,7 +97,8 @@ static void check_refusal(struct judge *j, const struct qb_mem_log *log)
  * time. */
 static bool gives_back(const struct judge *j)
 {
-    return j->s->rq.set & QB_KEY_RECLAIM && (j->s->rq.reclaim_free || j->s->rq.reclaim_zeros);
+    return j->s->rq.set & QB_KEY_RECLAIM &&
+           (j->s->rq.reclaim_free || j->s->rq.reclaim_zeros || j->s->rq.reclaim_compact);
 }
 
 /* What was reserved stays reserved, unless it is asked back: no punch, and only a shrink cuts. */
@@ -275,6 +276,12 @@ static void run_again(struct judge *j, const struct image_bytes *state, bool was
     qb_mem_log_free(log);
 }
 
+/* In commits of which each leaves an image that is as asked: any header but the old one will do. */
+static bool compacts(const struct judge *j)
+{
+    return asked(j, QB_KEY_RECLAIM) && j->s->rq.reclaim_compact;
+}
+
 void judge_state(struct judge *j, const struct image_bytes *state, enum verdict allowed,
                  const char *at)
 {
@@ -284,19 +291,19 @@ void judge_state(struct judge *j, const struct image_bytes *state, enum verdict 
     if (old && amended) /* it gave back space, and no more */
         old = allowed & OLD;
     j->states++;
-    if (!old && !amended)
+    if (!old && !amended && !compacts(j))
         judge_blame(j, at, "the header is neither the old nor the amended one");
     else if (!(allowed & (old ? OLD : AMENDED)))
         judge_blame(j, at, old ? "it is the old image still" : "it is the amended image already");
     else if (compare(j, state, old ? &j->was : &j->shall, at))
-        run_again(j, state, amended, at);
+        run_again(j, state, !old, at);
 }
 
 /* Whether the bytes [at, end) are as they were, but for what is free in the image. */
 static bool same_bytes(const struct judge *j, const struct image_bytes *now, uint64_t at,
                        uint64_t end)
 {
-    bool room = j->s->image.device || j->s->rq.room_first;
+    bool room = j->s->image.device || j->s->rq.room_first || compacts(j);
     uint64_t cs = j->was.cluster_size, stop;
 
     for (; at < end; at = stop) {
