@@ -100,15 +100,16 @@ int qb_layout_skip(struct qb_layout *l, uint64_t n, struct qb_err *err)
     return 0;
 }
 
-/* Counts n of the new clusters of zeros, from number `index` on. */
+/* Counts n of the new clusters of zeros, from number `index` on: one extent after the other. */
 static int count_zeros(struct qb_layout *l, uint64_t index, uint64_t n, uint64_t refs,
                        struct qb_err *err)
 {
     uint64_t cs = qb_layout_cluster_size(l), some;
 
-    for (; n; index += some, n -= some) {
-        const struct qb_zeros_extent *e = qb_zeros_extent(&l->plan->zeros, index);
-
+    if (!n)
+        return 0;
+    for (const struct qb_zeros_extent *e = qb_zeros_extent(&l->plan->zeros, index); n;
+         e++, index += some, n -= some) {
         some = QB_MIN(n, e->first + e->n - index);
         if (qb_layout_count(l, e->offset / cs + (index - e->first), some, refs, err) < 0)
             return -1;
