@@ -20,7 +20,7 @@ struct contender {
 struct run {
     const struct bench_scene *scene;
     const struct bench_plan *plan;
-    const struct bench_workdir *dir;
+    struct bench_workdir *dir;
     struct contender contenders[BENCH_WHO_COUNT];
     size_t n;
     const char *cooled;
@@ -138,7 +138,7 @@ static void fill(const struct run *r, const struct contender *c, const struct co
 }
 
 int bench_run(const struct bench_scene *scene, const struct bench_plan *plan,
-              const struct bench_workdir *dir, struct bench_records *records, struct qb_err *err)
+              struct bench_workdir *dir, struct bench_records *records, struct qb_err *err)
 {
     struct run r = {.scene = scene, .plan = plan, .dir = dir, .cooled = "no"};
     size_t before = records->n;
@@ -146,6 +146,7 @@ int bench_run(const struct bench_scene *scene, const struct bench_plan *plan,
 
     for (size_t i = 0; !failed && i < plan->warmups + plan->runs; i++)
         failed = one_pair(&r, i, err) < 0;
+    bench_scene_end(scene, dir);
     for (size_t i = 0; i < r.n; i++) {
         const struct contender *first = &r.contenders[0];
 

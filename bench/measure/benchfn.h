@@ -21,6 +21,6 @@ struct bench_plan {
 /* Adds a record for each contender to *records; none when it fails.  A contender whose exit code is
  * not 0 ends the measurement: its output is in the error. */
 int bench_run(const struct bench_scene *scene, const struct bench_plan *plan,
-              const struct bench_workdir *dir, struct bench_records *records, struct qb_err *err);
+              struct bench_workdir *dir, struct bench_records *records, struct qb_err *err);
 
 #endif

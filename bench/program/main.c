@@ -47,8 +47,7 @@ static int enough_disk(const struct bench_args *args, const struct bench_job *jo
 }
 
 static int measure(const struct bench_args *args, const struct bench_job *job, size_t i,
-                   const struct bench_workdir *dir, struct bench_records *records,
-                   struct qb_err *err)
+                   struct bench_workdir *dir, struct bench_records *records, struct qb_err *err)
 {
     struct bench_values values = bench_grid_at(&job->grid, i);
     struct bench_plan plan = {job->warmups, job->runs, job->tools, &bench_progress};
@@ -65,7 +64,7 @@ static int measure(const struct bench_args *args, const struct bench_job *job, s
     return 0;
 }
 
-static int measure_all(const struct bench_args *args, const struct bench_workdir *dir,
+static int measure_all(const struct bench_args *args, struct bench_workdir *dir,
                        struct bench_records *records, struct qb_err *err)
 {
     for (const struct bench_job *job = args->jobs.items; job < args->jobs.items + args->jobs.n;

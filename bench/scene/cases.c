@@ -285,6 +285,26 @@ static int convert_raw(struct bench_scene *s, struct qb_err *err)
     return 0;
 }
 
+/* The new refcounts of a device go to its first free stretch; every reference is counted, as what
+ * is free is written over. */
+static int fill_device(struct bench_scene *s, struct qb_err *err)
+{
+    uint64_t cs = s->image.shape.cluster_size, blocks;
+
+    if (s->has_base)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "on a device it is --backing no");
+    if (refcount_width(s, err) < 0)
+        return -1;
+    blocks = qb_div_up(s->image.end * V(TO_BITS), cs * 8);
+    append_clusters(s, blocks + qb_div_up(blocks * 8, cs));
+    read_tables(s);
+    s->limit.append_at = s->image.first_data * cs;
+    if (s->limit.append_size > V(STRETCH) * cs)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--stretch is at least %lu",
+                       (unsigned long)(s->limit.append_size / cs));
+    return 0;
+}
+
 int bench_scene_work(struct bench_scene *s, struct qb_err *err)
 {
     switch (s->which) {
@@ -320,6 +340,8 @@ int bench_scene_work(struct bench_scene *s, struct qb_err *err)
         return give_back(s, err);
     case BENCH_CASE_RAW:
         return convert_raw(s, err);
+    case BENCH_CASE_DEVICE:
+        return fill_device(s, err);
     default:
         small_work(s);
         return 0;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "scene/device.h"
 #include "scene/scene.h"
 #include "clock/stop.h"
 #include "clock/timefn.h"
@@ -97,8 +98,7 @@ static int for_each_image(const struct bench_scene *s, const struct bench_workdi
     return 0;
 }
 
-int bench_scene_make(const struct bench_scene *s, const struct bench_workdir *dir,
-                     struct qb_err *err)
+int bench_scene_make(const struct bench_scene *s, struct bench_workdir *dir, struct qb_err *err)
 {
     char path[4096];
 
@@ -111,6 +111,8 @@ int bench_scene_make(const struct bench_scene *s, const struct bench_workdir *di
     if (write_manifest(s, path_of(dir, "manifest.yaml", path), err) < 0 ||
         write_list(s, dir, path_of(dir, BENCH_LIST, path), err) < 0)
         return -1;
+    if (s->device)
+        return bench_device_write(&s->image, image_path(dir, 0, path), &dir->device, err);
     return for_each_image(s, dir, bench_image_write, err);
 }
 
@@ -167,7 +169,7 @@ static int cool(const struct bench_scene *s, const struct bench_workdir *dir,
     return warm_tools(dir, tools, err);
 }
 
-int bench_scene_restore(const struct bench_scene *s, const struct bench_workdir *dir,
+int bench_scene_restore(const struct bench_scene *s, struct bench_workdir *dir,
                         const struct bench_tools *tools, const char **cooled, struct qb_err *err)
 {
     char path[4096];
@@ -175,10 +177,20 @@ int bench_scene_restore(const struct bench_scene *s, const struct bench_workdir 
 
     if (unlink(path_of(dir, BENCH_CONVERTED, path)) < 0 && errno != ENOENT)
         r = qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot remove", path);
-    if (r == 0 && s->verb == BENCH_AMEND)
+    if (r == 0 && s->device)
+        r = bench_device_write(&s->image, image_path(dir, 0, path), &dir->device, err);
+    else if (r == 0 && s->verb == BENCH_AMEND)
         r = for_each_image(s, dir, s->header_only ? bench_image_reset_header : make_again, err);
     if (r < 0 || bench_workdir_settle(dir, err) < 0)
         return -1;
     *cooled = "no";
     return s->values.v[BENCH_CACHE] == BENCH_COLD ? cool(s, dir, tools, cooled, err) : 0;
+}
+
+void bench_scene_end(const struct bench_scene *s, struct bench_workdir *dir)
+{
+    char path[4096];
+
+    if (s->device)
+        bench_device_remove(image_path(dir, 0, path), &dir->device);
 }

@@ -24,6 +24,7 @@ struct bench_shape {
     uint64_t every;        /* every n-th used cluster reads zero; 0: none */
     bool data_between;     /* the other used clusters are data, else unallocated */
     uint64_t stretch;      /* used clusters; every second stretch is free, and takes space */
+    bool holes;            /* ... or none, as data does not either */
     uint64_t snapshots;
     uint64_t bitmaps;       /* persistent ones, every second granule set */
     uint64_t granularity;   /* bytes; of them all */

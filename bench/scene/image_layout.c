@@ -182,5 +182,5 @@ uint64_t bench_layout_disk(const struct bench_layout *l)
     return start * 2 + blocks + l->reftable_clusters * 8 + l1 * (1 + l->shape.snapshots) +
            l->shape.snapshots * SNAPSHOT_ENTRY_MAX + l->tables * QB_MAX(cs, 4096) +
            l->shape.bitmaps * (l->bitmap_tables + l->bitmap_data) * cs + l->shape.junk +
-           (l->shape.stretch ? (l->data + l->freed) * cs : 0);
+           (l->shape.stretch && !l->shape.holes ? (l->data + l->freed) * cs : 0);
 }

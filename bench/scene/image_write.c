@@ -247,8 +247,9 @@ static int put_image(const struct bench_layout *l, const char *path, int fd, str
         put_l1s(l, fd, err) < 0 || put_snapshots(l, fd, err) < 0 ||
         bench_put_bitmaps(l, fd, buf, err) < 0)
         return -1;
-    if (l->shape.stretch && bench_put_junk(l, fd, l->first_data * l->shape.cluster_size,
-                                           l->end * l->shape.cluster_size, buf, err) < 0)
+    if (l->shape.stretch && !l->shape.holes &&
+        bench_put_junk(l, fd, l->first_data * l->shape.cluster_size, l->end * l->shape.cluster_size,
+                       buf, err) < 0)
         return -1;
     return put_tables(l, fd, buf, err);
 }

@@ -27,6 +27,7 @@ static void make_shapes(const struct bench_scene *s, struct bench_shape *image,
         .every = V(EVERY),
         .data_between = V(BETWEEN) == BENCH_BETWEEN_DATA,
         .stretch = s->which == BENCH_CASE_RAW ? 0 : V(STRETCH),
+        .holes = s->device,
         .raw_step = s->which == BENCH_CASE_RAW ? V(STRETCH) : 0,
         .snapshots = V(SNAPSHOTS),
         .bitmaps = V(BITMAPS),
@@ -50,6 +51,7 @@ int bench_scene_plan(enum bench_case which, const struct bench_values *values,
     s->which = which;
     s->values = *values;
     s->has_base = V(BACKING) == BENCH_BACKED;
+    s->device = which == BENCH_CASE_DEVICE;
     s->fleet = (bench_cases[which].params & 1u << BENCH_IMAGES) != 0;
     s->n_images = s->fleet ? V(IMAGES) : 1;
     make_shapes(s, &image, &base);

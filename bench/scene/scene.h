@@ -24,7 +24,8 @@ struct bench_scene {
     struct bench_values values;
     struct bench_layout image, base;
     bool has_base;
-    bool fleet; /* the commands are of all images: of a manifest, a list or a folder */
+    bool device; /* the image is on a block device */
+    bool fleet;  /* the commands are of all images: of a manifest, a list or a folder */
     uint64_t n_images;
 
     enum bench_verb verb;
@@ -59,12 +60,15 @@ const char *bench_scene_title(const struct bench_scene *scene, char *buf, size_t
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-int bench_scene_make(const struct bench_scene *scene, const struct bench_workdir *dir,
+int bench_scene_make(const struct bench_scene *scene, struct bench_workdir *dir,
                      struct qb_err *err);
 
 /* Undoes a run, waits for the disk, and warms or drops the caches.  *cooled: how. */
-int bench_scene_restore(const struct bench_scene *scene, const struct bench_workdir *dir,
+int bench_scene_restore(const struct bench_scene *scene, struct bench_workdir *dir,
                         const struct bench_tools *tools, const char **cooled, struct qb_err *err);
+
+/* After the last run: what only the runs need and the folder does not hold. */
+void bench_scene_end(const struct bench_scene *scene, struct bench_workdir *dir);
 
 /* ---- commands -------------------------------------------------------------------------------- */
 

@@ -105,7 +105,7 @@ int bench_workdir_open(const char *in, struct bench_workdir *dir, struct qb_err 
     QB_AUTO(qb_buf) char *parent = realpath(in, NULL);
     char state[sizeof(dir->path) + sizeof("/state")];
 
-    *dir = (struct bench_workdir){.fd = -1};
+    *dir = (struct bench_workdir){.fd = -1, .device = -1};
     if (!parent)
         return qb_fail_sys(err, errno, QB_NOWHERE, "%s", in);
     remove_what_is_left(parent);
@@ -125,7 +125,7 @@ void bench_workdir_close(struct bench_workdir *dir, bool keep)
         remove_tree(dir->path);
     if (dir->fd >= 0)
         close(dir->fd);
-    *dir = (struct bench_workdir){.fd = -1};
+    *dir = (struct bench_workdir){.fd = -1, .device = -1};
 }
 
 int bench_workdir_empty(const struct bench_workdir *dir, struct qb_err *err)

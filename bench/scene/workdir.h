@@ -12,6 +12,7 @@
 struct bench_workdir {
     char path[3072]; /* absolute; "" when there is none */
     int fd;          /* of the folder; holds the lock, and serves for syncfs */
+    int device;      /* of an image that is on one; -1: none */
 };
 
 int bench_workdir_open(const char *in, struct bench_workdir *dir, struct qb_err *err);

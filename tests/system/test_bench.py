@@ -1,5 +1,6 @@
 """qbatch-bench measures what it says it measures, and leaves nothing behind."""
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -19,6 +20,8 @@ from fixture import GIB, KIB, MIB, run_tests
 BENCH = os.path.join(os.path.dirname(qbatch.absolute(qbatch.TOOL)), "qbatch-bench")
 
 FLEETS = ("fleet", "check-fleet", "reclaim")
+
+LOOPS = os.geteuid() == 0 and proc.run(["losetup", "--find"]).code == 0
 
 
 class Bench(unittest.TestCase):
@@ -59,7 +62,8 @@ class Bench(unittest.TestCase):
 
     def test_every_case_runs_and_leaves_nothing_behind(self):
         for case in ("expand", "fleet", "scan", "refcount", "check", "check-fleet", "shrink",
-                     "snapshots", "bitmaps", "extended-l2", "data-file", "reclaim", "raw", "one"):
+                     "snapshots", "bitmaps", "extended-l2", "data-file", "reclaim", "raw",
+                     *["device"] * LOOPS, "one"):
             small = ["--size", "2G"] + (["--images", "5"] if case in FLEETS else [])
             self.bench(case, *small, "--vs", "limit", "--runs", "2", "--export-json", self.json)
             with open(self.json, encoding="utf-8") as f:
@@ -75,7 +79,7 @@ class Bench(unittest.TestCase):
     def test_every_case_that_amends_runs_without_verification_too(self):
         """qbatch gets a manifest then, in which a key such as snapshots.delete is a mapping."""
         for case in ("expand", "fleet", "refcount", "shrink", "snapshots", "bitmaps",
-                     "extended-l2", "data-file", "reclaim", "raw", "one"):
+                     "extended-l2", "data-file", "reclaim", "raw", *["device"] * LOOPS, "one"):
             small = ["--size", "2G"] + (["--images", "5"] if case in FLEETS else [])
             self.bench(case, *small, "--verify", "none", "--warmup", "0", "--runs", "1")
 
@@ -234,6 +238,69 @@ class Bench(unittest.TestCase):
                             self.assertGreaterEqual(space, MIB)
                         same = os.path.getsize(each) == os.path.getsize(original)
                         self.assertEqual(same, who != "qemu-img", "a copy is shorter, a file with holes is not")
+
+    def devices(self):
+        """The loop devices whose bytes lie in the folder."""
+        found = []
+        for name in glob.glob("/sys/block/loop*/loop/backing_file"):
+            try:
+                with open(name, encoding="utf-8") as f:
+                    found += [name] * (self.work in f.read())
+            except OSError:  # it goes this very moment
+                pass
+        return found
+
+    def on_device(self, *argv):
+        """The bytes of the device, which is gone."""
+        image = self.kept("device", *argv)
+        self.assertFalse(os.path.lexists(image), "a link to a device that may be anybody's")
+        self.within_a_minute(lambda: not self.devices(), "the device stayed")
+        return image + ".disk"
+
+    @unittest.skipUnless(LOOPS, "a loop device can only be set up by root")
+    @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
+    def test_each_contender_finds_room_inside_a_device_that_is_full(self):
+        for width, *more in ((64, "--stretch", "4"), (64, "--cluster-size", "4K", "--stretch", "64"),
+                             (1, "--to-bits", "1", "--bits", "8", "--stretch", "4")):
+            shape = ["--size", "64M", "--used", "32M", *more]
+            made = self.on_device(*shape, "--runs", "0")
+            old = guest.info(made)["format-specific"]["data"]["refcount-bits"]
+            for who in ("qbatch", "limit", "qemu-img"):
+                with self.subTest(who=who, more=more):
+                    disk = self.on_device(*shape, "--runs", "1", *(["--vs", who] if who != "qbatch" else []))
+                    proc.must(["qemu-img", "check", disk])
+                    proc.must(["qemu-img", "compare", made, disk])
+                    self.assertEqual(guest.info(disk)["format-specific"]["data"]["refcount-bits"],
+                                     old if who == "limit" else width)
+                    self.assertEqual(os.path.getsize(disk), os.path.getsize(made))
+                    self.assertGreater(os.stat(disk).st_blocks, os.stat(made).st_blocks, "nothing was written inside")
+
+    def test_an_image_on_a_device_that_does_not_suit_is_refused(self):
+        for more, sentence in ((["--backing", "yes"], "--backing no"), (["--stretch", "1"], "--stretch is at least 6"),
+                               (["--to-bits", "16"], "another power of two")):
+            self.assertIn(sentence, self.bench("device", "--size", "2G", *more, code=1).err)
+
+    def test_who_may_set_up_no_device_is_told_so(self):
+        os.chmod(self.dir, 0o755)
+        os.chmod(self.work, 0o777)
+        other = {"user": 65534} if os.geteuid() == 0 else {}
+        try:
+            done = subprocess.run([BENCH, "device", "--size", "2G", "--dir", self.work], capture_output=True,
+                                  text=True, check=False, **other)
+        except PermissionError:
+            self.skipTest("nobody may start the program")
+        if done.returncode == 0:
+            self.skipTest("everybody may set up loop devices here")
+        self.assertIn("no loop device can be set up", done.stderr)
+        self.assertEqual(self.left(), [])
+
+    @unittest.skipUnless(LOOPS, "a loop device can only be set up by root")
+    def test_the_device_of_a_killed_bench_goes_with_it(self):
+        killed = self.start("device", "--size", "2G", "--runs", "10000")
+        self.within_a_minute(self.devices, "there was no device")
+        killed.kill()
+        killed.wait()
+        self.within_a_minute(lambda: not self.devices(), "the device stayed")
 
     def is_extended(self, image):
         return guest.info(image)["format-specific"]["data"]["extended-l2"]

@@ -166,6 +166,9 @@ static void free_stretches_have_a_place_and_no_entry(void)
     }
     close(fd);
     unlink(path);
+    shape.holes = true;
+    CU_ASSERT_FATAL(bench_layout_make(&shape, &l, NULL) == 0);
+    CU_ASSERT(l.freed == 8 && bench_layout_disk(&l) < 16 * 4096);
 }
 
 int main(void)
