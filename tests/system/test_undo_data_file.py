@@ -9,6 +9,7 @@ import context  # noqa: F401
 import guest
 import proc
 import qbatch
+import strace
 from fixture import KIB, MIB, main
 from test_undo_proof import UndoTest
 
@@ -86,7 +87,7 @@ class Name(DataFileUndo):
         os.link("b.data", "a.data")
         self.assert_back(image, run)
 
-    @unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+    @unittest.skipUnless(strace.works(), strace.MISSING)
     def test_the_file_is_durable_before_a_header_names_it(self):
         """A copy may be in the page cache alone."""
         image = self.make("a")
@@ -100,7 +101,7 @@ class Name(DataFileUndo):
         """The syncs and writes of a command, in their order."""
         argv = ["strace", "-f", "-y", "-qq", "-o", "log", "-e", "trace=fdatasync,fsync,pwrite64",
                 qbatch.absolute(qbatch.TOOL), command, "--io", "posix", *self.flags, *operands]
-        proc.must(argv)
+        proc.must(argv, env=strace.environment())
         with open("log", encoding="utf-8") as f:
             lines = [re.match(r".*?(sync|pwrite)[a-z0-9]*\(\d+<[^>]*/([^/>]*)>", line) for line in f]
         return [f"{m[2]} {'sync' if m[1] == 'sync' else 'write'}" for m in lines if m]
