@@ -22,21 +22,20 @@ static int follow(int fd, uint64_t *at)
     return n < 0 ? -1 : n > 0;
 }
 
-int qb_file_is_reserved(struct qb_io *io, const struct qb_file *file, bool *reserved,
+int qb_file_is_reserved(struct qb_io *io, const struct qb_file *file, uint64_t size, bool *reserved,
                         struct qb_err *err)
 {
     uint64_t at = 0;
     int more = 1;
 
     *reserved = file->mem && file->mem_reserved;
-    if (file->mem || file->is_block_device || file->size == 0 ||
-        qb_file_allocated(file) < file->size)
+    if (file->mem || file->is_block_device || size == 0 || qb_file_allocated(file) < size)
         return 0;
-    while (more > 0 && at < file->size) {
+    while (more > 0 && at < size) {
         if (io->stop && io->stop(io->stop_arg))
             return qb_fail_sys(err, ECANCELED, QB_NOWHERE, "cannot look at the file's extents");
         more = follow(file->fd, &at);
     }
-    *reserved = more < 0 || at >= file->size;
+    *reserved = more < 0 || at >= size;
     return 0;
 }

@@ -182,7 +182,8 @@ static int keep_reserved(struct qb_plan *plan, struct qb_err *err)
     else if (asked && plan->reclaim.end > plan->place.end)
         plan->size.reserved = true; /* the new tables go to the reserved tail */
     else if (!plan->reclaim.asked || !plan->in.rq->reclaim_reserved)
-        return qb_file_is_reserved(plan->in.io, file, &plan->size.reserved, err);
+        return qb_file_is_reserved(plan->in.io, file, qb_raw_length(plan->in.img),
+                                   &plan->size.reserved, err);
     return 0;
 }
 

@@ -9,6 +9,9 @@
 #include "io/reserve.h"
 #include "qcow2/probe.h"
 
+/* No file system that is used for images has larger blocks: ZFS's records, by default. */
+#define BLOCK_MOST (UINT64_C(1) << 20)
+
 enum { DEFAULT_CLUSTER_BITS = 16, LEAST_CLUSTER_BITS = 9, MOST_CLUSTER_BITS = 21 };
 
 /* ---- is it raw? ------------------------------------------------------------------------------ */
@@ -211,21 +214,29 @@ static int count_clusters(struct qb_plan *plan, uint64_t first, uint64_t end, st
     return 0;
 }
 
-/* Clusters that hold data, in whole or in part. */
+uint64_t qb_raw_shared_from(const struct qb_image *img)
+{
+    uint64_t end = qb_round_up(img->raw_end, img->geom.cluster_size);
+
+    return end - end % BLOCK_MOST;
+}
+
+/* Clusters that hold data, in whole or in part, or may do so once something is appended. */
 static int count_data(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_image *img = plan->in.img;
-    uint64_t cs = img->geom.cluster_size, done = 0;
+    uint64_t cs = img->geom.cluster_size, shared = qb_raw_shared_from(img), done = 0;
+    uint64_t stop = QB_MIN(shared, img->raw_end);
 
-    for (uint64_t at = 0, end; (at = qb_file_next_data(img->file, at)) < img->raw_end; at = end) {
+    for (uint64_t at = 0, end; (at = qb_file_next_data(img->file, at)) < stop; at = end) {
         uint64_t first = QB_MAX(at / cs, done);
 
-        end = QB_MIN(qb_file_data_end(img->file, at), img->raw_end);
+        end = QB_MIN(qb_file_data_end(img->file, at), stop);
         done = QB_MAX(qb_div_up(end, cs), first);
         if (count_clusters(plan, first, done, err) < 0)
             return -1;
     }
-    return 0;
+    return count_clusters(plan, shared / cs, qb_geom_clusters(&img->geom, img->raw_end), err);
 }
 
 int qb_raw_census(struct qb_plan *plan, uint64_t memory_limit, struct qb_err *err)
@@ -242,7 +253,7 @@ int qb_raw_census(struct qb_plan *plan, uint64_t memory_limit, struct qb_err *er
     c->clusters.total = qb_geom_clusters(&img->geom, img->header.size);
     c->end = n * img->geom.cluster_size;
     if (qb_counts_add_meta(&c->counts, 0, 1, &overlaps, err) < 0 ||
-        qb_file_is_reserved(plan->in.io, img->file, &reserved, err) < 0)
+        qb_file_is_reserved(plan->in.io, img->file, img->raw_end, &reserved, err) < 0)
         return -1;
     /* What is reserved stays the guest's: a cluster of it that is unallocated would be lost. */
     return reserved ? count_clusters(plan, 0, n, err) : count_data(plan, err);

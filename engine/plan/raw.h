@@ -27,6 +27,11 @@ static inline uint64_t qb_raw_length(const struct qb_image *img)
  * the disk. */
 int qb_raw_census(struct qb_plan *plan, uint64_t memory_limit, struct qb_err *err);
 
+/* The first byte of the disk that may lie in one block of the file system with what is appended
+ * past its end, and so cannot be known to be a hole afterwards: a run that is resumed must plan
+ * what the interrupted one did, so all from there on counts as data.  Past the disk's end: none. */
+uint64_t qb_raw_shared_from(const struct qb_image *img);
+
 /* Whether any of the guest clusters [first, end), the very first one of the disk excepted, holds
  * something. */
 bool qb_raw_is_mapped(const struct qb_plan *plan, uint64_t first, uint64_t end);

@@ -91,7 +91,8 @@ static int check(struct qb_plan *plan, struct qb_err *err)
     c = qb_plan_own(plan, QB_RULE_convert, sizeof(*c), err);
     if (!c)
         return -1;
-    c->copies = !qb_file_is_hole(img->file, 0, QB_MIN(cs, img->raw_end));
+    c->copies =
+        qb_raw_shared_from(img) == 0 || !qb_file_is_hole(img->file, 0, QB_MIN(cs, img->raw_end));
     c->n = plan->census.clusters.allocated += c->copies;
     plan->active.size = (uint32_t)qb_geom_l1_needed(&img->geom, plan->target.header.size);
     if (list_tables(plan, c, err) < 0 ||

@@ -325,6 +325,43 @@ class Interrupted(ConvertTest):
             self.same(self.path(f"{i}.was"), self.path(f"{i}.raw"))
             self.assert_sound(self.path(f"{i}.raw"))
 
+    def resumed(self, name, tail=None):
+        """The run of one disk is killed before its flip, and resumed; `tail`: it left a hole past the disk."""
+        was, flags = self.path(name + ".was"), ["--json", "--state", self.path(name + ".state")]
+        proc.copy_sparse(self.path(name), was)
+        fleet = self.manifest(f"""
+            version: 1
+            images: [{{path: {name}, convert: {{from: raw, to: qcow2}}, cluster_size: 512}}]
+            """)
+        self.assertEqual(qbatch.qbatch(*flags, fleet, cwd=self.folder).code, 0)
+        shutil.move(self.path(name + ".state"), self.path("state"))
+        self.journal_without("changed", "end")
+        shutil.move(self.path("state"), self.path(name + ".state"))
+        with open(was, "rb") as f, open(self.path(name), "r+b") as g:
+            g.write(f.read(512).ljust(512, b"\0"))
+        if tail:
+            os.truncate(self.path(name), os.path.getsize(was))
+            os.truncate(self.path(name), os.path.getsize(was) + tail)
+        answer = qbatch.qbatch(*flags, "--resume", fleet, cwd=self.folder)
+        self.assertEqual(answer.code, 0, str(answer))
+        self.same(was, self.path(name))
+        self.assert_sound(self.path(name))
+
+    def test_a_hole_that_shares_a_block_with_the_tail_does_not_change_the_plan(self):
+        for size in (1, 1000, MIB + 1000, 3 * MIB + 4608):
+            with self.subTest(size), open(self.path(f"{size}.raw"), "wb") as f:
+                f.write(b"x" * (size // MIB))
+                f.truncate(size)
+            self.resumed(f"{size}.raw")
+
+    def test_a_hole_in_the_tail_does_not_make_what_is_reserved_less(self):
+        with open(self.path("r.raw"), "wb") as f:
+            os.posix_fallocate(f.fileno(), 0, 2 * MIB)
+            f.write(b"x" * 100)
+        if os.stat(self.path("r.raw")).st_blocks * 512 < 2 * MIB:
+            self.skipTest("the file system reserves nothing")
+        self.resumed("r.raw", tail=16 * KIB)
+
     def test_a_new_run_knows_the_tail_too_and_keeps_what_a_guest_wrote_there(self):
         fleet, flags = self.interrupted()
         with open(self.path("1.raw"), "r+b") as f:

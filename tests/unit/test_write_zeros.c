@@ -258,7 +258,7 @@ static void an_amend_of_a_reserved_file_leaves_no_hole(void)
     CU_ASSERT_EQUAL(qb_amend_image(path, &rq, &options, &result), 0);
     qb_result_free(result);
     f = open_or_die(path, false);
-    CU_ASSERT_EQUAL(qb_file_is_reserved(io, &f, &reserved, NULL), 0);
+    CU_ASSERT_EQUAL(qb_file_is_reserved(io, &f, f.size, &reserved, NULL), 0);
     CU_ASSERT(reserved);
     qb_file_close(&f);
     qb_io_close(io);
