@@ -41,7 +41,7 @@ int qb_undo_is_unwritten(struct qb_undo *u)
 
     if (u->file.is_block_device != was_device(f))
         return qb_undo_changed_since(u, "another file took the image's place");
-    if (u->file.is_block_device)
+    if (u->file.is_block_device || u->file.mem)
         return 0;
     if (fstat(u->file.fd, &st) < 0)
         return qb_fail_sys(&u->err, errno, QB_NOWHERE, "cannot look at the file");

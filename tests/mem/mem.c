@@ -112,6 +112,11 @@ void qb_mem_make_device(struct qb_mem_log *log, unsigned disk)
     log->disks.items[disk]->is_device = true;
 }
 
+void qb_mem_make_holes(struct qb_mem_log *log, unsigned disk)
+{
+    log->disks.items[disk]->has_holes = true;
+}
+
 void qb_mem_fail(struct qb_mem_log *log, uint64_t nth, int errnum, bool onwards)
 {
     log->countdown = nth;

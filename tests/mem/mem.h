@@ -43,6 +43,9 @@ void qb_mem_reserve(struct qb_mem_log *log, unsigned disk);
 /* From now on files that are opened of this disk are block devices: as long as they are. */
 void qb_mem_make_device(struct qb_mem_log *log, unsigned disk);
 
+/* From now on blocks of zeros of this disk are holes, as far as the simulator is asked. */
+void qb_mem_make_holes(struct qb_mem_log *log, unsigned disk);
+
 /* An I/O object on these files. */
 struct qb_io *qb_io_open_mem(struct qb_mem_log *log);
 

@@ -15,7 +15,7 @@ struct qb_mem_bytes {
 struct qb_mem_disk {
     unsigned number;
     unsigned image, data; /* see qb_mem_image_of and qb_mem_data_of */
-    bool reserved, is_device;
+    bool reserved, is_device, has_holes;
     struct qb_mem_bytes now;
     struct qb_mem_bytes at_creation;
 };

@@ -3,11 +3,12 @@
  * reader: it is the old image or the amended one, clean, with every guest's bytes, and the amended
  * one once that was reported; and running the amend again ends well.
  *
- *     crash-sim [--states N] [--seed S] [--only K] [--without first|second|data]
+ *     crash-sim [--states N] [--seed S] [--only K] [--raw] [--without first|second|data]
  *
  * One seed is always the same fleets.  A violation is told with the fleet's number, for --only.
- * --without takes a barrier away, in which case violations are what is expected.  Exit code 1 when
- * there were any, 2 for a mistake in the arguments. */
+ * --raw: of raw disks that become images alone, which are one of ten else.  --without takes a
+ * barrier away, in which case violations are what is expected.  Exit code 1 when there were any, 2
+ * for a mistake in the arguments. */
 #include <getopt.h>
 #include <inttypes.h>
 #include <malloc.h>
@@ -17,12 +18,14 @@
 
 #include "base/clock.h"
 #include "fleet.h"
+#include "undo_raw.h"
 
 #define EVERY UINT64_MAX
 
 struct arguments {
     uint64_t states, seed, only;
     enum host_lie lie;
+    bool raw;
 };
 
 struct totals {
@@ -64,6 +67,7 @@ KIND(with_snapshots, was->nb_snapshots > 0)
 KIND(data_file, was->external_data_file)
 KIND(raw_data_file, was->data_file_raw)
 KIND(large_clusters, was->cluster_size > 65536)
+KIND(raw_disk, r->converted)
 KIND(converted, was->extended_l2 != is->extended_l2)
 
 static struct {
@@ -89,15 +93,17 @@ static struct {
     {"with raw ones", raw_data_file, 0},
     {"clusters above 64 KiB", large_clusters, 0},
     {"L2 entries of another size", converted, 0},
+    {"raw disks", raw_disk, 0},
 };
 static uint64_t kept, kept_converted; /* with keep_undo; and these of another size */
 
 static void count_kinds(const struct qb_result *r, const struct qb_request *rq)
 {
     kept += rq->keep_undo;
-    kept_converted += rq->keep_undo && converted(r, r->before, r->after);
+    kept_converted += rq->keep_undo && !r->converted && converted(r, r->before, r->after);
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
-        kinds[i].n += kinds[i].is(r, r->before, r->after);
+        if (!r->converted || kinds[i].is == raw_disk)
+            kinds[i].n += kinds[i].is(r, r->before, r->after);
 }
 
 static void print_kinds(void)
@@ -118,8 +124,9 @@ static void tell(const struct arguments *a, uint64_t number, unsigned image, con
 
     fprintf(stderr,
             "violation: fleet %" PRIu64 ", image %u: %s (%lu in all)\n"
-            "  again: scripts/crash-sim --seed %" PRIu64 " --only %" PRIu64 "%s\n",
-            number, image, j->first, j->violations, a->seed, number, without[a->lie]);
+            "  again: scripts/crash-sim --seed %" PRIu64 " --only %" PRIu64 "%s%s\n",
+            number, image, j->first, j->violations, a->seed, number, a->raw ? " --raw" : "",
+            without[a->lie]);
 }
 
 static void try_image(const struct arguments *a, uint64_t number, struct fleet *f,
@@ -131,6 +138,7 @@ static void try_image(const struct arguments *a, uint64_t number, struct fleet *
     if (image->judge.amends) {
         count_kinds(&image->judge.run.result, &image->subject.rq);
         fleet_judge(f, i, &devices[i], 0, tears);
+        undo_raw_judge(image);
     } else if (devices[i].n > 0) {
         judge_blame(&image->judge, "in its fleet", "something was written");
     }
@@ -150,7 +158,10 @@ static void try_fleet(const struct arguments *a, uint64_t number, struct totals 
     struct fleet f;
     struct qb_err err;
 
-    fleet_make(&f, a->seed * 1000003 + number, 0);
+    if (a->raw)
+        fleet_make_raw(&f, a->seed * 1000003 + number);
+    else
+        fleet_make(&f, a->seed * 1000003 + number, 0);
     if (fleet_run(&f, &host, &err) < 0)
         abort();
     fleet_compare(&f);
@@ -193,11 +204,9 @@ static bool read_lie(const char *text, enum host_lie *out)
 static bool read_arguments(int argc, char **argv, struct arguments *a)
 {
     static const struct option options[] = {
-        {"states", required_argument, NULL, 'n'},
-        {"seed", required_argument, NULL, 's'},
-        {"only", required_argument, NULL, 'k'},
-        {"without", required_argument, NULL, 'w'},
-        {NULL, 0, NULL, 0},
+        {"states", required_argument, NULL, 'n'}, {"seed", required_argument, NULL, 's'},
+        {"only", required_argument, NULL, 'k'},   {"without", required_argument, NULL, 'w'},
+        {"raw", no_argument, NULL, 'r'},          {NULL, 0, NULL, 0},
     };
     bool ok = true;
     int c;
@@ -209,6 +218,8 @@ static bool read_arguments(int argc, char **argv, struct arguments *a)
             ok = read_number(optarg, &a->seed);
         else if (c == 'k')
             ok = read_number(optarg, &a->only);
+        else if (c == 'r')
+            a->raw = true;
         else
             ok = c == 'w' && read_lie(optarg, &a->lie);
     }
@@ -222,7 +233,7 @@ int main(int argc, char **argv)
     double from = qb_now();
 
     if (!read_arguments(argc, argv, &a)) {
-        fprintf(stderr, "usage: crash-sim [--states N] [--seed S] [--only FLEET] "
+        fprintf(stderr, "usage: crash-sim [--states N] [--seed S] [--only FLEET] [--raw] "
                         "[--without first|second|data]\n");
         return 2;
     }

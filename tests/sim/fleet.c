@@ -10,6 +10,7 @@ enum {
     FULL_WAVE = 100,   /* fleets from this size on have small images */
     ONE_WITH_DATA = 6, /* of so many images has a data file */
     ONE_IN_ROOM = 3,   /* ... is amended in the room inside it */
+    ONE_RAW = 10,      /* ... is a raw disk, which becomes an image */
 };
 
 /* The image has been through it before: an amend of it ended with a power cut. */
@@ -17,8 +18,10 @@ static void crash_before(struct subject *s, struct dice *dice)
 {
     struct qb_mem_log *log = run_machine(&s->image);
     unsigned data = qb_mem_data_of(log, 0);
-    struct image_bytes then = {
-        .damaged = s->image.damaged, .reserved = s->image.reserved, .device = s->image.device};
+    struct image_bytes then = {.damaged = s->image.damaged,
+                               .reserved = s->image.reserved,
+                               .device = s->image.device,
+                               .holes = s->image.holes};
     unsigned upto, seed;
     struct run r;
 
@@ -33,6 +36,8 @@ static void crash_before(struct subject *s, struct dice *dice)
         abort();
     if (s->image.data && !then.data)
         then.data = must(calloc(1, 1));
+    if (s->rq.set & QB_KEY_CONVERT && !then.device)
+        s->rq.convert_length = s->image.size; /* as the journal has it */
     image_bytes_free(&s->image);
     s->image = then;
     qb_mem_log_free(log);
@@ -59,14 +64,18 @@ static void draw_image(struct fleet *f, struct fleet_image *image, uint64_t seed
                                                   : subject_with_data(seed, small, true);
     if (roll(&others, ONE_IN_ROOM) == 0)
         subject_into_room(&image->subject, seed);
+    if (roll(&others, ONE_RAW) == 0 || f->all_raw) {
+        subject_free(&image->subject);
+        image->subject = subject_raw(seed, small);
+    }
     if (roll(&f->dice, 8) == 0)
         crash_before(&image->subject, &f->dice);
     judge_begin(&image->judge, &image->subject, NULL);
 }
 
-void fleet_make(struct fleet *f, uint64_t seed, unsigned n)
+static void make(struct fleet *f, uint64_t seed, unsigned n, bool all_raw)
 {
-    *f = (struct fleet){.dice = dice_of(seed)};
+    *f = (struct fleet){.dice = dice_of(seed), .all_raw = all_raw};
     f->n = n ? n : draw_count(&f->dice);
     f->wave_max = f->n >= FULL_WAVE ? 512 : 1 + roll(&f->dice, f->n < 12 ? 4 : 16);
     f->stops = roll(&f->dice, 10) == 0;
@@ -75,6 +84,16 @@ void fleet_make(struct fleet *f, uint64_t seed, unsigned n)
         abort();
     for (unsigned i = 0; i < f->n; i++)
         draw_image(f, &f->images[i], seed * 1000 + i);
+}
+
+void fleet_make(struct fleet *f, uint64_t seed, unsigned n)
+{
+    make(f, seed, n, false);
+}
+
+void fleet_make_raw(struct fleet *f, uint64_t seed)
+{
+    make(f, seed, 0, true);
 }
 
 void fleet_free(struct fleet *f)
@@ -116,6 +135,8 @@ static void new_disks(struct fleet *f)
             qb_mem_reserve(f->log, i);
         if (image->device)
             qb_mem_make_device(f->log, i);
+        if (image->holes)
+            qb_mem_make_holes(f->log, i);
         f->images[i].told = SIZE_MAX;
     }
     for (unsigned i = 0; i < f->n;
@@ -142,6 +163,7 @@ static void fill_batch(struct fleet *f)
         host_path(i, path);
         if (!qb_batch_add(&f->batch, path, 0, rq))
             abort();
+        f->batch.jobs[i].abandoned_from = rq->convert_length;
     }
 }
 
@@ -271,8 +293,7 @@ static void cut_here(const struct fleet *f, struct fleet_image *image, const str
             state.data = disks[DEVICE_DATA].bytes ? disks[DEVICE_DATA].bytes : state.bytes;
             state.data_size = disks[DEVICE_DATA].size;
         }
-        if (judge_is_new(&image->judge, &state))
-            judge_state(&image->judge, &state, may_be, at);
+        judge_try(&image->judge, &state, may_be, at);
     }
     free_disks(disks);
 }

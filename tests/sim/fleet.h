@@ -22,11 +22,14 @@ struct fleet {
     unsigned n;
     unsigned wave_max;
     bool stops; /* the run is told to stop on its way */
+    bool all_raw;
     struct dice dice;
 };
 
 /* Draws the images and amends each of them in peace, for its judge.  `n` of them; 0: drawn. */
 void fleet_make(struct fleet *f, uint64_t seed, unsigned n);
+/* The same, of raw disks that become images. */
+void fleet_make_raw(struct fleet *f, uint64_t seed);
 void fleet_free(struct fleet *f);
 
 /* Amends all of them, on new disks and in waves that overlap.  `host` says what goes wrong; its

@@ -75,6 +75,10 @@ struct subject subject_with_data(uint64_t seed, bool small, bool may_be_damaged)
 /* The same, amended in the room inside it: a file, or a block device that ends somewhere past the
  * image.  What is free has old bytes. */
 void subject_into_room(struct subject *s, uint64_t seed);
+/* A raw disk, of any length and with holes, or on a block device, that becomes an image. */
+struct subject subject_raw(uint64_t seed, bool small);
+/* That disk: the subject's bytes, without what lies past its end.  Owned by the subject. */
+struct image_bytes subject_raw_disk(const struct subject *s);
 void subject_free(struct subject *s);
 
 /* The names of the first two bitmaps of an image. */

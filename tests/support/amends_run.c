@@ -65,6 +65,8 @@ struct qb_mem_log *run_machine(const struct image_bytes *image)
         qb_mem_reserve(log, 0);
     if (image->device)
         qb_mem_make_device(log, 0);
+    if (image->holes)
+        qb_mem_make_holes(log, 0);
     return log;
 }
 

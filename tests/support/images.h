@@ -63,6 +63,7 @@ struct image_bytes {
     bool damaged;  /* in a way that `repair` mends, and that no dirty bit says */
     bool reserved; /* the file keeps its allocation (io/reserve.h) */
     bool device;   /* it is a block device */
+    bool holes;    /* blocks of zeros are holes, where the simulator asks (sim/holes.c) */
     uint8_t *data; /* its external data file; owned; NULL: it has none */
     uint64_t data_size;
 };

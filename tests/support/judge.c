@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "judge_raw.h"
+
 void judge_blame(struct judge *j, const char *at, const char *what)
 {
     if (j->violations++ == 0)
@@ -119,12 +121,25 @@ static void check_reserved(struct judge *j, const struct qb_mem_log *log)
     }
 }
 
+static void hand_out(struct qb_mem_log *log, struct qb_mem_log **out)
+{
+    if (out)
+        *out = log;
+    else
+        qb_mem_log_free(log);
+}
+
 void judge_begin(struct judge *j, const struct subject *s, struct qb_mem_log **log_out)
 {
     struct qb_mem_log *log = run_machine(&s->image);
     struct image_bytes now;
 
     *j = (struct judge){.s = s};
+    if (judge_is_raw(j)) {
+        judge_raw_begin(j, log);
+        hand_out(log, log_out);
+        return;
+    }
     reading_take_image(&s->image, NULL, &j->was);
     if (j->was.data_raw && !j->was.raw_shows)
         judge_blame(j, "before", "the raw data file does not show the disk");
@@ -157,10 +172,7 @@ void judge_begin(struct judge *j, const struct subject *s, struct qb_mem_log **l
             judge_blame(j, "in peace", "the data file has another length than it shall");
         reading_free(&is);
     }
-    if (log_out)
-        *log_out = log;
-    else
-        qb_mem_log_free(log);
+    hand_out(log, log_out);
 }
 
 void judge_end(struct judge *j)
@@ -174,26 +186,6 @@ void judge_end(struct judge *j)
 }
 
 /* ---- states ---------------------------------------------------------------------------------- */
-
-bool judge_is_new(struct judge *j, const struct image_bytes *state)
-{
-    uint64_t print = reading_print(state->bytes, state->size);
-
-    if (state->data) /* of lengths, too: what the files lack reads zero */
-        print = print * 31 + reading_print(state->data, state->data_size) + state->data_size;
-
-    for (size_t i = 0; i < j->n_seen; i++)
-        if (j->seen[i] == print)
-            return false;
-    if (j->n_seen == j->cap) {
-        j->cap = j->cap ? j->cap * 2 : 64;
-        j->seen = realloc(j->seen, j->cap * sizeof(*j->seen));
-        if (!j->seen)
-            abort();
-    }
-    j->seen[j->n_seen++] = print;
-    return true;
-}
 
 /* Old bytes of the data file in what growing took into use: a guest that writes a part of a cluster
  * there would find them in the rest. */
@@ -282,12 +274,11 @@ static bool compacts(const struct judge *j)
     return asked(j, QB_KEY_RECLAIM) && j->s->rq.reclaim_compact;
 }
 
-void judge_state(struct judge *j, const struct image_bytes *state, enum verdict allowed,
-                 const char *at)
+static void image_state(struct judge *j, const struct image_bytes *state, enum verdict allowed,
+                        const char *at)
 {
     bool old = state->size >= 512 && memcmp(state->bytes, j->s->image.bytes, 512) == 0;
     bool amended = state->size >= 512 && memcmp(state->bytes, j->done.bytes, 512) == 0;
-
     if (old && amended) /* it gave back space, and no more */
         old = allowed & OLD;
     j->states++;
@@ -297,6 +288,12 @@ void judge_state(struct judge *j, const struct image_bytes *state, enum verdict 
         judge_blame(j, at, old ? "it is the old image still" : "it is the amended image already");
     else if (compare(j, state, old ? &j->was : &j->shall, at))
         run_again(j, state, !old, at);
+}
+
+void judge_state(struct judge *j, const struct image_bytes *state, enum verdict allowed,
+                 const char *at)
+{
+    (judge_is_raw(j) ? judge_raw_state : image_state)(j, state, allowed, at);
 }
 
 /* Whether the bytes [at, end) are as they were, but for what is free in the image. */
@@ -322,6 +319,11 @@ void judge_untouched(struct judge *j, const struct qb_err *err, const struct ima
     bool at_flip = strncmp(err->text, "cannot write the header", 23) == 0;
     const struct image_bytes *old = &j->s->image;
     uint64_t cs = j->was.cluster_size, end = j->was.end < old->size ? j->was.end : old->size;
+
+    if (judge_is_raw(j)) {
+        judge_raw_untouched(j, now, length_too && !at_flip, at);
+        return;
+    }
 
     if (length_too && !at_flip && (now->size != old->size || now->data_size != old->data_size))
         judge_blame(j, at, "the file's length was not restored");

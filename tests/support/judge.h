@@ -39,6 +39,11 @@ void judge_untouched(struct judge *j, const struct qb_err *err, const struct ima
 void judge_state(struct judge *j, const struct image_bytes *state, enum verdict allowed,
                  const char *at);
 
+/* The same, where a state that was judged before is only asked which image it is: it may be allowed
+ * no longer. */
+void judge_try(struct judge *j, const struct image_bytes *state, enum verdict allowed,
+               const char *at);
+
 /* Whether this state is new to the judge. */
 bool judge_is_new(struct judge *j, const struct image_bytes *state);
 

@@ -1,8 +1,9 @@
 /* Cuts the power, and has the judge look at what the disks hold then. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-#include "judge.h"
+#include "judge_raw.h"
 #include "must.h"
 
 size_t judge_flip(const struct qb_mem_log *log, unsigned disk)
@@ -66,6 +67,49 @@ static void replay_data(const struct qb_mem_log *log, unsigned disk, size_t upto
         state->data = must(calloc(1, 1));
 }
 
+bool judge_is_new(struct judge *j, const struct image_bytes *state)
+{
+    uint64_t print = reading_print(state->bytes, state->size);
+
+    if (state->data) /* of lengths, too: what the files lack reads zero */
+        print = print * 31 + reading_print(state->data, state->data_size) + state->data_size;
+
+    for (size_t i = 0; i < j->n_seen; i++)
+        if (j->seen[i] == print)
+            return false;
+    if (j->n_seen == j->cap) {
+        j->cap = j->cap ? j->cap * 2 : 64;
+        j->seen = realloc(j->seen, j->cap * sizeof(*j->seen));
+        if (!j->seen)
+            abort();
+    }
+    j->seen[j->n_seen++] = print;
+    return true;
+}
+
+static bool begins_like(const struct image_bytes *state, const struct image_bytes *other)
+{
+    uint64_t n = other->size < 512 ? other->size : 512;
+
+    return state->size >= n && memcmp(state->bytes, other->bytes, n) == 0;
+}
+
+void judge_try(struct judge *j, const struct image_bytes *state, enum verdict allowed,
+               const char *at)
+{
+    struct image_bytes was = judge_is_raw(j) ? subject_raw_disk(j->s) : j->s->image;
+    bool old, amended;
+
+    if (judge_is_new(j, state)) {
+        judge_state(j, state, allowed, at);
+        return;
+    }
+    old = begins_like(state, &was);
+    amended = begins_like(state, &j->done);
+    if (old != amended && !(allowed & (old ? OLD : AMENDED)))
+        judge_blame(j, at, old ? "it is the old file still" : "it is the amended image already");
+}
+
 void judge_cut(struct judge *j, const struct qb_mem_log *log, unsigned disk, size_t upto,
                uint64_t seed, enum verdict allowed)
 {
@@ -81,8 +125,7 @@ void judge_cut(struct judge *j, const struct qb_mem_log *log, unsigned disk, siz
     if (data != QB_MEM_EVERY_DISK)
         replay_data(log, data, upto, seed, &state);
     snprintf(at, sizeof(at), "event %zu, seed %llu", upto, (unsigned long long)seed);
-    if (judge_is_new(j, &state))
-        judge_state(j, &state, allowed, at);
+    judge_try(j, &state, allowed, at);
     image_bytes_free(&state);
 }
 
