@@ -27,6 +27,7 @@ class Qbatch:
 
     promises_everything = True
     on_device = False  # the image is put on a block device for the amend
+    only_raw = False   # every seed is a raw disk that becomes an image, not one of ten
 
     def __init__(self, path):
         self.path = path
