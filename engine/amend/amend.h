@@ -144,7 +144,8 @@ void qb_amend_as_found(struct qb_amend *a, struct qb_io *io, struct qb_digest *o
 void qb_amend_settle(struct qb_amend *a, struct qb_io *io);
 
 /* Then: with `reclaim.compact`, moves clusters down in a commit of its own, unless the amend did
- * nothing else.  0 also where nothing came of that; -1 if a round was flipped and then failed. */
+ * nothing else.  0 also where nothing came of that: interrupted (the status), or reclaim_errno says
+ * why; -1 if a round was flipped and then failed. */
 int qb_amend_rounds(struct qb_amend *a, struct qb_io *io);
 
 /* After an amend, or one that found nothing to do: cuts the external data file to the disk's size,

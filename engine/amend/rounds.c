@@ -1,6 +1,7 @@
 /* The rounds that follow an amend: what the first commit leaves is planned again, appended,
  * committed and verified, with barriers of its own.  An interruption or a failure before a round's
  * flip leaves the image as the round before did. */
+#include <errno.h>
 #include <string.h>
 
 #include "amend/amend_state.h"
@@ -70,6 +71,22 @@ static int take_over(struct qb_amend *a, struct qb_amend *round, int r)
     return qb_amend_mistrust(a);
 }
 
+/* A round that came to nothing: the image is as the one before left it. */
+static void give_up(struct qb_amend *a, const struct qb_err *why)
+{
+    if (why->code == QB_E_CANCELLED) {
+        a->result.status = QB_STATUS_INTERRUPTED;
+        qb_fail(&a->err, QB_E_CANCELLED, QB_NOWHERE,
+                "interrupted while clusters were moved: what was asked for besides is committed, "
+                "and another run goes on");
+    } else if (why->code != QB_E_NONE && !a->result.reclaim_errno) {
+        a->result.reclaim_errno = why->sys_errno               ? why->sys_errno
+                                  : why->code == QB_E_NO_SPACE ? ENOSPC
+                                  : why->code == QB_E_MEMORY   ? ENOMEM
+                                                               : EIO;
+    }
+}
+
 /* 1 if a round was committed, 0 if there is nothing to gain any more, or it did not come to its
  * flip; -1 if it failed after that. */
 static int one_round(struct qb_amend *a, struct qb_io *io)
@@ -94,6 +111,8 @@ static int one_round(struct qb_amend *a, struct qb_io *io)
     a->result.file_size_after = a->file.size;
     a->result.allocated_delta =
         (int64_t)qb_file_allocated(&a->file) - (int64_t)a->file.allocated_at_open;
+    if (!round->flipped)
+        give_up(a, &round->err);
     r = round->flipped ? take_over(a, round, r) : 0;
     r = r == 0 && round->flipped && round->plan.moves.n ? 1 : r;
     qb_amend_close(round);

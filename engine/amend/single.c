@@ -121,6 +121,8 @@ static int amend(struct qb_amend *a, const struct qb_request *request,
         r = amend_open(a, io, &rq, o.dry_run);
         if (r < 0 && qb_amend_err(a)->code == QB_E_CANCELLED)
             qb_amend_cancel(a, io, QB_E_CANCELLED);
+        if (qb_amend_result(a)->status == QB_STATUS_INTERRUPTED)
+            r = -1;
     }
     qb_amend_release(a); /* while the request is there */
     qb_io_close(io);

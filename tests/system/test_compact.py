@@ -1,6 +1,10 @@
 """reclaim.compact: clusters move down, so that the file becomes shorter; every layer reads as before."""
+import json
 import os
 import random
+import signal
+import subprocess
+import time
 import unittest
 
 import context  # noqa: F401
@@ -144,6 +148,31 @@ class Compacted(Scene):
         self.assertEqual(proc.sha256(image), sha)
         self.amended(image, **COMPACT)
         self.assertEqual(os.path.getsize(image), said["space"]["file_size_after_bytes"])
+
+    def test_an_interruption_between_rounds_leaves_what_was_committed(self):
+        """The first commit is there, the rest comes with the run that goes on."""
+        image = self.holes()
+        before, size = guest.read_all(image), os.path.getsize(image)
+        manifest = self.manifest(f"""
+            version: 1
+            limits: {{rate: 3M}}
+            images: [{{path: {image}, refcount_bits: 64, reclaim: {{compact: on}}}}]
+            """)
+        argv = [qbatch.absolute(qbatch.TOOL), "--json", "--state", self.path("state"), manifest]
+        run = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=self.folder)
+        while run.poll() is None and qcow2.load(image).refcount_order != 6:
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        out, _ = run.communicate()
+        record = json.loads(out.splitlines()[0])
+        self.assertEqual((run.returncode, record["status"], record["error"]["code"]), (75, "interrupted", "cancelled"), out)
+        self.assert_same_layers(before, guest.read_all(image))
+        self.assert_sound(image)
+        answer = qbatch.qbatch("--json", "--resume", "--state", self.path("state"), manifest, cwd=self.folder)
+        self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+        self.assertLess(os.path.getsize(image), size)
+        self.assert_same_layers(before, guest.read_all(image))
+        self.assert_dense(image)
 
     def test_what_is_refused(self):
         image = self.holes()
