@@ -77,8 +77,9 @@ static int free_cluster(struct qb_plan *plan, struct leaked *l, uint64_t cluster
     struct qb_range r = {cluster * cs, (cluster + 1) * cs};
 
     list(l, r);
-    /* The old image counts it, so that it is no room for what the plan appends. */
-    if (qb_plan_uses_room(plan) &&
+    /* It is discarded in the end, so that it is no room for what the plan appends; nor for what
+     * moves, which is decided later. */
+    if ((qb_plan_uses_room(plan) || plan->in.rq->reclaim_compact) &&
         qb_counts_add(&plan->census.counts, cluster, 0, QB_MARK_DROPPED, err) < 0)
         return -1;
     return plan->in.rq->keep_undo ? 0 : add_punch(plan, r, err);

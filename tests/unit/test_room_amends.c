@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "amends.h"
+#include "judge.h"
 #include "unit.h"
 
 struct amend {
@@ -220,6 +220,34 @@ static void an_append_that_fails_leaves_holes_where_the_file_has_them(void)
         }
 }
 
+/* Leaks that are freed are discarded after the commit: what moves must not go there. */
+static void what_moves_keeps_off_leaks_that_are_freed(void)
+{
+    static const char *const scripts[] = {"L2d1L5d14", "L7d9", "d3L9d14", "L1d2L1d2L1d9"};
+
+    for (size_t i = 0; i < UNIT_COUNT(scripts); i++)
+        for (unsigned version = 2; version < 4; version++) {
+            struct image_shape shape = {
+                .version = version, .cluster_bits = 9, .refcount_order = 4, .size = 23552};
+            struct subject s = {.image = image_make(&shape, scripts[i]),
+                                .rq = {.set = QB_KEY_RECLAIM,
+                                       .reclaim_free = true,
+                                       .reclaim_compact = true,
+                                       .on_leaks = QB_LEAKS_FREE,
+                                       .verify = QB_VERIFY_METADATA}};
+            struct judge j;
+
+            snprintf(s.name, sizeof(s.name), "%s, version %u", scripts[i], version);
+            judge_begin(&j, &s, NULL);
+            CU_ASSERT_TRUE(j.amends);
+            CU_ASSERT_EQUAL(j.violations, 0);
+            if (j.violations)
+                fprintf(stderr, "\n%s", j.first);
+            judge_end(&j);
+            subject_free(&s);
+        }
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -230,6 +258,7 @@ int main(void)
         UNIT(blocks_of_what_comes_into_use_are_rewritten),
         UNIT(the_room_is_used_to_the_last_cluster),
         UNIT(an_append_that_fails_leaves_holes_where_the_file_has_them),
+        UNIT(what_moves_keeps_off_leaks_that_are_freed),
     };
 
     return unit_main("room_amends", tests, UNIT_COUNT(tests));
