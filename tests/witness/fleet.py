@@ -93,7 +93,7 @@ class Fleet:
 
     def judge_of(self, subject):
         before, live = self.path("before"), self.path("live")
-        old, new = (verdict.Reference(os.path.join(f, subject.name)) for f in (before, live))
+        old, new = (verdict.reference(os.path.join(f, subject.name)) for f in (before, live))
         return verdict.Judge(old, new, data_files.DataFiles(subject.companions, before, live,
                                                             old.identity, new.identity))
 

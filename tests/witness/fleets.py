@@ -25,6 +25,10 @@ class Subject:
     companions: list = field(default_factory=list)  # its external data files, of both names if it moves
 
     @property
+    def is_raw(self):
+        return "convert" in self.request
+
+    @property
     def files(self):
         return [self.name, *self.companions]
 
@@ -174,8 +178,21 @@ def everything(rng, path):
             "backing_file": LONG_NAME if cluster > KIB else "./" + BASE, "backing_fmt": "raw"}
 
 
+def convert(rng, path):
+    """A raw disk of any length, with holes or none, and with data in its first sector."""
+    size, cluster = rng.randint(1, 300 * KIB), rng.choice([512, 4 * KIB, 64 * KIB])
+    with open(path, "wb") as f:
+        f.truncate(size)
+        for at in (0, *(rng.randrange(size) for _ in range(rng.randint(0, 4)))):
+            f.seek(at)
+            f.write(rng.randbytes(min(rng.randint(1, 40 * KIB), size - at)))
+    larger = {"size": str(MIB)} if rng.random() < 0.4 else {}
+    return {"convert": {"from": "raw", "to": "qcow2"}, "cluster_size": cluster, **larger,
+            **rng.choice([{}, {"compat": "0.10"}, {"refcount_bits": 1}, {"lazy_refcounts": "on"}])}
+
+
 KINDS = [downgrade_over_backing, downgrade_alone, upgrade, refcount_width, shrink, grow,
-         rename_backing, lazy, dirty, everything, change_bitmaps, downgrade_over_backing, refcount_width]
+         rename_backing, lazy, dirty, everything, change_bitmaps, downgrade_over_backing, refcount_width, convert]
 
 
 # ---- kinds with an external data file -----------------------------------------------------------

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import crash
+import fleets
 import qbatch
 import verdict
 from fleet import MANIFEST
@@ -105,16 +106,18 @@ class Replay:
 
     def rerun(self, folder, point, images):
         """The same run once more, on what the power cut left: it ends the work."""
-        files = [*self.fleet.bystanders(), self.fleet.path(MANIFEST)]
-        verdict.lay_out(folder, files, images)
+        subjects = [s for s in self.fleet.subjects if not s.is_raw]  # whose length is in the journal alone
+        verdict.lay_out(folder, self.fleet.bystanders(), images)
+        with open(os.path.join(folder, MANIFEST), "w", encoding="utf-8") as f:
+            f.write(fleets.manifest(subjects, self.fleet.policy))
         answer = qbatch.qbatch("--json", MANIFEST, tool=self.tool, cwd=folder)
         if answer.code:
             self.violation(point, "a second run", str(answer))
             return
-        for name, judge in self.fleet.judges.items():
-            words = judge.unfinished(os.path.join(folder, name))
+        for s in subjects:
+            words = self.fleet.judges[s.name].unfinished(os.path.join(folder, s.name))
             if words:
-                self.violation(point, f"a second run, {name}", words)
+                self.violation(point, f"a second run, {s.name}", words)
 
     # ---- drawing ----------------------------------------------------------------------------
     def submit(self, pool, job, *args):

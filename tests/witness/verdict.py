@@ -14,6 +14,8 @@ LATE = "the old image, after its amend was reported as done"
 
 def identity(path):
     """What an amend changes besides content: how one tells the old image from the amended one."""
+    if is_raw(path):
+        return {"raw": True, "size": -(-os.path.getsize(path) // 512) * 512, "data_file": None, "cluster_size": 512}
     image = qcow2.load(path)
     return {
         "version": image.version, "size": image.size, "refcount_order": image.refcount_order,
@@ -24,6 +26,11 @@ def identity(path):
         "snapshots": [(s.id, s.name, s.disk_size, s.vm_state_size) for s in image.snapshots()],
         "bitmaps": bits.load(path),
     }
+
+
+def is_raw(path):
+    with open(path, "rb") as f:
+        return f.read(4) != b"QFI\xfb"
 
 
 def read_all(path):
@@ -56,11 +63,31 @@ class Reference:
         return None
 
 
+class RawDisk:
+    """A raw disk that is to become an image: until then each of its bytes is there, and maybe more past its end."""
+
+    def __init__(self, path):
+        self.identity = identity(path)
+        with open(path, "rb") as f:
+            self.bytes = f.read()
+        self.layers = {"active": guest.read_raw(path).resized(self.identity["size"])}
+
+    def complaint(self, path, _found):
+        with open(path, "rb") as f:
+            found = f.read(len(self.bytes))
+        return None if found == self.bytes else "bytes of the raw disk are not what they were"
+
+
+def reference(path):
+    return RawDisk(path) if is_raw(path) else Reference(path)
+
+
 class Judge:
     """Old or amended, nothing else.  `data`: the external data files, which may be none."""
 
     def __init__(self, old, new, data):
         self.old, self.new, self.data = old, new, data
+        self.was_raw = isinstance(old, RawDisk)
 
     def doubts(self, request, folder):
         """What is wrong with the amended image itself, as seen after an undisturbed run."""
@@ -84,7 +111,7 @@ class Judge:
         """What is wrong with this state, or None."""
         found = check(path)
         try:
-            now = identity(path)
+            now = self.old.identity if self.was_raw and is_raw(path) else identity(path)
             if now == self.new.identity:
                 return self.with_data(self.new, path, found)
             if now != self.old.identity:
