@@ -113,6 +113,9 @@ void run_free(struct run *r); /* what its result owns */
 /* The same, in parts, for waves. */
 struct qb_io *run_io(struct qb_mem_log *log);
 struct qb_amend *run_open(struct qb_io *io, struct qb_mem_log *log, unsigned disk);
+/* What is opened may be a raw disk, if this is asked for it. */
+struct qb_amend *run_open_for(struct qb_io *io, struct qb_mem_log *log, unsigned disk,
+                              const struct qb_request *rq);
 int run_barrier(struct qb_io *io, struct qb_amend *a);
 
 /* A new machine with this one disk. */

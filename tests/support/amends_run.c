@@ -83,8 +83,8 @@ struct image_bytes run_content(const struct qb_mem_log *log, unsigned disk)
     return now;
 }
 
-static struct qb_amend *open_for(struct qb_io *io, struct qb_mem_log *log, unsigned disk,
-                                 const struct qb_request *rq)
+struct qb_amend *run_open_for(struct qb_io *io, struct qb_mem_log *log, unsigned disk,
+                              const struct qb_request *rq)
 {
     struct qb_amend *a = qb_amend_new("/nowhere/image.qcow2");
     unsigned data = qb_mem_data_of(log, disk);
@@ -104,7 +104,7 @@ static struct qb_amend *open_for(struct qb_io *io, struct qb_mem_log *log, unsig
 
 struct qb_amend *run_open(struct qb_io *io, struct qb_mem_log *log, unsigned disk)
 {
-    return open_for(io, log, disk, NULL);
+    return run_open_for(io, log, disk, NULL);
 }
 
 /* With a data file, file by file, so that one which is left out shows. */
@@ -165,7 +165,7 @@ struct run run_amend(struct qb_mem_log *log, unsigned disk, const struct qb_requ
                      enum run_option how)
 {
     struct qb_io *io = run_io(log);
-    struct qb_amend *a = open_for(io, log, disk, rq);
+    struct qb_amend *a = run_open_for(io, log, disk, rq);
     struct run r = {.rc = qb_amend_result(a)->status == QB_STATUS_FAILED ? -1 : 0};
 
     if (r.rc == 0)

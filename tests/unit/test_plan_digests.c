@@ -10,13 +10,12 @@
  * the plan's numbers, the file's bytes after the append, after the flip and after settling, the
  * refusal's code, and what the report counts; no texts, so that these can be reworded.  With
  * keep_undo, a second amend that frees what was kept is digested as well. */
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "plan/proof.h"
-#include "amends.h"
+#include "digest_parts.h"
 #include "base/num.h"
 #include "check/digest.h"
 #include "unit.h"
@@ -24,6 +23,8 @@
 #define RANDOM_ROWS 20u
 #define SEEDS_A_ROW 300u
 #define LATER_ROWS  4u
+#define RAW_ROWS    4u
+#define RAW_A_ROW   60u
 
 struct row {
     const char *name;
@@ -46,58 +47,6 @@ static void add(struct qb_hasher *h, const void *bytes, size_t len)
 static void add_number(struct qb_hasher *h, uint64_t n)
 {
     add(h, &n, sizeof(n));
-}
-
-/* Of a line of the plan's description: its numbers. */
-static void add_line(void *arg, const char *line)
-{
-    for (const char *at = line; *at; at++) {
-        bool begins = isdigit((unsigned char)*at) && (at == line || !isalnum(at[-1]));
-        char *end;
-
-        if (begins) {
-            add_number(arg, strtoull(at, &end, 0));
-            at = end - 1;
-        }
-    }
-    add(arg, "\n", 1);
-}
-
-static void add_data_file(struct qb_hasher *h, const struct qb_mem_log *log)
-{
-    unsigned disk = qb_mem_data_of(log, 0);
-    const unsigned char *bytes;
-    uint64_t size;
-
-    if (disk == QB_MEM_EVERY_DISK)
-        return;
-    bytes = qb_mem_content(log, disk, &size);
-    add_number(h, size);
-    add(h, bytes, size);
-}
-
-/* The disk's bytes.  The folder of the backing files has another name in each run. */
-static void add_disk(struct qb_hasher *h, const struct qb_mem_log *log)
-{
-    const char *folder = amends_folder();
-    size_t len = strlen(folder), head;
-    const unsigned char *bytes, *found;
-    unsigned char *copy;
-    uint64_t size;
-
-    bytes = qb_mem_content(log, 0, &size);
-    add_number(h, size);
-    head = (size_t)QB_MIN(size, 64u << 10); /* names lie in the header's cluster */
-    copy = malloc(head + 1);
-    if (!copy)
-        abort();
-    memcpy(copy, bytes, head);
-    while ((found = memmem(copy, head, folder, len)))
-        memset(copy + (found - copy), 'X', len);
-    add(h, copy, head);
-    add(h, bytes + head, size - head);
-    free(copy);
-    add_data_file(h, log);
 }
 
 static void add_result(struct qb_hasher *h, struct qb_amend *a)
@@ -149,22 +98,22 @@ static void run_phases(struct qb_hasher *h, struct qb_io *io, struct qb_amend *a
 {
     add_number(h, qb_amend_appends(a));
     add_number(h, qb_amend_space(a));
-    qb_amend_describe(a, add_line, h);
+    qb_amend_describe(a, digest_line, h);
     if (qb_amend_remember(a, io) < 0 || qb_amend_append(a, io) < 0)
         return;
-    add_disk(h, log);
+    digest_disk(h, log);
     if (qb_amend_flip(a, io) < 0 || qb_amend_flipped(a, 0) < 0 || qb_amend_verify(a, io) < 0)
         return;
-    add_disk(h, log);
+    digest_disk(h, log);
     qb_amend_settle(a, io);
-    add_disk(h, log);
+    digest_disk(h, log);
 }
 
 /* Whether the image was amended. */
 static bool digest_amend(struct qb_hasher *h, struct qb_mem_log *log, const struct qb_request *rq)
 {
     struct qb_io *io = run_io(log);
-    struct qb_amend *a = run_open(io, log, 0);
+    struct qb_amend *a = run_open_for(io, log, 0, rq);
     bool changed;
 
     if (qb_amend_result(a)->status != QB_STATUS_FAILED && qb_amend_plan(a, io, rq) == 0 &&
@@ -277,6 +226,22 @@ static uint64_t digest_random(unsigned row, bool later)
     return end(h);
 }
 
+/* Raw disks that become images, as they are asked. */
+static uint64_t digest_raw(unsigned row)
+{
+    struct qb_hasher *h = begin();
+
+    for (unsigned i = 0; i < RAW_A_ROW; i++) {
+        struct subject s = subject_raw(row * RAW_A_ROW + i, row % 2);
+        struct qb_mem_log *log = run_machine(&s.image);
+
+        digest_amend(h, log, &s.rq);
+        qb_mem_log_free(log);
+        subject_free(&s);
+    }
+    return end(h);
+}
+
 static void expect(size_t at, const char *name, uint64_t digest)
 {
     const size_t n = sizeof(expected) / sizeof(*expected);
@@ -323,6 +288,11 @@ static size_t each_row(void (*fn)(size_t at, const char *name, uint64_t digest))
     for (size_t i = 0; i < n_data_recipes; i++)
         if (is_due(rows++))
             fn(rows - 1, data_recipes[i].name, digest_recipe(&data_recipes[i]));
+    for (unsigned i = 0; i < RAW_ROWS; i++) {
+        snprintf(name, sizeof(name), "raw disks, row %u", i);
+        if (is_due(rows++))
+            fn(rows - 1, name, digest_raw(i));
+    }
     return rows;
 }
 
