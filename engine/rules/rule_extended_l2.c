@@ -31,6 +31,41 @@ static bool copies(const struct qb_plan *plan)
     return qb_plan_converts(plan) && plan->geom.l2_entry_size == 8 && plan->census.n_partial;
 }
 
+/* VM state moves with the reach of an L1 entry.  A part of it that is not allocated would show
+ * another part of the backing file, if that is so long; no program leaves such parts. */
+static int check_state(struct qb_plan *plan, unsigned number, struct qb_err *err)
+{
+    const struct qb_geom *g = &plan->in.img->geom;
+    struct qb_layer layer = qb_image_layer(plan->in.img, number);
+    struct qb_image as = *plan->in.img; /* with the layer's tables; borrows all else */
+    uint64_t first = qb_geom_l1_needed(g, layer.disk_size) * g->l1_span;
+    struct qb_l2_place place;
+
+    if (first == qb_geom_l1_needed(&plan->geom, layer.disk_size) * plan->geom.l1_span)
+        return 0;
+    as.header.l1_offset = layer.l1_offset;
+    as.header.l1_size = layer.l1_size;
+    for (uint64_t at = 0; at < plan->in.img->snapshots.list.items[number - 1].vm_state_size;
+         at += g->cluster_size) { /* no further than what is allocated */
+        if (qb_io_go_on(plan->in.io, err) < 0 ||
+            qb_image_find(plan->in.io, &as, first + at, &place, err) < 0)
+            return -1;
+        if (place.kind == QB_UNALLOCATED || place.kind == QB_IDLE || place.kind == QB_PARTIAL)
+            return QB_CANNOT("extended_l2 moves the VM state of snapshot %u, and a part of it is "
+                             "not allocated, where the backing file could show",
+                             number);
+    }
+    return 0;
+}
+
+static int check_states(struct qb_plan *plan, struct qb_err *err)
+{
+    for (unsigned i = 1; plan->target.backing_name[0] && i < qb_image_layers(plan->in.img); i++)
+        if (qb_target_keeps(&plan->target, i - 1) && check_state(plan, i, err) < 0)
+            return -1;
+    return 0;
+}
+
 /* Extended entries that a standard one cannot express, where nothing can be copied. */
 static int check(struct qb_plan *plan, struct qb_err *err)
 {
@@ -38,6 +73,8 @@ static int check(struct qb_plan *plan, struct qb_err *err)
     bool crypt = plan->in.img->header.crypt_method != 0;
     char where[QB_CENSUS_PLACE_TEXT];
 
+    if (qb_plan_converts(plan) && check_states(plan, err) < 0)
+        return -1;
     if (!copies(plan))
         return 0;
     if (!crypt && !plan->in.img->geom.external_data)

@@ -1,5 +1,6 @@
 """extended_l2: L2 entries with subclusters, on and off, and amends of images that have them."""
 import shutil
+import struct
 import unittest
 
 import context  # noqa: F401
@@ -157,6 +158,31 @@ class VmState(ImageTest):
                     self.amended(image, flags=CONTENT, extended_l2=value)
                     self.assert_sound(image)
                     self.loads(self.copy(image, "after.qcow2"), "one", "two")
+
+
+class MissingVmState(ImageTest):
+    """A part of a snapshot's VM state is not allocated, as no program leaves it."""
+
+    def image(self, **options):
+        image = self.create(size="64M", **options)
+        self.snapshot(image, "s")
+        with open(image, "r+b") as f:
+            table = qcow2.load(image).snapshots_offset
+            f.seek(table + 32)
+            f.write(struct.pack(">I", 65536))
+            f.seek(table + 40)
+            f.write(struct.pack(">Q", 65536))
+        return image
+
+    def test_it_does_not_move_to_where_a_backing_file_shows(self):
+        self.raw("base.raw", "1G")
+        image = self.image(backing="base.raw", backing_fmt="raw")
+        self.refused(image, "unsupported", words="VM state", extended_l2="on")
+        self.amended(image, refcount_bits=64)
+        image = self.image()
+        self.refused(image, "unsupported", words="VM state", extended_l2="on", backing_file="base.raw", backing_fmt="raw")
+        self.amended(image, extended_l2="on")
+        self.assert_sound(image)
 
 
 class AlreadyExtended(ImageTest):
