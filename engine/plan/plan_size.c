@@ -58,6 +58,27 @@ static int add_rest_of_device(struct qb_plan *plan, struct qb_err *err)
     return qb_counts_push(&plan->census.counts, &plan->freed.punches, err, rest);
 }
 
+/* Whether the amended image refers to a byte of [first, end), or keeps it counted. */
+static bool is_in_use(struct qb_plan *plan, uint64_t first, uint64_t end)
+{
+    uint64_t cs = plan->in.img->geom.cluster_size;
+
+    first /= cs;
+    end = qb_div_up(end, cs);
+    return qb_counts_any(&plan->census.counts, first, end) ||
+           qb_counts_any(&plan->kept.counts, first, end);
+}
+
+/* Settling comes after verification, and nothing would notice what it took too much: whatever rules
+ * and layout have decided, nothing goes that the amended image has. */
+static int check_punches(struct qb_plan *plan, struct qb_err *err)
+{
+    qb_vec_each (r, &plan->freed.punches)
+        if (is_in_use(plan, r->first, r->end))
+            return qb_fail(err, QB_E_INTERNAL, r->first, "a range in use would be punched");
+    return 0;
+}
+
 int qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
 {
     qb_plan_join_punches(plan);
@@ -65,7 +86,7 @@ int qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters, s
     qb_vec_each (r, &plan->freed.punches)
         clusters->deallocated += (r->end - r->first) / plan->in.img->geom.cluster_size;
     drop_small_punches(plan);
-    return add_rest_of_device(plan, err);
+    return add_rest_of_device(plan, err) < 0 ? -1 : check_punches(plan, err);
 }
 
 /* The lengths of a file that keeps its allocation.  A long stretch of new zeros is a hole all the
@@ -128,6 +149,9 @@ int qb_plan_sizes(struct qb_plan *plan, struct qb_err *err)
     /* Other tools require whole sectors: an odd length is rounded up once the image is amended. */
     if (plan->size.final % QB_SECTOR && !plan->in.img->file->is_block_device)
         plan->size.final = qb_round_up(plan->size.final, cs);
+    if (is_in_use(plan, qb_round_up(plan->size.final, cs),
+                  QB_MAX(plan->size.old, plan->size.appended)))
+        return qb_fail(err, QB_E_INTERNAL, plan->size.final, "a range in use would be cut off");
     return 0;
 }
 

@@ -2,6 +2,7 @@
  * it. */
 #include <string.h>
 
+#include "amend/amend_state.h"
 #include "amends.h"
 #include "unit.h"
 
@@ -87,12 +88,55 @@ static void what_is_not_worth_a_discard_stays_allocated(void)
     CU_ASSERT_EQUAL(same, bytes); /* free for the guest all the same */
 }
 
+/* Whatever a rule has put in the plan: it is noticed before anything is written. */
+static void a_plan_that_would_free_what_is_in_use_is_none(void)
+{
+    static const struct image_shape shape = {
+        .version = 3, .cluster_bits = 9, .refcount_order = 4, .size = 65536};
+    const struct qb_request rq = {.set = QB_KEY_COMPAT, .compat = 2, .punch_min = 1};
+    struct image_bytes image = image_make(&shape, "d2Z2d2");
+    struct qb_mem_log *log = run_machine(&image);
+    struct qb_io *io = qb_io_open_mem(log);
+    struct qb_amend *a = run_open(io, log, 0);
+    struct qb_plan *plan = &a->plan;
+    struct qb_clusters clusters;
+    unsigned refused = 0;
+    struct qb_err err;
+
+    CU_ASSERT_EQUAL_FATAL(qb_amend_plan(a, io, &rq), 0);
+    for (uint64_t at = 0; at < plan->place.base; at += 512) {
+        size_t n = plan->freed.punches.n;
+
+        CU_ASSERT_FATAL(qb_vec_push(&plan->freed.punches, (struct qb_range){at, at + 512}));
+        if (qb_plan_finish_punches(plan, &clusters, &err) < 0) {
+            CU_ASSERT_EQUAL(err.code, QB_E_INTERNAL);
+            refused++;
+            for (size_t i = 0; i < plan->freed.punches.n; i++)
+                if (plan->freed.punches.items[i].first == at)
+                    plan->freed.punches.items[i].first = plan->freed.punches.items[i].end;
+            qb_plan_join_punches(plan);
+        }
+        CU_ASSERT(plan->freed.punches.n <= n + 1);
+    }
+    CU_ASSERT(refused >= 6); /* the header, and the data at least */
+    CU_ASSERT_EQUAL(qb_plan_sizes(plan, &err), 0);
+    plan->reclaim.asked = true;
+    plan->reclaim.end = plan->place.end - 512;
+    CU_ASSERT_EQUAL(qb_plan_sizes(plan, &err), -1);
+    CU_ASSERT_EQUAL(err.code, QB_E_INTERNAL);
+    qb_amend_close(a);
+    qb_io_close(io);
+    qb_mem_log_free(log);
+    image_bytes_free(&image);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(no_leak_is_freed_while_an_undo_is_kept),
         UNIT(every_stretch_that_becomes_free_is_discarded),
         UNIT(what_is_not_worth_a_discard_stays_allocated),
+        UNIT(a_plan_that_would_free_what_is_in_use_is_none),
     };
 
     return unit_main("freed", tests, UNIT_COUNT(tests));
