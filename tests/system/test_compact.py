@@ -130,6 +130,23 @@ class Compacted(Scene):
         self.io(image, "write -q -P 1 9M 2M")
         self.assert_sound(image)
 
+    def test_compressed_data_at_the_end_stays_and_bounds_what_can_be_had(self):
+        image = self.create(size="16M")
+        self.io(image, "write -q -P 1 0 8M", "write -q -c -P 2 8M 64k", "write -q -P 3 9M 1M", "discard -q 0 4M")
+        compressed = [e for _, _, e in qcow2.load(image).entries() if e & qcow2.COMPRESSED]
+        self.assertEqual(len(compressed), 1)
+        self.amended_keeping_content(image, flags=CONTENT, **COMPACT)
+        self.assertEqual([e for _, _, e in qcow2.load(image).entries() if e & qcow2.COMPRESSED], compressed)
+        for _ in range(2):
+            self.amended(image, status="unchanged", **COMPACT)
+        self.assert_sound(image)
+
+    def test_nothing_moves_where_nothing_is_gained(self):
+        """The last cluster cannot move, so that the image would end where it does."""
+        image = self.create(size="16M")
+        self.io(image, "write -q -P 1 0 8M", "write -q -P 3 9M 1M", "write -q -c -P 2 8M 64k", "discard -q 0 4M")
+        self.amended(image, status="unchanged", **COMPACT)
+
     def test_an_external_data_file_is_left_alone(self):
         image = self.create(size="8M", data_file=self.path("d.raw"))
         self.io(image, "write -q -P 1 0 8M", "discard -q 1M 3M")
