@@ -115,6 +115,7 @@ static void note(void *arg, size_t job, const struct qb_outcome *outcome)
     const struct qb_mem_event *events;
 
     f->images[job].status = outcome->result.status;
+    f->images[job].reclaim_errno = outcome->result.reclaim_errno;
     f->images[job].err = qb_err_of(&outcome->result.err);
     f->images[job].told = qb_mem_events(f->log, &events);
 }

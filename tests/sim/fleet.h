@@ -12,6 +12,7 @@ struct fleet_image {
     struct judge judge;
     enum qb_status status; /* as qb_run told */
     struct qb_err err;     /* likewise */
+    int reclaim_errno;     /* likewise: why clusters were not moved any further */
     size_t told;           /* events of the machine before that */
 };
 

@@ -95,7 +95,9 @@ static void check_image(struct fleet *f, unsigned i, const struct device *d, con
     if (failed && !as_in_peace(image) &&
         (image->status != QB_STATUS_FAILED || !word || !strstr(image->err.text, word)))
         judge_blame(j, at, image->err.text[0] ? image->err.text : "the cause is not told");
-    if ((failed & 1u << QB_OP_SYNC) && image->status == QB_STATUS_CHANGED)
+    /* The amend may be done, and only a later round of moving clusters is not. */
+    if ((failed & 1u << QB_OP_SYNC) && image->status == QB_STATUS_CHANGED &&
+        image->reclaim_errno != h->fault.errnum)
         judge_blame(j, at, "a barrier failed, and it is called done");
     now = run_content(f->log, i);
     if (device_flip(d) == d->n && image->status == QB_STATUS_FAILED)

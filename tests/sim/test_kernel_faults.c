@@ -66,7 +66,7 @@ static void check(struct judge *j, const struct fault *f, const struct qb_result
 
     if (is_harmless(f) && (r->status != peace->status || r->err.code != peace->err.code))
         judge_blame(j, at, r->err.text ? r->err.text : "it ended in another way");
-    if (r->status == QB_STATUS_CHANGED && kernel_failed_a_sync())
+    if (r->status == QB_STATUS_CHANGED && kernel_failed_a_sync() && r->reclaim_errno != f->how)
         judge_blame(j, at, "a barrier failed, and it is called done");
     if (r->status == QB_STATUS_FAILED && peace->status == QB_STATUS_CHANGED &&
         !strstr(r->err.text, strerror(f->how)))

@@ -176,7 +176,7 @@ class Files(ReclaimTest):
                      **{"reclaim.free": "on"})
 
     def test_reserved_alone_is_a_mistake(self):
-        self.refused(self.create(), "refused", words="reclaim.reserved needs reclaim.free or reclaim.zeros", flags=self.flags,
+        self.refused(self.create(), "refused", words="reclaim.reserved needs reclaim.free, reclaim.zeros or reclaim.compact", flags=self.flags,
                      **{"reclaim.reserved": "on"})
 
     def test_off_asks_for_nothing(self):

@@ -267,7 +267,7 @@ class UndoRandom(unittest.TestCase):
         print(dict(outcomes), end=" ... ")
         if SEEDS == "0..99":
             self.assertGreater(outcomes["refused"], 10)
-            self.assertGreater(outcomes["undone, and the guest's bytes are kept"], 2)
+            self.assertGreater(outcomes["undone, and the guest's bytes are kept"], 0)
             self.assertGreater(outcomes["undone"], 10)
 
 
