@@ -169,6 +169,34 @@ class Recompressed(Scene):
             self.assertTrue(guest.read_all(image)["active"] == before["snapshot one"])
             self.assert_sound(image)
 
+    def written(self, data, bits=16):
+        """An image of just these bytes, compressed by zlib, with three snapshots that share their table."""
+        with open(self.path("data.raw"), "wb") as f:
+            f.write(data)
+        image = self.path("a.qcow2")
+        proc.must(["qemu-img", "convert", "-q", "-c", "-O", "qcow2", "-o", f"refcount_bits={bits}",
+                   self.path("data.raw"), image])
+        for name in ("one", "two", "three"):
+            self.snapshot(image, name)
+        self.io(image, "write -q -P 5 0 64k")
+        return image
+
+    def test_many_clusters_of_a_table_that_snapshots_share(self):
+        """So many that only five, each counted three times, go into one cluster: more than 15 cannot be counted."""
+        rng = random.Random(1)
+        image = self.written(b"".join(rng.randbytes(8 * KIB) * 4 + bytes(32 * KIB) for _ in range(40)), bits=4)
+        self.amended_keeping_content(image, flags=CONTENT, compression_type="zstd")
+        self.assert_sound(image)
+
+    def test_what_only_the_old_way_makes_smaller(self):
+        """zlib saves a few hundred bytes of a cluster, which is too little for zstd."""
+        rng = random.Random(2)
+        image = self.written(b"".join(rng.randbytes(64 * KIB - 600) + bytes(600) for _ in range(5)))
+        compressed = sum(e & qcow2.COMPRESSED > 0 for _, _, e in qcow2.load(image).entries())
+        self.amended_keeping_content(image, flags=CONTENT, compression_type="zstd")
+        self.assertGreater(compressed, sum(e & qcow2.COMPRESSED > 0 for _, _, e in qcow2.load(image).entries()))
+        self.assert_sound(image)
+
     def test_with_everything_else_in_one_commit(self):
         for request in ({"compat": "0.10"}, {"compression_type": "zlib", "size": 3 * MIB + 512}, {"compression_type": "zlib", "extended_l2": "on"},
                         {"compression_type": "zlib", "refcount_bits": 64, "size": 5 * MIB}, {"compat": "0.10", "size": 200 * KIB + 512},
