@@ -71,6 +71,25 @@ static int take_over(struct qb_amend *a, struct qb_amend *round, int r)
     return qb_amend_mistrust(a);
 }
 
+/* Why a round came to nothing, as an errno. */
+static int reason(const struct qb_err *why)
+{
+    if (why->sys_errno)
+        return why->sys_errno;
+    switch (why->code) {
+    case QB_E_NO_SPACE:
+        return ENOSPC;
+    case QB_E_MEMORY:
+        return ENOMEM;
+    case QB_E_CHANGED: /* by another program */
+        return EBUSY;
+    case QB_E_IO:
+        return EIO;
+    default:
+        return ECANCELED;
+    }
+}
+
 /* A round that came to nothing: the image is as the one before left it. */
 static void give_up(struct qb_amend *a, const struct qb_err *why)
 {
@@ -80,10 +99,7 @@ static void give_up(struct qb_amend *a, const struct qb_err *why)
                 "interrupted while clusters were moved: what was asked for besides is committed, "
                 "and another run goes on");
     } else if (why->code != QB_E_NONE && !a->result.reclaim_errno) {
-        a->result.reclaim_errno = why->sys_errno               ? why->sys_errno
-                                  : why->code == QB_E_NO_SPACE ? ENOSPC
-                                  : why->code == QB_E_MEMORY   ? ENOMEM
-                                                               : EIO;
+        a->result.reclaim_errno = reason(why);
     }
 }
 

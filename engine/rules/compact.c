@@ -18,15 +18,18 @@ bool qb_compact_works(const struct qb_plan *plan)
            plan->new_tables.list.n == 0;
 }
 
-static uint64_t used_clusters(struct qb_counts *counts)
+static int count_used(struct qb_plan *plan, uint64_t *n, struct qb_err *err)
 {
-    struct qb_count_page *const *pages = qb_counts_pages(counts);
-    uint64_t n = 0;
+    struct qb_count_page *const *pages = qb_counts_pages(&plan->census.counts);
 
-    for (size_t k = 0; k < counts->n_pages; k++)
+    *n = 0;
+    for (size_t k = 0; k < plan->census.counts.n_pages; k++) {
+        if (qb_io_go_on(plan->in.io, err) < 0)
+            return -1;
         for (unsigned i = 0; i < QB_PAGE_COUNTS; i++)
-            n += qb_page_count(pages[k], i) != 0;
-    return n;
+            *n += qb_page_count(pages[k], i) != 0;
+    }
+    return 0;
 }
 
 /* The most clusters of metadata that may be rewritten. */
@@ -146,8 +149,11 @@ int qb_compact_plan(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
     uint64_t end = plan->census.end >> plan->in.img->geom.cluster_bits;
-    uint64_t from = used_clusters(&plan->census.counts) + metadata_clusters(plan);
+    uint64_t from;
 
+    if (count_used(plan, &from, err) < 0)
+        return -1;
+    from += metadata_clusters(plan);
     if (from >= end)
         return 0;
     v->tables.n = 0;
