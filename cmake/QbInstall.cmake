@@ -40,6 +40,7 @@ add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/qbatch-manifest.5 ${CMAKE_BINARY_D
   DEPENDS qbatch batch/man/qbatch-manifest.5.in VERBATIM)
 add_custom_target(from_keys ALL DEPENDS ${CMAKE_BINARY_DIR}/qbatch-manifest.5)
 qb_manual(${CMAKE_CURRENT_SOURCE_DIR}/batch/man/qbatch.1)
+qb_manual(${CMAKE_CURRENT_SOURCE_DIR}/batch/man/qbatch-fleets.7)
 qb_manual(${CMAKE_BINARY_DIR}/qbatch-manifest.5)
 qb_manual(${CMAKE_CURRENT_SOURCE_DIR}/bench/man/qbatch-bench.1)
 set(changelog ${CMAKE_BINARY_DIR}/changelog.Debian)
@@ -50,8 +51,24 @@ qb_compress(${changelog} changelog.gz)
 get_property(compressed GLOBAL PROPERTY QB_COMPRESSED)
 add_custom_target(documents ALL DEPENDS ${compressed})
 
+# ---- engines for many hosts ---------------------------------------------------------------------
+# The Ansible collection, as ansible-galaxy takes it: without Ansible, and the same bytes each time.
+set(collection ${CMAKE_BINARY_DIR}/qbatch-qbatch-${PROJECT_VERSION}.tar.gz)
+find_package(Python3 COMPONENTS Interpreter)
+if(Python3_FOUND)
+  file(GLOB_RECURSE parts CONFIGURE_DEPENDS configs/ansible/*)
+  add_custom_command(OUTPUT ${collection}
+    COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/scripts/ansible-collection ${collection}
+    DEPENDS ${parts} LICENSE CMakeLists.txt scripts/ansible-collection VERBATIM)
+  add_custom_target(ansible-collection ALL DEPENDS ${collection})
+  install(FILES ${collection} DESTINATION ${CMAKE_INSTALL_DATADIR}/qbatch COMPONENT ${program})
+endif()
+
 install(FILES README.md CHANGELOG.md SECURITY.md STABILITY.md DESTINATION ${doc} COMPONENT ${program})
 install(DIRECTORY configs/examples DESTINATION ${doc} COMPONENT ${program} FILES_MATCHING PATTERN "*.yaml")
+install(DIRECTORY configs/slurm configs/ssh configs/kubernetes DESTINATION ${doc}/examples COMPONENT ${program})
+install(PROGRAMS configs/libvirt/qbatch-hook DESTINATION ${doc}/examples/libvirt COMPONENT ${program})
+install(PROGRAMS configs/libvirt/qbatch-left DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/qbatch COMPONENT ${program})
 install(FILES ${CMAKE_BINARY_DIR}/qbatch-manifest.schema.json ${CMAKE_BINARY_DIR}/qbatch-report.schema.json
   DESTINATION ${CMAKE_INSTALL_DATADIR}/qbatch COMPONENT ${program})
 foreach(package IN ITEMS ${program} ${library} ${dev})
@@ -75,6 +92,7 @@ install(CODE "
   set(QB_SOURCE \"${CMAKE_CURRENT_SOURCE_DIR}\")
   set(QB_BINARY \"${CMAKE_BINARY_DIR}\")
   set(QB_BINDIR \"${CMAKE_INSTALL_BINDIR}\")
+  set(QB_LIBEXECDIR \"${CMAKE_INSTALL_LIBEXECDIR}\")
   set(QB_DATADIR \"${CMAKE_INSTALL_DATADIR}\")
   include(\"${CMAKE_CURRENT_SOURCE_DIR}/cmake/QbInstallPrefix.cmake\")
   " COMPONENT ${program})

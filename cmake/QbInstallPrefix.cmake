@@ -10,8 +10,10 @@ else()
   set(zsh site-functions)
 endif()
 set(QB_PROGRAM ${prefix}/${QB_BINDIR}/qbatch)
+set(QB_LEFT ${prefix}/${QB_LIBEXECDIR}/qbatch/qbatch-left)
 
-foreach(unit IN ITEMS qbatch@.service qbatch@.timer)
+foreach(unit IN ITEMS qbatch@.service qbatch@.timer
+    qbatch-left@.service qbatch-left@.path qbatch-left@.timer)
   configure_file(${QB_SOURCE}/configs/systemd/${unit}.in ${there}/lib/systemd/system/${unit} @ONLY
     FILE_PERMISSIONS OWNER_READ OWNER_WRITE GROUP_READ WORLD_READ) # whatever the umask is
   message(STATUS "Installing: ${there}/lib/systemd/system/${unit}")

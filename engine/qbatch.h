@@ -62,11 +62,15 @@ enum qb_code {
     QB_E_WHEN,            /* the image does not match `when` of a manifest */
     QB_E_EXPECTATION,     /* `expect` or `after` of a manifest does not hold */
     QB_E_BACKING_REFUSED, /* a file that the image names and its owner may not use */
-    QB_E_LEAKS,           /* leaked clusters, and on_leaks is fail */
+    QB_E_LEAKS,           /* leaked clusters that may not be there, or not be freed */
     QB_E_UNDONE,          /* the run amended it before, and an undo reverted that */
     QB_E_NO_LOCKS,        /* locks do not reach every user who can open the image */
     QB_E_LIMIT,           /* a limit of the system, e.g. on open files */
     QB_E_OUTSIDE_ROOTS,   /* a file that the image names, and that lies outside of the roots */
+    QB_E_OVER_BUDGET,     /* more time, space, files or text than the image's files explain */
+    QB_E_STALE,           /* it is not what it was when a saved plan was made */
+    QB_E_BY_HAND,         /* somebody has skipped it while the run was in progress */
+    QB_E_CRASHED,         /* the process that worked on it died of it */
     QB_E_COUNT
 };
 
@@ -285,6 +289,10 @@ struct qb_request {
     const uint8_t *convert_header; /* 512 bytes that it may have written: a file that begins with
                                       them is that image.  NULL: none */
     bool room_first; /* use free ranges inside the file before it grows: block devices always do */
+    /* Free leaks also where a leaked cluster is an L2 table that nothing names, of other leaked
+     * clusters, and a layer lacks one: they may be all that is left of a guest's data.  By default
+     * that is QB_E_LEAKS, of a dirty image, too. */
+    bool free_lost_tables;
 };
 
 /* ---- results --------------------------------------------------------------------------------- */
@@ -433,8 +441,7 @@ struct qb_result {
     unsigned n_bitmaps_changed;
     unsigned n_bitmaps_listed; /* of bitmaps_changed: at most QB_BITMAPS_LISTED */
     const struct qb_changed_bitmap *bitmaps_changed;
-    /* First byte past the last cluster in use of the image, as amended where something is planned;
-     * 0: the amend did not need to know. */
+    /* First byte past the last cluster in use, as amended where planned; 0: it was not needed. */
     uint64_t image_end_offset;
     /* Bytes on disk that `reclaim` frees, as planned.  Where not all of it could be freed, by how
      * much the file takes less (0 for a block device), and reclaim_errno is why; else that is 0. */
@@ -442,6 +449,7 @@ struct qb_result {
     int reclaim_errno;
     uint64_t device_lacks; /* bytes by which a block device was too small for what was planned */
     bool converted; /* a raw disk becomes an image: machines that use it must be told the format */
+    uint64_t moved_bytes; /* that `reclaim.compact` moves; before it does, about as many */
 };
 
 /* ---- one image ------------------------------------------------------------------------------- */

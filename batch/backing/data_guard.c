@@ -113,7 +113,7 @@ static int add_new_backing(struct qb_data_guard *g, const struct qb_job *job, si
 static int add_member(struct qb_data_guard *g, size_t i)
 {
     const struct qb_member *m = &g->family.members.items[i];
-    const struct qb_job *job = m->job == QB_NO_JOB ? NULL : &g->batch->jobs[m->job];
+    const struct qb_job *job = m->asked;
 
     if (m->backing_name && m->base == QB_NO_MEMBER &&
         !qb_vec_push(&g->strays, (struct stray){m->backing_name, i}))
@@ -146,6 +146,13 @@ static int read_all(struct qb_data_guard *g, struct qb_err *err)
     }
     g->read = true;
     return 0;
+}
+
+void qb_data_guard_read(struct qb_data_guard *g)
+{
+    struct qb_err err;
+
+    read_all(g, &err);
 }
 
 /* ---- one image ------------------------------------------------------------------------------- */
@@ -270,7 +277,7 @@ int qb_data_guard_check(struct qb_data_guard *g, const struct qb_file *image,
                         const struct qb_request *rq, const struct qb_info *now, struct qb_err *err)
 {
     const char *name = name_at_stake(rq, now);
-    bool alone = g->batch->n_jobs < 2 && g->batch->scan.n == 0;
+    bool alone = g->batch->n_jobs + g->batch->n_others < 2 && g->batch->scan.n == 0;
     struct stat st;
     size_t self;
 

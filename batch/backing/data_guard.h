@@ -24,6 +24,10 @@ struct qb_data_guard *qb_data_guard_new(const struct qb_batch *batch, struct qb_
                                         bool (*stopped)(void));
 void qb_data_guard_free(struct qb_data_guard *guard);
 
+/* Reads them now, if that is not done yet: for a process that cannot open files later.  What fails,
+ * fails again where it is needed. */
+void qb_data_guard_read(struct qb_data_guard *guard);
+
 /* Whether the open and locked image, which is as `now` says, may get what is requested: 0, or -1
  * with QB_E_REFUSED, which names the other image.  To be called between the loops of the sched. */
 int qb_data_guard_check(struct qb_data_guard *guard, const struct qb_file *image,

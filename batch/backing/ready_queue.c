@@ -75,7 +75,7 @@ static void put(struct qb_queue *q, size_t job, enum state state)
     q->entries[job].state = (uint8_t)state;
 }
 
-static size_t take_waiting(struct qb_queue *q, double now, size_t most, size_t *out)
+size_t qb_queue_take_waiting(struct qb_queue *q, double now, size_t most, size_t *out)
 {
     size_t n = 0, kept = 0;
 
@@ -94,12 +94,25 @@ static size_t take_waiting(struct qb_queue *q, double now, size_t most, size_t *
 
 size_t qb_queue_take(struct qb_queue *q, double now, size_t most, size_t *out)
 {
-    size_t n = take_waiting(q, now, most, out);
+    size_t n = qb_queue_take_waiting(q, now, most, out);
 
     for (; n < most && !q->alone_taken && q->cursor < q->n; q->cursor++)
         if (q->entries[q->cursor].state == FRESH)
             take(q, (uint32_t)q->cursor, out, &n);
     return n;
+}
+
+bool qb_queue_take_fresh(struct qb_queue *q, size_t job, size_t *out, size_t *n)
+{
+    if (q->alone_taken)
+        return false;
+    take(q, (uint32_t)job, out, n);
+    return true;
+}
+
+bool qb_queue_is_fresh(const struct qb_queue *q, size_t job)
+{
+    return q->entries[job].state == FRESH;
 }
 
 void qb_queue_done(struct qb_queue *q, size_t job)
@@ -185,6 +198,12 @@ static void forget_taken(struct qb_queue *q)
         if (q->entries[q->waiting[i]].state == WAITS)
             q->waiting[kept++] = q->waiting[i];
     q->n_waiting = kept;
+}
+
+void qb_queue_drop(struct qb_queue *q, size_t job)
+{
+    put(q, job, DONE);
+    forget_taken(q);
 }
 
 size_t qb_queue_untangle(struct qb_queue *q, size_t most, size_t *out)

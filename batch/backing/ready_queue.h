@@ -18,6 +18,15 @@ void qb_queue_free(struct qb_queue *queue);
  * many. 0: none is left, or those that are left wait, be it for jobs that were taken before. */
 size_t qb_queue_take(struct qb_queue *queue, double now, size_t most, size_t *out);
 
+/* The same in two parts, for whoever draws those that have not run yet in another order: the ones
+ * that waited, and one that is fresh, added to out[*n]; false: it may not run beside those taken.
+ */
+size_t qb_queue_take_waiting(struct qb_queue *queue, double now, size_t most, size_t *out);
+bool qb_queue_take_fresh(struct qb_queue *queue, size_t job, size_t *out, size_t *n);
+
+/* Whether it was never taken, and no other job waited for it. */
+bool qb_queue_is_fresh(const struct qb_queue *queue, size_t job);
+
 /* The result of a job that was taken: done, or to be tried again. */
 void qb_queue_done(struct qb_queue *queue, size_t job);
 void qb_queue_again(struct qb_queue *queue, size_t job, double not_before);
@@ -34,6 +43,9 @@ void qb_queue_crowded(struct qb_queue *queue, size_t job, bool alone);
 /* Whether no other job is in progress for that reason: more memory or open files will not be
  * available. */
 bool qb_queue_has_all_room(const struct qb_queue *queue, size_t job);
+
+/* The job, fresh or waiting, is not to be taken any more: it is done. */
+void qb_queue_drop(struct qb_queue *queue, size_t job);
 
 bool qb_queue_is_done(const struct qb_queue *queue, size_t job);
 

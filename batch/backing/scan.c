@@ -18,7 +18,7 @@ void qb_paths_free(qb_paths *paths)
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
-static int add(qb_paths *list, char *text)
+int qb_paths_add(qb_paths *list, char *text)
 {
     if (text && qb_vec_push(list, text))
         return 0;
@@ -32,7 +32,7 @@ static int add_unknown(qb_paths *unknown, const char *path, int errnum)
 
     if (asprintf(&text, "cannot look at \"%s\": %s", path, strerror(errnum)) < 0)
         return -1;
-    return add(unknown, text);
+    return qb_paths_add(unknown, text);
 }
 
 /* A link counts when it leads to a file: it is one more name, from which a relative backing name
@@ -43,10 +43,10 @@ static int take_entry(const FTSENT *e, qb_paths *paths, qb_paths *unknown)
 
     switch (e->fts_info) {
     case FTS_F:
-        return add(paths, strdup(e->fts_path));
+        return qb_paths_add(paths, strdup(e->fts_path));
     case FTS_SL:
         return stat(e->fts_accpath, &st) == 0 && S_ISREG(st.st_mode)
-                   ? add(paths, strdup(e->fts_path))
+                   ? qb_paths_add(paths, strdup(e->fts_path))
                    : 0;
     case FTS_DNR:
     case FTS_ERR:
@@ -62,7 +62,7 @@ static int by_name(const FTSENT **a, const FTSENT **b)
     return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
-static int walk(char *folder, bool (*stopped)(void), qb_paths *paths, qb_paths *unknown)
+static int walk(char *folder, struct qb_stopper stop, qb_paths *paths, qb_paths *unknown)
 {
     char *const roots[] = {folder, NULL};
     FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, by_name);
@@ -71,7 +71,7 @@ static int walk(char *folder, bool (*stopped)(void), qb_paths *paths, qb_paths *
 
     while (r == 0 && (errno = 0, e = fts_read(fts))) {
         r = take_entry(e, paths, unknown);
-        if (r == 0 && stopped && stopped()) {
+        if (r == 0 && stop.stop && stop.stop(stop.arg)) {
             r = add_unknown(unknown, e->fts_path, EINTR);
             break;
         }
@@ -92,17 +92,17 @@ static int take_matches(const struct qb_scan_root *root, qb_paths *paths, qb_pat
     qb_glob_expand(&glob, root->text);
     qb_vec_each (path, &glob.paths)
         if (r == 0)
-            r = add(paths, qb_take(path));
+            r = qb_paths_add(paths, qb_take(path));
     qb_vec_each (d, &diags.list)
         if (r == 0)
-            r = add(unknown, strdup(d->text));
+            r = qb_paths_add(unknown, strdup(d->text));
     qb_glob_free(&glob);
     qb_diags_free(&diags);
     return r;
 }
 
-int qb_scan_files(const struct qb_batch *batch, bool (*stopped)(void), qb_paths *paths,
-                  qb_paths *unknown)
+int qb_scan_here(const struct qb_batch *batch, struct qb_stopper stop, qb_paths *paths,
+                 qb_paths *unknown)
 {
     int r = 0;
 
@@ -113,7 +113,7 @@ int qb_scan_files(const struct qb_batch *batch, bool (*stopped)(void), qb_paths 
         if (qb_glob_is_pattern(root->text))
             r = take_matches(root, paths, unknown);
         else
-            r = path ? walk(path, stopped, paths, unknown) : -1;
+            r = path ? walk(path, stop, paths, unknown) : -1;
     }
     return r;
 }

@@ -4,14 +4,19 @@
 #ifndef QB_BACKING_SCAN_H
 #define QB_BACKING_SCAN_H
 
+#include "io/io.h"
 #include "job/job.h"
 
 typedef QB_VEC(char *) qb_paths;
 
 /* The files that batch->scan names, sorted within each of its lines; appended to *paths.  What
- * could not be read is appended to *unknown, a sentence each.  -1 when memory is short. */
-int qb_scan_files(const struct qb_batch *batch, bool (*stopped)(void), qb_paths *paths,
-                  qb_paths *unknown);
+ * could not be read is appended to *unknown, a sentence each.  Where files are opened by another
+ * process, that looks for them (scan_errand.h).  -1 when memory is short. */
+int qb_scan_files(const struct qb_batch *batch, struct qb_io *io, bool (*stopped)(void),
+                  qb_paths *paths, qb_paths *unknown);
+int qb_scan_here(const struct qb_batch *batch, struct qb_stopper stop, qb_paths *paths,
+                 qb_paths *unknown);
+int qb_paths_add(qb_paths *paths, char *path); /* takes it over; -1 also where it is NULL */
 void qb_paths_free(qb_paths *paths);
 
 #endif

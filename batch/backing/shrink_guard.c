@@ -42,7 +42,7 @@ static bool could_shrink(const struct qb_job *job)
 
 static bool any_could_shrink(const struct qb_batch *batch)
 {
-    if (batch->n_jobs < 2 && batch->scan.n == 0)
+    if (batch->n_jobs + batch->n_others < 2 && batch->scan.n == 0)
         return false;
     for (size_t i = 0; i < batch->n_jobs; i++)
         if (could_shrink(&batch->jobs[i]))

@@ -6,6 +6,7 @@
 
 #include "base/own.h"
 #include "backing/order.h"
+#include "io/in_use.h"
 #include "io/named.h"
 #include "qcow2/image.h"
 #include "util/path.h"
@@ -18,6 +19,7 @@
 struct look {
     char *path; /* moves into the member */
     size_t job;
+    const struct qb_job *asked;
     bool scanned;
     size_t first, end; /* of the round's wants, which name it; none: nobody but the user does */
     struct qb_member seen;
@@ -138,7 +140,7 @@ static int open_look(const struct reading *r, const struct look *l, struct qb_io
     int result = 1;
 
     if (l->first == l->end)
-        return qb_file_open(l->path, false, file, err);
+        return qb_image_file_open(io, l->path, file, err);
     for (size_t i = l->first; i < l->end; i++) {
         const struct qb_member *m = &r->family->members.items[r->wants.items[i].overlay];
         struct qb_naming by = {m->uid, m->gid, m->path};
@@ -281,6 +283,7 @@ static int join(struct reading *r, struct look *l, size_t *out)
     if (l->scanned && (l->seen.kind == QB_MEMBER_OTHER || l->seen.kind == QB_MEMBER_MISSING))
         return 0;
     l->seen.job = l->job;
+    l->seen.asked = l->asked;
     l->seen.scanned = l->scanned;
     l->seen.path = qb_take(&l->path);
     if (!qb_vec_push(&f->members, l->seen)) {
@@ -321,11 +324,18 @@ static int first_round(struct reading *r, const struct qb_batch *batch, struct q
                        bool (*stopped)(void))
 {
     qb_paths found = {0};
-    int rc = qb_scan_files(batch, stopped, &found, &r->family->unknown);
+    int rc = qb_scan_files(batch, qb_sched_io(sched), stopped, &found, &r->family->unknown);
     size_t member;
 
     for (size_t i = 0; rc == 0 && i < batch->n_jobs; i++)
-        rc = add_look(r, (struct look){.path = strdup(batch->jobs[i].path), .job = i});
+        rc = add_look(
+            r,
+            (struct look){.path = strdup(batch->jobs[i].path), .job = i, .asked = &batch->jobs[i]});
+    for (size_t i = 0; rc == 0 && i < batch->n_others; i++)
+        rc = add_look(r, (struct look){.path = strdup(batch->others[i].path),
+                                       .job = QB_NO_JOB,
+                                       .asked = &batch->others[i],
+                                       .scanned = true});
     for (size_t i = 0; rc == 0 && i < found.n; i++)
         rc = add_look(
             r, (struct look){.path = qb_take(&found.items[i]), .job = QB_NO_JOB, .scanned = true});

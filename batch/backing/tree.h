@@ -37,8 +37,9 @@ struct qb_member {
     bool declared; /* all headers that name it declare another format than qcow2; its bytes were not
                       read */
     size_t job;    /* of the batch, or QB_NO_JOB */
-    bool scanned;  /* the scan found it, and the manifest does not name it */
-    size_t after;  /* the job's member that goes first (see qb_family_order), or QB_NO_MEMBER */
+    const struct qb_job *asked; /* that job, or one of another shard; NULL: neither */
+    bool scanned;               /* the scan found it, and the manifest does not name it */
+    size_t after;    /* the job's member that goes first (see qb_family_order), or QB_NO_MEMBER */
     bool after_must; /* see qb_need.must */
     enum qb_member_kind kind;
     enum qb_code code;        /* when it is missing or unreadable */

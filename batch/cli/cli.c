@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/cli_check.h"
+#include "shard/shard.h"
 #include "util/scalar.h"
 #include "util/text.h"
 
@@ -98,71 +99,6 @@ static enum qb_option option_of(int value)
     return (enum qb_option)i;
 }
 
-/* ---- complaints ------------------------------------------------------------------------------ */
-
-/* Where else an option is known: "--shrink" of the command RUN belongs to amend. */
-static const char *other_command(const char *word)
-{
-    for (int i = 0; i < QB_OPTION_COUNT; i++) {
-        bool is = word[1] == '-' ? qb_options[i].name && strcmp(word + 2, qb_options[i].name) == 0
-                                 : word[1] && qb_options[i].letter == word[1];
-
-        for (int c = QB_COMMAND_RUN; is && c < QB_COMMAND_COUNT; c++)
-            if (qb_options[i].commands & 1u << c)
-                return c == QB_COMMAND_RUN ? "qbatch MANIFEST" : qb_cli_program((enum qb_command)c);
-    }
-    return NULL;
-}
-
-static const char *nearest_option(const char *word, const struct getopt_tables *t)
-{
-    const char *names[QB_OPTION_COUNT + 1] = {0};
-    char bare[64];
-
-    for (size_t i = 0; t->names[i].name; i++)
-        names[i] = t->names[i].name;
-    snprintf(bare, sizeof(bare), "%.*s", (int)strcspn(word, "="), word);
-    return qb_text_nearest(bare, names);
-}
-
-/* `word` is as it was typed; a cluster of letters is told by the one that is wrong. */
-static int unknown_option(enum qb_command command, const char *word, const struct getopt_tables *t,
-                          const char *first, FILE *f)
-{
-    char letter[3] = {'-', (char)optopt, 0};
-    bool is_long = optopt == 0;
-    const char *elsewhere = other_command(is_long ? word : letter);
-    const char *near = is_long && !elsewhere ? nearest_option(word + 2, t) : NULL;
-    const char *meant = command == QB_COMMAND_RUN ? qb_command_nearest(first) : NULL;
-
-    fprintf(f, "%s: unknown option ", qb_cli_program(command));
-    qb_text_safe(f, is_long ? word : letter);
-    if (meant)
-        fprintf(f, "; did you mean the command \"%s\"?", meant);
-    else if (near)
-        fprintf(f, "; did you mean --%s?", near);
-    else if (elsewhere)
-        fprintf(f, ", which is one of %s", elsewhere);
-    return qb_cli_end_of_complaint(command, f);
-}
-
-static int bad_argument(const struct qb_cli *cli, enum qb_option option, const char *what, FILE *f)
-{
-    const struct qb_option_row *row = &qb_options[option];
-
-    if (row->name)
-        fprintf(f, "%s: --%s", qb_cli_program(cli->command), row->name);
-    else
-        fprintf(f, "%s: -%c", qb_cli_program(cli->command), row->letter);
-    if (optarg) {
-        fputs(" \"", f);
-        qb_text_safe(f, optarg);
-        fputs("\"", f);
-    }
-    fprintf(f, ": %s", what);
-    return qb_cli_end_of_complaint(cli->command, f);
-}
-
 /* ---- options --------------------------------------------------------------------------------- */
 
 static int take_word(struct qb_cli *cli, enum qb_option option, FILE *errors)
@@ -183,19 +119,20 @@ static int take_word(struct qb_cli *cli, enum qb_option option, FILE *errors)
                                  words[i]);
     }
     snprintf(text + used, sizeof(text) - used, " is expected");
-    return bad_argument(cli, option, text, errors);
+    return qb_cli_bad_argument(cli, option, text, errors);
 }
 
-static int take_jobs(struct qb_cli *cli, FILE *errors)
+static int take_number(struct qb_cli *cli, enum qb_option option, unsigned long most,
+                       const char *expected, unsigned *out, FILE *errors)
 {
     char *end;
     unsigned long n;
 
     errno = 0;
     n = strtoul(optarg, &end, 10);
-    if (optarg[0] < '0' || optarg[0] > '9' || *end || errno || n == 0 || n > 4096)
-        return bad_argument(cli, QB_OPTION_JOBS, "a number from 1 to 4096 is expected", errors);
-    cli->jobs = (unsigned)n;
+    if (optarg[0] < '0' || optarg[0] > '9' || *end || errno || n == 0 || n > most)
+        return qb_cli_bad_argument(cli, option, expected, errors);
+    *out = (unsigned)n;
     return 0;
 }
 
@@ -220,7 +157,7 @@ static int check_setting(const struct qb_cli *cli, enum qb_option option, FILE *
     if (qb_key_read(key, optarg, &value, &why))
         return 0;
     snprintf(text, sizeof(text), "%s; %s is expected", why.text, qb_key_values(key, values));
-    return bad_argument(cli, option, text, errors);
+    return qb_cli_bad_argument(cli, option, text, errors);
 }
 
 static int check_duration(const struct qb_cli *cli, enum qb_option option, FILE *errors)
@@ -228,21 +165,22 @@ static int check_duration(const struct qb_cli *cli, enum qb_option option, FILE 
     struct qb_why why;
     double seconds;
 
-    return qb_scalar_duration(optarg, &seconds, &why) ? 0
-                                                      : bad_argument(cli, option, why.text, errors);
+    return qb_scalar_duration(optarg, &seconds, &why)
+               ? 0
+               : qb_cli_bad_argument(cli, option, why.text, errors);
 }
 
 static int check_text(const struct qb_cli *cli, enum qb_option option, const char *what,
                       FILE *errors)
 {
-    return optarg && !optarg[0] ? bad_argument(cli, option, what, errors) : 0;
+    return optarg && !optarg[0] ? qb_cli_bad_argument(cli, option, what, errors) : 0;
 }
 
 static int take_keys(struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
     if (option == QB_OPTION_SET ? qb_vec_push(&cli->sets, optarg) : qb_vec_push(&cli->keys, optarg))
         return 0;
-    return bad_argument(cli, option, "out of memory", errors);
+    return qb_cli_bad_argument(cli, option, "out of memory", errors);
 }
 
 static int take_dir(struct qb_cli *cli, enum qb_option option, FILE *errors)
@@ -251,7 +189,21 @@ static int take_dir(struct qb_cli *cli, enum qb_option option, FILE *errors)
         return -1;
     if (option != QB_OPTION_ROOT || qb_vec_push(&cli->roots, optarg))
         return 0;
-    return bad_argument(cli, option, "out of memory", errors);
+    return qb_cli_bad_argument(cli, option, "out of memory", errors);
+}
+
+static const char *environment(const char *name)
+{
+    return getenv(name);
+}
+
+static int take_shard(struct qb_cli *cli, enum qb_option option, FILE *errors)
+{
+    struct qb_why why;
+
+    return qb_shard_read(optarg, environment, &cli->shard, &why)
+               ? 0
+               : qb_cli_bad_argument(cli, option, why.text, errors);
 }
 
 static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
@@ -277,18 +229,32 @@ static int take(struct qb_cli *cli, enum qb_option option, FILE *errors)
     case QB_TAKES_RUN:
         return check_text(cli, option, "a run is expected behind =", errors);
     case QB_TAKES_NUMBER:
-        return take_jobs(cli, errors);
+        return take_number(cli, option, 4096, "a number from 1 to 4096 is expected", &cli->jobs,
+                           errors);
     case QB_TAKES_DURATION:
         return check_duration(cli, option, errors);
+    case QB_TAKES_STEP:
+        return take_number(cli, option, QB_STEPS_MAX, "a step from 1 to 32 is expected", &cli->step,
+                           errors);
+    case QB_TAKES_SHARD:
+        return take_shard(cli, option, errors);
     }
     return 0;
 }
 
 /* None of these takes an argument of its own word. */
-static bool names_a_run(enum qb_option option)
+static bool names_a_run(const struct qb_cli *cli, enum qb_option option)
 {
-    return option == QB_OPTION_RESUME || option == QB_OPTION_RETRY_FAILED ||
+    return (option == QB_OPTION_YES && cli->command == QB_COMMAND_RUN) ||
+           option == QB_OPTION_RESUME || option == QB_OPTION_RETRY_FAILED ||
            option == QB_OPTION_REDO || option == QB_OPTION_NEW_RUN;
+}
+
+/* "--shard=3/16" is one word, "--shard 3/16" are two. */
+static bool note_shard(struct qb_cli *cli, char *const *last)
+{
+    return qb_vec_push(&cli->shards, last[0]) &&
+           (optarg != last[0] || qb_vec_push(&cli->shards, last[-1]));
 }
 
 static int parse_options(int argc, char **argv, struct qb_cli *cli, FILE *errors)
@@ -302,16 +268,22 @@ static int parse_options(int argc, char **argv, struct qb_cli *cli, FILE *errors
     optind = 0; /* glibc: start over, also after an earlier parse */
     while ((value = getopt_long(argc, argv, tables.letters, tables.names, NULL)) != -1) {
         if (value == '?' && optopt >= LONG_ONLY) /* --quiet=yes */
-            return optarg = NULL, bad_argument(cli, option_of(optopt), "takes no argument", errors);
+            return optarg = NULL,
+                   qb_cli_bad_argument(cli, option_of(optopt), "takes no argument", errors);
         if (value == '?')
-            return unknown_option(cli->command, argv[optind - 1], &tables, first, errors);
+            return qb_cli_unknown_option(cli->command, argv[optind - 1], tables.names, first,
+                                         errors);
         if (value == ':')
             return optarg = NULL,
-                   bad_argument(cli, option_of(optopt), "an argument is missing", errors);
+                   qb_cli_bad_argument(cli, option_of(optopt), "an argument is missing", errors);
         if (take(cli, option_of(value), errors) < 0)
             return -1;
-        if (names_a_run(option_of(value)) && !qb_vec_push(&cli->runs, argv[optind - 1]))
-            return optarg = NULL, bad_argument(cli, option_of(value), "out of memory", errors);
+        if (names_a_run(cli, option_of(value)) && !qb_vec_push(&cli->runs, argv[optind - 1]))
+            return optarg = NULL,
+                   qb_cli_bad_argument(cli, option_of(value), "out of memory", errors);
+        if (option_of(value) == QB_OPTION_SHARD && !note_shard(cli, &argv[optind - 1]))
+            return optarg = NULL,
+                   qb_cli_bad_argument(cli, option_of(value), "out of memory", errors);
     }
     cli->argv = argv + 1;
     cli->argc = (size_t)argc - 1;
@@ -341,4 +313,5 @@ void qb_cli_free(struct qb_cli *cli)
     qb_vec_free(&cli->sets);
     qb_vec_free(&cli->roots);
     qb_vec_free(&cli->runs);
+    qb_vec_free(&cli->shards);
 }

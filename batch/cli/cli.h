@@ -30,10 +30,12 @@ enum qb_names {
     QB_NAMES_RUN,
     QB_NAMES_RUN_AND_IMAGES,
     QB_NAMES_BACKUPS, /* list, restore or prune, a run and images */
+    QB_NAMES_ORDERS,  /* a run, and what it is asked for */
     QB_NAMES_REPORTS, /* show or merge, and files */
     QB_NAMES_TOPIC,
     QB_NAMES_SCHEMA, /* manifest or report */
     QB_NAMES_CODE,   /* of an error */
+    QB_NAMES_PLAN,   /* a saved plan; or a manifest; or show and a saved plan */
 };
 
 /* What the argument of an option is. */
@@ -49,6 +51,8 @@ enum qb_takes {
     QB_TAKES_RUN,
     QB_TAKES_NUMBER,
     QB_TAKES_DURATION,
+    QB_TAKES_STEP,
+    QB_TAKES_SHARD, /* K/N, auto or auto/N */
 };
 
 struct qb_command_row {
@@ -84,18 +88,21 @@ extern const struct qb_option_row qb_options[QB_OPTION_COUNT];
 
 struct qb_cli {
     enum qb_command command;
+    unsigned step;                      /* --step; 0: none */
     uint64_t given;                     /* bits of enum qb_option */
     const char *texts[QB_OPTION_COUNT]; /* the argument of each as it was typed, or NULL */
     unsigned words[QB_OPTION_COUNT];    /* the index of the argument among an option's words */
     enum qb_watching watching;
     enum qb_io_kind io;
     unsigned jobs;              /* 0: automatic */
+    struct qb_shard shard;      /* of = 0: none */
     QB_VEC(const char *) keys;  /* each -o */
     QB_VEC(const char *) sets;  /* each --set */
     QB_VEC(const char *) roots; /* each --root */
     QB_VEC(const char *)
-    runs;        /* the words of argv that name the run to resume, or request a new one */
-    char **argv; /* all words after the command, as getopt left them */
+    runs; /* the words of argv that name the run to resume, or request a new one */
+    QB_VEC(const char *) shards; /* the words of argv that name the shard */
+    char **argv;                 /* all words after the command, as getopt left them */
     size_t argc;
     char **operands;
     size_t n_operands;
@@ -117,6 +124,12 @@ static inline unsigned qb_cli_color(const struct qb_cli *cli)
 {
     return cli->words[QB_OPTION_COLOR];
 }
+
+/* --resume=if-any: a run that is resumed if there is one to resume, or begun. */
+bool qb_cli_resumes_if_any(const struct qb_cli *cli);
+
+/* Of `ctl`: the operand that is the order, after which come its own; the run may come before it. */
+size_t qb_cli_order(const struct qb_cli *cli);
 
 /* The manifest's key that an option overrides; NULL: none. */
 const struct qb_key_row *qb_cli_setting_of(enum qb_option option);

@@ -45,6 +45,8 @@ static const struct {
     {BIT(RESUME), 0, BIT(RETRY_FAILED), "--resume and --retry-failed exclude each other"},
     {BIT(FORCE_RESUME), RESUMES, 0, "--force-resume goes with --resume or --retry-failed"},
     {BIT(REDO), BIT(RESUME), 0, "--redo goes with --resume"},
+    {BIT(YES), BIT(RESUME), 0,
+     "--yes answers what an earlier run has asked: it goes with --resume"},
     {BIT(NEW_RUN), 0, RESUMES,
      "--new-run begins a new run; it does not go with --resume or --retry-failed"},
     {BIT(NO_STATE), 0, RESUMES | BIT(STATE),
@@ -52,11 +54,24 @@ static const struct {
     {RESUMES, 0, BIT(DRY_RUN), "--dry-run does not go with --resume or --retry-failed"},
 };
 
+bool qb_cli_resumes_if_any(const struct qb_cli *cli)
+{
+    const char *run = qb_cli_text(cli, QB_OPTION_RESUME);
+
+    return run && strcmp(run, "if-any") == 0;
+}
+
 static int check_options(const struct qb_cli *cli, FILE *errors)
 {
+    uint64_t given = cli->given;
+
+    if (qb_cli_resumes_if_any(cli) && qb_cli_has(cli, QB_OPTION_DRY_RUN)) /* as if there is none */
+        given &= ~BIT(RESUME);
+    if (cli->command == QB_COMMAND_APPLY) /* where it is the answer to another question, too */
+        given &= ~BIT(YES);
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++)
-        if ((cli->given & pairs[i].given) && ((pairs[i].needs && !(cli->given & pairs[i].needs)) ||
-                                              (cli->given & pairs[i].excludes)))
+        if ((given & pairs[i].given) && ((pairs[i].needs && !(cli->given & pairs[i].needs)) ||
+                                         (cli->given & pairs[i].excludes)))
             return complain(cli, pairs[i].complaint, errors);
     return 0;
 }
@@ -96,6 +111,8 @@ static int check_images(const struct qb_cli *cli, FILE *errors)
     if ((lists && cli->n_operands) || (lists & (lists - 1)))
         return complain(cli, "one of --manifest, --from-file, --from-file0 or images is expected",
                         errors);
+    if ((cli->given & BIT(SHARD)) && !lists)
+        return complain(cli, "--shard goes with --manifest, --from-file or --from-file0", errors);
     if ((cli->given & (BIT(TAGS) | BIT(SKIP_TAGS))) && !(lists & BIT(MANIFEST)))
         return complain(cli, "--tags and --skip-tags go with --manifest", errors);
     return 0;
@@ -140,14 +157,76 @@ static int check_backup(const struct qb_cli *cli, FILE *errors)
     return 0;
 }
 
+/* What comes after each order of ctl. */
+static const struct {
+    const char *name;
+    size_t least, most;
+    const char *complaint;
+} orders[] = {
+    {"status", 0, 0, "nothing is expected after the order"},
+    {"pause", 0, 0, "nothing is expected after the order"},
+    {"continue", 0, 0, "nothing is expected after the order"},
+    {"stop", 0, 0, "nothing is expected after the order"},
+    {"reload", 0, 0, "nothing is expected after the order"},
+    {"skip", 1, 1, "skip takes one image"},
+    {"limits", 1, SIZE_MAX, "limits takes KEY=VALUE, such as rate=50M"},
+};
+
+enum { ORDERS = sizeof(orders) / sizeof(orders[0]) };
+
+static size_t find_order(const struct qb_cli *cli, size_t at)
+{
+    size_t i = 0;
+
+    while (i < ORDERS && (at >= cli->n_operands || strcmp(cli->operands[at], orders[i].name) != 0))
+        i++;
+    return i;
+}
+
+size_t qb_cli_order(const struct qb_cli *cli)
+{
+    return find_order(cli, 0) == ORDERS;
+}
+
+static int check_ctl(const struct qb_cli *cli, FILE *errors)
+{
+    size_t at = qb_cli_order(cli), i = find_order(cli, at), more;
+
+    if (i == ORDERS)
+        return complain(cli, qb_commands[QB_COMMAND_CTL].takes.too_few, errors);
+    more = cli->n_operands - at - 1;
+    if (more < orders[i].least || more > orders[i].most)
+        return complain(cli, orders[i].complaint, errors);
+    if ((cli->given & BIT(NOW)) && strcmp(orders[i].name, "stop") != 0)
+        return complain(cli, "--now goes with stop", errors);
+    return 0;
+}
+
+#define SINKS (BIT(SUMMARY) | BIT(JOBLOG) | BIT(JUNIT) | BIT(HTML) | BIT(PROMETHEUS))
+
 static int check_report(const struct qb_cli *cli, FILE *errors)
 {
     const char *what = cli->n_operands ? cli->operands[0] : "";
 
     if (strcmp(what, "merge") != 0 && strcmp(what, "show") != 0)
         return complain(cli, "\"show\" or \"merge\" is expected, and the reports", errors);
-    if (strcmp(what, "merge") == 0 && cli->n_operands > 1 && cli->given)
-        return complain(cli, "merge has no options", errors);
+    if (strcmp(what, "merge") == 0 && cli->n_operands > 1 && (cli->given & ~SINKS))
+        return complain(cli, "merge has no options but those of files", errors);
+    return 0;
+}
+
+/* A plan is made of a manifest, or shown. */
+static int check_plan(const struct qb_cli *cli, FILE *errors)
+{
+    bool shows = cli->n_operands == 2 && strcmp(cli->operands[0], "show") == 0;
+
+    if (cli->given & BIT(SAVE))
+        return cli->n_operands > 1 ? complain(cli, "--save goes with one manifest", errors) : 0;
+    if (!shows)
+        return complain(
+            cli, "--save FILE and a manifest are expected, or \"show\" and a saved plan", errors);
+    if (cli->given & ~(BIT(JSON) | BIT(ALL_ROWS) | BIT(VERBOSE) | BIT(COLOR) | BIT(DIFF)))
+        return complain(cli, "show takes --json, --all-rows, --diff, -v and --color only", errors);
     return 0;
 }
 
@@ -174,7 +253,8 @@ static int (*const checks[QB_COMMAND_COUNT])(const struct qb_cli *cli, FILE *err
     [QB_COMMAND_CHECK] = check_images,  [QB_COMMAND_INFO] = check_images,
     [QB_COMMAND_MAP] = check_images,    [QB_COMMAND_REPORT] = check_report,
     [QB_COMMAND_BACKUP] = check_backup, [QB_COMMAND_SCHEMA] = check_schema,
-    [QB_COMMAND_HELP] = check_help,
+    [QB_COMMAND_HELP] = check_help,     [QB_COMMAND_PLAN] = check_plan,
+    [QB_COMMAND_CTL] = check_ctl,
 };
 
 int qb_cli_check(const struct qb_cli *cli, FILE *errors)

@@ -12,4 +12,14 @@ int qb_cli_end_of_complaint(enum qb_command command, FILE *f);
  * one line on `errors`. */
 int qb_cli_check(const struct qb_cli *cli, FILE *errors);
 
+/* ---- cli_complain.c -------------------------------------------------------------------------- */
+
+/* Both write one line, with a suggestion where there is one, and return -1.  `names`: the long
+ * options of the command; `first`: the first word of the command line. */
+struct option;
+int qb_cli_unknown_option(enum qb_command command, const char *word, const struct option *names,
+                          const char *first, FILE *errors);
+int qb_cli_bad_argument(const struct qb_cli *cli, enum qb_option option, const char *what,
+                        FILE *errors);
+
 #endif

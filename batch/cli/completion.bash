@@ -73,6 +73,18 @@ _qbatch_backups()
     esac
 }
 
+_qbatch_orders()
+{
+    case ${line[*]:2} in
+    *skip\ *) _qbatch_images ;;
+    *limits\ *) _qbatch_words '@bash_limits@' && compopt -o nospace 2>/dev/null ;;
+    *)
+        _qbatch_words 'status pause continue stop skip limits reload'
+        ((operands > 0)) || _qbatch_runs
+        ;;
+    esac
+}
+
 _qbatch_reports()
 {
     if ((operands == 0)); then _qbatch_words 'show merge'; else _qbatch_files; fi

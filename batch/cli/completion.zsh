@@ -21,6 +21,16 @@ _qbatch_images() {
     _files -g '*.(qcow2|qcow|img)(-.)'
 }
 
+_qbatch_orders() {
+    if (( ${words[(I)skip]} )); then
+        _qbatch_images
+    elif (( ${words[(I)limits]} )); then
+        _values -S = limit @zsh_limits@
+    else
+        _alternative 'orders:order:(status pause continue stop skip limits reload)' 'runs:run:_qbatch_runs'
+    fi
+}
+
 _qbatch_codes() {
     _wanted codes expl code compadd @codes@
 }

@@ -104,44 +104,67 @@ static void print_commands(FILE *f)
     "  2  the command line or the manifest is wrong\n"                                             \
     "  75 interrupted\n"
 
+static const char *const exit_codes[QB_COMMAND_COUNT] = {
+    [QB_COMMAND_RUN] =
+        "  0  every image has the requested properties\n"
+        "  1  some images failed\n"
+        "  2  the command line or the manifest is wrong; nothing was touched\n"
+        "  3  none failed, some were skipped because they are in use\n"
+        "  4  with --dry-run --detailed-exitcode: there are changes to make; or a rollout "
+        "waits\n"
+        "     for an answer\n"
+        "  5  an image was amended, and is not what it should be: do not use it\n"
+        "  75 interrupted; every image is as it was or fully amended; --resume finishes it\n",
+    [QB_COMMAND_CHECK] = "  0  no errors were found\n"
+                         "  1  some image could not be checked\n"
+                         "  2  some image is corrupt (or the command line is wrong)\n"
+                         "  3  clusters are leaked, nothing worse\n"
+                         "  75 interrupted\n",
+    [QB_COMMAND_INFO] = SHOWN,
+    [QB_COMMAND_MAP] = SHOWN,
+    [QB_COMMAND_LINT] = "  0  the manifest is right\n"
+                        "  2  it is not\n",
+    [QB_COMMAND_PLAN] = "  0  saved, or shown\n"
+                        "  1  saved, and some images are refused; or the plan could not be saved\n"
+                        "  2  the command line, the manifest or the plan is wrong\n"
+                        "  3  saved, and some images are skipped because they are in use\n"
+                        "  75 interrupted; nothing was saved\n",
+    [QB_COMMAND_APPLY] =
+        "  0  every image is as the plan has it\n"
+        "  1  some images failed, by the plan or because they changed since (stale)\n"
+        "  2  the plan is not whole, or is not to be trusted, or there is no terminal to agree "
+        "to it\n"
+        "     and no --yes; nothing was touched\n"
+        "  3  none failed, some were skipped because they are in use\n"
+        "  4  the answer was not yes; or a rollout waits for an answer\n"
+        "  5  an image was amended, and is not what it should be: do not use it\n"
+        "  75 interrupted; every image is as it was or fully amended; --resume finishes it\n",
+    [QB_COMMAND_REPORT] =
+        "  0  shown, or merged\n"
+        "  1  something could not be written\n"
+        "  2  a report cannot be read or is damaged; nothing was shown\n"
+        "merge of shards exits as one run of all images would, and with\n"
+        "  1  also where a shard ran twice, or two had one file\n"
+        "  4  where the rollout of a shard waits for an answer\n"
+        "  75 where a shard is missing, or did not come to its end, or no report has a line\n",
+    [QB_COMMAND_STATUS] = "  0  shown\n"
+                          "  2  no run is called that, or its journal is damaged\n",
+    [QB_COMMAND_BACKUP] =
+        "  0  listed; every image that was meant is restored; every file removed\n"
+        "  1  some images were not restored, or some files kept\n"
+        "  2  no run is called that, or it has no clones, or it has not finished; "
+        "nothing was touched\n"
+        "  75 interrupted: run it again\n",
+    [QB_COMMAND_UNDO] = "  0  every image is as it was before the run\n"
+                        "  1  some images could not be put back\n"
+                        "  2  no run is called that, or it kept nothing; nothing was touched\n"
+                        "  5  what was written does not come back from the disk\n"
+                        "  75 interrupted: run it again\n",
+};
+
 static void print_exit_codes(FILE *f, enum qb_command command)
 {
-    static const char *const words[QB_COMMAND_COUNT] = {
-        [QB_COMMAND_RUN] =
-            "  0  every image has the requested properties\n"
-            "  1  some images failed\n"
-            "  2  the command line or the manifest is wrong; nothing was touched\n"
-            "  3  none failed, some were skipped because they are in use\n"
-            "  4  with --dry-run --detailed-exitcode: there are changes to make\n"
-            "  5  an image was amended, and is not what it should be: do not use it\n"
-            "  75 interrupted; every image is as it was or fully amended; --resume finishes it\n",
-        [QB_COMMAND_CHECK] = "  0  no errors were found\n"
-                             "  1  some image could not be checked\n"
-                             "  2  some image is corrupt (or the command line is wrong)\n"
-                             "  3  clusters are leaked, nothing worse\n"
-                             "  75 interrupted\n",
-        [QB_COMMAND_INFO] = SHOWN,
-        [QB_COMMAND_MAP] = SHOWN,
-        [QB_COMMAND_LINT] = "  0  the manifest is right\n"
-                            "  2  it is not\n",
-        [QB_COMMAND_REPORT] = "  0  shown, or merged\n"
-                              "  1  something could not be written\n"
-                              "  2  a report cannot be read or is damaged; nothing was shown\n",
-        [QB_COMMAND_STATUS] = "  0  shown\n"
-                              "  2  there is no such run, or its journal is damaged\n",
-        [QB_COMMAND_BACKUP] =
-            "  0  listed; every image that was meant is restored; every file removed\n"
-            "  1  some images were not restored, or some files kept\n"
-            "  2  there is no such run, or it has no clones, or it has not finished; "
-            "nothing was touched\n"
-            "  75 interrupted: run it again\n",
-        [QB_COMMAND_UNDO] = "  0  every image is as it was before the run\n"
-                            "  1  some images could not be put back\n"
-                            "  2  there is no such run, or it kept nothing; nothing was touched\n"
-                            "  5  what was written does not come back from the disk\n"
-                            "  75 interrupted: run it again\n",
-    };
-    const char *text = words[command == QB_COMMAND_AMEND ? QB_COMMAND_RUN : command];
+    const char *text = exit_codes[command == QB_COMMAND_AMEND ? QB_COMMAND_RUN : command];
 
     if (text)
         fprintf(f, "\nExit codes:\n%s", text);
@@ -185,6 +208,7 @@ void qb_help_key(FILE *f, const struct qb_key_row *key)
             "amend key, in an entry of \"images\", in \"defaults\", with -o or --set",
         [QB_SECTION_policy] = "under \"policy\"",
         [QB_SECTION_limits] = "under \"limits\"",
+        [QB_SECTION_rollout] = "under \"rollout\"",
         [QB_SECTION_condition] = "condition of \"when\", \"expect\" and \"after\"",
     };
     char values[QB_KEY_VALUES];

@@ -28,7 +28,16 @@ extern char **environ;
 
 /* ---- words ----------------------------------------------------------------------------------- */
 
-static char *replaced(const char *word, const char *path, uint64_t bytes)
+static const struct qb_child_value *value_at(const char *at, const struct qb_child_value *values,
+                                             size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(at, values[i].name, strlen(values[i].name)) == 0)
+            return &values[i];
+    return NULL;
+}
+
+static char *replaced(const char *word, const struct qb_child_value *values, size_t n)
 {
     QB_AUTO(qb_buf) char *text = NULL;
     size_t len = 0;
@@ -37,15 +46,13 @@ static char *replaced(const char *word, const char *path, uint64_t bytes)
     if (!f)
         return NULL;
     while (*word) {
-        if (strncmp(word, "{path}", 6) == 0) {
-            fprintf(f, "%s%s", path[0] == '-' ? "./" : "", path);
-            word += 6;
-        } else if (strncmp(word, "{bytes}", 7) == 0) {
-            fprintf(f, "%" PRIu64, bytes);
-            word += 7;
-        } else {
-            fputc(*word++, f);
-        }
+        const struct qb_child_value *v = value_at(word, values, n);
+
+        if (v)
+            fputs(v->text, f);
+        else
+            fputc(*word, f);
+        word += v ? strlen(v->name) : 1;
     }
     return fclose(f) == 0 ? qb_take(&text) : NULL;
 }
@@ -57,18 +64,31 @@ void qb_child_words_free(char **words)
     free(words);
 }
 
-char **qb_child_words(const struct qb_name_list *command, const char *path, uint64_t bytes)
+char **qb_child_fill(const struct qb_name_list *command, const struct qb_child_value *values,
+                     size_t n)
 {
     char **words = calloc(command->n + 1, sizeof(*words));
 
     for (size_t i = 0; words && i < command->n; i++) {
-        words[i] = i == 0 ? strdup(command->items[0]) : replaced(command->items[i], path, bytes);
+        words[i] = i == 0 ? strdup(command->items[0]) : replaced(command->items[i], values, n);
         if (!words[i]) {
             qb_child_words_free(words);
             return NULL;
         }
     }
     return words;
+}
+
+char **qb_child_words(const struct qb_name_list *command, const char *path, uint64_t bytes)
+{
+    QB_AUTO(qb_buf) char *plain = NULL;
+    char number[24];
+
+    snprintf(number, sizeof(number), "%" PRIu64, bytes);
+    if (asprintf(&plain, "%s%s", path[0] == '-' ? "./" : "", path) < 0)
+        return NULL;
+    return qb_child_fill(command, (struct qb_child_value[]){{"{path}", plain}, {"{bytes}", number}},
+                         2);
 }
 
 /* ---- running --------------------------------------------------------------------------------- */
@@ -90,6 +110,7 @@ static int set_signals(posix_spawnattr_t *how)
     sigemptyset(&ignored);
     sigaddset(&ignored, SIGPIPE);
     sigaddset(&ignored, SIGXFSZ);
+    sigaddset(&ignored, SIGIO);
     posix_spawnattr_setsigmask(how, &none);
     posix_spawnattr_setsigdefault(how, &ignored);
     posix_spawnattr_setpgroup(how, 0);

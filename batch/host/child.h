@@ -7,6 +7,17 @@
 
 #include "io/io.h"
 
+/* What is put in for a name in braces. */
+struct qb_child_value {
+    const char *name; /* "{step}" */
+    const char *text;
+};
+
+/* The command's words, a list that ends with NULL: in all but the first one, the program, each of
+ * the names is replaced, in one pass.  NULL when memory is short. */
+char **qb_child_fill(const struct qb_name_list *command, const struct qb_child_value *values,
+                     size_t n);
+
 /* The command's words for one image, a list that ends with NULL: in all but the first one, the
  * program, {path} is replaced by `path` and {bytes} by `bytes`, in one pass, so that neither is
  * looked for in what was put in.  A path that begins with - becomes ./-...  NULL when memory is

@@ -9,36 +9,46 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-bool qb_notify_is_wanted(void)
+static const char *socket_name(void)
 {
     const char *name = getenv("NOTIFY_SOCKET");
 
-    return name && (name[0] == '/' || name[0] == '@') && name[1];
+    return name && (name[0] == '/' || name[0] == '@') && name[1] ? name : NULL;
 }
 
-void qb_notify(const char *fmt, ...)
+int qb_notify_open(void)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
-    const char *name = getenv("NOTIFY_SOCKET");
-    char text[300];
+    const char *name = socket_name();
     socklen_t len;
-    va_list ap;
     int fd;
 
-    if (!qb_notify_is_wanted() || strlen(name) >= sizeof(to.sun_path))
-        return;
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
+    if (!name || strlen(name) >= sizeof(to.sun_path))
+        return -1;
     memcpy(to.sun_path, name, strlen(name));
     len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name));
     if (to.sun_path[0] == '@') /* a name that is in no file system */
         to.sun_path[0] = '\0';
     else
         len++;
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&to, len) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+void qb_notify(int fd, const char *fmt, ...)
+{
+    char text[300];
+    va_list ap;
+
     if (fd < 0)
         return;
-    sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&to, len);
-    close(fd);
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (write(fd, text, strlen(text)) < 0)
+        return; /* nobody waits for it */
 }

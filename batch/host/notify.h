@@ -4,10 +4,12 @@
 
 #include <stdbool.h>
 
-/* Whether there is a socket to notify. */
-bool qb_notify_is_wanted(void);
+/* A descriptor of that socket, to be closed; -1 where there is none.  It is opened once: a process
+ * that is confined later cannot. */
+int qb_notify_open(void);
 
-/* Sends lines such as "READY=1\nSTATUS=...", without waiting.  Failures are ignored. */
-void qb_notify(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Sends lines such as "READY=1\nSTATUS=...", without waiting.  Failures are ignored, and so is a
+ * descriptor of -1. */
+void qb_notify(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -27,14 +27,16 @@ double qb_pressure_of(const char *text)
     return avg && end != avg + 6 ? percent : -1;
 }
 
-double qb_pressure_now(void)
+int qb_pressure_open(void)
+{
+    return open("/proc/pressure/io", O_RDONLY | O_CLOEXEC);
+}
+
+double qb_pressure_now(int fd)
 {
     char text[256];
-    int fd = open("/proc/pressure/io", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
 
-    if (fd >= 0)
-        close(fd);
     text[n > 0 ? n : 0] = '\0';
     return qb_pressure_of(text);
 }
@@ -50,6 +52,16 @@ static int set_ionice(const struct qb_limits *limits, struct qb_err *err)
     return qb_fail_sys(err, errno, QB_NOWHERE, "cannot set the I/O priority");
 }
 
+static bool tells_pressure(void)
+{
+    int fd = qb_pressure_open();
+    bool tells = qb_pressure_now(fd) >= 0;
+
+    if (fd >= 0)
+        close(fd);
+    return tells;
+}
+
 int qb_neighbour_begin(const struct qb_limits *limits, struct qb_err *err)
 {
     errno = 0;
@@ -57,7 +69,7 @@ int qb_neighbour_begin(const struct qb_limits *limits, struct qb_err *err)
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot set the nice value %d", limits->nice);
     if (set_ionice(limits, err) < 0)
         return -1;
-    if (limits->load_percent > 0 && qb_pressure_now() < 0)
+    if (limits->load_percent > 0 && !tells_pressure())
         return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
                        "this host does not tell how busy its disks are (no /proc/pressure/io), "
                        "which limits.load asks for");

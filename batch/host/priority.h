@@ -13,7 +13,10 @@ int qb_neighbour_begin(const struct qb_limits *limits, struct qb_err *err);
  * "some avg10" of a text like /proc/pressure/io.  Negative when the text does not have it. */
 double qb_pressure_of(const char *text);
 
-/* This value of the host now. */
-double qb_pressure_now(void);
+/* Opens that text, which can be read again and again: -1 with errno. */
+int qb_pressure_open(void);
+
+/* This value of the host now, by that descriptor. */
+double qb_pressure_now(int fd);
 
 #endif

@@ -5,7 +5,7 @@
 #ifndef QB_HOST_SCHED_H
 #define QB_HOST_SCHED_H
 
-#include "io/io.h"
+#include "host/aside.h"
 
 struct qb_sched;
 
@@ -26,6 +26,10 @@ void qb_sched_set_pace(struct qb_sched *sched, struct qb_pace *pace);
 struct qb_owners;
 void qb_sched_set_owners(struct qb_sched *sched, struct qb_owners *owners);
 
+/* All workers open their files by another process from now on (io/opener.h); not owned. */
+struct qb_opener;
+void qb_sched_set_opener(struct qb_sched *sched, const struct qb_opener *opener);
+
 /* Runs body(arg) on the calling thread, with the other workers available for its loops.  Between
  * the loops they sleep: the serial parts of a wave (mainly its barriers) take so long that spinning
  * would cost more processor time than all the work. */
@@ -37,19 +41,41 @@ void qb_sched_run(struct qb_sched *sched, void (*body)(void *arg), void *arg);
 typedef void qb_sched_fn(void *arg, struct qb_io *io, size_t i);
 void qb_sched_each(struct qb_sched *sched, size_t n, qb_sched_fn *fn, void *arg);
 
+/* In such a loop, and between them, a worker may have a loop of its own inside qb_sched_run: the
+ * crew (io/crew.h) of each worker's qb_io is helping.h's. */
+
+/* Calls fn(arg, io, i) once on each of the threads, the one beside them included, those of
+ * qb_sched_later not, of which there may be none yet, and on the calling one last, when all others
+ * have returned; outside qb_sched_run on that one alone. */
+void qb_sched_all(struct qb_sched *sched, qb_sched_fn *fn, void *arg);
+
 /* Calls fn(arg, io) on a thread of its own, and returns at once: a task that mostly waits (a
  * barrier) runs in parallel with the loops.  One at a time; without such a thread it is an ordinary
  * call. */
-typedef void qb_aside_fn(void *arg, struct qb_io *io);
 void qb_sched_aside(struct qb_sched *sched, qb_aside_fn *fn, void *arg);
 
 /* Waits for the call of qb_sched_aside, if there is one. */
 void qb_sched_aside_wait(struct qb_sched *sched);
 
+/* Has fn(arg, io, i), which mostly waits for the kernel, called on one of more threads than there
+ * are workers (later.h), and returns at once; where no such thread is to be had, or the user chose
+ * the number of workers, it is an ordinary call.  By any worker, inside a loop or not; `own` is its
+ * qb_io. */
+void qb_sched_later(struct qb_sched *sched, struct qb_io *own, qb_sched_fn *fn, void *arg,
+                    size_t i);
+
+/* Waits until all calls of qb_sched_later have returned. */
+void qb_sched_later_wait(struct qb_sched *sched);
+
 /* The qb_io of the calling thread. */
 struct qb_io *qb_sched_io(struct qb_sched *sched);
 
 unsigned qb_sched_workers(const struct qb_sched *sched);
+
+/* The first worker stays on no core for a while: a process that is forked then is free to run
+ * anywhere. */
+void qb_sched_loosen(struct qb_sched *sched);
+void qb_sched_fasten(struct qb_sched *sched);
 
 /* The number, from 0, of the worker with this qb_io. */
 unsigned qb_sched_number(const struct qb_sched *sched, const struct qb_io *io);

@@ -9,7 +9,7 @@
 #include "base/num.h"
 #include "base/own.h"
 
-enum { WORKERS_MAX = 1024 };
+enum { WORKERS_MAX = 1024, WAITING_A_CORE = 4, WAITING_MOST = 16 };
 
 /* What the choice is made from, while it is made. */
 struct survey {
@@ -157,19 +157,21 @@ static int find_seats(const struct survey *s, struct seat **out)
 
 /* ---- the choice ------------------------------------------------------------------------------ */
 
-static unsigned cpus_of_quota(uint32_t milli)
+unsigned qb_topo_cpus_of(uint32_t milli)
 {
     return (unsigned)QB_MAX(qb_div_up(milli, 1000), 1);
 }
 
 static unsigned workers_for(const struct qb_topo_options *o, unsigned cores)
 {
-    unsigned most = (unsigned)QB_MIN(QB_MAX(o->jobs, 1), WORKERS_MAX), quota;
+    unsigned most = (unsigned)QB_MIN(QB_MAX(o->jobs, 1), WORKERS_MAX), n;
 
     if (o->wanted > 0)
         return QB_MIN(o->wanted, most);
-    quota = cpus_of_quota(o->quota_milli);
-    return QB_MIN(QB_MAX(QB_MIN(cores, quota), 1), most);
+    n = QB_MAX(QB_MIN(cores, qb_topo_cpus_of(o->quota_milli)), 1);
+    if (o->waits)
+        n = QB_MAX(n, QB_MIN(n * WAITING_A_CORE, (unsigned)WAITING_MOST));
+    return QB_MIN(n, most);
 }
 
 static int seat_workers(const struct qb_topo_options *o, struct qb_topo_choice *out)

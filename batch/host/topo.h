@@ -39,11 +39,15 @@ void qb_disks_add_path(struct qb_disks *disks, const char *root, const char *pat
  * or QB_TOPO_NO_QUOTA; from <root>/proc/self/cgroup and <root>/sys/fs/cgroup. */
 uint32_t qb_topo_quota(const char *root);
 
+/* Whole CPUs of such a quota, at least 1. */
+unsigned qb_topo_cpus_of(uint32_t quota_milli);
+
 /* ---- what is known, and what is chosen: topo.c ----------------------------------------------- */
 
 struct qb_topo_options {
     unsigned wanted;      /* the user's number of workers; 0: automatic */
     size_t jobs;          /* images */
+    bool waits;           /* the workers mostly wait for the disk: see qb_topo_choose */
     unsigned cpus;        /* CPUs of the affinity; used if there is no topology */
     uint32_t quota_milli; /* as of qb_topo_quota */
     const char *allowed;  /* the CPUs of the affinity, as "0-3,8"; NULL: all */
@@ -87,9 +91,10 @@ struct qb_topo_choice {
 struct hwloc_topology;
 
 /* One worker for each permitted core, limited by the quota and the number of images; the user's
- * number has precedence, up to the number of images.  The cores nearest to the disks come first.
- * `topology` may be NULL: then a CPU counts as a core.  No I/O.  -1 when memory is short; *out is
- * to be freed in either case. */
+ * number has precedence, up to the number of images.  Where they wait for the disk there are four
+ * for each core, up to 16 or the number of cores: one that is far away, or turns, is asked for as
+ * much at once.  The cores nearest to the disks come first.  `topology` may be NULL: then a CPU
+ * counts as a core.  No I/O.  -1 when memory is short; *out is to be freed in either case. */
 int qb_topo_choose(struct hwloc_topology *topology, const struct qb_topo_options *options,
                    struct qb_topo_choice *out);
 void qb_topo_choice_free(struct qb_topo_choice *choice);
@@ -100,20 +105,35 @@ void qb_topo_print(FILE *f, const struct qb_topo_options *options,
 
 /* ---- this machine: topo_host.c --------------------------------------------------------------- */
 
-/* NULL is one worker that is not bound: for one image, and when memory is short. */
+/* NULL is one worker that is not bound, and no other thread: when memory is short. */
 struct qb_topo;
 
 /* Chooses for a batch.  For few images or few CPUs hwloc is not used. */
 struct qb_topo *qb_topo_open(unsigned wanted, const struct qb_batch *batch);
 
-/* Unbinds the calling thread if qb_topo_bind has bound it. */
+/* The same for workers that read each of the images for itself and mostly wait for that. */
+struct qb_topo *qb_topo_open_waiting(unsigned wanted, const struct qb_batch *batch);
+
+/* Also unbinds the calling thread if qb_topo_bind has bound it. */
 void qb_topo_close(struct qb_topo *topo);
 
 unsigned qb_topo_workers(const struct qb_topo *topo);
+
+/* The threads that may compute for a batch, however few its images: the user's number, or one for
+ * each permitted core, limited by the quota. */
+unsigned qb_topo_threads(const struct qb_topo *topo);
+
+/* The threads that may wait for the kernel in addition (later.h); 0 where the user chose the number
+ * of workers. */
+unsigned qb_topo_waiters(const struct qb_topo *topo);
+
 uint64_t qb_topo_window(const struct qb_topo *topo); /* bytes; see qb_io_window */
 
 /* Binds the calling thread as worker number `worker`.  Failures are ignored. */
 void qb_topo_bind(const struct qb_topo *topo, unsigned worker);
+
+/* Unbinds the calling thread if it was bound. */
+void qb_topo_unbind(const struct qb_topo *topo);
 
 /* Prints what is found and chosen for the batch; NULL: for any number of images in the current
  * directory.  -1 when memory is short. */

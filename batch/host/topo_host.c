@@ -7,10 +7,12 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "host/later.h"
 
 enum {
     DISCOVER_FROM = 64, /* images: below, hwloc's discovery costs more than SMT siblings do */
     DISK_SAMPLES = 16,  /* images that are asked where they lie */
+    WAITERS_A_CORE = 16,
 };
 
 struct qb_topo {
@@ -75,13 +77,14 @@ static int survey(struct qb_topo *topo)
     return r;
 }
 
-static struct qb_topo *new_topo(unsigned wanted, size_t jobs)
+static struct qb_topo *new_topo(unsigned wanted, size_t jobs, bool waits)
 {
     struct qb_topo *topo = calloc(1, sizeof(*topo));
 
     if (topo)
         topo->options = (struct qb_topo_options){.wanted = wanted,
                                                  .jobs = jobs,
+                                                 .waits = waits,
                                                  .cpus = cpus_of_affinity(),
                                                  .quota_milli = qb_topo_quota("")};
     return topo;
@@ -91,15 +94,31 @@ static struct qb_topo *new_topo(unsigned wanted, size_t jobs)
 static bool pays(const struct qb_topo *topo)
 {
     const struct qb_topo_options *o = &topo->options;
+    unsigned cpus = QB_MIN(topo->choice.n_workers, o->cpus);
 
-    return topo->choice.n_workers >= QB_TOPO_BIND_FROM ||
-           (o->wanted == 0 && topo->choice.n_workers > 2 && o->jobs >= DISCOVER_FROM);
+    return cpus >= QB_TOPO_BIND_FROM || (o->wanted == 0 && cpus > 2 && o->jobs >= DISCOVER_FROM);
 }
 
-struct qb_topo *qb_topo_open(unsigned wanted, const struct qb_batch *batch)
+/* For one image nothing is asked before it matters. */
+static struct qb_topo *topo_of_one(unsigned wanted)
 {
-    struct qb_topo *topo = batch->n_jobs > 1 ? new_topo(wanted, batch->n_jobs) : NULL;
+    struct qb_topo *topo = calloc(1, sizeof(*topo));
 
+    if (topo) {
+        topo->options.wanted = wanted;
+        topo->choice.n_workers = 1;
+        topo->choice.window_bytes = QB_WINDOW_BYTES;
+    }
+    return topo;
+}
+
+static struct qb_topo *open_for(unsigned wanted, const struct qb_batch *batch, bool waits)
+{
+    struct qb_topo *topo;
+
+    if (batch->n_jobs <= 1)
+        return topo_of_one(wanted);
+    topo = new_topo(wanted, batch->n_jobs, waits);
     if (topo && qb_topo_choose(NULL, &topo->options, &topo->choice) == 0 && pays(topo)) {
         qb_topo_choice_free(&topo->choice);
         find_disks(&topo->options.disks, batch);
@@ -111,12 +130,27 @@ struct qb_topo *qb_topo_open(unsigned wanted, const struct qb_batch *batch)
     return NULL;
 }
 
+struct qb_topo *qb_topo_open(unsigned wanted, const struct qb_batch *batch)
+{
+    return open_for(wanted, batch, false);
+}
+
+struct qb_topo *qb_topo_open_waiting(unsigned wanted, const struct qb_batch *batch)
+{
+    return open_for(wanted, batch, true);
+}
+
+void qb_topo_unbind(const struct qb_topo *topo)
+{
+    if (topo && topo->choice.bind != QB_TOPO_FREE && topo->allowed)
+        hwloc_set_cpubind(topo->hwloc, topo->allowed, HWLOC_CPUBIND_THREAD);
+}
+
 void qb_topo_close(struct qb_topo *topo)
 {
     if (!topo)
         return;
-    if (topo->choice.bind != QB_TOPO_FREE && topo->allowed)
-        hwloc_set_cpubind(topo->hwloc, topo->allowed, HWLOC_CPUBIND_THREAD);
+    qb_topo_unbind(topo);
     qb_topo_choice_free(&topo->choice);
     hwloc_bitmap_free(topo->allowed);
     if (topo->hwloc)
@@ -129,6 +163,23 @@ unsigned qb_topo_workers(const struct qb_topo *topo)
     return topo ? topo->choice.n_workers : 1;
 }
 
+unsigned qb_topo_threads(const struct qb_topo *topo)
+{
+    unsigned cores;
+
+    if (!topo || topo->options.wanted)
+        return topo ? topo->options.wanted : 1;
+    cores = topo->choice.cores_allowed ? topo->choice.cores_allowed : cpus_of_affinity();
+    return QB_MIN(cores, qb_topo_cpus_of(qb_topo_quota("")));
+}
+
+unsigned qb_topo_waiters(const struct qb_topo *topo)
+{
+    bool chosen = topo == NULL || topo->options.wanted > 0;
+
+    return chosen ? 0 : QB_MIN(WAITERS_A_CORE * qb_topo_threads(topo), (unsigned)QB_LATER_THREADS);
+}
+
 uint64_t qb_topo_window(const struct qb_topo *topo)
 {
     return topo ? topo->choice.window_bytes : QB_WINDOW_BYTES;
@@ -136,8 +187,9 @@ uint64_t qb_topo_window(const struct qb_topo *topo)
 
 void qb_topo_bind(const struct qb_topo *topo, unsigned worker)
 {
-    const char *cpus =
-        topo && worker < topo->choice.n_workers ? topo->choice.workers[worker].cpus : NULL;
+    const char *cpus = topo && topo->choice.workers && worker < topo->choice.n_workers
+                           ? topo->choice.workers[worker].cpus
+                           : NULL;
     hwloc_bitmap_t set = cpus ? hwloc_bitmap_alloc() : NULL;
 
     if (set && hwloc_bitmap_list_sscanf(set, cpus) == 0)
@@ -147,7 +199,7 @@ void qb_topo_bind(const struct qb_topo *topo, unsigned worker)
 
 int qb_topo_show(FILE *f, unsigned wanted, const struct qb_batch *batch)
 {
-    struct qb_topo *topo = new_topo(wanted, batch ? batch->n_jobs : SIZE_MAX);
+    struct qb_topo *topo = new_topo(wanted, batch ? batch->n_jobs : SIZE_MAX, false);
     int r = -1;
 
     if (topo && qb_topo_choose(NULL, &topo->options, &topo->choice) == 0) {

@@ -9,6 +9,7 @@ enum qb_condition {
 #define ENUM_amend(name)
 #define ENUM_policy(name)
 #define ENUM_limits(name)
+#define ENUM_rollout(name)
 #define ENUM_condition(name)    QB_IF_##name,
 #define KEY(section, name, ...) ENUM_##section(name)
 #define KEYS_LATER(section, prefix, what)
@@ -16,6 +17,7 @@ enum qb_condition {
 #undef KEYS_LATER
 #undef KEY
 #undef ENUM_condition
+#undef ENUM_rollout
 #undef ENUM_limits
 #undef ENUM_policy
 #undef ENUM_amend

@@ -49,9 +49,13 @@ void qb_batch_free(struct qb_batch *batch)
     for (size_t i = 0; i < batch->n_jobs; i++)
         free(batch->jobs[i].path);
     free(batch->jobs);
+    for (size_t i = 0; i < batch->n_others; i++)
+        free(batch->others[i].path);
+    free(batch->others);
     qb_vec_each (block, &batch->blocks)
         free(*block);
     qb_vec_free(&batch->blocks);
+    qb_vec_free(&batch->outline);
     qb_vec_each (moves, &batch->moves)
         qb_moves_free(*moves);
     qb_vec_free(&batch->moves);
@@ -112,6 +116,23 @@ bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,
         return false;
     }
     batch->jobs[batch->n_jobs++] = (struct qb_job){.path = copy, .line = line, .request = *request};
+    return true;
+}
+
+bool qb_batch_keep_only(struct qb_batch *batch, const bool *keep)
+{
+    struct qb_job *others = malloc((batch->n_jobs + 1) * sizeof(*others));
+    size_t n = 0;
+
+    if (!others)
+        return false;
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        if (keep[i])
+            batch->jobs[n++] = batch->jobs[i];
+        else
+            others[batch->n_others++] = batch->jobs[i];
+    batch->n_jobs = n;
+    batch->others = others;
     return true;
 }
 

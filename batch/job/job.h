@@ -10,6 +10,8 @@
 #include <sys/types.h>
 
 #include "job/origin.h"
+#include "job/rollout.h"
+#include "job/sandboxed.h"
 #include "base/vec.h"
 #include "io/io.h"
 
@@ -18,13 +20,6 @@ enum qb_on_locked { QB_ON_LOCKED_SKIP, QB_ON_LOCKED_FAIL, QB_ON_LOCKED_WAIT };
 
 enum qb_ionice { QB_IONICE_KEEP, QB_IONICE_IDLE, QB_IONICE_BEST_EFFORT };
 enum qb_backup { QB_BACKUP_NONE, QB_BACKUP_REFLINK };
-
-/* A number, or a percentage of something. */
-struct qb_amount {
-    uint64_t n;
-    bool is_percent;
-    bool is_set; /* false: not given */
-};
 
 /* `policy:` of the manifest.  on_dirty, on_leaks, allow_shrink, drop_bitmaps, verify and others are
  * in each job's request. */
@@ -41,6 +36,7 @@ struct qb_policy {
     bool owner_need_not_read;           /* owner_must_read: off; see io/named.h */
     struct qb_name_list roots;          /* see io/roots.h; owned by the batch; n = 0: anywhere */
     bool one_file_system;
+    enum qb_sandbox sandbox;
 };
 
 /* What the policy permits images to name; `notes_places`: see io/named.h.  Free it with
@@ -50,6 +46,13 @@ struct qb_owners *qb_policy_owners(const struct qb_policy *policy, bool notes_pl
                                    struct qb_err *err);
 
 /* `limits:` of the manifest; 0 is "auto" or "none". */
+/* What one image may cost; 0: what its files occupy decides (io/budget.h). */
+struct qb_per_image {
+    double cpu_seconds;
+    uint64_t memory_bytes, append_bytes, report_bytes;
+    unsigned descriptors;
+};
+
 struct qb_limits {
     unsigned jobs;
     unsigned jobs_per_filesystem;
@@ -65,10 +68,11 @@ struct qb_limits {
     double load_percent; /* no new wave while the host waits more than this for I/O */
     uint64_t wave;       /* images under way at once; 0: as many as fit */
     uint64_t window;     /* the times at which waves start; see qb_window_is_open */
+    struct qb_per_image per_image;
 };
 
 /* A part of the day, local time: from a minute, of 1440, to the one before another; past midnight
- * where that is the smaller one.  0 is no window: always. */
+ * where that is the smaller one.  0: at any time. */
 enum { QB_DAY_MINUTES = 24 * 60 };
 static inline uint64_t qb_window_of(unsigned from, unsigned to)
 {
@@ -78,9 +82,11 @@ bool qb_window_is_open(uint64_t window, unsigned minute);
 
 struct qb_rules;
 struct qb_moves;
+struct qb_planned;
 
 struct qb_job {
     char *path;      /* as it will be opened; absolute, or relative to the current directory */
+    size_t named_at; /* where in it the name begins that the manifest has */
     unsigned line;   /* of the manifest, 0 on the command line */
     uint32_t asks;   /* fingerprint of the request, for the journal; see run_journal.h */
     bool already;    /* the resumed run has done it: reported as unchanged, not opened */
@@ -89,7 +95,13 @@ struct qb_job {
                         opened */
     bool undo_kept;  /* the resumed run amended it by another request, and keeps its undo: not
                         amended again */
-    uint64_t size_added; /* bytes that the manifest adds to the size; 0: none */
+    bool skipped;    /* by qbatch ctl, in an earlier attempt of the run: not opened */
+    bool settled;    /* it has its result by a process of this run that died since: see relay.h */
+    unsigned char suspect; /* such a process held it: of enum qb_suspect */
+    bool was_changed;      /* an earlier attempt of the run has changed it, by its journal; */
+    bool may_be_changed;   /* may have, and no result says so */
+    unsigned step;         /* of the rollout, from 1, in which that was; 0: none */
+    uint64_t size_added;   /* bytes that the manifest adds to the size; 0: none */
     uint64_t
         abandoned_from; /* an interrupted run appended from this byte of the file on; 0: none did */
     const uint8_t *header; /* 512 bytes that an earlier run may have made of a raw disk's first
@@ -97,14 +109,22 @@ struct qb_job {
     bool cuts_data; /* an interrupted run may not have cut the external data file, after a shrink */
     dev_t dev;      /* the file at the path when the manifest was read; ino 0: not looked up */
     ino_t ino;
-    struct qb_request request;    /* its strings are owned by the batch */
-    const struct qb_rules *rules; /* see rules.h; NULL: none; owned by the batch */
+    struct qb_request request;        /* its strings are owned by the batch */
+    const struct qb_rules *rules;     /* see rules.h; NULL: none; owned by the batch */
+    const struct qb_planned *planned; /* by a saved plan, see planned.h; NULL: no such; as rules */
 };
 
 /* A directory, or a pattern, that `graph: {scan: ...}` names; text is relative to folder, which is
  * not a pattern. */
 struct qb_scan_root {
     const char *folder, *text;
+};
+
+/* A part of a manifest, see manifest/outline.h. */
+struct qb_outlined {
+    const char *name;
+    unsigned line;
+    uint64_t digest;
 };
 
 struct qb_batch {
@@ -122,9 +142,14 @@ struct qb_batch {
                            resumed run counts as the one that it resumes */
     struct qb_policy policy;
     struct qb_limits limits;
+    struct qb_rollout rollout;
+    struct qb_rollout_past past; /* with a rollout */
     struct qb_job *jobs;
     size_t n_jobs, cap_jobs;
-    QB_VEC(char *) blocks; /* of memory: strings, rules */
+    struct qb_job *others; /* what the manifest names for other shards: not amended by this run, */
+    size_t n_others;       /* but known where images depend on each other */
+    QB_VEC(struct qb_outlined) outline; /* of the manifest; its names are among `blocks` */
+    QB_VEC(char *) blocks;              /* of memory: strings, rules */
     QB_VEC(struct qb_moves *) moves;
     QB_VEC(struct qb_scan_root) scan; /* its strings are among these */
 };
@@ -144,6 +169,10 @@ struct qb_moves *qb_batch_new_moves(struct qb_batch *batch);
 
 /* A copy of `len` bytes and a NUL that is freed with the batch; NULL when memory is short. */
 const char *qb_batch_keep(struct qb_batch *batch, const char *text, size_t len);
+
+/* Leaves only the jobs with keep[i] in the batch; the rest become `others`.  false when memory is
+ * short: it is then as it was. */
+bool qb_batch_keep_only(struct qb_batch *batch, const bool *keep);
 
 /* Appends a job with a copy of path; false when memory is short. */
 bool qb_batch_add(struct qb_batch *batch, const char *path, unsigned line,

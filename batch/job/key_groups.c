@@ -59,6 +59,7 @@ size_t qb_key_field_size(const struct qb_key_row *key)
     case QB_KIND_MAPPINGS:
         return sizeof(struct qb_items);
     case QB_KIND_DURATION:
+    case QB_KIND_AUTO_DURATION:
     case QB_KIND_PERCENT:
         return sizeof(double);
     case QB_KIND_WORD_TEXT:

@@ -13,13 +13,27 @@ static bool read_size_change(const struct qb_key_row *key, const char *text, str
     return qb_scalar_size(text + v->is_marked, key->low, key->high, &v->n, why);
 }
 
-static bool read_power(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
-                       struct qb_why *why)
+static bool read_number(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                        struct qb_why *why)
 {
-    if (key->kind == QB_KIND_SIZE_POWER ? !qb_scalar_size(text, key->low, key->high, &v->n, why)
-                                        : !qb_scalar_number(text, key->low, key->high, &v->n, why))
+    bool is_size = key->kind == QB_KIND_SIZE_POWER,
+         is_power = is_size || key->kind == QB_KIND_NUMBER_POWER;
+
+    if (is_size ? !qb_scalar_size(text, key->low, key->high, &v->n, why)
+                : !qb_scalar_number(text, key->low, key->high, &v->n, why))
         return false;
-    return qb_is_power_of_two(v->n) || qb_why_not(why, NULL, "is not a power of two");
+    return !is_power || qb_is_power_of_two(v->n) || qb_why_not(why, NULL, "is not a power of two");
+}
+
+static bool read_real(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
+                      struct qb_why *why)
+{
+    if (key->kind == QB_KIND_PERCENT)
+        return qb_scalar_percent(text, &v->real, why);
+    if (!qb_scalar_duration(text, &v->real, why))
+        return false;
+    return key->kind == QB_KIND_DURATION || v->real > 0 ||
+           qb_why_not(why, NULL, "is no time at all");
 }
 
 static bool read_text(const struct qb_key_row *key, const char *text, struct qb_key_value *v,
@@ -117,7 +131,7 @@ static bool read_amount(const struct qb_key_row *key, const char *text, struct q
 {
     if (*text && text[strlen(text) - 1] == '%')
         return read_whole_percent(text, v, why);
-    return key->kind == QB_KIND_COUNT_OR_PERCENT
+    return key->kind != QB_KIND_SIZE_OR_PERCENT
                ? qb_scalar_number(text, key->low, key->high, &v->n, why)
                : qb_scalar_size(text, key->low, key->high, &v->n, why);
 }
@@ -151,15 +165,18 @@ static bool read_ionice(const struct qb_key_row *key, const char *text, struct q
     return true;
 }
 
-/* 22:00-05:00 */
+/* 22:00-05:00, or any */
 static bool read_window(const char *text, struct qb_key_value *v, struct qb_why *why)
 {
     static const char sample[] = "00:00-00:00";
     unsigned from, to;
 
+    v->n = 0;
+    if (strcmp(text, "any") == 0)
+        return true;
     for (size_t i = 0; i < sizeof(sample); i++)
         if (sample[i] == '0' ? text[i] < '0' || text[i] > '9' : text[i] != sample[i])
-            return qb_why_not(why, NULL, "is not HH:MM-HH:MM, such as 22:00-05:00");
+            return qb_why_not(why, NULL, "is not HH:MM-HH:MM, such as 22:00-05:00, or any");
     from = (unsigned)(atoi(text) * 60 + atoi(text + 3));
     to = (unsigned)(atoi(text + 6) * 60 + atoi(text + 9));
     if (atoi(text) > 23 || atoi(text + 3) > 59 || atoi(text + 6) > 23 || atoi(text + 9) > 59)
@@ -200,6 +217,8 @@ bool qb_key_read(const struct qb_key_row *key, const char *text, struct qb_key_v
                  struct qb_why *why)
 {
     *out = (struct qb_key_value){0};
+    if (qb_key_takes_auto(key->kind) && strcmp(text, "auto") == 0)
+        return true;
     switch (key->kind) {
     case QB_KIND_SWITCH:
         return read_switch(text, out, why);
@@ -211,24 +230,23 @@ bool qb_key_read(const struct qb_key_row *key, const char *text, struct qb_key_v
         return read_words(key, text, out, why);
     case QB_KIND_COMPAT:
         return read_compat(key, text, out, why);
+    case QB_KIND_AUTO_SIZE:
     case QB_KIND_SIZE:
         return qb_scalar_size(text, key->low, key->high, &out->n, why);
     case QB_KIND_SIZE_CHANGE:
         return read_size_change(key, text, out, why);
     case QB_KIND_SIZE_POWER:
     case QB_KIND_NUMBER_POWER:
-        return read_power(key, text, out, why);
     case QB_KIND_AUTO_NUMBER:
-        return strcmp(text, "auto") == 0 ||
-               qb_scalar_number(text, key->low, key->high, &out->n, why);
     case QB_KIND_NUMBER:
-        return qb_scalar_number(text, key->low, key->high, &out->n, why);
+        return read_number(key, text, out, why);
     case QB_KIND_DURATION:
-        return qb_scalar_duration(text, &out->real, why);
+    case QB_KIND_AUTO_DURATION:
     case QB_KIND_PERCENT:
-        return qb_scalar_percent(text, &out->real, why);
+        return read_real(key, text, out, why);
     case QB_KIND_COUNT_OR_PERCENT:
     case QB_KIND_SIZE_OR_PERCENT:
+    case QB_KIND_AMOUNTS:
         return read_amount(key, text, out, why);
     case QB_KIND_NICE:
         return read_nice(text, out, why);
@@ -251,8 +269,7 @@ bool qb_key_read(const struct qb_key_row *key, const char *text, struct qb_key_v
     case QB_KIND_GROUP:
         return qb_why_not(why, NULL, "is one value, and %s has several keys: %s.x", key->name,
                           key->name);
-    case QB_KIND_LATER:
-        break;
+    default:
+        return not_yet(why);
     }
-    return not_yet(why);
 }

@@ -72,7 +72,7 @@ const struct qb_key_row *qb_key_find(const char *name)
 const struct qb_key_row *qb_setting_find(const char *section, const char *name)
 {
     for (const struct qb_key_row *key = qb_keys; key < qb_keys + qb_keys_count; key++) {
-        bool is_setting = key->section == QB_SECTION_policy || key->section == QB_SECTION_limits;
+        bool is_setting = key->section != QB_SECTION_amend && key->section != QB_SECTION_condition;
 
         if (is_setting && strcmp(key->name, name) == 0 &&
             (!section || strcmp(qb_section_name(key->section), section) == 0))
@@ -84,9 +84,8 @@ const struct qb_key_row *qb_setting_find(const char *section, const char *name)
 const char *qb_section_name(enum qb_section section)
 {
     static const char *const names[] = {
-        [QB_SECTION_amend] = "amend",
-        [QB_SECTION_policy] = "policy",
-        [QB_SECTION_limits] = "limits",
+        [QB_SECTION_amend] = "amend",         [QB_SECTION_policy] = "policy",
+        [QB_SECTION_limits] = "limits",       [QB_SECTION_rollout] = "rollout",
         [QB_SECTION_condition] = "condition",
     };
 
@@ -154,6 +153,7 @@ void qb_key_store(const struct qb_key_row *key, const struct qb_key_value *v, vo
         *(const char **)field = v->text;
         break;
     case QB_KIND_DURATION:
+    case QB_KIND_AUTO_DURATION:
     case QB_KIND_PERCENT:
         *(double *)field = v->real;
         break;
@@ -213,6 +213,7 @@ void qb_part_get(const struct qb_key_row *key, const void *item, size_t i, uint6
         *text = *(const char *const *)field;
         break;
     case QB_KIND_DURATION:
+    case QB_KIND_AUTO_DURATION:
     case QB_KIND_PERCENT:
         memcpy(number, field, sizeof(*number));
         break;
@@ -244,7 +245,8 @@ bool qb_setting_set(const struct qb_key_row *key, const char *text, struct qb_se
 
     if (key->kind == QB_KIND_COMMAND)
         return qb_why_not(why, NULL, "is one text; write a list: the program, then each argument");
-    if (key->kind == QB_KIND_NAMES) /* which is read with its manifest, where its paths begin */
+    /* A list is read with its manifest, where its paths begin. */
+    if (key->kind == QB_KIND_NAMES || key->kind == QB_KIND_AMOUNTS)
         return qb_why_not(why, NULL, "is one text; write a list");
     if (!qb_key_read(key, text, &v, why))
         return false;
@@ -263,6 +265,15 @@ bool qb_setting_set(const struct qb_key_row *key, const char *text, struct qb_se
     return true;
 }
 
+void qb_limit_set(const struct qb_key_row *key, const char *text, struct qb_limits *limits)
+{
+    struct qb_settings settings = {.limits = *limits};
+    struct qb_why why;
+
+    if (qb_setting_set(key, text, &settings, &why))
+        *limits = settings.limits;
+}
+
 /* ---- showing --------------------------------------------------------------------------------- */
 
 const char *qb_key_values(const struct qb_key_row *key, char out[QB_KEY_VALUES])
@@ -274,12 +285,15 @@ const char *qb_key_values(const struct qb_key_row *key, char out[QB_KEY_VALUES])
         [QB_KIND_NUMBER] = "NUMBER",
         [QB_KIND_NUMBER_POWER] = "NUMBER",
         [QB_KIND_AUTO_NUMBER] = "auto | NUMBER",
+        [QB_KIND_AUTO_SIZE] = "auto | SIZE",
         [QB_KIND_DURATION] = "DURATION",
+        [QB_KIND_AUTO_DURATION] = "auto | DURATION",
         [QB_KIND_PERCENT] = "PERCENT",
         [QB_KIND_COUNT_OR_PERCENT] = "NUMBER | PERCENT%",
         [QB_KIND_SIZE_OR_PERCENT] = "SIZE | PERCENT%",
+        [QB_KIND_AMOUNTS] = "[NUMBER | PERCENT%]",
         [QB_KIND_NICE] = "NUMBER",
-        [QB_KIND_WINDOW] = "HH:MM-HH:MM",
+        [QB_KIND_WINDOW] = "HH:MM-HH:MM | any",
         [QB_KIND_DATE] = "DATE",
         [QB_KIND_NAME] = "NAME",
         [QB_KIND_NAMES] = "[NAME]",

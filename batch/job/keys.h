@@ -12,6 +12,7 @@ enum qb_section {
     QB_SECTION_amend,     /* in an entry of `images`, in `defaults`, with -o and --set */
     QB_SECTION_policy,    /* of `policy` */
     QB_SECTION_limits,    /* of `limits` */
+    QB_SECTION_rollout,   /* of `rollout`; what is in its `gate` is gate.x */
     QB_SECTION_condition, /* of `when`, `expect` and `after` */
 };
 
@@ -29,10 +30,13 @@ enum qb_key_kind {
     QB_KIND_NUMBER,           /* uint64_t */
     QB_KIND_NUMBER_POWER,     /* a power of two: uint64_t */
     QB_KIND_AUTO_NUMBER,      /* unsigned; 0 for auto */
+    QB_KIND_AUTO_SIZE,        /* uint64_t, bytes; 0 for auto */
     QB_KIND_DURATION,         /* double, seconds */
+    QB_KIND_AUTO_DURATION,    /* double, seconds; 0 for auto */
     QB_KIND_PERCENT,          /* double */
     QB_KIND_COUNT_OR_PERCENT, /* struct qb_amount */
     QB_KIND_SIZE_OR_PERCENT,  /* struct qb_amount */
+    QB_KIND_AMOUNTS,          /* a list of numbers and percentages: struct qb_amounts */
     QB_KIND_NICE,             /* qb_limits.nice */
     QB_KIND_IONICE,           /* qb_limits.ionice */
     QB_KIND_WINDOW,           /* HH:MM-HH:MM: uint64_t, see qb_window_of */
@@ -70,6 +74,7 @@ struct qb_key_row {
                                        their `field` is an offset in the item */
     size_t item_size;               /* MAPPINGS: bytes */
     bool is_required;               /* of a part: each item has it */
+    bool live;                      /* of `limits`: can change while a run is in progress */
     struct {
         enum qb_shown_kind kind;
         size_t field;     /* offset in struct qb_info */
@@ -87,24 +92,27 @@ struct qb_key_row {
 extern const struct qb_key_row qb_keys[];
 extern const size_t qb_keys_count;
 
-/* Loops over the keys of a section that are supported. */
+/* Loops over the keys of a section that are supported.  The sections follow in their order. */
 #define qb_keys_each(key, of)                                                                      \
-    for (const struct qb_key_row *key = qb_keys; key < qb_keys + qb_keys_count; key++)             \
+    for (const struct qb_key_row *key = qb_keys;                                                   \
+         key < qb_keys + qb_keys_count && key->section <= (of); key++)                             \
         if (key->section == (of) && key->kind != QB_KIND_LATER)
 
 struct qb_key_value;
 
-/* The members that `policy` and `limits` set; `request` is the initial request of every image. */
+/* The members that `policy`, `limits` and `rollout` set; `request` is the initial request of every
+ * image. */
 struct qb_settings {
     struct qb_policy policy;
     struct qb_limits limits;
+    struct qb_rollout rollout;
     struct qb_request request;
 };
 
 /* The amend key of that name; NULL: none. */
 const struct qb_key_row *qb_key_find(const char *name);
 
-/* The key of `policy` or `limits`, or of both when `section` is NULL; NULL: none. */
+/* The key of `policy`, `limits` or `rollout`, or of any when `section` is NULL; NULL: none. */
 const struct qb_key_row *qb_setting_find(const char *section, const char *name);
 
 /* The closest name of an amend key, or NULL when none is close. */
@@ -114,6 +122,12 @@ enum { QB_KEYS_MAX = 64 }; /* of one section */
 
 /* Fills a NULL-terminated list of the names of a section's keys; returns how many. */
 size_t qb_key_names(enum qb_section section, const char *names[QB_KEYS_MAX]);
+
+static inline bool qb_key_takes_auto(enum qb_key_kind kind)
+{
+    return kind == QB_KIND_AUTO_NUMBER || kind == QB_KIND_AUTO_SIZE ||
+           kind == QB_KIND_AUTO_DURATION;
+}
 
 /* Of a key in a group, "x" of "bitmaps.x"; of any other key its name. */
 const char *qb_key_last_name(const struct qb_key_row *key);
@@ -230,6 +244,42 @@ void qb_key_get(const struct qb_key_row *key, const struct qb_request *rq, size_
 /* Like qb_key_set, for a key of `policy` or `limits`. */
 bool qb_setting_set(const struct qb_key_row *key, const char *text, struct qb_settings *settings,
                     struct qb_why *why);
+
+/* Sets a key of `limits`, whose text is right. */
+void qb_limit_set(const struct qb_key_row *key, const char *text, struct qb_limits *limits);
+
+/* ---- key_steps.c ----------------------------------------------------------------------------- */
+
+/* Parses a step of a rollout, after the one `before` it (NULL: the first).  false: *why says what
+ * is wrong. */
+bool qb_step_read(const struct qb_key_row *key, const char *text, const struct qb_amount *before,
+                  struct qb_amount *out, struct qb_why *why);
+
+/* Sets the key to the steps, 1 to QB_STEPS_MAX - 1, which the batch copies.  false when memory is
+ * short. */
+bool qb_steps_store(const struct qb_amount *steps, size_t n, struct qb_batch *batch,
+                    struct qb_amounts *out);
+
+/* The two above, of texts. */
+bool qb_steps_set(const struct qb_key_row *key, const char *const *texts, size_t n,
+                  struct qb_batch *batch, struct qb_settings *settings, struct qb_why *why);
+
+/* ---- key_texts.c ----------------------------------------------------------------------------- */
+
+enum { QB_KEY_TEXT = 40 };
+
+/* The text that sets a key to the value that it has in `holder`: a request, an item of a list of
+ * mappings, or settings.  For keys that are no lists. */
+const char *qb_key_text(const struct qb_key_row *key, const void *holder, char out[QB_KEY_TEXT]);
+
+const char *qb_amount_text(const struct qb_amount *amount, char out[QB_KEY_TEXT]);
+
+/* The same of a list of texts or words; returns how many, at *texts. */
+size_t qb_key_texts(const struct qb_key_row *key, const void *holder,
+                    const char *words[QB_KEYS_MAX], const char *const **texts);
+
+/* Whether two holders have different values of a key. */
+bool qb_key_differs(const struct qb_key_row *key, const void *a, const void *b);
 
 /* ---- key_values.c ---------------------------------------------------------------------------- */
 

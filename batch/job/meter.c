@@ -1,9 +1,40 @@
 #include "job/meter.h"
 
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/num.h"
 
 enum { FIXED_BYTES = 256 << 10, FIXED_SHARE = 32 /* of its bytes: flip, barriers, verification */ };
+
+const char *qb_doing_name(unsigned doing)
+{
+    static const char *const names[] = {
+        [QB_DOING_PLANNING] = "planning",   [QB_DOING_WRITING] = "writing",
+        [QB_DOING_VERIFYING] = "verifying", [QB_DOING_READING] = "reading",
+        [QB_DOING_CHECKING] = "checking",   [QB_DOING_EXTENDING] = "extending"};
+
+    return doing < sizeof(names) / sizeof(names[0]) ? names[doing] : NULL;
+}
+
+static const char *const waitings[] = {[QB_WAITS_WINDOW] = "limits.window",
+                                       [QB_WAITS_LOAD] = "limits.load",
+                                       [QB_WAITS_SOAK] = "rollout.soak",
+                                       [QB_WAITS_ASK] = "rollout.ask",
+                                       [QB_WAITS_PAUSED] = "paused"};
+
+const char *qb_waiting_name(unsigned waits)
+{
+    return waits < sizeof(waitings) / sizeof(waitings[0]) ? waitings[waits] : NULL;
+}
+
+enum qb_waiting qb_waiting_of(const char *name)
+{
+    for (unsigned i = QB_WAITS_PAUSED; name && i > QB_WAITS_NOT; i--)
+        if (strcmp(name, waitings[i]) == 0)
+            return (enum qb_waiting)i;
+    return QB_WAITS_NOT;
+}
 
 static void note_first(struct qb_meter *m)
 {
@@ -75,6 +106,38 @@ void qb_meter_pass(struct qb_meter *m)
 {
     if (m)
         atomic_fetch_add(&m->passed, 1);
+}
+
+/* What was waited for before the first work does not count as time of work anyway. */
+static uint64_t waited_until(const struct qb_meter *m, uint64_t now_ms)
+{
+    uint64_t from = atomic_load(&m->worked_from), since = atomic_load(&m->waits_from);
+
+    return from ? now_ms - QB_MIN(now_ms, QB_MAX(from, since)) : 0;
+}
+
+void qb_meter_waits(struct qb_meter *m, enum qb_waiting waits)
+{
+    unsigned was = m ? atomic_load(&m->waits) : QB_WAITS_NOT;
+    uint64_t now_ms = (uint64_t)(qb_now() * 1e3);
+
+    if (!m)
+        return;
+    if (was && !waits)
+        atomic_fetch_add(&m->waited, waited_until(m, now_ms));
+    else if (!was && waits)
+        atomic_store(&m->waits_from, now_ms);
+    atomic_store(&m->waits, waits);
+}
+
+double qb_meter_working(const struct qb_meter *m)
+{
+    uint64_t from = atomic_load(&m->worked_from), now_ms = (uint64_t)(qb_now() * 1e3), waited;
+
+    if (!from)
+        return 0;
+    waited = atomic_load(&m->waited) + (atomic_load(&m->waits) ? waited_until(m, now_ms) : 0);
+    return (double)(now_ms - QB_MIN(now_ms, from + waited)) / 1e3;
 }
 
 double qb_meter_share(const struct qb_meter *m, size_t total)

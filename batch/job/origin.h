@@ -13,12 +13,19 @@ struct qb_label {
 
 enum { QB_LABELS_MAX = 32, QB_LABEL_BYTES_MAX = 256 /* of a value */ };
 
+/* The part of a fleet that a run amends: the `number`th of `of`; see shard/shard.h. */
+struct qb_shard {
+    unsigned number; /* counted from 1 */
+    unsigned of;     /* 0: the run has all images of its manifest */
+};
+
 struct qb_origin {
-    char *host;     /* owned, like all members; NULL: not known */
+    char *host;     /* owned, like all members that point; NULL: not known */
     char *caller;   /* "root", "root (sudo: alice)" */
     char *command;  /* the command line, quoted for a shell */
     double started; /* seconds since 1970; 0: not known */
     QB_VEC(struct qb_label) labels;
+    struct qb_shard shard;
 };
 
 bool qb_origin_add_label(struct qb_origin *origin, const char *key, const char *value);

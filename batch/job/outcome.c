@@ -33,8 +33,16 @@ void qb_outcome_fail(struct qb_outcome *o, enum qb_code code, const char *text)
     qb_result_fail(&o->result, &err);
 }
 
+void qb_composed_free(struct qb_composed *composed)
+{
+    for (size_t i = 0; composed && i < QB_COMPOSED_MAX; i++)
+        free(composed->texts[i]);
+    free(composed);
+}
+
 void qb_outcome_clear(struct qb_outcome *o)
 {
+    qb_composed_free(qb_take(&o->composed));
     free(qb_take(&o->steps));
     qb_result_clear(&o->result);
 }
@@ -72,13 +80,22 @@ void qb_summary_add(struct qb_summary *sum, const struct qb_result *result)
     sum->io.barriers += result->io.barriers;
 }
 
+/* Whether that is the verdict on the step that was last. */
+static bool ended_with(const struct qb_rollout_sum *rollout, enum qb_gate_says verdict)
+{
+    return rollout->n && rollout->steps[rollout->step].verdict == verdict;
+}
+
 int qb_summary_exit_code(const struct qb_summary *sum, bool detailed)
 {
     if (sum->mistrusted)
         return QB_EXIT_MISTRUSTED;
     if (sum->by_status[QB_STATUS_INTERRUPTED])
         return QB_EXIT_INTERRUPTED;
-    if (sum->by_status[QB_STATUS_FAILED] || sum->journal_errno)
+    if (ended_with(&sum->rollout, QB_GATE_ASKED))
+        return QB_EXIT_PENDING;
+    if (sum->by_status[QB_STATUS_FAILED] || sum->journal_errno ||
+        ended_with(&sum->rollout, QB_GATE_FAILED))
         return QB_EXIT_FAILED;
     if (sum->by_status[QB_STATUS_SKIPPED] > sum->not_meant + sum->undone)
         return QB_EXIT_SKIPPED;
@@ -97,12 +114,11 @@ bool qb_is_raw(const struct qb_info *info)
     return info->format && strcmp(info->format, "raw") == 0;
 }
 
-struct qb_value qb_shown(const struct qb_key_row *key, const struct qb_info *info)
+/* Of any image but a raw disk. */
+static struct qb_value value_of(const struct qb_key_row *key, const struct qb_info *info)
 {
     const void *member = (const char *)info + key->shown.field;
 
-    if (qb_is_raw(info) && key->bit != QB_KEY_SIZE && member != &info->format)
-        return (struct qb_value){.kind = QB_VALUE_NONE};
     switch (key->shown.kind) {
     case QB_SHOWN_BOOL:
         return (struct qb_value){.kind = QB_VALUE_BOOL, .number = *(const bool *)member};
@@ -118,6 +134,15 @@ struct qb_value qb_shown(const struct qb_key_row *key, const struct qb_info *inf
         break;
     }
     return (struct qb_value){.kind = QB_VALUE_NONE};
+}
+
+struct qb_value qb_shown(const struct qb_key_row *key, const struct qb_info *info)
+{
+    bool has_it = key->bit == QB_KEY_SIZE || key->shown.field == offsetof(struct qb_info, format);
+
+    if (!has_it && qb_is_raw(info))
+        return (struct qb_value){.kind = QB_VALUE_NONE};
+    return value_of(key, info);
 }
 
 static bool equal(struct qb_value a, struct qb_value b)
@@ -145,24 +170,34 @@ static size_t add_change(struct qb_change out[QB_CHANGES_MAX], size_t n, const c
     return n;
 }
 
-/* Whether both have such a property: a raw disk has few. */
-static bool is_of_both(const struct qb_key_row *key, const struct qb_result *r)
+/* Of a raw disk only what both have. */
+static size_t add_key(struct qb_change out[QB_CHANGES_MAX], size_t n, const struct qb_key_row *key,
+                      const struct qb_result *r, bool any_raw)
 {
-    if (qb_is_raw(r->before) && qb_shown(key, r->before).kind == QB_VALUE_NONE)
-        return false;
-    return !qb_is_raw(r->after) || qb_shown(key, r->after).kind != QB_VALUE_NONE;
+    struct qb_value from, to;
+
+    if (!any_raw)
+        return add_change(out, n, key->name, value_of(key, r->before), value_of(key, r->after));
+    from = qb_shown(key, r->before);
+    to = qb_shown(key, r->after);
+    if ((qb_is_raw(r->before) && from.kind == QB_VALUE_NONE) ||
+        (qb_is_raw(r->after) && to.kind == QB_VALUE_NONE))
+        return n;
+    return add_change(out, n, key->name, from, to);
 }
 
 size_t qb_report_changes(const struct qb_result *r, struct qb_change out[QB_CHANGES_MAX])
 {
     size_t n = 0;
+    bool any_raw;
 
     if ((r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_WOULD_CHANGE) || !r->before ||
         !r->after)
         return 0;
+    any_raw = qb_is_raw(r->before) || qb_is_raw(r->after);
     qb_keys_each (key, QB_SECTION_amend)
-        if (is_of_both(key, r))
-            n = add_change(out, n, key->name, qb_shown(key, r->before), qb_shown(key, r->after));
+        if (key->shown.kind != QB_SHOWN_NOT)
+            n = add_key(out, n, key, r, any_raw);
     n = add_change(out, n, "dirty", bool_of(r->before->dirty), bool_of(r->after->dirty));
     return add_change(out, n, "bitmaps", number_of(r->before->nb_bitmaps),
                       number_of(r->after->nb_bitmaps));

@@ -3,6 +3,8 @@
 #ifndef QB_JOB_OUTCOME_H
 #define QB_JOB_OUTCOME_H
 
+#include "job/orders.h"
+#include "job/rollout.h"
 #include "util/exit_code.h"
 #include "qbatch.h"
 
@@ -30,6 +32,10 @@ static inline bool qb_span_is_barrier(enum qb_span_kind kind)
     return kind == QB_SPAN_SYNC || kind == QB_SPAN_COMMIT;
 }
 
+/* What is read of a timing (a report, another process) is 0 if it is not below these: pages draw by
+ * it. */
+enum { QB_TIMING_NUMBERS = 1 << 24, QB_TIMING_SECONDS = 1000000000 };
+
 /* When and where an image was worked on. */
 struct qb_timing {
     double started_seconds; /* since the run began, when it was opened (the last time) */
@@ -43,11 +49,22 @@ struct qb_timing {
 /* When the last of its spans ended, in seconds since the run began. */
 double qb_timing_end(const struct qb_timing *timing);
 
-/* The result of one image.  It owns its steps and what its result points to; the last holder calls
- * qb_outcome_clear. */
+/* What reports have of an image, as texts: made by any worker, written later by one thread. */
+enum { QB_COMPOSED_MAX = 8 };
+struct qb_composed {
+    char *texts[QB_COMPOSED_MAX]; /* owned; NULL: not made */
+    size_t lens[QB_COMPOSED_MAX]; /* bytes */
+};
+void qb_composed_free(struct qb_composed *composed); /* may be NULL */
+
+/* The result of one image.  It owns its steps, its texts and what its result points to; the last
+ * holder calls qb_outcome_clear. */
 struct qb_outcome {
     struct qb_result result;
     struct qb_timing timing;
+    enum qb_verify verify;        /* at least, by the gate of a rollout */
+    unsigned step;                /* of the rollout that drew it, from 1; 0: none */
+    struct qb_composed *composed; /* NULL: nothing was made beforehand */
     char *steps; /* the plan for people, a line for each step; NULL if not requested, or nothing was
                     planned */
 };
@@ -80,6 +97,9 @@ struct qb_summary {
     double seconds;     /* wall clock of the whole run */
     struct qb_io_stats io;
     bool dry_run;
+    struct qb_rollout_sum rollout;
+    const struct qb_sandboxed *sandboxed; /* NULL: not known */
+    qb_orders orders;                     /* what people asked of it */
     double
         rate_seconds; /* of a dry run: seconds that its writes take at limits.rate; 0: no limit */
 };
@@ -87,8 +107,8 @@ struct qb_summary {
 void qb_summary_add(struct qb_summary *sum, const struct qb_result *result);
 
 /* 5 when a verification failed, before all others; 0 every image has the requested properties, 1
- * some failed or the journal did, 3 some skipped, 75 interrupted; 4 when `detailed` and the dry run
- * found changes to make. */
+ * some failed, or the journal or a step of the rollout did, 3 some skipped, 75 interrupted; 4 when
+ * a rollout waits for an answer, or `detailed` and the dry run found changes to make. */
 int qb_summary_exit_code(const struct qb_summary *sum, bool detailed);
 
 /* ---- what changed ---------------------------------------------------------------------------- */
@@ -145,6 +165,9 @@ enum qb_note {
 };
 
 enum { QB_NOTE_ROOM = 160 };
+
+/* A bit, 1 << note, for each that applies to the image. */
+unsigned qb_note_bits(const struct qb_result *result);
 
 /* The note as a sentence, which may use the buffer `room`; NULL if it does not apply to the image.
  */

@@ -79,7 +79,7 @@ static const char *bitmaps_text(const struct qb_result *r, bool done, char room[
     return room;
 }
 
-static bool applies(const struct qb_result *r, enum qb_note note)
+unsigned qb_note_bits(const struct qb_result *r)
 {
     const bool set[QB_NOTE_COUNT] = {
         [QB_NOTE_CONVERTED] = r->converted,
@@ -102,7 +102,13 @@ static bool applies(const struct qb_result *r, enum qb_note note)
         [QB_NOTE_OTHER_NAMES] = r->other_names,
     };
 
-    return set[note] && (r->status == QB_STATUS_CHANGED || r->status == QB_STATUS_WOULD_CHANGE);
+    unsigned bits = 0;
+
+    if (r->status != QB_STATUS_CHANGED && r->status != QB_STATUS_WOULD_CHANGE)
+        return 0;
+    for (enum qb_note note = 0; note < QB_NOTE_COUNT; note++)
+        bits |= (unsigned)set[note] << note;
+    return bits;
 }
 
 /* The notes without a number. */
@@ -143,9 +149,9 @@ static const char *plain_text(enum qb_note note, bool done)
 const char *qb_note_text(const struct qb_result *r, enum qb_note note, char room[QB_NOTE_ROOM])
 {
     bool done = r->status == QB_STATUS_CHANGED;
-    char count[QB_TEXT_NUMBER];
+    char count[QB_TEXT_NUMBER], moved[QB_TEXT_NUMBER];
 
-    if (!applies(r, note))
+    if (!(qb_note_bits(r) >> note & 1))
         return NULL;
     switch (note) {
     case QB_NOTE_REFCOUNTS_RAISED:
@@ -163,8 +169,9 @@ const char *qb_note_text(const struct qb_result *r, enum qb_note note, char room
     case QB_NOTE_BITMAPS_CHANGED:
         return bitmaps_text(r, done, room);
     case QB_NOTE_RECLAIMED:
-        snprintf(room, QB_NOTE_ROOM, "unused space %s: %s", done ? "freed" : "to be freed",
-                 qb_text_size(r->reclaimed_bytes, count));
+        snprintf(room, QB_NOTE_ROOM, "unused space %s: %s%s%s", done ? "freed" : "to be freed",
+                 qb_text_size(r->reclaimed_bytes, count), r->moved_bytes ? ", by moving " : "",
+                 r->moved_bytes ? qb_text_size(r->moved_bytes, moved) : "");
         return room;
     case QB_NOTE_NOT_RECLAIMED:
         snprintf(room, QB_NOTE_ROOM, "unused space could not be freed: %s",
@@ -185,7 +192,7 @@ const char *qb_note_text(const struct qb_result *r, enum qb_note note, char room
 const char *qb_report_note(const struct qb_result *r, unsigned i, char room[QB_NOTE_ROOM])
 {
     for (enum qb_note note = 0; note < QB_NOTE_COUNT; note++)
-        if (applies(r, note) && i-- == 0)
+        if (qb_note_bits(r) >> note & 1 && i-- == 0)
             return qb_note_text(r, note, room);
     return NULL;
 }

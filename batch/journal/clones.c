@@ -22,7 +22,7 @@ void qb_clones_free(struct qb_clones *c)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static void take(struct qb_clone *c, const struct qb_json *record, const char *key)
+static void take(struct qb_clone *c, const struct qb_parsed *record, const char *key)
 {
     const char *at = qb_json_get_text(record, "at");
 
@@ -34,7 +34,7 @@ static void take(struct qb_clone *c, const struct qb_json *record, const char *k
     c->gid = qb_json_get_number(record, "gid", UINT64_MAX);
 }
 
-static bool has_text(const struct qb_json *record, const char *key, const char *wanted)
+static bool has_text(const struct qb_parsed *record, const char *key, const char *wanted)
 {
     const char *text = qb_json_get_text(record, key);
 
@@ -42,7 +42,7 @@ static bool has_text(const struct qb_json *record, const char *key, const char *
 }
 
 /* A clone that took the image's place, and was amended in it. */
-static void note_amended(struct qb_clones *c, const struct qb_json *record)
+static void note_amended(struct qb_clones *c, const struct qb_parsed *record)
 {
     struct qb_seen seen = qb_seen_read(record);
 
@@ -51,7 +51,7 @@ static void note_amended(struct qb_clones *c, const struct qb_json *record)
         clear(&c->before);
 }
 
-void qb_clones_note(struct qb_clones *c, const struct qb_json *record, const char *is)
+void qb_clones_note(struct qb_clones *c, const struct qb_parsed *record, const char *is)
 {
     if (strcmp(is, "cloned") == 0) {
         take(&c->before, record, "clone");

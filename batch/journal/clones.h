@@ -33,7 +33,7 @@ struct qb_clones {
 void qb_clones_free(struct qb_clones *c);
 
 /* Takes in a record of the image; others are passed over.  `is` is its kind. */
-void qb_clones_note(struct qb_clones *c, const struct qb_json *record, const char *is);
+void qb_clones_note(struct qb_clones *c, const struct qb_parsed *record, const char *is);
 
 /* Whether a file that was recorded may still be there; the run's journal is needed then. */
 bool qb_clones_hold(const struct qb_clones *c);

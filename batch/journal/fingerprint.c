@@ -97,7 +97,7 @@ static uint32_t asks(const struct qb_request *rq)
         rq->zero_clusters, rq->zero_method, rq->allow_shrink, rq->drop_bitmaps, rq->fail_if_dirty,
         rq->verify,        rq->keep_undo,
     };
-    const uint64_t later[] = {rq->on_leaks, rq->fail_if_remote};
+    const uint64_t later[] = {rq->on_leaks, rq->fail_if_remote, rq->free_lost_tables};
     uint32_t sum = 0;
 
     for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)

@@ -1,7 +1,8 @@
-#include "journal/history.h"
+#include "journal/history_parts.h"
 
 #include <string.h>
 
+#include "base/num.h"
 #include "base/own.h"
 #include "qcow2/disk.h"
 
@@ -18,7 +19,7 @@ struct qb_trace *qb_history_find(const struct qb_history *h, const char *path)
 }
 
 /* The trace that a record is about; a new one where there is none. */
-static struct qb_trace *trace_of(struct qb_history *h, const struct qb_json *record,
+static struct qb_trace *trace_of(struct qb_history *h, const struct qb_parsed *record,
                                  struct qb_err *err)
 {
     QB_AUTO(qb_buf) char *path = qb_json_get_path(record);
@@ -41,7 +42,7 @@ static struct qb_trace *trace_of(struct qb_history *h, const struct qb_json *rec
 
 /* ---- records --------------------------------------------------------------------------------- */
 
-static void keep_text(const struct qb_json *record, const char *key, char **out)
+void qb_history_keep_text(const struct qb_parsed *record, const char *key, char **out)
 {
     const char *text = qb_json_get_text(record, key);
 
@@ -49,68 +50,37 @@ static void keep_text(const struct qb_json *record, const char *key, char **out)
     *out = text ? strdup(text) : NULL;
 }
 
-/* A journal without "format" is of format 1.  Another one has records that cannot be passed over.
- */
-static int check_format(const struct qb_history *h, const struct qb_json *record,
-                        struct qb_err *err)
-{
-    const char *by = qb_json_get_text(record, "qbatch");
-    uint64_t format = qb_json_get_number(record, "format", QB_JOURNAL_FORMAT);
-
-    if (format <= QB_JOURNAL_FORMAT)
-        return 0;
-    return qb_fail(
-        err, QB_E_UNSUPPORTED, QB_NOWHERE,
-        "run %s: the journal is of format %llu, by qbatch %.20s; this qbatch reads up to "
-        "format %d",
-        h->id, (unsigned long long)format, by ? by : "(unknown)", QB_JOURNAL_FORMAT);
-}
-
-static char *copy_of(const char *text)
-{
-    return text ? strdup(text) : NULL;
-}
-
-static void read_origin(const struct qb_json *record, struct qb_origin *o)
-{
-    uint64_t n = qb_json_get_number(record, "labels", 0);
-
-    qb_origin_free(o);
-    o->host = copy_of(qb_json_get_text(record, "host"));
-    o->caller = copy_of(qb_json_get_text(record, "caller"));
-    o->command = copy_of(qb_json_get_text(record, "command_line"));
-    for (uint64_t i = 1; i <= n && i <= QB_LABELS_MAX; i++) {
-        char key[40], value[40];
-        const char *k, *v;
-
-        snprintf(key, sizeof(key), "label_%llu", (unsigned long long)i);
-        snprintf(value, sizeof(value), "value_%llu", (unsigned long long)i);
-        k = qb_json_get_text(record, key);
-        v = qb_json_get_text(record, value);
-        if (k && v)
-            qb_origin_add_label(o, k, v);
-    }
-}
-
-static int on_run(struct qb_history *h, const struct qb_json *record, struct qb_err *err)
+/* A manifest that was read again is the one that a resumed run must have. */
+static void on_hand(struct qb_history *h, const struct qb_parsed *record)
 {
     const char *print = qb_json_get_text(record, "manifest_print");
 
-    keep_text(record, "manifest", &h->manifest);
-    keep_text(record, "name", &h->name);
-    keep_text(record, "started", &h->started);
-    keep_text(record, "folder", &h->folder);
-    keep_text(record, "command", &h->typed);
-    read_origin(record, &h->origin);
-    snprintf(h->manifest_print, sizeof(h->manifest_print), "%s", print ? print : "");
-    h->ages_from = qb_json_get_number(record, "ages_from", 0);
-    h->images = h->left = qb_json_get_number(record, "images", 0);
-    h->undo = qb_json_get_bool(record, "undo");
-    h->backup = qb_json_get_bool(record, "backup");
-    return check_format(h, record, err);
+    qb_order_read(record, &h->orders);
+    if (print)
+        snprintf(h->manifest_print, sizeof(h->manifest_print), "%s", print);
 }
 
-static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_t at,
+/* Numbers that no rollout has are none. */
+static unsigned step_of(const struct qb_parsed *record)
+{
+    uint64_t step = qb_json_get_number(record, "step", 0);
+
+    return step <= QB_STEPS_MAX ? (unsigned)step : 0;
+}
+
+static void on_step(struct qb_history *h, const struct qb_parsed *record)
+{
+    const char *verdict = qb_json_get_text(record, "verdict");
+
+    h->asked = 0;
+    h->steps = (unsigned)QB_MIN(qb_json_get_number(record, "steps", 0), QB_STEPS_MAX);
+    if (verdict && strcmp(verdict, qb_gate_names[QB_GATE_PASSED]) == 0)
+        h->steps_passed = step_of(record);
+    else if (verdict && strcmp(verdict, qb_gate_names[QB_GATE_ASKED]) == 0)
+        h->asked = step_of(record);
+}
+
+static void on_planned(struct qb_trace *t, const struct qb_parsed *record, uint64_t at,
                        unsigned attempt)
 {
     t->uncertain = true;
@@ -121,6 +91,7 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
     t->tail_left = t->mistrusted = false;
     t->proof_at = t->discarding_at = 0;
     t->asks = (uint32_t)qb_json_get_number(record, "asks", 0);
+    t->step = step_of(record);
     t->appends = qb_json_get_bool(record, "appends");
     t->cuts_data |= qb_json_get_bool(record, "cuts_data");
     t->header_wrong = false;
@@ -139,7 +110,7 @@ static void on_planned(struct qb_trace *t, const struct qb_json *record, uint64_
  * syncing it failed, nor if a later attempt failed before it had a plan.  A later attempt that
  * found nothing to do proves that the run carried it out; the state of the file after that was not
  * recorded. */
-static void note_outcome(struct qb_trace *t, const struct qb_json *record, unsigned attempt)
+static void note_outcome(struct qb_trace *t, const struct qb_parsed *record, unsigned attempt)
 {
     bool committed = t->status == QB_STATUS_CHANGED || t->status == QB_STATUS_UNCHANGED ||
                      qb_json_get_bool(record, "committed");
@@ -158,7 +129,7 @@ static void note_outcome(struct qb_trace *t, const struct qb_json *record, unsig
     }
 }
 
-static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_status status,
+static void on_over(struct qb_trace *t, const struct qb_parsed *record, enum qb_status status,
                     uint64_t at)
 {
     const char *code = qb_json_get_text(record, "code");
@@ -172,6 +143,7 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
         t->committed = true;
         t->undone = t->discarded = false;
         t->done = t->seen;
+        t->step = step_of(record);
     }
     if (qb_json_get_text(record, "old_sector")) {
         t->has_undo = true;
@@ -186,7 +158,7 @@ static void on_over(struct qb_trace *t, const struct qb_json *record, enum qb_st
     for (int c = QB_E_NONE + 1; code && c < QB_E_COUNT; c++)
         if (strcmp(code, qb_code_name((enum qb_code)c)) == 0)
             t->code = (enum qb_code)c;
-    keep_text(record, "message", &t->message);
+    qb_history_keep_text(record, "message", &t->message);
 }
 
 static bool is_of_image(const char *is)
@@ -203,16 +175,21 @@ static bool is_of_image(const char *is)
     return false;
 }
 
-static void on_undone(struct qb_trace *t, const struct qb_json *record)
+/* The step whose image it was is not complete any more, and is judged again. */
+static void on_undone(struct qb_history *h, struct qb_trace *t, const struct qb_parsed *record)
 {
+    if (t->step)
+        h->steps_passed = QB_MIN(h->steps_passed, t->step - 1);
+    if (t->step && h->asked >= t->step)
+        h->asked = 0;
     t->undone = true;
     t->uncertain = t->reached = false;
     t->tail_left = qb_json_get_bool(record, "tail");
-    keep_text(record, "at", &t->undone_at);
+    qb_history_keep_text(record, "at", &t->undone_at);
 }
 
-static int on_image(struct qb_history *h, const struct qb_json *record, const char *is, uint64_t at,
-                    struct qb_err *err)
+static int on_image(struct qb_history *h, const struct qb_parsed *record, const char *is,
+                    uint64_t at, struct qb_err *err)
 {
     struct qb_trace *t;
 
@@ -228,7 +205,7 @@ static int on_image(struct qb_history *h, const struct qb_json *record, const ch
     else if (strcmp(is, "proof") == 0)
         t->proof_at = at;
     else if (strcmp(is, "undone") == 0)
-        on_undone(t, record);
+        on_undone(h, t, record);
     else if (strcmp(is, "discarding") == 0)
         t->discarding_at = at;
     else if (strcmp(is, "discarded") == 0)
@@ -245,7 +222,7 @@ static int on_image(struct qb_history *h, const struct qb_json *record, const ch
 
 /* Records of a kind that a later version added are passed over.  The first line may be lost in a
  * power cut; then it is not known of which run the others are. */
-static int on_record(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+static int on_record(void *arg, const struct qb_parsed *record, uint64_t at, struct qb_err *err)
 {
     struct qb_history *h = arg;
     const char *is = qb_json_get_text(record, "is");
@@ -254,16 +231,20 @@ static int on_record(void *arg, const struct qb_json *record, uint64_t at, struc
         return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "run %s: not a qbatch journal", h->id);
     h->begun |= at == 0;
     if (at == 0)
-        return on_run(h, record, err);
+        return qb_history_on_run(h, record, err);
     if (strcmp(is, "end") == 0) {
         h->ended = true;
         h->undo |= qb_json_get_bool(record, "undo");
         h->left = qb_json_get_number(record, "left", 0);
         h->to_finish = qb_json_get_number(record, "to_finish", h->left);
-        keep_text(record, "at", &h->ended_at);
+        qb_history_keep_text(record, "at", &h->ended_at);
     } else if (strcmp(is, "resumed") == 0) {
         h->ended = false;
         h->attempt++;
+    } else if (strcmp(is, "step") == 0) {
+        on_step(h, record);
+    } else if (strcmp(is, "hand") == 0) {
+        on_hand(h, record);
     } else if (strcmp(is, "superseded") == 0) {
         h->superseded = true;
     } else {
@@ -276,7 +257,7 @@ static int on_record(void *arg, const struct qb_json *record, uint64_t at, struc
 
 static void begin(struct qb_history *h, const char *dir, const char *id, char path[QB_JOURNAL_PATH])
 {
-    *h = (struct qb_history){0};
+    *h = (struct qb_history){.fd = -1};
     snprintf(h->id, sizeof(h->id), "%s", id);
     qb_state_dir_journal(dir, id, path);
 }
@@ -305,8 +286,10 @@ int qb_history_reopen(const char *dir, const char *id, struct qb_history *h, str
 
     begin(h, dir, id, path);
     r = qb_journal_reopen(path, on_record, h, j, &h->end, err);
-    if (check(h, r, err) == 0)
+    if (check(h, r, err) == 0) {
+        h->fd = j->file.fd;
         return 0;
+    }
     if (r == 0)
         qb_journal_close(j);
     return -1;
@@ -329,74 +312,7 @@ void qb_history_free(struct qb_history *h)
     free(h->folder);
     free(h->typed);
     qb_origin_free(&h->origin);
+    qb_orders_free(&h->orders);
+    qb_run_roots_free(&h->roots);
     *h = (struct qb_history){0};
-}
-
-bool qb_history_is_unfinished(const struct qb_history *h)
-{
-    return !h->superseded && (!h->ended || h->left > 0 || h->to_finish > 0);
-}
-
-bool qb_trace_is_left(const struct qb_trace *t)
-{
-    bool not_meant =
-        t->status == QB_STATUS_SKIPPED && (t->code == QB_E_WHEN || t->code == QB_E_UNDONE);
-
-    if (!t->ended || qb_trace_is_taken_back(t))
-        return !t->undone;
-    return t->status != QB_STATUS_CHANGED && t->status != QB_STATUS_UNCHANGED && !not_meant;
-}
-
-bool qb_trace_has_failed(const struct qb_trace *t)
-{
-    return t->ended && !qb_trace_is_taken_back(t) &&
-           (t->status == QB_STATUS_FAILED ||
-            (t->status == QB_STATUS_SKIPPED && t->code == QB_E_LOCKED));
-}
-
-uint64_t qb_history_to_finish(const struct qb_history *h)
-{
-    uint64_t done = 0;
-
-    if (h->ended)
-        return h->to_finish;
-    for (size_t i = 0; i < h->traces.n; i++)
-        done += !qb_trace_is_left(&h->traces.items[i]);
-    return h->images > done ? h->images - done : 0;
-}
-
-size_t qb_history_count_failed(const struct qb_history *h)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < h->traces.n; i++)
-        n += qb_trace_has_failed(&h->traces.items[i]);
-    return n;
-}
-
-size_t qb_history_count_undone(const struct qb_history *h)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < h->traces.n; i++)
-        n += qb_trace_is_taken_back(&h->traces.items[i]);
-    return n;
-}
-
-size_t qb_history_count(const struct qb_history *h, enum qb_status status)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < h->traces.n; i++)
-        n += h->traces.items[i].ended && h->traces.items[i].status == status &&
-             !qb_trace_is_taken_back(&h->traces.items[i]);
-    return n;
-}
-
-bool qb_history_holds_undo(const struct qb_history *h)
-{
-    for (size_t i = 0; i < h->traces.n; i++)
-        if (qb_trace_holds_undo(&h->traces.items[i]))
-            return true;
-    return false;
 }

@@ -5,6 +5,7 @@
 
 #include "plan/proof.h"
 #include "base/index.h"
+#include "journal/run_roots.h"
 #include "journal/clones.h"
 #include "journal/run_journal.h"
 
@@ -38,6 +39,8 @@ struct qb_trace {
     uint64_t size_added;     /* bytes of it, with `size: +N`; else 0 */
     uint64_t abandoned_from; /* see qb_job */
     bool cuts_data;          /* likewise */
+    unsigned
+        step; /* of the rollout that last planned to change it, or changed it, from 1; 0: none */
     struct qb_seen seen;     /* the file after the last call */
     struct qb_seen done;     /* the file after the amend: the undo compares with it */
     struct qb_clones clones; /* of `backup: reflink` */
@@ -50,19 +53,25 @@ struct qb_history {
     char *folder,
         *typed; /* the current directory and the command line of the run; NULL: not recorded */
     struct qb_origin origin; /* of the run, as far as recorded */
-    uint64_t ages_from;      /* see qb_batch; 0: not recorded */
+    struct qb_run_roots roots;
+    uint64_t ages_from; /* see qb_batch; 0: not recorded */
     uint64_t images;
     uint64_t left;      /* with `ended`: images without a result */
     uint64_t to_finish; /* with `ended`: images that are not as requested, including failed ones */
     unsigned attempt;
-    bool undo;       /* some image may be undone */
-    bool backup;     /* clones were made of images before they were amended */
-    bool begun;      /* the journal has its first record */
-    bool ended;      /* the last record is the run's end */
-    bool superseded; /* a later run has taken over its work */
+    unsigned steps_passed; /* of a rollout, that no undo took an image from */
+    unsigned steps;        /* of the rollout, if one of them was judged; else 0 */
+    unsigned asked;        /* the step, from 1, that passed but for an answer; 0: none */
+    bool undo;             /* some image may be undone */
+    bool backup;           /* clones were made of images before they were amended */
+    bool begun;            /* the journal has its first record */
+    bool ended;            /* the last record is the run's end */
+    bool superseded;       /* a later run has taken over its work */
+    qb_orders orders;      /* what people asked of it by qbatch ctl, in all attempts */
     struct qb_journal_end end;
     QB_VEC(struct qb_trace) traces;
     struct qb_index by_path; /* of the traces */
+    int fd;                  /* of the journal while it is open (qb_history_reopen); else -1 */
 };
 
 /* Reads the whole journal of a run.  Free it in either case. */
@@ -81,6 +90,9 @@ bool qb_history_is_unfinished(const struct qb_history *h);
 /* The number of images with this result, without those that were undone. */
 size_t qb_history_count(const struct qb_history *h, enum qb_status status);
 size_t qb_history_count_undone(const struct qb_history *h);
+
+/* Whether the run has changed the image, as far as recorded, and nobody undid that. */
+bool qb_trace_is_changed(const struct qb_trace *t);
 
 /* The number of images that a resume has to amend, according to the records. */
 uint64_t qb_history_to_finish(const struct qb_history *h);

@@ -7,6 +7,16 @@
 #include "qcow2/disk.h"
 #include "qcow2/l2.h"
 
+static int read_record(const char *dir, const struct qb_history *h, uint64_t at, qb_journal_fn *fn,
+                       void *arg, struct qb_err *err)
+{
+    char path[QB_JOURNAL_PATH];
+
+    qb_state_dir_journal(dir, h->id, path);
+    return h->fd < 0 ? qb_journal_read_at(path, at, fn, arg, err)
+                     : qb_journal_read_from(h->fd, path, at, fn, arg, err);
+}
+
 /* ---- sectors --------------------------------------------------------------------------------- */
 
 struct wanted {
@@ -16,7 +26,7 @@ struct wanted {
     bool found;
 };
 
-static bool get_digest(const struct qb_json *record, const char *key, struct qb_digest *out)
+static bool get_digest(const struct qb_parsed *record, const char *key, struct qb_digest *out)
 {
     be64 words[2];
 
@@ -26,7 +36,7 @@ static bool get_digest(const struct qb_json *record, const char *key, struct qb_
     return true;
 }
 
-static int on_sectors(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+static int on_sectors(void *arg, const struct qb_parsed *record, uint64_t at, struct qb_err *err)
 {
     struct wanted *w = arg;
 
@@ -45,17 +55,15 @@ int qb_history_sectors(const char *dir, const struct qb_history *h, const struct
                        struct qb_err *err)
 {
     struct wanted w = {t->sectors_at, old_sector, new_sector, as_found, false};
-    char path[QB_JOURNAL_PATH];
 
-    qb_state_dir_journal(dir, h->id, path);
-    if (qb_journal_read_at(path, t->sectors_at, on_sectors, &w, err) < 0)
+    if (read_record(dir, h, t->sectors_at, on_sectors, &w, err) < 0)
         return -1;
     return w.found ? 0
                    : qb_fail(err, QB_E_CORRUPT, QB_NOWHERE,
                              "the journal of run %s lacks the old header", h->id);
 }
 
-static int on_discarding(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+static int on_discarding(void *arg, const struct qb_parsed *record, uint64_t at, struct qb_err *err)
 {
     (void)at;
     if (qb_json_get_bytes(record, "sector", arg, QB_SECTOR))
@@ -66,16 +74,13 @@ static int on_discarding(void *arg, const struct qb_json *record, uint64_t at, s
 int qb_history_discarding(const char *dir, const struct qb_history *h, const struct qb_trace *t,
                           uint8_t *sector, struct qb_err *err)
 {
-    char path[QB_JOURNAL_PATH];
-
     memset(sector, 0, QB_SECTOR);
     if (!t->discarding_at)
         return 0;
-    qb_state_dir_journal(dir, h->id, path);
-    return qb_journal_read_at(path, t->discarding_at, on_discarding, sector, err);
+    return read_record(dir, h, t->discarding_at, on_discarding, sector, err);
 }
 
-static int on_header(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+static int on_header(void *arg, const struct qb_parsed *record, uint64_t at, struct qb_err *err)
 {
     (void)at;
     if (qb_json_get_bytes(record, "header", arg, QB_SECTOR))
@@ -86,15 +91,12 @@ static int on_header(void *arg, const struct qb_json *record, uint64_t at, struc
 int qb_history_header(const char *dir, const struct qb_history *h, const struct qb_trace *t,
                       uint8_t *sector, struct qb_err *err)
 {
-    char path[QB_JOURNAL_PATH];
-
-    qb_state_dir_journal(dir, h->id, path);
-    return qb_journal_read_at(path, t->header_at, on_header, sector, err);
+    return read_record(dir, h, t->header_at, on_header, sector, err);
 }
 
 /* ---- proofs ---------------------------------------------------------------------------------- */
 
-static bool get_ranges(const struct qb_json *record, const char *key, const char *count,
+static bool get_ranges(const struct qb_parsed *record, const char *key, const char *count,
                        struct qb_ranges *out)
 {
     uint64_t n = qb_json_get_number(record, count, 0);
@@ -109,7 +111,7 @@ static bool get_ranges(const struct qb_json *record, const char *key, const char
 }
 
 /* Leaves `valid` false where something is missing. */
-static int on_proof(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+static int on_proof(void *arg, const struct qb_parsed *record, uint64_t at, struct qb_err *err)
 {
     struct qb_proof *p = arg;
 
@@ -141,11 +143,8 @@ static int on_proof(void *arg, const struct qb_json *record, uint64_t at, struct
 int qb_history_proof(const char *dir, const struct qb_history *h, const struct qb_trace *t,
                      struct qb_proof *out, struct qb_err *err)
 {
-    char path[QB_JOURNAL_PATH];
-
     *out = (struct qb_proof){0};
-    qb_state_dir_journal(dir, h->id, path);
-    if (qb_journal_read_at(path, t->proof_at, on_proof, out, err) < 0)
+    if (read_record(dir, h, t->proof_at, on_proof, out, err) < 0)
         return -1;
     return out->valid ? 0
                       : qb_fail(err, QB_E_CORRUPT, QB_NOWHERE,

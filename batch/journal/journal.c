@@ -5,10 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/num.h"
 #include "base/own.h"
+#include "util/whole.h"
+
+enum { HELD_TRIES = 20, HELD_WAIT_NS = 20 * 1000 * 1000 };
 
 static int fail(const char *path, const char *what, struct qb_err *err)
 {
@@ -67,16 +71,29 @@ static void tag_of(const char *path, char tag[8])
     snprintf(tag, 8, "%.*s", from ? (int)(dot - from) : 0, from ? from : "");
 }
 
-static int open_locked(const char *path, int flags, struct qb_journal *j, struct qb_err *err)
+/* The kernel keeps the files of a killed program open until its requests in a ring are done; and
+ * processes that end because another one was killed do so a moment later. */
+static int lock(int fd)
 {
     struct flock lock = whole_file();
+    int failed = fcntl(fd, F_OFD_SETLK, &lock);
+
+    for (unsigned i = 0; failed && (errno == EAGAIN || errno == EACCES) && i < HELD_TRIES; i++) {
+        nanosleep(&(struct timespec){.tv_nsec = HELD_WAIT_NS}, NULL);
+        failed = fcntl(fd, F_OFD_SETLK, &lock);
+    }
+    return failed;
+}
+
+static int open_locked(const char *path, int flags, struct qb_journal *j, struct qb_err *err)
+{
     struct stat st;
 
     *j = (struct qb_journal){.file.fd = qb_journal_open(path, flags, err)};
     if (j->file.fd < 0)
         return -1;
     j->file.path = strdup(path);
-    if (fcntl(j->file.fd, F_OFD_SETLK, &lock) < 0 && (errno == EAGAIN || errno == EACCES))
+    if (lock(j->file.fd) < 0 && (errno == EAGAIN || errno == EACCES))
         return qb_fail(err, QB_E_LOCKED, QB_NOWHERE, "%.250s: in use by another qbatch process",
                        path);
     if (fstat(j->file.fd, &st) < 0)
@@ -148,6 +165,20 @@ bool qb_journal_is_held(const char *path)
     return held;
 }
 
+void qb_journal_told(struct qb_journal *j, int errnum)
+{
+    struct stat st;
+
+    if (j->file.fd < 0 || j->errnum)
+        return;
+    if (fstat(j->file.fd, &st) == 0)
+        j->length = (uint64_t)st.st_size;
+    else if (!errnum)
+        errnum = errno;
+    j->errnum = errnum;
+    j->unsynced = true;
+}
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 void qb_journal_close(struct qb_journal *j)
@@ -188,24 +219,11 @@ int qb_journal_sync(struct qb_journal *j)
     return j->errnum;
 }
 
-static int write_all(int fd, const char *text, size_t n)
-{
-    while (n > 0) {
-        ssize_t done = write(fd, text, n);
-
-        if (done < 0 && errno != EINTR)
-            return errno;
-        text += QB_MAX(done, 0);
-        n -= (size_t)QB_MAX(done, 0);
-    }
-    return 0;
-}
-
 int qb_journal_write(struct qb_journal *j)
 {
     if (j->file.fd < 0 || j->used == 0 || j->errnum)
         return j->errnum;
-    j->errnum = write_all(j->file.fd, j->text, j->used);
+    j->errnum = qb_write_whole(j->file.fd, j->text, j->used);
     if (j->errnum == 0)
         j->length += j->used;
     else if (ftruncate(j->file.fd, (off_t)j->length) < 0)

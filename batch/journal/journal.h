@@ -22,13 +22,17 @@
 #ifndef QB_JOURNAL_JOURNAL_H
 #define QB_JOURNAL_JOURNAL_H
 
-#include "util/json.h"
+#include "util/json_read.h"
 #include "io/io.h"
 
 /* Version of the meaning of records.  A reader ignores unknown records and fields; when that would
  * be wrong, the number is raised, the first record contains it ("format") and older versions refuse
  * the journal. */
-enum { QB_JOURNAL_FORMAT = 1 };
+enum {
+    QB_JOURNAL_FORMAT = 2,         /* the greatest that is read */
+    QB_JOURNAL_FORMAT_SHARDED = 2, /* of a run that has a shard: whoever resumed it with all images
+                                      of the manifest would amend those of others again */
+};
 
 struct qb_journal {
     struct qb_file file; /* for barriers, which make written records durable */
@@ -60,16 +64,19 @@ struct qb_journal_end {
 
 /* Called for each record, in order; `at` is the byte of the file where its line begins.  -1 stops
  * the reading. */
-typedef int qb_journal_fn(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err);
+typedef int qb_journal_fn(void *arg, const struct qb_parsed *record, uint64_t at,
+                          struct qb_err *err);
 
 /* Reads the journal at `path`, except for the records about the journal itself.  An invalid line
  * that was durable is QB_E_CORRUPT, with its number. */
 int qb_journal_read(const char *path, qb_journal_fn *fn, void *arg, struct qb_journal_end *end,
                     struct qb_err *err);
 
-/* Reads the one record at byte `at`. */
+/* Reads the one record at byte `at`; or of a journal that is open, whose name is for messages. */
 int qb_journal_read_at(const char *path, uint64_t at, qb_journal_fn *fn, void *arg,
                        struct qb_err *err);
+int qb_journal_read_from(int fd, const char *path, uint64_t at, qb_journal_fn *fn, void *arg,
+                         struct qb_err *err);
 
 /* Opens an existing journal in order to append to it: locks it and reads it as above.  What is not
  * known to be durable is then written again, so that the next sync covers it regardless of earlier
@@ -78,6 +85,10 @@ int qb_journal_read_at(const char *path, uint64_t at, qb_journal_fn *fn, void *a
  * process has it open. */
 int qb_journal_reopen(const char *path, qb_journal_fn *fn, void *arg, struct qb_journal *j,
                       struct qb_journal_end *end, struct qb_err *err);
+
+/* Another process has written to the same open file, and has ended: how far it came, and errnum is
+ * its failure, or 0. */
+void qb_journal_told(struct qb_journal *j, int errnum);
 
 /* Whether a process holds it open for writing now. */
 bool qb_journal_is_held(const char *path);

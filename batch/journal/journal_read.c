@@ -82,7 +82,7 @@ static bool sum_is_right(const struct line *l)
 }
 
 /* The record of a line; false where it is not valid in a journal whose records have this tag. */
-static bool parse(const struct line *l, const char *tag, struct qb_json *record)
+static bool parse(const struct line *l, const char *tag, struct qb_parsed *record)
 {
     const char *of;
 
@@ -100,7 +100,7 @@ static bool parse(const struct line *l, const char *tag, struct qb_json *record)
 static void find_tag(const struct text *t, char tag[8])
 {
     struct line first = line_at(t->bytes, t->len);
-    struct qb_json record;
+    struct qb_parsed record;
     const char *of;
 
     if (!parse(&first, "", &record))
@@ -119,7 +119,7 @@ static uint64_t find_synced(const struct text *t, const char *tag)
     struct line l;
 
     for (size_t at = 0; at < t->len; at += l.size) {
-        struct qb_json record;
+        struct qb_parsed record;
 
         l = line_at(t->bytes + at, t->len - at);
         if (l.len < head + is || memcmp(l.text + head, synced_is, is) != 0 ||
@@ -134,7 +134,7 @@ static uint64_t find_synced(const struct text *t, const char *tag)
 }
 
 /* Whether the record is about the journal, and not for the reader. */
-static bool is_own(const struct qb_json *record, struct qb_journal_end *end)
+static bool is_own(const struct qb_parsed *record, struct qb_journal_end *end)
 {
     const char *is = qb_json_get_text(record, "is");
     bool cut = is && strcmp(is, "cut") == 0;
@@ -159,7 +159,7 @@ int qb_journal_read_fd(int fd, const char *path, qb_journal_fn *fn, void *arg, c
     find_tag(&t, tag);
     end->synced = find_synced(&t, tag);
     for (size_t at = 0; at < t.len; at += l.size, number++) {
-        struct qb_json record;
+        struct qb_parsed record;
         int r = 0;
 
         l = line_at(t.bytes + at, t.len - at);
@@ -208,7 +208,7 @@ void qb_journal_mend(char *text, size_t n, const char *tag)
     struct line l;
 
     for (; at < n; at += l.size) {
-        struct qb_json record;
+        struct qb_parsed record;
 
         l = line_at(text + at, n - at);
         if (!parse(&l, tag, &record))
@@ -222,28 +222,55 @@ void qb_journal_mend(char *text, size_t n, const char *tag)
         qb_journal_fill(text + bad, n - bad, tag);
 }
 
-int qb_journal_read_at(const char *path, uint64_t at, qb_journal_fn *fn, void *arg,
-                       struct qb_err *err)
+/* The line that begins at byte `at`, malloc'ed, and its length; NULL where there is none. */
+static char *read_line(int fd, uint64_t at, size_t *len)
 {
-    QB_AUTO(qb_buf) char *text = NULL;
-    int fd = qb_journal_open(path, O_RDONLY, err), r;
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "re");
-    struct qb_json record;
-    struct line l;
-    size_t room = 0;
-    ssize_t len = f && fseeko(f, (off_t)at, SEEK_SET) == 0 ? getline(&text, &room, f) : -1;
+    size_t room = 4096, used = 0;
+    char *text = malloc(room), *end = NULL;
+    ssize_t got = text ? 1 : 0;
 
-    if (fd >= 0 && !f)
-        close(fd);
-    if (f)
-        fclose(f);
-    if (fd < 0)
-        return -1;
-    l = line_at(len > 0 ? text : "", len > 0 ? (size_t)len : 0);
+    while (got > 0 && !end) {
+        char *more = used < room ? text : realloc(text, room *= 2);
+
+        if (!more)
+            break;
+        text = more;
+        got = pread(fd, text + used, room - used, (off_t)(at + used));
+        end = got > 0 ? memchr(text + used, '\n', (size_t)got) : NULL;
+        used += got > 0 ? (size_t)got : 0;
+    }
+    if (end) {
+        *len = (size_t)(end + 1 - text);
+        return text;
+    }
+    free(text);
+    return NULL;
+}
+
+int qb_journal_read_from(int fd, const char *path, uint64_t at, qb_journal_fn *fn, void *arg,
+                         struct qb_err *err)
+{
+    size_t len = 0;
+    QB_AUTO(qb_buf) char *text = read_line(fd, at, &len);
+    struct line l = line_at(text ? text : "", len);
+    struct qb_parsed record;
+    int r;
+
     if (!parse(&l, "", &record))
         return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE, "%.250s: no record at byte %llu", path,
                        (unsigned long long)at);
     r = fn(arg, &record, at, err);
     qb_json_drop(&record);
+    return r;
+}
+
+int qb_journal_read_at(const char *path, uint64_t at, qb_journal_fn *fn, void *arg,
+                       struct qb_err *err)
+{
+    int fd = qb_journal_open(path, O_RDONLY, err);
+    int r = fd < 0 ? -1 : qb_journal_read_from(fd, path, at, fn, arg, err);
+
+    if (fd >= 0)
+        close(fd);
     return r;
 }

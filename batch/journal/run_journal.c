@@ -1,3 +1,4 @@
+#include "journal/run_roots.h"
 #include "journal/run_journal.h"
 
 #include <errno.h>
@@ -87,6 +88,8 @@ static void record_run(struct qb_state *s, const struct qb_batch *batch)
         qb_journal_text(j, "folder", real);
         qb_journal_text(j, "command", batch->typed);
     }
+    qb_state_shard_record(j, batch->origin.shard);
+    qb_run_roots_record(j, &batch->policy);
     qb_journal_number(j, "images", batch->n_jobs);
     qb_journal_true(j, "undo", s->undo);
     qb_journal_true(j, "backup", batch->policy.backup != QB_BACKUP_NONE);
@@ -160,10 +163,28 @@ int qb_state_end(struct qb_state *s, const struct qb_batch *batch, const struct 
     return errnum;
 }
 
+/* The amended image is not to be trusted, and the old one is still there. */
+static bool has_way_back(const struct qb_result *r)
+{
+    return r->committed && r->err.code == QB_E_VERIFY && r->old_sector && r->new_sector;
+}
+
 void qb_state_passed_over(struct qb_state *s)
 {
     s->ended++;
     s->done++;
+}
+
+void qb_state_count(struct qb_state *s, const struct qb_job *job, const struct qb_result *r)
+{
+    if (job->already || job->taken_back || job->skipped) {
+        qb_state_passed_over(s);
+        return;
+    }
+    s->ended += r->err.code != QB_E_CANCELLED;
+    s->done += r->status == QB_STATUS_CHANGED || r->status == QB_STATUS_UNCHANGED ||
+               r->err.code == QB_E_WHEN || r->err.code == QB_E_BY_HAND;
+    s->undo |= has_way_back(r);
 }
 
 /* ---- images ---------------------------------------------------------------------------------- */
@@ -190,21 +211,23 @@ static void begin_image(struct qb_journal *j, const char *is, const struct qb_ba
 }
 
 void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
-                      const struct qb_amend *amend)
+                      const struct qb_amend *amend, unsigned step, bool always)
 {
     struct qb_journal *j = &s->journal;
     struct qb_amend_facts facts = qb_amend_facts(amend);
 
     /* One sector that may as well be written twice: a fleet of these would feel a record more. */
-    if (!qb_amend_appends(amend) && !facts.cuts_data && !qb_state_must_record(&job->request))
+    if (!qb_amend_appends(amend) && !facts.cuts_data && !always &&
+        !qb_state_must_record(&job->request))
         return;
     begin_image(j, "planned", batch, job);
+    if (step)
+        qb_journal_number(j, "step", step);
     qb_journal_number(j, "length", facts.old_length);
     qb_journal_true(j, "appends", qb_amend_appends(amend));
     qb_journal_number(j, "virtual_size",
                       qb_amend_result((struct qb_amend *)amend)->after->virtual_size);
-    if (facts.cuts_data)
-        qb_journal_true(j, "cuts_data", true);
+    qb_journal_true(j, "cuts_data", facts.cuts_data);
     if (job->size_added)
         qb_journal_number(j, "size_added", job->size_added);
     if (qb_state_must_record_first(&job->request))
@@ -290,30 +313,27 @@ static void record_seen(struct qb_journal *j, const struct qb_seen *seen)
         record_digest(j, "as_found", seen->as_found);
 }
 
-/* The amended image is not to be trusted, and the old one is still there. */
 static void record_way_back(struct qb_state *s, const struct qb_result *r)
 {
     qb_journal_number(&s->journal, "length_before", r->file_size_before);
     qb_journal_bytes(&s->journal, "old_sector", r->old_sector, QB_SECTOR);
     qb_journal_bytes(&s->journal, "new_sector", r->new_sector, QB_SECTOR);
     qb_journal_true(&s->journal, "header_wrong", r->header_wrong);
-    s->undo = true;
 }
 
 void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
-                   const struct qb_result *r, const struct qb_seen *seen)
+                   const struct qb_result *r, const struct qb_seen *seen, unsigned step)
 {
     struct qb_journal *j = &s->journal;
 
-    s->ended += r->err.code != QB_E_CANCELLED;
-    s->done += r->status == QB_STATUS_CHANGED || r->status == QB_STATUS_UNCHANGED ||
-               r->err.code == QB_E_WHEN;
+    qb_state_count(s, &(struct qb_job){.path = NULL}, r);
     begin_image(j, qb_status_names[r->status], batch, job);
+    record_place(j, "step", step);
     qb_journal_true(j, "committed", r->committed && r->status == QB_STATUS_FAILED);
     qb_journal_true(j, "uncertain", r->header_sent && !r->committed);
     qb_journal_true(j, "verified", r->verified);
     qb_journal_true(j, "backup", r->backed_up);
-    if (r->committed && r->err.code == QB_E_VERIFY && r->old_sector && r->new_sector)
+    if (has_way_back(r))
         record_way_back(s, r);
     record_seen(j, seen);
     if (r->tail_given_back)

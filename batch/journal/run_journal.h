@@ -50,17 +50,25 @@ bool qb_state_must_record(const struct qb_request *rq);
 bool qb_state_must_record_first(const struct qb_request *rq);
 bool qb_state_must_record_some(const struct qb_batch *batch);
 
-/* Records the plan of the amend, before it is carried out. */
+/* Records the plan of the amend, before it is carried out.  `step` of a rollout, from 1; 0: none.
+ * `always`: also a plan of one sector, which may as well be written twice. */
 void qb_state_planned(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
-                      const struct qb_amend *amend);
+                      const struct qb_amend *amend, unsigned step, bool always);
 
 /* Records the proof of what the amend has appended, if an undo needs it; before the flip. */
 void qb_state_appended(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
                        const struct qb_amend *amend);
 
-/* Records the result of an image. */
+/* Records the result of an image, and the step of a rollout that drew it, from 1; 0: none. */
 void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
-                   const struct qb_result *result, const struct qb_seen *seen);
+                   const struct qb_result *result, const struct qb_seen *seen, unsigned step);
+
+/* Records the verdict on a step of a rollout, from 1. */
+void qb_state_step(struct qb_state *s, const struct qb_rollout_sum *sum, unsigned step);
+
+/* Counts a result that another process of the run has recorded (run/relay_run.h): what
+ * qb_state_over and qb_state_passed_over count. */
+void qb_state_count(struct qb_state *s, const struct qb_job *job, const struct qb_result *result);
 
 /* Counts an image that an earlier call finished, or that a user undid. */
 void qb_state_passed_over(struct qb_state *s);
@@ -75,6 +83,10 @@ void qb_state_stamp(struct qb_journal *j, const char *key);
 
 /* Adds caller, host and labels to the record that is being composed. */
 void qb_state_origin(struct qb_journal *j, const struct qb_origin *origin);
+
+/* The shard of a run, in its first record. */
+void qb_state_shard_record(struct qb_journal *j, struct qb_shard shard);
+struct qb_shard qb_state_shard_read(const struct qb_parsed *record);
 
 /* ---- image_name.c, fingerprint.c
  * ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/own.h"
+#include "shard/shard.h"
 
 enum {
     TAIL_BYTES = 32768, /* holds the last record, however long its path is */
@@ -22,7 +23,7 @@ static char *copy(const char *s)
     return s ? strdup(s) : NULL;
 }
 
-static int on_first(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+static int on_first(void *arg, const struct qb_parsed *record, uint64_t at, struct qb_err *err)
 {
     struct qb_glance *g = arg;
 
@@ -31,13 +32,14 @@ static int on_first(void *arg, const struct qb_json *record, uint64_t at, struct
     g->manifest = copy(qb_json_get_text(record, "manifest"));
     g->started = copy(qb_json_get_text(record, "started"));
     g->images = qb_json_get_number(record, "images", 0);
+    g->shard = qb_state_shard_read(record);
     g->undo = qb_json_get_bool(record, "undo");
     g->backup = qb_json_get_bool(record, "backup");
     return 0;
 }
 
 /* false where the record is not the run's end. */
-static int on_last(void *arg, const struct qb_json *record, uint64_t at, struct qb_err *err)
+static int on_last(void *arg, const struct qb_parsed *record, uint64_t at, struct qb_err *err)
 {
     struct qb_glance *g = arg;
     const char *is = qb_json_get_text(record, "is"), *of = qb_json_get_text(record, "of");
@@ -141,6 +143,29 @@ void qb_runs_manifest(const struct qb_batch *batch, char out[PATH_MAX])
         snprintf(out, PATH_MAX, "%s", path);
 }
 
+bool qb_glance_concerns(const struct qb_glance *g, const struct qb_batch *batch,
+                        const char *manifest)
+{
+    return g->manifest && strcmp(g->manifest, manifest) == 0 &&
+           qb_shards_overlap(g->shard, batch->origin.shard);
+}
+
+/* A shard resumes its own runs, even while others of the manifest are under way.  A batch that has
+ * none yet gets the one of the run. */
+static bool is_of_another_shard(const char *dir, struct qb_run_id id, const struct qb_batch *batch)
+{
+    struct qb_shard shard = batch->origin.shard;
+    struct qb_glance g;
+    bool another;
+
+    if (!shard.of)
+        return false;
+    qb_glance_at(dir, id, &g);
+    another = g.manifest && !qb_shard_covers(shard, g.shard);
+    qb_glance_free(&g);
+    return another;
+}
+
 /* Whether a run is what was asked for; what a glance cannot tell is left to reading it. */
 static bool may_be(const struct qb_glance *g, const char *manifest, enum qb_runs_with with)
 {
@@ -210,6 +235,8 @@ static int newest(const char *dir, enum qb_runs_with with, const struct qb_batch
 
     qb_runs_manifest(batch, manifest);
     for (size_t i = ids.n; r == 0 && i-- > 0;) {
+        if (is_of_another_shard(dir, ids.items[i], batch))
+            continue;
         if (qb_runs_is_busy(dir, ids.items[i], manifest))
             r = qb_fail(err, QB_E_LOCKED, QB_NOWHERE, "run %s: in use by another qbatch process",
                         ids.items[i].text);
@@ -307,7 +334,6 @@ static bool is_needed(const char *dir, struct qb_run_id id)
 
 void qb_runs_prune(const char *dir)
 {
-    char path[QB_JOURNAL_PATH];
     qb_run_ids ids = {0};
     struct qb_err err;
 
@@ -315,8 +341,7 @@ void qb_runs_prune(const char *dir)
         for (size_t i = 0; i + QB_RUNS_KEPT < ids.n; i++) {
             if (is_needed(dir, ids.items[i]))
                 continue;
-            qb_state_dir_journal(dir, ids.items[i].text, path);
-            unlink(path);
+            qb_state_dir_remove(dir, ids.items[i].text);
         }
     qb_vec_free(&ids);
 }

@@ -19,6 +19,7 @@ struct qb_glance {
     uint64_t images, failed;
     uint64_t counts[QB_STATUS_COUNT]; /* images of each status; undone ones are not among them */
     uint64_t to_finish;               /* images that a resume has to amend */
+    struct qb_shard shard;            /* of = 0: all images of the manifest */
     uint64_t undone;                  /* images that were undone */
     char *manifest, *started;         /* owned; NULL: not told */
 };
@@ -41,6 +42,10 @@ int qb_runs_reopen(const char *dir, const char *word, enum qb_runs_with with,
 
 /* The path by which runs of a manifest are known; "" on the command line. */
 void qb_runs_manifest(const struct qb_batch *batch, char out[PATH_MAX]);
+
+/* Whether the run is one of this manifest that has images which the batch has, too. */
+bool qb_glance_concerns(const struct qb_glance *g, const struct qb_batch *batch,
+                        const char *manifest);
 
 /* Whether a process is working on the run of this manifest, also after a short wait: the kernel
  * keeps the files of a killed program open until its requests in a ring are done. */

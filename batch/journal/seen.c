@@ -46,7 +46,7 @@ void qb_seen_put(struct qb_journal *j, const struct qb_seen *seen)
     qb_journal_number(j, "mtime_ns", seen->mtime_ns);
 }
 
-struct qb_seen qb_seen_read(const struct qb_json *record)
+struct qb_seen qb_seen_read(const struct qb_parsed *record)
 {
     return (struct qb_seen){
         .valid = qb_json_get_number(record, "ino", 0) != 0,

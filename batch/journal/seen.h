@@ -28,6 +28,6 @@ bool qb_seen_is_unwritten(const struct qb_seen *then, const struct qb_seen *now)
 
 /* Adds it to the record that is being composed, without `as_found`; nothing if it is not valid. */
 void qb_seen_put(struct qb_journal *j, const struct qb_seen *seen);
-struct qb_seen qb_seen_read(const struct qb_json *record);
+struct qb_seen qb_seen_read(const struct qb_parsed *record);
 
 #endif

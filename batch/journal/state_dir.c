@@ -210,6 +210,16 @@ void qb_state_dir_journal(const char *dir, const char *id, char out[QB_JOURNAL_P
     snprintf(out, QB_JOURNAL_PATH, "%s/%s%s", dir, id, suffix);
 }
 
+void qb_state_dir_remove(const char *dir, const char *id)
+{
+    char path[QB_JOURNAL_PATH];
+
+    qb_state_dir_journal(dir, id, path);
+    unlink(path);
+    snprintf(path, sizeof(path), "%s/%s.ctl", dir, id);
+    unlink(path);
+}
+
 static int by_name(const void *a, const void *b)
 {
     return strcmp(a, b);

@@ -51,6 +51,9 @@ int qb_state_dir_check(const char *dir, struct qb_err *err);
 
 void qb_state_dir_journal(const char *dir, const char *id, char out[QB_JOURNAL_PATH]);
 
+/* Removes the journal of a run, and the control socket (ctl/socket.h) if it was killed. */
+void qb_state_dir_remove(const char *dir, const char *id);
+
 /* The runs of the directory, oldest first; none if it does not exist. */
 int qb_state_dir_list(const char *dir, qb_run_ids *out, struct qb_err *err);
 

@@ -4,46 +4,19 @@
 
 #include "manifest/entries.h"
 #include "manifest/labels_section.h"
-#include "manifest/lists.h"
 #include "manifest/node.h"
+#include "manifest/outline.h"
+#include "manifest/rollout_section.h"
 #include "manifest/scan_section.h"
+#include "manifest/section.h"
 #include "util/path.h"
 #include "util/text.h"
 #include "manifest/manifest_text.h"
-#include "base/crc32.h"
 
 /* The sections are read in the order of their dependencies, not of the text. */
 struct top {
     const struct qb_node *version, *defaults, *images, *graph;
 };
-
-static void read_section(struct qb_reader *r, const struct qb_node *mapping, struct top *top)
-{
-    const char *names[QB_FIELDS_MAX], *section = mapping->key->text;
-
-    (void)top;
-    if (!qb_field_is(mapping, QB_NODE_MAPPING, "a mapping", r->diags))
-        return;
-    for (const struct qb_node *v = mapping->first; v; v = v->next) {
-        const struct qb_key_row *key = qb_setting_find(section, v->key->text);
-        const char *text;
-        struct qb_why why;
-
-        if (!key) {
-            qb_key_names(strcmp(section, "policy") == 0 ? QB_SECTION_policy : QB_SECTION_limits,
-                         names);
-            qb_field_unknown(v, names, r->diags);
-            continue;
-        }
-        if (key->kind == QB_KIND_COMMAND || key->kind == QB_KIND_NAMES) {
-            (key->kind == QB_KIND_COMMAND ? qb_read_command : qb_read_places)(r, key, v);
-            continue;
-        }
-        text = qb_field_text(v, r->diags);
-        if (text && !qb_setting_set(key, text, &r->settings, &why))
-            qb_field_bad(v, &why, r->diags);
-    }
-}
 
 static void read_name(struct qb_reader *r, const struct qb_node *value, struct top *top)
 {
@@ -82,6 +55,25 @@ static void read_images(struct qb_reader *r, const struct qb_node *value, struct
 {
     (void)r;
     top->images = value;
+}
+
+static void read_section(struct qb_reader *r, const struct qb_node *value, struct top *top)
+{
+    (void)top;
+    qb_section_read(r, value);
+}
+
+static void read_rollout(struct qb_reader *r, const struct qb_node *value, struct top *top)
+{
+    bool has_steps = false;
+
+    read_section(r, value, top);
+    for (const struct qb_node *v = value->kind == QB_NODE_MAPPING ? value->first : NULL; v;
+         v = v->next)
+        has_steps |= strcmp(v->key->text, "steps") == 0;
+    if (value->kind == QB_NODE_MAPPING && !has_steps)
+        qb_diag_add(r->diags, QB_M_MISSING_KEY, value->key->at, NULL,
+                    "\"rollout\" without \"steps\"");
 }
 
 static void read_labels(struct qb_reader *r, const struct qb_node *value, struct top *top)
@@ -172,11 +164,13 @@ static int make_jobs(struct qb_reader *r)
 
     r->batch->policy = r->settings.policy;
     r->batch->limits = r->settings.limits;
+    r->batch->rollout = r->settings.rollout;
     qb_vec_each (pick, &r->select.picks) {
         if (pick->entry != entry && keep_rules(r, entry = pick->entry, &rules) < 0)
             return -1;
         if (!qb_batch_add(r->batch, pick->path, pick->at.line, &r->requests.items[pick->entry]))
             return qb_diag_memory(r->diags);
+        r->batch->jobs[r->batch->n_jobs - 1].named_at = pick->named_at;
         r->batch->jobs[r->batch->n_jobs - 1].dev = pick->dev;
         r->batch->jobs[r->batch->n_jobs - 1].ino = pick->ino;
         r->batch->jobs[r->batch->n_jobs - 1].rules = rules;
@@ -196,6 +190,8 @@ static int read_manifest(struct qb_reader *r, const char *path)
     if (rc == 0) {
         read_top(r, yaml.root);
         rc = qb_diags_count(r->diags) ? -1 : make_jobs(r);
+        if (rc == 0 && !qb_outline_note(yaml.root, r->batch))
+            rc = qb_diag_memory(r->diags);
     }
     qb_select_free(&r->select);
     qb_yaml_free(&yaml);
@@ -216,8 +212,7 @@ int qb_manifest_load(const char *path, const struct qb_typed *typed, struct qb_b
     qb_batch_init(out);
     if (qb_source_load(path, diags) < 0)
         return -1;
-    snprintf(out->manifest_print, sizeof(out->manifest_print), "%08x-%zu",
-             qb_crc32(0, diags->source, diags->source_len), diags->source_len);
+    qb_source_print(diags, out->manifest_print);
     r.settings.policy = out->policy;
     r.settings.limits = out->limits;
     if (typed) {

@@ -18,4 +18,13 @@ struct qb_typed {
 int qb_manifest_load(const char *path, const struct qb_typed *typed, struct qb_batch *out,
                      struct qb_diags *diags);
 
+/* Reads the limits of the manifest of a run in progress again, as far as that has become no other
+ * manifest.  -1 with *err: it cannot be read, has a mistake, or differs in what err->text names. */
+struct qb_manifest_limits {
+    struct qb_limits limits;
+    char print[24]; /* as qb_batch.manifest_print */
+};
+int qb_manifest_reload(const struct qb_batch *was, struct qb_manifest_limits *out,
+                       struct qb_err *err);
+
 #endif

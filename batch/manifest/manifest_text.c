@@ -7,6 +7,7 @@
 
 #include "base/num.h"
 #include "base/own.h"
+#include "base/crc32.h"
 #include "util/slow_input.h"
 #include "util/text.h"
 #include "manifest/yaml.h"
@@ -60,6 +61,12 @@ int qb_source_load(const char *path, struct qb_diags *diags)
                            strerror(errnum));
     }
     return qb_diags_init(diags, name, qb_take(&v.items), len);
+}
+
+void qb_source_print(const struct qb_diags *diags, char out[QB_SOURCE_PRINT])
+{
+    snprintf(out, QB_SOURCE_PRINT, "%08x-%zu", qb_crc32(0, diags->source, diags->source_len),
+             diags->source_len);
 }
 
 /* What is wrong with the character at `s`, or NULL.  Line ends that only some programs accept would

@@ -34,13 +34,20 @@ bool qb_names_have(const char *const *names, const char *name)
     return *names != NULL;
 }
 
+static const char *home_of_setting(const struct qb_key_row *setting)
+{
+    if (setting->section == QB_SECTION_rollout)
+        return "under \"rollout\"";
+    return setting->section == QB_SECTION_policy ? "under \"policy\"" : "under \"limits\"";
+}
+
 /* The section to which a name that is unknown here belongs, or NULL. */
 static const char *home_of(const char *name)
 {
     const struct qb_key_row *setting = qb_setting_find(NULL, name);
 
     if (setting)
-        return setting->section == QB_SECTION_policy ? "under \"policy\"" : "under \"limits\"";
+        return home_of_setting(setting);
     if (qb_key_find(name) || qb_names_have(qb_rule_names, name))
         return "in an entry of \"images\" or under \"defaults\"";
     if (qb_names_have(qb_entry_names, name))

@@ -91,10 +91,18 @@ static const char *fixed_schema(enum qb_key_kind kind)
         return "\"$ref\": \"#/$defs/size\"";
     case QB_KIND_SIZE_CHANGE:
         return "\"$ref\": \"#/$defs/size_change\"";
+    case QB_KIND_AMOUNTS:
+        return "\"type\": \"array\", \"minItems\": 1, \"maxItems\": 31, \"items\": {\"anyOf\": "
+               "[{\"type\": \"integer\", \"minimum\": 1}, {\"type\": \"string\", \"pattern\": "
+               "\"^([1-9][0-9]*|[1-9][0-9]?%|100%)$\"}]}";
     case QB_KIND_NAMES:
         return "\"$ref\": \"#/$defs/names\"";
     case QB_KIND_COMMAND:
         return "\"type\": \"array\", \"minItems\": 1, \"items\": {\"type\": \"string\"}";
+    case QB_KIND_AUTO_SIZE:
+        return "\"anyOf\": [{\"$ref\": \"#/$defs/size\"}, {\"const\": \"auto\"}]";
+    case QB_KIND_AUTO_DURATION:
+        return "\"anyOf\": [{\"$ref\": \"#/$defs/duration\"}, {\"const\": \"auto\"}]";
     case QB_KIND_DURATION:
         return "\"$ref\": \"#/$defs/duration\"";
     case QB_KIND_PERCENT:
@@ -107,7 +115,7 @@ static const char *fixed_schema(enum qb_key_kind kind)
         return "\"type\": \"string\", \"pattern\": \"^(keep|idle|best-effort(:[0-7])?)$\"";
     case QB_KIND_WINDOW:
         return "\"type\": \"string\", \"pattern\": "
-               "\"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$\"";
+               "\"^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$|^any$\"";
     case QB_KIND_DATE:
         return "\"type\": \"string\", \"pattern\": "
                "\"^[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$\"";
@@ -239,6 +247,7 @@ static const struct listing {
     {"\"@amend_asked@\"", QB_SECTION_amend, true, put_required},
     {"\"@policy@\"", QB_SECTION_policy, false, put_property},
     {"\"@limits@\"", QB_SECTION_limits, false, put_property},
+    {"\"@rollout@\"", QB_SECTION_rollout, false, put_property},
     {"\"@condition@\"", QB_SECTION_condition, false, put_property},
 };
 

@@ -102,11 +102,24 @@ static bool leave_out(void *arg, const char *path)
     return false;
 }
 
+/* Where the name begins in the path of what was named relative to the folder: how others call the
+ * folder does not matter then. */
+static size_t named_at(const struct qb_select *select, const char *path)
+{
+    size_t len = strlen(select->folder);
+
+    if (!select->is_relative || len == 0 || strncmp(path, select->folder, len) != 0)
+        return 0;
+    return len + strspn(path + len, "/");
+}
+
 /* Takes over the path. */
 static int pick(struct qb_select *select, char *path, struct qb_place at, size_t entry)
 {
-    if (path &&
-        qb_vec_push(&select->picks, (struct qb_pick){.path = path, .at = at, .entry = entry}))
+    if (path && qb_vec_push(&select->picks, (struct qb_pick){.path = path,
+                                                             .named_at = named_at(select, path),
+                                                             .at = at,
+                                                             .entry = entry}))
         return 0;
     free(path);
     return qb_diag_memory(select->diags);
@@ -204,6 +217,7 @@ int qb_select_add(struct qb_select *select, const char *text, struct qb_place at
     struct filter filter = {select, excludes, 0};
     char *path;
 
+    select->is_relative = text[0] != '/';
     if (qb_glob_has_odd_stars(text))
         return qb_select_odd_stars(select->diags, text, at);
     if (qb_glob_is_pattern(text))

@@ -10,6 +10,7 @@
 
 struct qb_pick {
     char *path;         /* absolute, or relative to the current directory */
+    size_t named_at;    /* where in it the name begins that the manifest has */
     struct qb_place at; /* of the path or pattern in the manifest */
     size_t entry;       /* the entry with the path or pattern */
     dev_t dev;          /* of the file; set by qb_select_check_distinct, */
@@ -27,6 +28,7 @@ struct qb_select {
     struct qb_diags *diags;
     const struct qb_policy *policy; /* for files of chains; not owned */
     bool stdin_taken;   /* standard input was read by the manifest itself, or by a list */
+    bool is_relative;   /* what is being picked: it starts at the folder */
     size_t chain_entry; /* the entry for which `chained` was filled */
     QB_VEC(struct qb_file_id) chained;
     QB_VEC(struct qb_pick) picks;

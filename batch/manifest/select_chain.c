@@ -78,6 +78,7 @@ int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_pl
 
     if (!path)
         return qb_diag_memory(select->diags);
+    select->is_relative = name[0] != '/';
     if (open_chain(&o, path, select->policy, &err) < 0)
         return qb_diag_add(select->diags, QB_M_FILE, at, NULL, "the chain of \"%s\": %.300s", name,
                            err.text);

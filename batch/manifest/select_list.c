@@ -47,6 +47,7 @@ static int take_line(struct list *l)
     if (++l->paths > PATHS_MAX)
         return complain(l, QB_M_TOO_BIG, "a list of more than 4 million paths");
     path = qb_select_path(l->select, l->line);
+    l->select->is_relative = l->line[0] != '/';
     return qb_select_pick(l->select, path, l->at, l->excludes, l->entry);
 }
 

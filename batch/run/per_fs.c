@@ -58,7 +58,7 @@ static void make_lanes(struct lanes *l, unsigned each)
 
 void qb_lanes_each(struct qb_wave *wave, qb_sched_fn *fn)
 {
-    unsigned each = wave->batch->limits.jobs_per_filesystem;
+    unsigned each = wave->limits->jobs_per_filesystem;
     QB_AUTO(qb_buf) size_t *order = NULL, *group_of = NULL;
     QB_AUTO(qb_buf) struct group *groups = NULL;
     struct lanes l = {.wave = wave, .fn = fn};

@@ -9,8 +9,8 @@
 #include "host/sched.h"
 #include "io/put_back.h"
 #include "io/way.h"
-#include "qcow2/image.h"
 #include "run/backup_look.h"
+#include "run/read_apart.h"
 #include "util/path.h"
 
 /* One image and its clone. */
@@ -22,9 +22,7 @@ struct restoring {
     char *real;        /* the resolved path of the image */
     struct qb_way way; /* to it */
     struct qb_file image, clone;
-    struct qb_info before, after; /* their names belong to the open images */
-    struct qb_image old_image, new_image;
-    bool is_open[2];
+    struct qb_apart told[2];                      /* of the clone, and of the image */
     char from[NAME_MAX + 1], aside[NAME_MAX + 1]; /* names of the clone, and of the amended image */
     struct qb_result *result;
     struct qb_err *err;
@@ -172,19 +170,18 @@ static int find_clone(struct restoring *r)
 /* The clone must be an image; the one that it replaces may be damaged. */
 static int describe(struct restoring *r)
 {
-    struct qb_err unused;
+    struct qb_file *const files[] = {&r->clone, &r->image};
 
-    if (qb_image_open(r->io, &r->clone, &r->old_image, r->err) < 0)
+    if (qb_read_apart(files, 2, r->told, r->err) < 0)
         return -1;
-    r->is_open[0] = true;
-    qb_image_info(&r->old_image, &r->after);
-    r->result->after = &r->after;
+    if (!r->told[0].is_image) {
+        *r->err = r->told[0].err;
+        return -1;
+    }
+    r->result->after = &r->told[0].info;
     r->result->file_size_after = r->clone.size;
-    r->is_open[1] = qb_image_open(r->io, &r->image, &r->new_image, &unused) == 0;
-    if (!r->is_open[1])
-        return 0;
-    qb_image_info(&r->new_image, &r->before);
-    r->result->before = &r->before;
+    if (r->told[1].is_image)
+        r->result->before = &r->told[1].info;
     return 0;
 }
 
@@ -245,10 +242,6 @@ static int restore(struct restoring *r)
 
 static void release(struct restoring *r)
 {
-    if (r->is_open[0])
-        qb_image_close(&r->old_image);
-    if (r->is_open[1])
-        qb_image_close(&r->new_image);
     qb_file_close(&r->clone);
     qb_file_close(&r->image);
     qb_way_close(&r->way);

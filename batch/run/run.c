@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
-#include "journal/clones.h"
+#include "job/planned.h"
 #include "run/running.h"
 
 static struct qb_timing timing_of(const struct qb_running *r, const struct qb_wave *w,
@@ -34,18 +34,45 @@ static void adapt(struct qb_running *r, size_t n, size_t no_room)
         r->wave_size = QB_MIN(r->wave_size * 2, r->wave_max);
 }
 
-/* Passes on the results of a wave's images; the wave is empty afterwards. */
-static void end_wave(struct qb_running *r, struct qb_wave *w)
+/* An image has its result, which is told soon, or is closed again, untouched. */
+static void let_go(struct qb_running *r, struct qb_slot *s)
 {
-    size_t no_room = 0;
+    if (s->held && (s->step != QB_STEP_OVER || !qb_vec_push(&r->ended, s->held)))
+        qb_held_end(s->held);
+    s->held = NULL;
+}
 
-    for (size_t i = 0; i < w->n; i++) {
+/* Tells what has ended, and forgets that it was held. */
+static void tell(struct qb_running *r)
+{
+    qb_run_tell(r);
+    qb_vec_each (held, &r->ended)
+        qb_held_end(*held);
+    r->ended.n = 0;
+}
+
+/* Passes on the results of a wave's images, and those that are not done to the next wave, which may
+ * be this one; there is nothing else in it afterwards. */
+static void end_wave(struct qb_running *r, struct qb_wave *w, struct qb_wave *next)
+{
+    size_t no_room = 0, n = w->n;
+
+    w->n = 0;
+    for (size_t i = 0; i < n; i++) {
         struct qb_slot *s = &w->slots[i];
 
+        if (s->step == QB_STEP_AGAIN) {
+            next->slots[next->n++] = *s;
+            continue;
+        }
+        qb_suspected_clear(&r->suspected, s->job);
+        let_go(r, s);
+        if (s->step != QB_STEP_OVER)
+            qb_hand_puts_off(r->options->hand, s->job);
         if (s->step == QB_STEP_OVER)
             qb_run_finish_slot(r, s, timing_of(r, w, s));
         else if (s->step == QB_STEP_AFTER)
-            qb_queue_after(r->queue, s->job, s->need.job, s->need.must);
+            qb_run_after(r, s->job, s->need.job, s->need.must);
         else if (s->step == QB_STEP_CROWDED)
             qb_queue_crowded(r->queue, s->job, s->wants_all);
         else
@@ -53,9 +80,8 @@ static void end_wave(struct qb_running *r, struct qb_wave *w)
         no_room += s->step == QB_STEP_NO_ROOM || s->step == QB_STEP_CROWDED;
         qb_wave_drop(w, s);
     }
-    if (w->n > 0)
-        adapt(r, w->n, no_room);
-    w->n = 0;
+    if (n > 0)
+        adapt(r, n, no_room);
     qb_graph_forget(r->graph);
 }
 
@@ -64,90 +90,43 @@ static size_t under_way(const struct qb_running *r)
     return r->appended->n + r->flipped->n + r->ending->n;
 }
 
+static bool is_busy(const struct qb_running *r)
+{
+    return under_way(r) + r->fresh->n > 0;
+}
+
 /* How many images the next wave may have. */
 static size_t room_in_wave(const struct qb_running *r)
 {
-    uint64_t most = r->batch->limits.wave, busy = under_way(r);
+    uint64_t most = r->suspected.n ? 1 : r->limits.wave, busy = under_way(r) + r->fresh->n;
+    size_t room = r->wave_size - QB_MIN(r->wave_size, r->fresh->n);
 
+    for (size_t i = 0; i < r->fresh->n; i++)
+        if (r->fresh->slots[i].crowded) /* waits for memory */
+            return 0;
     if (!most)
-        return r->wave_size;
-    return busy < most ? QB_MIN(r->wave_size, most - busy) : 0;
+        return room;
+    return busy < most ? QB_MIN(room, most - busy) : 0;
 }
 
-/* The jobs of the next wave; false when there are none now. */
+/* The jobs of the next wave, in addition to those that are in it; false when none was taken now. */
 static bool take_next(struct qb_running *r)
 {
-    size_t n = 0, room = room_in_wave(r);
+    size_t taken = 0, n, room = room_in_wave(r), first = r->fresh->n;
 
     if (room && qb_run_goes_on(r) && !qb_run_is_held_back(r))
-        n = qb_queue_take(r->queue, qb_now(), room, r->taken);
-    r->fresh->n = n;
-    if (n > 0)
+        taken = qb_run_take(r, room);
+    n = qb_run_begin(r, taken);
+    r->fresh->n += n;
+    if (r->fresh->n > 0)
         r->fresh->number = ++r->n_waves;
+    qb_run_publish_waves(r, under_way(r) + r->fresh->n);
     for (size_t i = 0; i < n; i++)
-        r->fresh->slots[i] = (struct qb_slot){.job = r->taken[i]};
-    return n > 0;
-}
-
-/* Said once. */
-static void tell_of_journal(struct qb_running *r, int errnum)
-{
-    char text[200];
-
-    if (!errnum || r->forgetful || !r->listener->notice)
-        return;
-    snprintf(text, sizeof(text), "the journal cannot be written: %s", strerror(errnum));
-    r->listener->notice(r->listener->arg, text);
-    r->forgetful = true;
-}
-
-/* The plans of a wave are written to the journal first, along with the results of others. */
-static void note_plans(struct qb_running *r, struct qb_wave *w)
-{
-    struct qb_state *state = r->options->state;
-    bool first = false;
-    int errnum;
-
-    if (!state)
-        return;
-    for (size_t i = 0; i < w->n; i++) {
-        const struct qb_job *job = &r->batch->jobs[w->slots[i].job];
-
-        if (w->slots[i].step != QB_STEP_PLANNED)
-            continue;
-        qb_state_planned(state, r->batch, job, w->slots[i].amend);
-        first |= qb_state_must_record_first(&job->request);
-    }
-    errnum = first ? qb_journal_sync(&state->journal) : qb_journal_write(&state->journal);
-    qb_wave_unrecorded(w, errnum);
-    tell_of_journal(r, errnum);
-}
-
-static void note_append(struct qb_running *r, const struct qb_slot *s)
-{
-    const struct qb_job *job = &r->batch->jobs[s->job];
-
-    if (s->step != QB_STEP_APPENDED)
-        return;
-    if (qb_amend_result(s->amend)->backed_up)
-        qb_clones_made(r->options->state, r->batch, job, &s->clone);
-    qb_state_appended(r->options->state, r->batch, job, s->amend);
-}
-
-/* Clones, and proofs for undos, of what was written just now; the barrier that is next covers them.
- */
-static void note_appends(struct qb_running *r, struct qb_wave *w)
-{
-    struct qb_state *state = r->options->state;
-    int errnum;
-
-    if (!state || (!r->batch->undo_kept && r->batch->policy.backup == QB_BACKUP_NONE))
-        return;
-    for (size_t i = 0; i < w->n; i++)
-        note_append(r, &w->slots[i]);
-    errnum = qb_journal_write(&state->journal);
-    qb_wave_unrecorded(w, errnum);
-    tell_of_journal(r, errnum);
+        r->fresh->slots[first + i] =
+            (struct qb_slot){.job = r->taken[i],
+                             .verify = qb_run_verifies(r, r->taken[i]),
+                             .held = qb_held_begin(r->options->relay, r->taken[i])};
+    return r->fresh->n > 0 || taken > 0;
 }
 
 /* One round.  Four waves are in progress, each one phase later than the next: while a barrier runs
@@ -159,25 +138,33 @@ static bool advance(struct qb_running *r)
 {
     struct qb_wave_barrier barrier = {.waves = {r->flipped, r->appended}};
     struct qb_wave *ended = r->ending;
-    bool busy = under_way(r) > 0;
+    bool busy = is_busy(r), settling;
 
+    qb_run_heed(r);
     qb_wave_flip(r->flipped); /* what it appended is durable since the last round */
     if (r->options->state && qb_wave_barrier_is_due(&barrier))
         barrier.journal = qb_journal_file(&r->options->state->journal);
     qb_sched_aside(r->sched, qb_wave_barrier, &barrier);
-    qb_wave_finish(r->ending);
-    end_wave(r, r->ending);
+    settling = qb_wave_finish(ended);
+    if (!settling)
+        end_wave(r, ended, r->fresh);
+    if (r->options->relay) /* the next images may be its end */
+        tell(r);
     busy |= take_next(r);
     qb_wave_prepare(r->fresh);
-    note_plans(r, r->fresh);
+    qb_run_note_plans(r, r->fresh);
     qb_wave_append(r->fresh);
-    note_appends(r, r->fresh);
-    qb_run_tell(r);
+    qb_run_note_appends(r, r->fresh);
+    if (settling) {
+        qb_wave_settled(ended);
+        end_wave(r, ended, ended); /* the next to be prepared */
+    }
+    tell(r);
     qb_sched_aside_wait(r->sched);
     if (barrier.journal) {
         qb_journal_synced(&r->options->state->journal, barrier.journal_errno);
         qb_wave_unrecorded(r->fresh, barrier.journal_errno); /* its plans follow what was lost */
-        tell_of_journal(r, barrier.journal_errno);
+        qb_run_tell_of_journal(r, barrier.journal_errno);
     }
     r->ending = r->flipped;
     r->flipped = r->appended;
@@ -192,6 +179,10 @@ static void wait_or_untangle(struct qb_running *r)
     double wakes = qb_queue_wakes(r->queue), seconds = QB_MIN(wakes - qb_now(), 0.1);
     size_t n;
 
+    if (qb_run_step_is_over(r)) {
+        qb_run_end_step(r);
+        return;
+    }
     if (qb_run_is_held_back(r) || !qb_run_goes_on(r)) {
         nanosleep(&(struct timespec){.tv_nsec = 100 * 1000 * 1000}, NULL);
         return;
@@ -210,35 +201,64 @@ static void wait_or_untangle(struct qb_running *r)
 /* Whatever has not run stays as it is. */
 static void give_up(struct qb_running *r)
 {
-    bool by_signal = qb_run_stopped(r);
-    const char *why =
-        by_signal ? "the run was interrupted before this image" : qb_wave_why_no_more(r->batch);
+    bool by_signal = qb_run_ends(r);
+    const char *why = by_signal ? "the run was interrupted before this image"
+                                : qb_wave_why_no_more(r->batch, &r->failures);
 
-    for (size_t i = 0; i < r->batch->n_jobs && r->done < r->batch->n_jobs; i++)
-        if (!qb_queue_is_done(r->queue, i))
-            qb_run_finish_untouched(r, i, by_signal ? QB_STATUS_INTERRUPTED : QB_STATUS_SKIPPED,
+    for (size_t i = 0; i < r->batch->n_jobs && r->done < r->batch->n_jobs; i++) {
+        size_t job = qb_run_job_at(r, i);
+
+        if (qb_queue_is_done(r->queue, job))
+            continue;
+        if (!qb_hand_begins(r->options->hand, job))
+            qb_run_skip(r, job);
+        else
+            qb_run_finish_untouched(r, job, by_signal ? QB_STATUS_INTERRUPTED : QB_STATUS_SKIPPED,
                                     QB_E_CANCELLED, why);
+    }
+    qb_run_heed(r);
     qb_run_tell(r);
+}
+
+/* An image that the plan refused.  Whoever agreed to the plan knew, so it does not count among the
+ * failures after which a run ends. */
+static void leave_as_planned(struct qb_running *r, size_t job, const struct qb_planned *p)
+{
+    qb_run_finish_untouched(r, job, p->status, p->code, p->message);
+    if (p->status == QB_STATUS_FAILED)
+        atomic_fetch_sub(&r->failures.n, 1);
 }
 
 /* Images that the resumed run has done, successfully or not. */
 static void pass_over(struct qb_running *r)
 {
-    for (size_t i = 0; i < r->batch->n_jobs; i++) {
+    for (size_t place = 0; place < r->batch->n_jobs; place++) {
+        size_t i = qb_run_job_at(r, place);
         const struct qb_job *job = &r->batch->jobs[i];
         struct qb_outcome outcome = {.result = {.status = QB_STATUS_UNCHANGED, .resumed = true}};
 
+        if (job->settled) {
+            qb_queue_done(r->queue, i);
+            r->done++;
+            continue;
+        }
         if (job->taken_back) {
             outcome.result.status = QB_STATUS_SKIPPED;
             qb_outcome_fail(&outcome, QB_E_UNDONE,
                             "this run amended the image, and qbatch undo took that back");
+        }
+        if (job->skipped) {
+            outcome.result.status = QB_STATUS_SKIPPED;
+            qb_outcome_fail(&outcome, QB_E_BY_HAND, "skipped by qbatch ctl, in an earlier attempt");
         }
         if (job->mistrusted)
             qb_run_finish_untouched(
                 r, i, QB_STATUS_FAILED, QB_E_VERIFY,
                 "this run amended the image before, and found that it is not what it "
                 "should be; since then nobody has put it right");
-        if (!job->already && !job->taken_back)
+        else if (job->planned && !qb_planned_applies(job->planned))
+            leave_as_planned(r, i, job->planned);
+        if (!job->already && !job->taken_back && !job->skipped)
             continue;
         qb_meter_pass(r->listener->meter);
         if (r->options->state)
@@ -248,37 +268,48 @@ static void pass_over(struct qb_running *r)
     qb_run_tell(r);
 }
 
-/* Before anything is written, so that every image is seen as it is now. */
-static int find_overlays(struct qb_running *r)
+static void begin(struct qb_running *r)
 {
-    int rc = qb_overlays_find(r->batch, r->sched, r->options->stopped, &r->overlays, r->err);
+    const struct qb_relay *relay = r->options->relay;
 
-    for (size_t i = 0; i < QB_WAVES; i++)
-        r->waves[i].overlays = r->overlays;
-    return rc;
+    r->begun = relay ? relay->begun : qb_now();
+    r->n_waves = relay ? relay->waves : 0;
+    atomic_fetch_add(&r->failures.n, relay ? relay->failed : 0);
+    qb_run_take_up(r);
 }
 
 static void run_waves(void *arg)
 {
     struct qb_running *r = arg;
 
-    r->broken = find_overlays(r) < 0;
+    r->broken = qb_run_confine(r) < 0 || qb_run_find_overlays(r) < 0 || qb_run_roll(r, r->err) < 0;
     if (r->broken)
         return;
-    r->begun = qb_now();
+    begin(r);
     pass_over(r);
-    while (under_way(r) || (r->done < r->batch->n_jobs && qb_run_goes_on(r))) {
+    if (!qb_suspected_first(&r->suspected, r->batch, r->queue)) {
+        r->broken = true;
+        qb_fail_memory(r->err);
+        return;
+    }
+    while (is_busy(r) || (r->done < r->batch->n_jobs && qb_run_goes_on(r))) {
         if (!advance(r))
             wait_or_untangle(r);
     }
+    qb_run_heed(r);
+    qb_run_end_roll(r);
     give_up(r);
 }
 
 int qb_run(const struct qb_batch *batch, const struct qb_run_options *options,
            const struct qb_listener *listener, struct qb_err *err)
 {
-    __attribute__((cleanup(qb_run_release))) struct qb_running r = {
-        .batch = batch, .options = options, .listener = listener, .err = err};
+    __attribute__((cleanup(qb_run_release))) struct qb_running r = {.batch = batch,
+                                                                    .options = options,
+                                                                    .listener = listener,
+                                                                    .limits = batch->limits,
+                                                                    .err = err,
+                                                                    .pressure_fd = -1};
 
     if (qb_run_prepare(&r, err) < 0)
         return -1;

@@ -17,7 +17,8 @@ static void remember(struct qb_running *r, size_t job, const struct qb_outcome *
                      const struct qb_seen *seen)
 {
     if (r->options->state)
-        qb_state_over(r->options->state, r->batch, &r->batch->jobs[job], &outcome->result, seen);
+        qb_state_over(r->options->state, r->batch, &r->batch->jobs[job], &outcome->result, seen,
+                      qb_run_step_of(r, job));
 }
 
 void qb_run_finish(struct qb_running *r, size_t job, struct qb_outcome *outcome)
@@ -26,6 +27,9 @@ void qb_run_finish(struct qb_running *r, size_t job, struct qb_outcome *outcome)
     bool failed = outcome->result.status == QB_STATUS_FAILED;
 
     qb_queue_done(r->queue, job);
+    qb_suspected_clear(&r->suspected, job);
+    qb_hand_is_over(r->options->hand, job);
+    qb_run_rolled(r, job, outcome);
     r->done++;
     if (meter) {
         const struct qb_result *result = &outcome->result;
@@ -107,6 +111,7 @@ void qb_run_finish_slot(struct qb_running *r, struct qb_slot *s, struct qb_timin
     }
     qb_outcome_clear(&outcome);
     qb_meter_again(r->listener->meter, &s->metered);
+    qb_hand_puts_off(r->options->hand, s->job);
     qb_queue_again(r->queue, s->job, not_before);
 }
 
@@ -120,15 +125,38 @@ void qb_listener_tell(const struct qb_listener *listener, size_t job, struct qb_
     qb_outcome_clear(outcome);
 }
 
+static void compose_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_running *r = arg;
+
+    (void)io;
+    r->listener->compose(r->listener->arg, r->told[i].job, &r->told[i].outcome);
+}
+
+/* The results whose turn it is; returns how many. */
+static size_t tell_some(struct qb_running *r)
+{
+    size_t n = 0;
+
+    while (n < QB_TOLD_AT_ONCE && qb_hold_next(r->hold, &r->told[n].job, &r->told[n].outcome))
+        n++;
+    if (r->listener->compose)
+        qb_sched_each(r->sched, n, compose_one, r);
+    for (size_t i = 0; i < n; i++) {
+        r->listener->image(r->listener->arg, r->told[i].job, &r->told[i].outcome);
+        qb_outcome_clear(&r->told[i].outcome);
+    }
+    return n;
+}
+
 void qb_run_tell(struct qb_running *r)
 {
-    struct qb_outcome outcome;
-    size_t job, n = 0;
+    size_t n = tell_some(r);
 
-    for (; qb_hold_next(r->hold, &job, &outcome); n++) {
-        r->listener->image(r->listener->arg, job, &outcome);
-        qb_outcome_clear(&outcome);
-    }
-    if (n > 0 && r->listener->pause)
+    if (n == 0)
+        return;
+    while (n == QB_TOLD_AT_ONCE)
+        n = tell_some(r);
+    if (r->listener->pause)
         r->listener->pause(r->listener->arg);
 }

@@ -9,6 +9,7 @@
 #include "base/num.h"
 #include "run/running.h"
 #include "host/free_space.h"
+#include "host/priority.h"
 #include "host/topo.h"
 #include "io/named.h"
 
@@ -24,9 +25,13 @@ enum {
 void qb_run_release(struct qb_running *r)
 {
     qb_hold_free(r->hold);
+    qb_rolling_free(&r->rolling);
+    qb_suspected_free(&r->suspected);
+    qb_vec_free(&r->ended);
     qb_graph_free(r->graph);
     qb_overlays_free(r->overlays);
     qb_data_guard_free(r->data_guard);
+    qb_run_errands_free(&r->errands);
     qb_lender_free(r->lender);
     qb_space_free(r->space);
     qb_queue_free(r->queue);
@@ -36,7 +41,10 @@ void qb_run_release(struct qb_running *r)
         qb_pace_free(&r->pace);
     for (size_t i = 0; i < QB_WAVES; i++)
         free(r->waves[i].slots);
+    if (r->pressure_fd >= 0)
+        close(r->pressure_fd);
     free(r->taken);
+    free(r->told);
     free(r->locked_since);
 }
 
@@ -81,6 +89,18 @@ static void make_room_for_files(size_t files)
         close(fd);
 }
 
+/* A run of which somebody may ask for a limit later has the pace of its hand from the beginning. */
+static void set_pace(struct qb_running *r)
+{
+    struct qb_hand *hand = r->options->hand;
+
+    r->paced = (r->limits.rate || r->limits.iops) && !(hand && hand->served);
+    if (r->paced)
+        qb_pace_init(&r->pace, (double)r->limits.rate, (double)r->limits.iops);
+    if (r->paced || (hand && hand->served))
+        qb_sched_set_pace(r->sched, r->paced ? &r->pace : &hand->pace);
+}
+
 static int open_workers(struct qb_running *r, struct qb_err *err)
 {
     unsigned wanted = r->options->jobs ? r->options->jobs : r->batch->limits.jobs;
@@ -98,11 +118,7 @@ static int open_workers(struct qb_running *r, struct qb_err *err)
         snprintf(text, sizeof(text), "%s; going on with ordinary system calls", fell_back);
         r->listener->notice(r->listener->arg, text);
     }
-    r->paced = r->batch->limits.rate || r->batch->limits.iops;
-    if (r->paced) {
-        qb_pace_init(&r->pace, (double)r->batch->limits.rate, (double)r->batch->limits.iops);
-        qb_sched_set_pace(r->sched, &r->pace);
-    }
+    set_pace(r);
     return 0;
 }
 
@@ -112,11 +128,14 @@ static int make_wave(struct qb_running *r, struct qb_wave *wave, struct qb_err *
 
     *wave = (struct qb_wave){.batch = r->batch,
                              .options = r->options,
+                             .limits = &r->limits,
                              .meter = r->listener->meter,
                              .sched = r->sched,
                              .graph = r->graph,
                              .lender = r->lender,
                              .data_guard = r->data_guard,
+                             .owners = r->owners,
+                             .errands = &r->errands,
                              .queue = r->queue,
                              .memory_limit = memory ? memory : MEMORY_DEFAULT,
                              .workers = qb_sched_workers(r->sched),
@@ -129,10 +148,12 @@ static int make_wave(struct qb_running *r, struct qb_wave *wave, struct qb_err *
 
 int qb_run_prepare(struct qb_running *r, struct qb_err *err)
 {
+    const char *journal = r->options->state ? r->options->state->journal.file.path : NULL;
     size_t n = r->batch->n_jobs;
 
     qb_waves_prepare();
-    if (open_workers(r, err) < 0)
+    if (qb_run_errands_offer(&r->errands, r->options->confining, journal, err) < 0 ||
+        open_workers(r, err) < 0)
         return -1;
     r->queue = qb_queue_new(n);
     r->hold = qb_hold_new(n);
@@ -143,12 +164,18 @@ int qb_run_prepare(struct qb_running *r, struct qb_err *err)
                                  r->options->dry_run && r->batch->policy.roots.n == 0, err);
     if (!r->owners)
         return -1;
+    r->errands.owners = r->owners;
     r->space = qb_space_new();
     r->failures.most = qb_run_most_failures(r->batch);
     r->taken = malloc(r->wave_max * sizeof(r->taken[0]));
-    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->data_guard || !r->space ||
-        !r->taken)
+    r->told = malloc(QB_TOLD_AT_ONCE * sizeof(r->told[0]));
+    if (r->options->relay && r->hold && !qb_hold_nothing(r->hold))
         return qb_fail_memory(err);
+    if (!r->queue || !r->hold || !r->graph || !r->lender || !r->data_guard || !r->space ||
+        !r->taken || !r->told)
+        return qb_fail_memory(err);
+    if (r->limits.load_percent > 0 || (r->options->hand && r->options->hand->served))
+        r->pressure_fd = qb_pressure_open();
     qb_sched_set_owners(r->sched, r->owners);
     for (size_t i = 0; i < QB_WAVES; i++)
         if (make_wave(r, &r->waves[i], err) < 0)
@@ -158,4 +185,13 @@ int qb_run_prepare(struct qb_running *r, struct qb_err *err)
     r->flipped = &r->waves[2];
     r->ending = &r->waves[3];
     return 0;
+}
+
+int qb_run_find_overlays(struct qb_running *r)
+{
+    int rc = qb_overlays_find(r->batch, r->sched, r->options->stopped, &r->overlays, r->err);
+
+    for (size_t i = 0; i < QB_WAVES; i++)
+        r->waves[i].overlays = r->overlays;
+    return rc;
 }

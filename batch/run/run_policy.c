@@ -22,7 +22,7 @@ size_t qb_run_most_failures(const struct qb_batch *batch)
 
 bool qb_run_goes_on(struct qb_running *r)
 {
-    return !qb_run_stopped(r) && !qb_failures_are_too_many(&r->failures);
+    return !r->rolling.ends && !qb_run_ends(r) && !qb_failures_are_too_many(&r->failures);
 }
 
 static bool wait(struct qb_running *r, bool *told, const char *why)
@@ -34,7 +34,7 @@ static bool wait(struct qb_running *r, bool *told, const char *why)
 
 static bool is_outside_window(struct qb_running *r)
 {
-    uint64_t window = r->options->dry_run ? 0 : r->batch->limits.window;
+    uint64_t window = r->options->dry_run ? 0 : r->limits.window;
     time_t now = time(NULL);
     char text[160];
     struct tm tm;
@@ -49,12 +49,12 @@ static bool is_outside_window(struct qb_running *r)
 
 static bool is_too_busy(struct qb_running *r)
 {
-    double limit = r->batch->limits.load_percent, now_percent;
+    double limit = r->limits.load_percent, now_percent;
     char text[160];
 
     if (limit <= 0)
         return false;
-    now_percent = qb_pressure_now();
+    now_percent = qb_pressure_now(r->pressure_fd);
     if (now_percent <= limit)
         return false;
     snprintf(text, sizeof(text),
@@ -66,12 +66,20 @@ static bool is_too_busy(struct qb_running *r)
 
 bool qb_run_is_held_back(struct qb_running *r)
 {
-    return is_outside_window(r) || is_too_busy(r);
+    const char *what = NULL;
+    bool paused = qb_run_is_paused(r);
+
+    if (!paused && is_outside_window(r))
+        what = "limits.window";
+    else if (!paused && is_too_busy(r))
+        what = "limits.load";
+    qb_run_waits_for(r, what);
+    return paused || what;
 }
 
 void qb_run_tell_places(const struct qb_running *r)
 {
-    QB_AUTO(qb_buf) char *places = qb_owners_places(r->owners);
+    QB_AUTO(qb_buf) char *places = qb_run_places(&r->errands);
     QB_AUTO(qb_buf) char *text = NULL;
 
     if (!places || !r->listener->notice)

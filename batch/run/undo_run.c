@@ -1,13 +1,18 @@
 #include "run/undo_run.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "undo/undo.h"
 #include "base/num.h"
 #include "base/own.h"
+#include "host/confining.h"
 #include "host/sched.h"
 #include "host/topo.h"
+#include "io/budget.h"
+#include "io/named.h"
 #include "qcow2/disk.h"
+#include "run/undo_overlays.h"
 
 enum { WAVE = 256 }; /* images; within every usual limit on open files */
 
@@ -24,6 +29,7 @@ struct taking {
     struct qb_sched *sched;
     struct slot *slots;
     size_t n;
+    const char **overlays; /* by the job; NULL: none */
 };
 
 static bool is_to_stop(void *arg)
@@ -75,6 +81,21 @@ static int look_up(struct taking *w, struct slot *s, struct qb_undo_facts *facts
     return 0;
 }
 
+/* What was amended above the image relies on what it shows now. */
+static int check_overlays(struct taking *w, struct slot *s)
+{
+    struct qb_result *result = qb_undo_result(s->undo);
+
+    if (!w->overlays || !w->overlays[s->job] || result->status != QB_STATUS_WOULD_CHANGE ||
+        !qb_undo_shows(result))
+        return 0;
+    result->status = QB_STATUS_FAILED;
+    return qb_fail(qb_undo_err(s->undo), QB_E_REFUSED, QB_NOWHERE,
+                   "the run gave the image another backing file, and amended %.200s above it "
+                   "after that; undo that one first, or together with it",
+                   w->overlays[s->job]);
+}
+
 static int check(struct taking *w, struct slot *s, struct qb_io *io)
 {
     const struct qb_trace *t = w->t->traces[s->job];
@@ -89,13 +110,16 @@ static int check(struct taking *w, struct slot *s, struct qb_io *io)
                        "what an undo needs was freed by --discard-undo");
     if (look_up(w, s, &facts, err) < 0)
         return -1;
-    return qb_undo_check(s->undo, io, &facts, claim(w, s));
+    if (qb_undo_check(s->undo, io, &facts, claim(w, s)) < 0)
+        return -1;
+    return check_overlays(w, s);
 }
 
 static void check_one(void *arg, struct qb_io *io, size_t i)
 {
     struct taking *w = arg;
     struct slot *s = &w->slots[i];
+    struct qb_budget budget = {0}; /* what the files occupy decides: a journal has no limits */
 
     s->undo = qb_undo_new(w->t->batch->jobs[s->job].path);
     if (!s->undo)
@@ -105,7 +129,9 @@ static void check_one(void *arg, struct qb_io *io, size_t i)
         return;
     }
     qb_io_set_stop(io, is_to_stop, w);
+    qb_io_set_budget(io, &budget);
     check(w, s, io);
+    qb_io_set_budget(io, NULL);
     qb_io_set_stop(io, NULL, NULL);
     if (qb_undo_result(s->undo)->err.code == QB_E_CANCELLED)
         interrupt(s);
@@ -199,6 +225,8 @@ static void tell(struct taking *w, const struct qb_listener *listener)
 struct body {
     struct taking *w;
     const struct qb_listener *listener;
+    struct qb_err *err;
+    int rc;
 };
 
 static void run_waves(void *arg)
@@ -207,6 +235,9 @@ static void run_waves(void *arg)
     struct taking *w = b->w;
     size_t n_jobs = w->t->batch->n_jobs;
 
+    b->rc = qb_undo_overlays_find(w->t, w->sched, &w->overlays, b->err);
+    if (b->rc < 0)
+        return;
     for (size_t first = 0; first < n_jobs; first += w->n) {
         w->n = QB_MIN(n_jobs - first, (size_t)WAVE);
         for (size_t i = 0; i < w->n; i++)
@@ -218,17 +249,47 @@ static void run_waves(void *arg)
     }
 }
 
+/* What runs on the workers, once they are confined. */
+struct working {
+    const struct qb_takeback *t;
+    struct qb_sched *sched;
+    struct qb_owners *owners;
+    void (*waves)(void *arg);
+    void *arg;
+    struct qb_err *err;
+    int rc;
+};
+
+static void work(void *arg)
+{
+    struct working *w = arg;
+    const struct qb_confine_wish wish = {.owners = w->owners, .helper = true};
+
+    if (qb_confining_is_due(w->t->options.confining))
+        w->rc = qb_confining_begin(w->t->options.confining, w->sched, &wish, w->err);
+    if (w->rc == 0)
+        w->waves(w->arg);
+}
+
 int qb_takeback_on_workers(const struct qb_takeback *t, struct qb_sched **sched,
                            void (*waves)(void *arg), void *arg, struct qb_err *err)
 {
     struct qb_topo *topo = qb_topo_open(t->options.jobs, t->batch);
+    struct working w = {.t = t, .waves = waves, .arg = arg, .err = err, .rc = -1};
     const char *fell_back;
 
     if (qb_sched_open(topo, t->options.io, false, sched, &fell_back, err) < 0)
         return -1;
-    qb_sched_run(*sched, waves, arg);
+    w.sched = *sched;
+    w.owners = qb_policy_owners(&t->batch->policy, false, err);
+    if (w.owners) {
+        w.rc = 0;
+        qb_sched_set_owners(*sched, w.owners);
+        qb_sched_run(*sched, work, &w);
+    }
     qb_sched_close(*sched);
-    return 0;
+    qb_owners_free(w.owners);
+    return w.rc;
 }
 
 int qb_takeback_run(const struct qb_takeback *t, const struct qb_listener *listener,
@@ -236,8 +297,12 @@ int qb_takeback_run(const struct qb_takeback *t, const struct qb_listener *liste
 {
     QB_AUTO(qb_buf) struct slot *slots = calloc(WAVE, sizeof(*slots));
     struct taking w = {.t = t, .slots = slots};
+    struct body body = {&w, listener, err, 0};
+    int rc;
 
     if (!slots)
         return qb_fail_memory(err);
-    return qb_takeback_on_workers(t, &w.sched, run_waves, &(struct body){&w, listener}, err);
+    rc = qb_takeback_on_workers(t, &w.sched, run_waves, &body, err);
+    free(w.overlays);
+    return rc < 0 ? rc : body.rc;
 }

@@ -3,8 +3,7 @@
 #include <stdlib.h>
 
 #include "base/own.h"
-#include "run/backup.h"
-#include "run/rules_apply.h"
+#include "run/relay.h"
 #include "host/free_space.h"
 #include "run/wave_slot.h"
 
@@ -13,6 +12,7 @@
 
 static void flip_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
+    qb_held_flips(s->held, s->amend);
     qb_slot_step(w, s, qb_amend_flip(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_FLIPPED);
 }
 
@@ -30,8 +30,8 @@ static int back_up(struct qb_wave *w, struct qb_slot *s)
 
     if (w->batch->policy.backup == QB_BACKUP_NONE)
         return 0;
-    if (qb_backup_make(w->batch, &w->batch->jobs[s->job], qb_amend_file(s->amend), &s->clone,
-                       qb_amend_err(s->amend)) < 0) {
+    if (qb_run_clone(w->errands, w->batch, s->job, qb_amend_file(s->amend), &s->clone,
+                     qb_amend_err(s->amend)) < 0) {
         r->status = QB_STATUS_FAILED;
         return -1;
     }
@@ -39,32 +39,26 @@ static int back_up(struct qb_wave *w, struct qb_slot *s)
     return 0;
 }
 
-/* Of an image that was not changed after all. */
-static void drop_backup(struct qb_wave *w, struct qb_slot *s)
-{
-    struct qb_result *r = qb_amend_result(s->amend);
-
-    if (!r->backed_up || qb_amend_has_flipped(s->amend))
-        return;
-    qb_backup_remove(w->batch, &w->batch->jobs[s->job]);
-    r->backed_up = false;
-}
-
 /* Whether policy.min_free will stay free. */
-static int book_space(struct qb_wave *w, struct qb_slot *s)
+static int book_space(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
-    struct qb_result *r = qb_amend_result(s->amend);
+    struct qb_err err;
 
     if (qb_space_begin(w->space, &w->batch->policy, qb_amend_file(s->amend),
-                       qb_amend_space(s->amend), qb_amend_err(s->amend)) == 0)
+                       qb_amend_space(s->amend), &err) == 0)
         return 0;
-    r->status = QB_STATUS_FAILED;
+    if (s->again) {
+        qb_amend_give_up(s->amend, io, &err);
+        return -1;
+    }
+    *qb_amend_err(s->amend) = err;
+    qb_amend_result(s->amend)->status = QB_STATUS_FAILED;
     return -1;
 }
 
 static void append_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
-    if (qb_amend_remember(s->amend, io) < 0 || back_up(w, s) < 0)
+    if (qb_amend_remember(s->amend, io) < 0 || (!s->again && back_up(w, s) < 0))
         qb_slot_step(w, s, QB_STEP_OVER);
     else if (waits_for_barrier(w, s))
         qb_slot_step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
@@ -80,7 +74,7 @@ static void append_one(void *arg, struct qb_io *io, size_t i)
 
     if (s->step != QB_STEP_PLANNED || qb_slot_leave_untouched(w, s, io))
         return;
-    if (book_space(w, s) < 0) {
+    if (book_space(w, s, io) < 0) {
         qb_slot_step(w, s, QB_STEP_OVER);
         return;
     }
@@ -113,40 +107,6 @@ static void lose_one(void *arg, struct qb_io *io, size_t i)
     qb_slot_step(w, s, QB_STEP_OVER);
 }
 
-static void finish_one(void *arg, struct qb_io *io, size_t i)
-{
-    struct qb_wave *w = arg;
-    struct qb_slot *s = &w->slots[i];
-    struct qb_long_phase phase;
-
-    if (s->step == QB_STEP_SYNCED && qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED) {
-        if (qb_amend_found(s->amend, s->flip_errno) == 0)
-            qb_slot_give_back_tail(w, s, io);
-        qb_slot_step(w, s, QB_STEP_OVER);
-    } else if (s->step == QB_STEP_SYNCED) {
-        qb_slot_begin_long(w, s, io, QB_SPAN_VERIFY, false, &phase);
-        if (w->n <= QB_WAVE_VERIFIED_FROM_DISK)
-            qb_amend_verify_from_disk(s->amend);
-        if (qb_amend_flipped(s->amend, s->flip_errno) == 0 && qb_amend_verify(s->amend, io) == 0) {
-            qb_amend_settle(s->amend, io);
-            qb_slot_give_back_tail(w, s, io);
-            phase.may_be_left = true; /* until a round is flipped */
-            if (qb_amend_rounds(s->amend, io) == 0)
-                qb_meant_ends(&w->batch->jobs[s->job], s->amend, true);
-            else if (w->options->state)
-                qb_amend_as_found(s->amend, io, &s->as_found);
-        } else if (w->options->state) {
-            qb_amend_as_found(s->amend, io, &s->as_found);
-        }
-        qb_slot_end_long(w, s, io, &phase);
-        qb_slot_step(w, s, QB_STEP_OVER);
-    }
-    if (s->step == QB_STEP_OVER && s->amend && !s->released) {
-        drop_backup(w, s);
-        qb_slot_release(w, s);
-    }
-}
-
 /* ---- the phases ------------------------------------------------------------------------------ */
 
 void qb_wave_append(struct qb_wave *w)
@@ -163,11 +123,6 @@ void qb_wave_flip(struct qb_wave *w)
     if (lost)
         qb_wave_each(w, lose_one);
     qb_wave_each(w, flip_one);
-}
-
-void qb_wave_finish(struct qb_wave *w)
-{
-    qb_wave_each(w, finish_one);
 }
 
 void qb_wave_drop(struct qb_wave *w, struct qb_slot *s)

@@ -6,7 +6,8 @@
  * Each phase is one parallel loop over the slots, in which a worker touches only the slot it was
  * given.  A slot that fails, or has nothing to do, skips the other phases; one that has nothing to
  * append flips at once and is done after the first barrier.  A barrier covers several waves, each
- * in its own phase. */
+ * in its own phase.  A slot with more to do in another commit (`reclaim.compact`) is moved to the
+ * wave that is prepared next, and goes through the phases again. */
 #ifndef QB_RUN_WAVE_H
 #define QB_RUN_WAVE_H
 
@@ -17,7 +18,9 @@
 #include "backing/data_guard.h"
 #include "backing/shared_backing.h"
 #include "backing/shrink_guard.h"
+#include "io/budget.h"
 #include "run/run.h"
+#include "run/run_errands.h"
 #include "journal/run_journal.h"
 
 enum qb_step {
@@ -29,6 +32,8 @@ enum qb_step {
     QB_STEP_FLIPPED,  /* and needs a barrier before it is done */
     QB_STEP_FOUND,    /* as asked, by a write that may still need one */
     QB_STEP_SYNCED,   /* has had that barrier; flip_errno is its result */
+    QB_STEP_SETTLES,  /* verified, and giving space back on a thread of its own */
+    QB_STEP_AGAIN,    /* done, and more is to be done in another commit: goes into the next wave */
     QB_STEP_OVER,     /* the result is final */
     QB_STEP_NO_ROOM,  /* closed again, untouched: the plans of others use up the memory limit */
     QB_STEP_CROWDED,  /* closed again, untouched: the memory that others leave was not enough */
@@ -38,22 +43,26 @@ enum qb_step {
 struct qb_slot {
     size_t job;
     enum qb_step step;
-    struct qb_amend *amend; /* NULL while it waits and when memory was short */
-    char *steps;            /* the plan for people, if requested */
-    struct qb_need need;    /* with QB_STEP_AFTER */
-    struct qb_request rq;   /* the job's request, with names computed by its rules */
-    char *name;             /* owned: a name in it, or NULL */
-    bool released;          /* its file is closed, and only the result is left */
-    struct qb_loan *loan;   /* its backing file; may be NULL */
-    dev_t dev;              /* of the file system; only with a limit for each of them */
-    double busy_seconds;    /* spent on this image, not on its neighbours */
-    double started;         /* when it was opened; 0: not yet */
-    double longest_seconds; /* the longest phase, and its worker */
+    struct qb_amend *amend;  /* NULL while it waits and when memory was short */
+    char *steps;             /* the plan for people, if requested */
+    struct qb_need need;     /* with QB_STEP_AFTER */
+    enum qb_verify verify;   /* at least; of the gate of a rollout */
+    struct qb_request rq;    /* the job's request, with names computed by its rules */
+    char *name;              /* owned: a name in it, or NULL */
+    bool released;           /* its file is closed, and only the result is left */
+    struct qb_loan *loan;    /* its backing file; may be NULL */
+    dev_t dev;               /* of the file system; only with a limit for each of them */
+    double busy_seconds;     /* spent on this image, not on its neighbours */
+    struct qb_budget budget; /* up to its flip */
+    double started;          /* when it was opened; 0: not yet */
+    double longest_seconds;  /* the longest phase, and its worker */
     unsigned worker;
-    struct qb_span spans[QB_SPAN_COUNT]; /* by the clock of qb_wave_now */
-    uint64_t memory; /* its share of wave->memory, bytes: what it holds, or may take while it is
-                        planned */
-    bool wants_all;  /* with QB_STEP_CROWDED: see qb_queue_crowded */
+    struct qb_span spans[QB_SPAN_COUNT]; /* by the clock of qb_wave_now; of an image with several
+                                            commits from the first on, and the sum of all */
+    uint64_t memory;    /* its share of wave->memory, bytes: what it holds, or may take while it is
+                           planned */
+    bool wants_all;     /* with QB_STEP_CROWDED: see qb_queue_crowded */
+    bool within_budget; /* limits.per_image.memory, not the memory that is left, bounds its plan */
     struct qb_metered metered;
     uint64_t read_before; /* bytes read up to the end of planning */
     struct stat clone;    /* with backed_up: of the clone that policy.backup made */
@@ -63,6 +72,11 @@ struct qb_slot {
     struct qb_seen seen;  /* the file at the end; only with a journal */
     struct qb_digest as_found; /* only with a journal; after a failed verification */
     bool failed;               /* counted as such */
+    struct qb_held *held;      /* with a relay, see relay.h; else NULL */
+    bool again;                /* its first commit is done, with QB_STEP_AGAIN and from then on */
+    bool crowded;              /* others leave too little memory to plan the next one, yet */
+    uint64_t tried;            /* bytes that were not enough for that; 0: it was not tried */
+    unsigned waits;            /* waves in which it has waited for memory */
 };
 
 /* In waves of up to this many images all headers are read back from the disk, for every `verify`:
@@ -73,7 +87,8 @@ enum { QB_WAVE_VERIFIED_FROM_DISK = 8 };
  * untouched (policy.max_failed, policy.on_error). */
 struct qb_failures {
     atomic_size_t n;
-    size_t most; /* SIZE_MAX: any number */
+    size_t most;     /* SIZE_MAX: any number */
+    const char *why; /* that is the maximum; NULL: by the policy */
 };
 
 static inline bool qb_failures_are_too_many(struct qb_failures *failures)
@@ -84,12 +99,15 @@ static inline bool qb_failures_are_too_many(struct qb_failures *failures)
 struct qb_wave {
     const struct qb_batch *batch;
     const struct qb_run_options *options;
-    struct qb_meter *meter; /* may be NULL */
+    const struct qb_limits *limits; /* as they are now: they change between the phases only */
+    struct qb_meter *meter;         /* may be NULL */
     struct qb_sched *sched;
     struct qb_graph *graph;
     struct qb_lender *lender;
     const struct qb_overlays *overlays; /* NULL: no image can shrink */
     struct qb_data_guard *data_guard;
+    struct qb_owners *owners;
+    const struct qb_run_errands *errands;
     const struct qb_queue *queue;
     uint64_t memory_limit;
     unsigned workers;
@@ -102,12 +120,15 @@ struct qb_wave {
 };
 
 /* The phases, each for all jobs of the wave (slots[i].job).  After the last one every slot is over,
- * has no room, comes after another job, or still waits because the run was stopped; in a dry run
- * the append and the flip do nothing.  Finishing closes the files. */
+ * is to go on in the next wave (QB_STEP_AGAIN), has no room, comes after another job, or still
+ * waits because the run was stopped; in a dry run the append and the flip do nothing.  Finishing
+ * closes the files.  If it returns true, some images still settle: the slots stay where they are,
+ * and qb_wave_settled, which waits for that, is the last phase. */
 void qb_wave_prepare(struct qb_wave *wave);
 void qb_wave_append(struct qb_wave *wave);
 void qb_wave_flip(struct qb_wave *wave);
-void qb_wave_finish(struct qb_wave *wave);
+bool qb_wave_finish(struct qb_wave *wave);
+void qb_wave_settled(struct qb_wave *wave);
 
 /* One barrier after everything that these waves appended and flipped.  A qb_aside_fn: arg is a
  * struct qb_wave_barrier.  Meanwhile neither wave may be in a phase. */
@@ -126,7 +147,7 @@ bool qb_wave_barrier_is_due(const struct qb_wave_barrier *barrier);
 void qb_wave_unrecorded(struct qb_wave *wave, int errnum);
 
 /* The message for images that are left as they were because others failed. */
-const char *qb_wave_why_no_more(const struct qb_batch *batch);
+const char *qb_wave_why_no_more(const struct qb_batch *batch, const struct qb_failures *failures);
 
 /* Closes what is left open in a slot and frees what it holds. */
 void qb_wave_drop(struct qb_wave *wave, struct qb_slot *slot);

@@ -1,8 +1,7 @@
-/* The first phase of a wave: open and lock, read headers, find the order, plan.  Writes nothing,
- * except that it cuts off what an interrupted run left past an image's end. */
+/* The first phase of a wave: open and lock, read headers (wave_claim.c), find the order, plan.
+ * Writes nothing, except that it cuts off what an interrupted run left past an image's end. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/num.h"
@@ -11,117 +10,6 @@
 #include "run/rules_apply.h"
 #include "job/rules.h"
 #include "run/wave_slot.h"
-
-enum { FETCHED_AT_ONCE = 64, HEADER_PAGE = 4096 };
-
-static void find_filesystem(void *arg, struct qb_io *io, size_t i)
-{
-    struct qb_wave *w = arg;
-    struct stat st;
-
-    (void)io;
-    if (stat(w->batch->jobs[w->slots[i].job].path, &st) == 0)
-        w->slots[i].dev = st.st_dev;
-}
-
-static void fail_or_put_off(struct qb_wave *w, struct qb_slot *s)
-{
-    if (qb_slot_gives_way(w, s))
-        qb_slot_put_off(w, s, QB_STEP_CROWDED);
-    else
-        qb_slot_step(w, s, QB_STEP_OVER);
-}
-
-/* Headers can take megabytes each. */
-static bool crowds_others(const struct qb_wave *w, const struct qb_slot *s)
-{
-    uint64_t held = atomic_load(w->memory);
-
-    return held > w->memory_limit && held != s->memory && !qb_queue_has_all_room(w->queue, s->job);
-}
-
-static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
-{
-    const struct qb_job *job = &w->batch->jobs[s->job];
-    bool goes_on;
-
-    s->rq = job->request;
-    s->rq.convert_length = job->abandoned_from;
-    s->rq.convert_header = job->header;
-    qb_amend_expect(s->amend, &s->rq);
-    goes_on = qb_amend_read_header(s->amend, io) == 0;
-    s->rq.now = w->batch->ages_from;
-    if (goes_on && job->rules)
-        goes_on = qb_meant_begins(job, io, s->amend, &s->rq, &s->name);
-    qb_slot_hold(w, s, qb_amend_memory(s->amend));
-    if (!goes_on)
-        fail_or_put_off(w, s);
-    else if (crowds_others(w, s))
-        qb_slot_put_off(w, s, QB_STEP_NO_ROOM);
-    else
-        qb_slot_step(w, s, QB_STEP_OPENED);
-}
-
-static void open_one(void *arg, struct qb_io *io, size_t i)
-{
-    struct qb_wave *w = arg;
-    struct qb_slot *s = &w->slots[i];
-    const struct qb_claim how = {.writable = !w->options->dry_run,
-                                 .without_locks = w->batch->jobs[s->job].request.without_locks,
-                                 .on_link = w->batch->jobs[s->job].request.on_link};
-    double from = qb_now();
-
-    if (qb_wave_starts_no_more(w))
-        return;
-    s->started = from;
-    s->worker = qb_sched_number(w->sched, io);
-    s->amend = qb_amend_new(w->batch->jobs[s->job].path);
-    if (!s->amend || qb_amend_open_file(s->amend, io, how) < 0)
-        fail_or_put_off(w, s);
-    else if (qb_file_is_cached(qb_amend_file(s->amend)))
-        read_header(w, s, io);
-    else
-        qb_slot_step(w, s, QB_STEP_COLD);
-    qb_slot_span(w, s, io, QB_SPAN_OPEN, from);
-    s->busy_seconds += s->spans[QB_SPAN_OPEN].seconds;
-}
-
-/* Headers that are not in memory: a worker reads many at once, so that the disk has work in all its
- * queues.  What it reads here is only to be at hand for read_header. */
-static void fetch_some(void *arg, struct qb_io *io, size_t share)
-{
-    struct qb_wave *w = arg;
-    struct qb_req reqs[FETCHED_AT_ONCE];
-    QB_AUTO(qb_buf) char *pages = malloc(sizeof(reqs) / sizeof(reqs[0]) * HEADER_PAGE);
-    size_t first = share * FETCHED_AT_ONCE, end = QB_MIN(first + FETCHED_AT_ONCE, w->n), n = 0;
-
-    for (size_t i = first; pages && i < end; i++) {
-        struct qb_file *file =
-            w->slots[i].step == QB_STEP_COLD ? qb_amend_file(w->slots[i].amend) : NULL;
-
-        if (!file)
-            continue;
-        reqs[n] = (struct qb_req){.file = file,
-                                  .op = QB_OP_READ,
-                                  .len = QB_MIN(file->size, (uint64_t)HEADER_PAGE),
-                                  .buf = pages + n * HEADER_PAGE};
-        n++;
-    }
-    qb_io_run(io, reqs, n);
-    for (size_t i = first; i < end; i++)
-        if (w->slots[i].step == QB_STEP_COLD)
-            read_header(w, &w->slots[i], io);
-}
-
-static void fetch_cold(struct qb_wave *w)
-{
-    size_t cold = 0;
-
-    for (size_t i = 0; i < w->n; i++)
-        cold += w->slots[i].step == QB_STEP_COLD;
-    if (cold > 0)
-        qb_sched_each(w->sched, qb_div_up(w->n, FETCHED_AT_ONCE), fetch_some, w);
-}
 
 /* Only a downgrade needs the backing file without needing all that lies below it. */
 static void lend(struct qb_wave *w, struct qb_slot *s, const struct qb_info *info)
@@ -142,7 +30,7 @@ static void order_one(struct qb_wave *w, struct qb_slot *s)
     if (qb_graph_need(w->graph, s->job, qb_naming_of(qb_amend_file(s->amend)), &s->rq, r->before,
                       need, err) < 0) {
         r->status = QB_STATUS_FAILED;
-        fail_or_put_off(w, s);
+        qb_slot_fail_or_put_off(w, s);
         return;
     } else if (need->loop) {
         qb_fail(err, QB_E_BACKING_LOOP, QB_NOWHERE,
@@ -185,7 +73,7 @@ static int check_content(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
     const struct qb_rules *rules = w->batch->jobs[s->job].rules;
 
-    if (!s->name || !(s->rq.set & QB_KEY_BACKING_FILE) || !rules->moves ||
+    if (!(s->rq.set & QB_KEY_BACKING_FILE) || !rules || !rules->moves ||
         !qb_moves_checks_content(rules->moves))
         return 0;
     return qb_amend_check_backing(s->amend, io, &s->rq);
@@ -196,6 +84,7 @@ static bool make_plan(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
     struct qb_long_phase phase;
 
+    qb_slot_open_budget(w, s);
     s->rq.memory_limit = qb_slot_grant(w, s);
     if (!s->rq.memory_limit) {
         qb_slot_put_off(w, s, QB_STEP_NO_ROOM);
@@ -208,6 +97,7 @@ static bool make_plan(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     if (check_content(w, s, io) == 0)
         qb_amend_plan(s->amend, io, &s->rq);
     qb_slot_end_long(w, s, io, &phase);
+    qb_slot_explain_memory(s);
     if (qb_slot_gives_way(w, s)) {
         s->wants_all &= qb_amend_result(s->amend)->err.code == QB_E_MEMORY;
         qb_slot_put_off(w, s, QB_STEP_CROWDED);
@@ -292,13 +182,15 @@ static void end_unplanned(struct qb_wave *w, struct qb_slot *s)
 
 static void plan_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
-    struct qb_result *r;
+    struct qb_result *r = qb_amend_result(s->amend);
 
     if (!make_plan(w, s, io))
         return;
-    r = qb_amend_result(s->amend);
-    if (r->status == QB_STATUS_WOULD_CHANGE &&
-        (would_lose_undo(w, s) || backup_lacks_data(w, s) || grows_too_much(w, s)))
+    if (qb_slot_is_stale(w, s)
+            ? refuse(w, s)
+            : r->status == QB_STATUS_WOULD_CHANGE &&
+                  (would_lose_undo(w, s) || backup_lacks_data(w, s) || grows_too_much(w, s) ||
+                   (qb_slot_allocates_too_much(w, s) && refuse(w, s))))
         return;
     if (r->status == QB_STATUS_WOULD_CHANGE || r->status == QB_STATUS_UNCHANGED)
         qb_meant_ends(&w->batch->jobs[s->job], s->amend, false);
@@ -323,20 +215,21 @@ static void plan_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
+
     if (s->step == QB_STEP_OPENED && !qb_slot_leave_untouched(w, s, io))
         plan_slot(w, s, io);
-    if (s->step == QB_STEP_OVER)
+    if (s->step == QB_STEP_AGAIN && !qb_slot_leave(w, s, io))
+        qb_slot_plan_again(w, s, io);
+    else if (s->step == QB_STEP_OVER)
         qb_slot_release(w, s);
 }
 
 void qb_wave_prepare(struct qb_wave *w)
 {
-    if (w->batch->limits.jobs_per_filesystem && w->n > 0)
-        qb_sched_each(w->sched, w->n, find_filesystem, w);
-    qb_wave_each(w, open_one);
-    fetch_cold(w);
+    qb_wave_open(w);
     for (size_t i = 0; i < w->n; i++)
         if (w->slots[i].step == QB_STEP_OPENED)
             order_one(w, &w->slots[i]);
+    qb_wave_confine(w);
     qb_wave_each(w, plan_one);
 }

@@ -1,6 +1,5 @@
 /* Runs policy.extend_command for an image whose device is too small for what is planned: after all
  * refusals, and before the first write. */
-#include "host/child.h"
 #include "run/wave_slot.h"
 
 /* What the command was asked for, what went wrong, and that nothing was written. */
@@ -14,13 +13,10 @@ static void explain(struct qb_amend *a, const char *what)
 
 static int extend(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
-    char **words = qb_child_words(&w->batch->policy.extend_command, w->batch->jobs[s->job].path,
-                                  qb_amend_lacks(s->amend));
     struct qb_result *result = qb_amend_result(s->amend);
-    int r = words ? qb_child_run(words, io, qb_amend_err(s->amend))
-                  : qb_fail_memory(qb_amend_err(s->amend));
+    int r = qb_run_extend(w->errands, w->batch, s->job, qb_amend_lacks(s->amend), io,
+                          qb_amend_err(s->amend));
 
-    qb_child_words_free(words);
     if (r < 0) {
         explain(s->amend, "policy.extend_command: ");
     } else {
@@ -46,7 +42,7 @@ static void tell_of_the_device(struct qb_wave *w, struct qb_slot *s)
             err, err->code, QB_NOWHERE,
             "limits.timeout (%g s) ran out while policy.extend_command ran, which was ended; the "
             "image is as it was, and the device may have grown",
-            w->batch->limits.timeout_seconds);
+            w->limits->timeout_seconds);
     else
         qb_fail(err, err->code, QB_NOWHERE,
                 "interrupted while policy.extend_command ran, which was ended; the image is as it "
@@ -64,7 +60,7 @@ bool qb_slot_make_room(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
         return true;
     qb_slot_begin_long(w, s, io, QB_SPAN_PLAN, true, &phase);
     if (phase.busy)
-        atomic_store(&phase.busy->doing, "extending");
+        atomic_store(&phase.busy->doing, QB_DOING_EXTENDING);
     failed = extend(w, s, io);
     qb_slot_end_long(w, s, io, &phase);
     /* It counts as a part of planning. */

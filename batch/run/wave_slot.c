@@ -19,8 +19,10 @@ bool qb_wave_starts_no_more(const struct qb_wave *w)
     return qb_wave_stopped(w) || qb_failures_are_too_many(w->failures);
 }
 
-const char *qb_wave_why_no_more(const struct qb_batch *batch)
+const char *qb_wave_why_no_more(const struct qb_batch *batch, const struct qb_failures *failures)
 {
+    if (failures->why)
+        return failures->why;
     return batch->policy.on_error == QB_ON_ERROR_STOP
                ? "left as it was: another image failed and policy.on_error is stop"
                : "left as it was: more images failed than policy.max_failed allows";
@@ -69,14 +71,16 @@ void qb_slot_step(struct qb_wave *w, struct qb_slot *s, enum qb_step to)
         [QB_STEP_FLIPPED] = 2,
         [QB_STEP_FOUND] = 2,
         [QB_STEP_SYNCED] = 3,
+        [QB_STEP_SETTLES] = 3,
+        [QB_STEP_AGAIN] = 3,
         [QB_STEP_OVER] = QB_METER_STEPS,
-        [QB_STEP_AFTER] = 0, /* the greatest: the table ends here
-                              */
+        [QB_STEP_AFTER] = 0, /* the greatest: the table ends here */
     };
 
     s->step = to;
     count_bytes(w, s);
-    qb_meter_step(w->meter, &s->metered, steps[to]);
+    if (!s->again || to == QB_STEP_OVER)
+        qb_meter_step(w->meter, &s->metered, steps[to]);
     if (to == QB_STEP_OVER)
         count_failure(w, s);
 }
@@ -91,7 +95,7 @@ static void cancel(struct qb_wave *w, struct qb_slot *s, struct qb_io *io, enum 
         r->status = QB_STATUS_FAILED;
         qb_fail(qb_amend_err(s->amend), why, QB_NOWHERE,
                 "gave up after %.1f s, nothing was changed (limits.timeout: %g s)", s->busy_seconds,
-                w->batch->limits.timeout_seconds);
+                w->limits->timeout_seconds);
     }
     qb_slot_step(w, s, QB_STEP_OVER);
 }
@@ -108,16 +112,27 @@ static void cancel_unrecorded(struct qb_wave *w, struct qb_slot *s, struct qb_io
     qb_slot_step(w, s, QB_STEP_OVER);
 }
 
+/* Between two commits. */
+static void interrupt(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    qb_amend_interrupt(s->amend, io);
+    qb_slot_step(w, s, QB_STEP_OVER);
+}
+
 static bool is_overdue(const struct qb_wave *w, double busy_seconds)
 {
-    double limit = w->batch->limits.timeout_seconds;
+    double limit = w->limits->timeout_seconds;
 
     return limit > 0 && busy_seconds > limit;
 }
 
 bool qb_slot_leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
-    if (s->record_errno)
+    if (s->again && (qb_wave_stopped(w) || is_overdue(w, s->busy_seconds)))
+        interrupt(w, s, io);
+    else if (s->again)
+        return false;
+    else if (s->record_errno)
         cancel_unrecorded(w, s, io);
     else if (qb_wave_stopped(w))
         cancel(w, s, io, QB_E_CANCELLED);
@@ -132,12 +147,14 @@ bool qb_slot_leave_untouched(struct qb_wave *w, struct qb_slot *s, struct qb_io 
 
     if (qb_slot_leave(w, s, io))
         return true;
+    if (s->again) /* it is not untouched */
+        return false;
     if (!qb_failures_are_too_many(w->failures))
         return false;
     qb_amend_cancel(s->amend, io, QB_E_CANCELLED);
     r->status = QB_STATUS_SKIPPED;
     qb_fail(qb_amend_err(s->amend), QB_E_CANCELLED, QB_NOWHERE, "%s",
-            qb_wave_why_no_more(w->batch));
+            qb_wave_why_no_more(w->batch, w->failures));
     qb_slot_step(w, s, QB_STEP_OVER);
     return true;
 }
@@ -149,12 +166,12 @@ static bool is_to_stop(void *arg)
 
     count_bytes(p->wave, p->slot);
     return p->may_be_left &&
-           (qb_wave_stopped(p->wave) || (p->wave->batch->limits.timeout_seconds > 0 &&
+           (qb_wave_stopped(p->wave) || (p->wave->limits->timeout_seconds > 0 &&
                                          is_overdue(p->wave, p->busy_before + qb_now() - p->from)));
 }
 
 /* A place among those that are shown; NULL where all are taken. */
-static struct qb_busy *show(struct qb_meter *meter, size_t job, const char *doing, double now)
+static struct qb_busy *show(struct qb_meter *meter, size_t job, enum qb_doing doing, double now)
 {
     for (size_t i = 0; meter && i < QB_BUSY_SHOWN; i++) {
         struct qb_busy *b = &meter->busy[i];
@@ -173,20 +190,25 @@ static struct qb_busy *show(struct qb_meter *meter, size_t job, const char *doin
 void qb_slot_span(struct qb_wave *w, struct qb_slot *s, const struct qb_io *io,
                   enum qb_span_kind kind, double from)
 {
+    struct qb_span *span = &s->spans[kind];
     double took = qb_now() - from;
 
-    s->spans[kind] = (struct qb_span){from, took, qb_sched_number(w->sched, io)};
+    if ((s->again || s->step == QB_STEP_SETTLES) && span->seconds > 0)
+        span->seconds += took;
+    else
+        *span = (struct qb_span){from, took, qb_sched_number(w->sched, io)};
     if (took > s->longest_seconds) {
         s->longest_seconds = took;
-        s->worker = s->spans[kind].worker;
+        s->worker = span->worker;
     }
 }
 
 void qb_slot_begin_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
                         enum qb_span_kind kind, bool may_be_left, struct qb_long_phase *p)
 {
-    static const char *const doing[QB_SPAN_COUNT] = {
-        [QB_SPAN_PLAN] = "planning", [QB_SPAN_WRITE] = "writing", [QB_SPAN_VERIFY] = "verifying"};
+    static const enum qb_doing doing[QB_SPAN_COUNT] = {[QB_SPAN_PLAN] = QB_DOING_PLANNING,
+                                                       [QB_SPAN_WRITE] = QB_DOING_WRITING,
+                                                       [QB_SPAN_VERIFY] = QB_DOING_VERIFYING};
 
     *p = (struct qb_long_phase){.wave = w,
                                 .slot = s,
@@ -196,6 +218,8 @@ void qb_slot_begin_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
                                 .from = qb_now()};
     p->busy = show(w->meter, s->job, doing[kind], p->from);
     qb_io_set_stop(io, is_to_stop, p);
+    if (may_be_left)
+        qb_io_set_budget(io, &s->budget);
 }
 
 void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
@@ -204,11 +228,12 @@ void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
     const struct qb_result *r = qb_amend_result(s->amend);
 
     qb_io_set_stop(io, NULL, NULL);
+    qb_io_set_budget(io, NULL);
     count_bytes(w, s);
     if (p->busy)
         atomic_store(&p->busy->job, 0);
     qb_slot_span(w, s, io, p->kind, p->from);
-    s->busy_seconds = p->busy_before + s->spans[p->kind].seconds;
+    s->busy_seconds = p->busy_before + (qb_now() - p->from);
     if (r->status == QB_STATUS_FAILED && r->err.code == QB_E_CANCELLED)
         cancel(w, s, io, qb_wave_stopped(w) ? QB_E_CANCELLED : QB_E_TIMEOUT);
 }
@@ -252,13 +277,15 @@ uint64_t qb_slot_grant(struct qb_wave *w, struct qb_slot *s)
         grant = w->memory_limit - QB_MIN(held, w->memory_limit);
         if (has_all || held == s->memory)
             grant = QB_MAX(grant, 1); /* enough where only the header changes */
-        else if (grant < share / LEAST_OF_SHARE)
+        else if (grant < QB_MAX(2 * s->tried, share / LEAST_OF_SHARE))
             return 0;
-        else
+        else if (!s->tried)
             grant = QB_MIN(grant, share);
+        s->within_budget = grant > qb_slot_memory_budget(w, s);
+        grant = QB_MIN(grant, qb_slot_memory_budget(w, s));
     } while (!atomic_compare_exchange_weak(w->memory, &held, held + grant));
     s->memory += grant;
-    s->wants_all = grant == share;
+    s->wants_all = grant == share && !s->within_budget;
     return grant;
 }
 
@@ -269,6 +296,8 @@ bool qb_slot_gives_way(const struct qb_wave *w, struct qb_slot *s)
 
     if (!r || r->status != QB_STATUS_FAILED || w->batch->n_jobs == 1 ||
         qb_queue_has_all_room(w->queue, s->job))
+        return false;
+    if (err->code == QB_E_MEMORY && s->within_budget)
         return false;
     return err->code == QB_E_MEMORY || err->sys_errno == EMFILE || err->sys_errno == ENFILE;
 }

@@ -9,6 +9,12 @@ bool qb_wave_stopped(const struct qb_wave *wave);
 /* One parallel loop over the slots. */
 void qb_wave_each(struct qb_wave *wave, qb_sched_fn *fn);
 
+/* wave_claim.c: opens and locks the images of a wave, and reads their headers. */
+void qb_wave_open(struct qb_wave *wave);
+
+/* The image is over, or put off where others have what it needs. */
+void qb_slot_fail_or_put_off(struct qb_wave *wave, struct qb_slot *slot);
+
 /* The image's plan is made: adds what it will write to the meter. */
 void qb_slot_plan_known(struct qb_wave *wave, struct qb_slot *slot);
 
@@ -25,8 +31,19 @@ bool qb_wave_starts_no_more(const struct qb_wave *wave);
 /* Sets the slot's share of the memory that all images hold together, bytes. */
 void qb_slot_hold(struct qb_wave *wave, struct qb_slot *slot, uint64_t bytes);
 
+/* wave_budget.c: what the image may cost, which its file's size on disk decides, or limits. */
+void qb_slot_open_budget(const struct qb_wave *wave, struct qb_slot *slot);
+uint64_t qb_slot_memory_budget(const struct qb_wave *wave, const struct qb_slot *slot); /* bytes */
+
+/* Names the key, where its plan takes more memory than that. */
+void qb_slot_explain_memory(struct qb_slot *slot);
+
+/* Whether its append would allocate more; then its failure is set. */
+bool qb_slot_allocates_too_much(const struct qb_wave *wave, struct qb_slot *slot);
+
 /* Books memory for planning the image, in addition to what it holds: a share of the rest, or all of
- * it if no other image holds any. 0: too little is left. */
+ * it if no other image holds any, or if that is twice what was not enough.  0: too little is left.
+ */
 uint64_t qb_slot_grant(struct qb_wave *wave, struct qb_slot *slot);
 
 /* Whether the image failed because other images hold the memory or open files that it needs: then
@@ -62,9 +79,21 @@ void qb_slot_begin_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io
 void qb_slot_end_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io,
                       const struct qb_long_phase *phase);
 
+/* wave_planned.c: whether a saved plan has something else of the image than its plan now; then the
+ * error says so. */
+bool qb_slot_is_stale(struct qb_wave *wave, struct qb_slot *slot);
+
+/* run_confine.c: to be called when the images of a wave are open, their headers read and their
+ * order known: the first time it confines all threads (host/confining.h).  Images fail that
+ * `strict` could not confine. */
+void qb_wave_confine(struct qb_wave *wave);
+
 /* wave_room.c: makes a device that is too small for the plan larger, by policy.extend_command.
  * false: that failed, and the slot is over. */
 bool qb_slot_make_room(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
+
+/* wave_again.c: plans the next commit of a slot with QB_STEP_AGAIN. */
+void qb_slot_plan_again(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
 
 /* Cuts off what an interrupted run appended to this image.  An amend that appends begins at the
  * image's end, and so has done that already. */

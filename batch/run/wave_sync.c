@@ -8,8 +8,12 @@
 static void synced(struct qb_slot *s, double from, int errnum)
 {
     enum qb_span_kind kind = s->step == QB_STEP_APPENDED ? QB_SPAN_SYNC : QB_SPAN_COMMIT;
+    struct qb_span *span = &s->spans[kind];
 
-    s->spans[kind] = (struct qb_span){.started_seconds = from, .seconds = qb_now() - from};
+    if (s->again && span->seconds > 0)
+        span->seconds += qb_now() - from;
+    else
+        *span = (struct qb_span){.started_seconds = from, .seconds = qb_now() - from};
     if (s->step == QB_STEP_APPENDED) {
         s->append_errno = errnum;
         return;

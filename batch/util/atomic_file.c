@@ -20,7 +20,7 @@ static int complain(const struct qb_outfile *out, const char *path, const char *
 
 /* ---- what may be replaced -------------------------------------------------------------------- */
 
-enum { HEAD = 4096 };
+enum { HEAD = 4096, BUFFER = 64 << 10 };
 
 /* The files are text: a disk that begins like one has a NUL soon. */
 static bool begins_right(const struct qb_outfile *out)
@@ -146,6 +146,14 @@ static int find(struct qb_outfile *out)
     return way->fd >= 0 && S_ISREG(way->st.st_mode) ? check_replaced(out) : 0;
 }
 
+/* Lines are a few KiB: a call for each would cost as much as making it. */
+static void write_at_once(struct qb_outfile *out)
+{
+    out->buffer = malloc(BUFFER);
+    if (out->buffer) /* else that of the C library */
+        setvbuf(out->f, out->buffer, _IOFBF, BUFFER);
+}
+
 int qb_outfile_open(struct qb_outfile *out, const char *path, struct qb_outfile_rules rules)
 {
     int fd;
@@ -158,8 +166,10 @@ int qb_outfile_open(struct qb_outfile *out, const char *path, struct qb_outfile_
     }
     fd = open_fd(out);
     out->f = fd >= 0 ? fdopen(fd, "w") : NULL;
-    if (out->f)
+    if (out->f) {
+        write_at_once(out);
         return 0;
+    }
     complain(out, path, strerror(errno));
     if (fd >= 0)
         close(fd);
@@ -185,6 +195,7 @@ static void close_file(struct qb_outfile *out)
     qb_outfile_look(out, f);
     if (fclose(f) != 0 && out->errnum == 0)
         out->errnum = errno ? errno : EIO;
+    free(qb_take(&out->buffer));
 }
 
 /* Gives the file its name: 0 or an errno.  A file that another user has put there meanwhile is
@@ -202,13 +213,69 @@ static int name_it(const struct qb_outfile *out)
     return renameat(way->dir, out->temp, way->dir, way->name) < 0 ? errno : 0;
 }
 
+static void remove_temp(const struct qb_outfile *out)
+{
+    unlinkat(out->place.way.dir, out->temp, 0);
+}
+
+/* ---- for a confined process ------------------------------------------------------------------ */
+
+enum { NAME_IT, REMOVE_IT };
+
+/* In the helper. */
+static void on_errand(void *arg, const struct qb_parcel *request, struct qb_parcel *answer)
+{
+    const struct qb_outfile *out = arg;
+    int errnum = 0;
+
+    if (request->len == 1 && request->bytes[0] == NAME_IT)
+        errnum = name_it(out);
+    else
+        remove_temp(out);
+    memcpy(answer->bytes, &errnum, sizeof(errnum));
+    answer->len = sizeof(errnum);
+}
+
+bool qb_outfile_offer(struct qb_outfile *out, struct qb_errands *errands, struct qb_helper *helper)
+{
+    if (!out->temp)
+        return false;
+    qb_errands_keep(errands, out->place.way.dir);
+    out->errand = qb_errands_add(errands, on_errand, out);
+    out->helper = helper;
+    return true;
+}
+
+/* 0 or an errno. */
+static int ask(const struct qb_outfile *out, unsigned char what)
+{
+    QB_AUTO(qb_buf) struct qb_parcel *p = malloc(sizeof(*p));
+    int errnum = ENOMEM;
+
+    if (!p)
+        return errnum;
+    p->bytes[0] = what;
+    p->len = 1;
+    if (qb_helper_ask(out->helper, out->errand, NULL, p) || p->len != sizeof(errnum))
+        return EIO;
+    memcpy(&errnum, p->bytes, sizeof(errnum));
+    return errnum;
+}
+
+static bool asks(const struct qb_outfile *out)
+{
+    return qb_helper_is_there(out->helper);
+}
+
+/* ---- either ---------------------------------------------------------------------------------- */
+
 int qb_outfile_commit(struct qb_outfile *out)
 {
     int r = 0;
 
     close_file(out);
     if (out->errnum == 0 && out->temp)
-        out->errnum = name_it(out);
+        out->errnum = asks(out) ? ask(out, NAME_IT) : name_it(out);
     if (out->errnum == 0)
         free(qb_take(&out->temp));
     if (out->errnum)
@@ -221,8 +288,11 @@ void qb_outfile_drop(struct qb_outfile *out)
 {
     if (out->f)
         fclose(qb_take(&out->f));
-    if (out->temp)
-        unlinkat(out->place.way.dir, out->temp, 0);
+    free(qb_take(&out->buffer));
+    if (out->temp && asks(out))
+        ask(out, REMOVE_IT);
+    else if (out->temp)
+        remove_temp(out);
     free(qb_take(&out->temp));
     free(qb_take(&out->path));
     if (out->place.way.dir != 0 || out->place.way.fd != 0) /* not an empty struct */

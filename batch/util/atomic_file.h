@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "io/helper.h"
 #include "util/output_place.h"
 
 struct qb_outfile_rules {
@@ -28,11 +29,17 @@ struct qb_outfile {
     struct qb_outplace place; /* its directory stays open */
     char *temp;               /* its temporary name in the directory; NULL: written in place */
     FILE *f;                  /* NULL: closed, or never opened */
+    char *buffer;             /* owned: of f */
     int errnum;               /* of the first write that failed */
+    struct qb_helper *helper; /* once it is started it names and removes the file; or NULL */
+    unsigned errand;          /* its number there */
 };
 
 /* -1 after one line on standard error; then no file remains. */
 int qb_outfile_open(struct qb_outfile *out, const char *path, struct qb_outfile_rules rules);
+
+/* Offers the errands that a confined process has of this file; false: it will have none. */
+bool qb_outfile_offer(struct qb_outfile *out, struct qb_errands *errands, struct qb_helper *helper);
 
 /* Whether both have the same final name. */
 bool qb_outfile_same(const struct qb_outfile *a, const struct qb_outfile *b);

@@ -11,7 +11,8 @@
 size_t qb_character(const char *s, uint32_t *c);
 
 /* Control characters, and those that are not seen but change how their neighbors are drawn: a name
- * with U+202E reads backwards.  Joiners, which words need, are none of them. */
+ * with U+202E reads backwards.  Joiners are among them: some words need them, and two names that
+ * differ in one look the same. */
 bool qb_character_is_harmful(uint32_t c);
 
 /* Terminal columns, nearly enough to put a caret under it: 0, 1 or 2. */

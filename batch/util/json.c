@@ -1,142 +1,206 @@
-#include "util/json.h"
-
+/* Composes JSON as text, in one buffer for each object or list.  What it writes is what jansson
+ * would, byte for byte: reports are compared, and earlier ones are still read. */
 #include <errno.h>
-#include <jansson.h>
+#include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
 #include "base/own.h"
 #include "util/base64.h"
+#include "util/json.h"
+#include "util/json_real.h"
+#include "util/json_string.h"
 #include "util/text.h"
+
+enum { ROOM_FIRST = 256 /* bytes */ };
+
+static void drop(struct qb_json *o)
+{
+    free(qb_take(&o->text));
+    o->len = o->room = 0;
+}
+
+/* Once it lacks something there is no room for more. */
+char *qb_json_grow(struct qb_json *o, size_t n)
+{
+    size_t room = QB_MAX(2 * o->room, QB_MAX(o->len + n, (size_t)ROOM_FIRST));
+    char *text = o->whole ? realloc(o->text, room) : NULL;
+
+    if (!text) {
+        o->whole = false;
+        o->room = o->len;
+        return NULL;
+    }
+    o->text = text;
+    o->room = room;
+    return text + o->len;
+}
+
+static struct qb_json fresh(bool is_list, size_t bytes)
+{
+    struct qb_json o = {.lists = is_list, .whole = true};
+    char *at = qb_json_grow(&o, bytes);
+
+    if (at)
+        *at = is_list ? '[' : '{';
+    o.len = at != NULL;
+    return o;
+}
 
 struct qb_json qb_json_object(void)
 {
-    return (struct qb_json){.value = json_object(), .whole = true};
+    return fresh(false, 1);
+}
+
+struct qb_json qb_json_object_of(size_t bytes)
+{
+    return fresh(false, bytes);
 }
 
 struct qb_json qb_json_list(void)
 {
-    return (struct qb_json){.value = json_array(), .whole = true};
+    return fresh(true, 1);
 }
 
-/* jansson's setters take their value over and fail on NULL, of the object as of the value. */
-static void put(struct qb_json *o, const char *key, json_t *value)
+/* ---- members --------------------------------------------------------------------------------- */
+
+char *qb_json_digits(char *at, uint64_t n)
 {
-    if (json_object_set_new_nocheck(o->value, key, value) < 0)
-        o->whole = false;
+    char digits[QB_JSON_NUMBER], *first = digits + sizeof(digits);
+    size_t len;
+
+    do
+        *--first = (char)('0' + n % 10);
+    while (n /= 10);
+    len = (size_t)(digits + sizeof(digits) - first);
+    memcpy(at, first, len);
+    return at + len;
 }
 
-void qb_json_null(struct qb_json *o, const char *key)
+char *qb_json_hex(char *at, uint64_t n)
 {
-    put(o, key, json_null());
-}
-
-void qb_json_bool(struct qb_json *o, const char *key, bool b)
-{
-    put(o, key, json_boolean(b));
-}
-
-/* JSON's integers are signed 64 bits here; larger values (a damaged offset) are written in hex. */
-void qb_json_number(struct qb_json *o, const char *key, uint64_t n)
-{
-    char hex[24];
-
-    if (n <= INT64_MAX) {
-        put(o, key, json_integer((json_int_t)n));
-        return;
-    }
-    snprintf(hex, sizeof(hex), "0x%llx", (unsigned long long)n);
-    put(o, key, json_string(hex));
+    return at + snprintf(at, QB_JSON_NUMBER, "\"0x%" PRIx64 "\"", n);
 }
 
 void qb_json_signed(struct qb_json *o, const char *key, int64_t n)
 {
-    put(o, key, json_integer(n));
+    char *at = qb_json_member(o, key, QB_JSON_NUMBER);
+
+    if (!at)
+        return;
+    if (n < 0)
+        *at++ = '-';
+    qb_json_ends(o, qb_json_digits(at, n < 0 ? -(uint64_t)n : (uint64_t)n));
 }
 
 void qb_json_real(struct qb_json *o, const char *key, double d)
 {
-    put(o, key, json_real(d));
-}
+    char *at = qb_json_member(o, key, QB_JSON_REAL);
 
-static bool is_utf8(const char *s)
-{
-    for (size_t len; *s; s += len)
-        if ((len = qb_text_utf8(s)) == 0)
-            return false;
-    return true;
-}
-
-/* The string with every byte that is not UTF-8 replaced. */
-static json_t *text(const char *s)
-{
-    QB_AUTO(qb_buf) char *fixed = NULL;
-    size_t used = 0;
-
-    if (is_utf8(s))
-        return json_string(s);
-    fixed = malloc(3 * strlen(s) + 1);
-    if (!fixed)
-        return NULL;
-    while (*s) {
-        size_t len = qb_text_utf8(s);
-
-        memcpy(fixed + used, len ? s : "\xef\xbf\xbd", len ? len : 3);
-        used += len ? len : 3;
-        s += QB_MAX(len, 1);
-    }
-    return json_stringn(fixed, used);
-}
-
-void qb_json_text(struct qb_json *o, const char *key, const char *s)
-{
-    put(o, key, s && *s ? text(s) : json_null());
+    o->whole &= isfinite(d) != 0;
+    if (at && isfinite(d))
+        qb_json_ends(o, at + qb_json_real_text(d, at));
 }
 
 void qb_json_string(struct qb_json *o, const char *key, const char *s)
 {
-    put(o, key, text(s));
+    char *at = qb_json_member(o, key, qb_json_string_room(s));
+
+    if (at)
+        qb_json_ends(o, qb_json_string_text(at, s));
+}
+
+void qb_json_text(struct qb_json *o, const char *key, const char *s)
+{
+    if (s && *s)
+        qb_json_string(o, key, s);
+    else
+        qb_json_null(o, key);
+}
+
+void qb_json_label(struct qb_json *o, const char *key, const char *s)
+{
+    char *at =
+        qb_json_item(o, qb_json_string_room(key) + 1 + QB_MAX(qb_json_string_room(s), (size_t)4));
+
+    if (!at)
+        return;
+    at = qb_json_string_text(at, key);
+    *at++ = ':';
+    if (*s)
+        qb_json_ends(o, qb_json_string_text(at, s));
+    else
+        qb_json_put(o, at, "null", 4);
+}
+
+/* ---- one inside the other -------------------------------------------------------------------- */
+
+static void put_whole(struct qb_json *o, char *at, struct qb_json *child)
+{
+    o->whole &= child->whole;
+    if (child->text)
+        qb_json_put(o, at, child->text, child->len);
+    drop(child);
+}
+
+void qb_json_as_is(struct qb_json *o, const char *key, const char *value, size_t len)
+{
+    qb_json_put(o, qb_json_member(o, key, len), value, len);
 }
 
 void qb_json_child(struct qb_json *o, const char *key, struct qb_json child)
 {
-    o->whole &= child.whole;
-    put(o, key, child.value);
+    qb_json_close(&child);
+    put_whole(o, qb_json_member(o, key, child.len), &child);
 }
 
 void qb_json_append(struct qb_json *list, struct qb_json item)
 {
-    list->whole &= item.whole;
-    if (json_array_append_new(list->value, item.value) < 0)
-        list->whole = false;
+    qb_json_close(&item);
+    put_whole(list, qb_json_item(list, item.len), &item);
 }
 
 void qb_json_append_string(struct qb_json *list, const char *s)
 {
-    if (json_array_append_new(list->value, text(s)) < 0)
-        list->whole = false;
+    char *at = qb_json_item(list, qb_json_string_room(s));
+
+    if (at)
+        qb_json_ends(list, qb_json_string_text(at, s));
 }
 
-static json_t *base64(const char *s)
+void qb_json_append_number(struct qb_json *list, uint64_t n)
 {
-    size_t n = strlen(s);
-    QB_AUTO(qb_buf) char *out = malloc(qb_base64_len(n) + 1);
+    char *at = qb_json_item(list, QB_JSON_NUMBER);
 
-    if (!out)
-        return NULL;
-    qb_base64_write(s, n, out);
-    return json_stringn(out, qb_base64_len(n));
+    if (at)
+        qb_json_ends(list, qb_json_digits(at, n));
+}
+
+/* ---- paths ----------------------------------------------------------------------------------- */
+
+static void put_base64(struct qb_json *o, const char *key, const char *s)
+{
+    size_t n = strlen(s), len = qb_base64_len(n);
+    char *at = qb_json_member(o, key, len + 2);
+
+    if (!at)
+        return;
+    at[0] = at[len + 1] = '"';
+    qb_base64_write(s, n, at + 1);
+    qb_json_ends(o, at + len + 2);
 }
 
 void qb_json_path_of(struct qb_json *o, const char *key, const char *path)
 {
     char bytes[64];
 
-    put(o, key, text(path));
+    qb_json_string(o, key, path);
+    if (qb_text_is_utf8(path))
+        return;
     snprintf(bytes, sizeof(bytes), "%s_bytes_base64", key);
-    if (!is_utf8(path))
-        put(o, bytes, base64(path));
+    put_base64(o, bytes, path);
 }
 
 void qb_json_path(struct qb_json *o, const char *path)
@@ -144,145 +208,54 @@ void qb_json_path(struct qb_json *o, const char *path)
     qb_json_path_of(o, "path", path);
 }
 
-/* The members of the object, between other texts. */
-static int write_members(FILE *f, struct qb_json o, const char *before, const char *after)
-{
-    QB_AUTO(qb_buf) char *members = o.whole ? json_dumps(o.value, JSON_COMPACT) : NULL;
+/* ---- lines ----------------------------------------------------------------------------------- */
 
-    json_decref(o.value);
-    if (!members) {
+char *qb_json_take(struct qb_json o, size_t *len)
+{
+    qb_json_close(&o);
+    qb_json_put(&o, qb_json_room(&o, 2), "\n", 2);
+    if (!o.whole) {
+        drop(&o);
         errno = ENOMEM;
-        return -1;
+        return NULL;
     }
-    return fprintf(f, "%s%.*s%s", before, (int)strlen(members) - 2, members + 1, after) < 0 ? -1
-                                                                                            : 0;
+    *len = o.len - 1;
+    return o.text;
 }
 
-int qb_json_begin(FILE *f, struct qb_json o, const char *list)
+/* The text from its byte `from` on, less `less` bytes at its end. */
+static int write_line(FILE *f, struct qb_json o, size_t from, size_t less)
 {
-    if (write_members(f, o, "{", ",") < 0)
+    size_t len = 0;
+    QB_AUTO(qb_buf) char *text = qb_json_take(o, &len);
+
+    if (!text)
         return -1;
-    return fprintf(f, "\"%s\":[", list) < 0 ? -1 : 0;
-}
-
-int qb_json_end(FILE *f, struct qb_json o)
-{
-    return write_members(f, o, "],", "}\n");
+    len -= from + less;
+    errno = 0;
+    if (fwrite(text + from, 1, len, f) == len)
+        return 0;
+    errno = errno ? errno : EIO;
+    return -1;
 }
 
 int qb_json_line(FILE *f, struct qb_json o)
 {
-    int failed;
-
-    errno = 0;
-    failed = !o.whole || json_dumpf(o.value, f, JSON_COMPACT | JSON_REAL_PRECISION(6)) < 0 ||
-             fputc('\n', f) == EOF;
-    json_decref(o.value);
-    if (failed && errno == 0)
-        errno = ENOMEM;
-    return failed ? -1 : 0;
+    return write_line(f, o, 0, 0);
 }
 
-/* ---- reading --------------------------------------------------------------------------------- */
-
-bool qb_json_parse(const char *text, size_t len, struct qb_json *out)
+int qb_json_begin(FILE *f, struct qb_json o, const char *list)
 {
-    *out = (struct qb_json){.value = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL)};
-    out->whole = json_is_object((json_t *)out->value);
-    if (!out->whole)
-        qb_json_drop(out);
-    return out->whole;
+    if (write_line(f, o, 0, 2) < 0)
+        return -1;
+    return fprintf(f, ",\"%s\":[", list) < 0 ? -1 : 0;
 }
 
-void qb_json_drop(struct qb_json *o)
+int qb_json_end(FILE *f, struct qb_json o)
 {
-    json_decref(o->value);
-    o->value = NULL;
-}
-
-const char *qb_json_get_text(const struct qb_json *o, const char *key)
-{
-    return json_string_value(json_object_get(o->value, key));
-}
-
-uint64_t qb_json_get_number(const struct qb_json *o, const char *key, uint64_t otherwise)
-{
-    const json_t *v = json_object_get(o->value, key);
-
-    return json_is_integer(v) && json_integer_value(v) >= 0 ? (uint64_t)json_integer_value(v)
-                                                            : otherwise;
-}
-
-bool qb_json_get_bool(const struct qb_json *o, const char *key)
-{
-    return json_is_true(json_object_get(o->value, key));
-}
-
-int64_t qb_json_get_signed(const struct qb_json *o, const char *key)
-{
-    return json_integer_value(json_object_get(o->value, key));
-}
-
-double qb_json_get_real(const struct qb_json *o, const char *key)
-{
-    return json_number_value(json_object_get(o->value, key));
-}
-
-bool qb_json_has(const struct qb_json *o, const char *key)
-{
-    return json_object_get(o->value, key) != NULL;
-}
-
-void qb_json_each_text(const struct qb_json *o,
-                       void (*fn)(void *arg, const char *key, const char *text), void *arg)
-{
-    const char *key;
-    json_t *value;
-
-    json_object_foreach(o->value, key, value) if (json_is_string(value))
-        fn(arg, key, json_string_value(value));
-}
-
-struct qb_json qb_json_get_child(const struct qb_json *o, const char *key)
-{
-    json_t *child = json_object_get(o->value, key);
-
-    return (struct qb_json){.value = json_is_object(child) ? child : NULL, .whole = true};
-}
-
-bool qb_json_get_bytes(const struct qb_json *o, const char *key, void *out, size_t n)
-{
-    const char *encoded = qb_json_get_text(o, key);
-    size_t got = 0;
-
-    return encoded && qb_base64_read(encoded, out, n, &got) == 0 && got == n;
-}
-
-char *qb_json_get_path_of(const struct qb_json *o, const char *key)
-{
-    char bytes[64];
-    const char *plain = qb_json_get_text(o, key), *encoded;
-    size_t n;
-    char *path;
-
-    snprintf(bytes, sizeof(bytes), "%s_bytes_base64", key);
-    encoded = qb_json_get_text(o, bytes);
-    n = encoded ? strlen(encoded) : 0;
-    path = !encoded ? plain ? strdup(plain) : NULL : malloc(n + 1);
-    if (!encoded || !path)
-        return path;
-    if (qb_base64_read(encoded, path, n, &n) < 0)
-        return free(path), NULL;
-    path[n] = '\0';
-    return path;
-}
-
-char *qb_json_get_path(const struct qb_json *o)
-{
-    return qb_json_get_path_of(o, "path");
-}
-
-const char *qb_json_version(void)
-{
-    return JANSSON_VERSION;
+    if (fputs("],", f) == EOF) {
+        drop(&o);
+        return -1;
+    }
+    return write_line(f, o, 1, 0);
 }

@@ -5,12 +5,14 @@
 #include <stddef.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include "util/exit_code.h"
 
-static atomic_int seen;
+static atomic_int seen_here;
+static atomic_int *seen = &seen_here; /* or in memory that processes of a run share */
 static _Atomic(const char *) restore_text, first_text;
 
 static void on_signal(int number)
@@ -21,7 +23,7 @@ static void on_signal(int number)
     int saved = errno;
 
     (void)number;
-    if (atomic_fetch_add(&seen, 1) == 0) {
+    if (atomic_fetch_add(seen, 1) == 0) {
         if (restore && isatty(STDERR_FILENO) && write(STDERR_FILENO, restore, strlen(restore)) < 0)
             first = NULL;
         if (first && write(STDERR_FILENO, first, strlen(first)) < 0)
@@ -93,13 +95,15 @@ static void on_deadline(int number)
     int none = 0;
 
     (void)number;
-    atomic_compare_exchange_strong(&seen, &none, 1);
+    atomic_compare_exchange_strong(seen, &none, 1);
 }
 
 void qb_signal_install(void)
 {
     static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
-    static const int errors[] = {SIGPIPE, SIGXFSZ}; /* EPIPE, EFBIG: of one file, not of the run */
+    /* EPIPE, EFBIG: of one file, not of the run.  SIGIO: somebody waits for a lease (io/in_use.h).
+     */
+    static const int errors[] = {SIGPIPE, SIGXFSZ, SIGIO};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;
 
     sigemptyset(&action.sa_mask);
@@ -115,13 +119,18 @@ void qb_signal_install(void)
               NULL);
 }
 
+void qb_signal_end(void)
+{
+    on_deadline(0);
+}
+
 void qb_signal_deadline(double seconds)
 {
     struct sigaction action = {.sa_handler = on_deadline, .sa_flags = SA_RESTART};
     struct itimerval timer = {.it_value.tv_sec = (time_t)seconds};
 
     timer.it_value.tv_usec = (suseconds_t)((seconds - (double)timer.it_value.tv_sec) * 1e6);
-    if (timer.it_value.tv_sec == 0 && timer.it_value.tv_usec == 0)
+    if (seconds > 0 && timer.it_value.tv_sec == 0 && timer.it_value.tv_usec == 0)
         timer.it_value.tv_usec = 1;
     sigemptyset(&action.sa_mask);
     sigaction(SIGALRM, &action, NULL);
@@ -130,7 +139,7 @@ void qb_signal_deadline(double seconds)
 
 bool qb_signal_seen(void)
 {
-    return atomic_load(&seen) > 0;
+    return atomic_load(seen) > 0;
 }
 
 void qb_signal_on_exit(const char *restore)
@@ -141,4 +150,31 @@ void qb_signal_on_exit(const char *restore)
 void qb_signal_first_words(const char *text)
 {
     atomic_store(&first_text, text);
+}
+
+bool qb_signal_share(void)
+{
+    sigset_t all, before;
+    atomic_int *shared;
+
+    if (seen != &seen_here)
+        return true;
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (shared == MAP_FAILED)
+        return false;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    atomic_init(shared, atomic_load(seen));
+    seen = shared;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return true;
+}
+
+void qb_signal_leave(void)
+{
+    static const int of_the_parent[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+
+    for (size_t i = 0; i < sizeof(of_the_parent) / sizeof(of_the_parent[0]); i++)
+        signal(of_the_parent[i], SIG_IGN);
 }

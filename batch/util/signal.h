@@ -18,8 +18,20 @@ void qb_signal_install(void);
 
 bool qb_signal_seen(void);
 
-/* Requests the end of the run after this time, like the first signal. */
+/* Requests the end of the run like the first signal. */
+void qb_signal_end(void);
+
+/* Requests the end of the run after this time, like the first signal; 0: never, whatever was asked
+ * before. */
 void qb_signal_deadline(double seconds);
+
+/* From now on a process that is forked sees what this one was sent, and the other way round: before
+ * there is another thread.  false: the kernel has no memory for it. */
+bool qb_signal_share(void);
+
+/* In such a process: signals that end a run are its parent's, which has the terminal.  What the
+ * kernel sends to each process (SIGXCPU) stays. */
+void qb_signal_leave(void);
 
 /* The text to write to stderr before exiting at once, to restore the terminal's cursor and line;
  * NULL for none.  The string must be static. */

@@ -236,3 +236,13 @@ void qb_text_shell(FILE *f, const char *s)
             fputc(*s, f);
     fputc('\'', f);
 }
+
+bool qb_text_is_utf8(const char *s)
+{
+    for (size_t len; *s; s += len) {
+        len = (unsigned char)*s < 0x80 ? 1 : qb_text_utf8(s);
+        if (len == 0)
+            return false;
+    }
+    return true;
+}

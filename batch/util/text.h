@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/units.h"
 
@@ -39,5 +40,14 @@ void qb_text_shell(FILE *f, const char *s);
 /* The candidate closest to `word` (a typo or a beginning), or NULL when none is close.  The list is
  * NULL-terminated. */
 const char *qb_text_nearest(const char *word, const char *const *candidates);
+
+/* Whether both are the same text; NULL is "". */
+static inline bool qb_text_same(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+/* Whether all of it is UTF-8. */
+bool qb_text_is_utf8(const char *s);
 
 #endif

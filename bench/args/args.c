@@ -70,10 +70,30 @@ static int take_contender(const struct bench_args *args, const char *text, struc
     return 0;
 }
 
+/* "sandbox=off" */
+static int take_beside(const struct bench_args *args, struct bench_job *job, const char *text,
+                       struct qb_err *err)
+{
+    size_t n = strcspn(text, "=");
+    char name[32];
+    struct bench_beside *b = &job->beside;
+
+    snprintf(name, sizeof(name), "%.*s", (int)n, text);
+    b->param = bench_param_find(name);
+    if (!text[n] || b->param == BENCH_PARAM_COUNT || job->grid.which == BENCH_CASE_COUNT ||
+        !(bench_cases[job->grid.which].params & bench_command_params & 1u << b->param))
+        return wrong(err, "--beside takes a parameter of qbatch's command line and a value", text);
+    if (bench_value_read(b->param, text + n + 1, &b->value, err) < 0)
+        return -1;
+    b->on = true;
+    job->tools.path[BENCH_BESIDE] = args->known.path[BENCH_QBATCH];
+    return 0;
+}
+
 static int take_by(const char *text, const char **out, struct qb_err *err)
 {
     for (enum bench_who who = BENCH_OTHER; who < BENCH_WHO_COUNT; who++) {
-        if (!strcmp(text, bench_who_names[who])) {
+        if (who != BENCH_BESIDE && !strcmp(text, bench_who_names[who])) {
             *out = bench_who_names[who];
             return 0;
         }
@@ -83,16 +103,38 @@ static int take_by(const char *text, const char **out, struct qb_err *err)
 
 /* ---- one command line ------------------------------------------------------------------------ */
 
-static int take_option(struct bench_args *args, struct bench_job *job, int option,
-                       const char *value, struct qb_err *err)
+/* Those of one case, which a suite may have in each line. */
+static int take_job_option(struct bench_args *args, struct bench_job *job, int option,
+                           const char *value, struct qb_err *err)
 {
     switch (option) {
     case BENCH_OPT_WARMUP:
         return take_count(value, 1000, &job->warmups, err);
     case BENCH_OPT_RUNS:
         return take_count(value, 10000, &job->runs, err);
+    case BENCH_OPT_UNTIL_DECIDED:
+        return take_count(value, 10000, &job->most_runs, err);
+    case BENCH_OPT_INSTRUCTIONS:
+        job->count = true;
+        return 0;
     case BENCH_OPT_VS:
         return take_contender(args, value, &job->tools, err);
+    default:
+        return take_beside(args, job, value, err);
+    }
+}
+
+static int take_option(struct bench_args *args, struct bench_job *job, int option,
+                       const char *value, struct qb_err *err)
+{
+    switch (option) {
+    case BENCH_OPT_WARMUP:
+    case BENCH_OPT_RUNS:
+    case BENCH_OPT_UNTIL_DECIDED:
+    case BENCH_OPT_INSTRUCTIONS:
+    case BENCH_OPT_VS:
+    case BENCH_OPT_BESIDE:
+        return take_job_option(args, job, option, value, err);
     case BENCH_OPT_FAIL_ON:
         return take_share(value, &args->rule.share, err);
     case BENCH_OPT_CHANCE:
@@ -118,6 +160,8 @@ static int take_option(struct bench_args *args, struct bench_job *job, int optio
         return 0;
     case BENCH_OPT_QBATCH:
         args->known.path[BENCH_QBATCH] = job->tools.path[BENCH_QBATCH] = value;
+        if (job->tools.path[BENCH_BESIDE])
+            job->tools.path[BENCH_BESIDE] = value;
         return 0;
     case BENCH_OPT_QEMU_IMG:
         args->known.path[BENCH_QEMU_IMG] = value;

@@ -4,14 +4,17 @@
 
 #include <stdio.h>
 
+#include "measure/benchfn.h"
 #include "measure/compare.h"
 #include "scene/scene.h"
 
 /* One case with its lists: bench_grid_size() measurements. */
 struct bench_job {
     struct bench_grid grid;
-    unsigned long warmups, runs;
+    unsigned long warmups, runs, most_runs;
+    bool count;
     struct bench_tools tools;
+    struct bench_beside beside;
 };
 
 struct bench_args {

@@ -89,5 +89,5 @@ void bench_args_help(FILE *f)
         fprintf(f, "  %-28s %s\n", name, rows[i].help);
     }
     fprintf(f, "\nExit codes: 0 measured; 1 a run failed; 2 the command line is wrong;\n"
-               "5 slower than --compare says; 75 interrupted.\n");
+               "5 slower than --compare says; 6 pairs do not decide it; 75 interrupted.\n");
 }

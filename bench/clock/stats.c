@@ -150,3 +150,77 @@ double bench_u_test_floor(size_t n, size_t m)
         return exact_p(n, m, (double)(n * m));
     return normal_p((double)n, (double)m, (double)n * (double)m, 0);
 }
+
+/* ---- Wilcoxon's signed ranks ----------------------------------------------------------------- */
+
+enum { SIGNED_EXACT_MAX = 60 };
+
+static int by_amount(const void *a, const void *b)
+{
+    double x = fabs(*(const double *)a), y = fabs(*(const double *)b);
+
+    return (x > y) - (x < y);
+}
+
+/* Twice the rank of each, as those of equal amount share the mean of their ranks; returns the sum
+ * of those above 0. */
+static size_t rank_them(const double *sorted, size_t n, size_t *ranks)
+{
+    size_t above = 0;
+
+    for (size_t i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && !(fabs(sorted[end]) > fabs(sorted[i])); end++)
+            ;
+        for (size_t k = i; k < end; k++) {
+            ranks[k] = i + end + 1;
+            above += sorted[k] > 0 ? ranks[k] : 0;
+        }
+    }
+    return above;
+}
+
+/* Of the 2^n ways to give signs to the ranks, the share that gives at least `above`. */
+static double signs_p(const size_t *ranks, size_t n, size_t above)
+{
+    size_t top = n * (n + 1);
+    QB_AUTO(qb_buf) double *share = calloc(top + 1, sizeof(*share));
+    double p = 0;
+
+    if (!share)
+        return 1;
+    share[0] = 1;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t sum = top + 1; sum-- > 0;)
+            share[sum] = (share[sum] + (sum >= ranks[i] ? share[sum - ranks[i]] : 0)) / 2;
+    }
+    for (size_t sum = above; sum <= top; sum++)
+        p += share[sum];
+    return p;
+}
+
+static double signs_normal_p(const size_t *ranks, size_t n, size_t above)
+{
+    double mean = (double)n * (double)(n + 1) / 2, variance = 0;
+
+    for (size_t i = 0; i < n; i++)
+        variance += (double)ranks[i] * (double)ranks[i] / 4;
+    return 0.5 * erfc(((double)above - mean - 1) / sqrt(2 * variance));
+}
+
+double bench_signed_rank(const double *differences, size_t n)
+{
+    QB_AUTO(qb_buf) double *sorted = malloc((n + 1) * sizeof(*sorted));
+    QB_AUTO(qb_buf) size_t *ranks = calloc(n + 1, sizeof(*ranks));
+    size_t left = 0, above;
+
+    for (size_t i = 0; sorted && i < n; i++) {
+        if (differences[i] < 0 || differences[i] > 0)
+            sorted[left++] = differences[i];
+    }
+    if (!sorted || !ranks || !left)
+        return 1;
+    qsort(sorted, left, sizeof(*sorted), by_amount);
+    above = rank_them(sorted, left, ranks);
+    return left <= SIGNED_EXACT_MAX ? signs_p(ranks, left, above)
+                                    : signs_normal_p(ranks, left, above);
+}

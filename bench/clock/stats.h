@@ -18,6 +18,11 @@ double bench_median(const double *values, size_t n);
  * 1 when either sample is empty. */
 double bench_u_test(const double *before, size_t n_before, const double *after, size_t n_after);
 
+/* The Wilcoxon signed-rank test of pairs, one-sided: the probability of seeing differences at least
+ * this much above 0 when they lie about 0 symmetrically.  Exact; with more than 60 differences the
+ * normal approximation.  Differences of 0 say nothing and are left out.  1 when none is left. */
+double bench_signed_rank(const double *differences, size_t n);
+
 /* The smallest probability that samples of these sizes can give. */
 double bench_u_test_floor(size_t n_before, size_t n_after);
 

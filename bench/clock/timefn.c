@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -103,10 +104,14 @@ int bench_time(char *const argv[], const struct bench_how *how, struct bench_tim
     int nowhere = open("/dev/null", O_RDWR | O_CLOEXEC);
     int r = -1;
 
+    if (how->topology)
+        setenv("HWLOC_SYNTHETIC", how->topology, 1);
     if (errors < 0 || nowhere < 0)
         qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot open", how->errors);
     else
         r = run(argv, how, errors, nowhere, timed, err);
+    if (how->topology)
+        unsetenv("HWLOC_SYNTHETIC");
     if (errors >= 0)
         close(errors);
     if (nowhere >= 0)

@@ -14,8 +14,9 @@ struct bench_timed {
 };
 
 struct bench_how {
-    const char *errors;  /* file that takes what it says on standard error */
-    uint64_t open_files; /* its hard limit; 0: the limit of this process */
+    const char *errors;   /* file that takes what it says on standard error */
+    uint64_t open_files;  /* its hard limit; 0: the limit of this process */
+    const char *topology; /* for hwloc, in place of the machine's; NULL: that */
 };
 
 /* argv[0] is looked for in PATH.  Its standard output goes nowhere.  -1 when it could not be

@@ -50,7 +50,8 @@ static double *sample(const struct bench_records *all, const struct bench_record
 
 static void print_line(FILE *out, const char *title, const struct bench_compared *c, const char *by)
 {
-    static const char *const words[] = {"same", "faster", "SLOWER", "too few runs to tell", "new"};
+    static const char *const words[] = {"same",      "faster", "SLOWER", "too few runs to tell",
+                                        "undecided", "new"};
 
     fprintf(out, "  %-50s ", title);
     if (c->verdict == BENCH_NEW)
@@ -82,31 +83,18 @@ static int compare_one(const struct bench_records *old, const char *old_who,
     return c.verdict == BENCH_SLOWER;
 }
 
-static int compare_all(const struct bench_records *old, const char *old_who,
-                       const struct bench_records *fresh, const struct bench_rule *rule, FILE *out)
+int bench_compare(const struct bench_records *old, const struct bench_records *fresh,
+                  const struct bench_rule *rule, FILE *out)
 {
     const char *us = bench_who_names[BENCH_QBATCH];
     int slower = 0;
 
     for (const struct bench_record *r = fresh->items; r < fresh->items + fresh->n; r++) {
-        int one = strcmp(r->who, us) ? 0 : compare_one(old, old_who, fresh, r, rule, out);
+        int one = strcmp(r->who, us) ? 0 : compare_one(old, us, fresh, r, rule, out);
 
         if (one < 0)
             return -1;
         slower += one;
     }
     return slower;
-}
-
-int bench_compare(const struct bench_records *old, const struct bench_records *fresh,
-                  const struct bench_rule *rule, FILE *out)
-{
-    return compare_all(old, bench_who_names[BENCH_QBATCH], fresh, rule, out);
-}
-
-int bench_compare_other(const struct bench_records *fresh, const struct bench_rule *rule, FILE *out)
-{
-    struct bench_rule by_time = {rule->share, rule->chance, NULL}; /* they met the same machine */
-
-    return compare_all(fresh, bench_who_names[BENCH_OTHER], fresh, &by_time, out);
 }

@@ -7,18 +7,23 @@
 
 struct bench_record {
     char title[256]; /* bench_scene_title: the same in another file means the same work */
-    char who[16];
+    char who[32];    /* bench_who_names; of a contender beside it "sandbox=off" */
     char *command;
     size_t n; /* runs, of each array below */
     struct bench_timed *runs;
     double
         *ratios; /* its time by qbatch's in the same pair; NULL: qbatch's own record, or no pair */
 
+    uint64_t instructions; /* of one run with one worker; 0: not counted */
+
     /* not read back from JSON */
+    size_t looks; /* at the pairs, to decide whether more are needed */
     enum bench_case which;
     struct bench_values values;
     uint64_t clusters, guest_bytes, images; /* worked on in one run */
     const char *cooled;
+    const char *method;                 /* of the limit; NULL: another contender */
+    double trials[BENCH_LIMIT_METHODS]; /* seconds of each method that was tried; 0: not */
 };
 
 struct bench_records {

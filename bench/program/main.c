@@ -7,12 +7,14 @@
 #include "measure/benchfn.h"
 #include "show/json.h"
 #include "show/show.h"
+#include "clock/count.h"
 #include "clock/stop.h"
 
 enum {
     EXIT_FAILED = 1,
     EXIT_USAGE = 2,
     EXIT_SLOWER = 5,
+    EXIT_UNDECIDED = 6,
     EXIT_STOPPED = 75,
     SPARE = 1 << 30, /* bytes of disk that are left to others */
 };
@@ -50,7 +52,14 @@ static int measure(const struct bench_args *args, const struct bench_job *job, s
                    struct bench_workdir *dir, struct bench_records *records, struct qb_err *err)
 {
     struct bench_values values = bench_grid_at(&job->grid, i);
-    struct bench_plan plan = {job->warmups, job->runs, job->tools, &bench_progress};
+    struct bench_plan plan = {.warmups = job->warmups,
+                              .runs = job->runs,
+                              .most_runs = job->most_runs,
+                              .rule = args->rule,
+                              .count = job->count && bench_can_count(),
+                              .beside = job->beside,
+                              .tools = job->tools,
+                              .listener = &bench_progress};
     struct bench_scene scene;
     size_t before = records->n;
 
@@ -90,6 +99,18 @@ static struct bench_tools everyone(const struct bench_args *args)
     return all;
 }
 
+/* What cannot be counted is named. */
+static void skip_counting(const struct bench_args *args)
+{
+    bool wanted = false;
+
+    for (const struct bench_job *job = args->jobs.items; job < args->jobs.items + args->jobs.n;
+         job++)
+        wanted |= job->count;
+    if (wanted && !bench_can_count())
+        fprintf(stderr, "skipped: instructions: valgrind is not installed\n");
+}
+
 /* What was measured before a failure is exported all the same. */
 static int run(const struct bench_args *args, struct bench_records *records, struct qb_err *err)
 {
@@ -103,6 +124,7 @@ static int run(const struct bench_args *args, struct bench_records *records, str
         return -1;
     bench_env_find(dir.path, &tools, &env);
     bench_show_env(&env, stderr);
+    skip_counting(args);
     r = measure_all(args, &dir, records, err);
     if (args->keep)
         fprintf(stderr, "kept: %s\n", dir.path);
@@ -136,13 +158,13 @@ static int compare_with_file(const struct bench_args *args, const struct bench_r
 
 static int compare(const struct bench_args *args, const struct bench_records *fresh)
 {
-    int slower;
+    int slower, undecided;
 
     if (strcmp(args->compare, bench_who_names[BENCH_OTHER]))
         return compare_with_file(args, fresh);
-    printf("against the other qbatch, by time:\n");
-    slower = bench_compare_other(fresh, &args->rule, stdout);
-    return slower < 0 ? EXIT_FAILED : slower ? EXIT_SLOWER : 0;
+    printf("against the other qbatch, in pairs; slower is above %.2f:\n", 1 + args->rule.share);
+    slower = bench_compare_other(fresh, &args->rule, stdout, &undecided);
+    return slower < 0 ? EXIT_FAILED : slower ? EXIT_SLOWER : undecided ? EXIT_UNDECIDED : 0;
 }
 
 static int do_it(const struct bench_args *args)

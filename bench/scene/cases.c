@@ -1,61 +1,9 @@
 /* Defines the work of each case: its keys and its bare I/O. */
-#include <stdio.h>
-#include <string.h>
-
 #include "base/num.h"
-#include "scene/scene.h"
 #include "qcow2/disk.h"
+#include "scene/cases_parts.h"
 
 #define V(ID) (s->values.v[BENCH_##ID])
-
-static void add_key(struct bench_scene *s, const char *name, const char *text)
-{
-    s->keys[s->n_keys].name = name;
-    snprintf(s->keys[s->n_keys].text, sizeof(s->keys[0].text), "%s", text);
-    s->n_keys++;
-}
-
-static void add_value_key(struct bench_scene *s, const char *name, enum bench_param param)
-{
-    char buf[32];
-
-    add_key(s, name, bench_value_text(param, s->values.v[param], buf, sizeof(buf)));
-}
-
-/* ---- the bare I/O ---------------------------------------------------------------------------- */
-
-/* Bytes of each table that hold entries, in pages of the file system. */
-static uint64_t table_used(const struct bench_layout *l)
-{
-    uint64_t entries = QB_MIN(l->guest_clusters, l->l2_entries);
-
-    return QB_MIN(qb_round_up(entries * 8, 4096), l->shape.cluster_size);
-}
-
-static void read_tables(struct bench_scene *s)
-{
-    uint64_t cs = s->image.shape.cluster_size;
-
-    s->limit.tables_at = s->image.first_table * cs;
-    s->limit.tables_step = s->image.shape.scatter * cs;
-    s->limit.tables = s->image.tables;
-    s->limit.table_size = cs;
-    s->limit.table_used = table_used(&s->image);
-}
-
-static void read_blocks(struct bench_scene *s)
-{
-    s->limit.blocks_at = s->image.first_block * s->image.shape.cluster_size;
-    s->limit.blocks_size = s->image.blocks * s->image.shape.cluster_size;
-}
-
-static void append_clusters(struct bench_scene *s, uint64_t clusters)
-{
-    s->limit.append_at = s->image.end * s->image.shape.cluster_size;
-    s->limit.append_size = clusters * s->image.shape.cluster_size;
-    s->limit.append_used = s->image.shape.cluster_size;
-    s->limit.flip = 1;
-}
 
 /* Over a backing file every zero cluster gets one of its own; else the entries just fall away, and
  * a table that held nothing else needs not be written.  The refcounts that describe the result
@@ -71,8 +19,8 @@ static void expand_io(struct bench_scene *s)
 
     bench_refcounts_for(l->shape.cluster_size, l->refcount_order, l->end + added + grown, &blocks,
                         &table);
-    read_tables(s);
-    append_clusters(s, added + blocks + table);
+    bench_read_tables(s);
+    bench_append_clusters(s, added + blocks + table);
     if (grown)
         s->limit.grow_to =
             s->limit.append_at + s->limit.append_size + grown * l->shape.cluster_size;
@@ -80,18 +28,18 @@ static void expand_io(struct bench_scene *s)
                      : V(ZERO_METHOD) == BENCH_ZERO_WRITE ? BENCH_LIMIT_WRITE
                                                           : BENCH_LIMIT_HOLE;
     if (s->limit.zeros == BENCH_LIMIT_HOLE) /* else the space of all of them is asked for */
-        s->limit.append_used = table_used(l);
+        s->limit.append_used = bench_table_used(l);
 }
 
 /* ---- the work -------------------------------------------------------------------------------- */
 
 static void downgrade(struct bench_scene *s)
 {
-    add_key(s, "compat", "0.10");
+    bench_add_key(s, "compat", "0.10");
     if (V(ZERO_METHOD) != BENCH_ZERO_AUTO)
-        add_value_key(s, "zero_method", BENCH_ZERO_METHOD);
+        bench_add_value_key(s, "zero_method", BENCH_ZERO_METHOD);
     if (V(ZERO_CLUSTERS) != BENCH_ZERO_ALLOCATE)
-        add_value_key(s, "zero_clusters", BENCH_ZERO_CLUSTERS);
+        bench_add_value_key(s, "zero_clusters", BENCH_ZERO_CLUSTERS);
     expand_io(s);
     s->clusters = s->image.guest_clusters;
     if (s->has_base && s->limit.zeros == BENCH_LIMIT_HOLE)
@@ -106,7 +54,7 @@ static void small_work(struct bench_scene *s)
         downgrade(s);
         return;
     }
-    add_key(s, "lazy_refcounts", "on");
+    bench_add_key(s, "lazy_refcounts", "on");
     s->header_only = true;
     s->qemu_bytes = s->image.shape.cluster_size; /* it writes the whole cluster */
     s->limit.flip = 1;
@@ -114,27 +62,9 @@ static void small_work(struct bench_scene *s)
 
 static void count_references(struct bench_scene *s)
 {
-    read_tables(s);
-    read_blocks(s);
+    bench_read_tables(s);
+    bench_read_blocks(s);
     s->clusters = s->image.guest_clusters;
-}
-
-static int refcount_width(struct bench_scene *s, struct qb_err *err)
-{
-    unsigned order = 0;
-    uint64_t blocks, table;
-
-    while (order < 6 && 1u << order != V(TO_BITS))
-        order++;
-    if (1u << order != V(TO_BITS) || V(TO_BITS) == V(BITS))
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       "--to-bits is another power of two than --bits");
-    add_value_key(s, "refcount_bits", BENCH_TO_BITS);
-    bench_refcounts_for(s->image.shape.cluster_size, order, s->image.end, &blocks, &table);
-    read_blocks(s);
-    append_clusters(s, blocks + table);
-    s->clusters = s->image.end; /* of the file: each has a count */
-    return 0;
 }
 
 /* The tables that stay are read by nobody; a new L1 and the refcounts that know of it. */
@@ -142,9 +72,9 @@ static int shrink(struct bench_scene *s, struct qb_err *err)
 {
     if (V(TO) >= V(SIZE))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--to is below --size");
-    add_value_key(s, "size", BENCH_TO);
+    bench_add_value_key(s, "size", BENCH_TO);
     s->shrink = true;
-    append_clusters(s, 3);
+    bench_append_clusters(s, 3);
     s->clusters = s->image.guest_clusters;
     s->qemu_bytes = 1ull << 28; /* it allocates the L2 tables of the stretch that goes */
     return 0;
@@ -158,12 +88,12 @@ static int delete_snapshots(struct bench_scene *s, struct qb_err *err)
 
     if (V(SNAPSHOTS) == 0)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--snapshots is at least 1");
-    add_key(s, "snapshots.delete", "*");
+    bench_add_key(s, "snapshots.delete", "*");
     bench_refcounts_for(s->image.shape.cluster_size, s->image.refcount_order, s->image.end, &blocks,
                         &table);
-    read_tables(s);
-    read_blocks(s);
-    append_clusters(s, s->image.tables + s->image.l1_clusters + blocks + table);
+    bench_read_tables(s);
+    bench_read_blocks(s);
+    bench_append_clusters(s, s->image.tables + s->image.l1_clusters + blocks + table);
     s->clusters = s->image.guest_clusters;
     return 0;
 }
@@ -177,11 +107,11 @@ static int remove_bitmaps(struct bench_scene *s, struct qb_err *err)
 
     if (V(BITMAPS) == 0)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--bitmaps is at least 1");
-    add_key(s, "bitmaps.remove", "*");
+    bench_add_key(s, "bitmaps.remove", "*");
     bench_refcounts_for(l->shape.cluster_size, l->refcount_order, l->end, &blocks, &table);
-    read_tables(s);
-    read_blocks(s);
-    append_clusters(s, blocks + table);
+    bench_read_tables(s);
+    bench_read_blocks(s);
+    bench_append_clusters(s, blocks + table);
     s->clusters = l->guest_clusters;
     s->qemu_bytes = (l->first_table - l->first_bitmap) * l->shape.cluster_size; /* stored again */
     return 0;
@@ -196,14 +126,14 @@ static int extend_l2(struct bench_scene *s, struct qb_err *err)
     if (l->cluster_bits < QB_EXTENDED_L2_CLUSTER_BITS)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                        "--cluster-size is at least 16K for extended L2 entries");
-    add_key(s, "extended_l2", "on");
+    bench_add_key(s, "extended_l2", "on");
     tables = l->tables ? qb_div_up(l->guest_clusters, entries) : 0;
     l1 = qb_div_up(qb_div_up(l->shape.size, cs * entries) * 8, cs);
     tables += l1 * (1 + l->shape.snapshots) + l->directory - l->snapshot_table;
     bench_refcounts_for(cs, l->refcount_order, l->end + tables, &blocks, &table);
-    read_tables(s);
-    read_blocks(s);
-    append_clusters(s, tables + blocks + table);
+    bench_read_tables(s);
+    bench_read_blocks(s);
+    bench_append_clusters(s, tables + blocks + table);
     s->clusters = l->guest_clusters;
     s->qemu_bytes = s->limit.append_size; /* the new image has as many, and no data */
     return 0;
@@ -221,7 +151,7 @@ static int grow_data_file(struct bench_scene *s, struct qb_err *err)
 
     if (V(TO) <= V(SIZE))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--to is above --size");
-    add_value_key(s, "size", BENCH_TO);
+    bench_add_value_key(s, "size", BENCH_TO);
     s->limit.data_grow_to = QB_MAX(shape->size + shape->junk, V(TO));
     s->limit.data_zeros_at = shape->size;
     s->limit.data_zeros = QB_MIN(shape->junk, V(TO) - shape->size);
@@ -230,78 +160,9 @@ static int grow_data_file(struct bench_scene *s, struct qb_err *err)
     if (l1 == l->l1_clusters)
         return 0;
     bench_refcounts_for(shape->cluster_size, l->refcount_order, l->end + l1, &blocks, &table);
-    read_tables(s);
-    read_blocks(s);
-    append_clusters(s, l1 + blocks + table);
-    return 0;
-}
-
-/* Every reference is counted; where nothing else changes, the header's sector is written as it was,
- * and the holes are made after the barrier. */
-static int give_back(struct bench_scene *s, struct qb_err *err)
-{
-    const struct bench_layout *l = &s->image;
-    uint64_t bytes = V(STRETCH) * l->shape.cluster_size;
-
-    if (V(STRETCH) == 0)
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--stretch is at least 1");
-    add_key(s, "reclaim.free", "on");
-    read_tables(s);
-    read_blocks(s);
-    s->limit.flip = 1;
-    s->limit.punch_at = l->first_data * l->shape.cluster_size;
-    s->limit.punch_step = 2 * bytes;
-    s->limit.punch_size = bytes;
-    s->limit.punches = l->freed / V(STRETCH);
-    s->clusters = l->freed;
-    s->qemu_bytes = bench_layout_disk(l); /* the new image beside the old one */
-    return 0;
-}
-
-/* Nothing of the disk is read but its first cluster, of which a copy is written with the tables and
- * refcounts of all of it. */
-static int convert_raw(struct bench_scene *s, struct qb_err *err)
-{
-    const struct bench_layout *l = &s->image;
-    uint64_t cs = l->shape.cluster_size, l2 = l->l2_entries * cs,
-             end = qb_div_up(l->shape.size, cs);
-    uint64_t tables = 1 + qb_div_up(l->shape.used, l2), blocks, table;
-
-    if (V(STRETCH) == 0 || V(STRETCH) > l->l2_entries)
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--stretch is 1 to %lu",
-                       (unsigned long)l->l2_entries);
-    add_key(s, "convert.from", "raw");
-    add_key(s, "convert.to", "qcow2");
-    if (cs != 65536) /* what both make by default */
-        add_value_key(s, "cluster_size", BENCH_CLUSTER_SIZE);
-    tables += qb_div_up(8 * qb_div_up(l->shape.size, l2), cs);
-    bench_refcounts_for(cs, l->refcount_order, end + tables, &blocks, &table);
-    append_clusters(s, tables + blocks + table);
-    s->limit.append_at = end * cs;
-    s->limit.append_used = cs;
-    s->clusters = qb_div_up(l->shape.used, cs * V(STRETCH));
-    s->disk_bytes = s->clusters * 4096;
-    s->qemu_bytes = s->limit.append_size + s->clusters * cs; /* the new image beside the disk */
-    return 0;
-}
-
-/* The new refcounts of a device go to its first free stretch; every reference is counted, as what
- * is free is written over. */
-static int fill_device(struct bench_scene *s, struct qb_err *err)
-{
-    uint64_t cs = s->image.shape.cluster_size, blocks;
-
-    if (s->has_base)
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "on a device it is --backing no");
-    if (refcount_width(s, err) < 0)
-        return -1;
-    blocks = qb_div_up(s->image.end * V(TO_BITS), cs * 8);
-    append_clusters(s, blocks + qb_div_up(blocks * 8, cs));
-    read_tables(s);
-    s->limit.append_at = s->image.first_data * cs;
-    if (s->limit.append_size > V(STRETCH) * cs)
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--stretch is at least %lu",
-                       (unsigned long)(s->limit.append_size / cs));
+    bench_read_tables(s);
+    bench_read_blocks(s);
+    bench_append_clusters(s, l1 + blocks + table);
     return 0;
 }
 
@@ -316,11 +177,11 @@ int bench_scene_work(struct bench_scene *s, struct qb_err *err)
         return 0;
     case BENCH_CASE_SCAN:
         s->verb = BENCH_DRY_RUN;
-        add_key(s, "compat", "0.10");
+        bench_add_key(s, "compat", "0.10");
         count_references(s);
         return 0;
     case BENCH_CASE_REFCOUNT:
-        return refcount_width(s, err);
+        return bench_refcount_width(s, err);
     case BENCH_CASE_CHECK:
     case BENCH_CASE_CHECK_FLEET:
         s->verb = BENCH_CHECK;
@@ -337,11 +198,13 @@ int bench_scene_work(struct bench_scene *s, struct qb_err *err)
     case BENCH_CASE_DATA_FILE:
         return grow_data_file(s, err);
     case BENCH_CASE_RECLAIM:
-        return give_back(s, err);
+        return bench_give_back(s, err);
+    case BENCH_CASE_COMPACT:
+        return bench_compact(s, err);
     case BENCH_CASE_RAW:
-        return convert_raw(s, err);
+        return bench_convert_raw(s, err);
     case BENCH_CASE_DEVICE:
-        return fill_device(s, err);
+        return bench_fill_device(s, err);
     default:
         small_work(s);
         return 0;

@@ -45,7 +45,7 @@ static void say_image(const struct bench_workdir *dir, struct bench_command *c)
 
 static void say_options(const struct bench_scene *s, struct bench_command *c)
 {
-    char io[32];
+    char io[32]; /* or another value */
 
     say(c, "-q");
     if (s->values.v[BENCH_IO]) {
@@ -54,8 +54,24 @@ static void say_options(const struct bench_scene *s, struct bench_command *c)
     }
     if (s->values.v[BENCH_JOBS])
         say(c, "-j%lu", (unsigned long)s->values.v[BENCH_JOBS]);
+    if (s->values.v[BENCH_SANDBOX]) {
+        say(c, "--sandbox");
+        say(c, "%s", bench_value_text(BENCH_SANDBOX, s->values.v[BENCH_SANDBOX], io, sizeof(io)));
+    }
     if (s->verb == BENCH_DRY_RUN)
         say(c, "--dry-run");
+}
+
+/* Runs of a manifest are recorded unless that is declined. */
+static void say_records(const struct bench_scene *s, const struct bench_workdir *dir,
+                        struct bench_command *c)
+{
+    if (s->values.v[BENCH_RECORD] == BENCH_RECORD_NONE)
+        say(c, "--no-state");
+    if (s->values.v[BENCH_RECORD] == BENCH_RECORD_REPORT) {
+        say(c, "--report");
+        say(c, "%s/" BENCH_REPORT, dir->path);
+    }
 }
 
 static void say_qbatch(const struct bench_scene *s, const struct bench_workdir *dir,
@@ -65,6 +81,7 @@ static void say_qbatch(const struct bench_scene *s, const struct bench_workdir *
     if ((s->fleet && s->verb == BENCH_AMEND) ||
         s->values.v[BENCH_VERIFY] != BENCH_VERIFY_METADATA) {
         say_options(s, c);
+        say_records(s, dir, c);
         say(c, "%s/manifest.yaml", dir->path);
         return;
     }
@@ -208,7 +225,8 @@ int bench_command_make(const struct bench_scene *s, const struct bench_workdir *
         say_conversion(s, dir, tools->path[who], c);
     else if (who == BENCH_QEMU_IMG && s->which == BENCH_CASE_DATA_FILE)
         say_resize(s, dir, tools->path[who], c);
-    else if (who == BENCH_QEMU_IMG && s->which == BENCH_CASE_RECLAIM)
+    else if (who == BENCH_QEMU_IMG &&
+             (s->which == BENCH_CASE_RECLAIM || s->which == BENCH_CASE_COMPACT))
         say_copies(s, dir, tools->path[who], c);
     else if (who == BENCH_QEMU_IMG)
         say_qemu_img(s, dir, tools->path[who], c);

@@ -175,6 +175,7 @@ int bench_scene_restore(const struct bench_scene *s, struct bench_workdir *dir,
     char path[4096];
     int r = 0;
 
+    bench_workdir_remove(dir, "state"); /* each run would look through those before it */
     if (unlink(path_of(dir, BENCH_CONVERTED, path)) < 0 && errno != ENOENT)
         r = qb_fail_sys(err, errno, QB_NOWHERE, "%s: cannot remove", path);
     if (r == 0 && s->device)

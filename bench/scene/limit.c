@@ -1,120 +1,61 @@
-#include "scene/limit_file.h"
+#include "scene/limit.h"
 
-#include <dirent.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/num.h"
-#include "base/vec.h"
+#include "scene/limit_file.h"
+#include "scene/limit_fleet.h"
 
-enum { THREADS_MAX = 256 };
+enum { WORTH_SHARING = 8 << 20, WORTH_A_FLUSH = 1 << 20 }; /* bytes */
 
-struct work {
-    struct bench_limit limit;
-    QB_VEC(char *) paths;
-    int dir; /* for syncfs; -1: one file */
-    void *piece;
+const struct bench_limit_method_row bench_limit_methods[BENCH_LIMIT_METHODS] = {
+#define METHOD(ID, name, fleet, threads, wave, help) {name, fleet, threads, wave, help},
+#include "scene/limit_methods.def"
+#undef METHOD
 };
 
-/* ---- one file -------------------------------------------------------------------------------- */
+/* ---- which method ---------------------------------------------------------------------------- */
 
-static int one_file(const struct work *w, const char *path)
+static bool can_one(const struct bench_limit *l, enum bench_limit_method method)
 {
-    const struct bench_limit *l = &w->limit;
-    int fd = open(path, (l->flip ? O_RDWR : O_RDONLY) | O_CLOEXEC), r;
+    bool whole = l->append_size >= WORTH_A_FLUSH && l->append_used >= l->table_size;
+    bool aligned =
+        l->append_at % BENCH_LIMIT_ALIGNED == 0 && l->append_size % BENCH_LIMIT_ALIGNED == 0;
 
-    if (fd < 0)
-        return bench_limit_complain(path);
-    r = bench_limit_append(l, path, fd, w->piece);
-    if (r == 0 && l->append_size && fdatasync(fd) < 0)
-        r = bench_limit_complain("fdatasync");
-    if (r == 0 && l->flip && (bench_limit_flip(fd) < 0 || fdatasync(fd) < 0))
-        r = bench_limit_complain("flip");
-    close(fd);
-    return r;
-}
-
-/* ---- many files ------------------------------------------------------------------------------ */
-
-enum { APPEND = 1, FLIP = 2, PUNCH = 4 }; /* what a pass does */
-
-struct share {
-    const struct work *work;
-    size_t first, step;
-    unsigned pass;
-    int result;
-};
-
-static int fleet_file(const struct share *s, const char *path, void *buf)
-{
-    const struct bench_limit *l = &s->work->limit;
-    int fd = open(path, (l->flip ? O_RDWR : O_RDONLY) | O_CLOEXEC), r = 0;
-
-    if (fd < 0)
-        return bench_limit_complain(path);
-    if (s->pass & APPEND)
-        r = bench_limit_append(l, path, fd, buf);
-    if (r == 0 && s->pass & FLIP)
-        r = bench_limit_flip(fd);
-    if (r == 0 && s->pass & PUNCH)
-        r = bench_limit_punch(l, fd);
-    close(fd);
-    return r;
-}
-
-static void *run_share(void *arg)
-{
-    struct share *s = arg;
-    void *buf = NULL;
-
-    if (posix_memalign(&buf, BENCH_LIMIT_ALIGNED, BENCH_LIMIT_PIECE))
-        s->result = bench_limit_complain("memory");
-    for (size_t i = s->first; i < s->work->paths.n && s->result == 0; i += s->step)
-        s->result = fleet_file(s, s->work->paths.items[i], buf);
-    free(buf);
-    return NULL;
-}
-
-static int run_pass(const struct work *w, unsigned pass)
-{
-    size_t n = QB_MAX(QB_MIN(w->limit.threads, THREADS_MAX), 1), started = 0;
-    pthread_t threads[THREADS_MAX];
-    struct share shares[THREADS_MAX];
-    int r = 0;
-
-    for (; started < n; started++) {
-        shares[started] = (struct share){w, started, n, pass, 0};
-        if (pthread_create(&threads[started], NULL, run_share, &shares[started])) {
-            r = bench_limit_complain("thread");
-            break;
-        }
+    switch (method) {
+    case BENCH_LIMIT_SHARED:
+        return l->threads > 1 &&
+               l->tables * l->table_size + l->blocks_size + l->append_size >= WORTH_SHARING;
+    case BENCH_LIMIT_DIRECT:
+        return whole && aligned;
+    case BENCH_LIMIT_EARLY:
+        return whole;
+    default:
+        return true;
     }
-    while (started--) {
-        pthread_join(threads[started], NULL);
-        r |= shares[started].result;
-    }
-    if (r == 0 && w->limit.flip && pass != PUNCH && syncfs(w->dir) < 0)
-        r = bench_limit_complain("syncfs");
-    return r;
 }
 
-static int all_files(const struct work *w)
+static bool can_fleet(const struct bench_limit *l, enum bench_limit_method method)
 {
-    unsigned flip = w->limit.flip ? FLIP : 0;
-
-    if (!w->limit.append_size) { /* one barrier is enough where nothing is appended */
-        if (run_pass(w, APPEND | flip) < 0)
-            return -1;
-    } else if (run_pass(w, APPEND) < 0 || (flip && run_pass(w, FLIP) < 0)) {
-        return -1;
+    switch (method) {
+    case BENCH_LIMIT_WAVES:
+    case BENCH_LIMIT_FILES:
+        return l->flip;
+    case BENCH_LIMIT_RING:
+        return bench_limit_ring_can(l);
+    default:
+        return true;
     }
-    return w->limit.punches ? run_pass(w, PUNCH) : 0;
+}
+
+bool bench_limit_can(const struct bench_limit *limit, bool fleet, enum bench_limit_method method)
+{
+    if (bench_limit_methods[method].fleet != fleet)
+        return false;
+    return fleet ? can_fleet(limit, method) : can_one(limit, method);
 }
 
 /* ---- arguments ------------------------------------------------------------------------------- */
@@ -149,55 +90,17 @@ static bool take_word(struct bench_limit *limit, const char *word)
     return false;
 }
 
-static int list_folder(struct work *w, const char *path)
-{
-    DIR *dir = opendir(path);
-    struct dirent *entry;
-    int r = dir ? 0 : bench_limit_complain(path);
-
-    while (r == 0 && (entry = readdir(dir))) {
-        char *each;
-
-        if (entry->d_name[0] == '.')
-            continue;
-        if (asprintf(&each, "%s/%s", path, entry->d_name) < 0 || !qb_vec_push(&w->paths, each))
-            r = bench_limit_complain("memory");
-    }
-    if (dir)
-        closedir(dir);
-    return r;
-}
-
-static int run_folder(struct work *w, const char *path)
-{
-    int r;
-
-    w->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (w->dir < 0)
-        return bench_limit_complain(path);
-    r = list_folder(w, path);
-    if (r == 0)
-        r = all_files(w);
-    close(w->dir);
-    qb_vec_each (each, &w->paths)
-        free(*each);
-    qb_vec_free(&w->paths);
-    return r;
-}
-
 int bench_limit_main(char **argv)
 {
-    struct work w = {.dir = -1};
+    struct bench_limit l = {.threads = 1};
     struct stat st;
-    int r;
 
-    while (*argv && take_word(&w.limit, *argv))
+    while (*argv && take_word(&l, *argv))
         argv++;
     if (!*argv || stat(*argv, &st) < 0)
         return bench_limit_complain(*argv ? *argv : "no path"), 2;
-    if (posix_memalign(&w.piece, BENCH_LIMIT_ALIGNED, BENCH_LIMIT_PIECE))
-        return bench_limit_complain("memory"), 1;
-    r = S_ISDIR(st.st_mode) ? run_folder(&w, *argv) : one_file(&w, *argv);
-    free(w.piece);
-    return r < 0;
+    if (l.method >= BENCH_LIMIT_METHODS ||
+        bench_limit_methods[l.method].fleet != S_ISDIR(st.st_mode))
+        return bench_limit_complain("not a method for this path"), 2;
+    return (S_ISDIR(st.st_mode) ? bench_limit_fleet(&l, *argv) : bench_limit_one(&l, *argv)) < 0;
 }

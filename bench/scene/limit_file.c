@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,17 +11,33 @@
 #include "scene/image.h"
 #include "qcow2/disk.h"
 
-enum { DEEP = 32 }; /* reads in flight of scattered tables */
-
 int bench_limit_complain(const char *what)
 {
     fprintf(stderr, "qbatch-bench: limit: %s: %s\n", what, strerror(errno));
     return -1;
 }
 
+void *bench_limit_buffer(void)
+{
+    void *buf = NULL;
+
+    if (posix_memalign(&buf, BENCH_LIMIT_ALIGNED, BENCH_LIMIT_PIECE))
+        bench_limit_complain("memory");
+    return buf;
+}
+
+int bench_limit_open(const struct bench_limit *l, const char *path)
+{
+    int how = (l->flip ? O_RDWR : O_RDONLY) | O_CLOEXEC, fd = open(path, how | O_NOATIME);
+
+    if (fd < 0 && errno == EPERM)
+        fd = open(path, how);
+    return fd < 0 ? bench_limit_complain(path) : fd;
+}
+
 /* ---- reads and writes ------------------------------------------------------------------------ */
 
-static int read_range(int fd, uint64_t at, uint64_t bytes, void *buf)
+int bench_limit_read(int fd, uint64_t at, uint64_t bytes, void *buf)
 {
     while (bytes) {
         ssize_t n = pread(fd, buf, QB_MIN(bytes, BENCH_LIMIT_PIECE), (off_t)at);
@@ -35,17 +50,26 @@ static int read_range(int fd, uint64_t at, uint64_t bytes, void *buf)
     return 0;
 }
 
+static int read_l1s(const struct bench_limit *l, int fd, void *buf)
+{
+    int r = 0;
+
+    for (uint64_t i = 0; r == 0 && i < l->l1s; i++)
+        r = bench_limit_read(fd, l->l1s_at + i * l->l1s_step, l->l1_size, buf);
+    return r;
+}
+
 /* Tables that hold little: the start of each. */
 static int read_starts(const struct bench_limit *l, int fd, void *buf)
 {
     int r = 0;
 
     for (uint64_t t = 0; r == 0 && t < l->tables; t++)
-        r = read_range(fd, l->tables_at + t * l->tables_step, l->table_used, buf);
+        r = bench_limit_read(fd, l->tables_at + t * l->tables_step, l->table_used, buf);
     return r;
 }
 
-static int write_range(int fd, uint64_t at, uint64_t bytes, const void *buf)
+int bench_limit_write(int fd, uint64_t at, uint64_t bytes, const void *buf)
 {
     while (bytes) {
         ssize_t n = pwrite(fd, buf, QB_MIN(bytes, BENCH_LIMIT_PIECE), (off_t)at);
@@ -58,69 +82,87 @@ static int write_range(int fd, uint64_t at, uint64_t bytes, const void *buf)
     return 0;
 }
 
-/* ---- scattered tables: many reads in flight ---------------------------------------------------
- */
-
-struct reader {
-    const struct bench_limit *limit;
-    int fd;
-    uint64_t first;
-    int result;
-};
-
-static void *read_share(void *arg)
+/* Stretches of data, as they are. */
+static int copy_data(const struct bench_limit *l, int fd, void *buf)
 {
-    struct reader *r = arg;
-    void *buf = malloc(r->limit->table_size);
+    for (uint64_t i = 0; i < l->copies; i++)
+        for (uint64_t at = 0, n; at < l->copy_size; at += n) {
+            uint64_t from = i * l->copy_step + at;
 
-    for (uint64_t t = r->first; buf && t < r->limit->tables && r->result == 0; t += DEEP)
-        r->result = read_range(r->fd, r->limit->tables_at + t * r->limit->tables_step,
-                               r->limit->table_size, buf);
-    if (!buf)
-        r->result = bench_limit_complain("memory");
-    free(buf);
-    return NULL;
+            n = QB_MIN(l->copy_size - at, BENCH_LIMIT_PIECE);
+            if (bench_limit_read(fd, l->copy_at + from, n, buf) < 0 ||
+                bench_limit_write(fd, l->copy_to + from, n, buf) < 0)
+                return -1;
+        }
+    return 0;
 }
 
-static int read_scattered(const struct bench_limit *l, int fd)
+static bool shared(const struct bench_limit *l)
 {
-    pthread_t threads[DEEP];
-    struct reader readers[DEEP];
-    unsigned n = 0;
-    int r = 0;
+    return l->method == BENCH_LIMIT_SHARED;
+}
 
-    for (; n < DEEP; n++) {
-        readers[n] = (struct reader){l, fd, n, 0};
-        if (pthread_create(&threads[n], NULL, read_share, &readers[n])) {
-            r = bench_limit_complain("thread");
-            break;
-        }
-    }
-    while (n--) {
-        pthread_join(threads[n], NULL);
-        r |= readers[n].result;
-    }
-    return r;
+static int read_all(const struct bench_limit *l, int fd, uint64_t at, uint64_t bytes, void *buf)
+{
+    return shared(l) ? bench_limit_share(l, fd, at, bytes, false)
+                     : bench_limit_read(fd, at, bytes, buf);
 }
 
 static int read_tables(const struct bench_limit *l, int fd, void *buf)
 {
     if (l->tables && l->tables_step != l->table_size)
-        return read_scattered(l, fd);
+        return bench_limit_read_scattered(l, fd);
     if (l->table_used < l->table_size)
         return read_starts(l, fd, buf);
-    return read_range(fd, l->tables_at, l->tables * l->table_size, buf);
+    return read_all(l, fd, l->tables_at, l->tables * l->table_size, buf);
 }
 
-static int write_tables(const struct bench_limit *l, int fd, const void *buf)
+/* Past the page cache where the file system can. */
+static int write_direct(const struct bench_limit *l, const char *path, int fd, const void *buf)
+{
+    int direct = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC), r;
+
+    if (direct < 0)
+        return bench_limit_write(fd, l->append_at, l->append_size, buf);
+    r = bench_limit_write(direct, l->append_at, l->append_size, buf);
+    close(direct);
+    return r;
+}
+
+/* Each piece is on its way to the disk before the next one is there. */
+static int write_early(const struct bench_limit *l, int fd, const void *buf)
 {
     int r = 0;
 
-    if (l->append_used >= l->table_size)
-        return write_range(fd, l->append_at, l->append_size, buf);
-    for (uint64_t at = 0; r == 0 && at < l->append_size; at += l->table_size)
-        r = write_range(fd, l->append_at + at, l->append_used, buf);
+    for (uint64_t done = 0, n; r == 0 && done < l->append_size; done += n) {
+        n = QB_MIN(l->append_size - done, BENCH_LIMIT_PIECE);
+        r = bench_limit_write(fd, l->append_at + done, n, buf);
+        if (r == 0 &&
+            sync_file_range(fd, (off_t)(l->append_at + done), (off_t)n, SYNC_FILE_RANGE_WRITE) < 0)
+            r = bench_limit_complain("sync_file_range");
+    }
     return r;
+}
+
+static int write_tables(const struct bench_limit *l, const char *path, int fd, const void *buf)
+{
+    int r = 0;
+
+    for (uint64_t at = 0; r == 0 && l->append_used < l->table_size && at < l->append_size;
+         at += l->table_size)
+        r = bench_limit_write(fd, l->append_at + at, l->append_used, buf);
+    if (l->append_used < l->table_size)
+        return r;
+    switch (l->method) {
+    case BENCH_LIMIT_SHARED:
+        return bench_limit_share(l, fd, l->append_at, l->append_size, true);
+    case BENCH_LIMIT_DIRECT:
+        return write_direct(l, path, fd, buf);
+    case BENCH_LIMIT_EARLY:
+        return write_early(l, fd, buf);
+    default:
+        return bench_limit_write(fd, l->append_at, l->append_size, buf);
+    }
 }
 
 /* ---- the phases of one file ------------------------------------------------------------------ */
@@ -141,7 +183,7 @@ static int zero_tail(const struct bench_limit *l, const char *path, int fd, cons
         direct = open(path, O_WRONLY | O_CLOEXEC);
     if (direct < 0)
         return bench_limit_complain(path);
-    r = write_range(direct, at, l->grow_to - at, buf);
+    r = bench_limit_write(direct, at, l->grow_to - at, buf);
     close(direct);
     return r;
 }
@@ -173,29 +215,29 @@ static int data_file(const struct bench_limit *l, const char *path)
     return r;
 }
 
-int bench_limit_append(const struct bench_limit *l, const char *path, int fd, void *buf)
+int bench_limit_append(const struct bench_limit *l, const char *path, int fd, void *buf,
+                       uint8_t sector[QB_SECTOR])
 {
-    char head[4096];
+    uint8_t head[BENCH_LIMIT_HEAD] = {0};
 
-    if (pread(fd, head, sizeof(head), 0) < 0)
+    if (pread(fd, head, QB_MIN(l->head, sizeof(head)), 0) < 0)
         return bench_limit_complain("read");
-    if (read_tables(l, fd, buf) < 0 || read_range(fd, l->blocks_at, l->blocks_size, buf) < 0)
+    memcpy(sector, head, QB_SECTOR);
+    if (read_l1s(l, fd, buf) < 0 || read_tables(l, fd, buf) < 0 ||
+        read_all(l, fd, l->blocks_at, l->blocks_size, buf) < 0)
+        return -1;
+    if (copy_data(l, fd, buf) < 0)
         return -1;
     if (l->append_size) /* what is written does not matter, only that it is not what was read */
         memset(buf, 0, QB_MIN(l->append_size, BENCH_LIMIT_PIECE));
-    if (write_tables(l, fd, buf) < 0 || data_file(l, path) < 0)
+    if (write_tables(l, path, fd, buf) < 0 || data_file(l, path) < 0)
         return -1;
     return l->grow_to ? zero_tail(l, path, fd, buf) : 0;
 }
 
-/* The sector as it was: what it says does not matter to the disk, and the image stays valid. */
-int bench_limit_flip(int fd)
+int bench_limit_flip(int fd, const uint8_t sector[QB_SECTOR])
 {
-    uint8_t sector[QB_SECTOR];
-
-    if (pread(fd, sector, sizeof(sector), 0) != sizeof(sector))
-        return bench_limit_complain("read");
-    return write_range(fd, 0, sizeof(sector), sector);
+    return bench_limit_write(fd, 0, QB_SECTOR, sector);
 }
 
 int bench_limit_punch(const struct bench_limit *l, int fd)
@@ -208,5 +250,27 @@ int bench_limit_punch(const struct bench_limit *l, int fd)
         if (fallocate(fd, mode, (off_t)at, (off_t)l->punch_size) < 0)
             return bench_limit_complain("fallocate");
     }
+    if (l->cut_to && ftruncate(fd, (off_t)l->cut_to) < 0)
+        return bench_limit_complain("truncate");
     return 0;
+}
+
+/* ---- one file -------------------------------------------------------------------------------- */
+
+int bench_limit_one(const struct bench_limit *l, const char *path)
+{
+    int fd = bench_limit_open(l, path), r;
+    void *buf = fd < 0 ? NULL : bench_limit_buffer();
+    uint8_t sector[QB_SECTOR];
+
+    if (!buf)
+        return -1;
+    r = bench_limit_append(l, path, fd, buf, sector);
+    if (r == 0 && l->append_size && fdatasync(fd) < 0)
+        r = bench_limit_complain("fdatasync");
+    if (r == 0 && l->flip && (bench_limit_flip(fd, sector) < 0 || fdatasync(fd) < 0))
+        r = bench_limit_complain("flip");
+    free(buf);
+    close(fd);
+    return r;
 }

@@ -10,7 +10,7 @@
 #define ON(ID) (1u << BENCH_##ID)
 #define COMMON                                                                                     \
     (ON(SIZE) | ON(USED) | ON(CLUSTER_SIZE) | ON(EVERY) | ON(BETWEEN) | ON(BACKING) | ON(CACHE) |  \
-     ON(JOBS) | ON(IO))
+     ON(SANDBOX) | ON(NODES) | ON(JOBS) | ON(IO))
 
 const struct bench_param_row bench_params[BENCH_PARAM_COUNT] = {
 #define PARAM(ID, name, kind, words, preset, help) {name, BENCH_KIND_##kind, words, preset, help},
@@ -23,6 +23,18 @@ const struct bench_case_row bench_cases[BENCH_CASE_COUNT] = {
 #include "scene/cases.def"
 #undef CASE
 };
+
+const uint32_t bench_command_params =
+    ON(RECORD) | ON(SANDBOX) | ON(NODES) | ON(JOBS) | ON(WAVE) | ON(IO);
+
+enum bench_param bench_param_find(const char *name)
+{
+    enum bench_param i = 0;
+
+    while (i < BENCH_PARAM_COUNT && strcmp(bench_params[i].name, name))
+        i++;
+    return i;
+}
 
 enum bench_case bench_case_find(const char *name)
 {
@@ -73,7 +85,7 @@ static bool read_word(const char *text, const char *words, uint64_t *value)
     return false;
 }
 
-static int read_value(enum bench_param param, const char *text, uint64_t *value, struct qb_err *err)
+int bench_value_read(enum bench_param param, const char *text, uint64_t *value, struct qb_err *err)
 {
     const struct bench_param_row *row = &bench_params[param];
 
@@ -134,7 +146,7 @@ int bench_grid_set(struct bench_grid *grid, enum bench_param param, const char *
     while ((item = strsep(&at, ","))) {
         uint64_t value = 0;
 
-        if (read_value(param, item, &value, err) < 0)
+        if (bench_value_read(param, item, &value, err) < 0)
             return -1;
         if (!qb_vec_push(&grid->lists[param], value))
             return qb_fail_memory(err);
@@ -152,11 +164,10 @@ static int set_presets(struct bench_grid *grid, const char *presets, struct qb_e
         return qb_fail_memory(err);
     while ((item = strsep(&at, ",")) && *item) {
         char *name = strsep(&item, "=");
+        enum bench_param p = bench_param_find(name);
 
-        for (enum bench_param p = 0; p < BENCH_PARAM_COUNT; p++) {
-            if (!strcmp(bench_params[p].name, name) && bench_grid_set(grid, p, item, err) < 0)
-                return -1;
-        }
+        if (p < BENCH_PARAM_COUNT && bench_grid_set(grid, p, item, err) < 0)
+            return -1;
     }
     return 0;
 }

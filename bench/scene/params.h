@@ -49,6 +49,8 @@ enum { BENCH_ZERO_AUTO, BENCH_ZERO_HOLE, BENCH_ZERO_FALLOC, BENCH_ZERO_WRITE };
 enum { BENCH_ZERO_ALLOCATE, BENCH_ZERO_SHARE, BENCH_ZERO_DEFER };
 enum { BENCH_WORK_HEADER, BENCH_WORK_DOWNGRADE };
 enum { BENCH_WARM, BENCH_COLD };
+enum { BENCH_RECORD_NONE, BENCH_RECORD_JOURNAL, BENCH_RECORD_REPORT };
+enum { BENCH_SANDBOX_AUTO, BENCH_SANDBOX_OFF, BENCH_SANDBOX_STRICT };
 enum { BENCH_VERIFY_METADATA, BENCH_VERIFY_NONE };
 
 struct bench_values {
@@ -64,6 +66,12 @@ struct bench_grid {
     } lists[BENCH_PARAM_COUNT];
 };
 
+/* The parameters that change qbatch's command line alone: not the images, not the manifest. */
+extern const uint32_t bench_command_params;
+
+/* BENCH_PARAM_COUNT when there is none of that name. */
+enum bench_param bench_param_find(const char *name);
+
 /* BENCH_CASE_COUNT when there is none of that name. */
 enum bench_case bench_case_find(const char *name);
 
@@ -74,6 +82,9 @@ void bench_grid_free(struct bench_grid *grid);
 /* Replaces the list of one parameter by the values in `text`. */
 int bench_grid_set(struct bench_grid *grid, enum bench_param param, const char *text,
                    struct qb_err *err);
+
+/* The value that text is of this parameter. */
+int bench_value_read(enum bench_param param, const char *text, uint64_t *value, struct qb_err *err);
 
 /* Combination number i of bench_grid_size(), the last list varying fastest. */
 size_t bench_grid_size(const struct bench_grid *grid);

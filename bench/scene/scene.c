@@ -9,10 +9,8 @@
 #define V(ID) (s->values.v[BENCH_##ID])
 
 const char *const bench_who_names[BENCH_WHO_COUNT] = {
-    [BENCH_QBATCH] = "qbatch",
-    [BENCH_OTHER] = "other",
-    [BENCH_QEMU_IMG] = "qemu-img",
-    [BENCH_LIMIT_IO] = "limit",
+    [BENCH_QBATCH] = "qbatch",     [BENCH_OTHER] = "other",    [BENCH_BESIDE] = "beside",
+    [BENCH_QEMU_IMG] = "qemu-img", [BENCH_LIMIT_IO] = "limit",
 };
 
 static void make_shapes(const struct bench_scene *s, struct bench_shape *image,
@@ -63,6 +61,7 @@ int bench_scene_plan(enum bench_case which, const struct bench_values *values,
     if (s->n_images < 1 || s->n_images > 10000000)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--images is 1 to 10000000");
     s->limit.threads = (uint64_t)QB_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+    s->limit.head = QB_MIN(s->image.end * s->image.shape.cluster_size, 4096);
     s->clusters *= s->n_images;
     s->guest_bytes = s->clusters * s->image.shape.cluster_size;
     s->disk_bytes += bench_layout_disk(&s->image) + s->limit.append_size;

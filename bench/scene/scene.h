@@ -8,7 +8,15 @@
 #include "scene/params.h"
 #include "scene/workdir.h"
 
-enum bench_who { BENCH_QBATCH, BENCH_OTHER, BENCH_QEMU_IMG, BENCH_LIMIT_IO, BENCH_WHO_COUNT };
+/* BESIDE: the same qbatch, with another value of one parameter. */
+enum bench_who {
+    BENCH_QBATCH,
+    BENCH_OTHER,
+    BENCH_BESIDE,
+    BENCH_QEMU_IMG,
+    BENCH_LIMIT_IO,
+    BENCH_WHO_COUNT
+};
 
 extern const char *const bench_who_names[BENCH_WHO_COUNT]; /* "qbatch", "other", ... */
 
@@ -55,6 +63,7 @@ int bench_scene_work(struct bench_scene *scene, struct qb_err *err);
  * same work. */
 const char *bench_scene_title(const struct bench_scene *scene, char *buf, size_t size);
 
+#define BENCH_REPORT    "report.ndjson"   /* of qbatch, with record=report */
 #define BENCH_CONVERTED "converted.qcow2" /* what `qemu-img convert` makes of the image */
 #define BENCH_LIST      "images.list"     /* all paths, each ended by a NUL */
 

@@ -135,6 +135,14 @@ int bench_workdir_empty(const struct bench_workdir *dir, struct qb_err *err)
     return bench_workdir_settle(dir, err);
 }
 
+void bench_workdir_remove(const struct bench_workdir *dir, const char *name)
+{
+    char path[sizeof(dir->path) + 64];
+
+    snprintf(path, sizeof(path), "%s/%.60s", dir->path, name);
+    remove_tree(path);
+}
+
 uint64_t bench_workdir_free(const struct bench_workdir *dir)
 {
     struct statvfs st;

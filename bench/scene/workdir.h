@@ -24,6 +24,9 @@ int bench_workdir_empty(const struct bench_workdir *dir, struct qb_err *err);
 /* Bytes that ordinary users may still write there. */
 uint64_t bench_workdir_free(const struct bench_workdir *dir);
 
+/* Removes what is at that name inside, if anything. */
+void bench_workdir_remove(const struct bench_workdir *dir, const char *name);
+
 /* Has the file system write all it holds back. */
 int bench_workdir_settle(const struct bench_workdir *dir, struct qb_err *err);
 

@@ -82,6 +82,18 @@ static int set_times(json_t *object, const struct bench_record *r)
            set(object, "images_per_second", real((double)r->images / s.median));
 }
 
+/* Seconds of each bare program that was tried. */
+static json_t *methods(const struct bench_record *r)
+{
+    json_t *object = json_object();
+
+    for (size_t m = 0; m < BENCH_LIMIT_METHODS; m++) {
+        if (r->trials[m] > 0)
+            set(object, bench_limit_methods[m].name, json_real(r->trials[m]));
+    }
+    return object;
+}
+
 static json_t *result(const struct bench_record *r)
 {
     json_t *object = json_object();
@@ -95,6 +107,10 @@ static json_t *result(const struct bench_record *r)
              set(object, "guest_bytes", json_integer((json_int_t)r->guest_bytes)) &
              set(object, "images", json_integer((json_int_t)r->images));
 
+    if (r->instructions)
+        ok &= set(object, "instructions", json_integer((json_int_t)r->instructions));
+    if (r->method)
+        ok &= set(object, "method", json_string(r->method)) & set(object, "methods", methods(r));
     if (r->ratios)
         ok &= set(object, "ratios", reals(r->ratios, r->n)) &
               set(object, "median_ratio", real(bench_median(r->ratios, r->n)));
@@ -185,6 +201,7 @@ static bool take_result(const json_t *object, struct bench_records *records)
     const char *who = json_string_value(json_object_get(object, "contender"));
     const json_t *times = json_object_get(object, "times");
     const json_t *ratios = json_object_get(object, "ratios");
+    const json_t *count = json_object_get(object, "instructions");
     size_t n = json_array_size(times);
     struct bench_record *r;
 
@@ -193,6 +210,7 @@ static bool take_result(const json_t *object, struct bench_records *records)
     r = bench_records_add(records, n);
     if (!r || strlen(title) >= sizeof(r->title) || strlen(who) >= sizeof(r->who))
         return false;
+    r->instructions = (uint64_t)json_integer_value(count);
     strcpy(r->title, title);
     strcpy(r->who, who);
     if (!take_numbers(times, n, r->ratios)) /* lent */

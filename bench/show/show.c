@@ -55,6 +55,8 @@ static const char *rate_text(double rate, double step, const char *const *units,
     return buf;
 }
 
+static const char *const counts[] = {"", "k", "M", "G", NULL};
+
 /* ---- results --------------------------------------------------------------------------------- */
 
 void bench_show_env(const struct bench_env *e, FILE *f)
@@ -67,7 +69,6 @@ void bench_show_env(const struct bench_env *e, FILE *f)
 
 static void show_rates(const struct bench_record *r, double median, FILE *f)
 {
-    static const char *const counts[] = {"", "k", "M", "G", NULL};
     static const char *const bytes[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", NULL};
     char a[32], b[32];
 
@@ -95,14 +96,36 @@ static void show_record(const struct bench_record *r, FILE *f)
         u += r->runs[i].user / (double)r->n;
         s += r->runs[i].system / (double)r->n;
     }
-    fprintf(f, "  %-9s %9s  [%s .. %s]  user %s, system %s", r->who,
+    fprintf(f, "  %-14s %9s  [%s .. %s]  user %s, system %s", r->who,
             bench_seconds_text(all.median, median, sizeof(median)),
             bench_seconds_text(all.min, low, sizeof(low)),
             bench_seconds_text(all.max, high, sizeof(high)),
             bench_seconds_text(u, user, sizeof(user)),
             bench_seconds_text(s, system, sizeof(system)));
     show_rates(r, all.median, f);
+    if (r->instructions)
+        fprintf(f, "  %sinstructions",
+                rate_text((double)r->instructions, 1000, counts, median, sizeof(median)));
+    if (r->method)
+        fprintf(f, "  (%s)", r->method);
     fprintf(f, "\n");
+}
+
+/* Of the bare programs the fastest is the limit. */
+static void show_methods(const struct bench_record *r, FILE *f)
+{
+    char text[32];
+    const char *before = "  bare programs:";
+
+    for (size_t m = 0; r->method && m < BENCH_LIMIT_METHODS; m++) {
+        if (r->trials[m] > 0) {
+            fprintf(f, "%s %s %s", before, bench_limit_methods[m].name,
+                    bench_seconds_text(r->trials[m], text, sizeof(text)));
+            before = ",";
+        }
+    }
+    if (*before == ',')
+        fprintf(f, "\n");
 }
 
 static double fastest(const struct bench_record *r)
@@ -122,6 +145,8 @@ static void show_ratios(const struct bench_record *r, const struct bench_record 
         return;
     fprintf(f, "  %s / qbatch: median %.3gx, fastest %.3gx", r->who, bench_median(r->ratios, r->n),
             fastest(r) / fastest(ours));
+    if (r->method && bench_median(r->ratios, r->n) > 1)
+        fprintf(f, " (beaten: it is not the limit)");
     for (size_t k = 0; pairs && k < r->n; k++)
         fprintf(f, "%s%.3g", k ? ", " : "; pair by pair ", r->ratios[k]);
     fprintf(f, "\n");
@@ -134,6 +159,8 @@ void bench_show(const struct bench_record *records, size_t n, bool pairs, FILE *
     fprintf(f, "%s\n", records[0].title);
     for (size_t i = 0; i < n; i++)
         show_record(&records[i], f);
+    for (size_t i = 0; pairs && i < n; i++)
+        show_methods(&records[i], f);
     for (size_t i = 1; i < n; i++) /* qbatch's own comes first */
         show_ratios(&records[i], &records[0], pairs, f);
     fprintf(f, "\n");

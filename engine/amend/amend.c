@@ -1,8 +1,7 @@
-/* An amend up to its plan: opening and locking, the header, what is planned.  Nothing is written.
- */
+/* An amend up to its plan: opens and locks, reads the header, plans.  Nothing is written. */
 #include <string.h>
 
-#include "amend/amend_state.h"
+#include "amend/rounds.h"
 #include "base/clock.h"
 #include "base/result.h"
 #include "plan/raw.h"
@@ -25,7 +24,7 @@ struct qb_amend *qb_amend_new(const char *path)
 /* Of both files; each barrier counts once. */
 static struct qb_io_stats stats_of(const struct qb_amend *a)
 {
-    struct qb_io_stats sum = a->file.stats;
+    struct qb_io_stats sum = qb_amend_view(a)->file.stats;
     const struct qb_io_stats *more = &a->data.stats;
 
     sum.read_bytes += more->read_bytes;
@@ -40,6 +39,7 @@ void qb_amend_release(struct qb_amend *a)
 {
     if (a->released)
         return;
+    qb_round_drop(a);
     a->released = true;
     a->result.io = stats_of(a);
     a->result.err = qb_failure_of(&a->err);
@@ -65,7 +65,7 @@ void qb_amend_close(struct qb_amend *a)
 
 struct qb_file *qb_amend_file(struct qb_amend *a)
 {
-    return &a->file;
+    return &qb_amend_now(a)->file;
 }
 
 struct qb_file *qb_amend_data_file(struct qb_amend *a)
@@ -83,7 +83,7 @@ size_t qb_amend_dirty_files(struct qb_amend *a, struct qb_file *files[QB_AMEND_F
 {
     size_t n = 0;
 
-    files[n++] = &a->file;
+    files[n++] = qb_amend_file(a);
     if (!a->flipped && a->have_plan && a->plan.data.writes)
         files[n++] = &a->data;
     return n;
@@ -120,16 +120,22 @@ int qb_amend_failed(struct qb_amend *a)
     return -1;
 }
 
+void qb_amend_give_file(struct qb_amend *a, struct qb_file *file)
+{
+    a->file = *file;
+    a->is_claimed = true;
+    *file = (struct qb_file){.fd = -1};
+}
+
 int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how)
 {
     double start = qb_now();
-    struct qb_err *err = &a->err;
-    int r;
+    int r = 0;
 
     if (a->file.fd < 0 && !a->file.mem)
-        r = qb_file_claim(io, a->path, how, &a->file, err);
-    else
-        r = qb_file_lock(&a->file, true, err);
+        r = qb_file_claim(io, a->path, how, &a->file, &a->err);
+    else if (!a->is_claimed)
+        r = qb_file_lock(&a->file, true, &a->err);
     a->result.file_size_before = a->result.file_size_after = a->file.size;
     a->result.without_locks = a->file.without_locks;
     a->result.writers_unseen = a->file.writers_unseen;
@@ -278,6 +284,8 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
         if (qb_rules[i]->report)
             qb_rules[i]->report(&a->plan, &a->result);
     a->result.file_size_after = a->plan.size.final;
+    if (a->plan.reclaim.shortest && !a->file.is_block_device)
+        a->result.file_size_after = a->plan.reclaim.shortest;
     return 0;
 }
 
@@ -312,17 +320,17 @@ const struct qb_proof *qb_amend_proof(const struct qb_amend *a)
 /* New clusters of zeros are a hole unless the request says otherwise. */
 uint64_t qb_amend_space(const struct qb_amend *a)
 {
-    return qb_plan_space(&a->plan);
+    return qb_plan_space(&qb_amend_view(a)->plan);
 }
 
 uint64_t qb_amend_growth(const struct qb_amend *a)
 {
-    return qb_plan_growth(&a->plan);
+    return qb_plan_growth(&qb_amend_view(a)->plan);
 }
 
 bool qb_amend_appends(const struct qb_amend *a)
 {
-    return a->plan.appends;
+    return qb_amend_view(a)->plan.appends;
 }
 size_t qb_amend_memory(const struct qb_amend *a)
 {
@@ -330,7 +338,8 @@ size_t qb_amend_memory(const struct qb_amend *a)
         return sizeof(*a);
     return sizeof(*a) + qb_image_memory(&a->img) + a->plan.census.counts.memory +
            qb_content_memory(&a->content) +
-           (a->plan.target.deleted ? a->img.header.nb_snapshots : 0);
+           (a->plan.target.deleted ? a->img.header.nb_snapshots : 0) +
+           (a->round ? qb_amend_memory(a->round) : 0);
 }
 
 void qb_amend_describe(const struct qb_amend *a, void (*line)(void *arg, const char *text),

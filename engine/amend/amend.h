@@ -1,7 +1,7 @@
 /* One amend, phase by phase, so that a wave of many can share its barriers:
  *
  *     open -> plan -> remember -> append -> [barrier] -> flip -> [barrier] -> verify -> settle
- *     -> close
+ *                 <- again, if it has more                                             -> close
  *
  * Planning never writes and makes every refusal; from the append on nothing is decided any more.
  * The object belongs to one thread at a time.  Each call returns 0, or -1 with
@@ -27,6 +27,9 @@ void qb_amend_release(struct qb_amend *a);
 /* Opens and locks the image, which no other process may use (read-only for a dry run, with the same
  * locks). */
 int qb_amend_open_file(struct qb_amend *a, struct qb_io *io, struct qb_claim how);
+
+/* Before that: the image as qb_file_claim has opened and locked it; takes the file over. */
+void qb_amend_give_file(struct qb_amend *a, struct qb_file *file);
 
 /* Before the header is read: what is going to be asked for.  Only needed for a raw disk, which the
  * request converts; the request must outlive the amend. */
@@ -143,10 +146,27 @@ void qb_amend_as_found(struct qb_amend *a, struct qb_io *io, struct qb_digest *o
 /* Settles: discards replaced clusters.  A failure costs space, not data, and is not reported. */
 void qb_amend_settle(struct qb_amend *a, struct qb_io *io);
 
-/* Then: with `reclaim.compact`, moves clusters down in a commit of its own, unless the amend did
- * nothing else.  0 also where nothing came of that: interrupted (the status), or reclaim_errno says
- * why; -1 if a round was flipped and then failed. */
-int qb_amend_rounds(struct qb_amend *a, struct qb_io *io);
+/* Whether settling frees space, for which it waits for the file system. */
+bool qb_amend_frees(struct qb_amend *a);
+
+/* Then: whether more is to be done in a commit of its own, as with `reclaim.compact`.  Afterwards
+ * the request that was planned is not needed any more, only the strings in it. */
+bool qb_amend_has_more(struct qb_amend *a);
+
+/* Where it has: plans that commit, a round, within this much memory.  1: the amend goes on with
+ * qb_amend_remember, as if it had just been planned, up to the next qb_amend_has_more.  0: nothing
+ * is left to do, or it came to nothing.  -1: the memory was not enough, and another call may have
+ * more.
+ *
+ * In a round, a call that fails before the flip leaves the image as the commit before did, and the
+ * status changed, with reclaim_errno; interrupted after QB_E_CANCELLED. */
+int qb_amend_again(struct qb_amend *a, struct qb_io *io, uint64_t memory_limit);
+
+/* Between two commits, or in a round before its flip: interrupted.  The image stays as it is. */
+void qb_amend_interrupt(struct qb_amend *a, struct qb_io *io);
+
+/* In a round, before its flip: ends it for this reason.  The image stays as it is. */
+void qb_amend_give_up(struct qb_amend *a, struct qb_io *io, const struct qb_err *why);
 
 /* After an amend, or one that found nothing to do: cuts the external data file to the disk's size,
  * as an interrupted amend was about to; only once a barrier has covered the header.  Failures are

@@ -1,8 +1,8 @@
 /* Carries out the epochs of an amend, in their order: append, flip, verify, settle. */
 #include <string.h>
 
-#include "amend/amend_state.h"
 #include "amend/as_found.h"
+#include "amend/rounds.h"
 #include "amend/verify.h"
 #include "base/clock.h"
 
@@ -40,6 +40,8 @@ int qb_amend_remember(struct qb_amend *a, struct qb_io *io)
     double start = qb_now();
     int r = 0;
 
+    if (a->round)
+        return qb_amend_remember(a->round, io) < 0 ? qb_round_failed(a) : 0;
     if (a->rq->verify == QB_VERIFY_CONTENT)
         r = qb_verify_remember(io, &a->plan, &a->content, &a->err);
     a->result.verify_seconds += qb_now() - start;
@@ -52,6 +54,8 @@ int qb_amend_append(struct qb_amend *a, struct qb_io *io)
     struct qb_plan *p = &a->plan;
     int r = 0;
 
+    if (a->round)
+        return qb_amend_append(a->round, io) < 0 ? qb_round_failed(a) : 0;
     a->file.guard = (struct qb_guard){
         .phase = QB_PHASE_APPEND,
         .allowed = p->append_ranges.items,
@@ -73,6 +77,11 @@ int qb_amend_append(struct qb_amend *a, struct qb_io *io)
 
 void qb_amend_append_lost(struct qb_amend *a, struct qb_io *io, int errnum)
 {
+    if (a->round) {
+        qb_amend_append_lost(a->round, io, errnum);
+        qb_round_failed(a);
+        return;
+    }
     qb_fail_sys(&a->err, errnum, QB_NOWHERE, "the appended metadata did not reach the disk");
     punch_room(a, io);
     cut_tail(a, io);
@@ -81,6 +90,11 @@ void qb_amend_append_lost(struct qb_amend *a, struct qb_io *io, int errnum)
 
 void qb_amend_cancel(struct qb_amend *a, struct qb_io *io, enum qb_code why)
 {
+    if (a->round) {
+        qb_amend_cancel(a->round, io, why);
+        qb_round_failed(a);
+        return;
+    }
     if (a->have_plan && a->file.guard.phase == QB_PHASE_APPEND) {
         punch_room(a, io);
         cut_tail(a, io);
@@ -98,10 +112,11 @@ static int still_ours(struct qb_amend *a, struct qb_io *io)
 {
     struct qb_err *err = &a->err;
     uint8_t sector[QB_SECTOR];
+    bool same_size;
 
-    if (!qb_file_still_there(&a->file))
+    if (!qb_file_still_there_as_long(&a->file, &same_size))
         return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "another file took the image's place");
-    if (!qb_file_keeps_size(&a->file))
+    if (!same_size)
         return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "something else changed the image's length");
     if (qb_data_check_ours(&a->plan, err) < 0)
         return -1;
@@ -124,6 +139,8 @@ int qb_amend_flip(struct qb_amend *a, struct qb_io *io)
                          .len = QB_SECTOR,
                          .buf = a->plan.sector.bytes};
 
+    if (a->round)
+        return qb_amend_flip(a->round, io) < 0 ? qb_round_failed(a) : 0;
     if (still_ours(a, io) < 0) {
         if (a->err.code != QB_E_CHANGED) /* another writer may have taken what was free */
             punch_room(a, io);
@@ -167,6 +184,8 @@ int qb_amend_found(struct qb_amend *a, int errnum)
 
 int qb_amend_flipped(struct qb_amend *a, int errnum)
 {
+    if (a->round)
+        return qb_amend_flipped(a->round, errnum) < 0 ? qb_round_failed(a) : 0;
     a->file.guard.phase = QB_PHASE_READ;
     if (errnum)
         return not_durable(a, errnum, "the amend was written");
@@ -198,7 +217,7 @@ int qb_amend_mistrust(struct qb_amend *a)
 
 void qb_amend_verify_from_disk(struct qb_amend *a)
 {
-    a->from_disk = true;
+    qb_amend_now(a)->from_disk = true;
 }
 
 int qb_amend_verify(struct qb_amend *a, struct qb_io *io)
@@ -208,6 +227,8 @@ int qb_amend_verify(struct qb_amend *a, struct qb_io *io)
     struct qb_verify_header how = {.direct = content || a->from_disk};
     int r;
 
+    if (a->round)
+        return qb_amend_verify(a->round, io) < 0 ? qb_round_failed(a) : 0;
     if (a->rq->verify == QB_VERIFY_NONE)
         return 0;
     r = qb_verify_amended(io, &a->plan, &a->file, &a->after, content ? &a->content : NULL, &how,
@@ -233,34 +254,47 @@ void qb_amend_as_found(struct qb_amend *a, struct qb_io *io, struct qb_digest *o
 #define PUNCHES_AT_ONCE 64u
 
 /* What could not be given back is no fault of the image, which is as asked otherwise. */
-static void not_given_back(struct qb_amend *a, const struct qb_req *reqs)
+static void not_given_back(struct qb_amend *a, int errnum)
 {
     uint64_t before = a->file.allocated_at_open, now = qb_file_allocated(&a->file);
 
-    while (!reqs->error)
-        reqs++;
-    a->result.reclaim_errno = reqs->error;
+    a->result.reclaim_errno = errnum;
     a->result.reclaimed_bytes = a->file.is_block_device || now > before ? 0 : before - now;
 }
 
-/* On a file system without holes, or a device that discards nothing, QEMU can reuse the clusters
- * all the same. */
-static void punch(struct qb_amend *a, struct qb_io *io)
+static int first_error(const struct qb_req *reqs)
 {
-    const struct qb_range *r = a->plan.freed.punches.items, *end = r + a->plan.freed.punches.n;
+    while (!reqs->error)
+        reqs++;
+    return reqs->error;
+}
+
+/* On a file system without holes, or a device that discards nothing, QEMU can reuse the clusters
+ * all the same.  Returns 0 or an errno. */
+static int punch(struct qb_amend *a, struct qb_io *io)
+{
+    const struct qb_range *ranges = a->plan.freed.punches.items; /* NULL where there are none */
     struct qb_req reqs[PUNCHES_AT_ONCE];
     size_t failed = 0;
 
-    while (r < end && !failed) {
+    for (size_t i = 0; i < a->plan.freed.punches.n && !failed;) {
         size_t n = 0;
 
-        for (; n < PUNCHES_AT_ONCE && r < end; n++, r++)
-            reqs[n] = (struct qb_req){
-                .file = &a->file, .op = QB_OP_PUNCH, .offset = r->first, .len = r->end - r->first};
+        for (; n < PUNCHES_AT_ONCE && i < a->plan.freed.punches.n; n++, i++)
+            reqs[n] = (struct qb_req){.file = &a->file,
+                                      .op = QB_OP_PUNCH,
+                                      .offset = ranges[i].first,
+                                      .len = ranges[i].end - ranges[i].first};
         failed = qb_io_run(io, reqs, n);
     }
-    if (failed && a->plan.reclaim.asked)
-        not_given_back(a, reqs);
+    return failed ? first_error(reqs) : 0;
+}
+
+bool qb_amend_frees(struct qb_amend *a)
+{
+    const struct qb_amend *now = qb_amend_now(a);
+
+    return now->plan.freed.punches.n > 0 || now->plan.size.final < now->file.size;
 }
 
 void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
@@ -268,7 +302,12 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
     struct qb_plan *p = &a->plan;
     struct qb_req size = {.file = &a->file, .op = QB_OP_SET_SIZE, .offset = p->size.final};
     bool grows = p->size.final > a->file.size;
+    int not_cut = 0, not_punched = 0;
 
+    if (a->round) {
+        qb_amend_settle(a->round, io);
+        return;
+    }
     a->file.guard = (struct qb_guard){
         .phase = QB_PHASE_SETTLE,
         .allowed = p->freed.punches.items,
@@ -276,11 +315,13 @@ void qb_amend_settle(struct qb_amend *a, struct qb_io *io)
         .min_size = QB_MIN(p->size.appended, p->size.final),
     };
     if (p->size.final != a->file.size || p->reclaim.past_end)
-        qb_io_run(io, &size, 1);
+        not_cut = qb_io_run(io, &size, 1) ? size.error : 0;
     if (grows && p->reclaim.past_end)
         qb_io_run(io, &size, 1); /* a file that grows keeps what it has past its end */
     if (!a->file.is_block_device || p->reclaim.asked)
-        punch(a, io);
+        not_punched = punch(a, io);
+    if (p->reclaim.asked && (not_cut || not_punched))
+        not_given_back(a, not_cut ? not_cut : not_punched);
     a->file.guard = (struct qb_guard){.phase = QB_PHASE_READ};
     qb_data_settle(io, p);
     note_space(a);

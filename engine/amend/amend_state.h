@@ -12,6 +12,7 @@ struct qb_amend {
     struct qb_file file;
     struct qb_file data; /* the external data file, where the plan needs it; else fd is -1 */
     struct qb_image img;
+    bool is_claimed; /* see qb_amend_give_file */
     bool have_image;
     struct qb_plan plan;
     bool have_plan;
@@ -24,8 +25,23 @@ struct qb_amend {
     bool may_extend;         /* see qb_amend_may_extend */
     bool from_disk;          /* see qb_amend_verify_from_disk */
     bool flipped;
-    bool released; /* only the result is left */
+    bool released;          /* only the result is left */
+    struct qb_amend *round; /* owned: the commit in progress, of those that follow the first (see
+                               rounds.c), which has the file meanwhile; NULL: none */
+    struct qb_request rest; /* what the rounds are to do */
+    bool more;              /* there may be another round */
 };
+
+/* The amend, or its round that is in progress. */
+static inline struct qb_amend *qb_amend_now(struct qb_amend *a)
+{
+    return a->round ? a->round : a;
+}
+
+static inline const struct qb_amend *qb_amend_view(const struct qb_amend *a)
+{
+    return a->round ? a->round : a;
+}
 
 /* Verification failed after the commit: hands out both header sectors so that the caller can roll
  * back.  Returns -1. */

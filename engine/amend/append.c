@@ -95,6 +95,9 @@ static int write_steps(struct qb_writer *w, struct qb_plan *plan, struct qb_err 
         case QB_STEP_MOVED:
             r = qb_append_moved(w, plan, s, err);
             break;
+        case QB_STEP_PIECES:
+            r = qb_append_pieces(w, plan, s, err);
+            break;
         case QB_STEP_PACKED:
             r = qb_append_packed(w, plan, i, end, err);
             break;

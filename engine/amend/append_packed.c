@@ -36,10 +36,37 @@ static int put(struct packing_run *r, const uint8_t *bytes, uint64_t len, struct
     return 0;
 }
 
+static int put_one(struct packing_run *r, const struct qb_recoded *one, struct qb_err *err)
+{
+    if (one->place.plain)
+        return put(r, one->plain, r->plan->geom.cluster_size, err);
+    if (one->len != one->place.len)
+        return qb_fail(err, QB_E_INTERNAL, one->place.at,
+                       "a cluster was not compressed into as many bytes as was planned");
+    if (put(r, NULL, one->place.at - r->at, err) < 0)
+        return -1;
+    return put(r, one->out, one->len, err);
+}
+
+/* Writes the clusters that were added. */
+static int put_batch(struct packing_run *r, struct qb_err *err)
+{
+    struct qb_recoder *c = r->recoder;
+
+    if (c->n && qb_recode_run(c, r->w->io, r->plan, err) < 0)
+        return -1;
+    for (size_t i = 0; i < c->n; i++)
+        if (put_one(r, &c->batch[i], err) < 0)
+            return -1;
+    c->n = 0;
+    return 0;
+}
+
 static int put_entry(struct packing_run *r, uint64_t i, struct qb_err *err)
 {
     const struct qb_geom *g = &r->plan->in.img->geom;
     uint64_t guest = r->t->l1_index * g->l1_span + i * g->cluster_size;
+    struct qb_recoder *c = r->recoder;
     struct qb_packed one;
 
     if (r->packing.i == r->t->repacked.n)
@@ -48,17 +75,11 @@ static int put_entry(struct packing_run *r, uint64_t i, struct qb_err *err)
     one = qb_packing_next(&r->packing);
     if (one.plain != r->plain)
         return 0;
-    if (qb_recode_read(r->recoder, r->w->io, r->plan, qb_l2_get(g, r->source, i, 0), guest, err) <
-        0)
+    if ((c->n == c->room && put_batch(r, err) < 0) ||
+        qb_recode_add(c, r->w->io, r->plan, qb_l2_get(g, r->source, i, 0), guest, err) < 0)
         return -1;
-    if (one.plain)
-        return put(r, r->recoder->plain, g->cluster_size, err);
-    if (qb_recode_pack(r->recoder, r->plan) != one.len)
-        return qb_fail(err, QB_E_INTERNAL, one.at,
-                       "a cluster was not compressed into as many bytes as was planned");
-    if (put(r, NULL, one.at - r->at, err) < 0)
-        return -1;
-    return put(r, r->recoder->out, one.len, err);
+    c->batch[c->n - 1].place = one;
+    return 0;
 }
 
 static int put_run(void *arg, const struct qb_entries *e, struct qb_err *err)
@@ -84,7 +105,7 @@ static int put_table(void *arg, size_t index, const uint8_t *source, struct qb_e
         return -1;
     for (r->plain = true;; r->plain = false) {
         r->packing = qb_packing_begin(r->plan, r->t);
-        if (qb_new_walk(r->plan, r->t, source, put_run, r, err) < 0)
+        if (qb_new_walk(r->plan, r->t, source, put_run, r, err) < 0 || put_batch(r, err) < 0)
             return -1;
         if (!r->plain)
             break;

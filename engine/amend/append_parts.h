@@ -62,6 +62,10 @@ uint64_t qb_append_source(const struct qb_plan *plan, size_t table);
 int qb_append_moved(struct qb_writer *w, struct qb_plan *plan, const struct qb_step *step,
                     struct qb_err *err);
 
+/* Writes the step, which is pieces of compressed data that move. */
+int qb_append_pieces(struct qb_writer *w, struct qb_plan *plan, const struct qb_step *step,
+                     struct qb_err *err);
+
 /* Writes the steps [first, end), which are all of them clusters that are compressed anew. */
 int qb_append_packed(struct qb_writer *w, struct qb_plan *plan, size_t first, size_t end,
                      struct qb_err *err);

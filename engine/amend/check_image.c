@@ -12,6 +12,7 @@
 #include "check/data_end.h"
 #include "check/readable.h"
 #include "check/signs.h"
+#include "io/in_use.h"
 #include "io/named.h"
 #include "plan/data_file.h"
 #include "qcow2/data_name.h"
@@ -198,10 +199,12 @@ static int check_open(struct checking *k, struct qb_err *err)
 
 static int check(struct checking *k, const char *path, struct qb_err *err)
 {
-    int r = qb_file_open(path, false, &k->file, err);
+    int r = qb_image_file_open(k->io, path, &k->file, err);
 
-    if (r == 0)
+    if (r == 0) {
+        qb_io_opened(k->io, &k->file);
         r = check_open(k, err);
+    }
     k->out->result.io = k->file.stats;
     close_all(k);
     return r;

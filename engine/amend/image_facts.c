@@ -1,5 +1,6 @@
 #include "amend/image_facts.h"
 
+#include "io/in_use.h"
 #include "qcow2/backing_name.h"
 
 static int read_bitmaps(struct qb_io *io, uint64_t memory_limit, struct qb_image_facts *f,
@@ -18,8 +19,10 @@ int qb_image_facts_read(struct qb_io *io, const char *path, bool without_locks,
     struct qb_image_facts *f = out;
 
     *f = (struct qb_image_facts){.file.fd = -1};
-    if (qb_file_open(path, false, &f->file, err) < 0 ||
-        (!without_locks && qb_file_lock(&f->file, false, err) < 0) ||
+    if (qb_image_file_open(io, path, &f->file, err) < 0)
+        return -1;
+    qb_io_opened(io, &f->file);
+    if ((!without_locks && qb_file_lock(&f->file, false, err) < 0) ||
         qb_image_open(io, &f->file, &f->img, err) < 0 ||
         qb_image_read_snapshots_in(io, &f->img, memory_limit, err) < 0 ||
         read_bitmaps(io, memory_limit, f, err) < 0)

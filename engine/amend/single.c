@@ -18,9 +18,21 @@ static int barrier(struct qb_io *io, struct qb_amend *a)
     return errors[0] ? errors[0] : errors[1];
 }
 
+static int commit(struct qb_io *io, struct qb_amend *a)
+{
+    if (qb_amend_flip(a, io) < 0 || qb_amend_flipped(a, barrier(io, a)) < 0)
+        return -1;
+    qb_amend_verify_from_disk(a);
+    if (qb_amend_verify(a, io) < 0)
+        return -1;
+    qb_amend_settle(a, io);
+    return 0;
+}
+
 static int run_plan(struct qb_io *io, struct qb_amend *a)
 {
-    int lost;
+    struct qb_stopper stop;
+    int lost, r;
 
     if (qb_amend_remember(a, io) < 0 || qb_amend_append(a, io) < 0)
         return -1;
@@ -29,16 +41,27 @@ static int run_plan(struct qb_io *io, struct qb_amend *a)
         qb_amend_append_lost(a, io, lost);
         return -1;
     }
-    if (qb_io_go_on(io, qb_amend_err(a)) < 0)
+    if (qb_io_go_on(io, qb_amend_err(a)) < 0) {
+        qb_amend_cancel(a, io, QB_E_CANCELLED);
         return -1;
-    qb_io_set_stop(io, NULL, NULL); /* from here on stopping would leave the image half amended */
-    if (qb_amend_flip(a, io) < 0 || qb_amend_flipped(a, barrier(io, a)) < 0)
-        return -1;
-    qb_amend_verify_from_disk(a);
-    if (qb_amend_verify(a, io) < 0)
-        return -1;
-    qb_amend_settle(a, io);
-    return qb_amend_rounds(a, io);
+    }
+    /* from here on stopping would leave the image half amended */
+    stop = qb_io_swap_stop(io, (struct qb_stopper){NULL, NULL});
+    r = commit(io, a);
+    qb_io_swap_stop(io, stop);
+    return r;
+}
+
+/* A round that came to nothing leaves the image as the commit before it did. */
+static int run_plans(struct qb_io *io, struct qb_amend *a, const struct qb_request *request)
+{
+    uint64_t memory = request->memory_limit;
+    int r;
+
+    do
+        r = run_plan(io, a);
+    while (r == 0 && qb_amend_has_more(a) && qb_amend_again(a, io, memory) > 0);
+    return qb_amend_result(a)->status == QB_STATUS_CHANGED ? 0 : -1;
 }
 
 /* ---- the caller's structs -------------------------------------------------------------------- */
@@ -94,7 +117,7 @@ static int amend_open(struct qb_amend *a, struct qb_io *io, const struct qb_requ
     if (dry_run)
         return 0;
     if (qb_amend_result(a)->status == QB_STATUS_WOULD_CHANGE)
-        return run_plan(io, a);
+        return run_plans(io, a, request);
     return qb_amend_may_be_unsynced(a) ? qb_amend_found(a, barrier(io, a)) : 0;
 }
 
@@ -119,10 +142,9 @@ static int amend(struct qb_amend *a, const struct qb_request *request,
     if (owners && open_io(&o, &io, qb_amend_err(a)) == 0) {
         qb_io_set_owners(io, owners);
         r = amend_open(a, io, &rq, o.dry_run);
-        if (r < 0 && qb_amend_err(a)->code == QB_E_CANCELLED)
+        if (r < 0 && qb_amend_err(a)->code == QB_E_CANCELLED &&
+            qb_amend_result(a)->status != QB_STATUS_INTERRUPTED)
             qb_amend_cancel(a, io, QB_E_CANCELLED);
-        if (qb_amend_result(a)->status == QB_STATUS_INTERRUPTED)
-            r = -1;
     }
     qb_amend_release(a); /* while the request is there */
     qb_io_close(io);

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "base/crc32.h"
+#include "io/direct.h"
+#include "io/opener.h"
 #include "qcow2/l2.h"
 
 #define WRONG(...) qb_fail(err, QB_E_VERIFY, __VA_ARGS__)
@@ -25,12 +27,21 @@ static int wrong_header(struct qb_verify_header *how, const char *why, struct qb
 static int read_sector(struct qb_io *io, struct qb_file *file, struct qb_verify_header *how,
                        uint8_t *sector, struct qb_err *err)
 {
-    int r = how->direct ? qb_file_read_direct(file, sector, QB_SECTOR) : 1;
+    int r;
 
+    if (how->direct)
+        qb_opener_direct(io, file);
+    r = how->direct ? qb_file_read_direct(file, sector, QB_SECTOR) : 1;
     how->from_disk = r <= 0;
     if (r < 0)
         return qb_fail_sys(err, -r, 0, "cannot read the header");
-    return r == 0 ? 0 : qb_io_read(io, file, 0, sector, QB_SECTOR, "the header", err);
+    if (r == 0)
+        return 0;
+    if (!how->direct && qb_file_is_cached(file) && file->head_len >= QB_SECTOR) {
+        memcpy(sector, file->head, QB_SECTOR); /* and the image is decoded from the same read */
+        return 0;
+    }
+    return qb_io_read(io, file, 0, sector, QB_SECTOR, "the header", err);
 }
 
 /* Compares what lies past sector 0: the old bytes, of which the open image keeps a checksum, and

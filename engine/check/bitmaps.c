@@ -89,7 +89,7 @@ static int walk_entry(void *arg, uint32_t index, uint64_t entry, struct qb_err *
 
     if ((entry & QB_BITMAP_TABLE_RESERVED) || data % cs || (data && (entry & 1)) || data >= size)
         odd(w, w->table + 8ull * index, "a bitmap table entry cannot be");
-    else if (data && w->fn(w->arg, data, QB_MIN(cs, size - data), "a bitmap's data", err) < 0)
+    else if (data && w->fn(w->arg, data, QB_MIN(cs, size - data), QB_BITMAP_DATA, err) < 0)
         return -1;
     return 0;
 }

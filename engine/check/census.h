@@ -89,6 +89,9 @@ int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err)
 struct qb_census_place qb_census_place_of(const struct qb_geom *g, const struct qb_l2_table *t,
                                           uint64_t i);
 
+/* Makes `place` the first one, unless one before it was met; zeros are none. */
+void qb_census_meet(struct qb_census_place *first, struct qb_census_place place);
+
 /* "guest byte N of the active layer". */
 enum { QB_CENSUS_PLACE_TEXT = 64 };
 void qb_census_place_text(const struct qb_census_place *place, char *text);
@@ -121,6 +124,13 @@ void qb_census_note(struct qb_census *c, enum qb_defect defect, uint64_t offset,
 int qb_census_meta(struct qb_census *c, uint64_t offset, uint64_t len, const char *what,
                    struct qb_err *err);
 
+/* Counts the entries of the table from `from` on; its bytes are those on disk. */
+int qb_census_count_table(struct qb_census *c, size_t index, const uint8_t *table, uint64_t from,
+                          struct qb_err *err);
+
+/* ... and all entries of all tables. */
+int qb_census_count_tables(struct qb_io *io, struct qb_census *c, struct qb_err *err);
+
 int qb_census_references(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 int qb_census_bitmaps(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 
@@ -128,6 +138,7 @@ int qb_census_bitmaps(struct qb_io *io, struct qb_census *c, struct qb_err *err)
  * fn returns 0, or 1 for a directory or table that is not to be followed, or -1.  Faulty entries
  * are reported to `odd` (may be NULL) and left out.  Used by the census, and by a plan that drops
  * the bitmaps. */
+#define QB_BITMAP_DATA "a bitmap's data" /* what a range is that is data */
 typedef int qb_range_fn(void *arg, uint64_t offset, uint64_t len, const char *what,
                         struct qb_err *err);
 int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *fn,

@@ -269,8 +269,7 @@ int qb_content_take(struct qb_io *io, const struct qb_image *img,
     free(t.scratch);
     qb_ahead_free(&t.ahead);
     free(t.cluster);
-    free(t.packed);
-    qb_codec_free(t.codec);
+    qb_inflater_free(t.inflater);
     return r;
 }
 

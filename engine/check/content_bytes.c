@@ -40,27 +40,3 @@ int qb_content_bytes(struct qb_taking *t, uint64_t guest, uint64_t entry, uint64
     *out = digest_cluster(t, zero);
     return 0;
 }
-
-int qb_content_packed_bytes(struct qb_taking *t, uint64_t entry, struct qb_digest *out, bool *zero,
-                            struct qb_err *err)
-{
-    const struct qb_geom *g = &t->img->geom;
-    uint64_t cs = g->cluster_size;
-    struct qb_compressed z = qb_l2_compressed(g, entry);
-
-    if (!t->cluster && !(t->cluster = malloc(cs)))
-        return qb_fail_memory(err);
-    if (!t->packed && !(t->packed = malloc(2 * cs + QB_SECTOR)))
-        return qb_fail_memory(err);
-    if (!t->codec && !(t->codec = qb_codec_new(t->img->header.compression_type)))
-        return qb_fail_memory(err);
-    if (qb_ahead_read(&t->ahead, t->io, t->host, z.offset, z.available, t->packed,
-                      "a compressed cluster", err) < 0)
-        return -1;
-    if (qb_codec_decompress(t->codec, t->packed, z.available, t->cluster, cs, err) < 0) {
-        err->offset = z.offset;
-        return -1;
-    }
-    *out = digest_cluster(t, zero);
-    return 0;
-}

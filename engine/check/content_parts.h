@@ -1,13 +1,13 @@
 /* Declares what the parts of the content fingerprint share: content.c (layers, comparison),
  * content_table.c (one L2 table), content_edge.c and content_bytes.c (single clusters),
- * content_host.c (host bytes). */
+ * content_packed.c (compressed ones), content_host.c (host bytes). */
 #ifndef QB_CHECK_CONTENT_PARTS_H
 #define QB_CHECK_CONTENT_PARTS_H
 
 #include "check/content.h"
 #include "check/counts.h"
+#include "check/inflate.h"
 #include "io/ahead.h"
-#include "qcow2/codec.h"
 #include "qcow2/tables.h"
 
 #define QB_NO_CLUSTER UINT64_MAX
@@ -33,8 +33,8 @@ struct qb_taking {
     struct qb_hasher *hasher;      /* of one table, then of one window */
     uint8_t *scratch;              /* QB_SCRATCH_BYTES: two of the largest clusters */
     struct qb_ahead ahead;         /* content_bytes.c */
-    uint8_t *cluster, *packed;     /* content_bytes.c; owned */
-    struct qb_codec *codec;        /* content_bytes.c; owned */
+    uint8_t *cluster;              /* content_bytes.c; owned */
+    struct qb_inflater *inflater;  /* content_packed.c; owned, NULL before the first use */
 
     /* Guest clusters of the active layer: below real_end they are compared as they are, from there
      * to blank_end they will have to read zero, and `edge` is compared by its bytes. */
@@ -84,9 +84,16 @@ int qb_content_new_is_zero(struct qb_taking *t, uint64_t offset, uint64_t limit,
 int qb_content_bytes(struct qb_taking *t, uint64_t guest, uint64_t entry, uint64_t bitmap,
                      struct qb_digest *out, bool *zero, struct qb_err *err);
 
-/* ... of a compressed entry. */
-int qb_content_packed_bytes(struct qb_taking *t, uint64_t entry, struct qb_digest *out, bool *zero,
-                            struct qb_err *err);
+/* content_packed.c: whether a compressed cluster is compared by what the guest reads there. */
+bool qb_content_is_inflated(const struct qb_taking *t, uint64_t entry);
+
+/* The digest of that, of entry i of the table.  Such clusters are decompressed together with those
+ * that follow them in their table. */
+int qb_content_packed_bytes(struct qb_taking *t, const uint8_t *table, uint64_t i,
+                            struct qb_digest *out, bool *zero, struct qb_err *err);
+
+/* A place in the image that its old version does not use. */
+bool qb_content_is_new(const struct qb_content_rules *rules, uint64_t offset);
 
 /* The digest of the cluster `edge`. */
 int qb_content_edge(struct qb_taking *t, struct qb_err *err);

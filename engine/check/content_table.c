@@ -4,7 +4,6 @@
  * lie in consecutive host clusters.  Unallocated clusters, and zero clusters that would read zero
  * if they were unallocated, are left out, so that a table of nothing else equals no table. */
 #include "check/content_parts.h"
-#include "base/ranges.h"
 #include "check/version2.h"
 
 enum run_kind {
@@ -26,7 +25,8 @@ struct run {
 
 struct walk {
     struct qb_taking *t;
-    uint64_t first; /* guest cluster of entry 0 */
+    const uint8_t *table; /* the entries; NULL: none */
+    uint64_t first;       /* guest cluster of entry 0 */
     bool active;    /* it is read for the active layer, up to the end of what is compared of that */
     struct run run; /* n = 0: none */
     bool any;
@@ -157,8 +157,7 @@ static bool is_new(const struct walk *w, uint64_t i, uint64_t offset)
 
     if (rules->data)
         return (w->first + i) * cs >= qb_round_up(rules->old_size, cs);
-    return offset >= rules->new_from ||
-           qb_ranges_hold(rules->new_inside, rules->n_new_inside, offset);
+    return qb_content_is_new(rules, offset);
 }
 
 static int push_bytes(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitmap,
@@ -169,7 +168,7 @@ static int push_bytes(struct walk *w, uint64_t i, uint64_t entry, uint64_t bitma
     bool zero;
 
     if (entry & QB_ENTRY_COMPRESSED
-            ? qb_content_packed_bytes(w->t, entry, &d, &zero, err) < 0
+            ? qb_content_packed_bytes(w->t, w->table, i, &d, &zero, err) < 0
             : qb_content_bytes(w->t, guest, entry, bitmap, &d, &zero, err) < 0)
         return -1;
     if (zero)
@@ -222,7 +221,7 @@ static int push_compressed(struct walk *w, uint64_t i, uint64_t entry, struct qb
     if (z.offset >= w->t->img->file->size)
         return qb_fail(err, QB_E_CORRUPT, z.offset,
                        "a compressed cluster lies behind the end of the file");
-    if (w->t->rules->recodes)
+    if (qb_content_is_inflated(w->t, entry))
         return push_bytes(w, i, entry, 0, err);
     return push(w, (struct run){RUN_COMPRESSED, i, 1, entry & ~QB_ENTRY_COPIED, 0}, err);
 }
@@ -300,7 +299,7 @@ static int walk_active(struct walk *w, const uint8_t *table, struct qb_err *err)
 int qb_content_unit(struct qb_taking *t, const uint8_t *entries, uint64_t first, bool active,
                     struct qb_digest *out, struct qb_err *err)
 {
-    struct walk w = {.t = t, .first = first, .active = active};
+    struct walk w = {.t = t, .table = entries, .first = first, .active = active};
     int r;
 
     qb_hasher_reset(t->hasher);

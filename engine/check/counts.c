@@ -1,16 +1,18 @@
-#include "check/counts.h"
-
 #include <string.h>
 
-#include "qcow2/refcount.h"
+#include "check/counts_parts.h"
+
+void qb_count_page_free(struct qb_count_page *p)
+{
+    free(p->wide);
+    free(p->cells);
+    free(p);
+}
 
 void qb_counts_free(struct qb_counts *c)
 {
-    for (size_t i = 0; i < c->n_pages; i++) {
-        free(c->pages[i]->wide);
-        free(c->pages[i]->cells);
-        free(c->pages[i]);
-    }
+    for (size_t i = 0; i < c->n_pages; i++)
+        qb_count_page_free(c->pages[i]);
     free(c->pages);
     qb_index_free(&c->by_number);
     qb_vec_free(&c->runs);
@@ -70,18 +72,35 @@ static int make_room(struct qb_counts *c, struct qb_err *err)
     return 0;
 }
 
-struct qb_count_page *qb_counts_page(struct qb_counts *c, uint64_t cluster)
+struct qb_count_page *qb_counts_find(const struct qb_counts *c, uint64_t cluster)
 {
     uint64_t number = cluster / QB_PAGE_COUNTS;
-    struct qb_probe probe;
+    struct qb_probe probe = qb_index_probe(&c->by_number, number);
 
-    if (c->last && c->last->number == number)
-        return c->last;
-    probe = qb_index_probe(&c->by_number, number);
     while (qb_index_next(&c->by_number, &probe))
         if (c->pages[probe.item]->number == number)
-            return c->last = c->pages[probe.item];
+            return c->pages[probe.item];
     return NULL;
+}
+
+struct qb_count_page *qb_counts_page(struct qb_counts *c, uint64_t cluster)
+{
+    struct qb_count_page *p = c->last;
+
+    if (!p || p->number != cluster / QB_PAGE_COUNTS)
+        p = qb_counts_find(c, cluster);
+    c->last = p ? p : c->last;
+    return p;
+}
+
+static void put_page(struct qb_counts *c, struct qb_count_page *p)
+{
+    qb_index_add(&c->by_number, p->number, c->n_pages);
+    if (c->n_ordered == c->n_pages &&
+        (c->n_pages == 0 || c->pages[c->n_pages - 1]->number < p->number))
+        c->n_ordered++;
+    c->pages[c->n_pages++] = p;
+    c->last = p;
 }
 
 static struct qb_count_page *page_make(struct qb_counts *c, uint64_t cluster, struct qb_err *err)
@@ -98,17 +117,27 @@ static struct qb_count_page *page_make(struct qb_counts *c, uint64_t cluster, st
         return NULL;
     }
     p->number = cluster / QB_PAGE_COUNTS;
-    qb_index_add(&c->by_number, p->number, c->n_pages);
-    if (c->n_ordered == c->n_pages &&
-        (c->n_pages == 0 || c->pages[c->n_pages - 1]->number < p->number))
-        c->n_ordered++;
-    c->pages[c->n_pages++] = p;
-    c->last = p;
+    put_page(c, p);
     return p;
 }
 
-/* Gives every cluster of the page its own count and marks. */
-static int unpack(struct qb_counts *c, struct qb_count_page *p, struct qb_err *err)
+int qb_counts_adopt(struct qb_counts *c, struct qb_count_page *p, struct qb_err *err)
+{
+    int r = make_room(c, err);
+
+    r = r < 0 ? r : take_memory(c, sizeof(*p), err);
+    if (r == 0 && p->cells)
+        r = take_memory(c, 2 * QB_PAGE_COUNTS, err);
+    if (r == 0 && p->wide)
+        r = take_memory(c, QB_PAGE_COUNTS * sizeof(*p->wide), err);
+    if (r == 0)
+        put_page(c, p);
+    else
+        qb_count_page_free(p);
+    return r;
+}
+
+int qb_counts_unpack(struct qb_counts *c, struct qb_count_page *p, struct qb_err *err)
 {
     if (p->cells)
         return 0;
@@ -122,8 +151,7 @@ static int unpack(struct qb_counts *c, struct qb_count_page *p, struct qb_err *e
     return 0;
 }
 
-/* Packs a page whose clusters have become alike. */
-static void pack(struct qb_counts *c, struct qb_count_page *p)
+void qb_counts_pack(struct qb_counts *c, struct qb_count_page *p)
 {
     if (!p->cells || p->wide || memcmp(p->cells, p->cells + 1, QB_PAGE_COUNTS - 1) != 0 ||
         memcmp(p->cells + QB_PAGE_COUNTS, p->cells + QB_PAGE_COUNTS + 1, QB_PAGE_COUNTS - 1) != 0)
@@ -147,9 +175,8 @@ static int widen(struct qb_counts *c, struct qb_count_page *p, struct qb_err *er
     return 0;
 }
 
-/* Adds to one cell of an unpacked page. */
-static int add_cell(struct qb_counts *c, struct qb_count_page *p, unsigned i, uint64_t n,
-                    unsigned marks, struct qb_err *err)
+int qb_counts_add_cell(struct qb_counts *c, struct qb_count_page *p, unsigned i, uint64_t n,
+                       unsigned marks, struct qb_err *err)
 {
     if (!p->wide && (n > UINT8_MAX || p->cells[i] + n > UINT8_MAX) && widen(c, p, err) < 0)
         return -1;
@@ -166,9 +193,9 @@ int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned ma
 {
     struct qb_count_page *p = page_make(c, cluster, err);
 
-    if (!p || unpack(c, p, err) < 0)
+    if (!p || qb_counts_unpack(c, p, err) < 0)
         return -1;
-    return add_cell(c, p, cluster % QB_PAGE_COUNTS, n, marks, err);
+    return qb_counts_add_cell(c, p, cluster % QB_PAGE_COUNTS, n, marks, err);
 }
 
 /* Adds to a part of a page, [i, end).  `on_meta` is an additional mark for clusters of metadata, or
@@ -184,16 +211,16 @@ static int add_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, un
         p->marks |= (uint8_t)marks;
         return 0;
     }
-    if (unpack(c, p, err) < 0)
+    if (qb_counts_unpack(c, p, err) < 0)
         return -1;
     for (; i < end; i++) {
         unsigned more = p->cells[QB_PAGE_COUNTS + i] & QB_MARK_META ? on_meta : 0;
 
-        if (add_cell(c, p, i, n, marks | more, err) < 0)
+        if (qb_counts_add_cell(c, p, i, n, marks | more, err) < 0)
             return -1;
     }
     if (end == QB_PAGE_COUNTS)
-        pack(c, p);
+        qb_counts_pack(c, p);
     return 0;
 }
 
@@ -220,6 +247,12 @@ int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, u
     return add_range(c, first, clusters, n, marks, QB_MARK_OVERLAP, err);
 }
 
+int qb_counts_add_plain(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
+                        struct qb_err *err)
+{
+    return add_range(c, first, clusters, n, 0, 0, err);
+}
+
 /* A whole page where nothing was counted stays a few words, even for a huge table. */
 static int add_meta_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, unsigned end,
                          int *overlaps, struct qb_err *err)
@@ -229,13 +262,13 @@ static int add_meta_span(struct qb_counts *c, struct qb_count_page *p, unsigned 
         p->marks = QB_MARK_META;
         return 0;
     }
-    if (unpack(c, p, err) < 0)
+    if (qb_counts_unpack(c, p, err) < 0)
         return -1;
     for (; i < end; i++) {
         unsigned mark = qb_page_count(p, i) ? QB_MARK_OVERLAP : 0;
 
         *overlaps |= mark != 0;
-        if (add_cell(c, p, i, 1, QB_MARK_META | mark, err) < 0)
+        if (qb_counts_add_cell(c, p, i, 1, QB_MARK_META | mark, err) < 0)
             return -1;
     }
     return 0;
@@ -267,7 +300,7 @@ int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *l
     *left = 0;
     if (!p)
         return 0;
-    if (unpack(c, p, err) < 0)
+    if (qb_counts_unpack(c, p, err) < 0)
         return -1;
     *left = qb_page_count(p, i);
     *left -= QB_MIN(n, *left);
@@ -291,26 +324,5 @@ int qb_counts_append(struct qb_counts *c, uint64_t first, uint64_t n, uint64_t c
         last->end += n;
     else if (qb_counts_push(c, &c->runs, err, run) < 0)
         return -1;
-    return 0;
-}
-
-int qb_counts_add_counts(struct qb_counts *c, struct qb_counts *more, struct qb_err *err)
-{
-    struct qb_count_page *const *pages = qb_counts_pages(more);
-
-    for (size_t k = 0; k < more->n_pages; k++) {
-        const struct qb_count_page *p = pages[k];
-        uint64_t base = p->number * QB_PAGE_COUNTS;
-
-        for (unsigned i = 0, end; i < QB_PAGE_COUNTS; i = end) {
-            uint64_t n = qb_page_count(p, i);
-
-            end = p->cells ? i + 1 : QB_PAGE_COUNTS;
-            while (end < QB_PAGE_COUNTS && qb_page_count(p, end) == n)
-                end++;
-            if (n && add_range(c, base + i, end - i, n, 0, 0, err) < 0)
-                return -1;
-        }
-    }
     return 0;
 }

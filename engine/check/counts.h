@@ -68,9 +68,17 @@ int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned ma
 int qb_counts_add_data(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
                        unsigned marks, struct qb_err *err);
 
+/* The same, of clusters that may be metadata as well. */
+int qb_counts_add_plain(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
+                        struct qb_err *err);
+
 /* Adds the counts of `more` to those of `c`, cluster by cluster.  Marks stay as they are; `more`
  * has no runs. */
 int qb_counts_add_counts(struct qb_counts *c, struct qb_counts *more, struct qb_err *err);
+
+/* Moves what another thread counted of the same image with qb_counts_add_data into `c`, as if it
+ * had been added here, and frees `part`, also after a failure. */
+int qb_counts_join(struct qb_counts *c, struct qb_counts *part, struct qb_err *err);
 
 /* Adds one reference to each of `clusters` clusters from `first` on, which are metadata: where one
  * is counted already QB_MARK_OVERLAP is set, and *overlaps becomes 1. */
@@ -92,6 +100,9 @@ unsigned qb_counts_marks(struct qb_counts *c, uint64_t cluster);
 
 /* The page that covers a cluster, or NULL where nothing is counted. */
 struct qb_count_page *qb_counts_page(struct qb_counts *c, uint64_t cluster);
+
+/* The same; changes nothing, so that several threads may do it at the same time. */
+struct qb_count_page *qb_counts_find(const struct qb_counts *c, uint64_t cluster);
 static inline uint64_t qb_page_count(const struct qb_count_page *p, unsigned i)
 {
     return p->wide ? p->wide[i] : p->cells ? p->cells[i] : p->count;

@@ -55,3 +55,23 @@ uint64_t qb_moves_to(const struct qb_moves *m, uint64_t cluster)
     }
     return m->extents.items[low].to + (index - m->extents.items[low].index);
 }
+
+const struct qb_moved_piece *qb_moves_piece(const struct qb_moves *m, uint64_t offset,
+                                            uint64_t available)
+{
+    size_t low = 0, high = m->pieces.n;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        const struct qb_moved_piece *p = &m->pieces.items[mid];
+
+        if (p->offset < offset || (p->offset == offset && p->available < available))
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    if (low == m->pieces.n || m->pieces.items[low].offset != offset ||
+        m->pieces.items[low].available != available)
+        return NULL;
+    return &m->pieces.items[low];
+}

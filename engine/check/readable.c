@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "qcow2/codec.h"
+#include "check/inflate.h"
 
 #define REQUEST_BYTES ((uint64_t)1 << 20)
 
@@ -32,6 +32,8 @@ struct reading {
     struct bad bad[BAD_MAX]; /* ascending */
     size_t n_bad;
     uint64_t more; /* clusters after these */
+    struct qb_inflater *inflater;
+    size_t table; /* of which the batch's clusters are */
 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -234,32 +236,27 @@ static int note_bad(struct reading *r, struct qb_err *err)
 
 /* ---- compressed clusters --------------------------------------------------------------------- */
 
-/* One that cannot be read was found before. */
-static int inflate(struct reading *r, const struct qb_l2_table *t, uint64_t i, uint64_t entry,
-                   struct qb_err *err)
+/* Those that cannot be read were found before.  The tag is the entry's index. */
+static int inflate_batch(struct reading *r, struct qb_err *err)
 {
-    const struct qb_geom *g = &r->c->img->geom;
-    struct qb_compressed z = qb_l2_compressed(g, entry);
-    struct qb_census_place place = qb_census_place_of(g, t, i);
-    struct qb_err why = {.offset = QB_NOWHERE};
-    struct qb_req one = {.file = r->file, .op = QB_OP_READ, .offset = z.offset, .buf = r->buf};
+    struct qb_inflater *f = r->inflater;
+    const struct qb_l2_table *t = &r->c->tables.items[r->table];
     char text[QB_CENSUS_PLACE_TEXT];
 
-    if (z.offset >= r->file->size)
-        return 0;
-    one.len = QB_MIN(z.available, r->file->size - z.offset);
-    if (qb_io_go_on(r->io, err) < 0)
+    if (qb_inflater_run(f, r->io, err) < 0)
         return -1;
-    if (qb_io_run(r->io, &one, 1) > 0)
-        return one.error == ECANCELED ? qb_io_fail(&one, "guest data", err) : 0;
-    if (qb_decompress(r->c->img->header.compression_type, r->buf, one.len,
-                      r->buf + 2 * g->cluster_size, g->cluster_size, &why) == 0)
-        return 0;
-    if (why.code == QB_E_MEMORY)
-        return qb_fail_memory(err);
-    qb_census_place_text(&place, text);
-    qb_census_note(r->c, QB_DEFECT_COMPRESSED_INVALID, z.offset,
-                   "the compressed cluster of %s does not inflate", text);
+    for (size_t i = 0; i < f->n; i++) {
+        struct qb_census_place place = qb_census_place_of(&r->c->img->geom, t, f->batch[i].tag);
+
+        if (f->batch[i].failed == QB_E_NONE)
+            continue;
+        if (f->batch[i].failed == QB_E_MEMORY)
+            return qb_fail_memory(err);
+        qb_census_place_text(&place, text);
+        qb_census_note(r->c, QB_DEFECT_COMPRESSED_INVALID, f->batch[i].offset,
+                       "the compressed cluster of %s does not inflate", text);
+    }
+    f->n = 0;
     return 0;
 }
 
@@ -270,14 +267,29 @@ static int inflate_table(void *arg, size_t index, const uint8_t *table, struct q
 
     if (r->c->notes[index].compressed == 0)
         return 0;
+    r->table = index;
     for (uint64_t i = 0; i < g->l2_entries; i++) {
         uint64_t entry = qb_l2_get(g, table, i, 0);
+        struct qb_compressed z = qb_l2_compressed(g, entry);
 
-        if ((entry & QB_ENTRY_COMPRESSED) &&
-            inflate(r, &r->c->tables.items[index], i, entry, err) < 0)
+        if (!(entry & QB_ENTRY_COMPRESSED) || z.offset >= r->file->size)
+            continue;
+        qb_inflater_add(r->inflater, entry, QB_MIN(z.available, r->file->size - z.offset), z.offset,
+                        i);
+        if (qb_inflater_is_full(r->inflater) && inflate_batch(r, err) < 0)
             return -1;
     }
-    return 0;
+    return inflate_batch(r, err);
+}
+
+static int inflate_all(struct reading *r, struct qb_err *err)
+{
+    int rc;
+
+    r->inflater = qb_inflater_new(r->io, r->c->img, r->file, &r->c->counts, err);
+    rc = r->inflater ? scan(r, inflate_table, err) : -1;
+    qb_inflater_free(r->inflater);
+    return rc;
 }
 
 /* ---- all ------------------------------------------------------------------------------------- */
@@ -291,14 +303,13 @@ static int read_all(struct reading *r, struct qb_err *err)
         return -1;
     if (!r->c->clusters.compressed || img->geom.external_data)
         return 0;
-    return scan(r, inflate_table, err);
+    return inflate_all(r, err);
 }
 
-/* The buffer holds a compressed cluster, which may take two clusters, and what it inflates to. */
 int qb_readable_check(struct qb_io *io, struct qb_census *c, struct qb_file *data,
                       struct qb_err *err)
 {
-    uint64_t room = QB_MAX(qb_io_window(io), 3 * c->img->geom.cluster_size);
+    uint64_t room = QB_MAX(qb_io_window(io), c->img->geom.cluster_size);
     QB_AUTO(qb_buf) struct reading *r = NULL;
     QB_AUTO(qb_buf) uint8_t *buf = NULL;
 

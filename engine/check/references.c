@@ -1,6 +1,7 @@
 /* Counts what L1 and L2 entries refer to. */
 #include "check/census.h"
 #include "check/data_end.h"
+#include "check/plain_entries.h"
 #include "check/version2.h"
 
 static void note_l1_oddity(void *arg, enum qb_l1_oddity what, unsigned layer, uint64_t at,
@@ -154,6 +155,12 @@ static uint64_t run_length(const struct qb_census *c, const uint8_t *table, uint
     return n;
 }
 
+void qb_census_meet(struct qb_census_place *first, struct qb_census_place place)
+{
+    if (place.at && (!first->at || place.at < first->at))
+        *first = place;
+}
+
 struct qb_census_place qb_census_place_of(const struct qb_geom *g, const struct qb_l2_table *t,
                                           uint64_t i)
 {
@@ -181,56 +188,68 @@ static void check_bits(struct qb_census *c, const uint8_t *table, uint64_t i, ui
                        (unsigned long long)entry, (unsigned long long)bitmap);
 }
 
-static int count_entries(void *arg, size_t index, const uint8_t *table, struct qb_err *err)
+/* Counts entry `i`, and those after it that continue it, and says how many these are. */
+static int count_other(struct qb_census *c, size_t index, const uint8_t *table, uint64_t i,
+                       uint64_t *n, struct qb_err *err)
 {
-    struct qb_census *c = arg;
     const struct qb_geom *g = &c->img->geom;
     const struct qb_l2_table *t = &c->tables.items[index];
     struct qb_table_note *note = &c->notes[index];
-    uint64_t n = 1;
-    int r = 0, zeros;
+    uint64_t entry = qb_l2_get(g, table, i, 0), at = t->offset + i * g->l2_entry_size;
+    enum qb_kind kind = qb_l2_kind_at(g, table, i);
+    int r = 0;
 
-    for (uint64_t i = 0; r == 0 && i < g->l2_entries; i += n) {
-        uint64_t entry, at = t->offset + i * g->l2_entry_size;
-        enum qb_kind kind;
-
-        if (i % QB_L2_BLOCK == 0 && (zeros = qb_l2_plain_zeros(g, table, i)) >= 0) {
-            note->zero_plain += (uint32_t)zeros;
-            n = QB_L2_BLOCK;
-            continue;
-        }
-        entry = qb_l2_get(g, table, i, 0);
-        n = 1;
-        if (entry <= QB_ENTRY_ZERO && g->l2_entry_size == 8) {
-            note->zero_plain += (uint32_t)entry; /* 0 or the zero flag alone */
-            continue;
-        }
-        kind = qb_l2_kind_at(g, table, i);
-        check_bits(c, table, i, at, entry, qb_l2_kind(g, entry));
-        if (kind == QB_COMPRESSED) {
-            if (c->clusters.compressed + note->compressed++ == 0)
-                c->first_compressed = qb_census_place_of(g, t, i);
-            r = count_compressed(c, t, at, entry, err);
-        } else if (qb_l2_has_host(kind)) {
-            if (kind == QB_PARTIAL && c->n_partial++ == 0)
-                c->first_partial = qb_census_place_of(g, t, i);
-            n = run_length(c, table, i, entry);
-            *(kind == QB_ZERO_ALLOCATED ? &note->zero_allocated : &note->data) += (uint32_t)n;
-            if (qb_l2_kind(g, entry) != QB_UNALLOCATED)
-                r = count_data(c, t, at, entry, n, err);
-            if (g->external_data) /* of a run the last one reaches farthest */
-                c->data_end = QB_MAX(c->data_end, qb_data_end_of(c->img, t, table, i + n - 1));
-        } else {
-            note->zero_plain += kind == QB_ZERO_PLAIN;
-            if (entry & QB_ENTRY_COPIED)
-                note_header(c, at, "L2", entry);
-        }
+    *n = 1;
+    check_bits(c, table, i, at, entry, qb_l2_kind(g, entry));
+    if (kind == QB_COMPRESSED) {
+        if (note->compressed++ == 0)
+            qb_census_meet(&c->first_compressed, qb_census_place_of(g, t, i));
+        r = count_compressed(c, t, at, entry, err);
+    } else if (qb_l2_has_host(kind)) {
+        if (kind == QB_PARTIAL && c->n_partial++ == 0)
+            c->first_partial = qb_census_place_of(g, t, i);
+        *n = run_length(c, table, i, entry);
+        *(kind == QB_ZERO_ALLOCATED ? &note->zero_allocated : &note->data) += (uint32_t)*n;
+        if (qb_l2_kind(g, entry) != QB_UNALLOCATED)
+            r = count_data(c, t, at, entry, *n, err);
+        if (g->external_data) /* of a run the last one reaches farthest */
+            c->data_end = QB_MAX(c->data_end, qb_data_end_of(c->img, t, table, i + *n - 1));
+    } else {
+        note->zero_plain += kind == QB_ZERO_PLAIN;
+        if (entry & QB_ENTRY_COPIED)
+            note_header(c, at, "L2", entry);
     }
-    c->clusters.allocated += note->data;
-    c->clusters.compressed += note->compressed;
-    c->clusters.zero_plain += note->zero_plain;
-    c->clusters.zero_allocated += note->zero_allocated;
     return r;
+}
+
+int qb_census_count_table(struct qb_census *c, size_t index, const uint8_t *table, uint64_t from,
+                          struct qb_err *err)
+{
+    const struct qb_geom *g = &c->img->geom;
+    struct qb_plain_entries plain = {c->img, &c->counts, {0}};
+    bool knows = qb_plain_knows(c->img);
+    uint64_t i = from, n = 0;
+
+    for (; i < g->l2_entries; i += n) {
+        if (knows && qb_plain_count(&plain, &c->tables.items[index], table, i, &c->notes[index], &i,
+                                    err) < 0)
+            return -1;
+        n = 0;
+        if (i < g->l2_entries && count_other(c, index, table, i, &n, err) < 0)
+            return -1;
+    }
+    qb_census_meet(&c->first_compressed, plain.first_compressed);
+    return 0;
+}
+
+static void sum_up(struct qb_census *c)
+{
+    for (size_t i = 0; i < c->tables.n; i++) {
+        c->clusters.allocated += c->notes[i].data;
+        c->clusters.compressed += c->notes[i].compressed;
+        c->clusters.zero_plain += c->notes[i].zero_plain;
+        c->clusters.zero_allocated += c->notes[i].zero_allocated;
+    }
 }
 
 static int note_version2_zeros(struct qb_io *io, struct qb_census *c, struct qb_err *err)
@@ -260,8 +279,8 @@ int qb_census_references(struct qb_io *io, struct qb_census *c, struct qb_err *e
         return qb_fail_memory(err);
     if (count_tables(c, err) < 0 || mark_l1_copied(io, c, err) < 0)
         return -1;
-    if (qb_tables_scan(&(struct qb_table_scan){io, c->img, &c->tables, true, count_entries, c},
-                       err) < 0)
+    if (qb_census_count_tables(io, c, err) < 0)
         return -1;
+    sum_up(c);
     return c->img->header.version == 2 ? note_version2_zeros(io, c, err) : 0;
 }

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "check/lost.h"
+
 #define READ_MAX (UINT64_C(64) << 20) /* bytes of leaked clusters that are looked at */
 
 /* ---- what is remembered ---------------------------------------------------------------------- */
@@ -106,8 +108,9 @@ struct qb_guest_range qb_sign_guest(const struct qb_image *img, uint64_t l1_inde
 
 /* ---- tables that nothing names --------------------------------------------------------------- */
 
-static bool is_leaked(const struct qb_signs *s, uint64_t cluster)
+static bool is_leaked(void *arg, uint64_t cluster)
 {
+    const struct qb_signs *s = arg;
     size_t first = 0, end = s->n_leaks;
 
     while (first < end) {
@@ -121,92 +124,15 @@ static bool is_leaked(const struct qb_signs *s, uint64_t cluster)
     return first < s->n_leaks && s->leaks[first].first <= cluster;
 }
 
-/* How many clusters a leaked cluster names that are leaked with it, if all of it can be the entries
- * of an L2 table, of which at least half are these; else 0. */
-static uint64_t names_of_lost(const struct qb_signs *s, const uint8_t *table)
-{
-    const struct qb_geom *g = &s->img->geom;
-    uint64_t named = 0, lost = 0;
-
-    for (uint64_t i = 0; i < g->l2_entries; i++) {
-        uint64_t entry = qb_l2_get(g, table, i, 0);
-        bool compressed = entry & QB_ENTRY_COMPRESSED;
-        uint64_t offset = compressed ? qb_l2_compressed(g, entry).offset : entry & QB_ENTRY_OFFSET;
-
-        if (entry <= QB_ENTRY_ZERO)
-            continue;
-        if (offset == 0 || offset >= s->img->file->size ||
-            (!compressed && ((entry & QB_L2_RESERVED) || offset % g->cluster_size)))
-            return 0;
-        named++;
-        lost += is_leaked(s, offset >> g->cluster_bits);
-    }
-    return 2 * lost >= named ? lost : 0;
-}
-
-/* The stretches of the active layer's disk that no L2 table maps, or one without any entry: one of
- * them was a lost one's. */
-struct gaps {
-    uint64_t mapped, end; /* L1 entries */
-    uint64_t n, first;
-};
-
-static int count_gap(void *arg, uint32_t index, uint64_t entry, struct qb_err *err)
-{
-    struct gaps *gaps = arg;
-
-    (void)err;
-    if (index >= gaps->end || !(entry & QB_ENTRY_OFFSET))
-        return 0;
-    if (index > gaps->mapped && gaps->n == 0)
-        gaps->first = gaps->mapped;
-    gaps->n += index - gaps->mapped;
-    gaps->mapped = index + 1ull;
-    return 0;
-}
-
-/* Tables that were overwritten with zeros; a discard may leave such, too. */
-static void count_empty(const struct qb_census *c, struct gaps *gaps)
-{
-    for (size_t i = 0; i < c->tables.n; i++) {
-        const struct qb_l2_table *t = &c->tables.items[i];
-        const struct qb_table_note *note = &c->notes[i];
-
-        if (!t->active || t->l1_index >= gaps->end ||
-            note->data + note->compressed + note->zero_plain + note->zero_allocated)
-            continue;
-        if (gaps->n++ == 0)
-            gaps->first = t->l1_index;
-    }
-}
-
-static int find_gaps(struct qb_io *io, const struct qb_census *c, struct gaps *out,
-                     struct qb_err *err)
-{
-    const struct qb_image *img = c->img;
-    const struct qb_header *h = &img->header;
-
-    *out = (struct gaps){.end = QB_MIN(qb_geom_l1_needed(&img->geom, h->size), h->l1_size)};
-    if (qb_image_scan_entries(&(struct qb_entry_scan){io, img, h->l1_offset, h->l1_size,
-                                                      "an L1 table", count_gap, out},
-                              err) < 0)
-        return -1;
-    if (out->n == 0)
-        out->first = out->mapped;
-    out->n += out->end - out->mapped;
-    count_empty(c, out);
-    return 0;
-}
-
-static struct qb_guest_range where(const struct qb_image *img, const struct gaps *gaps)
+static struct qb_guest_range where(const struct qb_image *img, const struct qb_gaps *gaps)
 {
     return gaps->n == 1 ? qb_sign_guest(img, gaps->first, 1)
                         : (struct qb_guest_range){QB_NOWHERE, gaps->n ? img->geom.l1_span : 0};
 }
 
 /* Clusters of the leaked stretches, as many as are looked at. */
-static int find_lost_tables(struct qb_io *io, const struct qb_signs *s, struct qb_census *c,
-                            const struct gaps *gaps, uint8_t *buf, uint64_t *found,
+static int find_lost_tables(struct qb_io *io, struct qb_signs *s, struct qb_census *c,
+                            const struct qb_gaps *gaps, uint8_t *buf, uint64_t *found,
                             struct qb_err *err)
 {
     const struct qb_geom *g = &s->img->geom;
@@ -224,7 +150,7 @@ static int find_lost_tables(struct qb_io *io, const struct qb_signs *s, struct q
                 continue;
             if ((rc = qb_sign_look(io, s, at, buf, g->cluster_size, err)) < 0)
                 return -1;
-            lost = rc ? names_of_lost(s, buf) : 0;
+            lost = rc ? qb_lost_names(s->img, buf, is_leaked, s) : 0;
             if (!lost)
                 continue;
             ++*found;
@@ -240,7 +166,7 @@ static int find_lost_tables(struct qb_io *io, const struct qb_signs *s, struct q
 
 /* Where the table itself cannot be found, and some part of the disk has none: as many clusters in
  * one stretch as one maps. */
-static void tell_stretches(const struct qb_signs *s, const struct gaps *gaps)
+static void tell_stretches(const struct qb_signs *s, const struct qb_gaps *gaps)
 {
     const struct qb_geom *g = &s->img->geom;
     struct qb_guest_range guest = where(s->img, gaps);
@@ -257,7 +183,7 @@ static void tell_stretches(const struct qb_signs *s, const struct gaps *gaps)
 int qb_signs_tell(struct qb_io *io, struct qb_signs *s, struct qb_census *c, struct qb_err *err)
 {
     QB_AUTO(qb_buf) uint8_t *buf = NULL;
-    struct gaps gaps;
+    struct qb_gaps gaps;
     uint64_t lost = 0;
 
     if (s->n_tables == 0 && s->n_leaks == 0)
@@ -270,7 +196,8 @@ int qb_signs_tell(struct qb_io *io, struct qb_signs *s, struct qb_census *c, str
             return -1;
     if (s->n_leaks == 0 || s->img->geom.external_data)
         return 0;
-    if (find_gaps(io, c, &gaps, err) < 0 || find_lost_tables(io, s, c, &gaps, buf, &lost, err) < 0)
+    if (qb_gaps_find(io, c, 0, &gaps, err) < 0 ||
+        find_lost_tables(io, s, c, &gaps, buf, &lost, err) < 0)
         return -1;
     if (lost == 0 && gaps.n > 0)
         tell_stretches(s, &gaps);

@@ -1,6 +1,19 @@
 #include "io/ahead.h"
 
+#include <fcntl.h>
 #include <string.h>
+
+/* The kernel takes a hint for no more than its longest request. */
+#define HINT_BYTES (UINT64_C(512) << 10)
+
+void qb_file_read_ahead(const struct qb_file *file, struct qb_range bytes)
+{
+    if (file->mem)
+        return;
+    for (uint64_t at = bytes.first; at < bytes.end; at += HINT_BYTES)
+        posix_fadvise(file->fd, (off_t)at, (off_t)QB_MIN(HINT_BYTES, bytes.end - at),
+                      POSIX_FADV_WILLNEED);
+}
 
 int qb_ahead_read(struct qb_ahead *a, struct qb_io *io, struct qb_file *file, uint64_t offset,
                   uint64_t len, uint8_t *to, const char *what, struct qb_err *err)

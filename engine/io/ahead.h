@@ -20,6 +20,9 @@ static inline void qb_ahead_free(struct qb_ahead *a)
     *a = (struct qb_ahead){0};
 }
 
+/* Has the system start to read these bytes into its cache.  A hint: nothing depends on it. */
+void qb_file_read_ahead(const struct qb_file *file, struct qb_range bytes);
+
 /* Fills `to` with the bytes [offset, offset + len) of the file, with zeros past its end.  `what`
  * names them. */
 int qb_ahead_read(struct qb_ahead *a, struct qb_io *io, struct qb_file *file, uint64_t offset,

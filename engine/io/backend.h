@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-#include "io/io.h"
+#include "io/crew.h"
 #include "io/mounts.h"
 
 struct qb_io_ops {
@@ -14,6 +14,9 @@ struct qb_io_ops {
     /* Carries out every request that is not void (below) and sets its `error`.  The guard has
      * permitted them, offset + len fits an off_t, and a size is never set on a block device. */
     void (*run)(struct qb_io *io, struct qb_req *reqs, size_t n);
+
+    /* The same for reads, from any thread.  NULL: one thread at a time reads. */
+    void (*run_part)(struct qb_io *io, struct qb_req *reqs, size_t n);
 
     /* A barrier over everything written through this back end: 0, or an errno that applies to every
      * file.  NULL: barrier.c does it with system calls. */
@@ -28,8 +31,14 @@ struct qb_io {
     uint64_t window;  /* bytes; 0: the default */
     qb_stop_fn *stop; /* NULL: never */
     void *stop_arg;
-    struct qb_pace *pace;     /* NULL: no limit */
-    struct qb_owners *owners; /* NULL: owners are checked, and nothing is cached */
+    struct qb_pace *pace;           /* NULL: no limit */
+    struct qb_owners *owners;       /* NULL: owners are checked, and nothing is cached */
+    struct qb_budget *budget;       /* NULL: any cost */
+    const struct qb_crew *crew;     /* NULL: nobody */
+    const struct qb_opener *opener; /* NULL: files are opened here; see opener.h */
+    uint64_t limit;                 /* of qb_file_limit, for all files */
+    bool limit_known;
+    bool spared; /* qb_io_spare_signals was called */
     struct qb_mounts mounts;
 };
 
@@ -37,6 +46,11 @@ struct qb_io {
 int qb_ring_open(struct qb_io **out);
 int qb_ring_features(unsigned *features); /* 0, or the errno with which creating a ring failed */
 int qb_posix_open(struct qb_io **out);
+
+/* qb_io_ops.run of the posix back end. */
+void qb_posix_run(struct qb_io *io, struct qb_req *reqs, size_t n);
+/* Notes RLIMIT_FSIZE in the file, for qb_file_limit; each worker asks for it once. */
+void qb_io_know_limit(struct qb_io *io, struct qb_file *file);
 
 /* Whether a barrier with QB_SYNC_FS over this file covers its whole file system. */
 bool qb_barrier_covers_fs(const struct qb_file *file);
@@ -48,6 +62,9 @@ int qb_posix_do(const struct qb_req *req, uint64_t done);
 /* Writes zeros to the whole pages [left->first, left->end) through a descriptor for direct writes:
  * 0 or an errno.  *left is shortened by what is certainly written. */
 typedef int qb_fill_fn(void *arg, int fd, struct qb_range *left);
+
+#define QB_FILL_DIRECT_FROM                                                                        \
+    (4u << 20) /* bytes: below this, opening a second descriptor does not pay */
 
 /* Carries out a QB_OP_FILL, its long middle part with `how` where the file supports direct writes:
  * 0 or an errno. */

@@ -3,8 +3,14 @@
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
+
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
 
 /* A struct fiemap ends with its extents; this one has space for some. */
 union map {
@@ -84,5 +90,14 @@ int qb_extents_each(struct qb_io *io, struct qb_file *file, uint64_t at, qb_exte
             return -1;
         n = last ? 0 : qb_extents_from(file->fd, at, extents);
     }
-    return 0;
+    /* What was not listed is not known to be a hole. */
+    return n < 0 ? data_each(io, file, at, fn, arg, err) : 0;
+}
+
+bool qb_extents_are_exact(const struct qb_file *file)
+{
+    struct statfs fs;
+
+    return !file->mem && !file->is_block_device && fstatfs(file->fd, &fs) == 0 &&
+           (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC);
 }

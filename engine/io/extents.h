@@ -27,4 +27,9 @@ typedef int qb_extent_fn(void *arg, const struct qb_extent *extent, struct qb_er
 int qb_extents_each(struct qb_io *io, struct qb_file *file, uint64_t at, qb_extent_fn *fn,
                     void *arg, struct qb_err *err);
 
+/* Whether these extents and SEEK_DATA come from one map of the file system, so that what FIEMAP
+ * leaves out is a hole: ext4 and XFS, once dirty pages are written back.  Elsewhere only SEEK_DATA
+ * is trusted with holes. */
+bool qb_extents_are_exact(const struct qb_file *file);
+
 #endif

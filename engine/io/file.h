@@ -31,12 +31,14 @@ struct qb_known {
     bool is_hole;
 };
 
-enum { QB_KNOWN = 16 };
+enum { QB_KNOWN = 16, QB_HEAD = 4096 /* bytes */ };
 
 struct qb_mem_disk; /* the memory back end's file, see mem.h */
 
 struct qb_file {
-    int fd;        /* -1 for a memory file */
+    int fd;     /* -1 for a memory file */
+    int direct; /* with has_direct: see direct.h */
+    bool has_direct;
     char *path;    /* owned */
     uint64_t size; /* bytes; kept up to date by QB_OP_SET_SIZE and writes past the end */
     uint64_t allocated_at_open; /* the value of qb_file_allocated at that time */
@@ -49,12 +51,17 @@ struct qb_file {
     unsigned other_names; /* hard links to it besides its path */
     bool may_have_links;  /* symbolic links on the way were not ruled out when it was opened */
     uint64_t mount_id;    /* as in /proc/self/mountinfo; 0: the kernel does not report it */
+    bool blocks;          /* see qb_file_make_blocking */
     bool without_locks;   /* see qb_file_claim */
     bool writers_unseen;  /* see qb_file_claim */
     struct qb_guard guard;
     struct qb_io_stats stats;
+    uint64_t limit; /* of qb_file_limit, once something was read; the flip asks for it anew */
+    bool limit_known;
     struct qb_known known[QB_KNOWN]; /* the last answers about holes, see file.c */
     unsigned n_known, next_known;
+    uint8_t *head; /* owned: bytes that qb_file_is_cached has read; or NULL */
+    size_t head_len;
     struct qb_mem_disk *mem;
     bool mem_reserved; /* of a memory file: see qb_file_is_reserved */
 };
@@ -63,25 +70,37 @@ struct qb_file {
  * being opened for I/O or waited for.  The file starts in QB_PHASE_READ with no locks. */
 int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err);
 
+/* Like qb_file_open, read-only, but what is known of the file is what was at the path just before:
+ * must be followed by qb_file_measure, which checks that it is the same file. */
+int qb_file_open_to_claim(const char *path, struct qb_file *out, struct qb_err *err);
+
 /* Like qb_file_open, read-only, for the file of the descriptor `fd` (O_PATH, its kind checked
  * already), which the caller still owns.  `path` is the file's name for messages. */
 int qb_file_reopen(int fd, const char *path, struct qb_file *out, struct qb_err *err);
 
 /* Whether a file of this kind can hold an image: 0, or -1 with QB_E_NOT_QCOW2 and "is a FIFO". */
 int qb_file_check_kind(mode_t mode, struct qb_err *err);
-/* Opens the path again, for writing, in place of the file's read-only descriptor.  Must be followed
- * by qb_file_measure, which checks that it is the same file. */
+/* Opens the path again, for writing, in place of the file's read-only descriptor, which is closed
+ * first: a lease on it ends.  Must be followed by qb_file_measure, which checks that it is the same
+ * file. */
 int qb_file_reopen_writable(struct qb_file *file, struct qb_err *err);
 
 /* Reads the size and the allocation again: values from before the locks were held may be out of
  * date.  QB_E_CHANGED when the descriptor belongs to another file. */
 int qb_file_measure(struct qb_file *file, struct qb_err *err);
 
+/* Takes O_NONBLOCK off the open file, once: with it, io_uring would report EAGAIN for bytes not yet
+ * cached.  Other calls do not heed it.  It is the only flag in use that F_SETFL changes.  Returns
+ * the descriptor. */
+int qb_file_make_blocking(struct qb_file *file);
+
 /* Closes (and so unlocks) the file; harmless on an empty struct. */
 void qb_file_close(struct qb_file *file);
 
-/* Whether the path still leads to the very file that is open (same device and inode). */
+/* Whether the path still leads to the very file that is open (same device and inode).  The second
+ * one also sets *same_size, if it does, as qb_file_keeps_size, by the same call. */
 bool qb_file_still_there(const struct qb_file *file);
+bool qb_file_still_there_as_long(const struct qb_file *file, bool *same_size);
 
 /* Whether the file's length still equals `size`: no other process has changed it. */
 bool qb_file_keeps_size(const struct qb_file *file);
@@ -103,6 +122,10 @@ uint64_t qb_file_next_data(struct qb_file *file, uint64_t offset);
  */
 uint64_t qb_file_data_end(struct qb_file *file, uint64_t offset);
 
+/* Like qb_file_next_data, for those who need not know where that data ends: one call instead of two
+ * for each extent of a file that consists of many small ones. */
+uint64_t qb_file_seek_data(struct qb_file *file, uint64_t offset);
+
 /* The part of [offset, offset + len) that is left without the known holes at its ends; empty if all
  * of it is a hole.  For reading mostly empty clusters of metadata. */
 struct qb_range qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_t len);
@@ -110,17 +133,15 @@ struct qb_range qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_
 /* To be called when bytes of [first, end) have changed: drops the known holes and data there. */
 void qb_file_forget(struct qb_file *file, uint64_t first, uint64_t end);
 
-/* Whether the file's first bytes can be read without waiting for the disk. */
-bool qb_file_is_cached(const struct qb_file *file);
+/* Whether the file's first bytes can be read without waiting for the disk.  They are kept for the
+ * next qb_io_read_head, which is to follow at once. */
+bool qb_file_is_cached(struct qb_file *file);
+
+void qb_file_drop_head(struct qb_file *file);
 
 /* Makes later reads come from the disk, as far as the bytes are durable: drops the known holes, and
  * asks the kernel to drop its cached pages. */
 void qb_file_drop_cache(struct qb_file *file);
-
-/* Reads [0, len), len at most a page, from the disk, past the page cache, through a descriptor of
- * its own (which takes and drops no lock: locks belong to the open file description).  0; 1 if the
- * file does not support direct reads; a negative errno if reading failed. */
-int qb_file_read_direct(const struct qb_file *file, void *buf, size_t len);
 
 /* Starts writeback of these bytes, while more is prepared before the barrier that waits for all of
  * them.  A hint: nothing depends on it. */

@@ -8,16 +8,14 @@
  * none of them.  A write that is done twice does no harm: it is zeros either way. */
 #include <fcntl.h>
 #include <stdalign.h>
-#include <stdio.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "io/backend.h"
+#include "io/direct.h"
 
-#define PAGE        4096u
-#define DIRECT_FROM (4u << 20) /* below this, opening a second descriptor does not pay */
-#define BLOCKS      16         /* of zeros, in one system call */
+#define PAGE   4096u
+#define BLOCKS 16 /* of zeros, in one system call */
 
 /* Never written, so that it takes no memory: each of its pages is the kernel's page of zeros. */
 static alignas(PAGE) unsigned char zeros[QB_ZEROS_BYTES];
@@ -71,35 +69,18 @@ static int fill_cached(int fd, struct qb_range left)
     return errnum;
 }
 
-/* Opens the same file once more, for direct writes; -1 if they are not supported. */
-static int open_direct(const struct qb_file *file)
-{
-    char path[32];
-    struct stat st;
-    int fd;
-
-    if (!file->writable) /* the new descriptor must not allow more than the old one */
-        return -1;
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", file->fd);
-    fd = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
-    if (fd >= 0 && (fstat(fd, &st) < 0 || st.st_dev != file->dev || st.st_ino != file->ino)) {
-        close(fd);
-        fd = -1;
-    }
-    return fd;
-}
-
 /* Fills as much of the range as possible by direct writes, and shortens it by that. */
 static int fill_past_cache(const struct qb_file *file, qb_fill_fn *how, void *arg,
                            struct qb_range *left)
 {
-    int fd = open_direct(file);
+    /* What is opened must not allow more than the file's own descriptor. */
+    int fd = file->writable ? qb_direct_take(file, true) : -1;
     int errnum;
 
     if (fd < 0)
         return 0;
     errnum = how(arg, fd, left);
-    close(fd);
+    qb_direct_leave(file, fd);
     /* EINVAL: this disk requires another alignment, or the file system has no direct writes. */
     return errnum == EINVAL || errnum == EOPNOTSUPP ? 0 : errnum;
 }
@@ -112,7 +93,7 @@ int qb_fill(const struct qb_req *req, qb_fill_fn *how, void *arg)
     struct qb_range body = {page, last_page};
     int fd = req->file->fd, errnum;
 
-    if (req->len < DIRECT_FROM)
+    if (req->len < QB_FILL_DIRECT_FROM)
         return fill_cached(fd, (struct qb_range){req->offset, end});
     errnum = fill_past_cache(req->file, how, arg, &body);
     if (!errnum)

@@ -9,6 +9,7 @@
 
 #include "io/backend.h"
 #include "io/links.h"
+#include "io/opener.h"
 
 enum { RETRIES = 2, PAUSE_US = 1000 };
 
@@ -27,14 +28,17 @@ static int fail_open_for_writing(const struct qb_file *file, bool *passing, stru
 
 /* A read lease is granted if no process, this one included, has the file open for writing, and none
  * is still to release a lease.  While it is held, an open for writing waits, and the holder is sent
- * a signal: one that is ignored by default, since SIGIO would end the process. */
-static int look_for_writers(struct qb_file *file, bool *passing, struct qb_err *err)
+ * a signal: one that is ignored by default, since SIGIO would end a process that does not ignore
+ * it. */
+static int look_for_writers(const struct qb_io *io, struct qb_file *file, bool stays_open,
+                            bool *passing, struct qb_err *err)
 {
     int errnum = 0;
 
-    if (fcntl(file->fd, F_SETSIG, SIGURG) < 0 || fcntl(file->fd, F_SETLEASE, F_RDLCK) < 0)
+    if ((!io->spared && fcntl(file->fd, F_SETSIG, SIGURG) < 0) ||
+        fcntl(file->fd, F_SETLEASE, F_RDLCK) < 0)
         errnum = errno;
-    else
+    else if (stays_open) /* else closing the descriptor ends the lease */
         fcntl(file->fd, F_SETLEASE, F_UNLCK);
     if (errnum == EAGAIN)
         return fail_open_for_writing(file, passing, err);
@@ -93,7 +97,7 @@ static int try_claim(struct qb_io *io, const char *path, struct qb_claim how, st
     bool here = false;
 
     *passing = true;
-    if (qb_file_open(path, false, out, err) < 0)
+    if (qb_file_open_to_claim(path, out, err) < 0)
         return -1;
     if (out->mem) {
         out->writable = how.writable;
@@ -103,9 +107,13 @@ static int try_claim(struct qb_io *io, const char *path, struct qb_claim how, st
         return -1;
     if (!out->is_block_device && check_mount(io, out, how, &here, err) < 0)
         return -1;
-    if (here && look_for_writers(out, passing, err) < 0)
+    if (here && look_for_writers(io, out, !how.writable, passing, err) < 0)
         return -1;
     if (how.writable && qb_file_reopen_writable(out, err) < 0)
+        return -1;
+    /* Another file may have been at the path when it was first judged: the one that was looked at
+     * before, to which a link leads again. */
+    if (how.writable && qb_links_check(out, how.on_link, err) < 0)
         return -1;
     if (here && take_flock(out, err) < 0)
         return -1;
@@ -121,14 +129,19 @@ int qb_file_claim(struct qb_io *io, const char *path, struct qb_claim how, struc
     struct qb_err why = {0};
     bool passing = true;
 
+    if (io->opener)
+        return qb_opener_open(io, &(struct qb_to_open){.what = QB_OPENING_CLAIM, .path = path}, out,
+                              err);
     for (unsigned attempt = 0; passing && attempt <= RETRIES; attempt++) {
         uint64_t size;
 
         if (attempt > 0)
             usleep(PAUSE_US);
         *out = (struct qb_file){.fd = -1};
-        if (try_claim(io, path, how, out, &passing, &why) == 0)
+        if (try_claim(io, path, how, out, &passing, &why) == 0) {
+            qb_io_opened(io, out);
             return 0;
+        }
         size = out->size;
         qb_file_close(out);
         out->size = size;
@@ -139,4 +152,12 @@ int qb_file_claim(struct qb_io *io, const char *path, struct qb_claim how, struc
     if (err)
         *err = why;
     return -1;
+}
+
+int qb_image_file_open(struct qb_io *io, const char *path, struct qb_file *out, struct qb_err *err)
+{
+    if (io->opener)
+        return qb_opener_open(io, &(struct qb_to_open){.what = QB_OPENING_IMAGE, .path = path}, out,
+                              err);
+    return qb_file_open(path, false, out, err);
 }

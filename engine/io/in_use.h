@@ -32,4 +32,7 @@ struct qb_claim {
 int qb_file_claim(struct qb_io *io, const char *path, struct qb_claim how, struct qb_file *out,
                   struct qb_err *err);
 
+/* Opens an image read-only, with no locks, as qb_file_open does. */
+int qb_image_file_open(struct qb_io *io, const char *path, struct qb_file *out, struct qb_err *err);
+
 #endif

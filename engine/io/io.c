@@ -1,9 +1,12 @@
 /* Runs requests: guard, back end, statistics. */
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "io/backend.h"
+#include "io/opener.h"
+#include "io/budget.h"
 #include "io/pace.h"
 
 static const char *why_no_ring(int errnum)
@@ -83,9 +86,26 @@ void qb_io_set_pace(struct qb_io *io, struct qb_pace *pace)
     io->pace = pace;
 }
 
+void qb_io_spare_signals(struct qb_io *io)
+{
+    struct sigaction now;
+
+    io->spared = sigaction(SIGIO, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
 void qb_io_set_owners(struct qb_io *io, struct qb_owners *owners)
 {
     io->owners = owners;
+}
+
+void qb_io_set_opener(struct qb_io *io, const struct qb_opener *opener)
+{
+    io->opener = opener;
+}
+
+const struct qb_opener *qb_io_opener(const struct qb_io *io)
+{
+    return io->opener;
 }
 
 void qb_io_set_window(struct qb_io *io, uint64_t bytes)
@@ -109,9 +129,31 @@ void qb_io_set_stop(struct qb_io *io, qb_stop_fn *stop, void *arg)
 
 int qb_io_go_on(struct qb_io *io, struct qb_err *err)
 {
-    if (!io || !io->stop || !io->stop(io->stop_arg))
+    if (!io)
         return 0;
-    return qb_fail(err, QB_E_CANCELLED, QB_NOWHERE, "stopped before the end");
+    if (io->stop && io->stop(io->stop_arg))
+        return qb_fail(err, QB_E_CANCELLED, QB_NOWHERE, "stopped before the end");
+    return io->budget && qb_budget_is_spent(io->budget) ? qb_budget_fail(io->budget, err) : 0;
+}
+
+void qb_io_set_budget(struct qb_io *io, struct qb_budget *budget)
+{
+    if (io->budget)
+        qb_budget_pause(io->budget);
+    io->budget = budget;
+    if (budget)
+        qb_budget_go(budget);
+}
+
+struct qb_budget *qb_io_budget(const struct qb_io *io)
+{
+    return io->budget;
+}
+
+void qb_io_opened(struct qb_io *io, const struct qb_file *file)
+{
+    if (io && io->budget)
+        qb_budget_add(io->budget, file);
 }
 
 /* Whether the request may be left out without a loss.  A change of the length may not: it may
@@ -124,22 +166,39 @@ static bool may_be_left_out(const struct qb_req *req)
            req->op != QB_OP_SYNC;
 }
 
-uint64_t qb_file_limit(const struct qb_file *file)
+static uint64_t limit_of_process(void)
 {
     struct rlimit limit;
 
-    if (file->mem || file->is_block_device || getrlimit(RLIMIT_FSIZE, &limit) < 0 ||
-        limit.rlim_cur == RLIM_INFINITY)
+    if (getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
         return UINT64_MAX;
     return limit.rlim_cur;
 }
 
+uint64_t qb_file_limit(const struct qb_file *file)
+{
+    if (file->mem || file->is_block_device)
+        return UINT64_MAX;
+    return file->limit_known ? file->limit : limit_of_process();
+}
+
+/* For plans, asked once by each worker. */
+void qb_io_know_limit(struct qb_io *io, struct qb_file *file)
+{
+    if (file->limit_known || file->mem)
+        return;
+    if (!io->limit_known)
+        io->limit = limit_of_process();
+    file->limit = io->limit;
+    file->limit_known = io->limit_known = true;
+}
+
 /* The kernel writes the part below RLIMIT_FSIZE and refuses the rest, so a limit inside the
- * header's sector would tear it. */
+ * header's sector would tear it: it is asked for anew. */
 static bool would_tear(const struct qb_req *req)
 {
-    return req->op == QB_OP_WRITE && req->file->guard.phase == QB_PHASE_FLIP &&
-           req->offset + req->len > qb_file_limit(req->file);
+    return req->op == QB_OP_WRITE && req->file->guard.phase == QB_PHASE_FLIP && !req->file->mem &&
+           !req->file->is_block_device && req->offset + req->len > limit_of_process();
 }
 
 /* Judges a request before it is tried: 0, or the errno with which it is refused. */
@@ -196,6 +255,7 @@ static void account(const struct qb_req *req)
         file->stats.read_bytes += req->error ? 0 : req->len;
         return;
     }
+    qb_file_drop_head(file);
     if (req->op == QB_OP_SET_SIZE)
         qb_file_forget(file, QB_MIN(file->size, req->offset), UINT64_MAX);
     else
@@ -225,40 +285,16 @@ size_t qb_io_run(struct qb_io *io, struct qb_req *reqs, size_t n)
     size_t i, failed = 0;
 
     for (i = 0; i < n; i++)
+        qb_io_know_limit(io, reqs[i].file);
+    for (i = 0; i < n; i++)
         reqs[i].error = stops && may_be_left_out(&reqs[i]) ? ECANCELED : refusal(&reqs[i]);
+    for (i = 0; io->opener && i < n; i++)
+        if (!reqs[i].error && reqs[i].op == QB_OP_FILL && reqs[i].len >= QB_FILL_DIRECT_FROM)
+            qb_opener_direct(io, reqs[i].file);
     io->ops->run(io, reqs, n);
     for (i = 0; i < n; i++) {
         account(&reqs[i]);
         failed += reqs[i].error != 0;
     }
     return failed;
-}
-
-int qb_io_read(struct qb_io *io, struct qb_file *file, uint64_t offset, void *buf, uint64_t len,
-               const char *what, struct qb_err *err)
-{
-    struct qb_req req = {.file = file, .op = QB_OP_READ, .offset = offset, .len = len, .buf = buf};
-
-    return qb_io_run(io, &req, 1) ? qb_io_fail(&req, what, err) : 0;
-}
-
-int qb_io_fail(const struct qb_req *req, const char *what, struct qb_err *err)
-{
-    static const char *const verbs[] = {
-        [QB_OP_READ] = "read",
-        [QB_OP_WRITE] = "write",
-        [QB_OP_FILL] = "write",
-        [QB_OP_ZERO] = "zero",
-        [QB_OP_PUNCH] = "give back the space of",
-        [QB_OP_SET_SIZE] = "change the length of",
-        [QB_OP_SYNC] = "make durable",
-    };
-    uint64_t offset = req->op == QB_OP_SYNC ? QB_NOWHERE : req->offset;
-
-    if (req->error == QB_EGUARD)
-        return qb_fail(err, QB_E_INTERNAL, offset,
-                       "write guard: the plan does not let this phase %s %s", verbs[req->op], what);
-    if (req->op == QB_OP_READ && req->error == ENODATA)
-        return qb_fail(err, QB_E_CORRUPT, offset, "%s ends past the end of the file", what);
-    return qb_fail_sys(err, req->error, offset, "cannot %s %s", verbs[req->op], what);
 }

@@ -58,10 +58,14 @@ struct qb_stopper {
 };
 struct qb_stopper qb_io_swap_stop(struct qb_io *io, struct qb_stopper now);
 
-/* 0 to continue; -1 with QB_E_CANCELLED once stop(arg) is true.  Every loop over what a file claims
- * (tables, runs, pages of counts) calls it: holes and memory are walked without a request that
- * would fail. */
+/* 0 to continue; -1 with QB_E_CANCELLED once stop(arg) is true, or with QB_E_OVER_BUDGET.  Every
+ * loop over what a file claims (tables, runs, pages of counts) calls it: holes and memory are
+ * walked without a request that would fail. */
 int qb_io_go_on(struct qb_io *io, struct qb_err *err);
+
+/* If the process ignores SIGIO, and it will not change that, leases need no other signal, which
+ * saves a call for each. */
+void qb_io_spare_signals(struct qb_io *io);
 
 /* Limits reads and writes from now on to this pace; it is not owned, and NULL is none.  Barriers
  * are not delayed: the writes that they wait for were. */
@@ -72,6 +76,20 @@ void qb_io_set_pace(struct qb_io *io, struct qb_pace *pace);
  * checked, and nothing is cached. */
 struct qb_owners;
 void qb_io_set_owners(struct qb_io *io, struct qb_owners *owners);
+
+/* What the image in progress may cost (budget.h), with whose pauses it begins and ends; not owned,
+ * and NULL is any cost. */
+struct qb_budget;
+void qb_io_set_budget(struct qb_io *io, struct qb_budget *budget);
+struct qb_budget *qb_io_budget(const struct qb_io *io);
+
+/* A file was opened for the image in progress. */
+void qb_io_opened(struct qb_io *io, const struct qb_file *file);
+
+/* From now on files are opened by another process (opener.h); not owned. */
+struct qb_opener;
+void qb_io_set_opener(struct qb_io *io, const struct qb_opener *opener);
+const struct qb_opener *qb_io_opener(const struct qb_io *io); /* NULL: none */
 
 /* How much of a long stretch to write at once: at most `bytes`, less if there is a pace. */
 uint64_t qb_io_piece(const struct qb_io *io, uint64_t bytes);
@@ -84,6 +102,11 @@ size_t qb_io_run(struct qb_io *io, struct qb_req *reqs, size_t n);
 /* One read, with a message for its failure; 0 or -1.  `what` names the bytes. */
 int qb_io_read(struct qb_io *io, struct qb_file *file, uint64_t offset, void *buf, uint64_t len,
                const char *what, struct qb_err *err);
+
+/* One read from offset 0, of the header; what qb_file_is_cached has read just now is not read
+ * again. */
+int qb_io_read_head(struct qb_io *io, struct qb_file *file, void *buf, uint64_t len,
+                    struct qb_err *err);
 
 /* Fills *err for a failed request; returns -1. */
 int qb_io_fail(const struct qb_req *req, const char *what, struct qb_err *err);

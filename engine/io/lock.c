@@ -4,9 +4,11 @@
  * least one sees the other.  The locks belong to the open file, not to the process: two opens
  * inside one process exclude each other too.
  *
- * An amend holds more than `qemu-img amend` does: byte 200 excludes readers, since the tables that
- * they have cached would be wrong after the flip.  It does not check byte 100: all readers hold it,
- * and those with `-U` accept changes; the others are seen at 201 and 203. */
+ * An amend locks all of them at once, as a writer, which needs no look afterwards; only where that
+ * is refused does it proceed byte by byte, as QEMU does, to find out who is in the way, or whether
+ * anybody is.  It holds more than `qemu-img amend` does: byte 200 excludes readers, since the
+ * tables that they have cached would be wrong after the flip.  It does not check byte 100: all
+ * readers hold it, and those with `-U` accept changes; the others are seen at 201 and 203. */
 #include "io/file.h"
 
 #include <errno.h>
@@ -68,22 +70,6 @@ static int conflict(off_t byte, struct qb_err *err)
 }
 
 /* 0, an errno, or -1 with *err filled. */
-static int hold(const struct qb_file *file, const struct bytes *b, struct qb_err *err)
-{
-    struct flock fl;
-    int errnum;
-
-    for (; b->end; b++) {
-        errnum = lock_call(file, F_OFD_SETLK, F_RDLCK, b->first, b->end - b->first, &fl);
-        if (errnum == EAGAIN || errnum == EACCES)
-            return conflict(b->first, err);
-        if (errnum)
-            return errnum;
-    }
-    return 0;
-}
-
-/* The same. */
 static int probe(const struct qb_file *file, const struct lock_rule *rule, struct qb_err *err)
 {
     const struct bytes *b = &rule->all;
@@ -102,12 +88,46 @@ static int probe(const struct qb_file *file, const struct lock_rule *rule, struc
     return 0;
 }
 
+/* The same.  Who holds a byte as a writer holds all of them (below), and is named by those that are
+ * probed. */
+static int hold(const struct qb_file *file, const struct lock_rule *rule, struct qb_err *err)
+{
+    struct flock fl;
+    int errnum;
+
+    for (const struct bytes *b = rule->held; b->end; b++) {
+        errnum = lock_call(file, F_OFD_SETLK, F_RDLCK, b->first, b->end - b->first, &fl);
+        if (errnum == EAGAIN || errnum == EACCES)
+            return probe(file, rule, err) < 0 ? -1 : conflict(b->first, err);
+        if (errnum)
+            return errnum;
+    }
+    return 0;
+}
+
+/* Holds all bytes that an amend probes, and those between them, in one call, as a writer: it is
+ * granted only where nobody has locked one.  Users of the file, who lock theirs before they look at
+ * those of others, are refused.  Byte 100, which readers with `-U` hold, stays free.  False where
+ * that is not possible: a byte is locked, maybe one that does not matter, or the file was opened
+ * only for reading. */
+static bool hold_all(const struct qb_file *file)
+{
+    const struct bytes *all = &amend_rule.all;
+    struct flock fl;
+
+    return file->writable &&
+           lock_call(file, F_OFD_SETLK, F_WRLCK, all->first, all->end - all->first, &fl) == 0;
+}
+
 /* One attempt: 0 with the locks held, an errno, or -1 with *err filled, without any lock. */
 static int try_lock(const struct qb_file *file, const struct lock_rule *rule, struct qb_err *err)
 {
     struct flock fl;
-    int rc = hold(file, rule->held, err);
+    int rc;
 
+    if (rule == &amend_rule && hold_all(file))
+        return 0;
+    rc = hold(file, rule, err);
     if (rc == 0)
         rc = probe(file, rule, err);
     if (rc != 0)

@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "io/backend.h"
 #include "io/in_use.h"
+#include "io/opener.h"
 #include "io/owners.h"
 #include "io/walk.h"
 #include "io/way.h"
@@ -96,17 +97,33 @@ static int check_kind(mode_t mode, struct qb_err *err)
     return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE, "it %s", why.text);
 }
 
+static int reopen(struct qb_io *io, int fd, const char *path, struct qb_file *out,
+                  struct qb_err *err)
+{
+    int r = qb_file_reopen(fd, path, out, err);
+
+    if (r == 0)
+        qb_io_opened(io, out);
+    return r;
+}
+
 int qb_named_open(struct qb_io *io, struct qb_naming image, struct qb_naming namer,
                   const char *path, struct qb_file *out, struct qb_err *err)
 {
     QB_AUTO(qb_fd_close) int fd = -1;
     struct stat st;
 
+    if (io->opener)
+        return qb_opener_open(
+            io,
+            &(struct qb_to_open){
+                .what = QB_OPENING_NAMED, .image = image, .namer = namer, .path = path},
+            out, err);
     if (reach_for(io->owners, image, namer, path, &fd, &st, err) < 0 ||
         check_kind(st.st_mode, err) < 0)
         return -1;
     qb_owners_note(io->owners, fd, &st, path);
-    return qb_file_reopen(fd, path, out, err);
+    return reopen(io, fd, path, out, err);
 }
 
 /* ---- data files -------------------------------------------------------------------------------
@@ -171,12 +188,25 @@ static int reach_data(struct qb_io *io, const struct qb_file *image, const char 
     return 0;
 }
 
+static int open_data_there(struct qb_io *io, enum qb_opening what, const struct qb_file *image,
+                           const char *path, struct qb_claim how, struct qb_file *out,
+                           struct qb_err *err)
+{
+    return qb_opener_open(
+        io,
+        &(struct qb_to_open){
+            .what = what, .image = qb_naming_of(image), .file = image, .path = path, .how = how},
+        out, err);
+}
+
 int qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *path,
                    struct qb_claim how, struct qb_file *out, struct qb_err *err)
 {
     QB_AUTO(qb_fd_close) int fd = -1;
     struct stat st;
 
+    if (io->opener)
+        return open_data_there(io, QB_OPENING_DATA_CLAIM, image, path, how, out, err);
     how.on_link = QB_ON_LINK_FOLLOW; /* here the owner's right counts */
     if (reach_data(io, image, path, how.writable, &fd, &st, err) < 0 ||
         qb_file_claim(io, path, how, out, err) < 0)
@@ -193,9 +223,11 @@ int qb_named_open_data(struct qb_io *io, const struct qb_file *image, const char
     QB_AUTO(qb_fd_close) int fd = -1;
     struct stat st;
 
+    if (io->opener)
+        return open_data_there(io, QB_OPENING_DATA, image, path, (struct qb_claim){0}, out, err);
     if (reach_data(io, image, path, false, &fd, &st, err) < 0)
         return -1;
-    return qb_file_reopen(fd, path, out, err);
+    return reopen(io, fd, path, out, err);
 }
 
 bool qb_named_is(struct qb_io *io, struct qb_naming image, const char *path,
@@ -204,6 +236,14 @@ bool qb_named_is(struct qb_io *io, struct qb_naming image, const char *path,
     QB_AUTO(qb_fd_close) int fd = -1;
     struct stat st;
 
+    if (io->opener)
+        return qb_opener_open(io,
+                              &(struct qb_to_open){.what = QB_OPENING_NAMED_IS,
+                                                   .image = image,
+                                                   .namer = image,
+                                                   .file = file,
+                                                   .path = path},
+                              NULL, NULL) == 0;
     return reach_for(io->owners, image, image, path, &fd, &st, NULL) == 0 &&
            st.st_dev == file->dev && st.st_ino == file->ino;
 }

@@ -11,13 +11,25 @@
 
 void qb_pace_init(struct qb_pace *p, double bytes_per_second, double ops_per_second)
 {
-    *p = (struct qb_pace){.bytes_per_second = bytes_per_second, .ops_per_second = ops_per_second};
+    *p = (struct qb_pace){.bytes_until = 0};
+    atomic_init(&p->bytes_per_second, bytes_per_second);
+    atomic_init(&p->ops_per_second, ops_per_second);
     pthread_mutex_init(&p->mutex, NULL);
 }
 
 void qb_pace_free(struct qb_pace *p)
 {
     pthread_mutex_destroy(&p->mutex);
+}
+
+void qb_pace_set(struct qb_pace *p, double bytes_per_second, double ops_per_second)
+{
+    pthread_mutex_lock(&p->mutex);
+    atomic_store(&p->bytes_per_second, bytes_per_second);
+    atomic_store(&p->ops_per_second, ops_per_second);
+    p->bytes_until = p->ops_until = 0;
+    atomic_fetch_add(&p->changes, 1);
+    pthread_mutex_unlock(&p->mutex);
 }
 
 /* Books an amount: its share of the time begins where the last one's ended. */
@@ -45,9 +57,14 @@ double qb_pace_book(struct qb_pace *p, double now, uint64_t bytes, uint64_t ops)
 bool qb_pace_wait(struct qb_pace *p, uint64_t bytes, uint64_t ops, bool (*stop)(void *arg),
                   void *arg)
 {
-    double now = qb_now(), at = qb_pace_book(p, now, bytes, ops);
+    unsigned changes = atomic_load(&p->changes);
+    double now, at;
 
-    for (; now < at; now = qb_now()) {
+    if (atomic_load(&p->bytes_per_second) <= 0 && atomic_load(&p->ops_per_second) <= 0)
+        return true;
+    now = qb_now();
+    at = qb_pace_book(p, now, bytes, ops);
+    for (; now < at && atomic_load(&p->changes) == changes; now = qb_now()) {
         double nap = QB_MIN(at - now, NAP_SECONDS);
 
         if (stop && stop(arg))
@@ -59,9 +76,10 @@ bool qb_pace_wait(struct qb_pace *p, uint64_t bytes, uint64_t ops, bool (*stop)(
 
 uint64_t qb_pace_piece(const struct qb_pace *p, uint64_t bytes)
 {
-    uint64_t share = (uint64_t)(p->bytes_per_second * SLACK_SECONDS) / PIECE_MIN * PIECE_MIN;
+    double rate = atomic_load(&p->bytes_per_second);
+    uint64_t share = (uint64_t)(rate * SLACK_SECONDS) / PIECE_MIN * PIECE_MIN;
 
-    if (p->bytes_per_second <= 0)
+    if (rate <= 0)
         return bytes;
     return QB_MIN(bytes, QB_MAX(share, PIECE_MIN));
 }

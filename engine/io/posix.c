@@ -60,7 +60,7 @@ int qb_posix_do(const struct qb_req *req, uint64_t done)
     return 0;
 }
 
-static void posix_run(struct qb_io *io, struct qb_req *reqs, size_t n)
+void qb_posix_run(struct qb_io *io, struct qb_req *reqs, size_t n)
 {
     (void)io;
     for (size_t i = 0; i < n; i++) {
@@ -74,7 +74,8 @@ static void posix_close(struct qb_io *io)
     free(io);
 }
 
-static const struct qb_io_ops posix_ops = {.name = "posix", .run = posix_run, .close = posix_close};
+static const struct qb_io_ops posix_ops = {
+    .name = "posix", .run = qb_posix_run, .run_part = qb_posix_run, .close = posix_close};
 
 int qb_posix_open(struct qb_io **out)
 {

@@ -1,4 +1,4 @@
-/* The io_uring back end; the only file that uses liburing.
+/* The io_uring back end; this file and ring_setup.c are all that use liburing.
  *
  * A ring of DEPTH slots.  A request takes a slot, is queued as an SQE, belongs to the kernel once
  * submitted, and frees the slot when its last byte is there; a short read is queued again with the
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "io/backend.h"
+#include "io/ring_setup.h"
 
 #define DEPTH    128
 #define PATIENCE 1000 /* how often the kernel may return "later" with nothing in flight */
@@ -52,7 +53,7 @@ static void finish(struct ring *r, unsigned s, int errnum)
 static void prepare(struct io_uring_sqe *sqe, const struct slot *slot)
 {
     const struct qb_req *req = slot->req;
-    int fd = req->file->fd;
+    int fd = qb_file_make_blocking(req->file);
     unsigned some = (unsigned)QB_MIN(req->len - slot->done, QB_TRANSFER_MAX);
 
     if (req->op == QB_OP_READ)
@@ -351,17 +352,8 @@ static void ring_close(struct qb_io *io)
     free(r);
 }
 
-static const struct qb_io_ops ring_ops = {.name = "uring", .run = ring_run, .close = ring_close};
-
-static bool has_operations(struct io_uring *uring)
-{
-    struct io_uring_probe *probe = io_uring_get_probe_ring(uring);
-    bool all = probe && io_uring_opcode_supported(probe, IORING_OP_READ) &&
-               io_uring_opcode_supported(probe, IORING_OP_FSYNC);
-
-    io_uring_free_probe(probe);
-    return all;
-}
+static const struct qb_io_ops ring_ops = {
+    .name = "uring", .run = ring_run, .run_part = qb_posix_run, .close = ring_close};
 
 int qb_ring_open(struct qb_io **out)
 {
@@ -370,31 +362,14 @@ int qb_ring_open(struct qb_io **out)
 
     if (!r)
         return ENOMEM;
-    rc = io_uring_queue_init(DEPTH, &r->uring, 0);
-    if (rc < 0) {
+    rc = qb_ring_setup(DEPTH, &r->uring);
+    if (rc) {
         free(r);
-        return -rc;
-    }
-    if (!has_operations(&r->uring)) {
-        io_uring_queue_exit(&r->uring);
-        free(r);
-        return EOPNOTSUPP;
+        return rc;
     }
     r->io.ops = &ring_ops;
     for (unsigned s = 0; s < DEPTH; s++)
         r->free[r->n_free++] = (unsigned char)s;
     *out = &r->io;
     return 0;
-}
-
-int qb_ring_features(unsigned *features)
-{
-    struct io_uring uring;
-    int rc = io_uring_queue_init(1, &uring, 0);
-
-    if (rc == 0) {
-        *features = uring.features;
-        io_uring_queue_exit(&uring);
-    }
-    return -rc;
 }

@@ -277,7 +277,7 @@ static int place_all(struct qb_layout *l, struct qb_err *err)
         if ((i == 0 || qb_target_keeps(&plan->target, i - 1)) && place_l1(l, i, err) < 0)
             return -1;
     if (place_snapshots(l, err) < 0 || place_contents(l, err) < 0 || place_packed(l, err) < 0 ||
-        place_copies(l, err) < 0 || place_moves(l, err) < 0)
+        place_copies(l, err) < 0 || place_moves(l, err) < 0 || qb_layout_place_pieces(l, err) < 0)
         return -1;
     plan->rewrites = !nothing_to_place(l);
     if (!plan->rewrites)

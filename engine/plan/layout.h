@@ -58,6 +58,9 @@ int qb_layout_try(struct qb_layout *l, struct qb_err *err);
 /* Notes where everything lies, once it does. */
 int qb_layout_note_places(struct qb_layout *l, struct qb_err *err);
 
+/* ---- layout_pieces.c: places the compressed data that moves, and counts it where it goes. */
+int qb_layout_place_pieces(struct qb_layout *l, struct qb_err *err);
+
 /* ---- layout_blocks.c ------------------------------------------------------------------------- */
 
 /* Once everything but the blocks, their table and the new zeros is placed: finds the refcount

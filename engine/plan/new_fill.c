@@ -76,6 +76,15 @@ static uint64_t moved(const struct filling *f, uint64_t entry)
     return (entry & ~QB_ENTRY_OFFSET) | qb_moves_to(&f->plan->moves, cluster) << bits;
 }
 
+static uint64_t moved_piece(const struct filling *f, uint64_t entry)
+{
+    const struct qb_geom *g = &f->plan->geom;
+    struct qb_compressed z = qb_l2_compressed(g, entry);
+    const struct qb_moved_piece *p = qb_moves_piece(&f->plan->moves, z.offset, z.available);
+
+    return p ? qb_l2_compressed_entry(g, p->to, p->available) : entry;
+}
+
 static void keep(const struct filling *f, const struct qb_entries *e)
 {
     const struct qb_geom *g = &f->plan->in.img->geom;
@@ -96,6 +105,8 @@ static void keep(const struct filling *f, const struct qb_entries *e)
     for (uint64_t i = e->first; changes && i < e->first + e->n; i++)
         qb_l2_put(g, f->table, i - f->base,
                   qb_new_with_copied(f->plan, f->t, moved(f, qb_l2_get(g, f->source, i, 0))));
+    for (uint64_t i = e->first; e->kind == QB_COMPRESSED && i < e->first + e->n; i++)
+        qb_l2_put(g, f->table, i - f->base, moved_piece(f, qb_l2_get(g, f->source, i, 0)));
 }
 
 /* COPIED, in an entry that names a new cluster of the table's own. */
@@ -104,32 +115,53 @@ static uint64_t flag_of_new(const struct filling *f)
     return f->t->active && f->t->refs == 1 ? QB_ENTRY_COPIED : 0;
 }
 
-/* Where a new cluster of zeros lies, byte of the file.  One more than was planned: see qb_new_fill.
+/* A new cluster of zeros and those after it, `most` in all, as far as they lie in a row: the byte
+ * of the file at which the first one lies, and how many.  One more than was planned: see
+ * qb_new_fill.
  */
-static uint64_t zeros_at(const struct qb_plan *plan, uint64_t cluster)
+static uint64_t zeros_at(const struct qb_plan *plan, uint64_t cluster, uint64_t most, uint64_t *n)
 {
     const struct qb_zeros_extent *e;
 
+    *n = 1;
     if (cluster >= plan->zeros.n)
         return 0;
     e = qb_zeros_extent(&plan->zeros, cluster);
+    if (e->first + e->n > cluster)
+        *n = QB_MIN(most, e->first + e->n - cluster);
     return e->offset + (cluster - e->first) * plan->geom.cluster_size;
 }
 
+/* A cluster is counted for several entries. */
+static void put_shared(struct filling *f, const struct qb_entries *e)
+{
+    for (uint64_t i = e->first; i < e->first + e->n; i++) {
+        uint64_t one, cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
+        uint64_t entry = qb_new_with_copied(f->plan, f->t, zeros_at(f->plan, cluster, 1, &one));
+
+        qb_l2_put_as(&f->plan->geom, f->table, i - f->base, entry, QB_ALL_ALLOCATED);
+    }
+}
+
 /* Clusters of one table's own are counted as often as the table itself. */
+static void put_own(struct filling *f, const struct qb_entries *e)
+{
+    uint64_t n, copied = flag_of_new(f);
+
+    for (uint64_t i = e->first, end = i + e->n; i < end; i += n) {
+        uint64_t entry = zeros_at(f->plan, f->cursor.cluster, end - i, &n) | copied;
+
+        qb_l2_put_data(&f->plan->geom, f->table, i - f->base, n, entry);
+        f->cursor.cluster += n;
+    }
+}
+
 static void put_new(struct filling *f, const struct qb_entries *e)
 {
-    const struct qb_geom *g = &f->plan->geom;
-    bool share = f->plan->in.rq->zero_clusters == QB_ZERO_SHARE;
-    uint64_t copied = flag_of_new(f);
-
-    for (uint64_t i = e->first; i < e->first + e->n; i++) {
-        uint64_t cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
-        uint64_t entry = zeros_at(f->plan, cluster);
-
-        entry = share ? qb_new_with_copied(f->plan, f->t, entry) : entry | copied;
-        qb_l2_put_as(g, f->table, i - f->base, entry, QB_ALL_ALLOCATED);
-    }
+    if (f->plan->in.rq->zero_clusters == QB_ZERO_SHARE)
+        put_shared(f, e);
+    else
+        put_own(f, e);
     f->n_new += e->n;
 }
 
@@ -144,10 +176,9 @@ static void put_places(struct filling *f, const struct qb_entries *e)
         uint64_t entry;
 
         if (qb_new_lacks_host(f->plan, f->source, e, i)) {
-            uint64_t cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
+            uint64_t one, cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
 
-            entry = zeros_at(f->plan, cluster);
-            entry |= flag_of_new(f);
+            entry = zeros_at(f->plan, cluster, 1, &one) | flag_of_new(f);
             f->n_new++;
         } else {
             entry = qb_new_with_copied(f->plan, f->t, qb_l2_get(from, f->source, i, 0));
@@ -234,9 +265,11 @@ static int fill_run(void *arg, const struct qb_entries *e, struct qb_err *err)
     struct qb_entries piece = *e;
 
     for (; piece.first < end; piece.first += piece.n) {
-        piece.n = QB_MIN(n - piece.first % n, end - piece.first);
-        f->table = f->parts->part[piece.first / n];
-        f->base = piece.first / n * n;
+        unsigned part = piece.first >= n;
+
+        f->table = f->parts->part[part];
+        f->base = part ? n : 0;
+        piece.n = QB_MIN(f->base + n, end) - piece.first;
         if (f->table)
             fill_part(f, &piece);
         else if (e->fate != QB_FATE_UNALLOCATE &&

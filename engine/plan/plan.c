@@ -22,6 +22,7 @@ void qb_plan_free_append(struct qb_plan *plan)
     qb_vec_free(&plan->contents);
     qb_recoder_free(qb_take(&plan->recoder));
     qb_counts_free(&plan->moves.pinned);
+    qb_counts_free(&plan->moves.bits);
     qb_vec_free(&plan->place.steps);
     qb_vec_free(&plan->new_tables.list);
     qb_vec_free(&plan->conversion.list);
@@ -56,6 +57,8 @@ void qb_plan_free(struct qb_plan *plan)
     qb_vec_free(&plan->freed.punches);
     qb_vec_free(&plan->moves.runs);
     qb_vec_free(&plan->moves.extents);
+    qb_vec_free(&plan->moves.pieces);
+    qb_vec_free(&plan->moves.packed);
     qb_vec_free(&plan->place.room);
     qb_vec_free(&plan->append_ranges);
     qb_proof_free(&plan->proof);
@@ -266,14 +269,15 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
                  const struct qb_target *target, struct qb_file *data, const struct qb_chain *lent,
                  struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
 {
-    struct qb_plan_in in = {io, img, rq, data, lent, false};
+    struct qb_plan_in in = {io, img, rq, data, lent, QB_STAYS_NOTHING};
     int r = make(&in, target, plan, clusters, err);
 
-    if (r < 0 || !plan->moves.from || plan->moves.gains)
-        return r;
-    /* Whatever would move, the image would not end earlier: the plan without. */
-    memset(&plan->target, 0, sizeof(plan->target));
-    qb_plan_free(plan);
-    in.stays = true;
-    return make(&in, target, plan, clusters, err);
+    while (r == 0 && plan->moves.from && !plan->moves.gains) {
+        /* Whatever would move, the image would not end earlier: the plan without. */
+        in.stays = plan->moves.pieces.n ? QB_STAYS_PACKED : QB_STAYS_ALL;
+        memset(&plan->target, 0, sizeof(plan->target));
+        qb_plan_free(plan);
+        r = make(&in, target, plan, clusters, err);
+    }
+    return r;
 }

@@ -58,6 +58,7 @@ enum qb_step_kind {
     QB_STEP_BYTES,    /* `bytes` */
     QB_STEP_FILLED,   /* plan->contents number `index`: what its rule computes */
     QB_STEP_MOVED,    /* plan->moves.extents number `index`: clusters of data as they are */
+    QB_STEP_PIECES,   /* plan->moves.packed number `index`: compressed data as it is */
     QB_STEP_PACKED,   /* the recompressed clusters of new L2 table number `index` */
     QB_STEP_COPIES,   /* the clusters of new L2 table number `index` that are copies */
     QB_STEP_BLOCK,    /* refcount block `index` */
@@ -80,8 +81,8 @@ struct qb_plan_in {
     const struct qb_request *rq;
     struct qb_file *data; /* where the external data file is opened (data_file.h), or NULL */
     const struct qb_chain
-        *lent;  /* the image's present backing file, opened by the caller, or NULL */
-    bool stays; /* nothing is moved: it was found to gain nothing */
+        *lent; /* the image's present backing file, opened by the caller, or NULL */
+    enum qb_stays stays;
 };
 
 /* The target's backing chain. */

@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "base/sizing.h"
 #include "base/units.h"
+#include "io/extents.h"
 #include "io/reserve.h"
 #include "qcow2/probe.h"
 
@@ -221,22 +222,67 @@ uint64_t qb_raw_shared_from(const struct qb_image *img)
     return end - end % BLOCK_MOST;
 }
 
+/* What is looked for, and how far the search is. */
+struct data_search {
+    struct qb_plan *plan;
+    uint64_t stop; /* byte of the disk */
+    uint64_t done; /* clusters before it are counted */
+};
+
+/* Counts the clusters of the bytes [first, end) that are not counted yet. */
+static int count_bytes(struct data_search *s, uint64_t first, uint64_t end, struct qb_err *err)
+{
+    uint64_t cs = s->plan->in.img->geom.cluster_size, from = QB_MAX(first / cs, s->done);
+
+    s->done = QB_MAX(qb_div_up(QB_MIN(end, s->stop), cs), from);
+    return count_clusters(s->plan, from, s->done, err);
+}
+
+/* Extent by extent.  Of small extents, a cluster each, only where they begin is asked for. */
+static int seek_data(struct data_search *s, uint64_t first, uint64_t stop, struct qb_err *err)
+{
+    struct qb_file *file = s->plan->in.img->file;
+    uint64_t cs = s->plan->in.img->geom.cluster_size;
+
+    for (uint64_t at, end = first; (at = qb_file_seek_data(file, end)) < stop;) {
+        bool goes_on = at == end;
+
+        if (qb_io_go_on(s->plan->in.io, err) < 0)
+            return -1;
+        end = goes_on ? qb_file_data_end(file, at) : (at / cs + 1) * cs;
+        end = QB_MIN(QB_MAX(end, at + 1), stop); /* a hole may be punched between two calls */
+        if (count_bytes(s, at, end, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* An extent that is only reserved may hold data that is not on disk yet, for somebody may write
+ * while it is looked at. */
+static int count_extent(void *arg, const struct qb_extent *e, struct qb_err *err)
+{
+    struct data_search *s = arg;
+    uint64_t end = QB_MIN(e->end, s->stop);
+
+    if (e->first >= end)
+        return 0;
+    return e->unwritten ? seek_data(s, e->first, end, err) : count_bytes(s, e->first, end, err);
+}
+
 /* Clusters that hold data, in whole or in part, or may do so once something is appended. */
 static int count_data(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_image *img = plan->in.img;
-    uint64_t cs = img->geom.cluster_size, shared = qb_raw_shared_from(img), done = 0;
-    uint64_t stop = QB_MIN(shared, img->raw_end);
+    uint64_t shared = qb_raw_shared_from(img);
+    struct data_search s = {plan, QB_MIN(shared, img->raw_end), 0};
+    int r = qb_extents_are_exact(img->file)
+                ? qb_extents_each(plan->in.io, img->file, 0, count_extent, &s, err)
+                : seek_data(&s, 0, s.stop, err);
 
-    for (uint64_t at = 0, end; (at = qb_file_next_data(img->file, at)) < stop; at = end) {
-        uint64_t first = QB_MAX(at / cs, done);
-
-        end = QB_MIN(qb_file_data_end(img->file, at), stop);
-        done = QB_MAX(qb_div_up(end, cs), first);
-        if (count_clusters(plan, first, done, err) < 0)
-            return -1;
-    }
-    return count_clusters(plan, shared / cs, qb_geom_clusters(&img->geom, img->raw_end), err);
+    if (r < 0)
+        return -1;
+    return count_clusters(plan, shared / img->geom.cluster_size,
+                          qb_geom_clusters(&img->geom, img->raw_end), err);
 }
 
 int qb_raw_census(struct qb_plan *plan, uint64_t memory_limit, struct qb_err *err)

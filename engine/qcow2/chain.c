@@ -2,11 +2,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "io/budget.h"
 #include "io/named.h"
 #include "qcow2/backing_name.h"
 #include "qcow2/chain_parts.h"
 #include "qcow2/data_name.h"
 #include "qcow2/probe.h"
+
+enum { CHAIN_BESIDES = 2 }; /* files of the image itself, its data file among them */
 
 static void link_close(struct qb_link *l)
 {
@@ -125,7 +128,8 @@ static int link_format(struct qb_io *io, struct qb_link *l, const char *fmt, str
  */
 static int fail_missing(const char *path, const struct qb_err *why, struct qb_err *err)
 {
-    bool missing = why->sys_errno == 0 || why->code == QB_E_NOT_FOUND;
+    bool missing =
+        (why->sys_errno == 0 && why->code != QB_E_INTERNAL) || why->code == QB_E_NOT_FOUND;
 
     if (why->code == QB_E_MEMORY)
         return qb_fail_memory(err);
@@ -178,7 +182,8 @@ static bool same_file(const struct qb_file *a, const struct qb_file *b)
     return a->fd >= 0 && b->fd >= 0 && a->dev == b->dev && a->ino == b->ino;
 }
 
-static int check_loop(const struct qb_chain *chain, const struct qb_file *self, struct qb_err *err)
+static int check_loop(const struct qb_chain *chain, const struct qb_file *self,
+                      const struct qb_budget *budget, struct qb_err *err)
 {
     const struct qb_link *fresh = chain->links[chain->n - 1];
     bool loop = same_file(&fresh->file, self);
@@ -188,6 +193,11 @@ static int check_loop(const struct qb_chain *chain, const struct qb_file *self, 
     if (loop)
         return qb_fail(err, QB_E_BACKING_LOOP, QB_NOWHERE, "the backing chain comes back to %s",
                        fresh->file.path);
+    if (budget && budget->descriptors && chain->n + CHAIN_BESIDES > budget->descriptors)
+        return qb_fail(err, QB_E_OVER_BUDGET, QB_NOWHERE,
+                       "the backing chain is deeper than %u, which limits.per_image.descriptors "
+                       "allows",
+                       QB_MAX(budget->descriptors, CHAIN_BESIDES) - CHAIN_BESIDES);
     if (chain->n > QB_CHAIN_MAX_DEPTH)
         return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "the backing chain is deeper than %u",
                        (unsigned)QB_CHAIN_MAX_DEPTH);
@@ -219,7 +229,7 @@ static int push_link(struct qb_io *io, struct qb_chain *chain, const struct qb_f
     }
     chain->links[chain->n++] = l;
     chain->allocated += l->file.mem ? l->file.size : l->file.allocated_at_open;
-    return check_loop(chain, self, err);
+    return check_loop(chain, self, qb_io_budget(io), err);
 }
 
 /* A file that is not local, of which nothing is known but its name. */

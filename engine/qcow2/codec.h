@@ -3,6 +3,7 @@
 #define QB_QCOW2_CODEC_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
@@ -10,7 +11,11 @@ enum qb_compression { QB_ZLIB = 0, QB_ZSTD = 1 }; /* as in the header */
 
 struct qb_codec; /* the library's memory, for any number of clusters, one after the other */
 
-enum { QB_CODEC_MEMORY = 8 << 20 }; /* that it takes at most, bytes */
+/* The memory that it takes at most for clusters of that size, bytes. */
+static inline uint64_t qb_codec_memory(uint64_t cluster_size)
+{
+    return (UINT64_C(2) << 20) + cluster_size;
+}
 
 struct qb_codec *qb_codec_new(enum qb_compression type); /* NULL when memory is short */
 void qb_codec_free(struct qb_codec *c);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/crc32.h"
+#include "qcow2/agree.h"
 
 #define FIRST_READ                                                                                 \
     4096u /* bytes: holds all that QEMU puts before the name, and the name mostly                  \
@@ -17,7 +18,7 @@ static int read_head(struct qb_io *io, struct qb_image *img, uint64_t len, struc
         return qb_fail_memory(err);
     img->head = grown;
     img->head_len = len;
-    if (qb_io_read(io, img->file, 0, grown, len, "the header", err) < 0)
+    if (qb_io_read_head(io, img->file, grown, len, err) < 0)
         return -1;
     if (img->sector)
         memcpy(grown, img->sector, QB_MIN(len, QB_SECTOR));
@@ -77,7 +78,7 @@ static int parse_head(struct qb_image *img, struct qb_err *err)
         return 1;
     names = qb_ext_find(&img->exts, QB_EXT_FEATURE_NAMES);
     if (qb_header_check_features(h, names ? names->data : NULL, names ? names->len : 0, err) < 0 ||
-        copy_name(img, err) < 0)
+        qb_header_agrees(h, &img->exts, err) < 0 || copy_name(img, err) < 0)
         return -1;
     return copy_format(img, err);
 }

@@ -1,5 +1,8 @@
 #include "qcow2/map.h"
 
+#include "io/crew.h"
+#include "qcow2/reads.h"
+
 /* A walk in guest order reads a table once; tables that are named many times would make a few
  * megabytes of L1 entries cost terabytes of reads.  The factor allows for file systems that
  * compress. */
@@ -11,6 +14,7 @@ void qb_map_init(struct qb_map *map, const struct qb_image *img)
     map->img = img;
     map->l1.first = map->l1.end = map->l2.first = map->l2.end = 0;
     map->last = map->walked = 0;
+    map->ahead.entered = map->ahead.at = map->ahead.asked = 0;
 }
 
 /* Loads the piece of the table [table, end) that holds the byte `at`. */
@@ -164,6 +168,60 @@ static int run_in_table(struct qb_io *io, struct qb_map *map, uint64_t table, ui
     return 0;
 }
 
+/* ---- read ahead ------------------------------------------------------------------------------ */
+
+/* Tables that the piece of the L1 table names, from `first` of the L1 table on. */
+struct coming {
+    const struct qb_map *map;
+    uint64_t first;
+};
+
+/* A qb_place_fn; 0 also where the entry does not lead to a table. */
+static uint64_t place_of_table(const void *list, size_t i)
+{
+    const struct coming *c = list;
+    const struct qb_image *img = c->map->img;
+    uint64_t at = img->header.l1_offset + 8 * (c->first + i);
+    uint64_t table = word_at(&c->map->l1, at) & QB_ENTRY_OFFSET, cs = img->geom.cluster_size;
+
+    return table % cs == 0 && qb_range_ok(table, cs, 1, img->file->size) ? table : 0;
+}
+
+/* Asks for as many as are worth it, and for the next ones where the walk is in the middle of these.
+ */
+static void ask_for(struct qb_map *map, uint64_t first, uint64_t end)
+{
+    const struct qb_image *img = map->img;
+    struct coming coming = {map, first};
+    size_t most = QB_MAX(QB_READ_AHEAD / img->geom.cluster_size, 2), n = 0, i = 0;
+    struct qb_file part;
+
+    map->ahead.at = end;
+    for (; i < end - first && n < most; i++)
+        if (place_of_table(&coming, i) && ++n == most / 2)
+            map->ahead.at = first + i;
+    map->ahead.asked = first + i;
+    if (n == 0)
+        return;
+    part = qb_file_part(img->file); /* what it remembers of holes is not ahead */
+    qb_reads_ahead(&part, img->geom.cluster_size, place_of_table, &coming, 0, i);
+    qb_file_add_part(img->file, &part);
+}
+
+/* The walk enters a table: number `index` of the L1 table, whose piece is loaded.  Who reads here
+ * and there, or backwards, gets nothing ahead. */
+static void enter(struct qb_map *map, uint64_t index)
+{
+    uint64_t before = map->ahead.entered;
+    uint64_t end = (map->l1.end - map->img->header.l1_offset) / 8;
+
+    map->ahead.entered = index + 1;
+    if (before == 0 || index + 1 < before)
+        map->ahead.at = map->ahead.asked = 0;
+    else if (index + 1 > before && index >= map->ahead.at)
+        ask_for(map, QB_MAX(map->ahead.asked, index + 1), end);
+}
+
 /* The run at `offset` if the L1 table has no L2 table for it; else *table is set. */
 static int run_in_l1(struct qb_io *io, struct qb_map *map, uint64_t offset, uint64_t limit,
                      uint64_t *table, struct qb_map_run *run, struct qb_err *err)
@@ -186,6 +244,8 @@ static int run_in_l1(struct qb_io *io, struct qb_map *map, uint64_t offset, uint
             (*table % g->cluster_size || !qb_range_ok(*table, g->cluster_size, 1, img->file->size)))
             return qb_fail(err, QB_E_CORRUPT, at, "L1 entry %llu points to no L2 table",
                            (unsigned long long)index);
+        if (*table)
+            enter(map, index);
         for (data = at; data < map->l1.end && (word_at(&map->l1, data) & QB_ENTRY_OFFSET) == 0;)
             data += 8;
     }

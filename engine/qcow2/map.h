@@ -1,7 +1,7 @@
 /* Finds out what an image's active layer shows, as runs of guest bytes.  Holes of the file and
  * empty parts of the L1 table are skipped, so the cost depends on what is allocated, not on the
  * size that the disk claims.  The pieces of the tables that were read last are kept, so that a walk
- * in guest order reads each piece once. */
+ * in guest order reads each piece once, and the system reads the tables ahead of it. */
 #ifndef QB_QCOW2_MAP_H
 #define QB_QCOW2_MAP_H
 
@@ -36,6 +36,11 @@ struct qb_map {
     struct qb_map_piece l1, l2;
     uint64_t last;   /* guest byte asked for last */
     uint64_t walked; /* bytes of L2 tables read since the walk last went backwards */
+    struct {
+        uint64_t entered; /* the table read last, as its number in the L1 table and 1; 0: none */
+        uint64_t at;      /* the next ones are asked for where the walk is here */
+        uint64_t asked;   /* tables before this one have been asked for */
+    } ahead;
 };
 
 void qb_map_init(struct qb_map *map, const struct qb_image *img);

@@ -1,104 +1,45 @@
-/* Reads L2 tables ahead, in host order: adjacent ones are one request, a window's requests are in
- * flight together, and memory is limited to one window for any image. */
-#include <string.h>
-
+/* Reads L2 tables ahead, in host order: a window's requests are in flight together, and those of
+ * the next one are asked for.  Memory is limited to one window for any image. */
+#include "qcow2/reads.h"
 #include "qcow2/tables.h"
 
-#define REQUEST_BYTES (1u << 20)
-#define WORTH_CUTTING 8192u /* bytes of a hole that a read leaves out */
-#define ASK_EVERY     256u  /* tables in holes are not read */
+#define ASK_EVERY 256u /* tables in holes are not read */
 
-struct window {
-    uint8_t *bytes;
-    struct qb_req *reqs;
-    size_t *which;   /* the tables in it: places in the list */
-    size_t n_tables; /* that fit */
-    size_t n_reqs;
-};
-
-static int window_open(struct window *w, uint64_t bytes, uint64_t cluster_size, size_t tables,
-                       struct qb_err *err)
+static uint64_t place_of_table(const void *list, size_t i)
 {
-    w->n_tables = QB_MAX(bytes / cluster_size, 1);
-    w->n_tables = QB_MIN(w->n_tables, tables);
-    w->bytes = malloc(w->n_tables * cluster_size);
-    w->reqs = calloc(w->n_tables, sizeof(*w->reqs));
-    w->which = calloc(w->n_tables, sizeof(*w->which));
-    return w->bytes && w->reqs && w->which ? 0 : qb_fail_memory(err);
+    return ((const struct qb_tables *)list)->items[i].offset;
 }
 
-static void window_close(struct window *w)
+/* Fills the window from table *next on, and sets *next to the one after the last. */
+static int fill(const struct qb_table_scan *s, struct qb_reads *w, size_t *next, struct qb_err *err)
 {
-    free(w->bytes);
-    free(w->reqs);
-    free(w->which);
-}
-
-/* Adds the read of one table, merged with the one before if they are adjacent in the file and in
- * memory. */
-static void want(struct window *w, struct qb_file *file, uint64_t offset, uint8_t *to, uint64_t len)
-{
-    struct qb_req *last = w->n_reqs ? &w->reqs[w->n_reqs - 1] : NULL;
-
-    if (last && last->offset + last->len == offset && (uint8_t *)last->buf + last->len == to &&
-        last->len + len <= REQUEST_BYTES) {
-        last->len += len;
-        return;
-    }
-    w->reqs[w->n_reqs++] =
-        (struct qb_req){.file = file, .op = QB_OP_READ, .offset = offset, .len = len, .buf = to};
-}
-
-/* Fills the window from table *next on, and sets *next to the one after the last; returns the
- * number of tables, or -1. */
-static ssize_t fill(const struct qb_table_scan *s, struct window *w, size_t *next,
-                    struct qb_err *err)
-{
-    uint64_t cs = s->img->geom.cluster_size;
-    size_t n = 0;
-
-    w->n_reqs = 0;
-    for (; n < w->n_tables && *next < s->tables->n; ++*next) {
-        uint64_t offset = s->tables->items[*next].offset;
-        uint8_t *to = w->bytes + n * cs;
-        struct qb_range part = {0};
-
+    qb_reads_begin(w);
+    for (; w->n < w->most && *next < s->tables->n; ++*next) {
         if (*next % ASK_EVERY == 0 && qb_io_go_on(s->io, err) < 0)
             return -1;
-        if (offset)
-            part = qb_file_data_part(s->img->file, offset, cs);
-        if (part.first == part.end && s->held_only)
-            continue;
-        if (part.first < part.end && cs - (part.end - part.first) < WORTH_CUTTING)
-            part = (struct qb_range){offset, offset + cs};
-        else
-            memset(to, 0, cs);
-        if (part.first < part.end)
-            want(w, s->img->file, part.first, to + (part.first - offset), part.end - part.first);
-        w->which[n++] = *next;
+        qb_reads_add(w, *next, s->tables->items[*next].offset, s->held_only);
     }
-    if (qb_io_run(s->io, w->reqs, w->n_reqs) == 0)
-        return (ssize_t)n;
-    for (size_t i = 0; i < w->n_reqs; i++)
-        if (w->reqs[i].error)
-            return qb_io_fail(&w->reqs[i], "an L2 table", err);
-    return (ssize_t)n;
+    return qb_io_run(s->io, w->reqs, w->n_reqs) ? qb_reads_fail(w, "an L2 table", err) : 0;
 }
 
 int qb_tables_scan(const struct qb_table_scan *s, struct qb_err *err)
 {
-    uint64_t cs = s->img->geom.cluster_size;
-    struct window w = {0};
+    uint64_t cs = s->img->geom.cluster_size, ahead = QB_READ_AHEAD / cs;
+    struct qb_reads w = {0};
     size_t next = 0;
-    int r = s->tables->n ? window_open(&w, qb_io_window(s->io), cs, s->tables->n, err) : 0;
+    int r = 0;
 
+    if (s->tables->n)
+        r = qb_reads_open(&w, s->img->file, cs, QB_MIN(qb_io_window(s->io) / cs, s->tables->n),
+                          err);
     while (r == 0 && next < s->tables->n) {
-        ssize_t n = fill(s, &w, &next, err);
-
-        r = n < 0 ? -1 : 0;
-        for (ssize_t i = 0; r == 0 && i < n; i++)
-            r = s->fn(s->arg, w.which[i], w.bytes + (size_t)i * cs, err);
+        r = fill(s, &w, &next, err);
+        if (r == 0)
+            qb_reads_ahead(s->img->file, cs, place_of_table, s->tables, next,
+                           QB_MIN(next + ahead, s->tables->n));
+        for (size_t i = 0; r == 0 && i < w.n; i++)
+            r = s->fn(s->arg, w.which[i], qb_reads_cluster(&w, i), err);
     }
-    window_close(&w);
+    qb_reads_close(&w);
     return r;
 }

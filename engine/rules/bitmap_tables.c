@@ -266,6 +266,24 @@ int qb_bitmap_plan_table(struct qb_plan *plan, struct qb_bitmap_work *w, struct 
     return r;
 }
 
+void qb_bitmap_fill_table(const struct qb_plan *plan, const struct qb_new_bitmap *b, uint64_t at,
+                          uint8_t *to)
+{
+    uint64_t cs = plan->in.img->geom.cluster_size, n = QB_MIN(cs / 8, b->entry.table_size - at / 8);
+
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t entry = b->table[at / 8 + i];
+        be64 disk;
+
+        if (entry & QB_BITMAP_NEW)
+            entry = plan->contents.items[b->data_at].offset + (entry & ~QB_BITMAP_NEW) * cs;
+        else if (plan->moves.n && entry & QB_ENTRY_OFFSET)
+            entry = qb_moves_to(&plan->moves, (entry & QB_ENTRY_OFFSET) / cs) * cs;
+        disk = be64_of(entry);
+        memcpy(to + 8 * i, &disk, sizeof(disk));
+    }
+}
+
 /* ---- references ------------------------------------------------------------------------------ */
 
 struct releasing {

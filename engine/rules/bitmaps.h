@@ -74,6 +74,24 @@ static inline bool qb_bitmaps_mended(const struct qb_request *rq)
            (qb_asked(rq, QB_KEY_BITMAPS) && rq->bitmaps_remove_inconsistent);
 }
 
+/* ---- rule_bitmaps.c -------------------------------------------------------------------------- */
+
+/* The bitmaps of the amended image, before anything but the directory is read. */
+int qb_bitmaps_make_list(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err);
+
+/* Has the directory, and the tables and data that are new, appended, and the header name it. */
+int qb_bitmaps_set_extension(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err);
+
+/* ---- bitmap_moves.c -------------------------------------------------------------------------- */
+
+/* Clusters of directory and tables, which may all be rewritten. */
+int qb_bitmaps_metadata(const struct qb_plan *plan, uint64_t *n, struct qb_err *err);
+
+/* Once it is known from which cluster on things move: has the tables and the directory rewritten
+ * that lie there or name what does, and lists the clusters of bits (plan->moves.bits).  Bitmaps
+ * with something that QEMU would not take stay where they are. */
+int qb_bitmaps_move(struct qb_plan *plan, struct qb_err *err);
+
 /* ---- bitmap_verbs.c -------------------------------------------------------------------------- */
 
 /* Begins the list with the old bitmaps, and applies the request's verbs to it, in their order.
@@ -109,6 +127,10 @@ int qb_bitmaps_need_tables(const struct qb_plan *plan, const struct qb_bitmap_wo
  * found the old tables sound. */
 int qb_bitmap_plan_table(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_new_bitmap *b,
                          struct qb_err *err);
+
+/* Writes the cluster of the bitmap's new table that begins at byte `at` of it. */
+void qb_bitmap_fill_table(const struct qb_plan *plan, const struct qb_new_bitmap *b, uint64_t at,
+                          uint8_t *to);
 
 /* Takes away the references of old tables and data that the amended image does not have. */
 int qb_bitmaps_release(struct qb_plan *plan, const struct qb_bitmap_work *w, struct qb_err *err);

@@ -11,4 +11,12 @@ bool qb_compact_works(const struct qb_plan *plan);
  * themselves, and the refcount blocks that move. */
 int qb_compact_plan(struct qb_visit *v, struct qb_err *err);
 
+/* Once everything has its place: what this commit moves, or, where other keys are done first, about
+ * what those that follow will (plan->reclaim). */
+int qb_compact_foresee(struct qb_plan *plan, struct qb_err *err);
+
+/* compact_packed.c: lists the pieces of compressed data that move, and pins the clusters of all.
+ * v->tables has every table. */
+int qb_compact_list_packed(struct qb_visit *v, struct qb_err *err);
+
 #endif

@@ -23,4 +23,7 @@ bool qb_zeros_have(const struct qb_zeros *z, uint64_t cluster);
 int qb_zeros_in_copy(struct qb_visit *v, const uint8_t *table, uint64_t i, uint64_t guest,
                      bool *zero, struct qb_err *err);
 
+/* Once everything has its place: sets plan->reclaim.bytes.  `block`: of the file system, bytes. */
+int qb_reclaim_count(struct qb_plan *plan, uint64_t block, struct qb_err *err);
+
 #endif

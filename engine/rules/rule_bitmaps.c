@@ -95,7 +95,7 @@ static uint64_t memory_limit(const struct qb_plan *plan)
 }
 
 /* The bitmaps of the amended image, before anything but the directory is read. */
-static int make_list(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err)
+int qb_bitmaps_make_list(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err)
 {
     struct qb_disk_bitmaps_ext ext;
 
@@ -122,7 +122,8 @@ static int probe(struct qb_plan *plan, struct qb_err *err)
                                            qb_image_has_bitmaps(plan->in.img, &ext))))
         return 0;
     w = qb_plan_own(plan, QB_RULE_bitmaps, sizeof(*w), err);
-    if (!w || make_list(plan, w, err) < 0 || qb_bitmaps_need_tables(plan, w, &need, err) < 0)
+    if (!w || qb_bitmaps_make_list(plan, w, err) < 0 ||
+        qb_bitmaps_need_tables(plan, w, &need, err) < 0)
         return -1;
     if (need || w->changes)
         plan->target.reach = QB_REACH_TABLES;
@@ -196,7 +197,7 @@ static int append_all(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_
                          &w->directory_at, err);
 }
 
-static int set_extension(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err)
+int qb_bitmaps_set_extension(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err)
 {
     struct qb_target *t = &plan->target;
 
@@ -231,7 +232,7 @@ static int release(struct qb_plan *plan, struct qb_err *err)
     w = qb_bitmaps_list_changed(plan, w, err);
     if (!w || qb_bitmaps_release(plan, w, err) < 0)
         return -1;
-    return set_extension(plan, w, err);
+    return qb_bitmaps_set_extension(plan, w, err);
 }
 
 /* ---- what was appended has its place --------------------------------------------------------- */
@@ -255,22 +256,6 @@ static int placed(struct qb_plan *plan, struct qb_err *err)
     t->bitmaps.directory_offset = plan->contents.items[w->directory_at].offset;
     t->bitmaps.directory_size = w->directory_len;
     return 0;
-}
-
-static void fill_table(const struct qb_plan *plan, const struct qb_new_bitmap *b, uint64_t at,
-                       uint8_t *to)
-{
-    uint64_t cs = plan->in.img->geom.cluster_size, n = QB_MIN(cs / 8, b->entry.table_size - at / 8);
-
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t entry = b->table[at / 8 + i];
-        be64 disk;
-
-        if (entry & QB_BITMAP_NEW)
-            entry = plan->contents.items[b->data_at].offset + (entry & ~QB_BITMAP_NEW) * cs;
-        disk = be64_of(entry);
-        memcpy(to + 8 * i, &disk, sizeof(disk));
-    }
 }
 
 static int fill_bits(struct qb_io *io, const struct qb_plan *plan, struct qb_bitmap_work *w,
@@ -300,7 +285,7 @@ static int fill(struct qb_io *io, const struct qb_plan *plan, size_t index, uint
     b = &w->now.items[w->content.items[index - w->first_content]];
     if (b->table_at != index)
         return fill_bits(io, plan, w, b, at, to, err);
-    fill_table(plan, b, at, to);
+    qb_bitmap_fill_table(plan, b, at, to);
     return 0;
 }
 

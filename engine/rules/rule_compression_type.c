@@ -28,22 +28,22 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
     return 1;
 }
 
-/* What cannot be read, or not be undone. */
-static int refuse(const struct qb_plan *plan, const char *with, const struct qb_census_place *first,
-                  uint64_t n, struct qb_err *err)
+/* What cannot be read. */
+static int refuse(const struct qb_plan *plan, const struct qb_census_place *first, uint64_t n,
+                  struct qb_err *err)
 {
     const struct qb_target *t = &plan->target;
     char where[QB_CENSUS_PLACE_TEXT];
 
     qb_census_place_text(first, where);
-    return qb_fail(err, QB_E_UNSUPPORTED, first->at,
-                   "%s with %s does not recompress %s clusters, and the image has %llu, the "
-                   "first one for %s",
-                   t->header.version == 2       ? "compat=0.10"
-                   : t->header.compression_type ? "compression_type=zstd"
-                                                : "compression_type=zlib",
-                   with, t->header.compression_type ? "zlib" : "zstd", (unsigned long long)n,
-                   where);
+    return qb_fail(
+        err, QB_E_UNSUPPORTED, first->at,
+        "%s with encryption does not recompress %s clusters, and the image has %llu, the "
+        "first one for %s",
+        t->header.version == 2       ? "compat=0.10"
+        : t->header.compression_type ? "compression_type=zstd"
+                                     : "compression_type=zlib",
+        t->header.compression_type ? "zlib" : "zstd", (unsigned long long)n, where);
 }
 
 static bool changes(const struct qb_plan *plan)
@@ -80,9 +80,7 @@ static int tables(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
     const struct qb_census *c = &plan->census;
-    const char *with = plan->in.img->header.crypt_method ? "encryption"
-                       : plan->in.rq->keep_undo          ? "keep_undo"
-                                                         : NULL;
+    bool encrypted = plan->in.img->header.crypt_method != 0;
     struct qb_census_place first = {0};
     uint64_t n = 0;
 
@@ -95,13 +93,13 @@ static int tables(struct qb_visit *v, struct qb_err *err)
             first = (struct qb_census_place){t->offset, t->l1_index * plan->in.img->geom.l1_span,
                                              t->active};
         n += c->notes[i].compressed;
-        if (!with && !plan->new_tables.gone[i] && !plan->new_tables.of[i] &&
+        if (!encrypted && !plan->new_tables.gone[i] && !plan->new_tables.of[i] &&
             qb_new_replace(plan, i, err) < 0)
             return -1;
     }
-    return n && with ? refuse(plan, with,
-                              n == c->clusters.compressed ? &c->first_compressed : &first, n, err)
-                     : 0;
+    return n && encrypted
+               ? refuse(plan, n == c->clusters.compressed ? &c->first_compressed : &first, n, err)
+               : 0;
 }
 
 /* ---- lengths --------------------------------------------------------------------------------- */
@@ -118,20 +116,34 @@ static bool looks(const struct qb_plan *plan)
     return recodes(plan);
 }
 
+/* Notes the lengths of the clusters that were added. */
+static int note_lengths(const struct measuring *m, struct qb_err *err)
+{
+    struct qb_plan *plan = m->v->plan;
+    struct qb_recoder *r = m->recoder;
+
+    if (r->n && qb_recode_run(r, m->v->io, plan, err) < 0)
+        return -1;
+    for (size_t i = 0; i < r->n; i++)
+        if (qb_counts_push(&plan->census.counts, &m->t->repacked, err, r->batch[i].len) < 0)
+            return -1;
+    r->n = 0;
+    return 0;
+}
+
 /* Compresses what becomes compressed anew, to know how long it will be. */
 static int measure(void *arg, const struct qb_entries *e, struct qb_err *err)
 {
     const struct measuring *m = arg;
-    struct qb_plan *plan = m->v->plan;
+    const struct qb_plan *plan = m->v->plan;
     const struct qb_geom *g = &plan->in.img->geom;
 
     for (uint64_t i = e->first; e->fate == QB_FATE_REPACK && i < e->first + e->n; i++) {
         uint64_t guest = m->t->l1_index * g->l1_span + i * g->cluster_size;
 
-        if (qb_recode_read(m->recoder, m->v->io, plan, qb_l2_get(g, m->source, i, 0), guest, err) <
-                0 ||
-            qb_counts_push(&plan->census.counts, &m->t->repacked, err,
-                           qb_recode_pack(m->recoder, plan)) < 0)
+        if ((m->recoder->n == m->recoder->room && note_lengths(m, err) < 0) ||
+            qb_recode_add(m->recoder, m->v->io, plan, qb_l2_get(g, m->source, i, 0), guest, err) <
+                0)
             return -1;
     }
     return 0;
@@ -145,7 +157,9 @@ static int look(struct qb_visit *v, struct qb_new_table *t, const uint8_t *sourc
 
     if (!m.recoder)
         return -1;
-    return qb_new_walk(plan, t, source, measure, &m, err);
+    if (qb_new_walk(plan, t, source, measure, &m, err) < 0)
+        return -1;
+    return note_lengths(&m, err);
 }
 
 static void encode(const struct qb_plan *plan, const struct qb_new_table *t, struct qb_entries *e)

@@ -129,17 +129,20 @@ static void fill_table(const struct qb_plan *plan, const struct convert *c, uint
                        uint8_t *to)
 {
     const struct qb_geom *g = &plan->in.img->geom;
-    uint64_t first = l1_index * g->l2_entries;
+    struct qb_counts *counts = (struct qb_counts *)&plan->census.counts; /* finds, changes none */
+    uint64_t first = l1_index * g->l2_entries, stop;
+    uint64_t end = QB_MIN(first + g->l2_entries, qb_geom_clusters(g, plan->in.img->raw_end));
 
-    for (uint64_t i = 0; i < g->l2_entries; i++) {
-        uint64_t cluster = first + i, at = cluster * g->cluster_size;
+    if (l1_index == 0 && c->copy_at)
+        qb_l2_put_as(g, to, 0, c->copy_at | QB_ENTRY_COPIED, QB_ALL_ALLOCATED);
+    for (uint64_t at = QB_MAX(first, 1); at < end; at = stop) {
+        const struct qb_count_page *page = qb_counts_page(counts, at);
 
-        if (cluster == 0)
-            at = c->copy_at;
-        else if (!qb_raw_is_mapped(plan, cluster, cluster + 1))
-            at = 0;
-        if (at)
-            qb_l2_put_as(g, to, i, at | QB_ENTRY_COPIED, QB_ALL_ALLOCATED);
+        stop = QB_MIN((at / QB_PAGE_COUNTS + 1) * QB_PAGE_COUNTS, end);
+        for (uint64_t i = page ? at : stop; i < stop; i++)
+            if (qb_page_count(page, i % QB_PAGE_COUNTS))
+                qb_l2_put_as(g, to, i - first, i * g->cluster_size | QB_ENTRY_COPIED,
+                             QB_ALL_ALLOCATED);
     }
 }
 

@@ -4,9 +4,12 @@
  * Leaks are evidence: the clusters under a table that was lost still hold what the guest wrote.  By
  * default an amend neither makes nor frees any.  A kept leak is in the final counts like a
  * reference that is never dropped, so that nothing is allocated there, nothing is discarded there,
- * and COPIED follows the refcount that the disk will hold. */
+ * and COPIED follows the refcount that the disk will hold.  Where they are to be freed, a table
+ * that was lost has the image refused. */
 #include <inttypes.h>
+#include <stdio.h>
 
+#include "check/lost.h"
 #include "plan/release.h"
 #include "plan/rule.h"
 
@@ -19,6 +22,45 @@ static int refuse(const struct qb_plan *plan, struct qb_err *err)
     return qb_fail(err, QB_E_LEAKS, QB_NOWHERE,
                    "the image has %" PRIu64 " leaked cluster%s (%" PRIu64 " bytes)",
                    plan->leaks.clusters, plan->leaks.clusters == 1 ? "" : "s", plan->leaks.bytes);
+}
+
+/* Where a lost table covers how much of which layer, as far as that can be known. */
+static void describe_gaps(const struct qb_plan *plan, const struct qb_lost *lost, char *text,
+                          size_t size)
+{
+    const char *layer = lost->layer ? "a snapshot" : "the active layer";
+    uint64_t span = plan->in.img->geom.l1_span;
+
+    if (lost->gaps.n == 1)
+        snprintf(text, size, "%s has no entries for guest bytes %" PRIu64 " to %" PRIu64, layer,
+                 lost->gaps.first * span,
+                 QB_MIN((lost->gaps.first + 1) * span,
+                        qb_image_layer(plan->in.img, lost->layer).disk_size) -
+                     1);
+    else
+        snprintf(text, size, "%" PRIu64 " stretches of %s, of %" PRIu64 " bytes, have no entries",
+                 lost->gaps.n, layer, span);
+}
+
+/* Freed, a lost table and what it names would be overwritten. */
+static int spare_lost_tables(struct qb_plan *plan, struct qb_err *err)
+{
+    struct qb_lost lost;
+    char gaps[160];
+
+    if (plan->in.rq->free_lost_tables)
+        return 0;
+    if (qb_lost_find(plan->in.io, &plan->census, &lost, err) < 0)
+        return -1;
+    if (lost.n == 0)
+        return 0;
+    describe_gaps(plan, &lost, gaps, sizeof(gaps));
+    return qb_fail(err, QB_E_LEAKS, lost.first,
+                   "the leaked cluster at %" PRIu64 " is an L2 table that nothing names (%" PRIu64
+                   " such table%s, with %" PRIu64 " leaked cluster%s), and %s: they may be the "
+                   "last copy of guest data, and are not freed",
+                   lost.first, lost.n, lost.n == 1 ? "" : "s", lost.clusters,
+                   lost.clusters == 1 ? "" : "s", gaps);
 }
 
 /* The refcounts on disk become the counts to start from. */
@@ -92,6 +134,8 @@ static int free_all(struct qb_plan *plan, struct qb_err *err)
     struct qb_count_page *const *pages = qb_counts_pages(&c->surplus);
     struct leaked *l = NULL;
 
+    if (spare_lost_tables(plan, err) < 0)
+        return -1;
     if (c->surplus.n_pages && (qb_counts_hold(&c->counts, sizeof(*l), err) < 0 ||
                                !(l = qb_plan_own(plan, QB_RULE_leaks, sizeof(*l), err))))
         return -1;
@@ -110,12 +154,14 @@ static int free_all(struct qb_plan *plan, struct qb_err *err)
     return 0;
 }
 
-/* `repair` asks for it by name, so what an earlier run kept for its undo is freed too.  What this
- * run's undo brings back are the old refcounts; the clusters stay as they are until then. */
+/* Where `repair` asks for it, what an earlier run kept for its undo is freed too.  What this run's
+ * undo brings back are the old refcounts; the clusters stay as they are until then. */
 static int lower(struct qb_plan *plan, struct qb_err *err)
 {
+    if (free_all(plan, err) < 0)
+        return -1;
     plan->leaks.freed = true;
-    return free_all(plan, err);
+    return 0;
 }
 
 static int probe(struct qb_plan *plan, struct qb_err *err)
@@ -144,8 +190,7 @@ static int check(struct qb_plan *plan, struct qb_err *err)
          * punched and counted still. */
         if (plan->in.rq->keep_undo || plan->target.reach == QB_REACH_LOOK)
             break;
-        plan->leaks.freed = true;
-        return free_all(plan, err);
+        return lower(plan, err);
     case QB_LEAKS_KEEP:
         break;
     }

@@ -36,10 +36,6 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
         return QB_CANNOT("reclaim of an encrypted image");
     if (rq->reclaim_zeros && img->geom.external_data)
         return QB_CANNOT("reclaim.zeros of an image with an external data file");
-    if (rq->reclaim_zeros && rq->keep_undo)
-        return QB_CANNOT(
-            "keep_undo: an undo of reclaim.zeros could not tell zeros that a guest wrote "
-            "since from those that it has to bring back");
     if (rq->reclaim_compact && rq->keep_undo)
         return QB_CANNOT(
             "keep_undo: an undo of reclaim.compact could not bring back what was moved");
@@ -67,6 +63,8 @@ static int becomes_zero(struct qb_visit *v, const uint8_t *table, uint64_t i, ui
     enum qb_kind kind = qb_l2_kind_at(g, table, i);
     uint64_t cluster = (qb_l2_get(g, table, i, 0) & QB_ENTRY_OFFSET) >> g->cluster_bits;
 
+    if (kind == QB_PARTIAL && v->plan->in.rq->keep_undo)
+        return 0; /* it is copied: an undo has no proof but of bytes that are all in one place */
     if (kind == QB_PARTIAL)
         return qb_zeros_in_copy(v, table, i, guest, zero, err);
     *zero = kind == QB_ZERO_ALLOCATED || (kind == QB_DATA && qb_zeros_have(z, cluster));
@@ -192,7 +190,6 @@ struct reclaim {
     struct qb_plan *plan;
     uint64_t block;  /* unit in which the file system gives back space, bytes */
     uint64_t looked; /* everything before it was looked at, bytes */
-    size_t counted;  /* punches that end before the extent that is counted */
 };
 
 static uint64_t block_of(const struct qb_file *file)
@@ -283,30 +280,6 @@ static int keep_reserved(void *arg, const struct qb_extent *extent, struct qb_er
     return 0;
 }
 
-/* What of an extent goes: by punches, also those of clusters that the amend itself frees, which
- * take what was never written along, and with the end that is cut off. */
-static int count_extent(void *arg, const struct qb_extent *extent, struct qb_err *err)
-{
-    struct reclaim *r = arg;
-    struct qb_plan *plan = r->plan;
-    bool goes = !extent->unwritten || plan->in.rq->reclaim_reserved;
-    uint64_t cut = QB_MAX(extent->first, plan->reclaim.end);
-
-    for (; r->counted < plan->freed.punches.n; r->counted++) {
-        const struct qb_range *p = &plan->freed.punches.items[r->counted];
-        uint64_t first = QB_MAX(extent->first, qb_round_up(p->first, r->block));
-        uint64_t end = QB_MIN(extent->end, p->end - p->end % r->block);
-
-        if (first < end)
-            plan->reclaim.bytes += end - first;
-        if (p->end > extent->end)
-            break;
-    }
-    if (goes && !plan->in.img->file->is_block_device && cut < extent->end)
-        plan->reclaim.bytes += extent->end - cut;
-    return qb_io_go_on(plan->in.io, err);
-}
-
 /* Everything has its place: nothing is counted past the new zeros. */
 static int placed(struct qb_plan *plan, struct qb_err *err)
 {
@@ -318,20 +291,21 @@ static int placed(struct qb_plan *plan, struct qb_err *err)
         return 0;
     plan->reclaim.asked = true;
     plan->reclaim.end = plan->image_end;
+    if (qb_compact_foresee(plan, err) < 0)
+        return -1;
     if (!plan->in.rq->reclaim_reserved &&
         qb_extents_each(io, file, plan->reclaim.end, keep_reserved, plan, err) < 0)
         return -1;
     if (qb_extents_each(io, file, 0, look_at_extent, &r, err) < 0)
         return -1;
     qb_plan_join_punches(plan);
-    return plan->freed.punches.n || plan->reclaim.end < file->size || plan->reclaim.past_end
-               ? qb_extents_each(io, file, 0, count_extent, &r, err)
-               : 0;
+    return qb_reclaim_count(plan, r.block, err);
 }
 
 static void report(const struct qb_plan *plan, struct qb_result *result)
 {
     result->reclaimed_bytes = plan->reclaim.bytes;
+    result->moved_bytes = plan->reclaim.moved;
 }
 
 const struct qb_rule qb_rule_reclaim = {

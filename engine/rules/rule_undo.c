@@ -14,8 +14,6 @@ static int judge(const struct qb_image *img, const struct qb_request *rq, const 
     uint64_t lost =
         img->header.autoclear & ~t->header.autoclear & ~(uint64_t)QB_AUTOCLEAR_DATA_FILE_RAW;
 
-    if (rq->keep_undo && img->raw && img->file->is_block_device)
-        return QB_CANNOT("keep_undo: a raw disk on a block device, which has no length of its own");
     if (!rq->keep_undo || !lost)
         return 0;
     if (t->bitmaps_dropped)

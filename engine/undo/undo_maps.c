@@ -6,14 +6,17 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "io/ahead.h"
 #include "qcow2/chain.h"
 
 struct maps {
     struct qb_proving *p;
     qb_pairs pairs;
     uint8_t *old, *now; /* a table each */
-    uint64_t kept;      /* bytes of the active disk that both sizes have */
-    uint64_t shown;     /* see find_shown */
+    uint8_t *cluster;   /* and one of data, read by `ahead`; owned, as are the tables */
+    struct qb_ahead ahead;
+    uint64_t kept;  /* bytes of the active disk that both sizes have */
+    uint64_t shown; /* see find_shown */
     bool shown_known;
 };
 
@@ -91,6 +94,44 @@ static int is_allocated(struct maps *m, uint64_t cluster, const struct mapping *
     if (!is_empty)
         return 0;
     return find_shown(m) < 0 ? -1 : cluster * m->p->old.geom.cluster_size >= m->shown;
+}
+
+/* Whether the cluster is one that the amend recompressed: table and bytes are as it wrote them, and
+ * only clusters that were compressed in the other way lead there. */
+static bool is_recompressed(const struct qb_proving *p, const struct qb_pair *pair,
+                            const struct mapping *old, const struct mapping *now)
+{
+    struct qb_compressed z = qb_l2_compressed(&p->now.geom, now->place);
+
+    if (old->kind != QB_COMPRESSED || !qb_proof_is_new(p->proof, pair->now.offset) ||
+        p->old.header.compression_type == p->now.header.compression_type)
+        return false;
+    if (now->kind == QB_DATA)
+        return qb_proof_is_new(p->proof, now->place);
+    return now->kind == QB_COMPRESSED && qb_proof_is_new(p->proof, z.offset) &&
+           qb_proof_is_new(p->proof, z.offset + z.available - 1);
+}
+
+/* Whether a cluster that has none now reads zero as it did, because its old one, which stayed
+ * counted, holds nothing but zeros (reclaim.zeros).  So an undo hides nothing, whoever made it a
+ * zero cluster.  -1 where it cannot be read. */
+static int holds_zeros(struct maps *m, const struct mapping *old, const struct mapping *now)
+{
+    const struct qb_proving *p = m->p;
+    uint64_t cs = p->old.geom.cluster_size;
+    bool zero =
+        now->kind == QB_ZERO_PLAIN || (now->kind == QB_UNALLOCATED && !p->now.backing_name[0]);
+
+    if (!zero || p->old.geom.external_data)
+        return 0;
+    if (old->kind != QB_DATA)
+        return old->kind == QB_ZERO_ALLOCATED;
+    if (!m->cluster && !(m->cluster = malloc(cs)))
+        return qb_fail_memory(p->err);
+    if (qb_ahead_read(&m->ahead, p->io, p->now.file, old->place & QB_ENTRY_OFFSET, cs, m->cluster,
+                      "a cluster of zeros", p->err) < 0)
+        return -1;
+    return qb_all_zero(m->cluster, cs);
 }
 
 /* Whether two entries map a guest cluster alike.  Version 2 has no zero clusters: there a downgrade
@@ -191,9 +232,12 @@ static int compare_pair(struct maps *m, const struct qb_pair *pair)
         struct mapping now = mapping_at(&p->now.geom, m->now, pair->now.first + i);
         int given;
 
-        if (alike(p, &old, &now) || is_edge(m, pair, first + i, &old, &now))
+        if (alike(p, &old, &now) || is_edge(m, pair, first + i, &old, &now) ||
+            is_recompressed(p, pair, &old, &now))
             continue;
         given = is_allocated(m, first + i, &old, &now);
+        if (given == 0)
+            given = holds_zeros(m, &old, &now);
         if (given <= 0)
             return given < 0 ? -1 : refuse(m, pair, first + i);
     }
@@ -212,6 +256,8 @@ int qb_undo_compare_maps(struct qb_proving *p)
     for (size_t i = 0; r == 0 && i < m.pairs.n; i++)
         r = compare_pair(&m, &m.pairs.items[i]);
     qb_vec_free(&m.pairs);
+    qb_ahead_free(&m.ahead);
+    free(m.cluster);
     free(m.old);
     free(m.now);
     return r;

@@ -141,9 +141,20 @@ static int compare_bytes(struct qb_proving *p)
     return qb_undo_same_stretch(p);
 }
 
+/* Whether clusters are compressed in a table that the amend did not write: it rewrote all that had
+ * any, so a guest has compressed them in the new way. */
+static bool compresses_since(const struct qb_proving *p)
+{
+    const struct qb_census *now = &p->now_refs;
+
+    for (size_t i = 0; i < now->tables.n; i++)
+        if (now->notes[i].compressed && !qb_proof_is_new(p->proof, now->tables.items[i].offset))
+            return true;
+    return false;
+}
+
 /* Finds entries that the old header cannot express; a guest may have put them into tables that both
- * images use.  Those of a snapshot that the amend deleted are compressed in the old way: the
- * amended image had none, so that those which it has now are a guest's. */
+ * images use. */
 static int compare_features(struct qb_proving *p)
 {
     const struct qb_clusters *c = &p->old_refs.clusters;
@@ -152,7 +163,7 @@ static int compare_features(struct qb_proving *p)
     if (old->version < now->version && c->zero_plain + c->zero_allocated)
         return qb_undo_refuse(p, QB_NOWHERE,
                               "zero clusters, which the old version does not support, were made");
-    if (old->compression_type != now->compression_type && p->now_refs.clusters.compressed)
+    if (old->compression_type != now->compression_type && compresses_since(p))
         return qb_undo_refuse(p, QB_NOWHERE, "clusters were compressed in another way");
     return 0;
 }

@@ -87,15 +87,23 @@ static int look_at_holes(struct qb_undo *u, struct qb_proving *p)
     return 0;
 }
 
+/* A device keeps its length, of which the disk is only the first part; that of a file is the
+ * disk's, and what is behind it was appended. */
+static int look_at_length(struct qb_undo *u, struct qb_proving *p)
+{
+    if (u->file.is_block_device)
+        return 0;
+    if (u->file.size != p->proof->end)
+        return qb_undo_refuse(p, QB_NOWHERE, "the file's length has changed");
+    return must_be_zero(p, QB_MAX(u->facts.old_length, QB_SECTOR), p->proof->base,
+                        "the disk was written past its old end");
+}
+
 /* The tables are as the amend wrote them, so that they map each cluster to its own place, and count
  * no other; a guest that got a cluster would have changed one, or made the file longer. */
 static int prove(struct qb_undo *u, struct qb_proving *p)
 {
-    if (u->file.size != p->proof->end)
-        return qb_undo_refuse(p, QB_NOWHERE, "the file's length has changed");
-    if (qb_undo_same_stretch(p) < 0 ||
-        must_be_zero(p, QB_MAX(u->facts.old_length, QB_SECTOR), p->proof->base,
-                     "the disk was written past its old end") < 0)
+    if (qb_undo_same_stretch(p) < 0 || look_at_length(u, p) < 0)
         return -1;
     return compare_first(u, p) < 0 ? -1 : look_at_holes(u, p);
 }

@@ -79,6 +79,7 @@ class ImageTest(unittest.TestCase):
         used.stdin.write(b"read 0 512\n")
         used.stdin.flush()
         used.stdout.readline()
+        return used
 
     def snapshot(self, image, name):
         proc.must(["qemu-img", "snapshot", "-c", name, image])

@@ -68,22 +68,73 @@ def overlay(folder, fill=None):
 @contextlib.contextmanager
 def fuse(folder, subtype=None):
     """A folder seen through FUSE, under the name of some file system."""
-    recorder = os.path.join(os.environ.get("QB_BUILD", "build"), "tests/witness/witness-recorder")
-    if not os.path.exists(recorder) or not os.path.exists("/dev/fuse"):
-        raise NotHere("there is no FUSE")
+    recorder = server_of("witness-recorder")
     top = tempfile.mkdtemp(dir=folder)
     live, there = os.path.join(top, "live"), os.path.join(top, "mnt")
     os.makedirs(live)
     os.makedirs(there)
     argv = [recorder, os.path.join(top, "log"), live, there, "-f"]
-    server = subprocess.Popen(argv + (["-o", f"subtype={subtype}"] if subtype else []),
-                              stderr=subprocess.DEVNULL)
+    with served(argv + (["-o", f"subtype={subtype}"] if subtype else []), there):
+        yield there
+
+
+class FarDisk:
+    """ext4 on a disk each of whose reads takes a while, however many there are."""
+
+    def __init__(self, folder, most):
+        self.folder, self.most = folder, most
+
+    def forget(self, *paths):
+        """The page cache has nothing of these files; the counts begin anew."""
+        for path in paths:
+            fd = os.open(path, os.O_RDONLY)
+            os.fsync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+        self.reads()
+
+    def reads(self):
+        """(the most that were in flight, how many) since this was asked last."""
+        with open(self.most, encoding="ascii") as f:
+            return tuple(map(int, f.read().split()))
+
+
+@contextlib.contextmanager
+def far_disk(folder, microseconds, size="64G"):
+    top = tempfile.mkdtemp(dir=folder)
+    there, image, files = (os.path.join(top, name) for name in ("mnt", "image", "files"))
+    os.makedirs(there)
+    proc.must(["truncate", "-s", size, image])
+    with served([server_of("far-disk"), image, str(microseconds), there, "-f", "-o", "max_threads=256"], there):
+        device = proc.run(["losetup", "--find", "--show", "--direct-io=on", f"{there}/disk"])
+        if device.code:
+            raise NotHere(f"no loop device: {device.err.strip()}")
+        device = device.out.strip()
+        try:
+            proc.must(["mkfs.ext4", "-q", device])
+            with mounted(files, device):
+                yield FarDisk(files, f"{there}/most")
+        finally:
+            proc.run(["losetup", "--detach", device])
+
+
+def server_of(name):
+    """A program of the tests that serves a FUSE file system."""
+    path = os.path.join(os.environ.get("QB_BUILD", "build"), "tests/witness", name)
+    if not os.path.exists(path) or not os.path.exists("/dev/fuse"):
+        raise NotHere("there is no FUSE")
+    return path
+
+
+@contextlib.contextmanager
+def served(argv, there):
+    server = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     while not os.path.ismount(there):
         if server.poll() is not None:
             raise NotHere("FUSE cannot be mounted")
         time.sleep(0.005)
     try:
-        yield there
+        yield
     finally:
         if proc.run(["fusermount3", "-u", there]).code:
             proc.run(["fusermount3", "-uz", there])

@@ -1,9 +1,14 @@
 /* A library to be preloaded: once a program has written the first sector of a file, it changes one
  * byte of the same file, as a disk or another program might that nobody expects.
  *
- * MEDDLE_AT is the byte's place, in the file MEDDLE_PATH where that is given; with MEDDLE_LENGTH
+ * MEDDLE_AT is the byte's place, in the file MEDDLE_PATH where that is given (which takes
+ * --sandbox=off, as it is opened then); with MEDDLE_LENGTH
  * the file gets that length instead.  Only plain system calls are watched: run the program with
  * --io posix.
+ *
+ * MEDDLE_DEADLY ends the process that reads images, of a large run, at a file of MEDDLE_SIZE bytes,
+ * by SIGKILL: "read", before a read of its first byte; "flip", before its first sector is written;
+ * "flipped", after that.
  *
  * Reads that touch the bytes MEDDLE_UNREADABLE (first-end) of a file of MEDDLE_SIZE bytes fail with
  * EIO.
@@ -14,9 +19,11 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,11 +42,39 @@ static void meddle(int fd)
         fd, &byte, 1, (off_t)strtoull(at, NULL, 0));
 }
 
+static bool is_of_size(int fd)
+{
+    const char *size = getenv("MEDDLE_SIZE");
+    struct stat st;
+
+    return size && fstat(fd, &st) == 0 && st.st_size == (off_t)strtoull(size, NULL, 0);
+}
+
+static pid_t first_process;
+
+__attribute__((constructor)) static void begin(void)
+{
+    first_process = getpid();
+}
+
+static void die_if(const char *when, int fd)
+{
+    const char *deadly = getenv("MEDDLE_DEADLY");
+
+    if (deadly && strcmp(deadly, when) == 0 && getpid() != first_process && is_of_size(fd))
+        raise(SIGKILL);
+}
+
 ssize_t pwrite64(int fd, const void *buf, size_t n, off_t offset)
 {
     ssize_t (*next)(int, const void *, size_t, off_t) = dlsym(RTLD_NEXT, "pwrite64");
-    ssize_t done = next(fd, buf, n, offset);
+    ssize_t done;
 
+    if (n == 512 && offset == 0)
+        die_if("flip", fd);
+    done = next(fd, buf, n, offset);
+    if (done == 512 && offset == 0)
+        die_if("flipped", fd);
     if (done == 512 && offset == 0) {
         const char *path = getenv("MEDDLE_PATH");
         int other = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
@@ -72,6 +107,8 @@ ssize_t pread64(int fd, void *buf, size_t n, off_t offset)
 {
     ssize_t (*next)(int, void *, size_t, off_t) = dlsym(RTLD_NEXT, "pread64");
 
+    if (offset == 0)
+        die_if("read", fd);
     if (!is_unreadable(fd, n, offset))
         return next(fd, buf, n, offset);
     errno = EIO;

@@ -194,9 +194,21 @@ class Image:
         width = self.refcount_bits // 8
         return int.from_bytes(self.data[place[0]:place[0] + width], "big")
 
-    def max_refcount(self):
+    def packed_clusters(self):
+        """Those in which compressed data lies."""
+        found = set()
+        place = 62 - (self.cluster_bits - 8)  # the bits of the offset; the sectors behind the first follow
+        for _, _, entry in self.entries():
+            if entry & COMPRESSED:
+                offset, more = entry & ((1 << place) - 1), (entry & (COMPRESSED - 1)) >> place
+                end = offset // 512 * 512 + 512 * (more + 1)
+                found.update(range(offset // self.cluster_size, -(-end // self.cluster_size)))
+        return found
+
+    def max_refcount(self, apart=()):
+        """The highest one, but for the clusters in `apart`."""
         clusters = (len(self.data) + self.cluster_size - 1) // self.cluster_size
-        return max(self.refcount(c) for c in range(clusters))
+        return max(self.refcount(c) for c in range(clusters) if c not in apart)
 
 
 NO_RESERVE = 0x4000  # MAP_NORESERVE, which this Python does not name

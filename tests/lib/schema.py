@@ -13,7 +13,8 @@ except ImportError:
 # Which of the schema's definitions a line is of, by its type; an image of --report has none.
 DEFINITIONS = {"image": ("image", "run_image"), "summary": ("summary", "total", "rejected", "check_summary", "read_summary"),
                "check": ("check",), "info": ("image_info",), "map": ("image_map",), "progress": ("progress",),
-               "run": ("listed_run", "run"), "backup": ("backup",), "pruned": ("pruned",), "prune_summary": ("prune_summary",)}
+               "run": ("listed_run", "run"), "backup": ("backup",), "pruned": ("pruned",), "prune_summary": ("prune_summary",),
+               "answer": ("answer", "run_now")}
 
 
 def _closed(schema):

@@ -2,6 +2,7 @@
 
 An injection is what `strace -e inject=` takes, without the call's number: "pwrite64:error=EIO"."""
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,7 +24,7 @@ class Trace:
 
     @property
     def hit(self):
-        return any(sign in self.log for sign in ("(INJECTED)", "--- SIG", "+++ killed"))
+        return bool(re.search(r"\(INJECTED\)|--- SIG(?!CHLD)|\+\+\+ killed", self.log))
 
 
 def command(argv, log, *injections):

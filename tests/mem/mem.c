@@ -18,7 +18,11 @@ struct mem_io {
 
 struct qb_mem_log *qb_mem_log_new(void)
 {
-    return calloc(1, sizeof(struct qb_mem_log));
+    struct qb_mem_log *log = calloc(1, sizeof(*log));
+
+    if (log)
+        pthread_mutex_init(&log->one_at_a_time, NULL);
+    return log;
 }
 
 static void disk_free(struct qb_mem_disk *disk)
@@ -204,14 +208,17 @@ static int run_one(struct qb_mem_log *log, const struct qb_req *req)
     return change(log, req);
 }
 
+/* Threads that read for one worker count in one log. */
 static void mem_run(struct qb_io *io, struct qb_req *reqs, size_t n)
 {
     struct mem_io *m = (struct mem_io *)io;
 
+    pthread_mutex_lock(&m->log->one_at_a_time);
     for (size_t i = 0; i < n; i++) {
         if (!qb_req_is_void(&reqs[i]))
             reqs[i].error = run_one(m->log, &reqs[i]);
     }
+    pthread_mutex_unlock(&m->log->one_at_a_time);
 }
 
 static int mem_barrier(struct qb_io *io)
@@ -233,6 +240,7 @@ static void mem_close(struct qb_io *io)
 static const struct qb_io_ops mem_ops = {
     .name = "mem",
     .run = mem_run,
+    .run_part = mem_run,
     .barrier = mem_barrier,
     .close = mem_close,
 };

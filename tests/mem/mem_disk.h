@@ -2,6 +2,8 @@
 #ifndef QB_TESTS_MEM_DISK_H
 #define QB_TESTS_MEM_DISK_H
 
+#include <pthread.h>
+
 #include "base/vec.h"
 #include "mem/mem.h"
 
@@ -21,6 +23,7 @@ struct qb_mem_disk {
 };
 
 struct qb_mem_log {
+    pthread_mutex_t one_at_a_time;
     QB_VEC(struct qb_mem_disk *) disks;
     QB_VEC(struct qb_mem_event) events;
     uint64_t countdown; /* requests that succeed before the fault */

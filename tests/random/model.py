@@ -135,7 +135,9 @@ def judge(image, bitmaps, info, request, corruptions, leaks, backing_size):
     width = request.refcount_bits or image.refcount_bits
     simple = (size == image.size and not dirty and not leaks
               and not request.goes(image.snapshots()) and "zeros" not in request.reclaim)  # the highest count is known
-    if simple and image.max_refcount() > (1 << width) - 1:
+    # What is compressed anew is packed anew, and no closer than the new width allows.
+    packed_anew = compression(image, request, version) != compression_of(image)
+    if simple and image.max_refcount(image.packed_clusters() if packed_anew else ()) > (1 << width) - 1:
         return Verdict("refuse", "a refcount does not fit")
     for why in doubts(image, request, version, size):
         return Verdict("either", why)

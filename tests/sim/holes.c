@@ -12,6 +12,8 @@ uint64_t __real_qb_file_next_data(struct qb_file *file, uint64_t offset);
 uint64_t __wrap_qb_file_next_data(struct qb_file *file, uint64_t offset);
 uint64_t __real_qb_file_data_end(struct qb_file *file, uint64_t offset);
 uint64_t __wrap_qb_file_data_end(struct qb_file *file, uint64_t offset);
+uint64_t __real_qb_file_seek_data(struct qb_file *file, uint64_t offset);
+uint64_t __wrap_qb_file_seek_data(struct qb_file *file, uint64_t offset);
 struct qb_range __real_qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_t len);
 struct qb_range __wrap_qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_t len);
 
@@ -53,6 +55,12 @@ uint64_t __wrap_qb_file_next_data(struct qb_file *file, uint64_t offset)
     if (!has_holes(file) || offset >= file->size)
         return __real_qb_file_next_data(file, offset);
     return find(file, offset, file->size, false);
+}
+
+uint64_t __wrap_qb_file_seek_data(struct qb_file *file, uint64_t offset)
+{
+    return has_holes(file) ? __wrap_qb_file_next_data(file, offset)
+                           : __real_qb_file_seek_data(file, offset);
 }
 
 uint64_t __wrap_qb_file_data_end(struct qb_file *file, uint64_t offset)

@@ -1,4 +1,4 @@
-#include "host.h"
+#include "host_parts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,8 +7,6 @@
 
 #include "backing/data_guard.h"
 #include "job/outcome.h"
-#include "host/sched.h"
-#include "host/topo.h"
 #include "io/backend.h"
 #include "io/in_use.h"
 #include "io/named.h"
@@ -32,7 +30,7 @@ void host_leave(void)
     host = NULL;
 }
 
-static void at_work(bool begins)
+void host_at_work(bool begins)
 {
     if (host->at_work)
         host->at_work(begins);
@@ -52,8 +50,12 @@ void host_path(unsigned disk, char path[HOST_PATH])
     snprintf(path, HOST_PATH, FOLDER "%u.qcow2", disk);
 }
 
-/* The numbers [0, n) in any order; to be freed. */
-static unsigned *shuffled(size_t n)
+unsigned host_roll(unsigned n)
+{
+    return roll(&host->dice, n);
+}
+
+unsigned *host_shuffled(size_t n)
 {
     unsigned *order = calloc(n + 1, sizeof(*order));
 
@@ -84,6 +86,12 @@ int __wrap_qb_file_open(const char *path, bool writable, struct qb_file *out, st
         return qb_fail_memory(err);
     out->writable = writable;
     return 0;
+}
+
+int __wrap_qb_file_open_to_claim(const char *path, struct qb_file *out, struct qb_err *err);
+int __wrap_qb_file_open_to_claim(const char *path, struct qb_file *out, struct qb_err *err)
+{
+    return __wrap_qb_file_open(path, false, out, err);
 }
 
 int __real_qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *path,
@@ -191,13 +199,13 @@ static void run_disks(struct qb_io *io, struct qb_req *reqs, size_t n)
 {
     unsigned *order;
 
-    at_work(true);
-    order = shuffled(n);
+    host_at_work(true);
+    order = host_shuffled(n);
     for (size_t i = 0; i < n; i++)
         if (!qb_req_is_void(&reqs[order[i]]))
             run_one((struct disks *)io, &reqs[order[i]]);
     free(order);
-    at_work(false);
+    host_at_work(false);
 }
 
 static void close_disks(struct qb_io *io)
@@ -206,139 +214,17 @@ static void close_disks(struct qb_io *io)
     free(io);
 }
 
-/* Without a barrier of its own: barrier.c syncs file by file, and so does the log say it. */
-static struct qb_io *open_disks(void)
+/* It has no barrier of its own: barrier.c syncs file by file, and so does the log say it. */
+struct qb_io *host_open_disks(void)
 {
     static const struct qb_io_ops ops = {.name = "disks", .run = run_disks, .close = close_disks};
     struct disks *d;
 
-    at_work(true);
+    host_at_work(true);
     d = calloc(1, sizeof(*d));
     if (!d || !(d->mem = qb_io_open_mem(host->log)))
         abort();
-    at_work(false);
+    host_at_work(false);
     d->io.ops = &ops;
     return &d->io;
-}
-
-/* ---- workers --------------------------------------------------------------------------------- */
-
-struct qb_sched {
-    struct qb_io *io;
-    bool has_aside;
-    qb_aside_fn *aside; /* NULL: nothing is under way */
-    void *aside_arg;
-};
-
-struct qb_topo *__wrap_qb_topo_open(unsigned wanted, const struct qb_batch *batch);
-unsigned __wrap_qb_topo_workers(const struct qb_topo *topo);
-int __wrap_qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside,
-                         struct qb_sched **out, const char **fell_back, struct qb_err *err);
-void __wrap_qb_sched_close(struct qb_sched *s);
-void __wrap_qb_sched_set_owners(struct qb_sched *s, struct qb_owners *owners);
-
-void __wrap_qb_sched_set_owners(struct qb_sched *s, struct qb_owners *owners)
-{
-    qb_io_set_owners(s->io, owners);
-}
-
-void __wrap_qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg);
-void __wrap_qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg);
-void __wrap_qb_sched_aside(struct qb_sched *s, qb_aside_fn *fn, void *arg);
-void __wrap_qb_sched_aside_wait(struct qb_sched *s);
-struct qb_io *__wrap_qb_sched_io(struct qb_sched *s);
-unsigned __wrap_qb_sched_workers(const struct qb_sched *s);
-unsigned __wrap_qb_sched_number(const struct qb_sched *s, const struct qb_io *io);
-
-struct qb_topo *__wrap_qb_topo_open(unsigned wanted, const struct qb_batch *batch)
-{
-    (void)wanted;
-    (void)batch;
-    return NULL;
-}
-
-unsigned __wrap_qb_topo_workers(const struct qb_topo *topo)
-{
-    (void)topo;
-    return 1;
-}
-
-int __wrap_qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside,
-                         struct qb_sched **out, const char **fell_back, struct qb_err *err)
-{
-    struct qb_sched *s = calloc(1, sizeof(*s));
-
-    (void)topo;
-    (void)kind;
-    if (!s)
-        return qb_fail_memory(err);
-    s->io = open_disks();
-    s->has_aside = aside;
-    *fell_back = NULL;
-    *out = s;
-    return 0;
-}
-
-void __wrap_qb_sched_close(struct qb_sched *s)
-{
-    if (s)
-        qb_io_close(s->io);
-    free(s);
-}
-
-void __wrap_qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg)
-{
-    (void)s;
-    body(arg);
-}
-
-void __wrap_qb_sched_aside_wait(struct qb_sched *s)
-{
-    qb_aside_fn *fn = s->aside;
-
-    s->aside = NULL;
-    if (fn)
-        fn(s->aside_arg, s->io);
-}
-
-/* What goes on beside the loops comes to its end at any moment. */
-void __wrap_qb_sched_aside(struct qb_sched *s, qb_aside_fn *fn, void *arg)
-{
-    s->aside = fn;
-    s->aside_arg = arg;
-    if (!s->has_aside || roll(&host->dice, 3) == 0)
-        __wrap_qb_sched_aside_wait(s);
-}
-
-void __wrap_qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg)
-{
-    unsigned *order;
-
-    at_work(true);
-    order = shuffled(n);
-    at_work(false);
-    for (size_t i = 0; i < n; i++) {
-        if (roll(&host->dice, 12) == 0)
-            __wrap_qb_sched_aside_wait(s);
-        fn(arg, s->io, order[i]);
-    }
-    free(order);
-}
-
-struct qb_io *__wrap_qb_sched_io(struct qb_sched *s)
-{
-    return s->io;
-}
-
-unsigned __wrap_qb_sched_number(const struct qb_sched *s, const struct qb_io *io)
-{
-    (void)s;
-    (void)io;
-    return 0;
-}
-
-unsigned __wrap_qb_sched_workers(const struct qb_sched *s)
-{
-    (void)s;
-    return 1;
 }

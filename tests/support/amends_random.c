@@ -144,7 +144,8 @@ static struct qb_request random_request(struct dice *d, const struct image_shape
     static const char *const names[] = {"@short", "@long", "@image", "@other", "@far", "", ""};
     static const enum size_rule rules[] = {SIZE_SECTOR_MORE,  SIZE_MORE, SIZE_SPANS_MORE,
                                            SIZE_HALF_ALIGNED, SIZE_HALF, SIZE_MORE};
-    struct qb_request rq = {.verify = QB_VERIFY_CONTENT, .allow_shrink = true};
+    struct qb_request rq = {
+        .verify = QB_VERIFY_CONTENT, .allow_shrink = true, .free_lost_tables = true};
     unsigned compat = roll(d, 4), to = s->version;
 
     if (compat < 3) {

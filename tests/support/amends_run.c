@@ -39,7 +39,7 @@ static void mixed_close(struct qb_io *io)
 
 struct qb_io *run_io(struct qb_mem_log *log)
 {
-    static const struct qb_io_ops ops = {"mixed", mixed_run, mixed_barrier, mixed_close};
+    static const struct qb_io_ops ops = {"mixed", mixed_run, mixed_run, mixed_barrier, mixed_close};
     struct mixed_io *m = calloc(1, sizeof(*m));
 
     if (!m)
@@ -161,6 +161,18 @@ static int run_phases(struct qb_io *io, struct qb_amend *a, enum run_option how)
     return 0;
 }
 
+/* The first commit, and the rounds behind it.  A round that comes to nothing leaves the image as
+ * the commit before it did. */
+static int run_commits(struct qb_io *io, struct qb_amend *a, enum run_option how)
+{
+    int r;
+
+    do
+        r = run_phases(io, a, how);
+    while (r == 0 && qb_amend_has_more(a) && qb_amend_again(a, io, 0) > 0);
+    return qb_amend_result(a)->status == QB_STATUS_CHANGED ? 0 : -1;
+}
+
 struct run run_amend(struct qb_mem_log *log, unsigned disk, const struct qb_request *rq,
                      enum run_option how)
 {
@@ -172,7 +184,7 @@ struct run run_amend(struct qb_mem_log *log, unsigned disk, const struct qb_requ
         r.rc = qb_amend_plan(a, io, rq);
     if (r.rc == 0 && qb_amend_result(a)->status == QB_STATUS_WOULD_CHANGE) {
         r.appends = qb_amend_appends(a);
-        r.rc = run_phases(io, a, how);
+        r.rc = run_commits(io, a, how);
     }
     r.result = qb_amend_take_result(a);
     qb_amend_close(a);

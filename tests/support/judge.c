@@ -152,6 +152,7 @@ void judge_begin(struct judge *j, const struct subject *s, struct qb_mem_log **l
     j->amends = j->run.result.status == QB_STATUS_CHANGED;
     now = run_content(log, 0);
     j->done = image_bytes_copy(&now);
+    judge_take_headers(j, log);
     if (j->run.rc < 0 && j->run.result.err.code != QB_E_VERIFY)
         check_refusal(j, log);
     else if (j->run.rc < 0)
@@ -181,7 +182,9 @@ void judge_end(struct judge *j)
     reading_free(&j->shall);
     image_bytes_free(&j->done);
     run_free(&j->run);
+    free(j->headers);
     free(j->seen);
+    j->headers = NULL;
     j->seen = NULL;
 }
 
@@ -238,6 +241,14 @@ static bool compare(struct judge *j, const struct image_bytes *state,
     return ok;
 }
 
+/* There may be more to give back, such as a copied cluster that is zero now, and no room on the
+ * device for its table: refused, and as it was. */
+static bool has_no_room_for_more(const struct judge *j, const struct run *r, bool was_amended)
+{
+    return was_amended && gives_back(j) && j->s->image.device &&
+           r->result.err.code == QB_E_NO_SPACE;
+}
+
 /* The same amend once more, with nothing in its way. */
 static void run_again(struct judge *j, const struct image_bytes *state, bool was_amended,
                       const char *at)
@@ -257,7 +268,7 @@ static void run_again(struct judge *j, const struct image_bytes *state, bool was
     r = run_amend(log, 0, &j->s->rq, RUN_WHOLE);
     snprintf(where, sizeof(where), "%s, run again", at);
     now = run_content(log, 0);
-    if (r.rc < 0)
+    if (r.rc < 0 && !has_no_room_for_more(j, &r, was_amended))
         judge_blame(j, where, r.result.err.text);
     else if (was_amended && !gives_back(j) &&
              (r.result.status != QB_STATUS_UNCHANGED || qb_mem_events(log, &events)))
@@ -268,7 +279,7 @@ static void run_again(struct judge *j, const struct image_bytes *state, bool was
     qb_mem_log_free(log);
 }
 
-/* In commits of which each leaves an image that is as asked: any header but the old one will do. */
+/* In commits of which each leaves an image that is as asked. */
 static bool compacts(const struct judge *j)
 {
     return asked(j, QB_KEY_RECLAIM) && j->s->rq.reclaim_compact;
@@ -277,12 +288,12 @@ static bool compacts(const struct judge *j)
 static void image_state(struct judge *j, const struct image_bytes *state, enum verdict allowed,
                         const char *at)
 {
-    bool old = state->size >= 512 && memcmp(state->bytes, j->s->image.bytes, 512) == 0;
-    bool amended = state->size >= 512 && memcmp(state->bytes, j->done.bytes, 512) == 0;
-    if (old && amended) /* it gave back space, and no more */
+    bool old = judge_has_old_header(j, state), amended = judge_has_new_header(j, state);
+
+    if (old && amended) /* a commit that gave back space, or one that moved things back */
         old = allowed & OLD;
     j->states++;
-    if (!old && !amended && !compacts(j))
+    if (!old && !amended)
         judge_blame(j, at, "the header is neither the old nor the amended one");
     else if (!(allowed & (old ? OLD : AMENDED)))
         judge_blame(j, at, old ? "it is the old image still" : "it is the amended image already");

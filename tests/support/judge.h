@@ -11,8 +11,10 @@ struct judge {
     struct reading was, shall; /* what the old image holds, and the amended one */
     struct image_bytes done;   /* the amended image */
     struct run run;            /* how it came to be */
-    bool amends;               /* false: the wish was refused, or there was nothing to do */
-    uint64_t *seen;            /* fingerprints of the states tried */
+    uint8_t *headers;          /* the sectors that its commits wrote, the last of them in `done` */
+    size_t n_headers;
+    bool amends;    /* false: the wish was refused, or there was nothing to do */
+    uint64_t *seen; /* fingerprints of the states tried */
     size_t n_seen, cap;
     unsigned long states, violations;
     char first[800]; /* the first violation */
@@ -43,6 +45,14 @@ void judge_state(struct judge *j, const struct image_bytes *state, enum verdict 
  * no longer. */
 void judge_try(struct judge *j, const struct image_bytes *state, enum verdict allowed,
                const char *at);
+
+/* judge_cut.c: whether the state has the header of the old image, and one that the amend wrote:
+ * that of any commit.  It may be the same, for a round may move a table to where it was before. */
+bool judge_has_old_header(const struct judge *j, const struct image_bytes *state);
+bool judge_has_new_header(const struct judge *j, const struct image_bytes *state);
+
+/* judge_cut.c: takes over the headers that were written in peace. */
+void judge_take_headers(struct judge *j, const struct qb_mem_log *log);
 
 /* Whether this state is new to the judge. */
 bool judge_is_new(struct judge *j, const struct image_bytes *state);

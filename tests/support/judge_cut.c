@@ -87,25 +87,53 @@ bool judge_is_new(struct judge *j, const struct image_bytes *state)
     return true;
 }
 
-static bool begins_like(const struct image_bytes *state, const struct image_bytes *other)
+static bool begins_like(const struct image_bytes *state, const uint8_t *bytes, uint64_t n)
 {
-    uint64_t n = other->size < 512 ? other->size : 512;
+    return state->size >= n && memcmp(state->bytes, bytes, n) == 0;
+}
 
-    return state->size >= n && memcmp(state->bytes, other->bytes, n) == 0;
+bool judge_has_old_header(const struct judge *j, const struct image_bytes *state)
+{
+    struct image_bytes was = judge_is_raw(j) ? subject_raw_disk(j->s) : j->s->image;
+
+    return begins_like(state, was.bytes, was.size < 512 ? was.size : 512);
+}
+
+bool judge_has_new_header(const struct judge *j, const struct image_bytes *state)
+{
+    for (size_t i = 0; i < j->n_headers; i++)
+        if (begins_like(state, j->headers + 512 * i, 512))
+            return true;
+    return false;
+}
+
+static bool is_header(const struct qb_mem_event *e)
+{
+    return e->op == QB_OP_WRITE && e->disk == 0 && e->offset == 0 && e->len >= 512;
+}
+
+void judge_take_headers(struct judge *j, const struct qb_mem_log *log)
+{
+    const struct qb_mem_event *events;
+    size_t n = qb_mem_events(log, &events);
+
+    j->headers = must(malloc(512 * (n + 1)));
+    for (size_t i = 0; i < n; i++)
+        if (is_header(&events[i]))
+            memcpy(j->headers + 512 * j->n_headers++, events[i].bytes, 512);
 }
 
 void judge_try(struct judge *j, const struct image_bytes *state, enum verdict allowed,
                const char *at)
 {
-    struct image_bytes was = judge_is_raw(j) ? subject_raw_disk(j->s) : j->s->image;
     bool old, amended;
 
     if (judge_is_new(j, state)) {
         judge_state(j, state, allowed, at);
         return;
     }
-    old = begins_like(state, &was);
-    amended = begins_like(state, &j->done);
+    old = judge_has_old_header(j, state);
+    amended = judge_has_new_header(j, state);
     if (old != amended && !(allowed & (old ? OLD : AMENDED)))
         judge_blame(j, at, old ? "it is the old file still" : "it is the amended image already");
 }

@@ -174,6 +174,7 @@ void judge_raw_begin(struct judge *j, struct qb_mem_log *log)
     j->amends = j->run.result.status == QB_STATUS_CHANGED;
     now = run_content(log, 0);
     j->done = image_bytes_copy(&now);
+    judge_take_headers(j, log);
     if (!j->amends) {
         check_refusal(j, log);
         return;

@@ -218,6 +218,31 @@ class Restore(RestoreTest):
 
 
 @unittest.skipUnless(strace.works(), strace.MISSING)
+class Apart(RestoreTest):
+    @unittest.skipIf(os.environ.get("QBATCH_SANITIZED"), "builds with sanitizers have no sandbox")
+    def test_headers_are_read_by_a_process_that_has_given_up_its_rights(self):
+        self.on_each_amended(self.apart)
+
+    def apart(self, images):
+        log = self.path("strace.log")
+        done = proc.run(["strace", "-f", "-y", "-qq", "-o", log, "-e", "trace=seccomp,pread64,read,readv,preadv",
+                         qbatch.absolute(qbatch.TOOL), "backup", "restore", "--state", self.state, "last",
+                         images[0]])
+        self.assertEqual(done.code, 0, done.err)
+        confined, read = set(), set()
+        with open(log, encoding="utf-8", errors="replace") as f:
+            for line in f:
+                pid, call = line.split(None, 1)
+                if call.startswith("seccomp(SECCOMP_SET_MODE_FILTER") and call.rstrip().endswith("= 0"):
+                    confined.add(pid)
+                elif f"<{images[0]}" in call:
+                    read.add(pid)
+                    self.assertIn(pid, confined, line)
+        self.assertTrue(read)
+        self.assertEqual(confined, read)
+
+
+@unittest.skipUnless(strace.works(), strace.MISSING)
 class Interrupted(RestoreTest):
     def test_killed_at_any_call_that_writes_it_is_the_old_image_or_the_new_one(self):
         self.on_each_amended(self.killed)

@@ -19,7 +19,7 @@ from fixture import GIB, KIB, MIB, run_tests
 
 BENCH = os.path.join(os.path.dirname(qbatch.absolute(qbatch.TOOL)), "qbatch-bench")
 
-FLEETS = ("fleet", "check-fleet", "reclaim")
+FLEETS = ("fleet", "check-fleet", "reclaim", "compact")
 
 LOOPS = os.geteuid() == 0 and proc.run(["losetup", "--find"]).code == 0
 
@@ -62,7 +62,7 @@ class Bench(unittest.TestCase):
 
     def test_every_case_runs_and_leaves_nothing_behind(self):
         for case in ("expand", "fleet", "scan", "refcount", "check", "check-fleet", "shrink",
-                     "snapshots", "bitmaps", "extended-l2", "data-file", "reclaim", "raw",
+                     "snapshots", "bitmaps", "extended-l2", "data-file", "reclaim", "compact", "raw",
                      *["device"] * LOOPS, "one"):
             small = ["--size", "2G"] + (["--images", "5"] if case in FLEETS else [])
             self.bench(case, *small, "--vs", "limit", "--runs", "2", "--export-json", self.json)
@@ -79,7 +79,7 @@ class Bench(unittest.TestCase):
     def test_every_case_that_amends_runs_without_verification_too(self):
         """qbatch gets a manifest then, in which a key such as snapshots.delete is a mapping."""
         for case in ("expand", "fleet", "refcount", "shrink", "snapshots", "bitmaps",
-                     "extended-l2", "data-file", "reclaim", "raw", *["device"] * LOOPS, "one"):
+                     "extended-l2", "data-file", "reclaim", "compact", "raw", *["device"] * LOOPS, "one"):
             small = ["--size", "2G"] + (["--images", "5"] if case in FLEETS else [])
             self.bench(case, *small, "--verify", "none", "--warmup", "0", "--runs", "1")
 
@@ -211,6 +211,19 @@ class Bench(unittest.TestCase):
                                (["--used", "3M", "--stretch", "16"], "even number of stretches"),
                                (["--every", "2"], "among data only")):
             self.assertIn(sentence, self.bench("reclaim", "--images", "2", *more, code=1).err)
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
+    def test_what_is_compacted_becomes_half_as_long(self):
+        shape = ["compact", "--images", "2", "--size", "64M", "--used", "16M"]
+        original = self.images_beside(self.kept(*shape, "--runs", "0"))[0]
+        for who in ("qbatch", "limit", "qemu-img"):
+            with self.subTest(who):
+                image = self.kept(*shape, "--runs", "1", *(["--vs", who] if who != "qbatch" else []))
+                for each in self.images_beside(image):
+                    self.assertLess(os.path.getsize(each), 9 * MIB + 512 * KIB)
+                    if who != "limit":  # which cuts off what it has copied
+                        proc.must(["qemu-img", "check", each])
+                        proc.must(["qemu-img", "compare", original, each])
 
     @unittest.skipUnless(shutil.which("qemu-img"), "qemu-img is not installed")
     def test_every_second_stretch_takes_space_and_each_contender_gives_it_back(self):

@@ -5,6 +5,7 @@ import unittest
 
 import context  # noqa: F401
 import guest
+import proc
 import qbatch
 import qcow2
 from fixture import KIB, MIB, ImageTest, main
@@ -68,6 +69,28 @@ class Sound(Content):
     def test_people_are_told_that_data_was_read(self):
         done = qbatch.qbatch("check", "--level", "content", self.image())
         self.assertIn("No errors were found on the image; all of its data can be read.\n", done.result.out)
+
+
+class Cores(Content):
+    def test_what_is_found_does_not_depend_on_the_number_of_cores(self):
+        if len(os.sched_getaffinity(0)) < 2:
+            self.skipTest("there is one core only")
+        image = self.create("z.qcow2", size="64M", cluster_size=4096)
+        with open(self.path("text"), "wb") as f:
+            f.write(b"some text " * 100000)
+        self.io(image, *(f"write -q -c -s {self.path('text')} {i * 4096} 4k" for i in range(1500)))
+        found, spoiled = qcow2.load(image), (0, 3, 700, 1100, 1499)
+        with open(image, "r+b") as f:
+            for i in spoiled:
+                f.seek(found.u64(found.l2_entry_offset(i * 4096)) & ((1 << 58) - 1))
+                f.write(b"\xff" * 16)
+        every = self.check(image)
+        alone = qbatch.Answer(proc.run(["taskset", "-c", str(min(os.sched_getaffinity(0))), qbatch.absolute(qbatch.TOOL),
+                                        "check", "--json", "--level", "content", image]))
+        self.assertEqual(every.first["findings"], alone.first["findings"])
+        self.assertEqual(every.first["findings_by_code"], {"compressed_invalid": len(spoiled)})
+        self.assertEqual([f["message"].split("byte ")[1].split()[0] for f in every.first["findings"]],
+                         [str(i * 4096) for i in spoiled])
 
 
 class Compressed(Content):

@@ -8,9 +8,12 @@ import time
 import unittest
 
 import context  # noqa: F401
+import bitmaps
+import bits
 import guest
 import proc
 import qcow2
+import strace
 from fixture import KIB, MIB, OTHER_BUILD, ImageTest, main
 import qbatch
 
@@ -47,6 +50,13 @@ class Scene(ImageTest):
         end = -(-os.path.getsize(image) // found.cluster_size)
         return sum(found.refcount(c) > 0 for c in range(end)), end
 
+    def assert_dense(self, image):
+        """But for the metadata that was rewritten last, of which there were two."""
+        used, end = self.in_use(image)
+        found = qcow2.load(image)
+        tables = {e & qcow2.L1_OFFSET for at, n in found.l1s() for e in found.l1(at, n)}
+        self.assertLess(end - used, 2 * len(tables) + 16)
+
 
 class Compacted(Scene):
     def compacted(self, image, **options):
@@ -56,13 +66,6 @@ class Compacted(Scene):
         self.assertLess(os.path.getsize(image), before)
         self.amended(image, status="unchanged", **COMPACT, **options)
         return record
-
-    def assert_dense(self, image):
-        """But for the metadata that was rewritten last, of which there were two."""
-        used, end = self.in_use(image)
-        found = qcow2.load(image)
-        tables = {e & qcow2.L1_OFFSET for at, n in found.l1s() for e in found.l1(at, n)}
-        self.assertLess(end - used, 2 * len(tables) + 16)
 
     def assert_lives_on(self, image):
         before = guest.read_all(image)
@@ -117,35 +120,173 @@ class Compacted(Scene):
                     self.compacted(image, **request)
                 self.assert_dense(image)
 
-    def test_leaks_bitmaps_and_compressed_data_stay(self):
+    def bits(self, image, name):
+        """What a bitmap says, as QEMU exports it: the extents that are dirty."""
+        sock, ready = self.path("nbd.sock"), self.path("nbd.pid")  # which is there once it listens
+        for left in (sock, ready):
+            if os.path.exists(left):
+                os.unlink(left)
+        daemon = subprocess.Popen(["qemu-nbd", "-r", "-f", "qcow2", "-B", name, "-k", sock, "--pid-file", ready, image],
+                                  stderr=subprocess.DEVNULL)
+        try:
+            while daemon.poll() is None and not os.path.exists(ready):
+                time.sleep(0.01)
+            out = proc.must(["qemu-img", "map", "--output=json", "--image-opts",
+                             f"driver=nbd,server.type=unix,server.path={sock},x-dirty-bitmap=qemu:dirty-bitmap:{name}"])
+        finally:
+            daemon.kill()
+            daemon.wait()
+        return [(e["start"], e["length"], e["data"]) for e in json.loads(out)]
+
+    def test_bitmaps_move_with_their_tables_and_bits(self):
+        for number, options in enumerate(({}, {"cluster_size": 512, "size": 4 * MIB}, {"cluster_size": 4096})):
+            with self.subTest(**options):
+                size = options.pop("size", 32 * MIB)
+                image = self.create(f"{number}.qcow2", size=size, **options)
+                self.io(image, f"write -q -P 1 0 {size // 2}")
+                for name, grain in (("a", 512), ("b", 65536), ("c", 512)):
+                    proc.must(["qemu-img", "bitmap", "--add", "-g", str(grain), image, name])
+                self.io(image, f"write -q -P 2 {size // 4} {size // 4}", f"write -q -P 3 {size - 4096} 512", "discard -q 0 3M",
+                        f"write -q -P 4 {size // 2 + 65536} 4096")
+                proc.must(["qemu-img", "bitmap", "--disable", image, "c"])
+                before = {name: self.bits(image, name) for name in "abc"}
+                self.assertGreater(len(before["a"]), 3)
+                self.compacted(image)
+                self.assertEqual({name: self.bits(image, name) for name in "abc"}, before)
+                found = json.loads(proc.must(["qemu-img", "info", "--output=json", image]))["format-specific"]["data"]["bitmaps"]
+                self.assertEqual([(b["name"], b["flags"]) for b in found], [("a", ["auto"]), ("b", ["auto"]), ("c", [])])
+                self.assert_dense(image)
+                self.io(image, "write -q -P 1 1M 1M")
+                self.assert_sound(image)
+
+    def test_bits_of_a_bitmap_move_from_the_end(self):
+        image = self.create(size=16 * MIB)
+        proc.must(["qemu-img", "bitmap", "--add", "-g", "512", image, "a"])
+        self.io(image, "write -q -P 1 0 8M", "write -q -P 2 12M 512")
+        self.io(image, "discard -q 1M 3M")
+        table = bitmaps.directory(image)[0].table
+        found = qcow2.load(image)
+        old = found.u64(table) & qcow2.L2_OFFSET
+        self.assertTrue(old)
+        qcow2.patch_u64(image, table, qcow2.append_cluster(image, found.data[old:old + 64 * KIB]))
+        qcow2.set_refcount(image, old // (64 * KIB), 0)
+        before = bits.load(image)
+        self.assert_sound(image)
+        self.compacted(image)
+        self.assertEqual(bits.load(image), before)
+        self.assert_dense(image)
+
+    def test_each_table_of_the_header_moves_from_the_end(self):
+        for field, entries in (("refcount_table_offset", 1), ("l1_table_offset", 1), ("snapshots_offset", 1)):
+            with self.subTest(field):
+                image = self.create(f"{field}.qcow2", size=16 * MIB)
+                self.io(image, "write -q -P 1 0 2M")
+                self.snapshot(image, "s")
+                self.io(image, "write -q -P 2 2M 2M", "discard -q 3M 1M")
+                found = qcow2.load(image)
+                old = getattr(found, field)
+                end = os.path.getsize(image)
+                new = qcow2.append_cluster(image, found.data[old:old + 64 * KIB])
+                self.assertGreaterEqual(new, end - 64 * KIB)
+                qcow2.patch_header(image, **{field: new})
+                qcow2.set_refcount(image, old // (64 * KIB), 0)
+                self.assert_sound(image)
+                self.compacted(image)
+                self.assert_dense(image)
+
+    def test_leaks_stay_unless_they_are_freed(self):
         image = self.holes()
-        self.io(image, "discard -q 30M 1M", "write -q -c -P 8 30M 64k")
-        proc.must(["qemu-img", "bitmap", "--add", image, "b"])
-        self.io(image, "write -q -P 1 9M 1M")
-        image_end = os.path.getsize(image)
-        record = self.amended_keeping_content(image, flags=CONTENT, **COMPACT)
-        self.assertLessEqual(os.path.getsize(image), image_end)
-        self.assertEqual(record["status"], "changed")
-        self.amended(image, status="unchanged", **COMPACT)
-        self.io(image, "write -q -P 1 9M 2M")
+        qcow2.append_cluster(image)
+        end = os.path.getsize(image)
+        self.amended_keeping_content(image, flags=(*CONTENT, "--on-leaks", "free"), **COMPACT)
+        self.assertLess(os.path.getsize(image), end - MIB)
+        self.assert_dense(image)
         self.assert_sound(image)
 
-    def test_compressed_data_at_the_end_stays_and_bounds_what_can_be_had(self):
-        image = self.create(size="16M")
-        self.io(image, "write -q -P 1 0 8M", "write -q -c -P 2 8M 64k", "write -q -P 3 9M 1M", "discard -q 0 4M")
-        compressed = [e for _, _, e in qcow2.load(image).entries() if e & qcow2.COMPRESSED]
-        self.assertEqual(len(compressed), 1)
-        self.amended_keeping_content(image, flags=CONTENT, **COMPACT)
-        self.assertEqual([e for _, _, e in qcow2.load(image).entries() if e & qcow2.COMPRESSED], compressed)
-        for _ in range(2):
-            self.amended(image, status="unchanged", **COMPACT)
+    def compressed(self, image, n, unit=64 * KIB, seed=5, first=0, longest=3 / 4):
+        """Clusters that compress to random lengths, packed one after the other, as one process does it."""
+        rng = random.Random(seed)
+        for i in range(first, first + n):
+            with open(self.path(f"part{i}"), "wb") as f:
+                f.write(rng.randbytes(rng.randrange(int(unit * longest))).ljust(unit, b"x"))
+        self.io(image, *(f"write -q -c -s {self.path(f'part{i}')} {i * unit} {unit}" for i in range(first, first + n)))
+
+    def packed_sectors(self, image):
+        """Of clusters of 64 KiB."""
+        sectors = set()
+        for _, _, e in qcow2.load(image).entries():
+            if e & qcow2.COMPRESSED:
+                first = (e & (1 << 54) - 1) // 512
+                sectors |= set(range(first, first + (e >> 54 & 0xff) + 1))
+        return len(sectors)
+
+    def test_compressed_data_moves_like_other_data(self):
+        for number, (unit, options) in enumerate(((64 * KIB, {}), (4096, {"cluster_size": 4096}), (64 * KIB, {"compression_type": "zstd"}),
+                                                  (64 * KIB, {"refcount_bits": 1, "compat": "1.1"}), (64 * KIB, {"extended_l2": "on"}),
+                                                  (64 * KIB, {"compat": "0.10"}))):
+            with self.subTest(**options):
+                image = self.create(f"c{number}.qcow2", size=16 * MIB, **options)
+                packed = options.get("refcount_bits") != 1
+                self.io(image, f"write -q -P 1 0 {40 * unit}")
+                if packed:
+                    self.compressed(image, 20, unit, first=40)
+                self.io(image, f"write -q -P 3 {60 * unit} {30 * unit}")
+                if packed:
+                    self.compressed(image, 40, unit, seed=6, first=90)
+                self.io(image, f"discard -q 0 {30 * unit}", f"discard -q {45 * unit} {3 * unit}", f"discard -q {95 * unit} {unit}")
+                if packed:
+                    self.snapshot(image, "s")
+                    self.io(image, f"discard -q {100 * unit} {5 * unit}")
+                    if options.get("compat") != "0.10":  # where a discard leaves zero clusters
+                        self.compressed(image, 5, unit, seed=7, first=140)
+                    self.io(image, f"write -q -P 9 {93 * unit} {2 * unit}")
+                self.io(image, f"discard -q {62 * unit} {20 * unit}", f"discard -q {110 * unit} {unit}")
+                self.amended_keeping_content(image, flags=CONTENT, **COMPACT)
+                self.amended(image, status="unchanged", **COMPACT)
+                self.assert_dense(image)
+                self.assert_sound(image)
+
+    def test_compressed_data_beside_which_some_is_gone(self):
+        """What is copied with a piece, up to the start of its sector, spares the one before."""
+        for compression in ("zlib", "zstd"):
+            with self.subTest(compression):
+                image = self.create(f"{compression}.qcow2", size=16 * MIB, compression_type=compression)
+                self.io(image, "write -q -P 1 0 4M")
+                self.compressed(image, 120, first=64)
+                self.assertLess(len(qcow2.load(image).packed_clusters()), 60, "several in each")
+                self.io(image, "discard -q 0 4M", *(f"discard -q {i * 64}k 64k" for i in range(65, 184, 2)))
+                self.compacted(image)
+                self.assert_sound(image)
+
+    def test_a_cluster_takes_no_more_than_its_refcount_can_say(self):
+        image = self.create(size=16 * MIB, refcount_bits=2)
+        self.io(image, "write -q -P 1 0 2M")
+        self.compressed(image, 40, first=64, longest=1 / 16)
+        self.io(image, "write -q -P 1 8M 1M", "discard -q 0 2M")
+        self.compacted(image)
         self.assert_sound(image)
 
     def test_nothing_moves_where_nothing_is_gained(self):
-        """The last cluster cannot move, so that the image would end where it does."""
+        """The last cluster is a leak and cannot move, so that the image would end where it does."""
         image = self.create(size="16M")
-        self.io(image, "write -q -P 1 0 8M", "write -q -P 3 9M 1M", "write -q -c -P 2 8M 64k", "discard -q 0 4M")
+        self.io(image, "write -q -P 1 0 8M", "write -q -P 3 9M 1M")
+        qcow2.append_cluster(image)
+        self.io(image, "discard -q 0 4M")
         self.amended(image, status="unchanged", **COMPACT)
+
+    def test_what_shares_a_sector_of_compressed_data_still_does(self):
+        """However often it is compacted, packed data takes no more than it did."""
+        image = self.create(size=16 * MIB)
+        self.io(image, "write -q -P 1 0 4M")
+        self.compressed(image, 60, first=64)
+        self.io(image, "discard -q 0 4M")
+        lengths = {self.packed_sectors(image)}
+        for _ in range(3):
+            self.amended_keeping_content(image, flags=CONTENT, **COMPACT)
+            lengths.add(self.packed_sectors(image))
+            self.io(image, f"write -q -P 1 {MIB} 1M", f"discard -q {MIB} 1M", "write -q -P 1 0 128k")
+            self.io(image, "discard -q 0 128k")
+        self.assertEqual(len(lengths), 1)
 
     def test_an_external_data_file_is_left_alone(self):
         image = self.create(size="8M", data_file=self.path("d.raw"))
@@ -165,6 +306,22 @@ class Compacted(Scene):
         self.assertEqual(proc.sha256(image), sha)
         self.amended(image, **COMPACT)
         self.assertEqual(os.path.getsize(image), said["space"]["file_size_after_bytes"])
+
+    def test_a_dry_run_foresees_what_follows_other_keys(self):
+        for request in ({}, {"refcount_bits": 64}, {"compat": "0.10"}, {"extended_l2": "on"}):
+            with self.subTest(**request):
+                image = self.holes()
+                length = os.path.getsize(image)
+                said = self.amended(image, flags=("--dry-run",), status="would_change", **COMPACT, **request)
+                done = self.amended(image, **COMPACT, **request)
+                size, foreseen = os.path.getsize(image), said["space"]["file_size_after_bytes"]
+                self.assertEqual(done["space"]["file_size_after_bytes"], size)
+                self.assertLess(foreseen, length - 4 * MIB)
+                self.assertLess(abs(size - foreseen), MIB, "metadata that was there twice")
+                self.assertGreater(done["moved_bytes"], 4 * MIB)
+                self.assertLess(abs(done["moved_bytes"] - said["moved_bytes"]), 2 * MIB)
+                self.assertLess(abs(done["reclaimed_bytes"] - said["reclaimed_bytes"]), 4 * MIB)
+                self.assertLess(abs(done["reclaimed_bytes"] + done["space"]["allocated_delta_bytes"]), 2 * MIB)
 
     def test_an_interruption_between_rounds_leaves_what_was_committed(self):
         """The first commit is there, the rest comes with the run that goes on."""
@@ -199,6 +356,114 @@ class Compacted(Scene):
         image = self.create(size="8M")
         self.io(image, "write -q -P 1 0 8M")
         self.amended(image, status="unchanged", **COMPACT)
+
+
+class Fleets(Scene):
+    REQUEST = "refcount_bits: 64, reclaim: {compact: on}"
+
+    def run_all(self, n):
+        """Copies of one image in one run: the number of barriers of the file system."""
+        for i in range(n):
+            self.copy(self.path("a.qcow2"), f"{n}-{i:02}.qcow2")
+        manifest = self.manifest(f"""
+            version: 1
+            policy: {{sync: fs}}
+            limits: {{jobs: 2}}
+            images: [{{path: "{n}-*.qcow2", {self.REQUEST}}}]
+            """)
+        log = self.path("log")
+        out = proc.must(["strace", "-f", "-qq", "-o", log, "-e", "trace=syncfs", qbatch.absolute(qbatch.TOOL), "--json",
+                         "--no-state", "--io", "posix", manifest], cwd=self.folder, env=strace.environment())
+        self.assertEqual(json.loads(out.splitlines()[-1])["changed"], n, out)
+        with open(log, encoding="utf-8") as f:
+            return sum("syncfs(" in line for line in f)
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_the_rounds_of_many_images_share_their_barriers(self):
+        self.holes(size=8 * MIB)
+        before = guest.read_all(self.path("a.qcow2"))
+        alone, together = self.run_all(1), self.run_all(16)
+        self.assertGreaterEqual(alone, 4, "of a round after the first commit")
+        self.assertLessEqual(together, alone + 1)
+        size = os.path.getsize(self.path("1-00.qcow2"))
+        self.assertLess(size, os.path.getsize(self.path("a.qcow2")))
+        for i in range(16):
+            image = self.path(f"16-{i:02}.qcow2")
+            self.assertEqual(os.path.getsize(image), size)
+            self.assert_same_layers(before, guest.read_all(image))
+            self.assert_sound(image)
+
+    def test_rounds_go_through_waves_in_which_others_begin(self):
+        self.holes(size=8 * MIB)
+        before = guest.read_all(self.path("a.qcow2"))
+        paths = [self.copy(self.path("a.qcow2"), f"{i:02}.qcow2") for i in range(9)]
+        manifest = self.manifest(f"""
+            version: 1
+            limits: {{wave: 3}}
+            images: [{{path: "0*.qcow2", {self.REQUEST}}}]
+            """)
+        answer = qbatch.qbatch("--json", "--state", self.path("state"), manifest, cwd=self.folder)
+        self.assertEqual((answer.code, answer.summary["changed"]), (0, 9), str(answer))
+        self.assertEqual(len({os.path.getsize(p) for p in paths}), 1)
+        for image in paths:
+            self.assert_same_layers(before, guest.read_all(image))
+            self.assert_dense(image)
+            self.assert_sound(image)
+
+    def test_an_interruption_between_rounds_of_many_images(self):
+        """Whatever settles then is waited for: each image has its result, and is whole.  (In a sandbox it
+        is waited for before others are begun.)"""
+        self.holes(size=8 * MIB)
+        before, size = guest.read_all(self.path("a.qcow2")), os.path.getsize(self.path("a.qcow2"))
+        paths = [self.copy(self.path("a.qcow2"), f"0{i}.qcow2") for i in range(6)]
+        manifest = self.manifest(f"""
+            version: 1
+            policy: {{sandbox: off}}
+            limits: {{rate: 8M}}
+            images: [{{path: "0*.qcow2", {self.REQUEST}}}]
+            """)
+        argv = ["--json", "--state", self.path("state"), manifest]
+        run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), *argv], stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True, cwd=self.folder)
+        while run.poll() is None and qcow2.load(paths[-1]).refcount_order != 6:
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        out, _ = run.communicate()
+        records = [json.loads(line) for line in out.splitlines()][:-1]
+        self.assertEqual((run.returncode, len(records)), (75, 6), out)
+        self.assertEqual({(r["status"], r["error"]["code"]) for r in records}, {("interrupted", "cancelled")}, out)
+        for record in records:
+            self.assertIn("is committed", record["error"]["message"])
+        for image in paths:
+            self.assertEqual(qcow2.load(image).refcount_order, 6)
+            self.assert_same_layers(before, guest.read_all(image))
+            self.assert_sound(image)
+        answer = qbatch.qbatch("--resume", *argv, cwd=self.folder)
+        self.assertEqual((answer.code, answer.summary["changed"]), (0, 6), str(answer))
+        for image in paths:
+            self.assertLess(os.path.getsize(image), size)
+            self.assert_same_layers(before, guest.read_all(image))
+            self.assert_dense(image)
+
+    def test_little_memory_for_many_rounds(self):
+        """An image for whose round others leave too little goes through another wave, and all end as short."""
+        self.holes(size=4 * MIB, cluster_size=512)
+        paths = [self.copy(self.path("a.qcow2"), f"{i:02}.qcow2") for i in range(12)]
+        sizes = set()
+        for memory in ("1M", "2M", "64M"):
+            with self.subTest(memory):
+                for path in paths:
+                    self.copy(self.path("a.qcow2"), os.path.basename(path))
+                manifest = self.manifest(f"""
+                    version: 1
+                    limits: {{memory: {memory}, jobs: 2}}
+                    images: [{{path: "??.qcow2", {self.REQUEST}}}]
+                    """)
+                answer = qbatch.qbatch("--json", "--no-state", manifest, cwd=self.folder)
+                self.assertEqual((answer.code, answer.summary["changed"]), (0, 12), str(answer))
+                self.assertEqual({r["reclaim_errno"] for r in answer.records}, {0})
+                sizes |= {os.path.getsize(p) for p in paths}
+        self.assertEqual(len(sizes), 1)
 
 
 @unittest.skipUnless(os.path.exists(MEDDLER), "MEDDLER names no library")

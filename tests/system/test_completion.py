@@ -97,6 +97,11 @@ class Completion:
     def adds(self, line, whole):
         self.assertIn(whole, self.shell.complete(line))
 
+    def test_every_command_has_something_for_its_operands(self):
+        for shell in ("bash", "zsh"):
+            done = proc.must([qbatch.absolute(qbatch.TOOL), "help", "completion", shell])
+            self.assertNotIn("(null)", done)
+
     def test_every_amend_key_and_its_words(self):
         keys = {}
         for name, key in self.schema["$defs"]["amend"]["properties"].items():

@@ -12,6 +12,7 @@ import context  # noqa: F401
 import guest
 import proc
 import qbatch
+import strace
 from fixture import GIB, KIB, MIB, OTHER_BUILD, ImageTest, main
 from loop_device import LoopTest
 
@@ -155,6 +156,82 @@ class Disks(ConvertTest):
         self.assertEqual(answer.first["before"]["format"], "raw")
         self.assertIsNone(answer.first["before"]["compat"])
         self.assertEqual(answer.first["after"]["format"], "qcow2")
+
+
+class Extents(ConvertTest):
+    """What a disk holds is found by the file system's list of extents."""
+
+    def fragments(self, image, n=600, step=128 * KIB):
+        with open(image, "wb") as f:
+            for i in range(n):
+                f.seek(i * step + i % 7 * 4 * KIB)
+                f.write(b"x" * 4 * KIB)
+            f.truncate(n * step + 5)
+            os.fsync(f.fileno())
+        return image
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_many_extents_take_few_calls(self):
+        if not self.exact():
+            self.skipTest("the file system is neither ext4 nor XFS")
+        image = self.fragments(self.path("a.raw"))
+        log = self.path("trace")
+        done = proc.run(["strace", "-f", "-qq", "-o", log, "-e", "trace=lseek", qbatch.TOOL,
+                         "amend", "-o", qbatch.option_string(RAW), image],
+                        env=strace.environment())
+        self.assertEqual(done.code, 0, str(done))
+        with open(log, encoding="utf-8") as f:
+            self.assertLess(len(f.readlines()), 60)
+
+    def exact(self):
+        kind = proc.run(["stat", "-f", "-c", "%T", self.folder]).out.strip()
+        return kind in ("ext2/ext3", "xfs")
+
+    def test_many_extents_are_mapped_each_to_its_place(self):
+        image = self.fragments(self.path("a.raw"))
+        record = self.converted(image, flags=["--verify", "content"])
+        self.assertEqual(record["clusters"]["allocated"], 600 + 1)  # the last one counts as data
+
+    def test_what_waits_in_memory_where_space_is_reserved_is_data(self):
+        """Such extents are called unwritten until the disk has them."""
+        for size in ("512", "64k"):
+            with self.subTest(size):
+                image = self.reserved_in_part()
+                self.converted(image, flags=["--verify", "content"], cluster_size=size)
+                os.remove(image)
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_and_so_is_what_cannot_be_written_back(self):
+        image = self.reserved_in_part()
+        was = self.copy(image, "was.raw")
+        done = strace.run([qbatch.TOOL, "amend", "-o", qbatch.option_string(RAW), image],
+                          "sync_file_range:error=EIO")
+        self.assertTrue(done.hit)
+        self.assertEqual(done.result.code, 0, str(done.result))
+        self.same(was, image)
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_a_list_that_breaks_off_is_not_the_end_of_the_data(self):
+        was, hits = self.fragments(self.path("was.raw")), 0
+        for call in range(1, 9):
+            with self.subTest(call=call):
+                image = self.copy(was, "a.raw")
+                done = strace.run([qbatch.TOOL, "amend", "-o", qbatch.option_string(RAW), image],
+                                  f"ioctl:error=EIO:when={call}+")
+                self.assertEqual(done.result.code, 0, str(done.result))
+                self.same(was, image)
+                hits += done.hit
+        self.assertGreater(hits, 2)
+
+    def reserved_in_part(self):
+        image = self.path("a.raw")
+        with open(image, "wb") as f:
+            f.truncate(24 * MIB)
+            os.posix_fallocate(f.fileno(), 4 * MIB, 8 * MIB)
+            for at in (0, 4 * MIB + 700, 6 * MIB, 11 * MIB + 513, 20 * MIB - 1):
+                f.seek(at)
+                f.write(b"guest")
+        return image
 
 
 class Refused(ConvertTest):
@@ -550,6 +627,51 @@ class Devices(LoopTest, ConvertTest):
         proc.must(["dd", f"if={device}", f"of={copy}", "bs=64k", "status=none"])
         self.same(self.path("a.raw"), copy)
         self.assertEqual(guest.check(copy)[:3], (0, 0, 0))
+
+    def converted_device(self, more=8 * MIB):
+        """A device whose first 8 MiB are the disk: the device, its bytes before, and the run."""
+        device = self.device(8 * MIB + more)
+        proc.must(["dd", f"if={self.disk(8 * MIB)}", f"of={device}", "bs=64k", "status=none", "conv=fsync"])
+        with open(device, "rb") as f:
+            before = f.read()
+        answer = self.run_manifest(f"""
+            version: 1
+            policy: {{allow_shrink: on}}
+            images: [{{path: {device}, convert: {{from: raw, to: qcow2}}, size: 8M, keep_undo: on}}]
+            """, "--json", "--state", self.path("state"))
+        self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+        return device, before
+
+    def undo_device(self):
+        return qbatch.qbatch("undo", "--json", "--state", self.path("state"), "last")
+
+    def test_an_undo_gives_the_disk_again_and_says_nothing_of_what_is_past_it(self):
+        device, before = self.converted_device()
+        answer = self.undo_device()
+        self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+        with open(device, "rb") as f:
+            self.assertEqual(f.read(8 * MIB), before[:8 * MIB])
+
+    def test_what_a_guest_wrote_to_the_disk_is_there_after_an_undo(self):
+        device, _ = self.converted_device()
+        self.io(device, "write -q -P 77 1M 64k")  # its cluster is where the disk has it
+        answer = self.undo_device()
+        self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+        with open(device, "rb") as f:
+            f.seek(MIB)
+            self.assertEqual(f.read(64 * KIB), bytes([77]) * 64 * KIB)
+
+    def test_what_a_guest_put_elsewhere_keeps_the_device_an_image(self):
+        for write in ("write -q -P 77 0 4k", "discard -q 1M 64k", "write -q -z 2M 64k"):
+            with self.subTest(write):
+                device, _ = self.converted_device()
+                self.io(device, write)
+                sha = proc.sha256(device)
+                answer = self.undo_device()
+                self.assertEqual(answer.code, 1, str(answer))
+                self.assertEqual(answer.error, "changed", str(answer))
+                self.assertEqual(proc.sha256(device), sha)
+                shutil.rmtree(self.path("state"))
 
     def test_a_device_without_room_says_what_it_lacks(self):
         device = self.device(8 * MIB)

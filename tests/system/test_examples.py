@@ -66,6 +66,12 @@ class Examples(ImageTest):
         self.assertEqual(told, {"v2.qcow2": "changed", "v3.qcow2": "skipped", "overlay.qcow2": "skipped"})
         self.assertEqual(self.data(self.v2)["compat"], "1.1")
 
+    def test_in_steps(self):
+        for i in range(12):
+            self.create(f"vm/deep/i{i:02}.qcow2", compat="0.10")
+        told = self.run_example("in-steps", [("  window: 22:00-05:00", "  # at any hour:")])
+        self.assertEqual(sorted(told.values()), ["changed"] * 13 + ["unchanged"] * 2)
+
     def test_v3_to_v2(self):
         before = guest.read_all(self.v3), guest.read_all(self.overlay)
         told = self.run_example("v3-to-v2")

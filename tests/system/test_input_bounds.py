@@ -93,6 +93,11 @@ class Lists(ImageTest):
             self.assertIsNone(child.poll())
             child.send_signal(signal.SIGINT)
             self.assertIn("interrupted", self.end(child, 75))
+        child = self.start("list", "--json")
+        proc.wait_until_it_catches(child, signal.SIGINT)
+        child.send_signal(signal.SIGINT)
+        self.assertIn('"error":"interrupted before the first image; nothing was touched","exit_code":75',
+                      self.end(child, 75))
         os.mkfifo(self.path("manifest"))
         child = subprocess.Popen([qbatch.absolute(qbatch.TOOL), self.path("manifest")],
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -33,6 +33,9 @@ class Installed(ImageTest):
                      "share/doc/qbatch/examples/v2-to-v3.yaml", "lib/systemd/system/qbatch@.service",
                      "lib/systemd/system/qbatch@.timer", "share/qbatch/qbatch-manifest.schema.json",
                      "share/qbatch/qbatch-report.schema.json",
+                     "share/qbatch/qbatch-qbatch-0.1.0.tar.gz", "share/doc/qbatch/examples/slurm/qbatch.sbatch",
+                     "share/doc/qbatch/examples/libvirt/qbatch-hook", "libexec/qbatch/qbatch-left",
+                     "lib/systemd/system/qbatch-left@.path", "lib/systemd/system/qbatch-left@.timer",
                      "share/doc/qbatch/STABILITY.md", "etc/qbatch"):
             self.find(part)
 
@@ -43,6 +46,9 @@ class Installed(ImageTest):
         self.assertIn(f"ConditionPathExists={self.root}/usr/etc/qbatch/%i.yaml", unit)
         self.assertIn("NotifyAccess=main", unit)
         self.assertNotIn("[Install]", unit)  # only its timer is enabled
+        with open(self.find("lib/systemd/system/qbatch-left@.service"), encoding="utf-8") as f:
+            unit = f.read()
+        self.assertIn(f"ExecStart={self.root}/usr/libexec/qbatch/qbatch-left {self.root}/usr/etc/qbatch/%i.yaml", unit)
 
     def test_staged_for_usr_as_packages_are(self):
         stage = self.path("stage")

@@ -36,9 +36,9 @@ class LeaksTest(ImageTest):
                                                "freed": False})
         return record
 
-    def with_lost_table(self, size="256M", **options):
+    def with_lost_table(self, size="256M", name="a.qcow2", **options):
         """100 MiB of data under a table whose L1 entry is wiped, and some that is not lost."""
-        image = self.create(size=size, cluster_size=16384, **options)  # a table maps 32 MiB
+        image = self.create(name, size=size, cluster_size=16384, **options)  # a table maps 32 MiB
         self.io(image, "write -q -P 1 0 4M", "write -q -P 7 32M 25M", "write -q -z 4M 1M")
         found = qcow2.load(image)
         place = found.l1_table_offset + 8
@@ -235,7 +235,7 @@ class FreeAndFail(LeaksTest):
                                    (self.with_lost_snapshot(name="b.qcow2"), 64 * KIB)):
             before, blocks = guest.read_all(image), os.stat(image).st_blocks
             leaks = self.leaks(image)
-            record = self.amended(image, flags=FREE, refcount_bits=64)
+            record = self.amended(image, flags=[*FREE, "--on-lost-tables", "free"], refcount_bits=64)
             self.assert_sound(image)
             self.assert_same_layers(before, guest.read_all(image))
             self.assertEqual((record["leaks"]["clusters"], record["leaks"]["freed"]),
@@ -297,6 +297,134 @@ class FreeAndFail(LeaksTest):
                 """)
             self.assertEqual((answer.code, answer.error), (code, error), str(answer))
         self.assert_sound(self.path("a.qcow2"))
+
+
+class LostTables(LeaksTest):
+    """Leaks among which a lost table is are not freed, unless somebody insists."""
+    INSIST = ("--on-lost-tables", "free")
+    WAYS = ({"repair": "all"}, {"repair": "leaks"}, {"flags": FREE, "refcount_bits": 64},
+            {"flags": FREE, "reclaim.compact": "on"})
+
+    def state(self):
+        return ("--state", self.path("state"))
+
+    def test_every_way_to_free_them_is_refused(self):
+        image, table, _ = self.with_lost_table()
+        for way in self.WAYS:
+            with self.subTest(**way):
+                way = {**way, "flags": [*way.get("flags", ()), *self.state()]}
+                dry = qbatch.amend(image, flags=[*way["flags"], "--dry-run"],
+                                   **{key: value for key, value in way.items() if key != "flags"})
+                record = self.refused(image, "leaks", **way)
+                self.assertEqual(record["error"]["offset"], table)
+                message = record["error"]["message"]
+                self.assertIn(f"the leaked cluster at {table} is an L2 table that nothing names (1 such table, "
+                              "with 1600 leaked clusters), and 7 stretches of the active layer, of 33554432 bytes", message)
+                self.assertEqual((dry.code, dry.first["error"]["message"]), (1, message))
+                self.assertIn("copy the image first", record["error"]["hint"])
+                self.assertIn("policy.on_lost_tables: free", record["error"]["hint"])
+
+    def test_insisting_frees_them(self):
+        for i, way in enumerate(self.WAYS):
+            with self.subTest(**way):
+                image, _, _ = self.with_lost_table(name=f"{i}.qcow2")
+                before = guest.read_all(image)
+                self.amended(image, **{**way, "flags": [*way.get("flags", ()), *self.INSIST, *self.state()]})
+                self.assert_sound(image)
+                self.assert_same_layers(before, guest.read_all(image))
+
+    def test_the_manifest_insists(self):
+        image, _, _ = self.with_lost_table()
+        for what, code, error in (("fail", 1, "leaks"), ("free", 0, None)):
+            answer = self.run_manifest(f"""
+                version: 1
+                policy: {{on_lost_tables: {what}}}
+                images: [{{path: {image}, repair: all}}]
+                """, *self.state())
+            self.assertEqual((answer.code, answer.error), (code, error), str(answer))
+        self.assert_sound(image)
+
+    def test_the_rest_of_repair_leaves_the_leaks(self):
+        image, table, data = self.with_lost_table()
+        place, entry = self.first_entry(image, 0)
+        qcow2.patch_u64(image, place, entry & ~qcow2.COPIED)
+        before = qcow2.load(image).data
+        record = self.amended(image, flags=[*self.state(), "-o", "repair=refcounts", "-o", "repair=flags",
+                                            "-o", "repair=bitmaps"])
+        self.assertEqual((record["flags_corrected"], self.leaks(image)), (1, 1601))
+        now = qcow2.load(image).data
+        for offset in [table, *data]:
+            self.assertEqual(now[offset:offset + 16384], before[offset:offset + 16384])
+
+    def test_one_stretch_is_named_and_a_table_of_one_cluster_is_enough(self):
+        image = self.create(size="64M", cluster_size=16384)
+        self.io(image, "write -q -P 1 0 4M", "write -q -P 7 48M 1k")
+        qcow2.patch_u64(image, qcow2.load(image).l1_table_offset + 8, 0)
+        self.refused(image, "leaks", flags=self.state(), repair="all",
+                     words=f"with 1 leaked cluster), and the active layer has no entries for guest bytes {32 * MIB} to {64 * MIB - 1}:")
+
+    def test_a_snapshot_that_lost_a_table(self):
+        image = self.create(size="64M", cluster_size=16384)
+        self.io(image, "write -q -P 1 0 64M")
+        self.snapshot(image, "s")
+        self.io(image, "write -q -P 2 0 64M")
+        found = qcow2.load(image)
+        qcow2.patch_u64(image, found.snapshots()[0].l1_table_offset + 8, 0)
+        self.refused(image, "leaks", flags=self.state(), repair="all", words="a snapshot has no entries for guest bytes 33554432 ")
+        self.amended(image, flags=[*self.state(), *self.INSIST], repair="all")
+        self.assert_sound(image)
+
+    def test_extended_entries_and_compressed_clusters(self):
+        for i, options in enumerate(({"extended_l2": "on"}, {})):
+            image = self.create(f"{i}", size="64M", cluster_size=16384, **options)
+            self.io(image, "write -q -P 1 0 4M", "write -q -c -P 7 32M 16k" if not options else "write -q -P 7 32M 1k")
+            qcow2.patch_u64(image, qcow2.load(image).l1_table_offset + 8 * (2 if options else 1), 0)
+            self.refused(image, "leaks", flags=self.state(), repair="all", words="is an L2 table that nothing names")
+
+    def test_a_dirty_image(self):
+        image = self.create(size="64M", lazy_refcounts="on", cluster_size=16384)
+        self.io(image, "write -q -P 1 0 4M", "write -q -P 7 32M 4M")
+        self.killed_io(image, "write -q -P 2 8M 64k")
+        copy = self.copy(image, "b.qcow2")
+        qcow2.patch_u64(image, qcow2.load(image).l1_table_offset + 8, 0)
+        self.refused(image, "leaks", flags=self.state(), refcount_bits=32)
+        self.amended(image, flags=[*self.state(), *self.INSIST], refcount_bits=32)
+        self.assert_sound(image)
+        self.amended_keeping_content(copy, flags=self.state(), refcount_bits=32)  # nothing is lost here
+
+    def test_past_64_mib_of_other_leaks(self):
+        image = self.create(size="96M", cluster_size=16384)
+        self.io(image, "write -q -P 1 0 65M")
+        found = qcow2.load(image)
+        table = found.u64(found.l1_table_offset + 16) & qcow2.L1_OFFSET
+        for i in range(2):
+            qcow2.patch(image, found.u64(found.l1_table_offset + 8 * i) & qcow2.L1_OFFSET, b"no table" * 2048)
+            qcow2.patch_u64(image, found.l1_table_offset + 8 * i, 0)
+        qcow2.patch_u64(image, found.l1_table_offset + 16, 0)
+        record = self.refused(image, "leaks", flags=self.state(), repair="all")
+        self.assertEqual(record["error"]["offset"], table)
+
+    def test_other_leaks_are_freed_as_ever(self):
+        image = self.create(size="64M", cluster_size=16384)
+        self.io(image, "write -q -P 1 0 4M")
+        for data in (b"leak", b"\1" * 16384, bytes(16384), os.urandom(16384)):
+            qcow2.append_cluster(image, data)
+        found = qcow2.load(image)
+        table = found.u64(found.l1_table_offset) & qcow2.L1_OFFSET
+        qcow2.append_cluster(image, found.data[table:table + 16384])  # names what is in use
+        qcow2.set_refcount(image, (self.first_entry(image, 0)[1] & qcow2.L2_OFFSET) >> 14, 2)
+        qcow2.patch_u64(image, table, self.first_entry(image, 0)[1] & ~qcow2.COPIED)
+        self.assertEqual(self.leaks(image), 6)
+        self.amended_keeping_content(image, flags=self.state(), repair="all")
+
+    def test_no_gap_no_lost_table(self):
+        image = self.create(size="64M", cluster_size=16384)
+        self.io(image, "write -q -P 1 0 64M")
+        place = qcow2.load(image).l1_table_offset + 8
+        qcow2.patch_u64(image, place, 0)
+        self.io(image, "write -q -P 2 32M 16k")  # a table is there again
+        self.assertEqual(self.leaks(image), 2049)
+        self.amended_keeping_content(image, flags=self.state(), repair="all")
 
 
 if __name__ == "__main__":

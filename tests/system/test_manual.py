@@ -44,6 +44,19 @@ class Manual(unittest.TestCase):
         self.assertEqual(set(table) - set(page), set())
         self.assertEqual({n: (table[n], page[n]) for n in table if table[n] != page[n]}, {})
 
+    def test_the_synopsis_has_what_each_command_may_be_told_to_do(self):
+        """The words of a command's usage, such as those of `ctl`, are in its part of the synopsis."""
+        with open(PAGE, encoding="utf-8") as f:
+            synopsis = f.read().split(".Sh SYNOPSIS\n")[1].split("\n.Sh ")[0]
+        parts = synopsis.split(".Nm\n")
+        commands = set(re.findall(r"^\.Cm ([a-z]+)", synopsis, re.M))
+        self.assertLessEqual({"ctl", "plan", "report", "backup"}, commands)
+        for command in commands:
+            usage = proc.must([qbatch.absolute(qbatch.TOOL), command, "--help"]).splitlines()[0]
+            words = set(re.findall(r"(?<![-\w])[a-z]{2,}(?![\w])", usage.split("[OPTIONS]")[-1]))
+            page = {word for part in parts if f".Cm {command}" in part for word in re.findall(r"[a-z]+", part)}
+            self.assertEqual(words - page, set(), command)
+
     def test_a_setting_is_found_by_the_name_that_messages_have_for_it(self):
         for section, key in (("policy", "max_growth"), ("policy", "extend_command"), ("limits", "timeout")):
             with self.subTest(key):

@@ -72,6 +72,7 @@ class Findings(ProfileTest):
         self.create("data.qcow2", data_file="data.raw")
         self.create("aes.qcow2", flags=SECRET, **{"encrypt.format": "aes", "encrypt.key-secret": "s"})
         self.create("large.qcow2", size="16383G")
+        self.create("small.qcow2", cluster_size=4096)
         names = ["base.qcow2", "over.qcow2", "named.qcow2", "guessed.qcow2", "data.qcow2", "aes.qcow2", "large.qcow2"]
         self.assertEqual(self.codes("pve9", *names),
                          [[], ["backing_file"], ["backing_file"], ["backing_file"], ["data_file"], ["encrypted_aes"], []])
@@ -80,6 +81,7 @@ class Findings(ProfileTest):
                                                        ["encrypted_aes"], []])
         self.assertEqual(self.codes("libvirt", *names), [[], [], [], ["backing_format_missing"], [], ["encrypted_aes"], []])
         self.assertEqual(self.codes("xcp-ng", *names), [[], [], [], [], [], [], ["disk_too_large"]])
+        self.assertEqual(self.codes("xcp-ng", "small.qcow2"), [["cluster_size"]])
 
     def test_the_length_of_a_chain(self):
         last = None

@@ -191,6 +191,56 @@ class Remembered(StateTest):
         self.assertEqual((answer.code, answer.records), (2, []), str(answer))
 
 
+class IfAny(StateTest):
+    """What an engine starts again until it is done."""
+
+    def setUp(self):
+        super().setUp()
+        self.images = [self.create(f"{i}.qcow2") for i in range(4)]
+        self.fleet = self.manifest("""
+            version: 1
+            images: [{path: "*.qcow2", size: +1M}]
+            """)
+
+    def sizes(self):
+        return [json.loads(proc.must(["qemu-img", "info", "-U", "--output=json", i]))["virtual-size"] // MIB
+                for i in self.images]
+
+    def test_a_run_that_is_given_until_it_is_done(self):
+        used = self.use(self.images[2])
+        answer = self.run_fleet("--resume=if-any")  # there is none
+        self.assertEqual((answer.code, self.sizes()), (3, [2, 2, 1, 2]), str(answer))
+        used.stdin.close()
+        used.wait()
+        answer = self.run_fleet("--resume=if-any")
+        self.assertEqual((answer.code, self.sizes(), len(self.journals())), (0, [2] * 4, 1), str(answer))
+        self.assertEqual(sum(r["resumed"] for r in answer.records), 3)
+        answer = self.run_fleet("--resume=if-any")  # that run is finished: a new one
+        self.assertEqual((answer.code, self.sizes(), len(self.journals())), (0, [3] * 4, 2), str(answer))
+        answer = self.run_fleet("--resume=if-any", "--dry-run")
+        self.assertEqual((answer.code, self.sizes()), (0, [3] * 4), str(answer))
+
+    def test_no_other_refusal_begins_a_run(self):
+        self.use(self.images[2])
+        self.assertEqual(self.run_fleet("--resume=if-any").code, 3)
+        with open(self.fleet, "a", encoding="utf-8") as f:
+            f.write("# another text\n")
+        answer = self.run_fleet("--resume=if-any")
+        self.assertEqual((answer.code, self.sizes(), len(self.journals())), (2, [2, 2, 1, 2], 1), str(answer))
+        self.assertIn("the manifest has changed", answer.result.err)
+        self.assertEqual(self.run_fleet("--resume").code, 2)  # nothing else is asked for
+
+    def test_a_size_that_an_undo_took_back_in_part_is_not_added_again(self):
+        self.manifest("""
+            version: 1
+            images: [{path: "*.qcow2", size: +1M, keep_undo: on}]
+            """)
+        self.assertEqual(self.run_fleet().code, 0)
+        self.assertEqual(qbatch.qbatch("undo", "--state", self.state, "last", self.images[0]).code, 0)
+        answer = self.run_fleet("--resume=if-any")
+        self.assertEqual((answer.code, self.sizes()), (2, [1, 2, 2, 2]), str(answer))
+
+
 class Resumed(StateTest):
     def setUp(self):
         super().setUp()

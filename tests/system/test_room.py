@@ -187,18 +187,6 @@ class UndoOnDevices(LoopTest, WithHoles):
         undo = qbatch.qbatch("undo", "--json", *self.flags, run, cwd="/")
         self.assertEqual((undo.code, undo.error), (1, "changed"), str(undo))
 
-    def test_not_of_a_raw_disk(self):
-        device = self.device(1 << 20)
-        sha = proc.sha256(device)
-        answer = self.run_manifest(f"""
-            version: 1
-            policy: {{allow_shrink: true}}
-            images: [{{path: {device}, convert: {{from: raw, to: qcow2}}, size: 512k, keep_undo: on}}]
-            """, *self.flags)
-        self.assertEqual((answer.code, answer.error), (1, "unsupported"), str(answer))
-        self.assertIn("a raw disk on a block device", answer.first["error"]["message"])
-        self.assertEqual(proc.sha256(device), sha)
-
 
 class FilesThatMayNotGrow(WithHoles):
     def test_they_are_filled(self):

@@ -48,6 +48,29 @@ class Name(DataFileUndo):
         self.assert_back(image, run)
         self.assert_reads(image, 0, 4 * KIB, 9)
 
+    def test_the_roots_of_the_run_hold_for_its_undo(self):
+        """The old header's data file must lie beneath them, too, unless the undo names others."""
+        image = self.make("a")
+        for name in ("in", "old", "third"):
+            os.mkdir(name)
+        shutil.copy("a.data", "in/a.data")
+        os.rename("a.data", "old/a.data")
+        self.amended(image, data_file="old/a.data")
+        self.sha = proc.sha256(image)
+        roots = ["--root", "in", "--root", "old"]
+        answer = qbatch.amend(image, flags=[*self.flags, *roots, "--root", "third"], keep_undo="on",
+                              data_file="in/a.data")
+        self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+        run = answer.summary["run"]
+        os.rmdir("third")
+        refused = qbatch.qbatch("undo", *self.flags, run)
+        self.assertEqual(refused.code, 2, str(refused))
+        self.assertIn("third", str(refused))
+        refused = qbatch.qbatch("undo", *self.flags, "--json", "--root", "in", run)
+        self.assertEqual((refused.code, refused.error), (1, "outside_roots"), str(refused))
+        self.assertEqual(qbatch.qbatch("undo", *self.flags, *roots, run).code, 0)
+        self.assertEqual(proc.sha256(image), self.sha)
+
     def test_a_copy_that_nobody_wrote(self):
         for raw in ("off", "on"):
             image = self.make(raw, raw=raw)

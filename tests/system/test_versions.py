@@ -1,8 +1,9 @@
 """What earlier versions wrote, read by this one: STABILITY.md is about these promises.
 
 tests/earlier holds what commit e431169, of 2026, wrote: manifests, journals, a report, and the
-values that its tables gave as examples of each key.  Its files are never changed; those of later
-versions may join them."""
+values that its tables gave as examples of each key.  steps.* are of a later one, whose format of
+plans is 1: a rollout that waits for an answer, after orders by qbatch ctl, and a plan with steps and
+tags.  Files are never changed; those of later versions may join them."""
 import gzip
 import json
 import os
@@ -104,14 +105,14 @@ class AddedSizes(EarlierRun):
         self.assertEqual(self.sizes(), [2, 2, 2])
 
     def test_a_journal_of_a_later_format_is_refused_by_every_command(self):
-        self.take_over("grow", self.killed, format=2, qbatch="7.8.9")
+        self.take_over("grow", self.killed, format=3, qbatch="7.8.9")
         sums = [proc.sha256(self.path(name + ".qcow2")) for name in "abc"] + [proc.sha256(self.journal)]
         for answer in (self.qbatch("--resume", self.fleet), self.qbatch(self.fleet),
                        self.qbatch("--retry-failed", self.fleet), self.command("undo", self.run_id),
                        self.command("status", self.run_id)):
             self.assertIn(answer.code, (1, 2), str(answer))
             self.assertEqual(answer.records, [], str(answer))
-            self.assertIn("the journal is of format 2, by qbatch 7.8.9", answer.result.err)
+            self.assertIn("the journal is of format 3, by qbatch 7.8.9", answer.result.err)
         after = [proc.sha256(self.path(name + ".qcow2")) for name in "abc"] + [proc.sha256(self.journal)]
         self.assertEqual(after, sums)
 
@@ -137,6 +138,58 @@ class Undo(EarlierRun):
         self.assertEqual(answer.code, 0, str(answer))
         self.assertEqual([(os.path.basename(r["path"]), r["status"]) for r in answer.records],
                          [("missing.qcow2", "changed")])
+
+
+class Rollout(EarlierRun):
+    """`a` was changed in the first step, `d` was skipped by qbatch ctl; the run has asked."""
+    IMAGES = "abcd"
+
+    def setUp(self):
+        super().setUp()
+        for name in self.IMAGES:
+            self.create(name + ".qcow2", compat="0.10", cluster_size=4096)
+
+    def versions(self):
+        return [guest.info(self.path(name + ".qcow2"))["format-specific"]["data"]["compat"] for name in self.IMAGES]
+
+    def test_its_answer_begins_the_next_step_and_what_was_skipped_stays_so(self):
+        self.assertEqual(qbatch.amend(self.path("a.qcow2"), compat="1.1").code, 0)
+        self.take_over("steps", lambda record: record["is"] != "synced")
+        shown = proc.must([qbatch.absolute(qbatch.TOOL), "status", "--state", self.state, "last"])
+        self.assertIn("step 1 waits for an answer", shown)
+        self.assertIn("skip " + os.path.realpath(self.path("d.qcow2")) + ", by root", shown)
+        self.assertIn("Z limits wave=2, by root", shown)
+        answer = self.qbatch("--resume", "--yes", self.fleet)
+        self.assertEqual(answer.code, 3, str(answer))
+        self.assertEqual({os.path.basename(r["path"])[0]: (r["status"], r["resumed"]) for r in answer.records},
+                         {"a": ("unchanged", True), "b": ("changed", False), "c": ("changed", False),
+                          "d": ("skipped", True)}, str(answer))
+        self.assertEqual(self.versions(), ["1.1", "1.1", "1.1", "0.10"])
+
+    def test_its_plan_is_shown(self):
+        plan = shutil.copy(os.path.join(EARLIER, "steps.qplan"), self.folder)
+        shown = proc.must([qbatch.absolute(qbatch.TOOL), "plan", "show", plan])
+        self.assertRegex(shown, r"would change \S+d.qcow2 +compat: 0.10 -> 1.1, lazy_refcounts: off -> on\n")
+        self.assertIn("steps     1, 4 images\n", shown)
+        self.assertIn("labels    ticket: CHG-17\n", shown)
+
+    def test_its_plan_is_carried_out(self):
+        plan = shutil.copy(os.path.join(EARLIER, "steps.qplan"), self.folder)
+        os.chmod(plan, 0o600)
+        there = ('set -e; mount -t tmpfs tmpfs /srv; mkdir /srv/vm; mount --bind "$1" /srv/vm; shift; exec "$@"')
+        inside = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c", there, "sh",
+                  self.folder]
+        if proc.run([*inside, "true"]).code:
+            self.skipTest("a folder cannot be mounted here as the one of the plan")
+        tool = [qbatch.absolute(qbatch.TOOL), "apply", "--json", "--no-state"]
+        done = proc.run([*inside, *tool, "--yes", "--tags", "late", "/srv/vm/steps.qplan"])
+        self.assertEqual(done.code, 4, done.out + done.err)  # the rollout asks after its first step
+        done = proc.run([*inside, *tool, "--yes", "/srv/vm/steps.qplan"])
+        self.assertEqual(done.code, 4, done.out + done.err)
+        records = [json.loads(line) for line in done.out.splitlines()[:-1]]
+        self.assertEqual([r["error"] and r["error"]["code"] for r in records if r["error"]
+                          and r["error"]["code"] != "cancelled"], [])
+        self.assertEqual(sum(v == "1.1" for v in self.versions()), 2)
 
 
 class Reports(EarlierRun):
@@ -200,7 +253,9 @@ class Manifests(EarlierRun):
         self.assertEqual(tried, 164)
 
     def test_whole_manifests_are_right(self):
-        for name in ("grow.yaml", "undo.yaml"):
+        for name in "bcd":
+            self.create(name + ".qcow2")
+        for name in ("grow.yaml", "undo.yaml", "steps.yaml"):
             self.is_right(shutil.copy(os.path.join(EARLIER, name), self.folder))
 
 

@@ -48,7 +48,7 @@ static void image_ends(struct run *r, const char *path)
     struct qb_result result = {.status = QB_STATUS_CHANGED, .committed = true, .backed_up = true};
     struct qb_seen seen = qb_seen_at(path);
 
-    qb_state_over(&r->state, &r->batch, &r->batch.jobs[0], &result, &seen);
+    qb_state_over(&r->state, &r->batch, &r->batch.jobs[0], &result, &seen, 0);
 }
 
 /* The journal as it is now; the run goes on. */

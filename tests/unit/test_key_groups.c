@@ -30,16 +30,17 @@ static bool complains(size_t n, enum qb_mistake code, unsigned column)
     return n < diags.list.n && d->code == code && d->at.column == column;
 }
 
-/* The parser of -o remembers lists by their place in the table. */
-static void amend_keys_come_first_and_fit_a_word(void)
+/* The parser of -o remembers lists by their place in the table.  A loop over the keys of a section
+ * ends with the section. */
+static void sections_follow_in_order_and_the_amend_keys_fit_a_word(void)
 {
     size_t n = 0;
 
     while (n < qb_keys_count && qb_keys[n].section == QB_SECTION_amend)
         n++;
     CU_ASSERT_TRUE(n <= 64);
-    for (; n < qb_keys_count; n++)
-        CU_ASSERT_NOT_EQUAL(qb_keys[n].section, QB_SECTION_amend);
+    for (size_t i = 1; i < qb_keys_count; i++)
+        CU_ASSERT_TRUE(qb_keys[i - 1].section <= qb_keys[i].section);
 }
 
 /* A key with a dot stands behind the row of its group. */
@@ -207,7 +208,7 @@ static void mappings_that_are_not_whole_are_a_mistake(void)
 int main(void)
 {
     static const struct unit_test tests[] = {
-        UNIT(amend_keys_come_first_and_fit_a_word),
+        UNIT(sections_follow_in_order_and_the_amend_keys_fit_a_word),
         UNIT(nested_keys_follow_their_group),
         UNIT(a_group_is_cleared_whole),
         UNIT(texts_of_a_list_add_up),

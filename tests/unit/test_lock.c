@@ -65,7 +65,7 @@ static bool is_held(const char *path, off_t byte)
 /* What QEMU's tools look for before they open an image. */
 static void each_byte_that_others_look_for_is_held(void)
 {
-    static const off_t amend[] = {100, 101, 103, 200, 201, 203};
+    static const off_t amend[] = {101, 103, 200, 201, 203};
     static const off_t reader[] = {100, 201, 203}, reader_not[] = {101, 103, 200};
     const char *path = make_file("held", "x", 1);
     struct qb_file f = open_or_die(path, true);
@@ -74,6 +74,7 @@ static void each_byte_that_others_look_for_is_held(void)
     for (size_t i = 0; i < UNIT_COUNT(amend); i++)
         CU_ASSERT_TRUE(is_held(path, amend[i]));
     CU_ASSERT_FALSE(is_held(path, 0));
+    CU_ASSERT_FALSE(is_held(path, 100)); /* of readers with -U */
     qb_file_close(&f);
     f = open_or_die(path, false);
     CU_ASSERT_EQUAL(qb_file_lock(&f, false, NULL), 0);
@@ -170,16 +171,28 @@ int __wrap_fcntl64(int fd, int cmd, void *arg)
     return __real_fcntl64(fd, cmd, arg);
 }
 
-/* Of two who come at the same time at least one sees the other. */
+static void an_amend_locks_in_one_call(void)
+{
+    const char *path = make_file("once", "x", 1);
+
+    memset(lock_calls, 0, sizeof(lock_calls));
+    CU_ASSERT_EQUAL(try_lock(path, true, NULL), 0);
+    CU_ASSERT_STRING_EQUAL(lock_calls, "s");
+}
+
+/* Of two who come at the same time at least one sees the other; an amend proceeds like that where a
+ * stranger has a byte that does not matter. */
 static void one_s_own_bytes_are_set_before_others_are_looked_for(void)
 {
     for (int for_amend = 0; for_amend <= 1; for_amend++) {
         const char *path = make_file("order", "x", 1);
+        int stranger = hold_byte(path, 102, F_RDLCK);
 
         memset(lock_calls, 0, sizeof(lock_calls));
         CU_ASSERT_EQUAL(try_lock(path, for_amend, NULL), 0);
         CU_ASSERT(lock_calls[0] == 's' && strchr(lock_calls, 'g') != NULL);
         CU_ASSERT_PTR_NULL(strchr(lock_calls + strcspn(lock_calls, "g"), 's'));
+        close(stranger);
     }
 }
 
@@ -215,6 +228,7 @@ int main(void)
         UNIT(locks_see_each_byte_that_matters),
         UNIT(each_byte_that_others_look_for_is_held),
         UNIT(two_amends_exclude_each_other_and_readers_do_not),
+        UNIT(an_amend_locks_in_one_call),
         UNIT(one_s_own_bytes_are_set_before_others_are_looked_for),
         UNIT(a_file_system_without_locks_is_told_from_a_failure),
         UNIT(a_lost_conflict_leaves_no_lock_behind),

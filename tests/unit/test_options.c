@@ -130,6 +130,8 @@ static const char *const bad[] = {
         "0|3|65|128|-1|+1|016|0x10|16.0|1e1|4294967304|18446744073709551617|sixteen",
     [QB_KIND_AUTO_NUMBER] = "0|-1|4097|Auto|x|1.5",
     [QB_KIND_DURATION] = "-1|x|1x|1h30m|2 hours|2 h|1.|.5|1w|1y|500ms|9000h|31622401|366d1|10M|h",
+    [QB_KIND_AUTO_SIZE] = "0|-1|x|1GB|Auto|5%",
+    [QB_KIND_AUTO_DURATION] = "0|0.0|-1|x|1h30m|Auto",
     [QB_KIND_PERCENT] = "-1|101|5%|x|100.1|.5",
     [QB_KIND_COUNT_OR_PERCENT] = "-1|101%|1.5%|%|x|5 %|99999999999|-5%|000000005%",
     [QB_KIND_SIZE_OR_PERCENT] = "-1|101%|1.5%|%|x|5GB",
@@ -577,7 +579,7 @@ static void the_help_names_every_key(void)
 /* Each section's marker in the page becomes an item for each of its keys. */
 static void the_manual_page_is_filled_with_every_key(void)
 {
-    static char page[] = ".Sh A\n.\\\" @amend@\n.\\\" @policy@\n.\\\" @limits@\n"
+    static char page[] = ".Sh A\n.\\\" @amend@\n.\\\" @policy@\n.\\\" @limits@\n.\\\" @rollout@\n"
                          ".\\\" @condition@\n.\\\" @other@\nend\n";
     char *text = NULL, item[80];
     size_t len;

@@ -106,6 +106,47 @@ static void a_long_wait_can_be_left(void)
     qb_pace_free(&pace);
 }
 
+/* Leaves a wait that the other limit did not end. */
+static bool hurry(void *arg)
+{
+    struct qb_pace *pace = arg;
+
+    if (pace->bytes_per_second > 1)
+        return true;
+    qb_pace_set(pace, 1e9, 0);
+    return false;
+}
+
+/* At the old limit the second call would take eleven days. */
+static void whoever_waits_hears_of_another_limit(void)
+{
+    struct qb_pace pace;
+
+    qb_pace_init(&pace, 1, 0);
+    qb_pace_book(&pace, 0, 1, 1);
+    CU_ASSERT(qb_pace_wait(&pace, 1000000, 1, NULL, NULL));
+    CU_ASSERT(qb_pace_wait(&pace, 1, 1, hurry, &pace));
+    CU_ASSERT(qb_pace_book(&pace, 10, 1000000000, 1) <= 10);
+    CU_ASSERT_DOUBLE_EQUAL(qb_pace_book(&pace, 10, 1, 1), 10.9, 1e-6); /* a tenth at once */
+    qb_pace_free(&pace);
+}
+
+static void a_limit_can_be_set_and_taken_away(void)
+{
+    struct qb_pace pace;
+
+    qb_pace_init(&pace, 0, 0);
+    CU_ASSERT_EQUAL(qb_pace_piece(&pace, 1 << 30), 1 << 30);
+    qb_pace_set(&pace, 1e6, 10);
+    CU_ASSERT_EQUAL(qb_pace_piece(&pace, 1 << 30), 64 << 10);
+    qb_pace_book(&pace, 100, 0, 5);
+    CU_ASSERT_DOUBLE_EQUAL(qb_pace_book(&pace, 100, 0, 1), 100.4, 1e-6);
+    qb_pace_set(&pace, 0, 0);
+    CU_ASSERT_EQUAL(qb_pace_piece(&pace, 1 << 30), 1 << 30);
+    CU_ASSERT_DOUBLE_EQUAL(qb_pace_book(&pace, 100, 1 << 30, 1000), 100, 1e-9);
+    qb_pace_free(&pace);
+}
+
 static void the_kernels_words_on_pressure_are_read(void)
 {
     CU_ASSERT_DOUBLE_EQUAL(qb_pressure_of("some avg10=12.34 avg60=1.00 avg300=0.00 total=1\n"
@@ -122,6 +163,8 @@ int main(void)
         UNIT(what_is_asked_for_without_a_pause_gets_its_share),
         UNIT(requests_are_counted_too),
         UNIT(a_long_wait_can_be_left),
+        UNIT(whoever_waits_hears_of_another_limit),
+        UNIT(a_limit_can_be_set_and_taken_away),
         UNIT(the_kernels_words_on_pressure_are_read),
     };
 

@@ -101,11 +101,25 @@ static void version_2(struct qb_suit *s, struct qb_info *i)
     i->crypt_method = 0;
 }
 
+static void small_clusters(struct qb_suit *s, struct qb_info *i)
+{
+    (void)s;
+    i->cluster_size = 32768;
+}
+
+static void large_clusters(struct qb_suit *s, struct qb_info *i)
+{
+    (void)s;
+    i->cluster_size = 131072;
+}
+
 static const struct {
     void (*spoil)(struct qb_suit *s, struct qb_info *i);
     const char *against; /* "profile code " of each rule that is broken, in the table's order */
 } cases[] = {
     {larger, "xcp-ng disk_too_large "},
+    {small_clusters, "xcp-ng cluster_size "},
+    {large_clusters, "xcp-ng cluster_size "},
     {long_chain, "xcp-ng chain_too_long "},
     {shorter_chain, ""},
     {backed, "pve9 backing_file ovirt backing_not_a_volume "},

@@ -446,7 +446,11 @@ static bool is_no_refusal(enum qb_code code)
     case QB_E_WHEN:
     case QB_E_EXPECTATION:
     case QB_E_UNDONE:
+    case QB_E_BY_HAND:
+    case QB_E_CRASHED:       /* it takes a process that dies: system.crash */
+    case QB_E_STALE:         /* it takes a saved plan: system.plan */
     case QB_E_OUTSIDE_ROOTS: /* it takes roots: unit.named, system.roots */
+    case QB_E_OVER_BUDGET:   /* it takes a budget: unit.budget, system.budgets */
     case QB_E_NO_LOCKS:      /* it takes a file system without locks: unit.mounts, system.in_use */
         return true;
     default:

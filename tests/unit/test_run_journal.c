@@ -107,14 +107,14 @@ static void an_undo_finds_the_sectors_the_proof_and_the_file(void)
 
     rq.keep_undo = true;
     run_begin(&r, &rq);
-    qb_state_planned(&r.state, &r.batch, &r.batch.jobs[0], r.amend);
+    qb_state_planned(&r.state, &r.batch, &r.batch.jobs[0], r.amend, 0, false);
     CU_ASSERT_EQUAL(qb_amend_append(r.amend, r.io), 0);
     qb_state_appended(&r.state, &r.batch, &r.batch.jobs[0], r.amend);
     CU_ASSERT_EQUAL(qb_amend_flip(r.amend, r.io) + qb_amend_flipped(r.amend, 0), 0);
     facts = qb_amend_facts(r.amend);
     wanted = *qb_amend_proof(r.amend);
     seen = qb_seen_of(qb_amend_file(r.amend)->fd);
-    qb_state_over(&r.state, &r.batch, &r.batch.jobs[0], qb_amend_result(r.amend), &seen);
+    qb_state_over(&r.state, &r.batch, &r.batch.jobs[0], qb_amend_result(r.amend), &seen, 0);
     read_back(&r, &h);
     t = qb_history_find(&h, r.path);
     CU_ASSERT_FATAL(t != NULL);
@@ -147,7 +147,7 @@ static void what_a_shrink_cuts_within_a_cluster_is_in_the_proof(void)
     rq.size = 4096;
     rq.keep_undo = true;
     run_begin(&r, &rq);
-    qb_state_planned(&r.state, b, &b->jobs[0], r.amend);
+    qb_state_planned(&r.state, b, &b->jobs[0], r.amend, 0, false);
     CU_ASSERT_EQUAL(qb_amend_append(r.amend, r.io), 0);
     ((struct qb_proof *)qb_amend_proof(r.amend))->cuts_cluster = true;
     ((struct qb_proof *)qb_amend_proof(r.amend))->last_entry = 0x4200;
@@ -189,7 +189,7 @@ static void which_plans_are_recorded_and_which_runs_are_synced(void)
         run_begin(&r, &rq);
         CU_ASSERT_EQUAL(n_syncs, plans[i].recorded ? 2 : 0); /* the journal, and its folder */
         CU_ASSERT_FALSE(qb_amend_appends(r.amend));
-        qb_state_planned(&r.state, &r.batch, &r.batch.jobs[0], r.amend);
+        qb_state_planned(&r.state, &r.batch, &r.batch.jobs[0], r.amend, 0, false);
         read_back(&r, &h);
         CU_ASSERT_EQUAL(n_syncs, plans[i].recorded ? 3 : 0); /* and the end */
         CU_ASSERT_EQUAL(qb_history_find(&h, r.path) != NULL, plans[i].recorded);
@@ -204,7 +204,7 @@ static void tell(const struct qb_result *result, struct qb_history *h, struct ru
     struct qb_request rq = request(QB_KEY_LAZY_REFCOUNTS);
 
     run_begin(r, &rq);
-    qb_state_over(&r->state, &r->batch, &r->batch.jobs[0], result, &(struct qb_seen){0});
+    qb_state_over(&r->state, &r->batch, &r->batch.jobs[0], result, &(struct qb_seen){0}, 0);
     read_back(r, h);
 }
 
@@ -271,8 +271,8 @@ static void a_flip_that_nothing_confirmed_stays_uncertain(void)
         struct run r;
 
         run_begin(&r, &rq);
-        qb_state_planned(&r.state, &r.batch, &r.batch.jobs[0], r.amend);
-        qb_state_over(&r.state, &r.batch, &r.batch.jobs[0], &result, &(struct qb_seen){0});
+        qb_state_planned(&r.state, &r.batch, &r.batch.jobs[0], r.amend, 0, false);
+        qb_state_over(&r.state, &r.batch, &r.batch.jobs[0], &result, &(struct qb_seen){0}, 0);
         read_back(&r, &h);
         CU_ASSERT_EQUAL(qb_history_find(&h, r.path)->uncertain, sent);
         qb_history_free(&h);

@@ -21,12 +21,12 @@ static const struct {
      "2wocq",
      "a\\xe2\\x80\\xae"
      "2wocq",
-     18},                                                                /* reads backwards */
-    {"\xe2\x81\xa6x", "\\xe2\\x81\\xa6x", 13},                           /* an isolate */
-    {"\xe2\x80\x8bx", "\\xe2\\x80\\x8bx", 13},                           /* a blank of no width */
-    {"\xe6\x97\xa5\xe6\x9c\xac", "\xe6\x97\xa5\xe6\x9c\xac", 4},         /* wide */
-    {"e\xcc\x81", "e\xcc\x81", 1},                                       /* an accent of its own */
-    {"\xd9\x85\xe2\x80\x8c\xdb\x8c", "\xd9\x85\xe2\x80\x8c\xdb\x8c", 2}, /* joiners stay */
+     18},                                                        /* reads backwards */
+    {"\xe2\x81\xa6x", "\\xe2\\x81\\xa6x", 13},                   /* an isolate */
+    {"\xe2\x80\x8bx", "\\xe2\\x80\\x8bx", 13},                   /* a blank of no width */
+    {"\xe6\x97\xa5\xe6\x9c\xac", "\xe6\x97\xa5\xe6\x9c\xac", 4}, /* wide */
+    {"e\xcc\x81", "e\xcc\x81", 1},                               /* an accent of its own */
+    {"\xd9\x85\xe2\x80\x8c\xdb\x8c", "\xd9\x85\\xe2\\x80\\x8c\xdb\x8c", 14}, /* a joiner */
     {"\xc3\xa4", "\xc3\xa4", 1},
 };
 
@@ -51,6 +51,12 @@ static void every_code_point_is_plain_or_harmful(void)
         CU_ASSERT(qb_character_width(c) <= 2);
     for (uint32_t c = 0x20; c < 0x7f; c++)
         CU_ASSERT(!qb_character_is_harmful(c) && qb_character_width(c) == 1);
+    for (uint32_t c = 0x200b; c <= 0x200f; c++)
+        CU_ASSERT(qb_character_is_harmful(c));
+    for (uint32_t c = 0x2028; c <= 0x202e; c++)
+        CU_ASSERT(qb_character_is_harmful(c));
+    for (uint32_t c = 0x2066; c <= 0x2069; c++)
+        CU_ASSERT(qb_character_is_harmful(c));
 }
 
 static void the_nearest_word_is_found_through_one_slip(void)

@@ -100,6 +100,33 @@ static struct qb_topo_choice choose(hwloc_topology_t t, const struct qb_topo_opt
 
 /* ---- choices --------------------------------------------------------------------------------- */
 
+static void workers_that_wait_are_more_than_the_cores_where_these_are_few(void)
+{
+    static const struct {
+        unsigned cpus, wanted;
+        uint32_t quota;
+        size_t jobs;
+        unsigned workers;
+    } cases[] = {{1, 0, QB_TOPO_NO_QUOTA, 100, 4},   {2, 0, QB_TOPO_NO_QUOTA, 100, 8},
+                 {4, 0, QB_TOPO_NO_QUOTA, 100, 16},  {6, 0, QB_TOPO_NO_QUOTA, 100, 16},
+                 {64, 0, QB_TOPO_NO_QUOTA, 100, 64}, {64, 0, 1000, 100, 4},
+                 {2, 0, QB_TOPO_NO_QUOTA, 3, 3},     {2, 1, QB_TOPO_NO_QUOTA, 100, 1},
+                 {2, 32, QB_TOPO_NO_QUOTA, 100, 32}};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct qb_topo_options o = {.waits = true,
+                                    .cpus = cases[i].cpus,
+                                    .wanted = cases[i].wanted,
+                                    .quota_milli = cases[i].quota,
+                                    .jobs = cases[i].jobs};
+        struct qb_topo_choice c = choose(NULL, &o);
+
+        CU_ASSERT_EQUAL(c.n_workers, cases[i].workers);
+        CU_ASSERT_EQUAL(c.bind, QB_TOPO_FREE);
+        qb_topo_choice_free(&c);
+    }
+}
+
 static void a_worker_is_for_a_core_and_not_for_a_hyperthread(void)
 {
     hwloc_topology_t t = synthetic(TWO_PACKAGES);
@@ -564,10 +591,14 @@ static void one_image_asks_nothing_and_a_fleet_gets_workers(void)
     qb_batch_init(&batch);
     qb_request_init(&rq);
     CU_ASSERT_FATAL(qb_batch_add(&batch, "/tmp", 0, &rq));
-    topo = qb_topo_open(0, &batch);
-    CU_ASSERT_PTR_NULL(topo);
+    topo = qb_topo_open(3, &batch);
     CU_ASSERT_EQUAL(qb_topo_workers(topo), 1);
+    CU_ASSERT_EQUAL(qb_topo_threads(topo), 3);
+    CU_ASSERT_EQUAL(qb_topo_window(topo), QB_WINDOW_BYTES);
     qb_topo_bind(topo, 0);
+    qb_topo_close(topo);
+    CU_ASSERT_EQUAL(qb_topo_workers(NULL), 1);
+    CU_ASSERT_EQUAL(qb_topo_threads(NULL), 1);
     for (int i = 0; i < 99; i++)
         CU_ASSERT_FATAL(qb_batch_add(&batch, "/tmp", 0, &rq));
     topo = qb_topo_open(64, &batch); /* enough of them that hwloc is asked */
@@ -583,6 +614,7 @@ static void one_image_asks_nothing_and_a_fleet_gets_workers(void)
 int main(void)
 {
     static const struct unit_test tests[] = {
+        UNIT(workers_that_wait_are_more_than_the_cores_where_these_are_few),
         UNIT(a_worker_is_for_a_core_and_not_for_a_hyperthread),
         UNIT(only_cores_with_an_allowed_cpu_count_and_a_worker_keeps_to_the_allowed),
         UNIT(a_cpuset_counts_like_an_affinity),

@@ -79,8 +79,6 @@ static struct subject subject(uint64_t seed)
     struct subject s = subject_any(seed, false, false);
 
     s.rq.keep_undo = true;
-    s.rq.reclaim_zeros = false;
-    s.rq.reclaim_free = s.rq.reclaim_free || s.rq.reclaim_reserved;
     return s;
 }
 

@@ -40,6 +40,14 @@
     {                                                                                              \
         .set = QB_KEY_EXTENDED_L2, .extended_l2 = on, .keep_undo = true                            \
     }
+#define RECLAIM                                                                                    \
+    {                                                                                              \
+        .set = QB_KEY_RECLAIM, .reclaim_zeros = true, .keep_undo = true                            \
+    }
+#define ZSTD                                                                                       \
+    {                                                                                              \
+        .set = QB_KEY_COMPRESSION_TYPE, .compression_type = "zstd", .keep_undo = true              \
+    }
 #define MIB    (1ull << 20)
 #define COPIED 0x8000000000000000ull
 
@@ -215,6 +223,40 @@ static const struct change conversions[] = {
      "what the cluster of VM state at 0 consists of changed"},
 };
 
+/* Tables of 64 entries; the first cluster of data is at 0xa00.  Old clusters of zeros and
+ * compressed ones are the old image's alone, as are the tables that lead to them. */
+static const struct change kept[] = {
+    {"nothing, zeros", SHAPE(3), "dod2So2@64o3Z", RECLAIM, {{0}}, NULL},
+    {"nothing, zeros over a backing file", BACKED, "dod2So2@64o3Z", RECLAIM, {{0}}, NULL},
+    {"a cluster of zeros that is none any more",
+     SHAPE(3),
+     "dod",
+     RECLAIM,
+     {{IN_HEADER, 0xc08, 1, 1}},
+     "what the guest cluster at 512 consists of changed"},
+    {"one over a backing file",
+     BACKED,
+     "dod",
+     RECLAIM,
+     {{IN_HEADER, 0xc08, 1, 1}},
+     "what the guest cluster at 512 consists of changed"},
+    {"an entry that leads to data, not to zeros",
+     SHAPE(3),
+     "dod",
+     RECLAIM,
+     {{IN_TABLE, 0, 8, COPIED | 0xc00}, {IN_TABLE, 8, 8, COPIED | 0xa00}},
+     "what the guest cluster at 0 consists of changed"},
+    {"nothing, recompressed", SHAPE(3), "dc3d2Sc2@64c5", ZSTD, {{0}}, NULL},
+};
+
+static void old_clusters_are_kept_as_they_were(void)
+{
+    static const uint8_t bytes[65536] = {1};
+
+    make_file("base", bytes, sizeof(bytes));
+    amended_judge(kept, UNIT_COUNT(kept), IN_OLD);
+}
+
 static void snapshots_records_are_those_of_the_amended_image(void)
 {
     amended_judge(records, UNIT_COUNT(records), IN_OLD);
@@ -239,6 +281,7 @@ int main(void)
         UNIT(snapshots_records_are_those_of_the_amended_image),
         UNIT(every_layer_maps_every_cluster_alike),
         UNIT(tables_of_both_formats_say_the_same),
+        UNIT(old_clusters_are_kept_as_they_were),
     };
 
     return scratch_main("undo_maps", tests, UNIT_COUNT(tests));

@@ -191,8 +191,51 @@ def convert(rng, path):
             **rng.choice([{}, {"compat": "0.10"}, {"refcount_bits": 1}, {"lazy_refcounts": "on"}])}
 
 
+def with_gaps(rng, path, *options):
+    """An image with free clusters before its end."""
+    cluster = rng.choice([512, 1 * KIB, 4 * KIB])
+    create(path, 96 * cluster, f"cluster_size={cluster}", *options)
+    qemu_io(path, f"write -q -P {rng.randint(1, 255)} 0 {90 * cluster}")
+    gone = rng.sample(range(0, 80, 4), rng.randint(12, 18))
+    qemu_io(path, *(f"discard -q {at * cluster} {rng.randint(3, 4) * cluster}" for at in gone))
+    return cluster
+
+
+def compact(rng, path):
+    """Alone, in several commits, or after the commit of another key."""
+    cluster = with_gaps(rng, path)
+    if rng.random() < 0.5:
+        snapshot(path, "s")
+        write_some(rng, path, 96 * cluster, cluster, zeros=False, count=2)
+    return {"reclaim": {"compact": "on"}, **rng.choice([{}, {}, {"refcount_bits": 32}, {"compat": "0.10"}])}
+
+
+def recompress(rng, path):
+    kind, other = rng.sample(["zlib", "zstd"], 2)
+    cluster = rng.choice([4 * KIB, 64 * KIB])
+    create(path, 24 * cluster, f"cluster_size={cluster}", f"compression_type={kind}")
+    qemu_io(path, *(f"write -q -c -P {rng.randint(1, 255)} {at * cluster} {cluster}" for at in rng.sample(range(24), 9)))
+    snapshot(path, "s")
+    write_some(rng, path, 24 * cluster, cluster, zeros=kind == "zlib", count=2)
+    return {"compression_type": other, **rng.choice([{}, {"refcount_bits": 32}])}
+
+
+def reclaim_zeros(rng, path):
+    cluster = rng.choice([4 * KIB, 64 * KIB])
+    create(path, 32 * cluster, f"cluster_size={cluster}")
+    qemu_io(path, f"write -q -P 7 0 {8 * cluster}", f"write -q -P 0 {8 * cluster} {9 * cluster}", f"write -q -P 9 {20 * cluster} {cluster}")
+    return {"reclaim": {"zeros": "on"}, "lazy_refcounts": "on"}
+
+
+def into_gaps(rng, path):
+    """With policy.max_growth (commands) what is new goes there."""
+    with_gaps(rng, path, "refcount_bits=16")
+    return {"refcount_bits": rng.choice([4, 32, 64])}
+
+
 KINDS = [downgrade_over_backing, downgrade_alone, upgrade, refcount_width, shrink, grow,
-         rename_backing, lazy, dirty, everything, change_bitmaps, downgrade_over_backing, refcount_width, convert]
+         rename_backing, lazy, dirty, everything, change_bitmaps, downgrade_over_backing, refcount_width, convert,
+         compact, recompress, reclaim_zeros, into_gaps]
 
 
 # ---- kinds with an external data file -----------------------------------------------------------
@@ -343,5 +386,6 @@ def manifest(subjects, policy=""):
 def commands(rng, sync):
     """The options of one run, and its policy."""
     flags = [f"-j{rng.randint(1, 4)}", "--io", "posix" if rng.random() < 0.15 else "auto"]
-    return flags, f", sync: {sync or rng.choice(['auto', 'file', 'fs'])}"
+    room = ", max_growth: 1G" if rng.random() < 0.4 else ""
+    return flags, f", sync: {sync or rng.choice(['auto', 'file', 'fs'])}{room}"
 

@@ -22,12 +22,13 @@ bool qb_finish_can_help_run(const struct qb_history *h);
 
 /* The command for `n` remaining jobs, listed at `left` for the command `amend`; the caller frees
  * it.  NULL if there is none: running a manifest that adds to sizes again would add twice, without
- * a journal of the images that were amended. */
+ * a journal of the images that were amended.  `asked`: the run waits for an answer. */
 char *qb_finish_command(const struct qb_cli *cli, const struct qb_batch *batch, const size_t *left,
-                        size_t n);
+                        size_t n, bool asked);
 
-/* "qbatch --resume=RUN ..." with more options, each after a blank, and the words of an earlier or
- * the present command line; the caller's to free. */
+/* "qbatch --resume=RUN ...", or "qbatch apply --resume=RUN ..." where that is what `typed` begins
+ * with, with more options, each after a blank, and the words of an earlier or the present command
+ * line; the caller's to free. */
 char *qb_finish_resume(const char *run, const char *options, const char *typed);
 
 /* Whether the batch adds to the size of some image. */

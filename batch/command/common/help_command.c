@@ -40,9 +40,10 @@ static int help_completion(const char *shell)
 /* A setting is also found by the name that messages have for it, with its section. */
 static bool is_named(const struct qb_key_row *key, const char *name)
 {
-    const char *section = key->section == QB_SECTION_policy   ? "policy."
-                          : key->section == QB_SECTION_limits ? "limits."
-                                                              : "";
+    const char *section = key->section == QB_SECTION_policy    ? "policy."
+                          : key->section == QB_SECTION_limits  ? "limits."
+                          : key->section == QB_SECTION_rollout ? "rollout."
+                                                               : "";
     size_t len = strlen(section);
 
     return strcmp(key->name, name) == 0 ||

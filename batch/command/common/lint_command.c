@@ -72,6 +72,42 @@ static void look_at_path(struct qb_diags *diags, const struct qb_job *job)
                     job->path);
 }
 
+/* Steps that some other number of images would make right: a run takes them as far as they go. */
+static void look_at_rollout(struct qb_diags *diags, const struct qb_batch *batch)
+{
+    const struct qb_rollout *rollout = &batch->rollout;
+    uint64_t before = 0;
+
+    for (size_t i = 0; i < rollout->steps.n; i++) {
+        uint64_t images = qb_step_images(rollout->steps.items[i], batch->n_jobs);
+
+        if (images > batch->n_jobs)
+            qb_diag_add(diags, QB_M_BAD_VALUE, place_of(diags, rollout->line), NULL,
+                        "step %zu is to change %llu images, and there are %zu", i + 1,
+                        (unsigned long long)images, batch->n_jobs);
+        else if (images < before)
+            qb_diag_add(diags, QB_M_BAD_VALUE, place_of(diags, rollout->line), NULL,
+                        "step %zu ends with %llu images, and the one before it with %llu", i + 1,
+                        (unsigned long long)images, (unsigned long long)before);
+        before = images;
+    }
+}
+
+/* The images after each step: "1, 6, 52, then all". */
+static void print_rollout(const struct qb_batch *batch)
+{
+    uint64_t targets[QB_STEPS_MAX];
+    unsigned n = qb_step_targets(&batch->rollout, batch->n_jobs, targets);
+    char count[QB_TEXT_NUMBER];
+
+    if (n < 2)
+        return;
+    fputs("rollout: ", stdout);
+    for (unsigned i = 0; i < n - 1; i++)
+        printf("%s, ", qb_text_count(targets[i], count));
+    fputs("then all\n", stdout);
+}
+
 static void look_at_jobs(struct qb_diags *diags, const struct qb_batch *batch)
 {
     unsigned told = 0;
@@ -85,6 +121,7 @@ static void look_at_jobs(struct qb_diags *diags, const struct qb_batch *batch)
         told = why ? job->line : told;
         look_at_path(diags, job);
     }
+    look_at_rollout(diags, batch);
     while (diags->list.n > SHOWN_MAX) {
         free(diags->list.items[--diags->list.n].text);
         diags->lost++;
@@ -118,6 +155,7 @@ int qb_command_lint(const struct qb_cli *cli)
         qb_text_safe(stdout, cli->operands[0]);
         printf(": OK, %s image%s\n", qb_text_count(batch.n_jobs, count),
                batch.n_jobs == 1 ? "" : "s");
+        print_rollout(&batch);
     }
     qb_diags_free(&diags);
     qb_batch_free(&batch);

@@ -133,29 +133,43 @@ static bool is_unknown(const void *arg, const char *tag, size_t len)
     return true;
 }
 
-static bool is_wanted(const struct qb_job *job, const char *tags, const char *skipped)
-{
-    return (!tags || any_word(tags, job_has, job)) && !(skipped && any_word(skipped, job_has, job));
-}
-
-static int apply_tags(const struct qb_cli *cli, struct qb_batch *batch)
+bool qb_tags_want(const struct qb_cli *cli, const struct qb_job *job)
 {
     const char *tags = qb_cli_text(cli, QB_OPTION_TAGS);
     const char *skipped = qb_cli_text(cli, QB_OPTION_SKIP_TAGS);
-    size_t n = 0;
+
+    return (!tags || any_word(tags, job_has, job)) && !(skipped && any_word(skipped, job_has, job));
+}
+
+int qb_tags_check(const struct qb_cli *cli, const struct qb_batch *batch)
+{
+    const char *tags = qb_cli_text(cli, QB_OPTION_TAGS);
+    const char *skipped = qb_cli_text(cli, QB_OPTION_SKIP_TAGS);
 
     if ((tags && any_word(tags, is_unknown, batch)) ||
         (skipped && any_word(skipped, is_unknown, batch)))
         return -1;
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        if (qb_tags_want(cli, &batch->jobs[i]))
+            return 0;
+    return tags || skipped
+               ? complain("leaves no image", tags ? tags : skipped, strlen(tags ? tags : skipped))
+               : 0;
+}
+
+static int apply_tags(const struct qb_cli *cli, struct qb_batch *batch)
+{
+    size_t n = 0;
+
+    if (qb_tags_check(cli, batch) < 0)
+        return -1;
     for (size_t i = 0; i < batch->n_jobs; i++) {
-        if (is_wanted(&batch->jobs[i], tags, skipped))
+        if (qb_tags_want(cli, &batch->jobs[i]))
             batch->jobs[n++] = batch->jobs[i];
         else
             free(batch->jobs[i].path);
     }
     batch->n_jobs = n;
-    if (n == 0 && (tags || skipped))
-        return complain("leaves no image", tags ? tags : skipped, strlen(tags ? tags : skipped));
     return 0;
 }
 
@@ -190,5 +204,15 @@ void qb_override(const struct qb_cli *cli, struct qb_batch *batch)
 
         if (key && qb_cli_has(cli, (enum qb_option)i))
             override(batch, key, qb_cli_text(cli, (enum qb_option)i));
+    }
+}
+
+void qb_override_limits(const struct qb_cli *cli, struct qb_limits *limits)
+{
+    for (int i = 0; i < QB_OPTION_COUNT; i++) {
+        const struct qb_key_row *key = qb_cli_setting_of((enum qb_option)i);
+
+        if (key && key->section == QB_SECTION_limits && qb_cli_has(cli, (enum qb_option)i))
+            qb_limit_set(key, qb_cli_text(cli, (enum qb_option)i), limits);
     }
 }

@@ -8,7 +8,14 @@
  * that no entry has, or no remaining image. */
 int qb_narrow(const struct qb_cli *cli, struct qb_batch *batch);
 
+/* Of these, the tags: -1 after such a message; and whether they leave a job in the batch. */
+int qb_tags_check(const struct qb_cli *cli, const struct qb_batch *batch);
+bool qb_tags_want(const struct qb_cli *cli, const struct qb_job *job);
+
 /* Applies options that override policy and limits of the manifest. */
 void qb_override(const struct qb_cli *cli, struct qb_batch *batch);
+
+/* Of these options, those that are limits. */
+void qb_override_limits(const struct qb_cli *cli, struct qb_limits *limits);
 
 #endif

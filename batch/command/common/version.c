@@ -14,6 +14,7 @@
 #include "qcow2/deflate.h"
 #include "qcow2/zstd.h"
 #include "util/json.h"
+#include "util/json_read.h"
 
 enum { LIBRARIES_MAX = 9, VERSION_BYTES = 40 };
 
@@ -81,6 +82,30 @@ static void features_of(const struct qb_features *f, struct feature out[FEATURES
     memcpy(out, all, sizeof(all));
 }
 
+/* What a sandbox would have here. */
+static void print_sandbox(void)
+{
+    struct qb_sandboxed s = {.applies = true};
+    char text[QB_SANDBOX_TEXT], lacking[QB_SANDBOX_TEXT];
+    const char *lack;
+
+    qb_confine_find(&s.got);
+    lack = qb_sandbox_lack(&s.got, lacking);
+    printf("sandbox    %s%s%s\n", qb_sandbox_text(&s, text), lack ? "; " : "", lack ? lack : "");
+}
+
+static struct qb_json sandbox_json(void)
+{
+    struct qb_json o = qb_json_object();
+    struct qb_confinement got;
+
+    qb_confine_find(&got);
+    for (unsigned i = 0; i < QB_CONFINE_PARTS; i++)
+        qb_json_bool(&o, qb_confine_names[i], got.in_force >> i & 1);
+    qb_json_number(&o, "landlock_version", got.landlock_version);
+    return o;
+}
+
 static void print_words(const struct library *libs, size_t n, const struct utsname *host,
                         const struct qb_features *f)
 {
@@ -95,6 +120,7 @@ static void print_words(const struct library *libs, size_t n, const struct utsna
         printf("io_uring   no: %s\n", strerror(f->ring_errno));
     else
         printf("io_uring   yes, features 0x%x\n", f->ring_features);
+    print_sandbox();
     if (f->file_errno) {
         printf("here       not known: no file could be made in this folder: %s\n",
                strerror(f->file_errno));
@@ -126,6 +152,7 @@ static int print_json(const struct library *libs, size_t n, const struct utsname
     qb_json_text(&ring, "error", f->ring_errno ? strerror(f->ring_errno) : NULL);
     qb_json_number(&ring, "features", f->ring_features);
     qb_json_child(&kernel, "io_uring", ring);
+    qb_json_child(&kernel, "sandbox", sandbox_json());
     qb_json_child(&o, "kernel", kernel);
     features_of(f, list);
     qb_json_text(&here, "error", f->file_errno ? strerror(f->file_errno) : NULL);

@@ -5,12 +5,18 @@
 
 #include "base/own.h"
 #include "run/backup.h"
+#include "fleet/fleet_run.h"
+#include "fleet/run_ctl.h"
+#include "fleet/run_relayed.h"
+#include "fleet/run_sandbox.h"
+#include "fleet/saving.h"
 #include "fleet/session.h"
 #include "job/file_name.h"
 #include "job/keys.h"
 #include "record/report_json.h"
 #include "manifest/manifest.h"
 #include "common/overrides.h"
+#include "common/shard_batch.h"
 #include "host/caller.h"
 #include "host/priority.h"
 #include "manifest/o_option.h"
@@ -25,11 +31,15 @@ static void free_batch(struct qb_batch *batch)
     qb_batch_free(batch);
 }
 
-/* Says what is wrong with the request, and to a program that nothing came of it. */
-static int refuse(const struct qb_cli *cli, const char *what)
+/* Says what is wrong with the request, and to a program that nothing came of it.  A request whose
+ * reading was interrupted is not wrong. */
+int qb_fleet_refuse(const struct qb_cli *cli, const char *what)
 {
-    int code = qb_signal_seen() ? QB_EXIT_INTERRUPTED : QB_EXIT_USAGE;
+    bool interrupted = qb_signal_seen();
+    int code = interrupted ? QB_EXIT_INTERRUPTED : QB_EXIT_USAGE;
 
+    if (interrupted)
+        what = "interrupted before the first image; nothing was touched";
     if (qb_cli_has(cli, QB_OPTION_JSON))
         qb_line_abort(stdout, what, code);
     return qb_stdout_end(code);
@@ -38,6 +48,8 @@ static int refuse(const struct qb_cli *cli, const char *what)
 /* Runs a batch that is right, and whose journal, if it has one, is open. */
 static int run_kept(const struct qb_cli *cli, struct qb_batch *batch, struct qb_keep *keep)
 {
+    struct qb_saving saving = {.plan = NULL};
+    int code;
     struct qb_run_options options = {
         .io = cli->io,
         .jobs = cli->jobs,
@@ -46,28 +58,45 @@ static int run_kept(const struct qb_cli *cli, struct qb_batch *batch, struct qb_
         .state = keep->kept ? &keep->state : NULL,
         .stopped = qb_signal_seen,
     };
-    bool detailed = qb_cli_has(cli, QB_OPTION_DETAILED);
+    __attribute__((cleanup(qb_run_sandbox_end))) struct qb_run_sandbox sandbox = {.cli = cli};
+    bool detailed = qb_cli_has(cli, QB_OPTION_DETAILED), relayed;
     struct qb_listener listener;
     struct qb_output out;
     struct qb_err err;
-    char other[500];
+    int r;
 
     if (qb_output_open(&out, cli, batch) < 0)
         return QB_EXIT_USAGE;
     listener = qb_output_listener(&out);
+    qb_run_sandbox_begin(&sandbox, cli, keep, batch, &options, &out);
+    relayed = qb_fleet_is_relayed(&sandbox);
     qb_keep_begin(keep, batch);
     if (keep->notice[0] && listener.notice)
         listener.notice(listener.arg, keep->notice);
     if (!qb_cli_has(cli, QB_OPTION_QUIET))
         qb_signal_first_words("qbatch: interrupted: each image is finished or left as it was; once "
                               "more to leave at once\n");
-    if (qb_run(batch, &options, &listener, &err) < 0)
+    if (qb_cli_text(cli, QB_OPTION_SAVE)) {
+        if (qb_saving_begin(&saving, cli, batch, relayed ? NULL : &sandbox.confining, &listener,
+                            &err) < 0)
+            return qb_output_abort(&out, err.text);
+        batch->policy.on_error = QB_ON_ERROR_CONTINUE; /* a plan has all images */
+        batch->policy.max_failed = (struct qb_amount){.n = 0};
+        batch->rollout = (struct qb_rollout){.ask = false}; /* in the manifest's order */
+    }
+    r = qb_confining_check(&sandbox.confining, &err);
+    if (r == 0)
+        r = relayed ? qb_fleet_run_relayed(&sandbox, &options, batch, keep, &out, &listener, &err)
+                    : qb_fleet_run_served(&sandbox, &options, &out, &listener, &err);
+    if (r < 0) {
+        if (saving.plan)
+            qb_plan_write_end(saving.plan, false, &(struct qb_err){0});
         return qb_output_abort(&out, err.text);
-    if (out.sum.by_code[QB_E_LOCKED] && listener.notice &&
-        qb_keep_find_other(cli, keep, other, sizeof(other)))
-        listener.notice(listener.arg, other);
+    }
+    qb_run_sandbox_tell(&sandbox, &listener, out.sum.by_code[QB_E_LOCKED] > 0);
     qb_keep_end(keep, batch, &out.sum, qb_summary_exit_code(&out.sum, detailed));
-    return qb_output_close(&out, detailed);
+    code = qb_output_close(&out, detailed);
+    return saving.plan ? qb_saving_end(&saving, cli, code) : code;
 }
 
 /* `finish`: the command that is to be given instead, or NULL. */
@@ -79,12 +108,13 @@ static int refuse_run(const struct qb_cli *cli, const char *why, const char *fin
     qb_text_safe(stderr, why);
     fputc('\n', stderr);
     if (!finish)
-        return refuse(cli, why);
+        return qb_fleet_refuse(cli, why);
     fprintf(stderr, "qbatch: to finish that run: %s\n", finish);
-    return refuse(cli, asprintf(&text, "%s; to finish that run: %s", why, finish) < 0 ? why : text);
+    return qb_fleet_refuse(
+        cli, asprintf(&text, "%s; to finish that run: %s", why, finish) < 0 ? why : text);
 }
 
-static int run(const struct qb_cli *cli, struct qb_batch *batch)
+int qb_fleet_run(const struct qb_cli *cli, struct qb_batch *batch)
 {
     struct qb_keep keep = {0};
     struct qb_err err;
@@ -92,6 +122,8 @@ static int run(const struct qb_cli *cli, struct qb_batch *batch)
 
     qb_override(cli, batch);
     qb_caller_note(&batch->origin);
+    if (cli->shard.of && qb_shard_batch(batch, cli->shard, cli->jobs, &err) < 0)
+        return refuse_run(cli, err.text, NULL);
     if (batch->limits.deadline_seconds > 0)
         qb_signal_deadline(batch->limits.deadline_seconds);
     if (qb_keep_open(cli, batch, &keep, &err) < 0 ||
@@ -134,10 +166,10 @@ int qb_command_run(const struct qb_cli *cli)
         return show_topology(cli->jobs, NULL);
     }
     if (qb_command_load(cli, &batch) < 0)
-        return refuse(cli, "the manifest is wrong; nothing was touched");
+        return qb_fleet_refuse(cli, "the manifest is wrong; nothing was touched");
     if (qb_cli_has(cli, QB_OPTION_TOPOLOGY))
         return show_topology(cli->jobs ? cli->jobs : batch.limits.jobs, &batch);
-    return run(cli, &batch);
+    return qb_fleet_run(cli, &batch);
 }
 
 /* ---- amend ----------------------------------------------------------------------------------- */
@@ -159,19 +191,27 @@ static int parse_keys(const struct qb_cli *cli, struct qb_batch *batch, struct q
     return worst;
 }
 
-/* One image under two names would be amended twice, and lock itself out. */
-static int check_distinct(const struct qb_batch *batch)
+static struct qb_file_name note_file(struct qb_job *job, size_t i)
+{
+    struct qb_file_name name = qb_file_name_of(job->path, i);
+
+    job->dev = name.file_dev;
+    job->ino = name.file_ino;
+    return name;
+}
+
+int qb_fleet_distinct(struct qb_batch *batch, const char *program)
 {
     QB_AUTO(qb_buf) struct qb_file_name *files = calloc(batch->n_jobs, sizeof(*files));
 
     if (!files)
         return -1;
     for (size_t i = 0; i < batch->n_jobs; i++)
-        files[i] = qb_file_name_of(batch->jobs[i].path, i);
+        files[i] = note_file(&batch->jobs[i], i);
     qb_file_names_sort(files, batch->n_jobs);
     for (size_t i = 1; i < batch->n_jobs; i++)
         if (qb_file_names_are_one(&files[i - 1], &files[i])) {
-            fputs("qbatch amend: one file is named twice: ", stderr);
+            fprintf(stderr, "%s: one file is named twice: ", program);
             qb_text_safe(stderr, batch->jobs[files[i - 1].n].path);
             fputs(" and ", stderr);
             qb_text_safe(stderr, batch->jobs[files[i].n].path);
@@ -188,7 +228,7 @@ static int add_images(const struct qb_cli *cli, const struct qb_request *rq, str
             fputs("qbatch: out of memory\n", stderr);
             return -1;
         }
-    return check_distinct(batch);
+    return qb_fleet_distinct(batch, "qbatch amend");
 }
 
 int qb_command_amend(const struct qb_cli *cli)
@@ -201,7 +241,7 @@ int qb_command_amend(const struct qb_cli *cli)
     qb_request_init(&rq);
     r = parse_keys(cli, &batch, &rq);
     if (r < 0)
-        return refuse(cli, "the options are wrong; nothing was touched");
+        return qb_fleet_refuse(cli, "the options are wrong; nothing was touched");
     if (r == QB_OPTIONS_HELP) {
         qb_keys_help(stdout);
         return qb_stdout_end(0);
@@ -209,9 +249,9 @@ int qb_command_amend(const struct qb_cli *cli)
     rq.allow_shrink |= qb_cli_has(cli, QB_OPTION_SHRINK);
     if (cli->n_operands == 0) {
         fputs("qbatch amend: an image is missing (see qbatch amend --help)\n", stderr);
-        return refuse(cli, "an image is missing");
+        return qb_fleet_refuse(cli, "an image is missing");
     }
     if (add_images(cli, &rq, &batch) < 0)
-        return refuse(cli, "the images cannot be amended together; nothing was touched");
-    return run(cli, &batch);
+        return qb_fleet_refuse(cli, "the images cannot be amended together; nothing was touched");
+    return qb_fleet_run(cli, &batch);
 }

@@ -7,6 +7,8 @@
 #include "common/output.h"
 #include "common/overrides.h"
 #include "host/caller.h"
+#include "host/confining.h"
+#include "run/discard.h"
 #include "util/signal.h"
 
 static int begin_batch(struct qb_earlier *e, struct qb_err *err)
@@ -16,6 +18,7 @@ static int begin_batch(struct qb_earlier *e, struct qb_err *err)
     memcpy(e->batch.run_id, e->history.id, sizeof(e->batch.run_id));
     e->batch.name = e->history.name ? strdup(e->history.name) : NULL;
     qb_caller_note(&e->batch.origin);
+    qb_run_roots_apply(&e->history.roots, &e->batch.policy);
     for (size_t i = 0; i < of_run->labels.n; i++)
         if (!qb_origin_add_label(&e->batch.origin, of_run->labels.items[i].key,
                                  of_run->labels.items[i].value))
@@ -89,6 +92,32 @@ static void sync_journal(struct qb_earlier *e, struct qb_summary *sum, const cha
     sum->journal_lost = e->lost;
 }
 
+/* Other images of the run are looked at, too: what stands above an image that is undone. */
+static bool is_of_run(void *arg, const char *path)
+{
+    return qb_history_find(arg, path) != NULL;
+}
+
+static void offer(struct qb_confining *c, struct qb_earlier *e, struct qb_takeback *t,
+                  struct qb_output *out)
+{
+    qb_confining_init(c, &e->batch, t->options.dry_run);
+    c->more = (struct qb_more_files){is_of_run, &e->history};
+    t->options.confining = c;
+    qb_output_offer(out, c);
+}
+
+static void tell_of_sandbox(const struct qb_confining *c, const struct qb_listener *listener)
+{
+    char text[QB_SANDBOX_TEXT], line[QB_SANDBOX_TEXT + 20];
+    const char *lack = qb_confining_lack(c, text);
+
+    if (!lack || !listener->notice)
+        return;
+    snprintf(line, sizeof(line), "sandbox: %s", lack);
+    listener->notice(listener->arg, line);
+}
+
 int qb_earlier_work(struct qb_earlier *e, const struct qb_cli *cli, qb_takeback_fn *fn,
                     const char *lost)
 {
@@ -104,6 +133,7 @@ int qb_earlier_work(struct qb_earlier *e, const struct qb_cli *cli, qb_takeback_
                     .stopped = qb_signal_seen},
         .discard_writes = qb_cli_has(cli, QB_OPTION_DISCARD_WRITES),
     };
+    __attribute__((cleanup(qb_confining_end))) struct qb_confining confining = {.begun = false};
     struct qb_listener listener;
     struct qb_output out;
     struct qb_err err;
@@ -112,8 +142,11 @@ int qb_earlier_work(struct qb_earlier *e, const struct qb_cli *cli, qb_takeback_
     if (qb_output_open(&out, cli, &e->batch) < 0)
         return QB_EXIT_USAGE;
     listener = qb_output_listener(&out);
-    if (fn(&t, &listener, &err) < 0)
+    if (fn == qb_takeback_run || fn == qb_discard_run)
+        offer(&confining, e, &t, &out);
+    if (qb_confining_check(&confining, &err) < 0 || fn(&t, &listener, &err) < 0)
         return qb_output_abort(&out, err.text);
+    tell_of_sandbox(&confining, &listener);
     if (!t.options.dry_run)
         sync_journal(e, &out.sum, lost);
     return qb_output_close(&out, false);

@@ -7,6 +7,7 @@
 #include "qcow2/disk.h"
 #include "common/finish.h"
 #include "fleet/session.h"
+#include "shard/shard.h"
 
 static const struct qb_trace *trace_of(const struct qb_history *h, const struct qb_batch *batch,
                                        const struct qb_job *job)
@@ -99,12 +100,27 @@ void qb_resume_apply(const struct qb_keep *keep, struct qb_batch *batch, const s
         job->cuts_data = t->cuts_data && t->asks == job->asks;
         job->taken_back = !redo && qb_trace_is_taken_back(t);
         job->undo_kept = keeps_undo(job, t);
+        job->skipped = t->ended && t->code == QB_E_BY_HAND;
+        job->was_changed = qb_trace_is_changed(t);
+        job->may_be_changed = t->uncertain;
+        job->step = t->step;
         if (t->asks == job->asks) { /* else the manifest has changed, and asks for something else */
             job->already = is_done(job, t);
             job->mistrusted = is_mistrusted(job, t);
         }
         if (!job->already)
             fix_added_size(job, t);
+    }
+}
+
+void qb_resume_roll(struct qb_batch *batch, const struct qb_history *h)
+{
+    batch->past = (struct qb_rollout_past){
+        .named = batch->n_jobs, .passed = h->steps_passed, .asked = h->asked};
+    for (size_t i = 0; i < h->traces.n; i++) {
+        const struct qb_trace *t = &h->traces.items[i];
+
+        batch->past.changed[t->step ? t->step - 1 : 0] += qb_trace_is_changed(t);
     }
 }
 
@@ -200,12 +216,13 @@ int qb_resume_check_added(struct qb_keep *keep, const struct qb_batch *batch, st
     qb_runs_manifest(batch, manifest);
     for (size_t i = 0; r == 0 && i < ids.n; i++) {
         struct qb_glance g;
+        bool concerned;
 
         qb_glance_at(keep->dir, ids.items[i], &g);
-        if (g.held && g.manifest && strcmp(g.manifest, manifest) == 0)
+        concerned = qb_glance_concerns(&g, batch, manifest);
+        if (g.held && concerned)
             g.held = qb_runs_is_busy(keep->dir, ids.items[i], manifest);
-        if (g.manifest && strcmp(g.manifest, manifest) == 0 && !g.superseded && !g.lost &&
-            (g.unfinished || g.undone || g.held))
+        if (concerned && !g.superseded && !g.lost && (g.unfinished || g.undone || g.held))
             r = check_run(keep, batch, &g, err);
         qb_glance_free(&g);
     }
@@ -234,8 +251,10 @@ static void take_over(struct qb_keep *keep, struct qb_batch *batch, const struct
     }
 }
 
+/* A shard takes over its images of a run that has others, too, which that run keeps. */
 static void supersede(struct qb_keep *keep, struct qb_batch *batch, const struct qb_glance *g)
 {
+    bool all = qb_shard_covers(batch->origin.shard, g->shard);
     struct qb_history h;
     struct qb_journal j = {.file.fd = -1};
     struct qb_err err;
@@ -243,9 +262,11 @@ static void supersede(struct qb_keep *keep, struct qb_batch *batch, const struct
     if (qb_history_reopen(keep->dir, g->id.text, &h, &j, &err) == 0) {
         take_over(keep, batch, &h);
         qb_journal_write(&keep->state.journal);
-        qb_journal_begin(&j, "superseded");
-        qb_journal_text(&j, "by", keep->state.id);
-        qb_journal_end(&j);
+        if (all) {
+            qb_journal_begin(&j, "superseded");
+            qb_journal_text(&j, "by", keep->state.id);
+            qb_journal_end(&j);
+        }
         if (!g->ended)
             snprintf(keep->notice, sizeof(keep->notice),
                      "run %s of this manifest is unfinished; this is a new run "
@@ -287,10 +308,10 @@ void qb_resume_supersede(struct qb_keep *keep, struct qb_batch *batch)
         if (strcmp(ids.items[i].text, keep->state.id) == 0)
             continue;
         if (qb_glance_at(keep->dir, ids.items[i], &g) == 0 && !g.superseded &&
-            (g.unfinished || g.undone) && g.manifest && strcmp(g.manifest, manifest) == 0 &&
+            (g.unfinished || g.undone) && qb_glance_concerns(&g, batch, manifest) &&
             !(g.held && qb_runs_is_busy(keep->dir, ids.items[i], manifest)))
             supersede(keep, batch, &g);
-        if (g.is_readable && g.undo && g.failed && g.manifest && strcmp(g.manifest, manifest) == 0)
+        if (g.is_readable && g.undo && g.failed && qb_glance_concerns(&g, batch, manifest))
             distrust(keep, batch, g.id);
         qb_glance_free(&g);
     }

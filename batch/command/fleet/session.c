@@ -6,6 +6,8 @@
 
 #include "base/own.h"
 #include "common/finish.h"
+#include "common/shard_batch.h"
+#include "shard/shard.h"
 
 static bool goes_on(const struct qb_cli *cli)
 {
@@ -21,7 +23,8 @@ static bool is_asked_for(const struct qb_cli *cli, const struct qb_batch *batch)
 /* Clones are found again by the journal. */
 static bool is_wanted(const struct qb_cli *cli, const struct qb_batch *batch)
 {
-    bool is_run = cli->command == QB_COMMAND_RUN || batch->policy.backup != QB_BACKUP_NONE;
+    bool is_run = cli->command == QB_COMMAND_RUN || cli->command == QB_COMMAND_APPLY ||
+                  batch->policy.backup != QB_BACKUP_NONE;
 
     return is_run && !qb_cli_has(cli, QB_OPTION_NO_STATE);
 }
@@ -46,6 +49,26 @@ static int check_manifest(const struct qb_cli *cli, const struct qb_batch *batch
     return 0;
 }
 
+/* A run that has a shard keeps it, also where the command line does not repeat it. */
+static int keep_shard(const struct qb_cli *cli, struct qb_batch *batch, const struct qb_history *h,
+                      struct qb_err *err)
+{
+    struct qb_shard asked = batch->origin.shard, was = h->origin.shard;
+    char a[QB_SHARD_TEXT], b[QB_SHARD_TEXT];
+
+    if (!asked.of && was.of)
+        return qb_shard_batch(batch, was, cli->jobs, err);
+    if (asked.of == was.of && asked.number == was.number)
+        return 0;
+    if (was.of)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "run %s was shard %s, not %s, and is resumed as that", h->id,
+                       qb_shard_text(was, a), qb_shard_text(asked, b));
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   "run %s had all images of the manifest, not shard %s; resume it without --shard",
+                   h->id, qb_shard_text(asked, b));
+}
+
 static void note_cut(const struct qb_history *h, char *out, size_t size)
 {
     if (h->end.torn && h->end.cuts == 1)
@@ -68,6 +91,8 @@ static void go_on(const struct qb_cli *cli, struct qb_batch *batch, struct qb_ke
     s->undo = h->undo || qb_state_keeps_undo(batch);
     s->must_last = qb_state_must_record_some(batch);
     note_cut(h, keep->notice, sizeof(keep->notice));
+    qb_resume_roll(batch, h);
+    batch->past.answered = qb_cli_has(cli, QB_OPTION_YES);
     if (failed_only)
         qb_resume_failed_only(batch, h);
     qb_resume_apply(keep, batch, h, qb_cli_has(cli, QB_OPTION_REDO));
@@ -95,11 +120,14 @@ static int open_earlier(const struct qb_cli *cli, struct qb_batch *batch, struct
     struct qb_state *s = &keep->state;
     bool failures = qb_cli_has(cli, QB_OPTION_RETRY_FAILED);
     const char *run = qb_cli_text(cli, failures ? QB_OPTION_RETRY_FAILED : QB_OPTION_RESUME);
-    int r = qb_runs_reopen(keep->dir, run, which(cli), batch, &h, &s->journal, err);
+    int r = qb_runs_reopen(keep->dir, qb_cli_resumes_if_any(cli) ? NULL : run, which(cli), batch,
+                           &h, &s->journal, err);
 
     if (r < 0)
         return -1;
     r = check_manifest(cli, batch, &h, err);
+    if (r == 0)
+        r = keep_shard(cli, batch, &h, err);
     if (r == 0)
         go_on(cli, batch, keep, &h);
     if (r == 0 && (s->must_last ? qb_journal_sync(&s->journal) : qb_journal_write(&s->journal)))
@@ -118,8 +146,14 @@ static int open_any(const struct qb_cli *cli, struct qb_batch *batch, struct qb_
 {
     if (qb_state_dir_make(keep->dir, err) < 0)
         return -1;
-    if (goes_on(cli))
-        return open_earlier(cli, batch, keep, err);
+    if (goes_on(cli)) {
+        int r = open_earlier(cli, batch, keep, err);
+
+        if (r == 0 || !qb_cli_resumes_if_any(cli) || err->code != QB_E_NOT_FOUND)
+            return r;
+        if (qb_finish_adds(batch) && qb_resume_check_added(keep, batch, err) < 0)
+            return -1;
+    }
     return qb_state_begin(&keep->state, keep->dir, batch, err);
 }
 
@@ -141,6 +175,8 @@ void qb_keep_begin(struct qb_keep *keep, struct qb_batch *batch)
 {
     if (keep->kept && keep->state.is_new && batch->manifest_path)
         qb_resume_supersede(keep, batch);
+    if (keep->kept) /* not at the end: the process may be confined then */
+        qb_runs_prune(keep->dir);
 }
 
 int qb_keep_open(const struct qb_cli *cli, struct qb_batch *batch, struct qb_keep *keep,
@@ -204,7 +240,6 @@ void qb_keep_end(struct qb_keep *keep, const struct qb_batch *batch, struct qb_s
         note_lost(keep, batch, sum->journal_errno);
         sum->journal_lost = keep->lost;
     }
-    qb_runs_prune(keep->dir);
     keep->kept = false;
 }
 

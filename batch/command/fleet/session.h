@@ -46,6 +46,9 @@ bool qb_keep_find_other(const struct qb_cli *cli, const struct qb_keep *keep, ch
 void qb_resume_apply(const struct qb_keep *keep, struct qb_batch *batch, const struct qb_history *h,
                      bool redo);
 
+/* Notes how far an earlier run came with its rollout. */
+void qb_resume_roll(struct qb_batch *batch, const struct qb_history *h);
+
 /* Leaves only those images in the batch that failed in it, or were locked. */
 void qb_resume_failed_only(struct qb_batch *batch, const struct qb_history *h);
 

@@ -6,8 +6,10 @@
 #include "common/finish.h"
 #include "common/output.h"
 #include "fleet/status_images.h"
+#include "record/orders_json.h"
 #include "record/report_json.h"
 #include "journal/runs.h"
+#include "shard/shard.h"
 #include "util/text.h"
 
 static int say(const struct qb_cli *cli, const struct qb_err *err)
@@ -34,23 +36,29 @@ static const char *state_of(const struct qb_glance *g)
 
 static void print_glance(const struct qb_glance *g)
 {
+    char shard[QB_SHARD_TEXT];
+
     printf("%-22s  %-10s  %7llu  %7llu  %7llu  %6llu  %6llu  ", g->id.text, state_of(g),
            (unsigned long long)g->images, (unsigned long long)g->counts[QB_STATUS_CHANGED],
            (unsigned long long)g->counts[QB_STATUS_SKIPPED], (unsigned long long)g->failed,
            (unsigned long long)g->undone);
     qb_text_safe(stdout, g->manifest ? g->manifest : "-");
+    if (g->shard.of)
+        printf(", shard %s", qb_shard_text(g->shard, shard));
     fputc('\n', stdout);
 }
 
 static void json_glance(const struct qb_glance *g)
 {
     struct qb_json o = qb_json_object();
+    char shard[QB_SHARD_TEXT];
 
     qb_json_text(&o, "type", "run");
     qb_json_text(&o, "run", g->id.text);
     qb_json_text(&o, "state", state_of(g));
     qb_json_text(&o, "started", g->started);
     qb_json_text(&o, "manifest", g->manifest);
+    qb_json_text(&o, "shard", qb_shard_text(g->shard, shard));
     qb_json_number(&o, "images", g->images);
     for (int i = 0; i < QB_STATUS_COUNT; i++)
         qb_json_number(&o, qb_status_names[i], g->counts[i]);
@@ -129,7 +137,7 @@ static struct shown look(const struct qb_history *h, bool held)
     told += s.undone;
     s.to_finish = h->superseded ? 0 : qb_history_to_finish(h);
     if (!held && qb_finish_can_help_run(h) && h->typed)
-        s.finish = qb_finish_resume(h->id, "", h->typed);
+        s.finish = qb_finish_resume(h->id, h->asked ? " --yes" : "", h->typed);
     s.left = h->ended ? h->left : h->images > told ? h->images - told : 0;
     s.state = held                       ? "running"
               : h->superseded            ? "superseded"
@@ -138,20 +146,11 @@ static struct shown look(const struct qb_history *h, bool held)
     return s;
 }
 
-static void print_fact(const char *name, const char *text)
-{
-    if (!text)
-        return;
-    printf("%-9s ", name);
-    qb_text_safe(stdout, text);
-    fputc('\n', stdout);
-}
-
 static void print_origin(const struct qb_origin *o)
 {
-    print_fact("host", o->host);
-    print_fact("caller", o->caller);
-    print_fact("command", o->command);
+    qb_status_fact("host", o->host);
+    qb_status_fact("caller", o->caller);
+    qb_status_fact("command", o->command);
     for (size_t i = 0; i < o->labels.n; i++) {
         fputs(i == 0 ? "labels    " : ", ", stdout);
         qb_text_safe(stdout, o->labels.items[i].key);
@@ -181,6 +180,8 @@ static void print_run(const struct shown *s)
 
     printf("run       %s, %s\nmanifest  ", h->id, s->state);
     qb_text_safe(stdout, h->manifest ? h->manifest : "none");
+    if (h->origin.shard.of)
+        printf(", shard %s", qb_shard_text(h->origin.shard, buf));
     printf("\nstarted   %s\n", h->started ? h->started : "?");
     print_origin(&h->origin);
     if (h->ended && h->ended_at)
@@ -194,6 +195,8 @@ static void print_run(const struct shown *s)
     if (s->left)
         printf(", %s left to do", qb_text_count(s->left, buf));
     fputc('\n', stdout);
+    qb_status_steps(h);
+    qb_status_orders(h);
     if (s->undone_at)
         printf("undone    %s%s\n", s->undone_at, s->undoable ? ", in part" : "");
     if (s->restored)
@@ -232,6 +235,8 @@ static void json_run(const struct shown *s)
     qb_json_number(&o, "undone", s->undone);
     qb_json_text(&o, "undone_at", s->undone_at);
     qb_json_number(&o, "restored", s->restored);
+    qb_status_steps_json(&o, h);
+    qb_orders_json(&o, &h->orders);
     qb_json_text(&o, "folder", h->folder);
     qb_json_text(&o, "finish", s->finish);
     qb_json_bool(&o, "torn", h->end.torn);

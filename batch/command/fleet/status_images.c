@@ -90,3 +90,12 @@ void qb_status_images(const struct qb_history *h)
         print_group(h, g);
     qb_groups_free(&groups);
 }
+
+void qb_status_fact(const char *name, const char *text)
+{
+    if (!text)
+        return;
+    printf("%-9s ", name);
+    qb_text_safe(stdout, text);
+    fputc('\n', stdout);
+}

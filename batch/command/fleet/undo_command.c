@@ -19,9 +19,16 @@ struct undoing {
     struct qb_earlier e;
 };
 
+static bool is_of_step(const struct undoing *u, const struct qb_trace *t)
+{
+    return u->cli->step == 0 || t->step == u->cli->step;
+}
+
 /* Giving up an undo is possible where one is not: what the run kept, it kept before it amended. */
 static bool is_meant(const struct undoing *u, const struct qb_trace *t)
 {
+    if (!is_of_step(u, t))
+        return false;
     if (qb_cli_has(u->cli, QB_OPTION_DISCARD))
         return t->has_undo && !t->undone && !t->discarded;
     return qb_trace_holds_undo(t);
@@ -41,6 +48,9 @@ static int add_named(struct undoing *u, const char *word, struct qb_err *err)
 
     if (!t)
         return -1;
+    if (!is_of_step(u, t))
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "%.200s: not an image of step %u", word,
+                       u->cli->step);
     if (t->discarded || (t->undone && !is_meant(u, t)))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "%.200s: %s already", word, done_already(t));
     if (!is_meant(u, t))
@@ -64,15 +74,33 @@ static int add_all(struct undoing *u, struct qb_err *err)
     for (size_t i = 0; r == 0 && some && i < h->traces.n; i++) {
         const struct qb_trace *t = &h->traces.items[i];
 
-        if (is_meant(u, t) || (!discard && t->committed && !t->undone))
+        if (is_meant(u, t) || (!discard && t->committed && !t->undone && is_of_step(u, t)))
             r = qb_earlier_add(&u->e, t, err);
     }
     return r;
 }
 
-static int choose(struct undoing *u, struct qb_err *err)
+static int fail_empty(const struct undoing *u, struct qb_err *err)
 {
     const struct qb_history *h = &u->e.history;
+    bool some = u->cli->step == 0, undone = false;
+    char step[32] = "";
+
+    qb_vec_each (t, &h->traces) {
+        some |= is_of_step(u, t) && t->committed;
+        undone |= is_of_step(u, t) && t->undone;
+    }
+    if (u->cli->step)
+        snprintf(step, sizeof(step), "step %u of ", u->cli->step);
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                   undone ? "%srun %s was undone already"
+                   : some ? "%srun %s holds nothing that can be undone"
+                          : "%srun %s changed no image",
+                   step, h->id);
+}
+
+static int choose(struct undoing *u, struct qb_err *err)
+{
     size_t n_words = u->cli->n_operands - 1;
     int r = 0;
 
@@ -81,10 +109,7 @@ static int choose(struct undoing *u, struct qb_err *err)
     if (r == 0 && n_words == 0)
         r = add_all(u, err);
     if (r == 0 && u->e.batch.n_jobs == 0)
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       qb_history_count_undone(h) ? "run %s was undone already"
-                                                  : "run %s holds nothing that can be undone",
-                       h->id);
+        return fail_empty(u, err);
     return r;
 }
 

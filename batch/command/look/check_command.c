@@ -34,8 +34,8 @@ static int refuse(const struct qb_cli *cli)
     return QB_EXIT_USAGE;
 }
 
-static int check(const struct qb_cli *cli, const struct qb_batch *batch, int *code,
-                 int *stdout_errno, struct qb_err *err)
+static int check(const struct qb_cli *cli, const struct qb_batch *batch,
+                 struct qb_confining *confining, int *code, int *stdout_errno, struct qb_err *err)
 {
     struct qb_sinks sinks;
     const struct qb_check_options options = {
@@ -46,6 +46,7 @@ static int check(const struct qb_cli *cli, const struct qb_batch *batch, int *co
         .all_rows = qb_cli_has(cli, QB_OPTION_ALL_ROWS),
         .out = stream_of(cli),
         .sinks = &sinks,
+        .confining = confining,
         .level = (enum qb_check_level)cli->words[QB_OPTION_LEVEL],
         .without_locks = qb_cli_has(cli, QB_OPTION_FORCE_SHARE),
         .watching = cli->watching};
@@ -55,6 +56,7 @@ static int check(const struct qb_cli *cli, const struct qb_batch *batch, int *co
         *code = refuse(cli);
         return 0;
     }
+    qb_sinks_offer(&sinks, &confining->errands, &confining->helper);
     if (qb_check_all(batch, &options, &sum, stdout_errno, err) < 0) {
         qb_sinks_abort(&sinks, err->text);
         return -1;

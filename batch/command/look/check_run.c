@@ -54,6 +54,7 @@ static struct qb_checked nothing_yet(const struct fleet *f, size_t i)
                                        : f->by_row ? SHOWN_MAX
                                                    : 1,
                                .most_in_all = FINDINGS_MAX,
+                               .bytes_most = f->batch->limits.per_image.report_bytes,
                                .shown = SHOWN_MAX};
 }
 
@@ -148,8 +149,9 @@ int qb_check_all(const struct qb_batch *batch, const struct qb_check_options *op
                                  .io = options->io,
                                  .jobs = options->jobs,
                                  .watching = hidden ? QB_WATCH_NONE : options->watching,
-                                 .doing = "checking",
+                                 .doing = QB_DOING_CHECKING,
                                  .out = options->out,
+                                 .confining = options->confining,
                                  .arg = &f,
                                  .answer = answer,
                                  .take = take};
@@ -161,6 +163,7 @@ int qb_check_all(const struct qb_batch *batch, const struct qb_check_options *op
     sum->images = done.images;
     sum->not_reached = done.not_reached;
     sum->seconds = done.seconds;
+    sum->sandboxed = &options->confining->sandboxed;
     sum->incomplete = f.table.incomplete;
     *stdout_errno = done.stdout_errno;
     if (!options->json && batch->n_jobs > 1)

@@ -3,6 +3,7 @@
 #define QB_LOOK_CHECK_RUN_H
 
 #include "amend/check_image.h"
+#include "host/confining.h"
 #include "job/job.h"
 #include "job/meter.h"
 #include "record/checked.h"
@@ -14,6 +15,7 @@ struct qb_check_options {
     bool json, quiet, all_rows;
     FILE *out;              /* for people, or JSON */
     struct qb_sinks *sinks; /* the files of reports */
+    struct qb_confining *confining;
     bool without_locks;
     enum qb_check_level level;
     enum qb_watching watching;

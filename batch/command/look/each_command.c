@@ -5,6 +5,7 @@
 #include "look/each_image.h"
 #include "look/images.h"
 #include "common/output.h"
+#include "common/shard_batch.h"
 #include "host/caller.h"
 #include "host/priority.h"
 #include "record/report_json.h"
@@ -44,20 +45,35 @@ static int end_with(int code, int stdout_errno)
     return code ? code : 1;
 }
 
+/* Says once what a sandbox lacks here. */
+static void tell_lack(const struct qb_cli *cli, const struct qb_confining *c)
+{
+    char text[QB_SANDBOX_TEXT];
+    const char *lack = qb_confining_lack(c, text);
+
+    if (lack && !qb_cli_has(cli, QB_OPTION_QUIET))
+        fprintf(stderr, "%s: sandbox: %s\n", qb_cli_program(cli->command), lack);
+}
+
 int qb_each_command(const struct qb_cli *cli, qb_each_fn *fn)
 {
     __attribute__((cleanup(free_batch))) struct qb_batch batch;
+    __attribute__((cleanup(qb_confining_end))) struct qb_confining confining = {.begun = false};
     int stdout_errno = 0, code = 0;
     struct qb_err err;
     const char *what;
 
     if (qb_images_collect(cli, &batch, &what) < 0)
         return refuse(cli, what, QB_EXIT_USAGE);
+    if (cli->shard.of && qb_shard_list(&batch, cli->shard, &err) < 0)
+        return refuse_start(cli, &err);
     qb_caller_note(&batch.origin);
     if (batch.limits.deadline_seconds > 0)
         qb_signal_deadline(batch.limits.deadline_seconds);
-    if (qb_neighbour_begin(&batch.limits, &err) < 0 ||
-        fn(cli, &batch, &code, &stdout_errno, &err) < 0)
+    qb_confining_init(&confining, &batch, true);
+    if (qb_neighbour_begin(&batch.limits, &err) < 0 || qb_confining_check(&confining, &err) < 0 ||
+        fn(cli, &batch, &confining, &code, &stdout_errno, &err) < 0)
         return refuse_start(cli, &err);
+    tell_lack(cli, &confining);
     return end_with(code, stdout_errno);
 }

@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "host/sched.h"
 #include "host/topo.h"
+#include "io/budget.h"
 #include "io/named.h"
 #include "io/pace.h"
 #include "text/progress.h"
@@ -28,6 +29,8 @@ struct qb_each_fleet {
     pthread_rwlock_t all_memory; /* held for writing by an image that may use all of it */
     uint64_t share, memory;      /* bytes: of each worker, and of all */
     atomic_int stdout_errno;     /* the first failure to write there */
+    int failed;                  /* nothing could be started, with *err */
+    struct qb_err *err;
 };
 
 /* ---- one image, by a worker ------------------------------------------------------------------ */
@@ -82,6 +85,8 @@ static struct qb_busy *show_busy(struct qb_each_fleet *f, const struct qb_io *io
 static void answer_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_each_fleet *f = arg;
+    const struct qb_per_image *may = &f->each->batch->limits.per_image;
+    struct qb_budget budget = {.cpu_seconds = may->cpu_seconds, .descriptors = may->descriptors};
     struct qb_answer answer = {0};
     enum qb_each_outcome outcome;
     struct qb_busy *busy;
@@ -93,7 +98,9 @@ static void answer_one(void *arg, struct qb_io *io, size_t i)
     }
     busy = show_busy(f, io, i);
     qb_io_set_stop(io, is_stopped, f);
+    qb_io_set_budget(io, &budget);
     outcome = ask(f, io, i, &answer);
+    qb_io_set_budget(io, NULL);
     qb_io_set_stop(io, NULL, NULL);
     if (busy)
         atomic_store(&busy->job, 0);
@@ -141,7 +148,13 @@ static void on_answer(void *arg, size_t i, const struct qb_answer *a)
 static void answer_all(void *arg)
 {
     struct qb_each_fleet *f = arg;
+    struct qb_confining *c = f->each->confining;
+    const struct qb_confine_wish wish = {.owners = f->owners, .helper = true, .local_time = true};
 
+    if (qb_confining_is_due(c))
+        f->failed = qb_confining_begin(c, f->sched, &wish, f->err);
+    if (f->failed)
+        return;
     qb_sched_each(f->sched, f->each->batch->n_jobs, answer_one, f);
     qb_answers_end(f->answers);
 }
@@ -158,10 +171,15 @@ static void release(struct qb_each_fleet *f)
 
 static void divide_memory(struct qb_each_fleet *f)
 {
-    uint64_t memory = f->each->batch->limits.memory_bytes;
+    const struct qb_limits *limits = &f->each->batch->limits;
+    uint64_t of_one = limits->per_image.memory_bytes;
 
-    f->memory = memory ? memory : MEMORY_DEFAULT;
+    f->memory = limits->memory_bytes ? limits->memory_bytes : MEMORY_DEFAULT;
     f->share = QB_MAX(f->memory / qb_sched_workers(f->sched), 1);
+    if (of_one) {
+        f->memory = QB_MIN(f->memory, of_one);
+        f->share = QB_MIN(f->share, of_one);
+    }
 }
 
 static int prepare(struct qb_each_fleet *f, struct qb_err *err)
@@ -169,7 +187,8 @@ static int prepare(struct qb_each_fleet *f, struct qb_err *err)
     const struct qb_batch *batch = f->each->batch;
     unsigned wanted = f->each->jobs ? f->each->jobs : batch->limits.jobs;
 
-    if (qb_sched_open(qb_topo_open(wanted, batch), f->each->io, false, &f->sched, NULL, err) < 0)
+    if (qb_sched_open(qb_topo_open_waiting(wanted, batch), f->each->io, false, &f->sched, NULL,
+                      err) < 0)
         return -1;
     divide_memory(f);
     f->owners = qb_policy_owners(&batch->policy, false, err);
@@ -190,7 +209,10 @@ static int prepare(struct qb_each_fleet *f, struct qb_err *err)
 int qb_each_image(const struct qb_each *each, struct qb_each_sum *sum, struct qb_err *err)
 {
     __attribute__((cleanup(release))) struct qb_each_fleet f = {
-        .each = each, .sum = sum, .all_memory = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP};
+        .each = each,
+        .sum = sum,
+        .err = err,
+        .all_memory = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP};
     double began = qb_now();
 
     *sum = (struct qb_each_sum){0};
@@ -199,6 +221,8 @@ int qb_each_image(const struct qb_each *each, struct qb_each_sum *sum, struct qb
     f.progress = qb_progress_start(each->watching, &f.meter, each->batch);
     qb_sched_run(f.sched, answer_all, &f);
     qb_progress_stop(f.progress);
+    if (f.failed)
+        return -1;
     sum->seconds = qb_now() - began;
     sum->not_reached = each->batch->n_jobs - sum->images;
     sum->stdout_errno = atomic_load(&f.stdout_errno);

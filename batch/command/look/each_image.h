@@ -5,6 +5,7 @@
 
 #include "look/answers.h"
 #include "cli/cli.h"
+#include "host/confining.h"
 #include "io/io.h"
 #include "job/job.h"
 #include "job/meter.h"
@@ -27,8 +28,9 @@ struct qb_each {
     enum qb_io_kind io;
     unsigned jobs; /* 0: automatic */
     enum qb_watching watching;
-    const char *doing; /* "checking", for the progress */
-    FILE *out;         /* where the texts go */
+    enum qb_doing doing;            /* for the progress */
+    FILE *out;                      /* where the texts go */
+    struct qb_confining *confining; /* of this process, before the first image is read */
     void *arg;
     /* By a worker: the answer about image i.  One that is crowded is asked for again, while no
      * other image is in progress, with all of the memory; a command that passes parts of answers
@@ -58,8 +60,9 @@ int qb_each_image(const struct qb_each *each, struct qb_each_sum *sum, struct qb
 
 /* Carries the command out for the images of the batch: 0 with the exit code that the answers give,
  * -1 when nothing could be started. */
-typedef int qb_each_fn(const struct qb_cli *cli, const struct qb_batch *batch, int *code,
-                       int *stdout_errno, struct qb_err *err);
+typedef int qb_each_fn(const struct qb_cli *cli, const struct qb_batch *batch,
+                       struct qb_confining *confining, int *code, int *stdout_errno,
+                       struct qb_err *err);
 
 /* A whole command: collects its images, sets the limits of a manifest, and calls fn; returns the
  * exit code. */

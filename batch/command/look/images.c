@@ -67,7 +67,7 @@ static int read_manifest(const struct qb_cli *cli, struct qb_batch *batch)
     return r < 0 ? -1 : qb_narrow(cli, batch);
 }
 
-int qb_images_collect(const struct qb_cli *cli, struct qb_batch *batch, const char **what)
+static int collect(const struct qb_cli *cli, struct qb_batch *batch, const char **what)
 {
     qb_batch_init(batch);
     if (qb_cli_has(cli, QB_OPTION_MANIFEST)) {
@@ -75,6 +75,14 @@ int qb_images_collect(const struct qb_cli *cli, struct qb_batch *batch, const ch
         return read_manifest(cli, batch);
     }
     *what = "the list of images is wrong";
-    batch->policy.roots = (struct qb_name_list){cli->roots.items, cli->roots.n};
     return cli->n_operands ? add_operands(cli, batch) : read_list(cli, batch);
+}
+
+int qb_images_collect(const struct qb_cli *cli, struct qb_batch *batch, const char **what)
+{
+    int r = collect(cli, batch, what);
+
+    if (r == 0)
+        qb_override(cli, batch);
+    return r;
 }

@@ -129,8 +129,8 @@ static int width_of(const struct qb_batch *batch)
     return (int)QB_MIN(widest, WIDTH_MAX);
 }
 
-static int show(const struct qb_cli *cli, const struct qb_batch *batch, int *code,
-                int *stdout_errno, struct qb_err *err)
+static int show(const struct qb_cli *cli, const struct qb_batch *batch,
+                struct qb_confining *confining, int *code, int *stdout_errno, struct qb_err *err)
 {
     struct shown s = {.show = qb_show_of(cli, batch), .width = width_of(batch)};
     QB_AUTO(qb_profile_fleet_free) struct qb_profile_fleet fleet;
@@ -140,6 +140,7 @@ static int show(const struct qb_cli *cli, const struct qb_batch *batch, int *cod
         s.show.fleet = &fleet;
     if (!s.show.json && !s.show.fleet && batch->n_jobs > 1)
         qb_info_head(stdout, s.width);
+    s.show.confining = confining;
     return qb_show_each(&s.show, cli, answer, code, stdout_errno, err);
 }
 

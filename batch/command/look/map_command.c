@@ -5,6 +5,7 @@
 #include "amend/image_facts.h"
 #include "base/own.h"
 #include "common/commands.h"
+#include "io/budget.h"
 #include "look/show_each.h"
 #include "text/failure.h"
 #include "text/map_show.h"
@@ -22,8 +23,10 @@ struct writing {
     FILE *to; /* NULL: there was no memory for it */
     struct qb_answer part;
     const char *path;
-    bool some;   /* there was a run */
-    bool passed; /* a part was passed on */
+    const struct qb_budget *budget;
+    uint64_t bytes; /* of its runs, written so far */
+    bool some;      /* there was a run */
+    bool passed;    /* a part was passed on */
     struct qb_measure measure;
     struct qb_measured measured; /* once all runs were written */
 };
@@ -66,9 +69,17 @@ static void begin_text(struct writing *w)
         qb_map_text_begin(w->to, w->path, w->show->batch->n_jobs > 1);
 }
 
+static uint64_t report_budget(const struct writing *w)
+{
+    uint64_t asked = w->show->batch->limits.per_image.report_bytes;
+
+    return asked ? asked : qb_budget_report(w->budget->occupied);
+}
+
 static int write_run(void *arg, const struct qb_disk_run *run, struct qb_err *err)
 {
     struct writing *w = arg;
+    off_t from = ftello(w->to);
 
     begin_text(w);
     if (w->show->json)
@@ -77,6 +88,10 @@ static int write_run(void *arg, const struct qb_disk_run *run, struct qb_err *er
         qb_map_text_run(w->to, run);
     w->some = true;
     qb_measure_run(&w->measure, run);
+    w->bytes += (uint64_t)(ftello(w->to) - from);
+    if (w->bytes > report_budget(w))
+        return qb_fail(err, QB_E_OVER_BUDGET, QB_NOWHERE,
+                       "the map is longer than its files explain (limits.per_image.report)");
     return ftello(w->to) < PART_BYTES ? 0 : pass_part(w, err);
 }
 
@@ -127,7 +142,8 @@ static enum qb_each_outcome answer(void *show, struct qb_io *io, size_t i,
                                    const struct qb_each_turn *turn, struct qb_answer *out)
 {
     const char *path = ((struct qb_show *)show)->batch->jobs[i].path;
-    struct writing w = {.show = show, .turn = turn, .image = i, .path = path};
+    struct writing w = {
+        .show = show, .turn = turn, .image = i, .path = path, .budget = qb_io_budget(io)};
     struct qb_err err = {.offset = QB_NOWHERE};
     int r = map(&w, io, path, &err);
 
@@ -140,11 +156,12 @@ static enum qb_each_outcome answer(void *show, struct qb_io *io, size_t i,
     return QB_EACH_ANSWERED;
 }
 
-static int show(const struct qb_cli *cli, const struct qb_batch *batch, int *code,
-                int *stdout_errno, struct qb_err *err)
+static int show(const struct qb_cli *cli, const struct qb_batch *batch,
+                struct qb_confining *confining, int *code, int *stdout_errno, struct qb_err *err)
 {
     struct qb_show s = qb_show_of(cli, batch);
 
+    s.confining = confining;
     return qb_show_each(&s, cli, answer, code, stdout_errno, err);
 }
 

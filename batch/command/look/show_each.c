@@ -87,8 +87,9 @@ int qb_show_each(struct qb_show *show, const struct qb_cli *cli, qb_answer_image
                                  .io = cli->io,
                                  .jobs = cli->jobs,
                                  .watching = cli->watching,
-                                 .doing = "reading",
+                                 .doing = QB_DOING_READING,
                                  .out = stdout,
+                                 .confining = show->confining,
                                  .arg = show,
                                  .answer = fn,
                                  .take = take};

@@ -10,6 +10,7 @@ struct qb_show {
     const struct qb_batch *batch;
     const char *program; /* "qbatch info" */
     bool json, without_locks;
+    struct qb_confining *confining;
     struct qb_read_summary sum;
     uint64_t cut_off; /* of those that failed: shown in part when the command was ended */
     struct qb_profile_fleet *fleet; /* NULL: no profile was asked for */

@@ -7,9 +7,13 @@
 
 #include "base/num.h"
 #include "base/vec.h"
+#include "shard/shard.h"
 #include "util/xml.h"
 #include "page/html_check.h"
+#include "record/joined_shards.h"
 #include "page/html_parts.h"
+#include "page/html_orders.h"
+#include "page/html_steps.h"
 #include "sink/sinks.h"
 #include "text/change_text.h"
 #include "util/text.h"
@@ -44,12 +48,16 @@ static void put_times(FILE *f, const struct qb_timing *t)
 }
 
 /* End tags that HTML does not need are left out: ten thousand rows are to load fast. */
-static void put_row(FILE *f, const struct qb_telling *t, size_t job, const struct qb_outcome *o,
-                    char *changes)
+static char *compose(const struct qb_telling *t, size_t job, const struct qb_outcome *o,
+                     size_t *len)
 {
     const struct qb_result *r = &o->result;
-    char size[QB_TEXT_NUMBER];
+    char size[QB_TEXT_NUMBER], changes[CHANGES_TEXT], *text = NULL;
+    FILE *f = open_memstream(&text, len);
 
+    if (!f)
+        return NULL;
+    qb_table_changes(r, changes, sizeof(changes));
     fprintf(f, "<tr class=%c><td class=n>%zu<td>%s<td>", qb_html_class(r), job + 1,
             status_words(r));
     if (t->n_parts > 1)
@@ -64,6 +72,7 @@ static void put_row(FILE *f, const struct qb_telling *t, size_t job, const struc
     fprintf(f, "<td class=\"n x\" data-v=%" PRIu64 ">%s", r->io.write_bytes,
             r->io.write_bytes ? qb_text_size(r->io.write_bytes, size) : "");
     put_times(f, &o->timing);
+    return qb_sink_text_end(f, &text);
 }
 
 static bool add_to_timeline(struct page *p, size_t part, size_t job, const struct qb_outcome *o)
@@ -79,7 +88,7 @@ static bool add_to_timeline(struct page *p, size_t part, size_t job, const struc
 }
 
 static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
-                  const struct qb_outcome *o)
+                  const struct qb_outcome *o, const struct qb_sink_text *text)
 {
     struct page *p = s->state;
     char changes[CHANGES_TEXT];
@@ -92,7 +101,7 @@ static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
     p->whole &= qb_html_lists_add(&p->lists, job, o, changes);
     p->whole &= add_to_timeline(p, t->part, job, o);
     if (p->rows[o->result.err.code != QB_E_NONE]++ < QB_HTML_ROWS_MAX)
-        put_row(s->body, t, job, o, changes);
+        fwrite(text->text, 1, text->len, s->body);
 }
 
 /* ---- the sections ---------------------------------------------------------------------------- */
@@ -106,12 +115,13 @@ static void put_facts(FILE *f, const struct qb_telling *t)
 {
     const struct qb_origin *origin = &t->batch->origin;
     const struct qb_summary *sum = t->sum;
-    char b[QB_TEXT_NUMBER];
+    char b[QB_TEXT_NUMBER], sandbox[QB_SANDBOX_TEXT];
 
     fputs("<dl class=facts>\n", f);
     if (t->n_parts <= 1) {
         qb_html_fact(f, "manifest", t->batch->manifest_path);
         qb_html_fact(f, "run", t->batch->run_id);
+        qb_html_fact(f, "shard", qb_shard_text(origin->shard, b));
         qb_html_fact(f, "host", origin->host);
         qb_html_fact(f, "caller", origin->caller);
         qb_html_fact(f, "started", qb_text_time(sum->started, b));
@@ -122,6 +132,8 @@ static void put_facts(FILE *f, const struct qb_telling *t)
     if (sum->io.zeroed_bytes)
         qb_html_fact(f, "zeroed without writing", qb_text_size(sum->io.zeroed_bytes, b));
     qb_html_fact(f, "policy.owner_must_read", t->batch->policy.owner_need_not_read ? "off" : NULL);
+    if (sum->sandboxed)
+        qb_html_fact(f, "sandbox", qb_sandbox_text(sum->sandboxed, sandbox));
     snprintf(b, sizeof(b), "%d", t->exit_code);
     qb_html_fact(f, "exit code", b);
     qb_html_labels(f, origin);
@@ -141,10 +153,16 @@ static void put_parts(FILE *f, const struct qb_telling *t)
 {
     char b[QB_TEXT_NUMBER];
 
+    for (size_t i = 0; t->shards && i < t->shards->sentences.n; i++) {
+        fputs("<p class=note>", f);
+        qb_markup_text(f, t->shards->sentences.items[i]);
+        fputs("</p>\n", f);
+    }
     if (t->n_parts <= 1)
         return;
     fputs("<h2>The runs</h2>\n<div class=wide><table>\n<thead><tr><th class=n>#<th>Started<th>Host"
-          "<th>Run<th>Manifest<th>Caller<th>Labels<th class=n>Images<th class=n>Took\n<tbody>\n",
+          "<th>Run<th>Shard<th>Manifest<th>Caller<th>Labels<th class=n>Images<th "
+          "class=n>Took\n<tbody>\n",
           f);
     for (size_t i = 0; i < t->n_parts; i++) {
         const struct qb_part *p = &t->parts[i];
@@ -153,6 +171,7 @@ static void put_parts(FILE *f, const struct qb_telling *t)
         put_cell(f, qb_text_time(p->origin->started, b));
         put_cell(f, p->origin->host);
         put_cell(f, p->run && *p->run ? p->run : p->file);
+        put_cell(f, qb_shard_text(p->origin->shard, b));
         put_cell(f, p->manifest ? p->manifest : p->name);
         put_cell(f, p->origin->caller);
         fputs("<td>", f);
@@ -163,8 +182,9 @@ static void put_parts(FILE *f, const struct qb_telling *t)
             fputs("<br>", f);
         }
         fprintf(f, "<td class=n>%s", qb_text_count(p->images, b));
-        fprintf(f, "<td class=n>%s%s\n", qb_text_seconds(p->seconds, b),
-                p->dry_run ? " (dry run)" : "");
+        fprintf(f, "<td class=n>%s%s%s\n", qb_text_seconds(p->seconds, b),
+                p->dry_run ? " (dry run)" : "",
+                p->origin->shard.of && !p->ended ? " (no end)" : "");
     }
     fputs("</table></div>\n", f);
 }
@@ -225,6 +245,24 @@ static void put_all(struct qb_sink *s, const struct page *p, const struct qb_tel
     fputs("</table>\n", f);
 }
 
+/* Of each run, as they are numbered in "The runs". */
+static void put_steps(FILE *f, const struct qb_telling *t)
+{
+    if (t->n_parts <= 1)
+        qb_html_put_steps(f, &t->sum->rollout, 0);
+    for (size_t i = 0; t->n_parts > 1 && i < t->n_parts; i++)
+        if (t->parts[i].rollout)
+            qb_html_put_steps(f, t->parts[i].rollout, i + 1);
+}
+
+/* Of the run that has just ended, or of each that is shown. */
+static void put_orders(FILE *f, const struct qb_telling *t)
+{
+    qb_html_put_orders(f, &t->sum->orders, 0);
+    for (size_t i = 0; i < t->n_parts; i++)
+        qb_html_put_orders(f, t->parts[i].orders, t->n_parts > 1 ? i + 1 : 0);
+}
+
 static void end(struct qb_sink *s, const struct qb_telling *t)
 {
     struct page *p = s->state;
@@ -234,6 +272,8 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
     put_facts(f, t);
     put_totals(f, t->sum);
     put_parts(f, t);
+    put_steps(f, t);
+    put_orders(f, t);
     qb_html_put_reasons(f, &p->lists, t->batch);
     qb_html_put_notes(f, &p->lists, t->batch);
     put_timelines(f, p, t);
@@ -281,6 +321,7 @@ const struct qb_sink_kind qb_sink_html = {
     .begins = "<!doctype html>",
     .wants_body = true,
     .state_size = sizeof(struct page),
+    .compose = compose,
     .image = image,
     .end = end,
     .checked = qb_html_checked,

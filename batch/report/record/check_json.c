@@ -95,6 +95,7 @@ int qb_line_check_summary(FILE *f, const struct qb_check_summary *sum, int exit_
     qb_json_number(&o, "unchecked", sum->of[QB_VERDICT_UNCHECKED]);
     qb_json_number(&o, "not_reached", sum->not_reached);
     qb_json_real(&o, "seconds", sum->seconds);
+    qb_line_sandbox(&o, sum->sandboxed);
     qb_json_number(&o, "exit_code", (uint64_t)exit_code);
     qb_json_text(&o, "qbatch", QB_VERSION);
     return qb_json_line(f, o);

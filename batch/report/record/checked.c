@@ -5,7 +5,7 @@
 
 #include "base/own.h"
 
-enum { ROOM_STEP = 50 };
+enum { ROOM_STEP = 50, FINDING_BYTES = 300 /* beside its text */ };
 
 const char *const qb_verdict_names[QB_VERDICT_COUNT] = {
     [QB_VERDICT_CORRUPT] = "corrupt",
@@ -28,11 +28,19 @@ static bool make_room(struct qb_checked *c)
     return true;
 }
 
+/* Whether a report may have it, too: there a character may take six, as \u0001 does. */
+static bool fits_report(struct qb_checked *c)
+{
+    c->bytes += FINDING_BYTES + 6 * strlen(c->open_text);
+    return !c->bytes_most || c->bytes <= c->bytes_most;
+}
+
 /* Without memory it is counted only. */
 static void keep(struct qb_checked *c, struct qb_finding finding)
 {
     c->of_code[finding.defect] += finding.n;
-    if (c->kept[finding.defect] < c->most && c->n_findings < c->most_in_all && make_room(c))
+    if (c->kept[finding.defect] < c->most && c->n_findings < c->most_in_all && fits_report(c) &&
+        make_room(c))
         finding.text = strdup(c->open_text);
     if (!finding.text) {
         c->left_out[finding.kind] += finding.n;

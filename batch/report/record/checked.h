@@ -40,6 +40,7 @@ struct qb_checked {
     const struct qb_check_result *result;
     size_t most, most_in_all;    /* findings that are kept: of a code, and of all */
     size_t shown;                /* of a code, printed */
+    uint64_t bytes_most, bytes;  /* of what is kept, in a report; 0: any */
     struct qb_finding *findings; /* the first of them, in the order in which they were met */
     size_t n_findings, room;
     size_t kept[QB_DEFECT_COUNT];         /* of each code */
@@ -68,6 +69,7 @@ struct qb_check_summary {
     uint64_t not_reached; /* because of ^C */
     bool incomplete;      /* memory was short for the answers about some images */
     double seconds;
+    const struct qb_sandboxed *sandboxed; /* NULL: not known */
 };
 
 /* ---- check_json.c ---------------------------------------------------------------------------- */

@@ -6,9 +6,10 @@
 void qb_notes_add(struct qb_notes *notes, size_t job, const struct qb_result *r)
 {
     char room[QB_NOTE_ROOM];
+    unsigned bits = qb_note_bits(r);
     const char *text;
 
-    for (enum qb_note note = 0; note < QB_NOTE_COUNT; note++) {
+    for (enum qb_note note = 0; bits >> note; note++) { /* most images have none */
         struct qb_noted *noted = &notes->of[note];
 
         text = qb_note_text(r, note, room);
@@ -24,6 +25,7 @@ void qb_notes_add(struct qb_notes *notes, size_t job, const struct qb_result *r)
         noted->refcounts_raised += r->refcounts_raised;
         noted->flags_corrected += r->flags_corrected;
         noted->reclaimed_bytes += r->reclaimed_bytes;
+        noted->moved_bytes += r->moved_bytes;
         noted->reclaim_errno = r->reclaim_errno;
         noted->device_lacks += r->device_lacks;
         noted->snapshots += r->n_snapshots_deleted;
@@ -42,6 +44,7 @@ const char *qb_notes_text(const struct qb_notes *notes, enum qb_note note, char 
                             .flags_corrected = noted->flags_corrected,
                             .mark_cleared = true,
                             .reclaimed_bytes = noted->reclaimed_bytes,
+                            .moved_bytes = noted->moved_bytes,
                             .reclaim_errno = noted->reclaim_errno,
                             .n_snapshots_deleted = noted->snapshots,
                             .n_bitmaps_changed = noted->bitmaps,

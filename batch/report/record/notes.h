@@ -12,7 +12,7 @@ struct qb_notes {
         struct qb_leaks leaks; /* of all of them */
         uint64_t refcounts_raised, flags_corrected, device_lacks;
         unsigned snapshots, bitmaps;
-        uint64_t reclaimed_bytes;
+        uint64_t reclaimed_bytes, moved_bytes;
         int reclaim_errno;       /* of the last of them */
         char text[QB_NOTE_ROOM]; /* of the first of them */
     } of[QB_NOTE_COUNT];

@@ -1,5 +1,8 @@
 #include "record/report_json.h"
 
+#include <string.h>
+#include <sys/sysmacros.h>
+
 #include "base/own.h"
 #include "job/keys.h"
 #include "util/base64.h"
@@ -8,6 +11,8 @@
 #include "util/json.h"
 #include "qcow2/disk.h"
 #include "util/text.h"
+
+enum { LINE_ROOM = 4000 /* bytes: most lines are shorter */ };
 
 /* ---- the parts of an image ------------------------------------------------------------------- */
 
@@ -22,29 +27,26 @@ static void number_unless(struct qb_json *o, const char *key, uint64_t n, uint64
 void qb_json_error(struct qb_json *o, const struct qb_batch *batch, const struct qb_job *job,
                    const struct qb_failure *err)
 {
-    struct qb_json e;
-
     if (err->code == QB_E_NONE) {
         qb_json_null(o, "error");
         return;
     }
-    e = qb_json_object();
-    qb_json_text(&e, "code", qb_code_name(err->code));
-    qb_json_text(&e, "message", err->text);
-    number_unless(&e, "errno", (uint64_t)err->sys_errno, 0);
-    number_unless(&e, "offset", err->offset, QB_NOWHERE);
+    qb_json_open(o, "error");
+    qb_json_text(o, "code", qb_code_name(err->code));
+    qb_json_text(o, "message", err->text);
+    number_unless(o, "errno", (uint64_t)err->sys_errno, 0);
+    number_unless(o, "offset", err->offset, QB_NOWHERE);
     if (batch && batch->manifest_path && job) {
-        struct qb_json m = qb_json_object();
-
-        qb_json_text(&m, "path", batch->manifest_path);
-        qb_json_number(&m, "line", job->line);
-        qb_json_child(&e, "manifest", m);
+        qb_json_open(o, "manifest");
+        qb_json_text(o, "path", batch->manifest_path);
+        qb_json_number(o, "line", job->line);
+        qb_json_close(o);
     } else {
-        qb_json_null(&e, "manifest");
+        qb_json_null(o, "manifest");
     }
-    qb_json_text(&e, "hint", qb_code_hint(err->code));
-    qb_json_bool(&e, "retryable", qb_code_retryable(err->code));
-    qb_json_child(o, "error", e);
+    qb_json_text(o, "hint", qb_code_hint(err->code));
+    qb_json_bool(o, "retryable", qb_code_retryable(err->code));
+    qb_json_close(o);
 }
 
 const char *qb_json_encryption(const struct qb_info *i)
@@ -72,40 +74,37 @@ static void put_value(struct qb_json *o, const char *key, struct qb_value v)
 
 void qb_json_info(struct qb_json *o, const char *key, const struct qb_info *i)
 {
-    struct qb_json info;
-
     if (!i) {
         qb_json_null(o, key);
         return;
     }
-    info = qb_json_object();
+    qb_json_open(o, key);
     qb_keys_each (row, QB_SECTION_amend)
         if (row->shown.kind != QB_SHOWN_NOT)
-            put_value(&info, row->shown.name ? row->shown.name : row->name, qb_shown(row, i));
-    qb_json_number(&info, "cluster_size_bytes", i->cluster_size);
-    qb_json_bool(&info, "dirty", i->dirty);
-    qb_json_bool(&info, "corrupt", i->corrupt);
-    qb_json_text(&info, "encryption", qb_json_encryption(i));
-    qb_json_number(&info, "bitmaps", i->nb_bitmaps);
-    qb_json_bool(&info, "external_data_file", i->external_data_file);
-    qb_json_child(o, key, info);
+            put_value(o, row->shown.name ? row->shown.name : row->name, qb_shown(row, i));
+    qb_json_number(o, "cluster_size_bytes", i->cluster_size);
+    qb_json_bool(o, "dirty", i->dirty);
+    qb_json_bool(o, "corrupt", i->corrupt);
+    qb_json_text(o, "encryption", qb_json_encryption(i));
+    qb_json_number(o, "bitmaps", i->nb_bitmaps);
+    qb_json_bool(o, "external_data_file", i->external_data_file);
+    qb_json_close(o);
 }
 
 static void put_changes(struct qb_json *o, const struct qb_result *r)
 {
     struct qb_change changes[QB_CHANGES_MAX];
     size_t n = qb_report_changes(r, changes);
-    struct qb_json list = qb_json_list();
 
+    qb_json_open_list(o, "changes");
     for (size_t i = 0; i < n; i++) {
-        struct qb_json c = qb_json_object();
-
-        qb_json_text(&c, "key", changes[i].key);
-        put_value(&c, "from", changes[i].from);
-        put_value(&c, "to", changes[i].to);
-        qb_json_append(&list, c);
+        qb_json_open_item(o);
+        qb_json_text(o, "key", changes[i].key);
+        put_value(o, "from", changes[i].from);
+        put_value(o, "to", changes[i].to);
+        qb_json_close(o);
     }
-    qb_json_child(o, "changes", list);
+    qb_json_close(o);
 }
 
 static void put_notes(struct qb_json *o, const struct qb_result *r)
@@ -116,6 +115,7 @@ static void put_notes(struct qb_json *o, const struct qb_result *r)
     qb_json_number(o, "flags_corrected", r->flags_corrected);
     qb_json_bool(o, "mark_cleared", r->mark_cleared);
     qb_json_number(o, "reclaimed_bytes", r->reclaimed_bytes);
+    qb_json_number(o, "moved_bytes", r->moved_bytes);
     qb_json_number(o, "reclaim_errno", (uint64_t)r->reclaim_errno);
     qb_json_bool(o, "backing_unchecked", r->backing_unchecked);
     qb_json_bool(o, "data_file_unchecked", r->data_file_unchecked);
@@ -136,64 +136,59 @@ static void put_backup(struct qb_json *o, const struct qb_batch *batch, const st
 
 void qb_json_clusters(struct qb_json *o, const struct qb_clusters *c)
 {
-    struct qb_json clusters;
-
     if (!c->valid) {
         qb_json_null(o, "clusters");
         return;
     }
-    clusters = qb_json_object();
-    qb_json_number(&clusters, "total", c->total);
-    qb_json_number(&clusters, "allocated", c->allocated);
-    qb_json_number(&clusters, "zero_plain", c->zero_plain);
-    qb_json_number(&clusters, "zero_allocated", c->zero_allocated);
-    qb_json_number(&clusters, "compressed", c->compressed);
-    qb_json_number(&clusters, "expanded", c->expanded);
-    qb_json_number(&clusters, "deallocated", c->deallocated);
-    qb_json_number(&clusters, "copied", c->copied);
-    qb_json_child(o, "clusters", clusters);
+    qb_json_open(o, "clusters");
+    qb_json_number(o, "total", c->total);
+    qb_json_number(o, "allocated", c->allocated);
+    qb_json_number(o, "zero_plain", c->zero_plain);
+    qb_json_number(o, "zero_allocated", c->zero_allocated);
+    qb_json_number(o, "compressed", c->compressed);
+    qb_json_number(o, "expanded", c->expanded);
+    qb_json_number(o, "deallocated", c->deallocated);
+    qb_json_number(o, "copied", c->copied);
+    qb_json_close(o);
 }
 
 static void put_leaks(struct qb_json *o, const struct qb_result *r)
 {
     const struct qb_leaks *l = &r->leaks;
-    struct qb_json leaks;
 
     if (!l->valid) {
         qb_json_null(o, "leaks");
         return;
     }
-    leaks = qb_json_object();
-    qb_json_number(&leaks, "clusters", l->clusters);
-    qb_json_number(&leaks, "bytes", l->bytes);
-    qb_json_bool(&leaks, "freed", l->freed);
-    qb_json_freed(&leaks, r);
-    qb_json_child(o, "leaks", leaks);
+    qb_json_open(o, "leaks");
+    qb_json_number(o, "clusters", l->clusters);
+    qb_json_number(o, "bytes", l->bytes);
+    qb_json_bool(o, "freed", l->freed);
+    qb_json_freed(o, r);
+    qb_json_close(o);
 }
 
 void qb_line_io(struct qb_json *o, const struct qb_io_stats *s)
 {
-    struct qb_json io = qb_json_object();
-
-    qb_json_number(&io, "read_bytes", s->read_bytes);
-    qb_json_number(&io, "write_bytes", s->write_bytes);
-    qb_json_number(&io, "zeroed_bytes", s->zeroed_bytes);
-    qb_json_number(&io, "read_ops", s->read_ops);
-    qb_json_number(&io, "write_ops", s->write_ops);
-    qb_json_number(&io, "barriers", s->barriers);
-    qb_json_child(o, "io", io);
+    qb_json_open(o, "io");
+    qb_json_number(o, "read_bytes", s->read_bytes);
+    qb_json_number(o, "write_bytes", s->write_bytes);
+    qb_json_number(o, "zeroed_bytes", s->zeroed_bytes);
+    qb_json_number(o, "read_ops", s->read_ops);
+    qb_json_number(o, "write_ops", s->write_ops);
+    qb_json_number(o, "barriers", s->barriers);
+    qb_json_close(o);
 }
 
 static void put_phases(struct qb_json *o, const struct qb_result *r)
 {
-    struct qb_json p = qb_json_object();
-
-    qb_json_real(&p, "open_seconds", r->open_seconds);
-    qb_json_real(&p, "read_seconds", r->read_seconds);
-    qb_json_real(&p, "plan_seconds", r->plan_seconds);
-    qb_json_real(&p, "write_seconds", r->write_seconds);
-    qb_json_real(&p, "verify_seconds", r->verify_seconds);
-    qb_json_child(o, "phases", p);
+    qb_json_open(o, "phases");
+    qb_json_real(o, "open_seconds", r->open_seconds);
+    qb_json_real(o, "read_seconds", r->read_seconds);
+    qb_json_real(o, "plan_seconds", r->plan_seconds);
+    qb_json_real(o, "write_seconds", r->write_seconds);
+    qb_json_real(o, "verify_seconds", r->verify_seconds);
+    qb_json_close(o);
 }
 
 static void real_or_null(struct qb_json *o, const char *key, double d, bool known)
@@ -206,21 +201,18 @@ static void real_or_null(struct qb_json *o, const char *key, double d, bool know
 
 static void put_spans(struct qb_json *o, const struct qb_timing *t)
 {
-    struct qb_json spans = qb_json_object();
-
+    qb_json_open(o, "spans");
     for (enum qb_span_kind i = 0; i < QB_SPAN_COUNT; i++) {
-        struct qb_json span;
-
         if (t->spans[i].seconds <= 0)
             continue;
-        span = qb_json_object();
-        qb_json_real(&span, "started_seconds", t->spans[i].started_seconds);
-        qb_json_real(&span, "seconds", t->spans[i].seconds);
+        qb_json_open(o, qb_span_names[i]);
+        qb_json_real(o, "started_seconds", t->spans[i].started_seconds);
+        qb_json_real(o, "seconds", t->spans[i].seconds);
         if (!qb_span_is_barrier(i))
-            qb_json_number(&span, "worker", t->spans[i].worker);
-        qb_json_child(&spans, qb_span_names[i], span);
+            qb_json_number(o, "worker", t->spans[i].worker);
+        qb_json_close(o);
     }
-    qb_json_child(o, "spans", spans);
+    qb_json_close(o);
 }
 
 /* An image that no wave took was never started. */
@@ -238,14 +230,13 @@ static void put_timing(struct qb_json *o, const struct qb_timing *t)
 
 static void put_space(struct qb_json *o, const struct qb_result *r)
 {
-    struct qb_json s = qb_json_object();
-
-    qb_json_signed(&s, "allocated_delta_bytes", r->allocated_delta);
-    qb_json_number(&s, "file_size_before_bytes", r->file_size_before);
-    qb_json_number(&s, "file_size_after_bytes", r->file_size_after);
-    qb_json_number(&s, "tail_given_back_bytes", r->tail_given_back);
-    qb_json_number(&s, "device_lacks_bytes", r->device_lacks);
-    qb_json_child(o, "space", s);
+    qb_json_open(o, "space");
+    qb_json_signed(o, "allocated_delta_bytes", r->allocated_delta);
+    qb_json_number(o, "file_size_before_bytes", r->file_size_before);
+    qb_json_number(o, "file_size_after_bytes", r->file_size_after);
+    qb_json_number(o, "tail_given_back_bytes", r->tail_given_back);
+    qb_json_number(o, "device_lacks_bytes", r->device_lacks);
+    qb_json_close(o);
 }
 
 static void put_sector(struct qb_json *o, const char *key, const uint8_t sector[QB_SECTOR])
@@ -258,45 +249,52 @@ static void put_sector(struct qb_json *o, const char *key, const uint8_t sector[
 
 /* With a mismatch, also what it takes to go back: the old image is still there, and its first
  * sector alone is missing. */
-static void put_verify(struct qb_json *o, const struct qb_request *rq, const struct qb_result *r)
+static void put_verify(struct qb_json *o, enum qb_verify mode, const struct qb_result *r)
 {
     static const char *const modes[] = {[QB_VERIFY_NONE] = "none",
                                         [QB_VERIFY_METADATA] = "metadata",
                                         [QB_VERIFY_CONTENT] = "content"};
-    struct qb_json v = qb_json_object();
 
-    qb_json_text(&v, "mode", modes[rq->verify]);
-    qb_json_text(&v, "result",
+    qb_json_open(o, "verify");
+    qb_json_text(o, "mode", modes[mode]);
+    qb_json_text(o, "result",
                  r->verified                   ? "ok"
                  : r->err.code == QB_E_VERIFY  ? "mismatch"
                  : r->committed && r->err.code ? "failed" /* it could not be looked at */
                                                : "not_run");
     if (r->verified || r->err.code == QB_E_VERIFY)
-        qb_json_text(&v, "source", r->header_from_disk ? "disk" : "cache");
+        qb_json_text(o, "source", r->header_from_disk ? "disk" : "cache");
     if (r->committed && r->err.code == QB_E_VERIFY && r->old_sector && r->new_sector) {
-        put_sector(&v, "old_sector_base64", r->old_sector);
-        put_sector(&v, "new_sector_base64", r->new_sector);
+        put_sector(o, "old_sector_base64", r->old_sector);
+        put_sector(o, "new_sector_base64", r->new_sector);
     }
-    qb_json_child(o, "verify", v);
-}
-
-static struct qb_json of_batch(const struct qb_batch *batch)
-{
-    const struct qb_part run = {.name = batch->name,
-                                .manifest = batch->manifest_path,
-                                .run = batch->run_id,
-                                .origin = &batch->origin};
-
-    return qb_line_of(&run);
+    qb_json_close(o);
 }
 
 /* ---- lines ----------------------------------------------------------------------------------- */
 
-int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *job,
-                  const struct qb_outcome *outcome, bool tagged)
+/* By which programs recognise a file that has two names. */
+static void put_file(struct qb_json *o, const struct qb_job *job)
+{
+    char device[2 * QB_JSON_NUMBER], *at;
+
+    if (!job->ino) {
+        qb_json_null(o, "device");
+        qb_json_null(o, "inode");
+        return;
+    }
+    at = qb_json_digits(device, major(job->dev));
+    *at++ = ':';
+    *qb_json_digits(at, minor(job->dev)) = '\0';
+    qb_json_string(o, "device", device);
+    qb_json_number(o, "inode", job->ino);
+}
+
+struct qb_json qb_json_image(const struct qb_batch *batch, const struct qb_job *job,
+                             const struct qb_outcome *outcome, const char *of, bool tagged)
 {
     const struct qb_result *r = &outcome->result;
-    struct qb_json o = qb_json_object();
+    struct qb_json o = qb_json_object_of(LINE_ROOM);
 
     if (tagged)
         qb_json_text(&o, "type", "image");
@@ -316,10 +314,18 @@ int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *jo
     qb_line_io(&o, &r->io);
     put_phases(&o, r);
     put_timing(&o, &outcome->timing);
+    if (outcome->step)
+        qb_json_number(&o, "step", outcome->step);
     put_space(&o, r);
-    put_verify(&o, &job->request, r);
+    put_verify(&o, QB_MAX(job->request.verify, outcome->verify), r);
+    put_file(&o, job);
     qb_json_bool(&o, "owner_must_read", !batch->policy.owner_need_not_read);
-    if (batch->origin.started > 0)
-        qb_json_child(&o, "of", of_batch(batch));
-    return qb_json_line(f, o);
+    qb_json_of(&o, batch, of);
+    return o;
+}
+
+int qb_line_image(FILE *f, const struct qb_batch *batch, const struct qb_job *job,
+                  const struct qb_outcome *outcome, bool tagged)
+{
+    return qb_json_line(f, qb_json_image(batch, job, outcome, NULL, tagged));
 }

@@ -23,6 +23,18 @@ void qb_json_info(struct qb_json *o, const char *key, const struct qb_info *info
 const char *qb_json_encryption(const struct qb_info *info); /* "aes", "luks", or "" */
 void qb_json_clusters(struct qb_json *o, const struct qb_clusters *clusters);
 
+/* The value of "of" in each line of a run, malloc'ed; NULL when there is none, or memory is short.
+ */
+char *qb_json_of_text(const struct qb_batch *batch);
+
+/* Adds "of" to a line of the run; `text`: its value, if it was made already, else NULL. */
+void qb_json_of(struct qb_json *o, const struct qb_batch *batch, const char *text);
+
+/* The object of an image's line; `tagged` adds "type":"image" at the front.  `of`: see
+ * qb_json_of. */
+struct qb_json qb_json_image(const struct qb_batch *batch, const struct qb_job *job,
+                             const struct qb_outcome *outcome, const char *of, bool tagged);
+
 /* Each writes one line to f; 0, or -1 with errno set. */
 
 /* `tagged` adds "type":"image" at the front, for a stream with other lines too. */
@@ -34,12 +46,16 @@ int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summa
                     const struct qb_foresight *foresight, int exit_code);
 
 /* One summary of several runs, each of which is named in it. */
-struct qb_part;
-int qb_line_total(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
-                  const struct qb_part *parts, size_t n_parts, int exit_code);
+struct qb_telling;
+int qb_line_total(FILE *f, const struct qb_telling *t, int exit_code);
 
 /* "of" of an image's line: the run to which it belongs. */
+struct qb_part;
 struct qb_json qb_line_of(const struct qb_part *run);
+
+/* "sandbox" of a summary; nothing for NULL. */
+struct qb_sandboxed;
+void qb_line_sandbox(struct qb_json *o, const struct qb_sandboxed *sandboxed);
 
 /* The summary of a run that could not start. */
 int qb_line_abort(FILE *f, const char *message, int exit_code);

@@ -2,17 +2,19 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 #include "base/own.h"
 #include "base/result.h"
-#include "util/json.h"
+#include "util/json_read.h"
 #include "job/keys.h"
 #include "job/outcome.h"
-#include "util/text.h"
+#include "record/orders_json.h"
+#include "record/rollout_json.h"
 
 /* ---- the parts of an image ------------------------------------------------------------------- */
 
-static bool read_status(const struct qb_json *o, enum qb_status *out)
+static bool read_status(const struct qb_parsed *o, enum qb_status *out)
 {
     const char *name = qb_json_get_text(o, "status");
 
@@ -31,9 +33,9 @@ static enum qb_code code_of(const char *name)
     return QB_E_INTERNAL;
 }
 
-static void read_error(const struct qb_json *o, struct qb_failure *err)
+static void read_error(const struct qb_parsed *o, struct qb_failure *err)
 {
-    struct qb_json e = qb_json_get_child(o, "error");
+    struct qb_parsed e = qb_json_get_child(o, "error");
 
     *err = (struct qb_failure){.offset = QB_NOWHERE};
     if (!e.value)
@@ -47,7 +49,8 @@ static void read_error(const struct qb_json *o, struct qb_failure *err)
 }
 
 /* What qb_json_info of report_json.c writes of an amend key. */
-static void read_shown(const struct qb_json *i, const struct qb_key_row *row, struct qb_info *info)
+static void read_shown(const struct qb_parsed *i, const struct qb_key_row *row,
+                       struct qb_info *info)
 {
     const char *name = row->shown.name ? row->shown.name : row->name;
     void *member = (char *)info + row->shown.field;
@@ -76,17 +79,19 @@ static void read_shown(const struct qb_json *i, const struct qb_key_row *row, st
 }
 
 /* What qb_report_changes looks at, and no more. */
-static const struct qb_info *read_info(const struct qb_json *o, const char *key,
+static const struct qb_info *read_info(const struct qb_parsed *o, const char *key,
                                        struct qb_info *info)
 {
-    struct qb_json i = qb_json_get_child(o, key);
+    struct qb_parsed i = qb_json_get_child(o, key);
 
     if (!i.value)
         return NULL;
     *info = (struct qb_info){
         .cluster_size = qb_json_get_number(&i, "cluster_size_bytes", 0),
         .nb_bitmaps = (unsigned)qb_json_get_number(&i, "bitmaps", 0),
+        .nb_snapshots = (unsigned)qb_json_get_number(&i, "snapshots", 0),
         .dirty = qb_json_get_bool(&i, "dirty"),
+        .corrupt = qb_json_get_bool(&i, "corrupt"),
         .has_backing_file = qb_json_get_text(&i, "backing_file") != NULL,
     };
     qb_keys_each (row, QB_SECTION_amend)
@@ -94,9 +99,9 @@ static const struct qb_info *read_info(const struct qb_json *o, const char *key,
     return info;
 }
 
-static void read_leaks(const struct qb_json *o, struct qb_leaks *l)
+static void read_leaks(const struct qb_parsed *o, struct qb_leaks *l)
 {
-    struct qb_json leaks = qb_json_get_child(o, "leaks");
+    struct qb_parsed leaks = qb_json_get_child(o, "leaks");
 
     l->valid = leaks.value != NULL;
     l->clusters = qb_json_get_number(&leaks, "clusters", 0);
@@ -104,9 +109,9 @@ static void read_leaks(const struct qb_json *o, struct qb_leaks *l)
     l->freed = qb_json_get_bool(&leaks, "freed");
 }
 
-static void read_io(const struct qb_json *o, struct qb_io_stats *s)
+static void read_io(const struct qb_parsed *o, struct qb_io_stats *s)
 {
-    struct qb_json io = qb_json_get_child(o, "io");
+    struct qb_parsed io = qb_json_get_child(o, "io");
 
     s->read_bytes = qb_json_get_number(&io, "read_bytes", 0);
     s->write_bytes = qb_json_get_number(&io, "write_bytes", 0);
@@ -117,29 +122,29 @@ static void read_io(const struct qb_json *o, struct qb_io_stats *s)
 }
 
 /* Whatever the line says, a picture can be drawn of it. */
-static double seconds_of(const struct qb_json *o, const char *key)
+static double seconds_of(const struct qb_parsed *o, const char *key)
 {
     double seconds = qb_json_get_real(o, key);
 
-    return seconds >= 0 && seconds < 1e9 ? seconds : 0;
+    return seconds >= 0 && seconds < QB_TIMING_SECONDS ? seconds : 0;
 }
 
-static unsigned count_of(const struct qb_json *o, const char *key)
+static unsigned count_of(const struct qb_parsed *o, const char *key)
 {
     uint64_t n = qb_json_get_number(o, key, 0);
 
-    return n < UINT32_C(1) << 24 ? (unsigned)n : 0;
+    return n < QB_TIMING_NUMBERS ? (unsigned)n : 0;
 }
 
 /* A report from before there were spans has one: all that was done with the image. */
-static void read_spans(const struct qb_json *o, struct qb_timing *t)
+static void read_spans(const struct qb_parsed *o, struct qb_timing *t)
 {
-    struct qb_json spans = qb_json_get_child(o, "spans");
+    struct qb_parsed spans = qb_json_get_child(o, "spans");
 
     if (!qb_json_has(o, "spans"))
         t->spans[QB_SPAN_WRITE] = (struct qb_span){t->started_seconds, t->seconds, t->worker};
     for (enum qb_span_kind i = 0; i < QB_SPAN_COUNT; i++) {
-        struct qb_json span = qb_json_get_child(&spans, qb_span_names[i]);
+        struct qb_parsed span = qb_json_get_child(&spans, qb_span_names[i]);
 
         if (qb_json_has(&spans, qb_span_names[i]))
             t->spans[i] = (struct qb_span){seconds_of(&span, "started_seconds"),
@@ -147,9 +152,9 @@ static void read_spans(const struct qb_json *o, struct qb_timing *t)
     }
 }
 
-static void read_times(const struct qb_json *o, struct qb_outcome *out)
+static void read_times(const struct qb_parsed *o, struct qb_outcome *out)
 {
-    struct qb_json p = qb_json_get_child(o, "phases");
+    struct qb_parsed p = qb_json_get_child(o, "phases");
 
     out->result.open_seconds = seconds_of(&p, "open_seconds");
     out->result.read_seconds = seconds_of(&p, "read_seconds");
@@ -164,9 +169,9 @@ static void read_times(const struct qb_json *o, struct qb_outcome *out)
     read_spans(o, &out->timing);
 }
 
-static void read_space(const struct qb_json *o, struct qb_result *r)
+static void read_space(const struct qb_parsed *o, struct qb_result *r)
 {
-    struct qb_json s = qb_json_get_child(o, "space");
+    struct qb_parsed s = qb_json_get_child(o, "space");
 
     r->allocated_delta = qb_json_get_signed(&s, "allocated_delta_bytes");
     r->file_size_before = qb_json_get_number(&s, "file_size_before_bytes", 0);
@@ -175,37 +180,19 @@ static void read_space(const struct qb_json *o, struct qb_result *r)
     r->device_lacks = qb_json_get_number(&s, "device_lacks_bytes", 0);
 }
 
-static char *text_under(const struct qb_json *o, const char *key)
+/* "8:1" */
+static void read_file(const struct qb_parsed *o, struct qb_read_line *out)
 {
-    const char *text = qb_json_get_text(o, key);
+    const char *device = qb_json_get_text(o, "device");
+    unsigned high, low;
 
-    return text ? strdup(text) : NULL;
+    if (!device || sscanf(device, "%u:%u", &high, &low) != 2)
+        return;
+    out->dev = makedev(high, low);
+    out->ino = (ino_t)qb_json_get_number(o, "inode", 0);
 }
 
-static void add_label(void *arg, const char *key, const char *text)
-{
-    struct qb_origin *origin = arg;
-
-    if (origin->labels.n < QB_LABELS_MAX)
-        qb_origin_add_label(origin, key, text);
-}
-
-static void read_run(const struct qb_json *o, struct qb_read_run *run)
-{
-    struct qb_json labels = qb_json_get_child(o, "labels");
-
-    run->told = true;
-    run->run = text_under(o, "run");
-    run->name = text_under(o, "name");
-    run->manifest = text_under(o, "manifest");
-    run->origin.host = text_under(o, "host");
-    run->origin.caller = text_under(o, "caller");
-    run->origin.command = text_under(o, "command");
-    run->origin.started = qb_text_time_read(qb_json_get_text(o, "started"));
-    qb_json_each_text(&labels, add_label, &run->origin);
-}
-
-static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
+static const char *read_image(const struct qb_parsed *o, struct qb_read_line *out)
 {
     struct qb_result *r = &out->outcome.result;
     struct qb_info before, after;
@@ -215,6 +202,7 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     out->path = qb_json_get_path(o);
     if (!out->path || !*out->path)
         return "it has no path";
+    read_file(o, out);
     read_error(o, &r->err);
     r->before = read_info(o, "before", &before);
     r->after = read_info(o, "after", &after);
@@ -228,6 +216,7 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     r->n_bitmaps_changed = count_of(o, "bitmaps_changed");
     r->refcounts_raised = qb_json_get_number(o, "refcounts_raised", 0);
     r->reclaimed_bytes = qb_json_get_number(o, "reclaimed_bytes", 0);
+    r->moved_bytes = qb_json_get_number(o, "moved_bytes", 0);
     r->reclaim_errno = (int)QB_MIN(qb_json_get_number(o, "reclaim_errno", 0), 4095);
     r->data_file_unchecked = qb_json_get_bool(o, "data_file_unchecked");
     r->bitmaps_dropped = qb_json_get_bool(o, "bitmaps_dropped");
@@ -239,31 +228,60 @@ static const char *read_image(const struct qb_json *o, struct qb_read_line *out)
     out->owner_need_not_read =
         qb_json_has(o, "owner_must_read") && !qb_json_get_bool(o, "owner_must_read");
     if (qb_json_has(o, "of")) {
-        struct qb_json of = qb_json_get_child(o, "of");
+        struct qb_parsed of = qb_json_get_child(o, "of");
 
-        read_run(&of, &out->of);
+        qb_run_read(&of, &out->of);
     }
     read_leaks(o, &r->leaks);
     read_io(o, &r->io);
     read_times(o, &out->outcome);
+    out->outcome.step = count_of(o, "step");
     read_space(o, r);
     return NULL;
 }
 
 /* ---- lines ----------------------------------------------------------------------------------- */
 
-static void read_summary(const struct qb_json *o, struct qb_read_line *out)
+static void read_part(void *arg, const struct qb_parsed *part)
+{
+    struct qb_read_line *out = arg;
+    struct qb_read_part *read;
+
+    if (!qb_vec_push(&out->parts, (struct qb_read_part){0}))
+        return; /* it counts as one without its end */
+    read = &out->parts.items[out->parts.n - 1];
+    qb_run_read(part, &read->of);
+    read->ended = qb_json_get_bool(part, "ended");
+    read->rollout = qb_rollout_read(part);
+    qb_orders_read(part, &read->orders);
+}
+
+static void read_summary(const struct qb_parsed *o, struct qb_read_line *out)
 {
     out->kind = QB_READ_SUMMARY;
-    read_run(o, &out->of);
+    qb_run_read(o, &out->of);
     out->is_total = qb_json_has(o, "parts");
+    qb_json_each_object(o, "parts", read_part, out);
     out->seconds = seconds_of(o, "seconds");
     out->dry_run = qb_json_get_bool(o, "dry_run");
+    out->rollout = qb_rollout_read(o);
+    qb_orders_read(o, &out->orders);
+}
+
+const char *qb_image_read(const struct qb_parsed *o, struct qb_read_line *out)
+{
+    const char *wrong;
+
+    *out = (struct qb_read_line){.kind = QB_READ_IMAGE};
+    wrong = read_image(o, out);
+    if (wrong)
+        qb_line_free(out);
+    return wrong;
 }
 
 const char *qb_line_read(const char *text, size_t len, struct qb_read_line *out)
 {
-    QB_AUTO(qb_json_drop) struct qb_json o = {0};
+    QB_AUTO(qb_json_drop) struct qb_parsed o = {0};
     const char *type, *wrong = NULL;
 
     *out = (struct qb_read_line){.kind = QB_READ_IMAGE};
@@ -286,13 +304,13 @@ void qb_line_free(struct qb_read_line *line)
 {
     free(qb_take(&line->path));
     qb_outcome_clear(&line->outcome);
+    free(qb_take(&line->rollout));
+    qb_orders_free(&line->orders);
+    qb_vec_each (part, &line->parts) {
+        qb_read_run_free(&part->of);
+        qb_orders_free(&part->orders);
+        free(part->rollout);
+    }
+    qb_vec_free(&line->parts);
     qb_read_run_free(&line->of);
-}
-
-void qb_read_run_free(struct qb_read_run *run)
-{
-    free(qb_take(&run->run));
-    free(qb_take(&run->name));
-    free(qb_take(&run->manifest));
-    qb_origin_free(&run->origin);
 }

@@ -1,18 +1,26 @@
 /* The lines of whole runs, and the run that each line is of. */
+#include <string.h>
+
 #include "record/report_json.h"
+#include "record/joined_shards.h"
+#include "record/orders_json.h"
+#include "record/rollout_json.h"
 #include "record/telling.h"
+#include "shard/shard.h"
 #include "util/text.h"
 
 void qb_line_origin(struct qb_json *o, const struct qb_origin *origin)
 {
     struct qb_json labels = qb_json_object();
+    char shard[QB_SHARD_TEXT];
 
     qb_json_text(o, "host", origin->host);
     qb_json_text(o, "caller", origin->caller);
     qb_json_text(o, "command", origin->command);
     for (size_t k = 0; k < origin->labels.n; k++)
-        qb_json_text(&labels, origin->labels.items[k].key, origin->labels.items[k].value);
+        qb_json_label(&labels, origin->labels.items[k].key, origin->labels.items[k].value);
     qb_json_child(o, "labels", labels);
+    qb_json_text(o, "shard", qb_shard_text(origin->shard, shard));
 }
 
 struct qb_json qb_line_of(const struct qb_part *run)
@@ -26,6 +34,36 @@ struct qb_json qb_line_of(const struct qb_part *run)
     qb_json_text(&of, "started", qb_text_time(run->origin->started, at));
     qb_line_origin(&of, run->origin);
     return of;
+}
+
+static struct qb_json of_batch(const struct qb_batch *batch)
+{
+    const struct qb_part run = {.name = batch->name,
+                                .manifest = batch->manifest_path,
+                                .run = batch->run_id,
+                                .origin = &batch->origin};
+
+    return qb_line_of(&run);
+}
+
+char *qb_json_of_text(const struct qb_batch *batch)
+{
+    size_t len = 0;
+    char *text = batch->origin.started > 0 ? qb_json_take(of_batch(batch), &len) : NULL;
+
+    if (text)
+        text[len - 1] = '\0'; /* the newline */
+    return text;
+}
+
+void qb_json_of(struct qb_json *o, const struct qb_batch *batch, const char *of)
+{
+    if (batch->origin.started <= 0)
+        return;
+    if (of)
+        qb_json_as_is(o, "of", of, strlen(of));
+    else
+        qb_json_child(o, "of", of_batch(batch));
 }
 
 /* How many images there were of each error that occurred. */
@@ -64,6 +102,24 @@ static struct qb_json summary_of(const struct qb_batch *batch, const struct qb_s
     return o;
 }
 
+void qb_line_sandbox(struct qb_json *o, const struct qb_sandboxed *s)
+{
+    struct qb_json sandbox, list;
+
+    if (!s)
+        return;
+    sandbox = qb_json_object();
+    list = qb_json_list();
+    qb_json_text(&sandbox, "policy", qb_sandbox_names[s->policy]);
+    for (unsigned i = 0; i < QB_CONFINE_PARTS; i++)
+        if (s->applies && s->got.in_force >> i & 1)
+            qb_json_append_string(&list, qb_confine_names[i]);
+    qb_json_child(&sandbox, "in_force", list);
+    qb_json_number(&sandbox, "landlock_version", s->applies ? s->got.landlock_version : 0);
+    qb_json_text(&sandbox, "reason", s->why_not);
+    qb_json_child(o, "sandbox", sandbox);
+}
+
 static int end_summary(FILE *f, struct qb_json o, int exit_code)
 {
     qb_json_number(&o, "exit_code", (uint64_t)exit_code);
@@ -80,26 +136,37 @@ int qb_line_summary(FILE *f, const struct qb_batch *batch, const struct qb_summa
         qb_foresight_json(foresight, &o);
     if (sum->rate_seconds > 0)
         qb_json_real(&o, "rate_seconds", sum->rate_seconds);
+    if (sum->rollout.n)
+        qb_rollout_json(&o, &sum->rollout);
+    qb_orders_json(&o, &sum->orders);
     qb_json_text(&o, "journal_error", sum->journal_lost);
     qb_json_text(&o, "finish", sum->finish);
+    qb_line_sandbox(&o, sum->sandboxed);
     return end_summary(f, o, exit_code);
 }
 
-int qb_line_total(FILE *f, const struct qb_batch *batch, const struct qb_summary *sum,
-                  const struct qb_part *parts, size_t n_parts, int exit_code)
+int qb_line_total(FILE *f, const struct qb_telling *t, int exit_code)
 {
-    struct qb_json o = summary_of(batch, sum), list = qb_json_list();
+    const struct qb_part *parts = t->parts;
+    struct qb_json o = summary_of(t->batch, t->sum), list = qb_json_list();
 
-    for (size_t i = 0; i < n_parts; i++) {
+    for (size_t i = 0; i < t->n_parts; i++) {
         struct qb_json part = qb_line_of(&parts[i]);
 
         qb_json_text(&part, "file", parts[i].file);
         qb_json_bool(&part, "dry_run", parts[i].dry_run);
         qb_json_number(&part, "images", parts[i].images);
         qb_json_real(&part, "seconds", parts[i].seconds);
+        qb_json_bool(&part, "ended", parts[i].ended);
+        if (parts[i].rollout)
+            qb_rollout_json(&part, parts[i].rollout);
+        qb_orders_json(&part, parts[i].orders);
         qb_json_append(&list, part);
     }
+    if (t->sum->rollout.n)
+        qb_rollout_json(&o, &t->sum->rollout);
     qb_json_child(&o, "parts", list);
+    qb_joined_shards_json(&o, t->shards, t->batch);
     return end_summary(f, o, exit_code);
 }
 

@@ -6,7 +6,8 @@
 
 struct qb_metrics {
     FILE *f;
-    const char *name; /* the label "manifest" */
+    const char *name;      /* the label "manifest" */
+    struct qb_shard shard; /* the label "shard"; of = 0: none */
 };
 
 /* Of the names without "qbatch_".  The help and the type; then a sample, with a label unless it is

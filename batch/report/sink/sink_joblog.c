@@ -20,20 +20,32 @@ static void put_header(FILE *f)
     fputs("Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n", f);
 }
 
-static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
-                  const struct qb_outcome *outcome)
+static char *compose(const struct qb_telling *t, size_t job, const struct qb_outcome *outcome,
+                     size_t *len)
 {
     const struct qb_result *r = &outcome->result;
     const struct qb_timing *timing = &outcome->timing;
+    char *text = NULL;
+    FILE *f = open_memstream(&text, len);
 
-    if (job == 0)
-        put_header(s->file.f);
-    fprintf(s->file.f, "%zu\t:\t%.3f\t%10.3f\t%llu\t%llu\t%d\t0\t", job + 1,
+    if (!f)
+        return NULL;
+    fprintf(f, "%zu\t:\t%.3f\t%10.3f\t%llu\t%llu\t%d\t0\t", job + 1,
             t->sum->started + timing->started_seconds, timing->seconds,
             (unsigned long long)r->io.write_bytes, (unsigned long long)r->io.read_bytes,
             exit_value(r));
-    qb_text_shell(s->file.f, t->batch->jobs[job].path);
-    fputc('\n', s->file.f);
+    qb_text_shell(f, t->batch->jobs[job].path);
+    fputc('\n', f);
+    return qb_sink_text_end(f, &text);
+}
+
+static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
+                  const struct qb_outcome *outcome, const struct qb_sink_text *text)
+{
+    (void)t, (void)outcome;
+    if (job == 0)
+        put_header(s->file.f);
+    fwrite(text->text, 1, text->len, s->file.f);
 }
 
 static void end(struct qb_sink *s, const struct qb_telling *t)
@@ -94,6 +106,7 @@ const struct qb_sink_kind qb_sink_joblog = {
     .what = "joblog",
     .begins = "Seq\tHost\t",
     .state_size = sizeof(bool),
+    .compose = compose,
     .image = image,
     .end = end,
     .checked = checked,

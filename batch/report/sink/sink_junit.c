@@ -85,10 +85,11 @@ static void begin_case(FILE *f, const char *path, const char *name, double secon
 }
 
 static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
-                  const struct qb_outcome *outcome)
+                  const struct qb_outcome *outcome, const struct qb_sink_text *text)
 {
     const struct qb_result *r = &outcome->result;
 
+    (void)text;
     begin_case(s->body, t->batch->jobs[job].path, name_of(t->batch, RUN), outcome->timing.seconds);
     if (r->err.code != QB_E_NONE)
         put_complaint(s->body, t->batch, &t->batch->jobs[job], r);

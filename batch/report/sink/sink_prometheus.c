@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "shard/shard.h"
 #include "sink/metrics.h"
 #include "util/text.h"
 
@@ -28,13 +29,15 @@ static unsigned fingerprint(const char *s)
     return h;
 }
 
-/* A check has a file of its own: what it says does not replace what a run said. */
+/* A check has a file of its own: what it says does not replace what a run said.  So has each shard,
+ * whose series differ by their label. */
 static char *place(const char *folder, const struct qb_batch *batch, bool of_check)
 {
     static const char *const kept = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                     "._-";
     const char *name = name_of(batch, of_check);
-    char plain[101], print[12] = "", *path = NULL;
+    struct qb_shard shard = batch->origin.shard;
+    char plain[101], print[12] = "", part[40] = "", *path = NULL;
     struct stat st;
     size_t n = 0;
 
@@ -50,7 +53,9 @@ static char *place(const char *folder, const struct qb_batch *batch, bool of_che
             plain[i] = '_';
     if (strcmp(plain, name) != 0)
         snprintf(print, sizeof(print), "-%08x", fingerprint(name));
-    return asprintf(&path, "%s/qbatch-%s%s%s.prom", folder, plain, print,
+    if (shard.of)
+        snprintf(part, sizeof(part), "-shard-%u-of-%u", shard.number, shard.of);
+    return asprintf(&path, "%s/qbatch-%s%s%s%s.prom", folder, plain, print, part,
                     of_check ? "-check" : "") < 0
                ? NULL
                : path;
@@ -81,9 +86,13 @@ void qb_metrics_begin(const struct qb_metrics *m, const char *metric, const char
 void qb_metrics_sample(const struct qb_metrics *m, const char *metric, const char *label,
                        const char *value, double d)
 {
+    char shard[QB_SHARD_TEXT];
+
     fprintf(m->f, "qbatch_%s{manifest=\"", metric);
     put_label_text(m->f, m->name);
     fputc('"', m->f);
+    if (m->shard.of)
+        fprintf(m->f, ",shard=\"%s\"", qb_shard_text(m->shard, shard));
     if (label)
         fprintf(m->f, ",%s=\"%s\"", label, value);
     fprintf(m->f, "} %.15g\n", d);
@@ -105,6 +114,22 @@ static void put_images(const struct qb_metrics *m, const struct qb_summary *sum)
     for (int i = QB_E_NONE + 1; i < QB_E_COUNT; i++)
         qb_metrics_sample(m, "last_run_errors", "code", qb_code_name((enum qb_code)i),
                           (double)sum->by_code[i]);
+}
+
+/* Of a rollout: where it is, so that one that waits for an answer can be alerted of. */
+static void put_rollout(const struct qb_metrics *m, const struct qb_rollout_sum *rollout)
+{
+    if (!rollout->n)
+        return;
+    qb_metrics_single(m, "last_run_rollout_steps", "Steps of the last run's rollout.", rollout->n);
+    qb_metrics_single(m, "last_run_rollout_step", "The last of them that was begun.",
+                      rollout->step + 1);
+    qb_metrics_begin(
+        m, "last_run_rollout_verdict",
+        "The verdict on that step: 1 for the one that it is, none while it is not judged.");
+    for (int i = 0; i < QB_GATE_COUNT; i++)
+        qb_metrics_sample(m, "last_run_rollout_verdict", "verdict", qb_gate_names[i],
+                          rollout->steps[rollout->step].verdict == (enum qb_gate_says)i);
 }
 
 static void put_io(const struct qb_metrics *m, const struct qb_io_stats *io)
@@ -146,6 +171,17 @@ static double last_success(const char *path)
     return at > 0 && at < 1e12 ? at : 0;
 }
 
+struct state {
+    struct qb_metrics_check check; /* of a check; first: its functions are given the state */
+    double last_success;
+};
+
+/* The file may not be opened later. */
+static void opened(struct qb_sink *s)
+{
+    ((struct state *)s->state)->last_success = last_success(s->file.path);
+}
+
 /* A dry run changes nothing, so it does not count as the success that an alert waits for. */
 static void put_success(const struct qb_sink *s, const struct qb_metrics *m,
                         const struct qb_telling *t)
@@ -156,16 +192,20 @@ static void put_success(const struct qb_sink *s, const struct qb_metrics *m,
         m, "last_success_timestamp_seconds",
         "When a run that was no dry run last ended with exit code 0, in unixtime; 0 if none "
         "did.",
-        success ? end_of(t) : last_success(s->file.path));
+        success ? end_of(t) : ((const struct state *)s->state)->last_success);
 }
 
 /* The run, with the manifest's labels as labels of the metric. */
 static void put_info(const struct qb_metrics *m, const struct qb_batch *batch)
 {
+    char shard[QB_SHARD_TEXT];
+
     qb_metrics_begin(m, "last_run_origin",
                      "The last run, its caller and the labels of its manifest; always 1.");
     fputs("qbatch_last_run_origin{manifest=\"", m->f);
     put_label_text(m->f, m->name);
+    if (batch->origin.shard.of)
+        fprintf(m->f, "\",shard=\"%s", qb_shard_text(batch->origin.shard, shard));
     fputs("\",run=\"", m->f);
     put_label_text(m->f, batch->run_id);
     fputs("\",caller=\"", m->f);
@@ -180,15 +220,15 @@ static void put_info(const struct qb_metrics *m, const struct qb_batch *batch)
 }
 
 static void image(struct qb_sink *s, const struct qb_telling *t, size_t job,
-                  const struct qb_outcome *outcome)
+                  const struct qb_outcome *outcome, const struct qb_sink_text *text)
 {
-    (void)s, (void)t, (void)job, (void)outcome; /* counted for all */
+    (void)s, (void)t, (void)job, (void)outcome, (void)text; /* counted for all */
 }
 
 static void end(struct qb_sink *s, const struct qb_telling *t)
 {
     const struct qb_summary *sum = t->sum;
-    struct qb_metrics m = {s->file.f, name_of(t->batch, false)};
+    struct qb_metrics m = {s->file.f, name_of(t->batch, false), t->batch->origin.shard};
 
     qb_metrics_single(
         &m, "last_run_exit_code",
@@ -209,6 +249,7 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
     put_success(s, &m, t);
     put_info(&m, t->batch);
     put_images(&m, sum);
+    put_rollout(&m, &sum->rollout);
     qb_metrics_single(&m, "last_run_leaked_clusters",
                       "Leaked clusters found in images of the last run.",
                       (double)sum->leaked_clusters);
@@ -220,7 +261,9 @@ static void end(struct qb_sink *s, const struct qb_telling *t)
 
 static void checked_end(struct qb_sink *s, const struct qb_check_telling *t)
 {
-    qb_metrics_check_end(&(struct qb_metrics){s->file.f, name_of(t->batch, true)}, s->state, t);
+    const struct qb_metrics m = {s->file.f, name_of(t->batch, true), t->batch->origin.shard};
+
+    qb_metrics_check_end(&m, s->state, t);
 }
 
 extern const struct qb_sink_kind qb_sink_prometheus;
@@ -228,7 +271,8 @@ extern const struct qb_sink_kind qb_sink_prometheus;
 const struct qb_sink_kind qb_sink_prometheus = {
     .what = "metrics",
     .begins = "# HELP qbatch_",
-    .state_size = sizeof(struct qb_metrics_check),
+    .state_size = sizeof(struct state),
+    .opened = opened,
     .place = place,
     .image = image,
     .end = end,

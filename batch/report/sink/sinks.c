@@ -1,5 +1,6 @@
 #include "sink/sinks.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,17 @@ static int open_sink(struct qb_sinks *sinks, struct qb_sink *s, const char *argu
     s->body = s->kind->wants_body ? qb_outfile_spill(&s->file) : NULL;
     if ((s->kind->state_size && !s->state) || (s->kind->wants_body && !s->body))
         return complain(s->kind->what, argument, strerror(errno));
+    if (s->kind->opened)
+        s->kind->opened(s);
     return 0;
+}
+
+bool qb_sinks_offer(struct qb_sinks *sinks, struct qb_errands *errands, struct qb_helper *helper)
+{
+    bool any = false;
+
+    qb_sinks_each(s, sinks) any |= qb_outfile_offer(&s->file, errands, helper);
+    return any;
 }
 
 int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_COUNT],
@@ -116,13 +127,66 @@ static void look(struct qb_sink *s)
         qb_outfile_look(&s->file, s->body);
 }
 
+bool qb_sinks_want_composed(const struct qb_sinks *sinks)
+{
+    for (size_t i = 0; i < QB_SINK_COUNT; i++)
+        if (sinks->of[i].kind && sinks->of[i].kind->compose)
+            return true;
+    return false;
+}
+
+static_assert((int)QB_SINK_COUNT < (int)QB_COMPOSED_MAX, "one is left for standard output");
+
+void qb_sinks_compose(const struct qb_sinks *sinks, const struct qb_telling *t, size_t job,
+                      const struct qb_outcome *outcome, struct qb_composed *composed)
+{
+    for (size_t i = 0; i < QB_SINK_COUNT; i++) {
+        const struct qb_sink_kind *kind = sinks->of[i].kind;
+
+        if (kind && kind->compose)
+            composed->texts[i] = kind->compose(t, job, outcome, &composed->lens[i]);
+    }
+}
+
+static void take_text(struct qb_sink *s, const struct qb_telling *t, size_t job,
+                      const struct qb_outcome *outcome, const struct qb_sink_text *text)
+{
+    if (s->kind->image)
+        s->kind->image(s, t, job, outcome, text);
+    else
+        fwrite(text->text, 1, text->len, s->file.f);
+}
+
+/* A line that cannot be made, for want of memory, is not seen in the FILE. */
+static void compose_and_take(struct qb_sink *s, const struct qb_telling *t, size_t job,
+                             const struct qb_outcome *outcome)
+{
+    struct qb_sink_text text = {0};
+
+    text.text = s->kind->compose(t, job, outcome, &text.len);
+    if (text.text)
+        take_text(s, t, job, outcome, &text);
+    else if (s->file.errnum == 0)
+        s->file.errnum = errno ? errno : ENOMEM;
+    free(text.text);
+}
+
 void qb_sinks_image(struct qb_sinks *sinks, const struct qb_telling *t, size_t job,
                     const struct qb_outcome *outcome)
 {
+    const struct qb_composed none = {0}, *c = outcome->composed ? outcome->composed : &none;
+
     qb_sinks_each(s, sinks)
     {
+        size_t i = (size_t)(s - sinks->of);
+
         errno = 0;
-        s->kind->image(s, t, job, outcome);
+        if (!s->kind->compose)
+            s->kind->image(s, t, job, outcome, NULL);
+        else if (c->texts[i])
+            take_text(s, t, job, outcome, &(struct qb_sink_text){c->texts[i], c->lens[i]});
+        else
+            compose_and_take(s, t, job, outcome);
         look(s);
     }
 }
@@ -135,6 +199,14 @@ void qb_sinks_flush(struct qb_sinks *sinks)
         if (s->kind->streams && fflush(s->file.f) != 0)
             qb_outfile_look(&s->file, NULL);
     }
+}
+
+char *qb_sink_text_end(FILE *f, char **text)
+{
+    if (fclose(f) == 0)
+        return *text;
+    free(*text);
+    return NULL;
 }
 
 int qb_sink_commit(struct qb_sink *s)

@@ -26,11 +26,18 @@ struct qb_sink_kind {
     const char *what, *begins; /* see struct qb_outfile_rules */
     bool streams;              /* readable while it grows */
     bool wants_body;
-    size_t state_size; /* zeroed; 0: none */
+    size_t state_size;                    /* zeroed; 0: none */
+    void (*opened)(struct qb_sink *sink); /* before anything else */
     /* The path of the file for the option's argument, malloc'ed; NULL: the argument is the path. */
     char *(*place)(const char *argument, const struct qb_batch *batch, bool of_check);
+    /* What the file, or its body, has about an image, by any worker: malloc'ed, of *len bytes; NULL
+     * when memory is short.  May be NULL. */
+    char *(*compose)(const struct qb_telling *t, size_t job, const struct qb_outcome *outcome,
+                     size_t *len);
+    /* Takes the image; `text` is what was composed, for a kind that composes.  NULL: that is
+     * written as it is. */
     void (*image)(struct qb_sink *sink, const struct qb_telling *t, size_t job,
-                  const struct qb_outcome *outcome);
+                  const struct qb_outcome *outcome, const struct qb_sink_text *text);
     void (*end)(struct qb_sink *sink, const struct qb_telling *t);
     void (*abort)(struct qb_sink *sink, const char *why); /* the run could not start */
     void (*drop)(struct qb_sink *sink);                   /* frees what the state points to */
@@ -41,7 +48,8 @@ struct qb_sink_kind {
     void (*checked_take)(struct qb_sink *sink, size_t job, const struct qb_sink_text *text);
     void (*checked_end)(struct qb_sink *sink, const struct qb_check_telling *t);
 };
-/* All functions except `image` and `end` may be NULL; a failed write sets the error of the FILE. */
+/* All functions except `end`, and one of `compose` and `image`, may be NULL; a failed write sets
+ * the error of the FILE. */
 
 enum {
 #define SINK(name, OPTION) QB_SINK_##name,
@@ -63,6 +71,15 @@ struct qb_sinks {
  * one line on standard error. */
 int qb_sinks_open(struct qb_sinks *sinks, const char *const arguments[QB_SINK_COUNT],
                   const struct qb_batch *batch, bool of_check);
+
+/* Offers the errands that a confined process has of the files; whether it will have any. */
+bool qb_sinks_offer(struct qb_sinks *sinks, struct qb_errands *errands, struct qb_helper *helper);
+
+/* Composes what the files have about an image, in any worker, into composed->texts[i] of each sink
+ * i.  What cannot be made stays NULL, and is tried again when it is written. */
+void qb_sinks_compose(const struct qb_sinks *sinks, const struct qb_telling *t, size_t job,
+                      const struct qb_outcome *outcome, struct qb_composed *composed);
+bool qb_sinks_want_composed(const struct qb_sinks *sinks); /* whether some file has any of that */
 
 void qb_sinks_image(struct qb_sinks *sinks, const struct qb_telling *t, size_t job,
                     const struct qb_outcome *outcome);
@@ -90,6 +107,9 @@ int qb_sinks_checked_end(struct qb_sinks *sinks, const struct qb_check_telling *
 
 /* The run could not start. */
 void qb_sinks_abort(struct qb_sinks *sinks, const char *why);
+
+/* Ends the stream of a text that was composed: returns the text, or NULL when memory was short. */
+char *qb_sink_text_end(FILE *f, char **text);
 
 /* Names a file whose end was written, and drops the sink; as qb_sinks_end. */
 int qb_sink_commit(struct qb_sink *sink);

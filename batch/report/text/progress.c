@@ -24,7 +24,9 @@ enum {
 #define ERASE "\r\033[J" /* to the end of the screen: also the lines below */
 
 struct qb_progress {
-    bool on_terminal, as_json, to_systemd;
+    bool on_terminal, as_json;
+    int systemd;   /* see notify.h; -1: none */
+    bool confined; /* its thread, which needs no rights */
     const struct qb_meter *meter;
     const struct qb_batch *batch;
     size_t total;
@@ -37,11 +39,8 @@ struct qb_progress {
 
 static struct qb_elapsed elapsed(const struct qb_progress *p)
 {
-    uint64_t from = atomic_load(&p->meter->worked_from);
-    double now = qb_now();
-
-    return (struct qb_elapsed){.seconds = now - p->start,
-                               .working = from ? now - (double)from / 1e3 : 0};
+    return (struct qb_elapsed){.seconds = qb_now() - p->start,
+                               .working = qb_meter_working(p->meter)};
 }
 
 static struct winsize terminal(void)
@@ -99,9 +98,9 @@ static void tell(struct qb_progress *p)
 
     if (p->as_json)
         qb_progress_json(stderr, p->meter, p->total, elapsed(p));
-    if (p->to_systemd) {
+    if (p->systemd >= 0) {
         qb_progress_status(words, sizeof(words), p->meter, p->total, elapsed(p));
-        qb_notify("STATUS=%s", words);
+        qb_notify(p->systemd, "STATUS=%s", words);
     }
 }
 
@@ -119,9 +118,11 @@ static void wait_ms(struct qb_progress *p, unsigned ms)
 static void *run_thread(void *arg)
 {
     struct qb_progress *p = arg;
-
+    struct qb_confinement own = {0};
     double told = 0;
 
+    if (p->confined)
+        qb_confine_thread(&own);
     pthread_mutex_lock(&p->lock);
     wait_ms(p, FIRST_DRAW_MS);
     while (!p->end) {
@@ -166,8 +167,14 @@ static void start(struct qb_progress *p)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&p->wake, &attr);
-    if (p->to_systemd)
-        qb_notify("READY=1\nSTATUS=0 of %zu images", p->total);
+    qb_notify(p->systemd, "READY=1\nSTATUS=0 of %zu images", p->total);
+}
+
+static struct qb_progress *leave(const struct qb_progress *p)
+{
+    if (p->systemd >= 0)
+        close(p->systemd);
+    return NULL;
 }
 
 struct qb_progress *qb_progress_start(enum qb_watching how, const struct qb_meter *meter,
@@ -175,23 +182,24 @@ struct qb_progress *qb_progress_start(enum qb_watching how, const struct qb_mete
 {
     struct qb_progress made = {.on_terminal = how == QB_WATCH_AUTO && is_terminal(),
                                .as_json = how == QB_WATCH_JSON,
-                               .to_systemd = qb_notify_is_wanted(),
+                               .systemd = qb_notify_open(),
+                               .confined = batch->policy.sandbox != QB_SANDBOX_OFF,
                                .meter = meter,
                                .batch = batch,
                                .total = batch->n_jobs};
     struct qb_progress *p;
 
     qb_signal_tell(&meter->done, &meter->failed, batch->n_jobs);
-    if (!made.on_terminal && !made.as_json && !made.to_systemd)
+    if (!made.on_terminal && !made.as_json && made.systemd < 0)
         return NULL;
     p = malloc(sizeof(*p));
     if (!p)
-        return NULL;
+        return leave(&made);
     *p = made;
     start(p);
     if (start_thread(p) != 0) {
         free(p);
-        return NULL;
+        return leave(&made);
     }
     return p;
 }
@@ -224,8 +232,8 @@ void qb_progress_stop(struct qb_progress *p)
     pthread_join(p->thread, NULL);
     qb_signal_on_exit(NULL);
     tell(p);
-    if (p->to_systemd)
-        qb_notify("STOPPING=1");
+    qb_notify(p->systemd, "STOPPING=1");
+    leave(p);
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->lock);
     free(p);

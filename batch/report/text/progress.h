@@ -27,7 +27,7 @@ void qb_progress_stop(struct qb_progress *progress); /* erases the line, frees *
 
 struct qb_elapsed {
     double seconds; /* since the run began */
-    double working; /* since the first work was done; 0: not yet */
+    double working; /* see qb_meter_working */
 };
 
 /* The line as it would be drawn in `columns` columns; for tests too. */

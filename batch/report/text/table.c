@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "base/own.h"
+#include "shard/shard.h"
 #include "text/change_text.h"
 #include "util/text.h"
 
@@ -37,6 +38,8 @@ void qb_table_start(struct qb_table *t, const struct qb_batch *batch)
     t->batch = batch;
     t->by_row = t->all_rows || t->verbose || batch->n_jobs <= SHOWN_WHOLE;
     t->groups = (struct qb_groups){.keep = NAMES_SHOWN};
+    if (!t->by_row || t->quiet)
+        return; /* no row has columns */
     for (size_t i = 0; i < batch->n_jobs && t->path_width < PATH_WIDTH_MAX; i++)
         t->path_width = QB_MAX(t->path_width, qb_text_columns(batch->jobs[i].path));
     t->path_width = QB_MIN(t->path_width, (size_t)PATH_WIDTH_MAX);
@@ -171,23 +174,22 @@ static void print_row(struct qb_table *t, const struct qb_job *job,
 
 /* ---- a large batch: equal outcomes are one line ---------------------------------------------- */
 
-/* What images of a group have in common; NULL when memory is short. */
-static char *text_of(const struct qb_table *t, const struct qb_result *r)
+/* What images of a group have in common, until the next call; NULL when memory is short. */
+static const char *text_of(struct qb_table *t, const struct qb_result *r)
 {
-    char *text = NULL;
-    size_t len = 0;
-    FILE *f = open_memstream(&text, &len);
-
-    if (!f)
+    if (!t->scratch)
+        t->scratch = open_memstream(&t->scratch_text, &t->scratch_len);
+    if (!t->scratch)
         return NULL;
+    rewind(t->scratch);
     if (r->err.code != QB_E_NONE)
-        fprintf(f, "%s: %s", qb_code_name(r->err.code), r->err.text);
+        fprintf(t->scratch, "%s: %s", qb_code_name(r->err.code), r->err.text);
     else if (t->diff)
-        qb_changes_diff(f, r, t->color, STATUS_WIDTH);
+        qb_changes_diff(t->scratch, r, t->color, STATUS_WIDTH);
     else
-        qb_changes_print(f, r);
-    fclose(f);
-    return text;
+        qb_changes_print(t->scratch, r);
+    fputc('\0', t->scratch); /* a longer one was there before */
+    return fflush(t->scratch) == 0 ? t->scratch_text : NULL;
 }
 
 static void print_names(const struct qb_table *t, FILE *f, const struct qb_group *g)
@@ -260,7 +262,7 @@ static void print_groups(struct qb_table *t)
 /* Images with the requested properties, or left out by `when`, are only counted. */
 static void group_row(struct qb_table *t, size_t job, const struct qb_result *r)
 {
-    QB_AUTO(qb_buf) char *text = NULL;
+    const char *text;
 
     if (r->status == QB_STATUS_UNCHANGED || r->err.code == QB_E_WHEN)
         return;
@@ -277,7 +279,7 @@ void qb_table_row(struct qb_table *t, const struct qb_job *job, const struct qb_
     size_t number = (size_t)(job - t->batch->jobs);
 
     t->undoable |= job->request.keep_undo && r->status == QB_STATUS_CHANGED;
-    if (!t->verbose)
+    if (!t->verbose && !t->quiet)
         qb_notes_add(&t->notes, number, r);
     if (t->quiet && is_quiet(r))
         return;
@@ -301,6 +303,8 @@ static void print_recap(const struct qb_table *t, const struct qb_summary *sum)
     char buf[QB_TEXT_NUMBER];
     const char *before = ": ";
 
+    if (t->batch->origin.shard.of)
+        fprintf(t->out, "shard %s: ", qb_shard_text(t->batch->origin.shard, buf));
     fprintf(t->out, "%s image%s", qb_text_count(sum->images, buf), sum->images == 1 ? "" : "s");
     for (size_t i = 0; i < QB_STATUS_COUNT; i++) {
         uint64_t n = sum->by_status[i] - (i == QB_STATUS_SKIPPED ? sum->not_meant : 0);
@@ -321,10 +325,7 @@ static void print_end(const struct qb_table *t, const struct qb_summary *sum)
 {
     print_notes(t);
     print_recap(t, sum);
-    if (t->batch->policy.owner_need_not_read)
-        fputs("policy.owner_must_read is off: backing files were opened whether or not the "
-              "owners of the images could read them\n",
-              t->out);
+    qb_table_protections(t, sum);
     if (sum->by_status[QB_STATUS_CHANGED] && t->batch->policy.backup && !sum->dry_run)
         fprintf(t->out, "what changed images were is in IMAGE.%s.bak beside them\n",
                 t->batch->backup_id);
@@ -340,4 +341,7 @@ void qb_table_end(struct qb_table *t, const struct qb_summary *sum)
     if (!t->quiet)
         print_end(t, sum);
     qb_groups_free(&t->groups);
+    if (t->scratch)
+        fclose(qb_take(&t->scratch));
+    free(qb_take(&t->scratch_text));
 }

@@ -26,6 +26,9 @@ struct qb_table {
     bool by_row;       /* set by qb_table_start: nothing is grouped */
     struct qb_groups groups;
     struct qb_notes notes;
+    FILE *scratch; /* owned, as its text: where the text of a group is made */
+    char *scratch_text;
+    size_t scratch_len;
     bool incomplete; /* memory was short for some images */
     bool undoable;   /* some image was changed that `qbatch undo` can undo */
     unsigned hinted; /* bits of enum qb_code: a hint is given once */
@@ -36,6 +39,9 @@ void qb_table_start(struct qb_table *table, const struct qb_batch *batch);
 void qb_table_row(struct qb_table *table, const struct qb_job *job,
                   const struct qb_outcome *outcome);
 void qb_table_end(struct qb_table *table, const struct qb_summary *sum);
+
+/* table_protections.c: the protections that the run did without, and with `verbose` its sandbox. */
+void qb_table_protections(const struct qb_table *table, const struct qb_summary *sum);
 
 /* An image that was amended and failed verification: always reported on `errors`, and again at the
  * end. */

@@ -1,0 +1,186 @@
+#include "common/shard_batch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "backing/tree.h"
+#include "base/own.h"
+#include "host/topo.h"
+#include "io/named.h"
+#include "shard/shard.h"
+#include "util/signal.h"
+#include "util/whole.h"
+
+struct dividing {
+    struct qb_batch *batch;
+    struct qb_shard shard;
+    struct qb_owners *owners;
+    struct qb_sched *sched;
+    struct qb_family family;
+    struct qb_err *err;
+    bool failed;
+};
+
+static void end(struct dividing *d)
+{
+    qb_family_free(&d->family);
+    qb_sched_close(d->sched);
+    qb_owners_free(d->owners);
+}
+
+static int divide(struct qb_batch *batch, struct qb_shard shard, size_t *base, struct qb_err *err)
+{
+    size_t n = batch->n_jobs;
+    QB_AUTO(qb_buf) uint64_t *hashes = malloc((n + 1) * sizeof(*hashes));
+    QB_AUTO(qb_buf) bool *mine = malloc(n + 1);
+
+    if (!hashes || !mine)
+        return qb_fail_memory(err);
+    for (size_t i = 0; i < n; i++)
+        hashes[i] = qb_shard_hash(batch->jobs[i].path + batch->jobs[i].named_at);
+    qb_shard_divide(shard, n, hashes, base, mine);
+    batch->origin.shard = shard;
+    return qb_batch_keep_only(batch, mine) ? 0 : qb_fail_memory(err);
+}
+
+static size_t *no_bases(size_t n)
+{
+    size_t *base = malloc((n + 1) * sizeof(*base));
+
+    for (size_t i = 0; base && i < n; i++)
+        base[i] = QB_SHARD_ALONE;
+    return base;
+}
+
+int qb_shard_list(struct qb_batch *batch, struct qb_shard shard, struct qb_err *err)
+{
+    QB_AUTO(qb_buf) size_t *base = no_bases(batch->n_jobs);
+
+    return base ? divide(batch, shard, base, err) : qb_fail_memory(err);
+}
+
+/* What counts is the chain that an image is to have, which is the same before and after its amend:
+ * a shard that is started again divides as it did. */
+static void note_bases(const struct qb_family *f, size_t *base)
+{
+    for (size_t i = 0; i < f->members.n; i++) {
+        const struct qb_member *m = &f->members.items[i];
+
+        if (m->job != QB_NO_JOB && m->after != QB_NO_MEMBER && m->after_must)
+            base[m->job] = f->members.items[m->after].job;
+    }
+}
+
+static void read_all(void *arg)
+{
+    struct dividing *d = arg;
+
+    d->failed = qb_family_read(d->batch, d->sched, qb_signal_seen, &d->family, d->err) < 0 ||
+                qb_family_order(&d->family, d->batch, d->sched, d->err) < 0;
+}
+
+static int read_bases(struct dividing *d, unsigned wanted, size_t *base)
+{
+    const char *fell_back;
+
+    d->owners = qb_policy_owners(&d->batch->policy, false, d->err);
+    if (!d->owners || qb_sched_open(qb_topo_open(wanted, d->batch), QB_IO_POSIX, false, &d->sched,
+                                    &fell_back, d->err) < 0)
+        return -1;
+    qb_sched_set_owners(d->sched, d->owners);
+    qb_sched_run(d->sched, read_all, d);
+    if (d->failed)
+        return -1;
+    if (qb_signal_seen())
+        return qb_fail(d->err, QB_E_CANCELLED, QB_NOWHERE, "interrupted before the first image");
+    note_bases(&d->family, base);
+    return 0;
+}
+
+/* ---- in a process of its own: one that had threads of OpenMP could not fork one that has ------
+ */
+
+struct answer {
+    int failed;
+    struct qb_err err;
+};
+
+static _Noreturn void be_reader(struct dividing *d, unsigned wanted, size_t *base, int fd,
+                                pid_t parent)
+{
+    struct answer answer = {0};
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        _exit(0);
+    qb_signal_leave();
+    d->err = &answer.err;
+    answer.failed = read_bases(d, wanted, base);
+    if (qb_write_whole(fd, &answer, sizeof(answer)) == 0 && answer.failed == 0)
+        qb_write_whole(fd, base, d->batch->n_jobs * sizeof(*base));
+    _exit(0);
+}
+
+static bool are_bases(const size_t *base, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (base[i] >= n && base[i] != QB_SHARD_ALONE)
+            return false;
+    return true;
+}
+
+static int take_bases(const struct dividing *d, int fd, size_t *base)
+{
+    struct answer answer;
+    size_t n = d->batch->n_jobs;
+
+    if (qb_read_whole(fd, &answer, sizeof(answer))) {
+        *d->err = answer.err;
+        if (answer.failed)
+            return -1;
+        if (qb_read_whole(fd, base, n * sizeof(*base)) && are_bases(base, n))
+            return 0;
+    }
+    return qb_fail(d->err, QB_E_INTERNAL, QB_NOWHERE,
+                   "the process that reads the images' headers has ended");
+}
+
+static int ask_reader(struct dividing *d, unsigned wanted, size_t *base)
+{
+    pid_t self = getpid(), pid;
+    int ends[2], r;
+
+    if (!qb_signal_share())
+        return qb_fail_memory(d->err);
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return qb_fail_sys(d->err, errno, QB_NOWHERE, "cannot divide the images");
+    pid = fork();
+    if (pid == 0)
+        be_reader(d, wanted, base, ends[1], self);
+    close(ends[1]);
+    if (pid < 0)
+        r = qb_fail_sys(d->err, errno, QB_NOWHERE, "cannot divide the images");
+    else
+        r = take_bases(d, ends[0], base);
+    close(ends[0]);
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return r;
+}
+
+int qb_shard_batch(struct qb_batch *batch, struct qb_shard shard, unsigned jobs, struct qb_err *err)
+{
+    __attribute__((cleanup(end))) struct dividing d = {.batch = batch, .shard = shard, .err = err};
+    QB_AUTO(qb_buf) size_t *base = no_bases(batch->n_jobs);
+
+    if (!base)
+        return qb_fail_memory(err);
+    if (ask_reader(&d, jobs ? jobs : batch->limits.jobs, base) < 0)
+        return -1;
+    return divide(batch, shard, base, err);
+}

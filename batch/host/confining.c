@@ -1,0 +1,223 @@
+#include "host/confining.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/num.h"
+#include "io/crew.h"
+
+void qb_confining_init(struct qb_confining *c, const struct qb_batch *batch, bool dry_run)
+{
+    *c = (struct qb_confining){.batch = batch,
+                               .dry_run = dry_run,
+                               .opener.list = QB_ERRANDS_MAX,
+                               .opening = {.mutex = PTHREAD_MUTEX_INITIALIZER},
+                               .sandboxed.policy = batch->policy.sandbox};
+    if (batch->policy.sandbox == QB_SANDBOX_OFF)
+        c->sandboxed.why_not = "policy.sandbox is off";
+    else if (!qb_confine_built())
+        c->sandboxed.why_not = "this build has sanitizers, which a sandbox would keep from working";
+}
+
+static int lack(const struct qb_confinement *got, struct qb_err *err)
+{
+    char text[QB_SANDBOX_TEXT];
+    const char *lacking = qb_sandbox_lack(got, text);
+
+    if (!qb_confine_built())
+        lacking = "this build has sanitizers, and no sandbox";
+    if (!lacking)
+        return 0;
+    return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "policy.sandbox is strict: %.300s", lacking);
+}
+
+int qb_confining_check(struct qb_confining *c, struct qb_err *err)
+{
+    struct qb_confinement offered;
+
+    if (c->sandboxed.policy != QB_SANDBOX_STRICT)
+        return 0;
+    qb_confine_find(&offered);
+    if (c->sandboxed.why_not && qb_confine_built())
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "policy.sandbox is strict: %s",
+                       c->sandboxed.why_not);
+    return lack(&offered, err);
+}
+
+bool qb_confining_is_due(const struct qb_confining *c)
+{
+    return c && !c->begun && c->sandboxed.policy != QB_SANDBOX_OFF;
+}
+
+/* ---- the helper ------------------------------------------------------------------------------ */
+
+/* In the helper. */
+static struct qb_claim claim_of(const struct qb_confining *c, const struct qb_job *job)
+{
+    return (struct qb_claim){.writable = !c->dry_run,
+                             .without_locks = job->request.without_locks,
+                             .on_link = job->request.on_link};
+}
+
+static const struct qb_job *job_at(const struct qb_batch *batch, size_t i)
+{
+    return i < batch->n_jobs ? &batch->jobs[i] : &batch->others[i - batch->n_jobs];
+}
+
+/* The number of the image with this path, counting those of other shards after those of the batch;
+ * SIZE_MAX: it is none. */
+static size_t find_image(const struct qb_confining *c, const char *path)
+{
+    struct qb_probe p = qb_index_probe(&c->images, qb_key_of_text(path));
+
+    while (qb_index_next(&c->images, &p))
+        if (strcmp(job_at(c->batch, p.item)->path, path) == 0)
+            return p.item;
+    return SIZE_MAX;
+}
+
+static const char *image(void *arg, size_t number, struct qb_claim *how)
+{
+    const struct qb_confining *c = arg;
+
+    if (number >= c->batch->n_jobs)
+        return NULL;
+    *how = claim_of(c, &c->batch->jobs[number]);
+    return c->batch->jobs[number].path;
+}
+
+static bool is_image(void *arg, const char *path, struct qb_claim *how)
+{
+    return image(arg, find_image(arg, path), how) != NULL;
+}
+
+static bool may_read(void *arg, const char *path)
+{
+    const struct qb_confining *c = arg;
+
+    return find_image(c, path) != SIZE_MAX || (c->more.has && c->more.has(c->more.arg, path));
+}
+
+static int list_images(struct qb_confining *c, struct qb_err *err)
+{
+    size_t n = c->batch->n_jobs + c->batch->n_others;
+
+    if (!qb_index_room(&c->images, n))
+        return qb_fail_memory(err);
+    for (size_t i = 0; i < n; i++)
+        qb_index_add(&c->images, qb_key_of_text(job_at(c->batch, i)->path), i);
+    return 0;
+}
+
+/* A build with sanitizers cannot have threads in a process that was forked beside others. */
+static unsigned channels_for(const struct qb_confining *c, struct qb_sched *sched)
+{
+    if (c->batch->n_jobs <= QB_CONFINED_IMAGES || !qb_confine_built())
+        return 1;
+    return QB_MIN(qb_sched_workers(sched), QB_CHANNELS_MAX);
+}
+
+static int start_helper(struct qb_confining *c, struct qb_sched *sched, struct qb_owners *owners,
+                        struct qb_err *err)
+{
+    struct qb_opening_rules *rules = &c->opening;
+    unsigned channels = channels_for(c, sched);
+    struct qb_errands errands;
+    int r;
+
+    qb_sched_aside_wait(sched);
+    rules->is_image = is_image;
+    rules->may_read = may_read;
+    rules->image = image;
+    rules->arg = c;
+    rules->most = (struct qb_claim){.writable = !c->dry_run, .without_locks = true};
+    if (list_images(c, err) < 0 || qb_opening_begin(rules, channels, owners, err) < 0)
+        return -1;
+    errands = c->errands;
+    c->opener.helper = &c->helper;
+    c->opener.errand = qb_errands_add_many(&errands, qb_opening_errand, rules);
+    c->opener.claims = qb_errands_add_many(&errands, qb_opening_claims, rules);
+    if (c->opener.claims == QB_ERRANDS_MAX)
+        return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE, "too many errands");
+    qb_sched_loosen(sched);
+    r = qb_helper_start(&c->helper, &errands, channels, err);
+    qb_sched_fasten(sched);
+    if (r == 0)
+        qb_sched_set_opener(sched, &c->opener);
+    return r;
+}
+
+struct qb_io *qb_confining_io(const struct qb_confining *c, const struct qb_parcel *request)
+{
+    return c->opening.ios[request->channel];
+}
+
+bool qb_confining_asks(const struct qb_confining *c)
+{
+    return c && qb_helper_is_there(&c->helper);
+}
+
+int qb_confining_ask(struct qb_confining *c, unsigned errand, struct qb_io *stop,
+                     struct qb_parcel *parcel)
+{
+    return qb_helper_ask(&c->helper, errand, stop, parcel);
+}
+
+void qb_confining_end(struct qb_confining *c)
+{
+    qb_helper_end(&c->helper);
+    qb_opening_free(&c->opening);
+    qb_index_free(&c->images);
+}
+
+/* ---- this process ---------------------------------------------------------------------------- */
+
+/* By each thread, the first one last. */
+static void confine_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_confining *c = arg;
+    struct qb_confinement *got = &c->sandboxed.got, own = {0};
+
+    (void)io;
+    if (i > 0) {
+        qb_confine_thread(&own);
+        atomic_fetch_and(&c->on_all, own.in_force);
+        return;
+    }
+    qb_confine_thread(got);
+    got->in_force &= atomic_load(&c->on_all);
+    qb_confine_process(got);
+}
+
+static int begin(struct qb_confining *c, struct qb_sched *sched, const struct qb_confine_wish *wish,
+                 struct qb_err *err)
+{
+    if (wish->helper && start_helper(c, sched, wish->owners, err) < 0) {
+        snprintf(c->refused, sizeof(c->refused), "%.199s", err->text);
+        c->sandboxed.why_not = c->refused;
+        return c->sandboxed.policy == QB_SANDBOX_STRICT ? -1 : 0;
+    }
+    if (wish->local_time) /* reads a file */
+        tzset();
+    if (wish->hands) /* reads some more */
+        qb_io_hands(qb_sched_io(sched));
+    atomic_store(&c->on_all, ~0u);
+    qb_sched_all(sched, confine_one, c);
+    c->sandboxed.applies = qb_confine_built() != 0;
+    return c->sandboxed.policy == QB_SANDBOX_STRICT ? lack(&c->sandboxed.got, err) : 0;
+}
+
+int qb_confining_begin(struct qb_confining *c, struct qb_sched *sched,
+                       const struct qb_confine_wish *wish, struct qb_err *err)
+{
+    c->begun = true;
+    return begin(c, sched, wish, err);
+}
+
+const char *qb_confining_lack(const struct qb_confining *c, char out[QB_SANDBOX_TEXT])
+{
+    if (c->refused[0])
+        return c->refused;
+    return c->sandboxed.applies ? qb_sandbox_lack(&c->sandboxed.got, out) : NULL;
+}

@@ -1,0 +1,244 @@
+/* The process of a relay that works on the images: what it tells its parent. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "job/outcome_wire.h"
+#include "run/relay_run.h"
+#include "util/signal.h"
+#include "util/whole.h"
+
+enum { FLUSH_BYTES = 64 << 10 };
+
+struct teller {
+    const struct qb_relay_run *run;
+    int fd;
+    struct qb_wire wire;
+    bool told_sandbox;
+    struct qb_rollout_sum rollout, told_rollout;
+};
+
+/* Nobody is there any more who could be told. */
+static _Noreturn void end_here(void)
+{
+    _exit(QB_EXIT_FAILED);
+}
+
+static void flush(struct teller *t)
+{
+    if (t->wire.failed || qb_write_whole(t->fd, t->wire.bytes, t->wire.n))
+        end_here();
+    t->wire.n = 0;
+}
+
+/* Where its length is still to be set. */
+static size_t begin(struct teller *t, enum qb_relay_word word)
+{
+    struct qb_relay_head head = {.word = word};
+    size_t at = t->wire.n;
+
+    qb_wire_put(&t->wire, &head, sizeof(head));
+    return at;
+}
+
+static void end(struct teller *t, size_t at)
+{
+    struct qb_relay_head head;
+
+    if (t->wire.failed)
+        end_here();
+    memcpy(&head, t->wire.bytes + at, sizeof(head));
+    head.len = (uint32_t)(t->wire.n - at - sizeof(head));
+    memcpy(t->wire.bytes + at, &head, sizeof(head));
+    if (t->wire.n >= FLUSH_BYTES)
+        flush(t);
+}
+
+static void tell(struct teller *t, enum qb_relay_word word, const void *bytes, size_t n)
+{
+    size_t at = begin(t, word);
+
+    qb_wire_put(&t->wire, bytes, n);
+    end(t, at);
+}
+
+static void tell_sandbox(struct teller *t)
+{
+    const struct qb_confining *c = t->run->confining;
+    struct qb_relay_sandbox s = {.applies = c->sandboxed.applies,
+                                 .in_force = c->sandboxed.got.in_force,
+                                 .landlock_version = c->sandboxed.got.landlock_version};
+    size_t at;
+
+    if (t->told_sandbox || !c->begun)
+        return;
+    for (size_t i = 0; i < QB_CONFINE_PARTS; i++)
+        s.errnum[i] = c->sandboxed.got.errnum[i];
+    at = begin(t, QB_RELAY_SANDBOX);
+    qb_wire_put(&t->wire, &s, sizeof(s));
+    qb_wire_text(&t->wire, c->refused);
+    end(t, at);
+    t->told_sandbox = true;
+}
+
+static void tell_rollout(struct teller *t)
+{
+    if (!t->run->listener->rollout ||
+        memcmp(&t->rollout, &t->told_rollout, sizeof(t->rollout)) == 0)
+        return;
+    tell(t, QB_RELAY_ROLLOUT, &t->rollout, sizeof(t->rollout));
+    t->told_rollout = t->rollout;
+}
+
+/* ---- the listener ---------------------------------------------------------------------------- */
+
+static void on_compose(void *arg, size_t job, struct qb_outcome *outcome)
+{
+    const struct qb_listener *l = ((struct teller *)arg)->run->listener;
+
+    l->compose(l->arg, job, outcome);
+}
+
+static void on_image(void *arg, size_t job, const struct qb_outcome *outcome)
+{
+    struct teller *t = arg;
+    uint64_t number = job;
+    size_t at;
+
+    tell_sandbox(t);
+    at = begin(t, QB_RELAY_OUTCOME);
+    qb_wire_put(&t->wire, &number, sizeof(number));
+    qb_outcome_put(&t->wire, outcome);
+    end(t, at);
+}
+
+static void on_order(void *arg, const uint32_t *order, size_t n)
+{
+    tell(arg, QB_RELAY_ORDER, order, n * sizeof(*order));
+}
+
+static void on_pause(void *arg)
+{
+    struct teller *t = arg;
+
+    tell_sandbox(t);
+    tell_rollout(t);
+    tell(t, QB_RELAY_PAUSE, NULL, 0);
+    flush(t);
+}
+
+static void on_notice(void *arg, const char *text)
+{
+    struct teller *t = arg;
+
+    tell(t, QB_RELAY_NOTICE, text, strlen(text) + 1);
+    flush(t);
+}
+
+static bool on_ask(void *arg, const char *question)
+{
+    struct teller *t = arg;
+    char answer = 0;
+    ssize_t n;
+
+    tell_rollout(t);
+    tell(t, QB_RELAY_ASK, question, strlen(question) + 1);
+    flush(t);
+    do
+        n = read(t->fd, &answer, 1);
+    while (n < 0 && errno == EINTR);
+    if (n != 1)
+        end_here();
+    return answer == 1;
+}
+
+/* ---- the process ----------------------------------------------------------------------------- */
+
+/* Of what is open it needs standard error, the journal and the socket: the reports are its
+ * parent's, and so is the terminal. */
+static void close_others(const struct qb_relay_run *run, int fd)
+{
+    const struct qb_state *state = run->options->state;
+    int journal = state ? state->journal.file.fd : -1, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int low = QB_MIN(journal < 0 ? fd : journal, fd), high = QB_MAX(journal, fd);
+
+    for (int i = STDIN_FILENO; null >= 0 && i <= STDOUT_FILENO; i++)
+        dup2(null, i);
+    if (low > STDERR_FILENO + 1)
+        close_range(STDERR_FILENO + 1, (unsigned)low - 1, 0);
+    if (high > low + 1)
+        close_range((unsigned)low + 1, (unsigned)high - 1, 0);
+    close_range((unsigned)high + 1, UINT_MAX, 0);
+}
+
+static struct qb_listener listener_of(struct teller *t)
+{
+    const struct qb_listener *l = t->run->listener;
+
+    return (struct qb_listener){.arg = t,
+                                .compose = l->compose ? on_compose : NULL,
+                                .image = on_image,
+                                .order = on_order,
+                                .pause = on_pause,
+                                .notice = l->notice ? on_notice : NULL,
+                                .ask = l->ask ? on_ask : NULL,
+                                .meter = l->meter,
+                                .rollout = l->rollout ? &t->rollout : NULL};
+}
+
+static _Noreturn void be_process(const struct qb_relay_run *run, const struct qb_relay *relay,
+                                 int fd, pid_t parent)
+{
+    struct teller t = {.run = run, .fd = fd};
+    struct qb_listener listener = listener_of(&t);
+    struct qb_relay_end last = {.failed = 0};
+    struct qb_err err = {0};
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent)
+        end_here();
+    prctl(PR_SET_NAME, "qbatch-images");
+    qb_signal_leave();
+    close_others(run, fd);
+    last.failed = run->body(run->arg, relay, &listener, &err);
+    if (run->options->state)
+        last.journal_errno = qb_journal_write(&run->options->state->journal);
+    last.code = err.code;
+    last.sys_errno = err.sys_errno;
+    last.offset = err.offset;
+    memcpy(last.text, err.text, sizeof(last.text));
+    tell_sandbox(&t);
+    tell_rollout(&t);
+    tell(&t, QB_RELAY_END, &last, sizeof(last));
+    flush(&t);
+    _exit(0);
+}
+
+int qb_relay_start(const struct qb_relay_run *run, const struct qb_relay *relay,
+                   struct qb_relay_process *out, struct qb_err *err)
+{
+    pid_t self = getpid();
+    int ends[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot start the process that reads images");
+    qb_errands_keep(&run->confining->errands, ends[1]); /* so its end is that of both */
+    out->pid = fork();
+    if (out->pid == 0)
+        be_process(run, relay, ends[1], self);
+    run->confining->errands.n_kept--;
+    close(ends[1]);
+    out->fd = ends[0];
+    if (out->pid > 0)
+        return 0;
+    close(ends[0]);
+    return qb_fail_sys(err, errno, QB_NOWHERE, "cannot start the process that reads images");
+}

@@ -1,0 +1,337 @@
+/* The calling process of a relay: takes what the other one tells. */
+#include "run/relay_parent.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "base/own.h"
+#include "job/outcome_wire.h"
+#include "journal/run_journal.h"
+
+void qb_relay_notice(const struct qb_relay_parent *p, const char *text)
+{
+    if (p->run->listener->notice)
+        p->run->listener->notice(p->run->listener->arg, text);
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+static void pass_on(struct qb_relay_parent *p)
+{
+    const struct qb_listener *l = p->run->listener;
+    struct qb_outcome outcome;
+    size_t job;
+
+    while (qb_hold_next(p->hold, &job, &outcome)) {
+        l->image(l->arg, job, &outcome);
+        qb_outcome_clear(&outcome);
+    }
+}
+
+/* Takes the outcome over. */
+void qb_relay_settle(struct qb_relay_parent *p, size_t job, struct qb_outcome *outcome)
+{
+    struct qb_job *of = &p->run->batch->jobs[job];
+
+    of->settled = true;
+    of->suspect = QB_SUSPECT_NOT;
+    p->told++;
+    p->relay.failed += outcome->result.status == QB_STATUS_FAILED;
+    p->relay.waves = QB_MAX(p->relay.waves, outcome->timing.wave);
+    qb_hold_put(p->hold, job, outcome);
+    pass_on(p);
+}
+
+static bool on_outcome(struct qb_relay_parent *p, struct qb_wired *w)
+{
+    struct qb_state *state = p->run->options->state;
+    struct qb_outcome outcome;
+    uint64_t job;
+
+    qb_wired_take(w, &job, sizeof(job));
+    if (w->bad || job >= qb_relay_jobs(p) || !qb_outcome_take(w, &outcome))
+        return false;
+    if (p->run->batch->jobs[job].settled) {
+        qb_outcome_clear(&outcome);
+        return false;
+    }
+    if (state)
+        qb_state_count(state, &p->run->batch->jobs[job], &outcome.result);
+    qb_relay_settle(p, job, &outcome);
+    return true;
+}
+
+/* Each job once. */
+static bool is_order(const struct qb_relay_parent *p, const uint32_t *order)
+{
+    QB_AUTO(qb_buf) bool *seen = calloc(qb_relay_jobs(p) + 1, sizeof(*seen));
+
+    for (size_t i = 0; seen && i < qb_relay_jobs(p); i++) {
+        uint32_t job = order[i] & INT32_MAX;
+
+        if (job >= qb_relay_jobs(p) || seen[job])
+            return false;
+        seen[job] = true;
+    }
+    return seen != NULL;
+}
+
+static bool on_order(struct qb_relay_parent *p, struct qb_wired *w, size_t len)
+{
+    if (p->order || p->told || len != qb_relay_jobs(p) * sizeof(*p->order))
+        return false;
+    p->order = malloc(len + 1);
+    if (!p->order)
+        return false;
+    qb_wired_take(w, p->order, len);
+    if (!is_order(p, p->order))
+        return false;
+    qb_hold_order(p->hold, p->order);
+    return true;
+}
+
+static bool on_rollout(const struct qb_relay_parent *p, struct qb_wired *w)
+{
+    struct qb_rollout_sum sum;
+    bool right;
+
+    qb_wired_take(w, &sum, sizeof(sum));
+    right = !w->bad && p->run->listener->rollout && sum.n <= QB_STEPS_MAX &&
+            sum.step < QB_STEPS_MAX && memchr(sum.why, '\0', sizeof(sum.why));
+    for (unsigned i = 0; right && i < QB_STEPS_MAX; i++)
+        right = (unsigned)sum.steps[i].verdict < QB_GATE_COUNT;
+    if (right)
+        *p->run->listener->rollout = sum;
+    return right;
+}
+
+static bool on_sandbox(const struct qb_relay_parent *p, struct qb_wired *w)
+{
+    struct qb_confining *c = p->run->confining;
+    struct qb_relay_sandbox s;
+    const char *refused;
+
+    qb_wired_take(w, &s, sizeof(s));
+    refused = qb_wired_text(w, NULL);
+    if (w->bad || !refused || strlen(refused) >= sizeof(c->refused))
+        return false;
+    memcpy(c->refused, refused, strlen(refused) + 1);
+    if (c->refused[0])
+        c->sandboxed.why_not = c->refused;
+    c->sandboxed.applies = s.applies != 0;
+    c->sandboxed.got.in_force = s.in_force;
+    c->sandboxed.got.landlock_version = s.landlock_version;
+    for (size_t i = 0; i < QB_CONFINE_PARTS; i++)
+        c->sandboxed.got.errnum[i] = s.errnum[i];
+    return true;
+}
+
+static bool on_end(struct qb_relay_parent *p, struct qb_wired *w)
+{
+    qb_wired_take(w, &p->last, sizeof(p->last));
+    p->ended = !w->bad && p->last.code < QB_E_COUNT &&
+               memchr(p->last.text, '\0', sizeof(p->last.text)) &&
+               (p->last.failed || p->told == qb_relay_jobs(p));
+    return p->ended;
+}
+
+static const char *text_of(struct qb_wired *w)
+{
+    size_t len = (size_t)(w->end - w->at);
+
+    return len > 0 && memchr(w->at, '\0', len) == w->end - 1 ? w->at : NULL;
+}
+
+static bool on_ask(const struct qb_relay_parent *p, const char *question)
+{
+    const struct qb_listener *l = p->run->listener;
+    char answer;
+
+    if (!question || !l->ask)
+        return false;
+    answer = l->ask(l->arg, question);
+    return send(p->process.fd, &answer, 1, MSG_NOSIGNAL) == 1;
+}
+
+/* ---- messages -------------------------------------------------------------------------------- */
+
+/* false: it is none. */
+static bool take_message(struct qb_relay_parent *p, struct qb_relay_head head)
+{
+    struct qb_wired w = {p->message, p->message + head.len, false};
+    const struct qb_listener *l = p->run->listener;
+    const char *text;
+
+    switch ((enum qb_relay_word)head.word) {
+    case QB_RELAY_OUTCOME:
+        return on_outcome(p, &w);
+    case QB_RELAY_PAUSE:
+        if (l->pause)
+            l->pause(l->arg);
+        return true;
+    case QB_RELAY_NOTICE:
+        text = text_of(&w);
+        if (text)
+            qb_relay_notice(p, text);
+        return text != NULL;
+    case QB_RELAY_ASK:
+        return on_ask(p, text_of(&w));
+    case QB_RELAY_ORDER:
+        return on_order(p, &w, head.len);
+    case QB_RELAY_ROLLOUT:
+        return on_rollout(p, &w);
+    case QB_RELAY_SANDBOX:
+        return on_sandbox(p, &w);
+    case QB_RELAY_END:
+        return on_end(p, &w);
+    case QB_RELAY_WORDS:
+        break;
+    }
+    return false;
+}
+
+bool qb_relay_read(struct qb_relay_parent *p)
+{
+    ssize_t got;
+
+    do
+        got = read(p->process.fd, p->buffer, READ_BYTES);
+    while (got < 0 && errno == EINTR);
+    p->at = 0;
+    p->n_read = (size_t)QB_MAX(got, 0);
+    return got > 0;
+}
+
+static bool read_all(struct qb_relay_parent *p, void *out, size_t n)
+{
+    char *at = out;
+
+    while (n > 0) {
+        size_t some = QB_MIN(n, p->n_read - p->at);
+
+        memcpy(at, p->buffer + p->at, some);
+        p->at += some;
+        at += some;
+        n -= some;
+        if (n > 0 && !qb_relay_read(p))
+            return false;
+    }
+    return true;
+}
+
+static bool make_room(struct qb_relay_parent *p, size_t n)
+{
+    char *message;
+
+    if (n <= p->room)
+        return true;
+    message = n <= QB_RELAY_MOST ? realloc(p->message, n) : NULL;
+    if (!message)
+        return false;
+    p->message = message;
+    p->room = n;
+    return true;
+}
+
+static void listen_to(struct qb_relay_parent *p)
+{
+    struct qb_relay_head head;
+
+    while (!p->ended && !p->misled && read_all(p, &head, sizeof(head))) {
+        p->misled = head.word >= QB_RELAY_WORDS || !make_room(p, head.len);
+        if (p->misled || !read_all(p, p->message, head.len))
+            break;
+        p->misled = !take_message(p, head);
+    }
+}
+
+/* ---- the run --------------------------------------------------------------------------------- */
+
+static int prepare(struct qb_relay_parent *p, struct qb_err *err)
+{
+    size_t size = QB_HELD_MAX * sizeof(struct qb_held);
+
+    p->hold = qb_hold_new(qb_relay_jobs(p));
+    p->relay.begun = qb_now();
+    p->relay.parent = getpid();
+    p->relay.held = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p->relay.held == MAP_FAILED)
+        p->relay.held = NULL;
+    return p->hold && p->relay.held ? 0 : qb_fail_memory(err);
+}
+
+static void release(struct qb_relay_parent *p)
+{
+    qb_hold_free(p->hold);
+    if (p->relay.held)
+        munmap(p->relay.held, QB_HELD_MAX * sizeof(struct qb_held));
+    qb_vec_free(&p->facts);
+    free(p->order);
+    free(p->message);
+    free(p);
+}
+
+static int follow(struct qb_relay_parent *p, struct qb_err *err)
+{
+    p->told_before = p->told;
+    p->misled = false;
+    p->at = p->n_read = 0;
+    if (qb_relay_start(p->run, &p->relay, &p->process, err) < 0)
+        return -1;
+    listen_to(p);
+    qb_relay_wait(p);
+    return 0;
+}
+
+static int run_all(struct qb_relay_parent *p, bool *began, struct qb_err *err)
+{
+    while (!p->ended) {
+        if (follow(p, err) < 0) {
+            if (!*began)
+                return -1;
+            qb_relay_notice(p, err->text);
+            break;
+        }
+        *began = true;
+        if (!p->ended && !qb_relay_bury(p)) {
+            qb_relay_end_rollout(p);
+            break;
+        }
+    }
+    if (p->ended && p->last.failed && p->deaths == 0 && p->told == 0) {
+        *err = (struct qb_err){.code = (enum qb_code)p->last.code,
+                               .sys_errno = p->last.sys_errno,
+                               .offset = p->last.offset};
+        memcpy(err->text, p->last.text, sizeof(err->text));
+        return -1;
+    }
+    qb_relay_leave_rest(p);
+    return 0;
+}
+
+int qb_relay_run(const struct qb_relay_run *run, bool *began, struct qb_err *err)
+{
+    struct qb_relay_parent *p = calloc(1, sizeof(*p));
+    int r;
+
+    *began = false;
+    if (!p)
+        return qb_fail_memory(err);
+    p->run = run;
+    r = prepare(p, err);
+    if (r == 0)
+        r = run_all(p, began, err);
+    if (run->options->state && p->ended)
+        qb_journal_told(&run->options->state->journal, p->last.journal_errno);
+    release(p);
+    return r;
+}

@@ -1,0 +1,197 @@
+/* Opens and locks the images of a wave, and reads their headers. */
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/clock.h"
+#include "base/num.h"
+#include "base/own.h"
+#include "host/confining.h"
+#include "job/rules.h"
+#include "run/rules_apply.h"
+#include "run/wave_slot.h"
+
+enum { FETCHED_AT_ONCE = 64, HEADER_PAGE = 4096 };
+
+static void find_filesystem(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct stat st;
+
+    (void)io;
+    if (stat(w->batch->jobs[w->slots[i].job].path, &st) == 0)
+        w->slots[i].dev = st.st_dev;
+}
+
+void qb_slot_fail_or_put_off(struct qb_wave *w, struct qb_slot *s)
+{
+    if (qb_slot_gives_way(w, s))
+        qb_slot_put_off(w, s, QB_STEP_CROWDED);
+    else
+        qb_slot_step(w, s, QB_STEP_OVER);
+}
+
+/* Headers can take megabytes each. */
+static bool crowds_others(const struct qb_wave *w, const struct qb_slot *s)
+{
+    uint64_t held = atomic_load(w->memory);
+
+    return held > w->memory_limit && held != s->memory && !qb_queue_has_all_room(w->queue, s->job);
+}
+
+static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    const struct qb_job *job = &w->batch->jobs[s->job];
+    bool goes_on;
+
+    s->rq = job->request;
+    s->rq.verify = QB_MAX(s->rq.verify, s->verify);
+    s->rq.convert_length = job->abandoned_from;
+    s->rq.convert_header = job->header;
+    qb_amend_expect(s->amend, &s->rq);
+    goes_on = qb_amend_read_header(s->amend, io) == 0;
+    s->rq.now = w->batch->ages_from;
+    if (goes_on && job->rules)
+        goes_on = qb_meant_begins(job, io, s->amend, &s->rq, &s->name);
+    qb_slot_hold(w, s, qb_amend_memory(s->amend));
+    if (!goes_on)
+        qb_slot_fail_or_put_off(w, s);
+    else if (crowds_others(w, s))
+        qb_slot_put_off(w, s, QB_STEP_NO_ROOM);
+    else
+        qb_slot_step(w, s, QB_STEP_OPENED);
+}
+
+/* `claimed`: its file, as the helper has opened it already; fd -1: it is still to be. */
+static void open_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
+                      struct qb_file *claimed)
+{
+    const struct qb_claim how = {.writable = !w->options->dry_run,
+                                 .without_locks = w->batch->jobs[s->job].request.without_locks,
+                                 .on_link = w->batch->jobs[s->job].request.on_link};
+    double from = qb_now();
+
+    s->started = from;
+    s->worker = qb_sched_number(w->sched, io);
+    s->amend = qb_amend_new(w->batch->jobs[s->job].path);
+    if (s->amend && claimed->fd >= 0)
+        qb_amend_give_file(s->amend, claimed);
+    if (!s->amend || qb_amend_open_file(s->amend, io, how) < 0)
+        qb_slot_fail_or_put_off(w, s);
+    else if (qb_file_is_cached(qb_amend_file(s->amend)))
+        read_header(w, s, io);
+    else
+        qb_slot_step(w, s, QB_STEP_COLD);
+    qb_slot_span(w, s, io, QB_SPAN_OPEN, from);
+    s->busy_seconds += s->spans[QB_SPAN_OPEN].seconds;
+}
+
+static bool is_to_open(const struct qb_wave *w, const struct qb_slot *s)
+{
+    return s->step == QB_STEP_WAITS && !qb_wave_starts_no_more(w);
+}
+
+static void open_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_file none = {.fd = -1};
+
+    if (is_to_open(w, &w->slots[i]))
+        open_slot(w, &w->slots[i], io, &none);
+}
+
+/* ---- many at a time, by the helper of a confined process ------------------------------------- */
+
+struct claims {
+    struct qb_wave *wave;
+    size_t each; /* slots of a share */
+};
+
+/* In a small wave each image gets a second descriptor along with it, see direct.h. */
+static bool claims_many(const struct qb_wave *w)
+{
+    return w->n > QB_WAVE_VERIFIED_FROM_DISK && qb_confining_asks(w->options->confining) &&
+           !w->limits->jobs_per_filesystem;
+}
+
+static void open_share(void *arg, struct qb_io *io, size_t share)
+{
+    const struct claims *c = arg;
+    struct qb_wave *w = c->wave;
+    size_t first = share * c->each, end = QB_MIN(first + c->each, w->n), n = 0;
+    struct qb_to_claim images[QB_PARCEL_FILES];
+    struct qb_slot *slots[QB_PARCEL_FILES];
+
+    for (size_t i = first; i < end; i++) {
+        struct qb_slot *s = &w->slots[i];
+
+        if (!is_to_open(w, s))
+            continue;
+        slots[n] = s;
+        images[n++] = (struct qb_to_claim){.number = s->job, .path = w->batch->jobs[s->job].path};
+    }
+    if (n > 0)
+        qb_opener_claim(io, images, n);
+    for (size_t i = 0; i < n; i++) {
+        if (is_to_open(w, slots[i])) /* not after too many of them failed */
+            open_slot(w, slots[i], io, &images[i].file);
+        qb_file_close(&images[i].file); /* where it was not taken over */
+    }
+}
+
+static void open_many(struct qb_wave *w)
+{
+    size_t shares = QB_MAX(qb_sched_workers(w->sched), qb_div_up(w->n, QB_PARCEL_FILES));
+    struct claims c = {w, qb_div_up(w->n, shares)};
+
+    qb_sched_each(w->sched, qb_div_up(w->n, c.each), open_share, &c);
+}
+
+/* ---- headers that are not in memory ---------------------------------------------------------- */
+
+/* A worker reads many at once, so that the disk has work in all its
+ * queues.  What it reads here is only to be at hand for read_header. */
+static void fetch_some(void *arg, struct qb_io *io, size_t share)
+{
+    struct qb_wave *w = arg;
+    struct qb_req reqs[FETCHED_AT_ONCE];
+    QB_AUTO(qb_buf) char *pages = malloc(sizeof(reqs) / sizeof(reqs[0]) * HEADER_PAGE);
+    size_t first = share * FETCHED_AT_ONCE, end = QB_MIN(first + FETCHED_AT_ONCE, w->n), n = 0;
+
+    for (size_t i = first; pages && i < end; i++) {
+        struct qb_file *file =
+            w->slots[i].step == QB_STEP_COLD ? qb_amend_file(w->slots[i].amend) : NULL;
+
+        if (!file)
+            continue;
+        reqs[n] = (struct qb_req){.file = file,
+                                  .op = QB_OP_READ,
+                                  .len = QB_MIN(file->size, (uint64_t)HEADER_PAGE),
+                                  .buf = pages + n * HEADER_PAGE};
+        n++;
+    }
+    qb_io_run(io, reqs, n);
+    for (size_t i = first; i < end; i++)
+        if (w->slots[i].step == QB_STEP_COLD)
+            read_header(w, &w->slots[i], io);
+}
+
+static void fetch_cold(struct qb_wave *w)
+{
+    size_t cold = 0;
+
+    for (size_t i = 0; i < w->n; i++)
+        cold += w->slots[i].step == QB_STEP_COLD;
+    if (cold > 0)
+        qb_sched_each(w->sched, qb_div_up(w->n, FETCHED_AT_ONCE), fetch_some, w);
+}
+
+void qb_wave_open(struct qb_wave *w)
+{
+    if (w->limits->jobs_per_filesystem && w->n > 0)
+        qb_sched_each(w->sched, w->n, find_filesystem, w);
+    if (claims_many(w))
+        open_many(w);
+    else
+        qb_wave_each(w, open_one);
+    fetch_cold(w);
+}

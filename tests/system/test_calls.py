@@ -1,0 +1,76 @@
+"""How many system calls an image takes in a fleet whose headers change, and in one that is checked."""
+import os
+import shutil
+import tempfile
+import unittest
+
+import context  # noqa: F401
+import proc
+import qbatch
+import strace
+from fixture import ImageTest, main
+
+FEW, MANY = 1200, 1800  # some waves each; the difference is without what a run takes once
+
+
+def calls_of(log):
+    """By name, from strace's table."""
+    rows = (line.split() for line in log.splitlines())
+    return {row[-1]: int(row[3]) for row in rows if len(row) >= 5 and row[0][0].isdigit()}
+
+
+@unittest.skipUnless(strace.works(), strace.MISSING)
+@unittest.skipIf(os.environ.get("QBATCH_SANITIZED"), "a sanitizer makes calls of its own")
+class Calls(ImageTest):
+    def images(self, *fleets):
+        first = self.create(size="1M", lazy_refcounts="off")
+        os.truncate(first, 320 << 10)  # whole clusters, or the first amend makes them so
+        for n in fleets:
+            os.makedirs(self.path(f"fleet/{n}"))
+            for i in range(n):
+                shutil.copyfile(first, self.path(f"fleet/{n}/{i:04}.qcow2"))
+
+    def amend(self, n, value):
+        return ["-q", "-j2", self.manifest(f"""
+            version: 1
+            defaults: {{lazy_refcounts: "{value}"}}
+            images: [{{path: "fleet/{n}/*.qcow2"}}]
+            """)]
+
+    def counted(self, *argv):
+        with tempfile.NamedTemporaryFile("r", prefix="qbatch-strace-") as log:
+            done = proc.run(["strace", "-f", "-c", "-o", log.name, qbatch.absolute(qbatch.TOOL), *argv],
+                            env=strace.environment())
+            self.assertEqual(done.code, 0, done.err)
+            return calls_of(log.read())
+
+    def each(self, calls):
+        """Of an image; a barrier and its waits are shared by a wave: they are less than half a call."""
+        (fewest, few), (most, many) = calls.items()
+        names = sorted(set(few) | set(many))
+        each = {name: (many.get(name, 0) - few.get(name, 0)) / (most - fewest) for name in names}
+        each.pop("total", None)
+        return {name: round(n, 2) for name, n in each.items() if n > 0.01}
+
+    def test_an_image_takes_thirteen_calls_and_five_to_find_other_users(self):
+        self.images(FEW, MANY)
+        each = self.each({n: self.counted(*self.amend(n, "on")) for n in (FEW, MANY)})
+        self.assertLess(sum(each.values()), 13 + 5 + 0.5, each)
+        self.assertLess(each.get("mprotect", 0), 0.2, each)  # the heap of a thread
+
+    def test_the_heap_does_not_shrink_and_grow_with_each_image_that_is_checked(self):
+        fleets = (200, 400)
+        self.images(*fleets)
+        each = self.each({n: self.counted("check", "-q", "-j4", "--from-file", self.listed(n)) for n in fleets})
+        self.assertLess(sum(each.get(name, 0) for name in ("brk", "madvise", "mprotect", "mmap", "munmap")), 0.2, each)
+        self.assertLess(sum(each.values()), 28, each)
+
+    def listed(self, n):
+        path = self.path(f"{n}.txt")
+        with open(path, "w", encoding="utf-8") as f:
+            f.writelines(self.path(f"fleet/{n}/{i:04}.qcow2") + "\n" for i in range(n))
+        return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Tables that are scattered over a disk each of whose reads takes a while are read many at a time."""
+import contextlib
+import shutil
+import unittest
+
+import context  # noqa: F401
+import ground
+import proc
+import qbatch
+from fixture import ImageTest, main
+
+READ_MICROSECONDS = 30000  # longer than it takes to ask for the next ones, also on a busy machine
+TABLES, TABLE_COVERS = 300, 2 << 20  # with clusters of 4 KiB
+IN_FLIGHT = 32
+
+
+class FarDisk(ImageTest):
+    def setUp(self):
+        super().setUp()
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        try:
+            self.disk = stack.enter_context(ground.far_disk(self.folder, READ_MICROSECONDS))
+        except ground.NotHere as why:
+            self.skipTest(str(why))
+
+    def scattered(self, name, snapshot=None):
+        """Between the tables lie clusters of data, and they are in no order."""
+        image = f"{self.disk.folder}/{name}"
+        proc.must(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=4096", image, str(TABLES * TABLE_COVERS)])
+        order = sorted(range(TABLES), key=lambda i: i * 7919 % TABLES)
+        proc.must(["qemu-io", "-t", "unsafe", "-f", "qcow2", image],
+                  stdin="".join(f"write -q -P 5 {i * TABLE_COVERS} 8k\n" for i in order))
+        if snapshot:
+            proc.must(["qemu-img", "snapshot", "-c", snapshot, image])
+        return image
+
+    def most_in_flight(self, files, *argv):
+        self.disk.forget(*files)
+        done = qbatch.qbatch(*argv, cwd=self.folder)
+        self.assertEqual(done.code, 0, str(done))
+        return self.disk.reads()[0]
+
+    def test_the_measure_itself(self):
+        """One who reads table after table."""
+        image = self.scattered("a.qcow2")
+        self.disk.forget(image)
+        proc.must(["qemu-img", "check", "-q", image])
+        most, reads = self.disk.reads()
+        self.assertLess(most, IN_FLIGHT)
+        self.assertGreater(reads, TABLES / 4)
+
+    def test_what_reads_tables(self):
+        image = self.scattered("a.qcow2")
+        overlay = self.create("overlay.qcow2", size=str(TABLES * TABLE_COVERS), backing=image)
+        for argv in (("check", image), ("check", "-j", "1", image), ("map", image), ("map", overlay),
+                     ("amend", "--dry-run", "-o", "refcount_bits=64", image),
+                     ("amend", "-o", "refcount_bits=64", "-j", "1", image)):
+            with self.subTest(argv=argv):
+                self.assertGreaterEqual(self.most_in_flight([image], *argv), IN_FLIGHT)
+        self.assert_sound(image)
+
+    def test_what_reads_tables_of_a_chain(self):
+        """A larger disk over a longer backing file looks what this has there."""
+        base = self.scattered("base.qcow2")
+        overlay = self.create("overlay.qcow2", size="1M", backing=base)
+        self.assertGreaterEqual(self.most_in_flight([base], "amend", "-o", f"size={TABLES * TABLE_COVERS}", overlay), IN_FLIGHT)
+        self.assert_sound(overlay)
+
+    def test_what_reads_tables_of_snapshots(self):
+        image = self.scattered("a.qcow2", "s")
+        self.io(image, *(f"write -q -P 6 {i * TABLE_COVERS} 4k" for i in range(TABLES)))
+        self.assertGreaterEqual(self.most_in_flight([image], "amend", "-o", "snapshots.delete=s", image), IN_FLIGHT)
+        self.assert_sound(image)
+
+    def test_images_of_a_fleet(self):
+        """More of them at a time than there are cores, of which one is enough here."""
+        first = self.create("first.qcow2")
+        images = [f"{self.disk.folder}/{i:02}.qcow2" for i in range(24)]
+        for image in images:
+            shutil.copyfile(first, image)
+        self.most_in_flight(images, "info", *images)  # what the file system itself reads stays cached
+        self.assertLess(self.most_in_flight(images, "info", "-j", "1", *images), 3)
+        for command in ("check", "info", "map"):
+            with self.subTest(command=command):
+                self.assertGreater(self.most_in_flight(images, command, *images), 2)
+
+
+if __name__ == "__main__":
+    main()
