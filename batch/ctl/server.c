@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/beside.h"
 #include "base/clock.h"
 #include "ctl/socket.h"
 #include "io/confine.h"
@@ -105,6 +105,7 @@ static void *serve_all(void *arg)
             return NULL;
         if (fds[0].revents)
             return NULL;
+        qb_beside_work();
         for (size_t i = 0; i < CLIENTS; i++) {
             struct client *c = &s->clients[i];
 
@@ -115,20 +116,8 @@ static void *serve_all(void *arg)
         }
         if (fds[1].revents)
             take(s);
+        qb_beside_rest();
     }
-}
-
-/* Signals are for the thread that runs the waves. */
-static int start(struct qb_ctl_server *s)
-{
-    sigset_t all, before;
-    int errnum;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    errnum = pthread_create(&s->thread, NULL, serve_all, s);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return errnum;
 }
 
 static void release(struct qb_ctl_server *s)
@@ -158,7 +147,7 @@ int qb_ctl_serve(const char *dir, const struct qb_ctl_scene *scene, struct qb_ct
         return -1;
     }
     s->wake = eventfd(0, EFD_CLOEXEC);
-    errnum = s->wake < 0 ? errno : start(s);
+    errnum = s->wake < 0 ? errno : qb_beside_start(&s->thread, serve_all, s);
     if (errnum) {
         qb_fail_sys(err, errnum, QB_NOWHERE, "cannot serve the control socket");
         qb_ctl_unlink(dir, scene->batch->run_id);

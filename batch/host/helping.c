@@ -1,9 +1,9 @@
 #include "host/helping.h"
 
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/beside.h"
 #include "base/clock.h"
 #include "host/topo.h"
 
@@ -77,20 +77,16 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* Signals are for the threads that were there.  Those that cannot be made are not missed. */
+/* Those that cannot be made are not missed. */
 static void make_spare(struct qb_helping *h)
 {
-    sigset_t all, old;
     unsigned n = threads_of(h) - h->workers;
 
     h->spare = n ? calloc(n, sizeof(*h->spare)) : NULL;
     if (!h->spare)
         return;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    while (h->n_spare < n && pthread_create(&h->spare[h->n_spare], NULL, serve, h) == 0)
+    while (h->n_spare < n && qb_beside_start(&h->spare[h->n_spare], serve, h) == 0)
         h->n_spare++;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 void qb_helping_end(struct qb_helping *h)

@@ -1,7 +1,6 @@
 #include "host/later.h"
 
-#include <signal.h>
-
+#include "base/beside.h"
 #include "host/topo.h"
 
 void qb_later_begin(struct qb_later *l, const struct qb_topo *topo, struct qb_pace *pace)
@@ -39,7 +38,9 @@ static void *serve(void *arg)
         call = take(l);
         l->idle--;
         pthread_mutex_unlock(&l->mutex);
+        qb_beside_work();
         call.fn(call.arg, me->io, call.i);
+        qb_beside_rest();
         pthread_mutex_lock(&l->mutex);
         if (++l->idle == l->n_threads && l->n == 0)
             pthread_cond_broadcast(&l->done);
@@ -48,23 +49,17 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* Signals are for the threads that were there.  The mutex is held. */
+/* The mutex is held. */
 static bool add_thread(struct qb_later *l)
 {
     struct qb_later_thread *t = &l->threads[l->n_threads];
-    sigset_t all, old;
     struct qb_err err;
-    int rc;
 
     *t = (struct qb_later_thread){.later = l};
     if (qb_io_open(QB_IO_POSIX, &t->io, NULL, &err) < 0)
         return false;
     qb_io_set_pace(t->io, l->pace);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&t->thread, NULL, serve, t);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc) {
+    if (qb_beside_start(&t->thread, serve, t) != 0) {
         qb_io_close(t->io);
         return false;
     }

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/beside.h"
 #include "base/num.h"
 #include "base/own.h"
 #include "job/outcome_wire.h"
@@ -231,7 +232,7 @@ int qb_relay_start(const struct qb_relay_run *run, const struct qb_relay *relay,
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot start the process that reads images");
     qb_errands_keep(&run->confining->errands, ends[1]); /* so its end is that of both */
-    out->pid = fork();
+    out->pid = qb_fork();
     if (out->pid == 0)
         be_process(run, relay, ends[1], self);
     run->confining->errands.n_kept--;

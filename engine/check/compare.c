@@ -210,7 +210,8 @@ static int find_fitting(struct qb_io *io, struct compare *m, size_t n, struct qb
     size_t batch = qb_each_cluster_batch(&blocks);
 
     for (size_t i = 0; i < n; i += batch)
-        if (qb_each_cluster(&blocks, i, QB_MIN(i + batch, n), hands, err) < 0)
+        if (qb_each_cluster_skip(&blocks, &i, err) < 0 ||
+            qb_each_cluster(&blocks, i, QB_MIN(i + batch, n), hands, err) < 0)
             return -1;
     return 0;
 }

@@ -163,6 +163,8 @@ static int count_batches(struct counting *n, struct qb_err *err)
     size_t batch = qb_each_cluster_batch(&n->tables), end;
 
     for (; n->first < n->tables.n; n->first = end) {
+        if (qb_each_cluster_skip(&n->tables, &n->first, err) < 0)
+            return -1;
         end = QB_MIN(n->first + batch, n->tables.n);
         if (count_batch(n, end, err) < 0)
             return -1;

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/beside.h"
 #include "base/num.h"
 
 enum { ASKED_MS = 50 };
@@ -224,7 +225,7 @@ int qb_helper_start(struct qb_helper *helper, const struct qb_errands *errands, 
     *helper = (struct qb_helper){.pid = -1};
     if (make_channels(helper, QB_MIN(QB_MAX(channels, 1), QB_CHANNELS_MAX), theirs) < 0)
         errnum = errno;
-    else if ((helper->pid = fork()) == 0)
+    else if ((helper->pid = qb_fork()) == 0)
         be_helper(errands, theirs, helper->n_channels, self);
     else if (helper->pid < 0)
         errnum = errno;

@@ -5,6 +5,7 @@
 
 #define SLICES_A_HAND 2u /* fewer are not worth waking a thread for */
 #define BATCH_BYTES   (64u << 20)
+#define ASK_EVERY     256u /* clusters in holes are not read */
 
 struct hand {
     struct qb_file file, ahead; /* each with its own memory of holes */
@@ -47,6 +48,21 @@ size_t qb_each_cluster_batch(const struct qb_each_cluster *e)
     size_t slice = slice_of(e);
 
     return QB_MAX(BATCH_BYTES / e->cluster_size / slice, 1) * slice;
+}
+
+static bool is_empty(const struct qb_each_cluster *e, size_t i)
+{
+    uint64_t offset = e->place(e->list, i);
+
+    return offset == 0 || qb_file_is_hole(e->file, offset, e->cluster_size);
+}
+
+int qb_each_cluster_skip(const struct qb_each_cluster *e, size_t *i, struct qb_err *err)
+{
+    for (; *i < e->n && is_empty(e, *i); ++*i)
+        if (*i % ASK_EVERY == 0 && qb_io_go_on(e->io, err) < 0)
+            return -1;
+    return 0;
 }
 
 static int read_slice(struct loop *l, struct hand *h, size_t first, size_t end, struct qb_err *err)
@@ -145,9 +161,10 @@ int qb_each_cluster(const struct qb_each_cluster *e, size_t first, size_t end, u
     if (first >= end)
         return 0;
     r = open_hands(&l, err);
-    if (r == 0 && first == 0 && e->n > l.slice) /* later ones have been asked for by those before */
-        qb_reads_ahead(&l.hands[0].ahead, e->cluster_size, e->place, e->list, 0,
-                       QB_MIN(l.depth, e->n));
+    /* Later ones have been asked for by those before, unless these were skipped. */
+    if (r == 0 && e->n > l.slice && (first == 0 || is_empty(e, first - 1)))
+        qb_reads_ahead(&l.hands[0].ahead, e->cluster_size, e->place, e->list, first,
+                       QB_MIN(first + l.depth, e->n));
     if (r == 0)
         qb_io_each(e->io, qb_div_up(end - first, l.slice), hands, take_slice, &l);
     return close_hands(&l, r, err);

@@ -29,6 +29,10 @@ uint64_t qb_each_cluster_memory(const struct qb_each_cluster *e);
 /* How many clusters to handle between two looks at what came of them, at least 1. */
 size_t qb_each_cluster_batch(const struct qb_each_cluster *e);
 
+/* Sets *i to the first cluster from *i on that has something in the file; e->n: there is none.
+ * Threads are not worth waking for what lies in holes.  0 or -1. */
+int qb_each_cluster_skip(const struct qb_each_cluster *e, size_t *i, struct qb_err *err);
+
 /* Handles the clusters [first, end) of the list. */
 int qb_each_cluster(const struct qb_each_cluster *e, size_t first, size_t end, unsigned hands,
                     struct qb_err *err);

@@ -1,7 +1,9 @@
 """Running programs: captured, with a time limit, never through a shell."""
 import errno
+import glob
 import hashlib
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -58,6 +60,42 @@ def wait_until_it_listens(process, path):
                 if process.poll() is not None or time.monotonic() > until:
                     raise RuntimeError(f"{process.args} does not listen: {error}") from None
         time.sleep(0.002)
+
+
+def descendants(pid):
+    found = []
+    for task in glob.glob(f"/proc/{pid}/task/*/children"):
+        try:
+            with open(task, encoding="utf-8") as f:
+                children = [int(word) for word in f.read().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        for child in children:
+            found += [child] + descendants(child)
+    return found
+
+
+def is_there(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
+            return f.read().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def kill_whole(process):
+    """SIGKILL, and waits until its children have gone too: they follow a moment later, and have its
+    locks until then.  One may be made between the look and the signal: it is stopped meanwhile."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGSTOP)
+        rest = descendants(process.pid)
+        process.kill()
+        until = time.monotonic() + TIMEOUT_SECONDS
+        while any(is_there(pid) for pid in rest):
+            if time.monotonic() > until:
+                raise RuntimeError(f"processes of {process.args} outlived it: {rest}")
+            time.sleep(0.001)
+    process.communicate()
 
 
 def become_nobody():

@@ -18,10 +18,10 @@ enum { IMAGES = 4 };
 #define FLEETS 4
 #define STEP   7
 #elif defined(__clang__) /* the same code: gcc's build tries all of it */
-#define FLEETS 8
+#define FLEETS 3
 #define STEP   1
 #else
-#define FLEETS 30
+#define FLEETS 12
 #define STEP   1
 #endif
 

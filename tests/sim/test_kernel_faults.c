@@ -15,11 +15,11 @@
 #include "unit.h"
 
 #ifdef __SANITIZE_ADDRESS__
-enum { STEP = 101 };
+enum { STEP = 307 };
 #elif defined(__clang__) /* the same code: gcc's build tries all of it */
-enum { STEP = 53 };
+enum { STEP = 211 };
 #else
-enum { STEP = 17 };
+enum { STEP = 47 };
 #endif
 
 static char path[64];

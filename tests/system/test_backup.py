@@ -1,7 +1,6 @@
 """backup: reflink: a clone of each image from before its first write, or nothing is touched."""
 import os
 import shutil
-import signal
 import subprocess
 import time
 import unittest
@@ -229,8 +228,7 @@ class Clones(ReflinkTest):
             run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), self.fleet],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(0.002 * number)
-            run.send_signal(signal.SIGKILL)
-            run.communicate()
+            proc.kill_whole(run)
             for backup in self.backups():
                 self.assertEqual(proc.sha256(backup), before)
             cloned = {backup.split(".qcow2.")[0] + ".qcow2" for backup in self.backups()}

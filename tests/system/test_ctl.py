@@ -3,7 +3,6 @@ import hashlib
 import json
 import os
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -93,8 +92,11 @@ class CtlTest(ImageTest):
                 answer = json.loads(done.result.out)
                 if wanted(answer):
                     return answer
+            if not any(run.poll() is None for run in self.runs):
+                break
             time.sleep(0.02)
-        self.fail(f"it does not come to that: {answer}")
+        self.fail(f"it does not come to that: {answer}\n{done}\n" +
+                  "\n".join(str(run.communicate()) for run in self.runs if run.poll() is not None))
 
     def hashes(self):
         def of(path):
@@ -317,8 +319,7 @@ class Reached(CtlTest):
         run = self.start(fleet)
         self.until(lambda s: s["waits_for"])
         path = self.socket_path()
-        run.send_signal(signal.SIGKILL)
-        run.wait()
+        proc.kill_whole(run)
         self.assertTrue(os.path.exists(path))
         self.assertIn("was killed", self.ctl("last", "status", code=2).err)
         run = self.start(fleet, "--resume")
@@ -410,8 +411,7 @@ class Skipped(CtlTest):
     def test_it_stays_skipped_when_the_run_is_resumed_and_a_new_run_amends_it(self):
         run = self.paused()
         self.ctl("skip", self.images[6])
-        run.send_signal(signal.SIGKILL)
-        run.wait()
+        proc.kill_whole(run)
         shown = json.loads(qbatch.qbatch("status", "--state", self.state, "--json", "last").result.out.splitlines()[0])
         self.assertEqual((shown["skipped"], shown["to_finish"]), (1, 8 - shown["changed"] - 1))
         run = self.start(self.fleet_path, "--resume")

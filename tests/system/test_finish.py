@@ -5,7 +5,6 @@ import os
 import random
 import shlex
 import shutil
-import signal
 import struct
 import subprocess
 import time
@@ -181,8 +180,7 @@ class Finished(FinishTest):
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    cwd=self.folder)
             time.sleep(rng.random() * took)
-            run.send_signal(signal.SIGKILL)
-            run.communicate()
+            proc.kill_whole(run)
             if not os.path.isdir(self.state) or not os.listdir(self.state):
                 continue
             shown = self.status("last")[1]

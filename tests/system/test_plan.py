@@ -3,7 +3,6 @@ import json
 import os
 import pty
 import shlex
-import signal
 import stat
 import subprocess
 import time
@@ -154,8 +153,7 @@ class Applied(PlanTest):
                                    cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and qcow2.load(self.images[0]).size < 2 << 20:
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        proc.kill_whole(process)
         run = json.loads(self.tool("status", "--json", "--state", self.state, "last").out.splitlines()[0])
         self.assertIn(f"qbatch apply --resume={run['run']} ", run["finish"])
         done = self.tool(*run["finish"].split()[1:])

@@ -3,7 +3,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 import zlib
@@ -408,8 +407,7 @@ class Resumed(StateTest):
             run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), *self.flags, self.fleet],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(rng.random() * took)
-            run.send_signal(signal.SIGKILL)
-            run.communicate()
+            proc.kill_whole(run)
             over = not self.journals() or self.status()[0]["state"] == "ended"
             answer = self.run_fleet(*([] if over or number % 3 == 0 else ["--resume"]))
             self.assertEqual(answer.code, 0, str(answer))

@@ -269,8 +269,7 @@ class Resumed(RolloutTest):
             try:
                 run.wait(after)
             except subprocess.TimeoutExpired:
-                run.send_signal(signal.SIGKILL)
-                run.wait()
+                proc.kill_whole(run)
             before = self.lazy()
             self.assertEqual(before, names[:len(before)])  # a beginning of the order
             if before == names:  # it had come to its end
@@ -382,8 +381,7 @@ class Waits(RolloutTest):
         while b"rollout.soak" not in line:
             line = run.stderr.readline()
             self.assertTrue(line)
-        run.send_signal(signal.SIGKILL)
-        run.wait()
+        proc.kill_whole(run)
         self.assertEqual(len(self.lazy()), 1)
         answer = self.run_it("--resume", "--deadline", "1", code=75)
         self.assertIn("rollout.soak", answer.result.err)

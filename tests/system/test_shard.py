@@ -3,7 +3,6 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import time
@@ -222,8 +221,7 @@ class Resumed(ShardTest):
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and not self.grown():
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        proc.kill_whole(process)
         self.assertTrue(self.grown())
         return self.grown()
 

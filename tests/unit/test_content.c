@@ -10,9 +10,9 @@
 #include "unit.h"
 
 #ifdef __SANITIZE_ADDRESS__
-#define IMAGES 400
+#define IMAGES 150
 #else
-#define IMAGES 3000
+#define IMAGES 1500
 #endif
 
 /* One amend on a machine of its own, held before it is verified. */

@@ -11,13 +11,13 @@
 
 #ifdef __SANITIZE_ADDRESS__ /* some fifteen times slower */
 #define SEEDS  2
-#define IMAGES 200
+#define IMAGES 60
 #elif defined(__clang__) /* the same code: gcc's build tries all of it */
 #define SEEDS  4
-#define IMAGES 300
+#define IMAGES 100
 #else
-#define SEEDS  16
-#define IMAGES 1200
+#define SEEDS  8
+#define IMAGES 600
 #endif
 
 static unsigned long states, violations;

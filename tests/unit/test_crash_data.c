@@ -13,11 +13,11 @@
 #include "unit.h"
 
 #ifdef __SANITIZE_ADDRESS__ /* some fifteen times slower */
-#define SEEDS  3
-#define IMAGES 100
+#define SEEDS  2
+#define IMAGES 40
 #else
-#define SEEDS  10
-#define IMAGES 600
+#define SEEDS  6
+#define IMAGES 300
 #endif
 
 static unsigned long states, violations;

@@ -11,14 +11,14 @@
 #define NEVER (1ull << 40)
 
 #ifdef __SANITIZE_ADDRESS__
-#define STEP   15
-#define IMAGES 60
+#define STEP   37
+#define IMAGES 30
 #elif defined(__clang__) /* the same code: gcc's build tries all of it */
-#define STEP   13
-#define IMAGES 60
+#define STEP   23
+#define IMAGES 30
 #else
-#define STEP   3
-#define IMAGES 200
+#define STEP   5
+#define IMAGES 120
 #endif
 
 static unsigned long runs, states, violations;

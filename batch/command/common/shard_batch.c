@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "backing/tree.h"
+#include "base/beside.h"
 #include "base/own.h"
 #include "host/topo.h"
 #include "io/named.h"
@@ -159,7 +160,7 @@ static int ask_reader(struct dividing *d, unsigned wanted, size_t *base)
         return qb_fail_memory(d->err);
     if (pipe2(ends, O_CLOEXEC) < 0)
         return qb_fail_sys(d->err, errno, QB_NOWHERE, "cannot divide the images");
-    pid = fork();
+    pid = qb_fork();
     if (pid == 0)
         be_reader(d, wanted, base, ends[1], self);
     close(ends[1]);

@@ -1,7 +1,6 @@
 #include "text/progress.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/beside.h"
 #include "base/clock.h"
 #include "host/notify.h"
 #include "util/signal.h"
@@ -126,29 +126,18 @@ static void *run_thread(void *arg)
     pthread_mutex_lock(&p->lock);
     wait_ms(p, FIRST_DRAW_MS);
     while (!p->end) {
+        qb_beside_work();
         if (p->on_terminal)
             draw(p);
         if (qb_now() - p->start - told >= TELL_MS / 1e3) {
             told = qb_now() - p->start;
             tell(p);
         }
+        qb_beside_rest();
         wait_ms(p, DRAW_MS);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
-}
-
-/* Signals are for the thread that runs the waves. */
-static int start_thread(struct qb_progress *p)
-{
-    sigset_t all, old;
-    int failed;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    failed = pthread_create(&p->thread, NULL, run_thread, p);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return failed;
 }
 
 static bool is_terminal(void)
@@ -197,7 +186,7 @@ struct qb_progress *qb_progress_start(enum qb_watching how, const struct qb_mete
         return leave(&made);
     *p = made;
     start(p);
-    if (start_thread(p) != 0) {
+    if (qb_beside_start(&p->thread, run_thread, p) != 0) {
         free(p);
         return leave(&made);
     }
