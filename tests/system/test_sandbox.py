@@ -92,6 +92,25 @@ class Denied(SandboxTest):
             self.assertEqual(answer.code, 0, str(answer))
             self.assert_denied(self.what_was_tried(log))
 
+    def test_what_reads_headers_alone_neither(self):
+        images = self.fleet(40)  # a shard is no quick run
+        over = self.create("over.qcow2", size="1M", backing=os.path.basename(images[0]))
+        manifest = self.manifest('version: 1\ngraph: {scan: ["."]}\nimages: [{path: "*.qcow2", compat: "0.10"}]\n')
+        for argv in (["graph"], ["--shard=1/2", "--dry-run"]):
+            log = self.path(f"log{argv[0]}".replace("/", "-"))
+            done = proc.run([qbatch.absolute(qbatch.TOOL), *argv, manifest], cwd=self.folder,
+                            env=self.environment(INTRUDER_LOG=log))
+            self.assertEqual(done.code, 0, done.err)
+            lines = self.what_was_tried(log)
+            self.assertGreaterEqual(len(lines), len(images))
+            for line in lines:
+                self.assert_denied([line])
+            self.assertIn("over.qcow2" if argv == ["graph"] else "shard 1/2", done.out)
+        self.assertEqual(proc.run([qbatch.absolute(qbatch.TOOL), "graph", manifest], cwd=self.folder).out,
+                         proc.run([qbatch.absolute(qbatch.TOOL), "graph", manifest], cwd=self.folder,
+                                  env=self.environment(INTRUDER_LACKS="fork")).out)
+        self.assert_sound(over)
+
     def test_each_thread_of_the_process_has_given_them_up(self):
         images = self.chain()
         for argv in (["amend", "-j", "3", "-o", "compat=0.10", "--progress=json", *images], ["check", "-j", "3", *images]):

@@ -11,6 +11,7 @@
 #include "backing/tree.h"
 #include "base/beside.h"
 #include "base/own.h"
+#include "common/confined_reading.h"
 #include "host/topo.h"
 #include "io/named.h"
 #include "shard/shard.h"
@@ -22,6 +23,7 @@ struct dividing {
     struct qb_shard shard;
     struct qb_owners *owners;
     struct qb_sched *sched;
+    struct qb_confined_reading reading;
     struct qb_family family;
     struct qb_err *err;
     bool failed;
@@ -31,6 +33,7 @@ static void end(struct dividing *d)
 {
     qb_family_free(&d->family);
     qb_sched_close(d->sched);
+    qb_confined_reading_end(&d->reading);
     qb_owners_free(d->owners);
 }
 
@@ -81,7 +84,8 @@ static void read_all(void *arg)
 {
     struct dividing *d = arg;
 
-    d->failed = qb_family_read(d->batch, d->sched, qb_signal_seen, &d->family, d->err) < 0 ||
+    d->failed = qb_confined_reading_begin(&d->reading, d->batch, d->sched, d->owners, d->err) < 0 ||
+                qb_family_read(d->batch, d->sched, qb_signal_seen, &d->family, d->err) < 0 ||
                 qb_family_order(&d->family, d->batch, d->sched, d->err) < 0;
 }
 

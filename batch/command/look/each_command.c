@@ -4,6 +4,7 @@
 #include "cli/cli_check.h"
 #include "look/each_image.h"
 #include "look/images.h"
+#include "common/confined_reading.h"
 #include "common/output.h"
 #include "common/shard_batch.h"
 #include "host/caller.h"
@@ -45,16 +46,6 @@ static int end_with(int code, int stdout_errno)
     return code ? code : 1;
 }
 
-/* Says once what a sandbox lacks here. */
-static void tell_lack(const struct qb_cli *cli, const struct qb_confining *c)
-{
-    char text[QB_SANDBOX_TEXT];
-    const char *lack = qb_confining_lack(c, text);
-
-    if (lack && !qb_cli_has(cli, QB_OPTION_QUIET))
-        fprintf(stderr, "%s: sandbox: %s\n", qb_cli_program(cli->command), lack);
-}
-
 int qb_each_command(const struct qb_cli *cli, qb_each_fn *fn)
 {
     __attribute__((cleanup(free_batch))) struct qb_batch batch;
@@ -74,6 +65,6 @@ int qb_each_command(const struct qb_cli *cli, qb_each_fn *fn)
     if (qb_neighbour_begin(&batch.limits, &err) < 0 || qb_confining_check(&confining, &err) < 0 ||
         fn(cli, &batch, &confining, &code, &stdout_errno, &err) < 0)
         return refuse_start(cli, &err);
-    tell_lack(cli, &confining);
+    qb_confining_tell_lack(cli, &confining);
     return end_with(code, stdout_errno);
 }

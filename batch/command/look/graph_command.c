@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/commands.h"
+#include "common/confined_reading.h"
 #include "look/graph_show.h"
 #include "record/report_json.h"
 #include "manifest/manifest.h"
@@ -16,6 +17,7 @@ struct graphing {
     struct qb_batch batch;
     struct qb_owners *owners;
     struct qb_sched *sched;
+    struct qb_confined_reading reading;
     struct qb_family family;
     struct qb_findings findings;
     struct qb_err err;
@@ -27,6 +29,7 @@ static void free_all(struct graphing *g)
     qb_findings_free(&g->findings);
     qb_family_free(&g->family);
     qb_sched_close(g->sched);
+    qb_confined_reading_end(&g->reading);
     qb_owners_free(g->owners);
     qb_batch_free(&g->batch);
 }
@@ -45,9 +48,11 @@ static void read_all(void *arg)
 {
     struct graphing *g = arg;
 
-    g->failed = qb_family_read(&g->batch, g->sched, qb_signal_seen, &g->family, &g->err) < 0 ||
-                qb_family_order(&g->family, &g->batch, g->sched, &g->err) < 0 ||
-                qb_findings_make(&g->family, &g->batch, &g->findings, &g->err) < 0;
+    g->failed =
+        qb_confined_reading_begin(&g->reading, &g->batch, g->sched, g->owners, &g->err) < 0 ||
+        qb_family_read(&g->batch, g->sched, qb_signal_seen, &g->family, &g->err) < 0 ||
+        qb_family_order(&g->family, &g->batch, g->sched, &g->err) < 0 ||
+        qb_findings_make(&g->family, &g->batch, &g->findings, &g->err) < 0;
 }
 
 static int read_with_workers(struct graphing *g, const struct qb_cli *cli)
@@ -96,6 +101,7 @@ int qb_command_graph(const struct qb_cli *cli)
         fputc('\n', stderr);
         return QB_EXIT_FAILED;
     }
+    qb_confining_tell_lack(cli, &g.reading.confining);
     if (qb_signal_seen())
         return QB_EXIT_INTERRUPTED;
     code = g.findings.errors || g.family.unknown.n ? QB_EXIT_FAILED : 0;

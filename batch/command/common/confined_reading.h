@@ -1,0 +1,24 @@
+/* Confines a process that reads headers alone (host/confining.h): `qbatch graph`, and the one that
+ * finds which images of a shard are bases of others. */
+#ifndef QB_COMMON_CONFINED_READING_H
+#define QB_COMMON_CONFINED_READING_H
+
+#include "backing/scan_errand.h"
+#include "cli/cli_check.h"
+#include "host/confining.h"
+
+struct qb_confined_reading { /* zeroed: nothing to end */
+    struct qb_confining confining;
+    struct qb_scan_errand scan;
+};
+
+/* Within qb_sched_run, before the first file is opened: from then on a helper opens them, as these
+ * owners permit.  0 where policy.sandbox is off; -1 where it is strict and cannot be. */
+int qb_confined_reading_begin(struct qb_confined_reading *r, const struct qb_batch *batch,
+                              struct qb_sched *sched, struct qb_owners *owners, struct qb_err *err);
+void qb_confined_reading_end(struct qb_confined_reading *r);
+
+/* Says once, on standard error, what a sandbox lacks here; nothing with --quiet. */
+void qb_confining_tell_lack(const struct qb_cli *cli, const struct qb_confining *c);
+
+#endif
