@@ -17,7 +17,7 @@ import strace
 from fixture import ImageTest, main
 
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))  # some ten times slower
-NUMBERS = [*range(1, 40, 3 if SANITIZED else 1), *range(40, 1000, 17 if SANITIZED else 7)]
+NUMBERS = [*range(1, 40, 3 if SANITIZED else 1), *range(40, 1000, 17 if SANITIZED else 11)]
 FLEET = ("a", "b", "c", "d")
 WRITES = "pwrite64,ftruncate,fdatasync,fallocate"
 
