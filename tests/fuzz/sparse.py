@@ -7,9 +7,12 @@ import os
 import resource
 import struct
 import sys
+import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import proc  # noqa: E402
 import qbatch  # noqa: E402
+import strace  # noqa: E402
 from fixture import GIB, MIB, ImageTest, main  # noqa: E402
 
 LENGTH = 8 << 40  # of the file; ext4 ends below 16 TiB
@@ -113,6 +116,20 @@ class SparseImages(ImageTest):
         image = self.image(21, reftable=2 * MIB, l1=4 * MIB, l1_size=count, size=1 << 60)
         image.put(4 * MIB, b"".join(words((i + 48) * 2 * MIB | 1 << 63) for i in range(count)))
         self.costs_what_it_holds(image.done(LENGTH))
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_no_thread_is_woken_for_tables_in_holes(self):
+        """As many calls for 400,000 of them as for one."""
+        count = 400000
+        image = self.image(21, reftable=2 * MIB, l1=4 * MIB, l1_size=count, size=1 << 60)
+        image.put(4 * MIB, b"".join(words((i + 48) * 2 * MIB | 1 << 63) for i in range(count)))
+        log = self.path("calls")
+        proc.run(["strace", "-f", "-c", "-e", "trace=futex,mmap,munmap,pread64,lseek", "-o", log,
+                  qbatch.absolute(qbatch.TOOL), "check", "--json", image.done(1 << 40)], timeout=600)
+        with open(log, encoding="utf-8") as f:
+            rows = [line.split() for line in f]
+        total = next(int(row[2] if row[2].isdigit() else row[3]) for row in rows if row and row[-1] == "total")
+        self.assertLess(total, count / 20)
 
     def test_l2_entries_spread_over_the_whole_file_of_a_dirty_image(self):
         step = LENGTH // 65536 // 8193
