@@ -1,49 +1,11 @@
 /* Selects the files of `chain:` of an entry: an image and its backing files. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/own.h"
-#include "manifest/select.h"
 #include "io/named.h"
-#include "qcow2/chain.h"
-
-/* An image that is open with its backing chain. */
-struct opened {
-    struct qb_owners *owners;
-    struct qb_io *io;
-    struct qb_file file;
-    struct qb_image img;
-    bool has_image;
-    struct qb_chain chain;
-};
-
-static void close_opened(struct opened *o)
-{
-    qb_chain_close(&o->chain);
-    if (o->has_image)
-        qb_image_close(&o->img);
-    qb_file_close(&o->file);
-    qb_io_close(o->io);
-    qb_owners_free(o->owners);
-}
-
-static int open_chain(struct opened *o, const char *path, const struct qb_policy *policy,
-                      struct qb_err *err)
-{
-    o->owners = qb_policy_owners(policy, false, err);
-    if (!o->owners)
-        return -1;
-    if (qb_io_open(QB_IO_POSIX, &o->io, NULL, err) < 0)
-        return -1;
-    qb_io_set_owners(o->io, o->owners);
-    if (qb_file_open(path, false, &o->file, err) < 0 ||
-        qb_image_open(o->io, &o->file, &o->img, err) < 0)
-        return -1;
-    o->has_image = true;
-    if (!o->img.backing_name[0])
-        return 0;
-    return qb_chain_open(o->io, path, &o->file, o->img.backing_name, o->img.backing_fmt,
-                         QB_CHAIN_WHOLE, &o->chain, err);
-}
+#include "manifest/chain_apart.h"
+#include "manifest/select.h"
 
 /* Whether the entry has this file already, by any name; notes that it has. */
 static bool is_picked(struct qb_select *select, const struct qb_file *file, size_t entry)
@@ -68,10 +30,61 @@ static int pick_once(struct qb_select *select, const struct qb_file *file, struc
     return qb_select_pick(select, strdup(file->path), at, excludes, entry);
 }
 
+/* Files that are open, and the one that is picked next. */
+struct picking {
+    struct qb_owners *owners;
+    struct qb_io *io;
+    struct qb_file head, *files;
+    size_t n; /* of files; in the chain's order */
+    struct qb_apart_chain chain;
+};
+
+static void end_picking(struct picking *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        qb_file_close(&p->files[i]);
+    free(p->files);
+    qb_file_close(&p->head);
+    qb_apart_chain_free(&p->chain);
+    qb_io_close(p->io);
+    qb_owners_free(p->owners);
+}
+
+/* The files of the chain, each opened here as the one before may name it: the process that told
+ * their names is believed no further than that. */
+static int open_files(struct picking *p, struct qb_err *err)
+{
+    struct qb_naming image = qb_naming_of(&p->head), namer = image;
+
+    p->files = calloc(p->chain.n + 1, sizeof(*p->files));
+    if (!p->files)
+        return qb_fail_memory(err);
+    for (; p->n < p->chain.n; p->n++) {
+        p->files[p->n].fd = -1;
+        if (qb_named_open(p->io, image, namer, p->chain.links[p->n].path, &p->files[p->n], err) < 0)
+            return -1;
+        namer = qb_naming_of(&p->files[p->n]);
+    }
+    return 0;
+}
+
+static int open_chain(struct picking *p, const char *path, const struct qb_policy *policy,
+                      struct qb_err *err)
+{
+    p->owners = qb_policy_owners(policy, false, err);
+    if (!p->owners || qb_io_open(QB_IO_POSIX, &p->io, NULL, err) < 0)
+        return -1;
+    qb_io_set_owners(p->io, p->owners);
+    if (qb_file_open(path, false, &p->head, err) < 0 ||
+        qb_chain_apart(&p->head, policy, &p->chain, err) < 0)
+        return -1;
+    return open_files(p, err);
+}
+
 int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_place at,
                         const struct qb_excludes *excludes, size_t entry)
 {
-    QB_AUTO(close_opened) struct opened o = {.file.fd = -1};
+    QB_AUTO(end_picking) struct picking p = {.head.fd = -1};
     QB_AUTO(qb_buf) char *path = qb_select_path(select, name);
     struct qb_err err;
     int r = 0;
@@ -79,11 +92,11 @@ int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_pl
     if (!path)
         return qb_diag_memory(select->diags);
     select->is_relative = name[0] != '/';
-    if (open_chain(&o, path, select->policy, &err) < 0)
+    if (open_chain(&p, path, select->policy, &err) < 0)
         return qb_diag_add(select->diags, QB_M_FILE, at, NULL, "the chain of \"%s\": %.300s", name,
                            err.text);
-    for (size_t i = o.chain.n; r == 0 && i-- > 0;)
-        if (qb_chain_is_qcow2(&o.chain, i))
-            r = pick_once(select, qb_chain_file(&o.chain, i), at, excludes, entry);
-    return r == 0 ? pick_once(select, &o.file, at, excludes, entry) : r;
+    for (size_t i = p.n; r == 0 && i-- > 0;)
+        if (p.chain.links[i].is_qcow2)
+            r = pick_once(select, &p.files[i], at, excludes, entry);
+    return r == 0 ? pick_once(select, &p.head, at, excludes, entry) : r;
 }

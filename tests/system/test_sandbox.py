@@ -15,6 +15,7 @@ import family
 import guest
 import proc
 import qbatch
+import strace
 from fixture import OTHER_BUILD, ImageTest, main
 
 INTRUDER = os.environ.get("INTRUDER", "")
@@ -110,6 +111,25 @@ class Denied(SandboxTest):
                          proc.run([qbatch.absolute(qbatch.TOOL), "graph", manifest], cwd=self.folder,
                                   env=self.environment(INTRUDER_LACKS="fork")).out)
         self.assert_sound(over)
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_nor_what_reads_the_chain_of_an_entry(self):
+        top = self.chain()[-1]
+        manifest = self.manifest(f"version: 1\nimages: [{{chain: {os.path.basename(top)}, lazy_refcounts: on}}]\n")
+        log = self.path("log")
+        done = proc.run(["strace", "-f", "-qq", "-e", "trace=seccomp,pread64", "-o", log,
+                         qbatch.absolute(qbatch.TOOL), "lint", manifest])
+        self.assertEqual(done.code, 0, done.err)
+        with open(log, encoding="utf-8") as f:
+            calls = [(line.split()[0], "header" if "QFI" in line else line.split()[1].split("(")[0]) for line in f]
+        readers = {pid for pid, call in calls if call == "header"}
+        self.assertEqual(len(readers), 1, calls)
+        for reader in readers:
+            self.assertEqual([call for pid, call in calls if pid == reader][0], "seccomp", calls)
+        died = proc.run(["strace", "-f", "-qq", "-e", "trace=seccomp", "-e", "inject=seccomp:signal=KILL", "-o", log,
+                         qbatch.absolute(qbatch.TOOL), "--dry-run", manifest])
+        self.assertEqual(died.code, 2, died.err)
+        self.assertIn("the process that reads the chain has ended", died.err)
 
     def test_each_thread_of_the_process_has_given_them_up(self):
         images = self.chain()

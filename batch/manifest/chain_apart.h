@@ -1,0 +1,28 @@
+/* Reads a backing chain in a process of its own, which has no rights (io/confine.h): while a
+ * manifest is read, the program has all of its caller's. */
+#ifndef QB_MANIFEST_CHAIN_APART_H
+#define QB_MANIFEST_CHAIN_APART_H
+
+#include "io/file.h"
+#include "job/job.h"
+
+/* What that process says of a backing file. */
+struct qb_apart_link {
+    bool is_qcow2;
+    char *path; /* owned */
+};
+
+/* The chain of `head`, open at its path: its backing file first.  The process has the sandbox that
+ * `policy` asks for, as far as the kernel has it, and opens what the owner of `head` may read;
+ * whoever uses a path of the answer must apply these rules once more, for an image may have taken
+ * the process over.  At most QB_CHAIN_MAX_DEPTH, to be freed.  0, or -1 with what qb_image_open and
+ * qb_chain_open say; QB_E_INTERNAL where the process ended, or told what is no chain. */
+struct qb_apart_chain {
+    struct qb_apart_link *links;
+    size_t n, cap;
+};
+int qb_chain_apart(const struct qb_file *head, const struct qb_policy *policy,
+                   struct qb_apart_chain *out, struct qb_err *err);
+void qb_apart_chain_free(struct qb_apart_chain *chain);
+
+#endif
