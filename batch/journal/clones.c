@@ -55,7 +55,9 @@ void qb_clones_note(struct qb_clones *c, const struct qb_parsed *record, const c
 {
     if (strcmp(is, "cloned") == 0) {
         take(&c->before, record, "clone");
-        c->restored = false;
+        c->restored = c->behind = false;
+    } else if (strcmp(is, "clone_stays") == 0) {
+        c->behind = true;
     } else if (strcmp(is, "undone") == 0 && has_text(record, "by", "restore")) {
         take(&c->amended, record, "amended");
         c->restored = true;
@@ -99,6 +101,15 @@ void qb_clones_made(struct qb_state *s, const struct qb_batch *batch, const stru
     put(j, "clone", path, clone);
     qb_state_stamp(j, "at");
     qb_journal_end(j);
+}
+
+void qb_clones_stay(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job)
+{
+    char name[PATH_MAX];
+
+    qb_journal_begin(&s->journal, "clone_stays");
+    qb_journal_path(&s->journal, qb_job_name(batch, job, name));
+    qb_journal_end(&s->journal);
 }
 
 void qb_clones_restored(struct qb_journal *j, const char *image, const char *amended,

@@ -3,6 +3,8 @@
  *     cloned      a clone was made, and its name, identity and owner; before the image's flip
  *     undone      with "by":"restore": the clone took the image's place; "amended" is where the
  *                 amended image is since, and the identity is that file's
+ *     clone_stays a later attempt goes on with the image, of which a guest may have written between
+ *                 the attempts what the clone does not have
  *     pruned      the clone was removed; with "file":"amended": that file */
 #ifndef QB_JOURNAL_CLONES_H
 #define QB_JOURNAL_CLONES_H
@@ -28,6 +30,7 @@ struct qb_clones {
     struct qb_clone amended; /* the amended image, after a restore */
     bool unnamed;            /* a clone was made, and its name and identity were not recorded */
     bool restored;           /* the clone is the image now */
+    bool behind;             /* `before` may lack what was written between attempts of the run */
 };
 
 void qb_clones_free(struct qb_clones *c);
@@ -43,6 +46,8 @@ bool qb_clones_hold(const struct qb_clones *c);
 /* That the clone with this stat was made of the job's image. */
 void qb_clones_made(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job,
                     const struct stat *clone);
+
+void qb_clones_stay(struct qb_state *s, const struct qb_batch *batch, const struct qb_job *job);
 
 /* That the image, by its name in the journal, is the clone again, and the amended image is at
  * `amended`; NULL: at no place that is known. */

@@ -163,8 +163,8 @@ static void on_over(struct qb_trace *t, const struct qb_parsed *record, enum qb_
 
 static bool is_of_image(const char *is)
 {
-    static const char *const kinds[] = {"planned",   "proof",     "undone", "discarding",
-                                        "discarded", "abandoned", "cloned", "pruned"};
+    static const char *const kinds[] = {"planned",   "proof",  "undone", "discarding", "discarded",
+                                        "abandoned", "cloned", "pruned", "clone_stays"};
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(is, kinds[i]) == 0)

@@ -329,7 +329,7 @@ void qb_state_over(struct qb_state *s, const struct qb_batch *batch, const struc
     qb_state_count(s, &(struct qb_job){.path = NULL}, r);
     begin_image(j, qb_status_names[r->status], batch, job);
     record_place(j, "step", step);
-    qb_journal_true(j, "committed", r->committed && r->status == QB_STATUS_FAILED);
+    qb_journal_true(j, "committed", r->committed && r->status != QB_STATUS_CHANGED);
     qb_journal_true(j, "uncertain", r->header_sent && !r->committed);
     qb_journal_true(j, "verified", r->verified);
     qb_journal_true(j, "backup", r->backed_up);

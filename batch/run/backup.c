@@ -1,6 +1,7 @@
 #include "run/backup.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,8 @@ int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err)
 
 /* ---- one image ------------------------------------------------------------------------------- */
 
+enum { LONGER = sizeof("amended") - sizeof("bak") }; /* see restore.c */
+
 int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,
                    const struct qb_file *image, struct stat *made, struct qb_err *err)
 {
@@ -70,8 +73,15 @@ int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,
     char suffix[sizeof(batch->backup_id) + 8];
 
     snprintf(suffix, sizeof(suffix), ".%s.bak", batch->backup_id);
-    return real ? qb_clone_make(image, real, suffix, made, err)
-                : qb_fail_sys(err, errno, QB_NOWHERE, "cannot clone");
+    if (!real)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot clone");
+    if (strlen(real + qb_path_name_at(real)) + strlen(suffix) + LONGER > NAME_MAX)
+        return qb_fail_sys(
+            err, ENAMETOOLONG, QB_NOWHERE,
+            "a clone of %.250s could not be restored: the name is too long that the amended "
+            "image would be kept under",
+            real);
+    return qb_clone_make(image, real, suffix, made, err);
 }
 
 void qb_backup_remove(const struct qb_batch *batch, const struct qb_job *job)

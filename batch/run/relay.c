@@ -13,13 +13,14 @@ struct qb_held *qb_held_begin(const struct qb_relay *relay, size_t job)
         if (atomic_load(&h->job))
             continue;
         atomic_store(&h->phase, QB_HELD_BEGUN);
+        h->amended = h->may_be_amended = false;
         atomic_store(&h->job, job + 1);
         return h;
     }
     return NULL;
 }
 
-void qb_held_plans(struct qb_held *h, const struct qb_amend *amend)
+void qb_held_plans(struct qb_held *h, const struct qb_amend *amend, bool again)
 {
     struct qb_amend_facts facts;
     const struct qb_file *file;
@@ -30,6 +31,7 @@ void qb_held_plans(struct qb_held *h, const struct qb_amend *amend)
     file = qb_amend_file((struct qb_amend *)(uintptr_t)amend);
     h->appends = qb_amend_appends(amend);
     h->cuts_data = facts.cuts_data;
+    h->amended |= again;
     h->length = facts.old_length;
     h->virtual_size = qb_amend_result((struct qb_amend *)(uintptr_t)amend)->after->virtual_size;
     h->dev = file->dev;

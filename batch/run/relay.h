@@ -28,6 +28,8 @@ struct qb_held {
     atomic_size_t job; /* 1 + its number; 0: this place is free */
     atomic_uint phase;
     bool appends, cuts_data;
+    bool amended;                  /* by a commit before the one that is planned */
+    bool may_be_amended;           /* by a process that died before this one */
     uint64_t length, virtual_size; /* of the file before; of the disk as planned */
     dev_t dev;
     ino_t ino;
@@ -49,7 +51,7 @@ struct qb_relay {
 
 /* The image is begun.  NULL without a relay. */
 struct qb_held *qb_held_begin(const struct qb_relay *relay, size_t job);
-void qb_held_plans(struct qb_held *held, const struct qb_amend *amend);
+void qb_held_plans(struct qb_held *held, const struct qb_amend *amend, bool again);
 void qb_held_flips(struct qb_held *held, const struct qb_amend *amend);
 void qb_held_end(struct qb_held *held);
 

@@ -46,12 +46,17 @@ static void note_lost_one(struct qb_relay_parent *p, const struct qb_held *h)
 {
     size_t job = atomic_load(&h->job) - 1;
     struct qb_held *known = find_facts(p, job);
+    bool amended = known && known->amended;
+    bool flipped = known && (known->may_be_amended || atomic_load(&known->phase) >= QB_HELD_FLIPS);
 
     p->lost[p->n_lost++] = job;
     if (!known)
         qb_vec_push(&p->facts, *h);
-    else if (atomic_load(&h->phase) >= QB_HELD_PLANNED)
+    else if (atomic_load(&h->phase) >= QB_HELD_PLANNED) {
         *known = *h;
+        known->amended |= amended;
+        known->may_be_amended |= flipped;
+    }
 }
 
 static void note_lost(struct qb_relay_parent *p)

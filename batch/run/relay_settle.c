@@ -87,13 +87,16 @@ void qb_relay_crashed(const struct qb_job *job, const struct qb_held *held, cons
         [OTHER] = "not known to be as it was, nor amended: its header is another one",
         [NEW] = "amended, and was not verified"};
 
+    if (header == OLD && held->amended)
+        header = NEW;
     *out = (struct qb_outcome){.result = {.status = QB_STATUS_FAILED,
-                                          .header_sent = phase >= QB_HELD_FLIPS && header != OLD,
+                                          .header_sent = header != OLD || held->may_be_amended,
                                           .committed = header == NEW}};
     qb_fail(&err, QB_E_CRASHED, QB_NOWHERE,
             "the process that worked on it %s%s; the image is %s%.100s", how,
             alone ? ", and so was one that had this image alone" : "",
-            header == OLD       ? tail_of(held, phase)
+            header == OLD
+                ? held->may_be_amended ? "as the process before it left it" : tail_of(held, phase)
             : header == UNKNOWN ? "in a state that could not be found out: "
                                 : words[header],
             header == UNKNOWN ? why.text : "");

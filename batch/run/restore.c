@@ -114,7 +114,15 @@ static int check_image(const struct restoring *r)
         return qb_fail(r->err, QB_E_CHANGED, QB_NOWHERE,
                        "another file took the image's place since the run; the clone is %.200s",
                        r->from);
-    if (r->t->discard_writes || qb_seen_is_unwritten(done, &now))
+    if (r->t->discard_writes)
+        return 0;
+    if (r->trace->clones.behind)
+        return qb_fail(r->err, QB_E_CHANGED, QB_NOWHERE,
+                       "the run went on with the image in a later attempt, and the clone, which is "
+                       "of the first one, would not have what was written in between; "
+                       "--discard-writes permits that, and keeps the amended image as %.200s",
+                       r->aside);
+    if (qb_seen_is_unwritten(done, &now))
         return 0;
     if (!done->valid)
         return qb_fail(r->err, QB_E_CHANGED, QB_NOWHERE,

@@ -24,7 +24,7 @@ void qb_run_note_plans(struct qb_running *r, struct qb_wave *w)
 
     for (size_t i = 0; i < w->n; i++)
         if (w->slots[i].step == QB_STEP_PLANNED)
-            qb_held_plans(w->slots[i].held, w->slots[i].amend);
+            qb_held_plans(w->slots[i].held, w->slots[i].amend, w->slots[i].again);
     if (!state)
         return;
     for (size_t i = 0; i < w->n; i++) {
@@ -47,7 +47,9 @@ static void note_append(struct qb_running *r, const struct qb_slot *s)
 
     if (s->step != QB_STEP_APPENDED || s->again)
         return;
-    if (qb_amend_result(s->amend)->backed_up)
+    if (job->clone_stays && job->clone_behind)
+        qb_clones_stay(r->options->state, r->batch, job);
+    else if (!job->clone_stays && qb_amend_result(s->amend)->backed_up)
         qb_clones_made(r->options->state, r->batch, job, &s->clone);
     qb_state_appended(r->options->state, r->batch, job, s->amend);
 }

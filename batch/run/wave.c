@@ -30,7 +30,8 @@ static int back_up(struct qb_wave *w, struct qb_slot *s)
 
     if (w->batch->policy.backup == QB_BACKUP_NONE)
         return 0;
-    if (qb_run_clone(w->errands, w->batch, s->job, qb_amend_file(s->amend), &s->clone,
+    if (!w->batch->jobs[s->job].clone_stays &&
+        qb_run_clone(w->errands, w->batch, s->job, qb_amend_file(s->amend), &s->clone,
                      qb_amend_err(s->amend)) < 0) {
         r->status = QB_STATUS_FAILED;
         return -1;

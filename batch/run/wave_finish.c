@@ -10,7 +10,7 @@ static void drop_backup(struct qb_wave *w, struct qb_slot *s)
 {
     struct qb_result *r = qb_amend_result(s->amend);
 
-    if (!r->backed_up || qb_amend_has_flipped(s->amend))
+    if (!r->backed_up || qb_amend_has_flipped(s->amend) || w->batch->jobs[s->job].clone_stays)
         return;
     qb_run_unclone(w->errands, w->batch, s->job);
     r->backed_up = false;

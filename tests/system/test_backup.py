@@ -98,6 +98,23 @@ class Clones(ReflinkTest):
         self.assertEqual(len(self.backups()), 4, str(answer))
         self.assert_sound(answer.first["backup"])
 
+    def test_an_image_whose_clone_could_not_be_restored_is_not_amended(self):
+        """The amended image needs a name, too, which is longer than that of the clone."""
+        self.on_each(self.long_name)
+
+    def long_name(self, images):
+        for length in (223, 224, 227, 228):
+            image = os.path.join(self.there, "n" * length)
+            shutil.copyfile(images[0], image)
+            sha, state = proc.sha256(image), self.path(f"state-{os.path.basename(self.there)}-{length}")
+            answer = qbatch.qbatch("amend", "--json", "--state", state, "--backup", "reflink", "-o", "lazy_refcounts=on,compat=1.1",
+                                   image)
+            if answer.status != "changed":
+                self.assertEqual((length > 223, proc.sha256(image)), (True, sha), str(answer))
+                continue
+            self.assertEqual(qbatch.qbatch("backup", "restore", "--state", state, "last").code, 0)
+            self.assertEqual(proc.sha256(image), sha)
+
     def test_a_clone_keeps_who_may_use_the_image(self):
         self.on_each(self.attributes_kept)
 

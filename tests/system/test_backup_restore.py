@@ -8,6 +8,7 @@ import unittest
 import context  # noqa: F401
 import proc
 import qbatch
+import qcow2
 import strace
 from fixture import main
 from reflinks import BackupCommand
@@ -127,6 +128,40 @@ class Restore(RestoreTest):
         self.assertEqual([proc.sha256(image) for image in images], amended)
         self.restore("--discard-writes", "last")
         self.assertEqual([proc.sha256(image) for image in images], before)
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_a_later_attempt_keeps_the_clone_of_the_image_before_the_first_one(self):
+        """The clone is of the image before the run, not of what an attempt that was killed had made of it."""
+        self.on_each_amended(self.of_the_first_attempt)
+
+    def of_the_first_attempt(self, images):
+        image = images[0]
+        self.io(image, "write -q -P 3 8M 32M", "discard 10M 8M")
+        original = self.copy(image, f"original-{os.path.basename(self.there)}")
+        fleet = self.manifest(f"""
+            version: 1
+            policy: {{backup: reflink}}
+            images: [{{path: "{image}", compat: "1.1", lazy_refcounts: on, reclaim: {{compact: on}}}}]
+            """)
+        self.state, between = self.path(f"later-{os.path.basename(self.there)}"), 0
+        argv = [qbatch.absolute(qbatch.TOOL), "--json", "--io", "posix", "--state", self.state, fleet]
+        for number in range(1, 6):
+            shutil.rmtree(self.state, ignore_errors=True)
+            shutil.copyfile(original, image)
+            trace = strace.run(argv, f"syncfs:signal=KILL:when={number}")
+            if not trace.hit:
+                break
+            amended = qcow2.load(image).version == 3
+            answer = qbatch.qbatch("--json", "--state", self.state, "--resume", fleet)
+            self.assertEqual(answer.code, 0, str(answer))
+            if amended:
+                between += 1
+                if answer.status == "changed":
+                    self.restore("last", code=1)
+            self.assertEqual(self.restore("--discard-writes", "last").status, "changed")
+            self.assertEqual(qcow2.load(image).version, 2, number)
+            proc.must(["qemu-img", "compare", original, image])
+        self.assertGreater(between, 0)
 
     def test_an_image_or_a_clone_in_use_is_left_alone(self):
         self.on_each_amended(self.in_use)

@@ -2,6 +2,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -348,6 +349,28 @@ class Compacted(Scene):
         self.assert_same_layers(before, guest.read_all(image))
         self.assert_dense(image)
 
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_a_size_is_added_once_whenever_it_is_interrupted(self):
+        """What the first commit did is recorded, though the image is not finished."""
+        original = self.holes(size=8 * MIB)
+        manifest = self.manifest("""
+            version: 1
+            images: [{path: b.qcow2, size: +16M, reclaim: {compact: on}}]
+            """)
+        argv = [qbatch.absolute(qbatch.TOOL), "--json", "--io", "posix", "--state", self.path("state"), manifest]
+        between = 0
+        for action in ("INT", "KILL"):
+            for number in range(1, 8):
+                image = self.copy(original, "b.qcow2")
+                shutil.rmtree(self.path("state"), ignore_errors=True)
+                trace = strace.run(argv, f"pwrite64:signal={action}:when={number}", cwd=self.folder)
+                between += trace.hit and qcow2.load(image).size == 24 * MIB
+                answer = qbatch.qbatch("--json", "--resume", "--state", self.path("state"), manifest, cwd=self.folder)
+                self.assertIn(answer.code, (0, 2), str(answer))
+                self.assertEqual(qcow2.load(image).size, 24 * MIB, (action, number))
+                self.assert_sound(image)
+        self.assertGreater(between, 4)
+
     def test_what_is_refused(self):
         image = self.holes()
         self.refused(image, "unsupported", words="reclaim.compact", keep_undo="on", **COMPACT)
@@ -409,6 +432,30 @@ class Fleets(Scene):
             self.assert_same_layers(before, guest.read_all(image))
             self.assert_dense(image)
             self.assert_sound(image)
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_an_image_that_ends_processes_after_its_first_commit_is_not_as_it_was(self):
+        self.holes(size=8 * MIB)
+        for i in range(10):  # more than a quick run has: there is another process to tell of it
+            self.create(f"z{i}.qcow2", size="1M")
+        manifest = self.manifest(f"""
+            version: 1
+            images: [{{path: "*.qcow2", {self.REQUEST}}}]
+            """)
+        argv = [qbatch.absolute(qbatch.TOOL), "--json", "--io", "posix", "--jobs", "1", "--no-state", manifest]
+        original, told = self.copy(self.path("a.qcow2"), "original"), 0
+        for number in range(2, 12):
+            image = self.copy(original, "a.qcow2")
+            trace = strace.run(argv, f"pwrite64:signal=KILL:when={number}", cwd=self.folder)
+            crashed = [r for r in map(json.loads, trace.result.out.splitlines())
+                       if r.get("path") == image and r["status"] == "failed"]
+            if not crashed:
+                continue
+            said = crashed[0]["error"]["message"]
+            if qcow2.load(image).refcount_order == 6:
+                told += 1
+                self.assertNotIn("is as it was", said)
+        self.assertGreater(told, 0)
 
     def test_an_interruption_between_rounds_of_many_images(self):
         """Whatever settles then is waited for: each image has its result, and is whole.  (In a sandbox it

@@ -7,6 +7,7 @@
 #include "qcow2/disk.h"
 #include "common/finish.h"
 #include "fleet/session.h"
+#include "run/backup_stays.h"
 #include "shard/shard.h"
 
 static const struct qb_trace *trace_of(const struct qb_history *h, const struct qb_batch *batch,
@@ -22,8 +23,7 @@ static bool is_as_left(const struct qb_job *job, const struct qb_seen *left)
 {
     struct qb_seen now = qb_seen_at(job->path);
 
-    return left->valid && now.valid && now.dev == left->dev && now.ino == left->ino &&
-           now.length == left->length && now.mtime_ns == left->mtime_ns;
+    return qb_seen_is_unwritten(left, &now);
 }
 
 static bool is_done(const struct qb_job *job, const struct qb_trace *t)
@@ -104,6 +104,7 @@ void qb_resume_apply(const struct qb_keep *keep, struct qb_batch *batch, const s
         job->was_changed = qb_trace_is_changed(t);
         job->may_be_changed = t->uncertain;
         job->step = t->step;
+        job->clone_stays = qb_backup_stays(t, job->path, &job->clone_behind);
         if (t->asks == job->asks) { /* else the manifest has changed, and asks for something else */
             job->already = is_done(job, t);
             job->mistrusted = is_mistrusted(job, t);
