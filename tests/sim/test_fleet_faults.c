@@ -21,7 +21,7 @@ enum { IMAGES = 4 };
 #define FLEETS 3
 #define STEP   1
 #else
-#define FLEETS 12
+#define FLEETS 8
 #define STEP   1
 #endif
 
