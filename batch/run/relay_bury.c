@@ -27,6 +27,8 @@ void qb_relay_wait(struct qb_relay_parent *p)
     else if (WIFSIGNALED(status))
         snprintf(p->how, HOW_TEXT, "was ended by signal %d (%.60s)", WTERMSIG(status),
                  strsignal(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) == QB_RELAY_LOST_HELPER)
+        snprintf(p->how, HOW_TEXT, "lost the one that opens files for it");
     else
         snprintf(p->how, HOW_TEXT, "ended with exit code %d", WEXITSTATUS(status));
 }

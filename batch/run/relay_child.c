@@ -108,6 +108,21 @@ static void on_compose(void *arg, size_t job, struct qb_outcome *outcome)
     l->compose(l->arg, job, outcome);
 }
 
+/* What it could not open any more, and what it left for that, another process takes up, with a
+ * helper of its own.  Where none would go on these are results like others. */
+static void end_without_helper(struct teller *t, enum qb_status status)
+{
+    const struct qb_relay_run *run = t->run;
+    bool (*stopped)(void) = run->options->stopped;
+
+    if ((status != QB_STATUS_FAILED && status != QB_STATUS_SKIPPED) ||
+        run->batch->rollout.steps.n > 0 || (stopped && stopped()) ||
+        !qb_helper_is_lost(&run->confining->helper))
+        return;
+    flush(t);
+    _exit(QB_RELAY_LOST_HELPER);
+}
+
 static void on_image(void *arg, size_t job, const struct qb_outcome *outcome)
 {
     struct teller *t = arg;
@@ -115,6 +130,7 @@ static void on_image(void *arg, size_t job, const struct qb_outcome *outcome)
     size_t at;
 
     tell_sandbox(t);
+    end_without_helper(t, outcome->result.status);
     at = begin(t, QB_RELAY_OUTCOME);
     qb_wire_put(&t->wire, &number, sizeof(number));
     qb_outcome_put(&t->wire, outcome);

@@ -9,6 +9,9 @@
  * - one that ends a process in which it was the first and only one has crashed: it fails, and what
  *   state it is in is told by its header, which is compared and not read.
  *
+ * A process whose helper dies can open nothing any more, and ends as well, before it tells of
+ * images that failed for that.
+ *
  * So each two deaths settle an image.  The run ends after a few in a row that settled none, and
  * when it is to stop, or is a rollout: then all that were held have crashed. */
 #ifndef QB_RUN_RELAY_RUN_H
@@ -45,6 +48,9 @@ struct qb_relay_process {
 /* -1 with *err: no process could be made. */
 int qb_relay_start(const struct qb_relay_run *run, const struct qb_relay *relay,
                    struct qb_relay_process *out, struct qb_err *err);
+
+/* The exit code of one whose helper (io/helper.h) has ended. */
+enum { QB_RELAY_LOST_HELPER = 70 };
 
 /* Messages: a number, the length of what follows, and that. */
 enum qb_relay_word {

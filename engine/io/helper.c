@@ -283,6 +283,16 @@ int qb_helper_ask(struct qb_helper *helper, unsigned errand, struct qb_io *stop,
     return r;
 }
 
+bool qb_helper_is_lost(const struct qb_helper *helper)
+{
+    struct pollfd p = {.fd = -1};
+
+    if (!qb_helper_is_there(helper))
+        return false;
+    p.fd = helper->channels[0].fd;
+    return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
+}
+
 void qb_helper_end(struct qb_helper *helper)
 {
     if (!qb_helper_is_there(helper))

@@ -81,6 +81,9 @@ int qb_helper_ask(struct qb_helper *helper, unsigned errand, struct qb_io *stop,
  * or is no more.  Its argument is the request. */
 bool qb_helper_is_to_stop(void *request);
 
+/* Whether it has ended although it was not to: each further request would fail. */
+bool qb_helper_is_lost(const struct qb_helper *helper);
+
 /* Ends it, and waits for that. */
 void qb_helper_end(struct qb_helper *helper);
 

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -787,6 +788,14 @@ class Hostile(CtlTest):
         _, summary, err = self.end(run, 75)
         self.assertNotIn("\x1b", err)
         self.assertLess(len(summary["hand"][0]["who"]), 80)
+
+    def test_a_run_that_a_signal_has_stopped_may_still_do_what_it_was_told(self):
+        run = self.start(self.waiting_fleet(), "--sandbox", "off")
+        self.until(lambda s: s["waits_for"])
+        os.kill(run.pid, signal.SIGSTOP)
+        self.assertIn("once it goes on, it may still do what it was told", self.ctl("stop", code=1).err)
+        os.kill(run.pid, signal.SIGCONT)
+        self.end(run, 75)
 
     def test_orders_without_end_fill_a_list_that_ends(self):
         run = self.start(self.waiting_fleet())

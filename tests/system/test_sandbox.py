@@ -437,31 +437,58 @@ class StillWorks(SandboxTest):
         answer = qbatch.qbatch("--json", "--deadline", "20", manifest, env={**os.environ, "TZ": ":" + zone})
         self.assertEqual((answer.code, answer.summary["changed"]), (0, len(images)), str(answer)[-400:])
 
-    def test_a_run_whose_helper_dies_can_be_resumed(self):
-        """Whoever kills it: what it has not opened yet fails, and nothing is damaged."""
+    def kill_helper(self, manifest, *flags):
+        """Starts a run, kills its helper after the first result, and returns what it came to."""
+        with open(self.path("err"), "w+", encoding="utf-8") as err:
+            run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), "--json", *flags, manifest], text=True,
+                                   stdout=subprocess.PIPE, stderr=err)
+            first = run.stdout.readline()
+            images_process = self.child_of(run.pid, "qbatch-images")
+            os.kill(self.child_of(images_process, "qbatch-opener"), signal.SIGKILL)
+            *records, summary = (json.loads(line) for line in [first, *run.stdout])
+            run.stdout.close()
+            run.wait()
+            err.seek(0)
+            return run.returncode, records, summary, err.read()
+
+    SLOW = """
+        version: 1
+        limits: {wave: 4, rate: 512k}
+        MORE
+        images: [{path: "*.qcow2", compat: "0.10", zero_method: write}]
+        """
+
+    def test_a_run_whose_helper_dies_goes_on_with_another(self):
+        """Whoever kills it, and whatever the policy says of failures: none of these images failed."""
+        for more in ("", "policy: {on_error: stop}"):
+            images = self.fleet(40)
+            before = guest.read_all(images[39])
+            manifest = self.manifest(self.SLOW.replace("MORE", more))
+            flags = ["--no-state"] if more else ["--state", self.path("state")]
+            code, records, summary, err = self.kill_helper(manifest, *flags)
+            self.assertEqual((code, summary["failed"], summary["skipped"]), (0, 0, 0), err)
+            self.assertEqual(len({r["path"] for r in records}), 40)
+            self.assertEqual(summary["changed"] + summary["unchanged"], 40)
+            self.assertEqual(err.count("lost the one that opens files for it"), 1, err)
+            for image in images:
+                self.assert_sound(image)
+            self.assert_same_layers(before, guest.read_all(images[39]))
+            for image in images:
+                os.unlink(image)
+
+    def test_a_step_whose_helper_dies_fails_and_can_be_resumed(self):
+        """What it has not opened yet fails, and nothing is damaged."""
         images = self.fleet(40)
         before = guest.read_all(images[39])
-        manifest = self.manifest("""
-            version: 1
-            limits: {wave: 4, rate: 512k}
-            images: [{path: "*.qcow2", compat: "0.10", zero_method: write}]
-            """)
-        state = self.path("state")
-        run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), "--json", "--state", state, manifest], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        first = run.stdout.readline()
-        images_process = self.child_of(run.pid, "qbatch-images")
-        os.kill(self.child_of(images_process, "qbatch-opener"), signal.SIGKILL)
-        *records, summary = (json.loads(line) for line in [first, *run.stdout])
-        run.stdout.close()
-        self.assertEqual(run.wait(), 1)
-        self.assertEqual({r["status"] for r in records}, {"changed", "failed"})
-        self.assertEqual({r["error"]["code"] for r in records if r["error"]}, {"internal"})
+        manifest = self.manifest(self.SLOW.replace("MORE", "rollout: {steps: [30], order: manifest}"))
+        code, records, summary, err = self.kill_helper(manifest, "--state", self.path("state"))
+        self.assertEqual(code, 1, err)
+        self.assertEqual({r["error"]["code"] for r in records if r["error"]}, {"internal", "cancelled"})
         for image in images:
             self.assert_sound(image)
-        answer = qbatch.qbatch("--json", "--state", state, "--resume", manifest)
+        answer = qbatch.qbatch("--json", "--state", self.path("state"), "--resume", manifest)
         self.assertEqual(answer.code, 0, str(answer)[-400:])
-        self.assertEqual(answer.summary["changed"], summary["failed"])
+        self.assertEqual(answer.summary["changed"], 40 - summary["changed"])
         self.assert_same_layers(before, guest.read_all(images[39]))
         self.assert_sound(images[39])
 

@@ -127,9 +127,13 @@ static int ask(const struct qb_cli *cli, int fd, struct qb_parsed *out, struct q
     n = send(fd, request, strlen(request), MSG_NOSIGNAL);
     if (n > 0)
         n = recv(fd, answer, QB_CTL_ANSWER, 0);
-    if (n < 0)
+    if (n < 0 && errno == EAGAIN)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "the run has not answered yet, as if its process were stopped; once it goes "
+                       "on, it may still do what it was told");
+    if (n < 0 && errno != ECONNRESET && errno != EPIPE)
         return qb_fail_sys(err, errno, QB_NOWHERE, "the run does not answer");
-    if (n == 0 || !qb_json_parse(answer, (size_t)n, out))
+    if (n <= 0 || !qb_json_parse(answer, (size_t)n, out))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "the run ended before it answered");
     return 0;
 }
