@@ -15,6 +15,7 @@
 #include "io/in_use.h"
 #include "io/named.h"
 #include "plan/data_file.h"
+#include "qcow2/bitmap.h"
 #include "qcow2/data_name.h"
 
 /* A check's result, and what it points to. */
@@ -154,14 +155,45 @@ static int prepare_signs(struct checking *k, struct qb_err *err)
     return 0;
 }
 
+/* QEMU opens no image with a bitmap that it does not like; a census, which all amends take, counts
+ * only what bitmaps occupy.  Before it is taken, for it holds memory; *odd is what was found, to be
+ * told after it. */
+static int look_at_bitmaps(const struct checking *k, struct qb_err *odd, struct qb_err *err)
+{
+    struct qb_disk_bitmaps_ext ext;
+    struct qb_bitmaps bitmaps;
+    int r;
+
+    *odd = (struct qb_err){.offset = QB_NOWHERE};
+    if (k->wish->level == QB_CHECK_HEADER || !qb_image_has_bitmaps(&k->img, &ext))
+        return 0;
+    r = qb_bitmaps_read(k->io, &k->img, memory_left(k), &bitmaps, odd);
+    qb_bitmaps_free(&bitmaps);
+    if (r == 0 || odd->code == QB_E_CORRUPT || odd->code == QB_E_UNSUPPORTED)
+        return 0;
+    *err = *odd;
+    return -1;
+}
+
+static void note_bitmap(struct qb_census *c, const struct qb_err *odd)
+{
+    if (odd->code == QB_E_CORRUPT && c->n_odd_bitmaps == 0)
+        qb_census_note(c, QB_DEFECT_BITMAP_INVALID, odd->offset, "%s", odd->text);
+}
+
 static int check_metadata(struct checking *k, struct qb_err *err)
 {
     struct qb_census *c = &k->census;
     struct qb_check_result *result = &k->out->result;
+    struct qb_err odd_bitmap;
     int r = prepare_signs(k, err);
 
     if (r == 0)
+        r = look_at_bitmaps(k, &odd_bitmap, err);
+    if (r == 0)
         r = take_census(k, err);
+    if (r == 0)
+        note_bitmap(c, &odd_bitmap);
     if (r == 0)
         r = check_data(k, err);
     if (r == 0 && k->wish->level == QB_CHECK_CONTENT && !k->img.geom.external_data)

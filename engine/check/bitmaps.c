@@ -144,6 +144,7 @@ static void note_odd(void *arg, uint64_t at, const char *text)
 {
     struct qb_census *c = arg;
 
+    c->n_odd_bitmaps++;
     qb_census_note(c, QB_DEFECT_BITMAP_INVALID, at, "%s", text);
 }
 

@@ -38,16 +38,17 @@ struct qb_census {
     uint8_t *block_differs;   /* one a refcount block: bits of enum qb_block_differs */
     struct qb_counts surplus; /* by how much refcounts are too high: see qb_census_take_all */
     struct qb_clusters clusters;
-    uint64_t n_bad;        /* invalid entries and tables: never repaired */
-    uint64_t n_overlaps;   /* metadata clusters that are referred to as something else too: never
-                              repaired */
-    uint64_t n_bad_blocks; /* refcount table entries that lead to no usable block, which is then
-                              taken to count nothing */
-    uint64_t n_low;        /* clusters whose refcount is too low */
-    uint64_t n_copied;     /* clusters whose COPIED flags do not fit the refcount on disk */
-    uint64_t n_leaks;      /* clusters whose refcount is too high */
-    uint64_t n_signs;      /* no damage by themselves, and not in any sum */
-    uint64_t n_partial;    /* clusters whose subclusters are of several sorts */
+    uint64_t n_bad;         /* invalid entries and tables: never repaired */
+    uint64_t n_overlaps;    /* metadata clusters that are referred to as something else too: never
+                               repaired */
+    uint64_t n_bad_blocks;  /* refcount table entries that lead to no usable block, which is then
+                               taken to count nothing */
+    uint64_t n_low;         /* clusters whose refcount is too low */
+    uint64_t n_copied;      /* clusters whose COPIED flags do not fit the refcount on disk */
+    uint64_t n_leaks;       /* clusters whose refcount is too high */
+    uint64_t n_odd_bitmaps; /* of n_bad: in the directory or a table of bitmaps */
+    uint64_t n_signs;       /* no damage by themselves, and not in any sum */
+    uint64_t n_partial;     /* clusters whose subclusters are of several sorts */
     struct qb_census_place first_compressed; /* where clusters.compressed is not 0 */
     struct qb_census_place first_partial;    /* where n_partial is not 0 */
     uint64_t data_end; /* bytes that the external data file must have at least: see data_end.h */

@@ -103,7 +103,7 @@ static int take_entry(struct reader *r, struct qb_err *err)
     memcpy(&d, raw, sizeof(d));
     name_len = be16_get(d.name_size);
     len = sizeof(d) + (uint64_t)be32_get(d.extra_data_size) + name_len;
-    if (len > room)
+    if (qb_round_up(len, 8) > room)
         return ODD("the bitmap directory is too short");
     b = (struct qb_bitmap){
         .table_offset = be64_get(d.table_offset),

@@ -160,6 +160,30 @@ class Codes(Damaged):
         qcow2.patch_u64(image, directory, 512)
         self.assertEqual(self.codes(image).get("bitmap_invalid"), 1)
 
+    def test_bitmaps_that_qemu_does_not_open(self):
+        """What the directory says of a bitmap, and of its own length, is held against what QEMU demands."""
+        original = self.image()
+        for name in ("one", "two"):
+            bitmaps.qemu(original, ["--add", name])
+        self.assertEqual(self.codes(original), {})
+        first, second = bitmaps.directory(original)
+        extension = next(e for e in qcow2.load(original).extensions() if e.type == qcow2.EXT_BITMAPS)
+        for what, at, value in (("type", second.at + 16, b"\2"), ("granularity", second.at + 17, b"\7"),
+                                ("granularity", second.at + 17, b"\x20"), ("flags", second.at + 12, b"\x80"),
+                                ("a table that is longer", second.at + 11, bytes([second.entries + 1])),
+                                ("two of one name", first.at + 24, b"two"),
+                                ("a name of none", second.at + 18, bytes(2)),
+                                ("a directory without padding", extension.offset + 15, bytes([extension.data[15] - 1])),
+                                ("a shorter directory", extension.offset + 8, struct.pack(">Q", 56))):
+            with self.subTest(what):
+                image = self.copy(original, "odd.qcow2")
+                with open(image, "r+b") as f:
+                    f.seek(at)
+                    f.write(value)
+                self.assertNotEqual(proc.run(["qemu-img", "info", image]).code, 0)
+                self.assertEqual(self.codes(image).get("bitmap_invalid"), 1)
+                self.assertEqual(qbatch.qbatch("check", image).code, 2)
+
     def test_luks_headers(self):
         image = self.create(size="8M", flags=SECRET, **{"encrypt.format": "luks", "encrypt.key-secret": "s",
                                                          "encrypt.iter-time": 10})
