@@ -51,12 +51,21 @@ char *qb_ctl_accept(const struct qb_ctl_request *rq, const char *text)
 
 /* ---- status ---------------------------------------------------------------------------------- */
 
+/* At the end of a step: there is no image under way, and none begins before the run has looked at
+ * what it was told. */
+static bool is_between_steps(const struct qb_hand *hand)
+{
+    const char *waits_for = atomic_load(&hand->waits_for);
+
+    return waits_for && strncmp(waits_for, "rollout.", strlen("rollout.")) == 0;
+}
+
 static const char *state_of(const struct qb_hand *hand)
 {
     if (atomic_load(&hand->ends))
         return "stopping";
     if (atomic_load(&hand->paused))
-        return atomic_load(&hand->rests) ? "paused" : "pausing";
+        return atomic_load(&hand->rests) || is_between_steps(hand) ? "paused" : "pausing";
     return atomic_load(&hand->waits_for) ? "waiting" : "running";
 }
 

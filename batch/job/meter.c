@@ -17,11 +17,10 @@ const char *qb_doing_name(unsigned doing)
     return doing < sizeof(names) / sizeof(names[0]) ? names[doing] : NULL;
 }
 
-static const char *const waitings[] = {[QB_WAITS_WINDOW] = "limits.window",
-                                       [QB_WAITS_LOAD] = "limits.load",
-                                       [QB_WAITS_SOAK] = "rollout.soak",
-                                       [QB_WAITS_ASK] = "rollout.ask",
-                                       [QB_WAITS_PAUSED] = "paused"};
+static const char *const waitings[] = {
+    [QB_WAITS_WINDOW] = "limits.window", [QB_WAITS_LOAD] = "limits.load",
+    [QB_WAITS_SOAK] = "rollout.soak",    [QB_WAITS_GATE] = "rollout.gate",
+    [QB_WAITS_ASK] = "rollout.ask",      [QB_WAITS_PAUSED] = "paused"};
 
 const char *qb_waiting_name(unsigned waits)
 {

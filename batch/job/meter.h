@@ -38,6 +38,7 @@ enum qb_waiting {
     QB_WAITS_WINDOW,
     QB_WAITS_LOAD,
     QB_WAITS_SOAK,
+    QB_WAITS_GATE,
     QB_WAITS_ASK,
     QB_WAITS_PAUSED,
 };

@@ -160,12 +160,13 @@ static void on_notice(void *arg, const char *text)
     flush(t);
 }
 
-static bool on_ask(void *arg, const char *question)
+static bool on_ask(void *arg, const char *question, int asker)
 {
     struct teller *t = arg;
     char answer = 0;
     ssize_t n;
 
+    (void)asker;
     tell_rollout(t);
     tell(t, QB_RELAY_ASK, question, strlen(question) + 1);
     flush(t);

@@ -158,8 +158,9 @@ static bool on_ask(const struct qb_relay_parent *p, const char *question)
 
     if (!question || !l->ask)
         return false;
-    answer = l->ask(l->arg, question);
-    return send(p->process.fd, &answer, 1, MSG_NOSIGNAL) == 1;
+    answer = l->ask(l->arg, question, p->process.fd);
+    /* Where it has died meanwhile, there is nothing more to read. */
+    return send(p->process.fd, &answer, 1, MSG_NOSIGNAL) == 1 || errno == EPIPE;
 }
 
 /* ---- messages -------------------------------------------------------------------------------- */

@@ -40,8 +40,9 @@ struct qb_listener {
     void (*order)(void *arg, const uint32_t *order, size_t n);
     void (*pause)(void *arg); /* after some of these calls: no more for a while; may be NULL */
     void (*notice)(void *arg, const char *text); /* one line for a person; may be NULL */
-    /* Asks a person; false: not yes, or nobody is there.  May be NULL: nobody. */
-    bool (*ask)(void *arg, const char *question);
+    /* Asks a person; false: not yes, or nobody is there.  May be NULL: nobody.  The wait for an
+     * answer ends when `asker` hangs up, a descriptor; -1: it does not. */
+    bool (*ask)(void *arg, const char *question, int asker);
     struct qb_meter *meter;         /* may be NULL */
     struct qb_rollout_sum *rollout; /* filled as it proceeds; may be NULL */
 };

@@ -177,7 +177,7 @@ static int ask(const struct qb_run_errands *e, unsigned errand, const void *requ
     p->len = len;
     if (qb_confining_ask(e->confining, errand, stop, p) || p->len != sizeof(*a))
         return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE,
-                       "the process that does this for a confined one has ended");
+                       "the process that opens files and runs commands has ended");
     memcpy(a, p->bytes, sizeof(*a));
     if (a->failed)
         *err = a->err;

@@ -157,11 +157,13 @@ static bool command_passes(struct qb_running *r)
     struct qb_err err = {0};
     int rc;
 
-    if (qb_run_ends(r))
+    if (qb_run_ends(r) || r->batch->rollout.gate.command.n == 0)
         return true;
+    qb_run_waits_for(r, "rollout.gate");
     qb_io_set_stop(io, is_to_stop, r);
     rc = qb_run_gate(&r->errands, r->batch, &numbers, io, &err);
     qb_io_set_stop(io, NULL, NULL);
+    qb_run_waits_for(r, NULL);
     snprintf(r->rolling.sum.why, sizeof(r->rolling.sum.why), "%s", rc < 0 ? err.text : "");
     return rc == 0;
 }
@@ -180,7 +182,7 @@ static bool is_answered(struct qb_running *r)
     if (!r->listener->ask)
         return false;
     qb_run_waits_for(r, "rollout.ask"); /* before the look: who then asks for the end sees that */
-    answered = !qb_run_ends(r) && r->listener->ask(r->listener->arg, text);
+    answered = !qb_run_ends(r) && r->listener->ask(r->listener->arg, text, -1);
     qb_run_waits_for(r, NULL);
     return answered;
 }

@@ -135,6 +135,29 @@ class Watched(CtlTest):
         self.assertIn("paused", [json.loads(line)["waits_for"] for line in err.splitlines() if line.startswith("{")])
 
 
+    def test_who_watches_sees_that_the_command_of_a_gate_runs_and_pauses_behind_it(self):
+        """A command that does not come to its end looks like a run that does not, unless that is said."""
+        go = self.path("go")
+        run = self.start(self.waiting_fleet(f"""
+            rollout: {{steps: [1], gate: {{command: [sh, -c, 'until [ -e "{go}" ]; do sleep 0.1; done']}}}}
+            """), "--progress", "json")
+        s = self.until(lambda s: s["waits_for"] == "rollout.gate")
+        self.assertEqual((s["state"], s["done"]), ("waiting", 1))
+        self.ctl("pause")
+        self.assertEqual(self.status()["state"], "paused")
+        time.sleep(1.2)
+        with open(go, "w", encoding="utf-8"):
+            pass
+        s = self.until(lambda s: s["step"] == 2)
+        time.sleep(0.5)
+        self.assertEqual((self.status()["state"], self.status()["done"]), ("paused", 1))
+        self.ctl("continue")
+        _, summary, err = self.end(run, 0)
+        self.assertEqual(summary["changed"], 3)
+        told = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+        self.assertIn(("rollout.gate", None), [(t["waits_for"], t["eta_seconds"]) for t in told])
+
+
 class Traced(CtlTest):
     def has_socket(self, image, keys="lazy_refcounts: on", more=""):
         manifest = self.manifest(f"""

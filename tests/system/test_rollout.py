@@ -6,6 +6,7 @@ import subprocess
 import unittest
 
 import context  # noqa: F401
+import family
 import proc
 import qbatch
 from fixture import OTHER_BUILD, ImageTest, main
@@ -427,7 +428,13 @@ class Waits(RolloutTest):
             while b"[y/N]" not in said:
                 said += os.read(master, 1000)
             said = said.split(b"[y/N]", 1)[1]
-            if answer:
+            if answer == "kill":
+                for child in family.children(run.pid):
+                    os.kill(child, signal.SIGKILL)
+                while b"the rollout ends" not in said:
+                    said += os.read(master, 1000)
+                self.assertIn(b"ended by signal 9", said)
+            elif answer:
                 os.write(master, answer)
             else:
                 run.send_signal(signal.SIGINT)
@@ -441,6 +448,15 @@ class Waits(RolloutTest):
         self.assertEqual(len(self.lazy()), 3)
         self.assertEqual(self.at_terminal([b"yes\n"], "--resume"), 0)
         self.assertEqual(len(self.lazy()), 6)
+
+
+    def test_a_question_ends_with_the_process_that_asks_it(self):
+        """Nobody has to answer it, and it is not asked again before the step was judged once more."""
+        self.fleet("{steps: [1, 3], ask: on}", 10)
+        self.assertEqual(self.at_terminal(["kill"]), 75)
+        self.assertEqual(len(self.lazy()), 1)
+        self.assertEqual(self.at_terminal([b"y\n", b"n\n"], "--resume"), 4)
+        self.assertEqual(len(self.lazy()), 3)
 
 
 class Shown(RolloutTest):

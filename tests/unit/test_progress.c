@@ -85,8 +85,8 @@ static void the_time_to_come_counts_from_the_first_work(void)
 
 static void a_run_that_waits_says_for_what_and_not_how_long(void)
 {
-    static const char *const said[] = {", waiting for rollout.soak", ", waiting for rollout.ask",
-                                       ", paused"};
+    static const char *const said[] = {", waiting for rollout.soak", ", waiting for rollout.gate",
+                                       ", waiting for rollout.ask", ", paused"};
     struct qb_elapsed e = {100, 10};
     struct qb_meter meter = {0};
     struct qb_metered image = {0};
@@ -94,7 +94,7 @@ static void a_run_that_waits_says_for_what_and_not_how_long(void)
 
     qb_meter_plan(&meter, &image, 1 << 30, 0);
     qb_meter_bytes(&meter, &image, 1 << 28, 1 << 28);
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         qb_meter_waits(&meter, QB_WAITS_SOAK + i);
         qb_progress_line(line, sizeof(line), 120, &meter, 1, e);
         qb_progress_status(status, sizeof(status), &meter, 1, e);

@@ -8,18 +8,25 @@
 
 enum { POLL_MS = 100 };
 
-bool qb_ask(const char *question, bool (*stopped)(void))
+/* Whether there is something to read. */
+static bool wait_for_line(int asker, bool (*stopped)(void))
 {
-    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    struct pollfd fds[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = asker}};
+
+    while (!stopped() && poll(fds, 2, POLL_MS) <= 0)
+        ;
+    return !stopped() && fds[0].revents && !(fds[1].revents & (POLLHUP | POLLERR));
+}
+
+bool qb_ask(const char *question, int asker, bool (*stopped)(void))
+{
     char line[64];
     ssize_t n;
 
     if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
         return false;
     fprintf(stderr, "qbatch: %s [y/N] ", question);
-    while (!stopped() && poll(&in, 1, POLL_MS) <= 0)
-        ;
-    n = stopped() ? 0 : read(STDIN_FILENO, line, sizeof(line) - 1);
+    n = wait_for_line(asker, stopped) ? read(STDIN_FILENO, line, sizeof(line) - 1) : 0;
     if (n <= 0) {
         fputc('\n', stderr);
         return false;

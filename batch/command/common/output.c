@@ -193,14 +193,14 @@ static void on_notice(void *arg, const char *text)
     on_pause(out);
 }
 
-static bool on_ask(void *arg, const char *question)
+static bool on_ask(void *arg, const char *question, int asker)
 {
     struct qb_output *out = arg;
     bool yes;
 
     hide(out);
     note_failure(&out->stdout_errno, fflush(stdout));
-    yes = qb_ask(question, qb_signal_seen);
+    yes = qb_ask(question, asker, qb_signal_seen);
     on_pause(out);
     return yes;
 }
