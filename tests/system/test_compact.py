@@ -341,6 +341,8 @@ class Compacted(Scene):
         out, _ = run.communicate()
         record = json.loads(out.splitlines()[0])
         self.assertEqual((run.returncode, record["status"], record["error"]["code"]), (75, "interrupted", "cancelled"), out)
+        self.assertIn("what was asked for besides is committed", record["error"]["message"])
+        self.assertIn("unless the message says what is committed", record["error"]["hint"])
         self.assert_same_layers(before, guest.read_all(image))
         self.assert_sound(image)
         answer = qbatch.qbatch("--json", "--resume", "--state", self.path("state"), manifest, cwd=self.folder)
