@@ -72,12 +72,16 @@ static void on_step(struct qb_history *h, const struct qb_parsed *record)
 {
     const char *verdict = qb_json_get_text(record, "verdict");
 
-    h->asked = 0;
+    h->asked = h->step_failed = 0;
     h->steps = (unsigned)QB_MIN(qb_json_get_number(record, "steps", 0), QB_STEPS_MAX);
     if (verdict && strcmp(verdict, qb_gate_names[QB_GATE_PASSED]) == 0)
         h->steps_passed = step_of(record);
     else if (verdict && strcmp(verdict, qb_gate_names[QB_GATE_ASKED]) == 0)
         h->asked = step_of(record);
+    else if (verdict && strcmp(verdict, qb_gate_names[QB_GATE_FAILED]) == 0)
+        h->step_failed = step_of(record);
+    if (h->step_failed)
+        qb_history_keep_text(record, "why", &h->step_why);
 }
 
 static void on_planned(struct qb_trace *t, const struct qb_parsed *record, uint64_t at,
@@ -241,6 +245,7 @@ static int on_record(void *arg, const struct qb_parsed *record, uint64_t at, str
     } else if (strcmp(is, "resumed") == 0) {
         h->ended = false;
         h->attempt++;
+        h->step_failed = 0; /* it is judged again */
     } else if (strcmp(is, "step") == 0) {
         on_step(h, record);
     } else if (strcmp(is, "hand") == 0) {
@@ -308,6 +313,7 @@ void qb_history_free(struct qb_history *h)
     free(h->manifest);
     free(h->name);
     free(h->started);
+    free(h->step_why);
     free(h->ended_at);
     free(h->folder);
     free(h->typed);

@@ -62,6 +62,8 @@ struct qb_history {
     unsigned steps_passed; /* of a rollout, that no undo took an image from */
     unsigned steps;        /* of the rollout, if one of them was judged; else 0 */
     unsigned asked;        /* the step, from 1, that passed but for an answer; 0: none */
+    unsigned step_failed;  /* the step, from 1, that did not pass in the last attempt; 0: none */
+    char *step_why;        /* what that failed for; NULL: not recorded */
     bool undo;             /* some image may be undone */
     bool backup;           /* clones were made of images before they were amended */
     bool begun;            /* the journal has its first record */

@@ -327,11 +327,17 @@ class Gates(RolloutTest):
         self.assertIn("smells of smoke", answer.summary["rollout"]["why"])
         self.assertEqual(len(self.lazy()), 3)
         self.assertEqual([r["status"] for r in answer.records], ["changed"] * 3 + ["skipped"] * 3)
-        self.run_it("--resume", code=1)
+        quiet = self.run_it("-q", "--resume", code=1)  # of which no image tells
+        self.assertRegex(quiet.result.err, "step 2 of 3 failed: .* ended with exit code 1: smells of smoke\n")
+        status = qbatch.qbatch("status", "--state", self.state, "last").result.out
+        self.assertRegex(status, "steps     1 of 3 passed; step 2 failed: .*smells of smoke; images of each: 1, 2, 0\n")
+        status = json.loads(qbatch.qbatch("status", "--state", self.state, "--json", "last").result.out.splitlines()[-1])
+        self.assertEqual((status["rollout"]["failed"], "smells of smoke" in status["rollout"]["why"]), (2, True))
         self.assertEqual(len(self.lazy()), 3)
         self.script("exit 0\n")
         self.run_it("--resume")
         self.assertEqual(len(self.lazy()), 6)
+        self.assertNotIn("failed", qbatch.qbatch("status", "--state", self.state, "last").result.out.split("steps ")[1].splitlines()[0])
 
     def test_a_command_that_cannot_be_run_ends_the_run(self):
         self.fleet("{steps: [1], gate: {command: [/nonexistent/gate]}}", 3)

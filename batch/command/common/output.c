@@ -243,6 +243,18 @@ static int stdout_code(const struct qb_output *out, int code)
     return code ? code : 1;
 }
 
+/* What went wrong in a rollout, of which no image tells: a quiet run has had no notice of it. */
+static void tell_failed_step(const struct qb_output *out)
+{
+    const struct qb_rollout_sum *rollout = &out->sum.rollout;
+
+    if (!out->table.quiet || !rollout->n || rollout->steps[rollout->step].verdict != QB_GATE_FAILED)
+        return;
+    fprintf(stderr, "qbatch: step %u of %u failed: ", rollout->step + 1, rollout->n);
+    qb_text_safe(stderr, rollout->why);
+    fputc('\n', stderr);
+}
+
 /* The command that finishes what is left, where it can help some image; without one, where it takes
  * more than the same command again, that is said. */
 static void find_finish(struct qb_output *out)
@@ -275,6 +287,7 @@ int qb_output_close(struct qb_output *out, bool detailed)
     if (!out->json && !out->table.quiet)
         qb_foresight_print(&out->foresight, out->sum.rate_seconds, out->table.out);
     qb_table_alarm_end(&out->table, &out->sum);
+    tell_failed_step(out);
     if (out->sum.finish && (out->json || out->table.quiet)) /* else the last row has it */
         fprintf(stderr, "qbatch: to finish: %s\n", out->sum.finish);
     if (qb_sinks_end(&out->sinks, &t) < 0 && code == 0)

@@ -26,6 +26,13 @@ void qb_status_steps(const struct qb_history *h)
         fputs(", the last is not judged", stdout);
     if (h->asked)
         printf("; step %u waits for an answer", h->asked);
+    if (h->step_failed) {
+        printf("; step %u failed", h->step_failed);
+        if (h->step_why && h->step_why[0]) {
+            fputs(": ", stdout);
+            qb_text_safe(stdout, h->step_why);
+        }
+    }
     for (unsigned i = 1; i <= h->steps; i++)
         printf("%s%s", i == 1 ? "; images of each: " : ", ", qb_text_count(changed_in(h, i), buf));
     putchar('\n');
@@ -42,6 +49,10 @@ void qb_status_steps_json(struct qb_json *o, const struct qb_history *h)
     qb_json_number(&rollout, "steps", h->steps);
     qb_json_number(&rollout, "passed", h->steps_passed);
     qb_json_bool(&rollout, "asked", h->asked != 0);
+    if (h->step_failed) {
+        qb_json_number(&rollout, "failed", h->step_failed);
+        qb_json_text(&rollout, "why", h->step_why);
+    }
     for (unsigned i = 1; i <= h->steps; i++) {
         struct qb_json step = qb_json_object();
 
