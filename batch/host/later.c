@@ -84,6 +84,27 @@ bool qb_later_post(struct qb_later *l, qb_later_fn *fn, void *arg, size_t i)
     return posted;
 }
 
+bool qb_later_has_threads(struct qb_later *l)
+{
+    bool has;
+
+    pthread_mutex_lock(&l->mutex);
+    has = l->most > 0;
+    pthread_mutex_unlock(&l->mutex);
+    return has;
+}
+
+unsigned qb_later_number(struct qb_later *l, const struct qb_io *io)
+{
+    unsigned i = 0;
+
+    pthread_mutex_lock(&l->mutex);
+    while (i + 1 < l->n_threads && l->threads[i].io != io)
+        i++;
+    pthread_mutex_unlock(&l->mutex);
+    return i;
+}
+
 void qb_later_wait(struct qb_later *l)
 {
     pthread_mutex_lock(&l->mutex);

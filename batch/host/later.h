@@ -58,6 +58,12 @@ void qb_later_begin(struct qb_later *later, const struct qb_topo *topo, struct q
  * much is queued; the caller is to make the call. */
 bool qb_later_post(struct qb_later *later, qb_later_fn *fn, void *arg, size_t i);
 
+/* Whether there are such threads, or may be. */
+bool qb_later_has_threads(struct qb_later *later);
+
+/* The number, from 0, of the thread with this qb_io; by itself. */
+unsigned qb_later_number(struct qb_later *later, const struct qb_io *io);
+
 /* Waits until all calls have returned; none may be posted meanwhile. */
 void qb_later_wait(struct qb_later *later);
 

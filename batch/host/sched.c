@@ -1,50 +1,10 @@
-#include "host/sched.h"
-
 #include <omp.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/own.h"
-#include "host/aside.h"
 #include "host/heap.h"
-#include "host/helping.h"
-#include "host/later.h"
+#include "host/sched_parts.h"
 #include "host/topo.h"
-
-struct worker {
-    struct qb_io *io;
-    const char *fell_back;
-    struct qb_err err;
-};
-
-/* The loop that all workers are in, or wait for. */
-struct loop {
-    pthread_mutex_t mutex;
-    pthread_cond_t posted, left; /* this loop, or one of helping.h */
-    unsigned long number;        /* of the loop; the workers wait for the next one */
-    unsigned inside;             /* workers but the first that have not left it yet */
-    bool over;                   /* there will be no more */
-    size_t n;
-    bool for_all; /* one call on each thread, whatever n */
-    atomic_size_t next;
-    qb_sched_fn *fn;
-    void *arg;
-};
-
-struct qb_sched {
-    unsigned n;     /* never more threads than this in a loop */
-    bool has_aside; /* and one beside it: the last of the workers */
-    bool running;   /* inside qb_sched_run */
-    struct loop loop;
-    struct qb_helping helping;
-    struct qb_crew crew; /* every worker's */
-    struct qb_aside aside;
-    struct qb_later later;
-    struct qb_pace *pace; /* NULL: no limit */
-    struct qb_topo *topo;
-    struct worker workers[]; /* n, and one more with has_aside */
-};
 
 static void close_sched(void *pp)
 {
@@ -110,12 +70,14 @@ void qb_sched_set_pace(struct qb_sched *s, struct qb_pace *pace)
 
 void qb_sched_set_owners(struct qb_sched *s, struct qb_owners *owners)
 {
+    s->owners = owners;
     for (unsigned i = 0; i < s->n + s->has_aside; i++)
         qb_io_set_owners(s->workers[i].io, owners);
 }
 
 void qb_sched_set_opener(struct qb_sched *s, const struct qb_opener *opener)
 {
+    s->opener = opener;
     for (unsigned i = 0; i < s->n + s->has_aside; i++)
         qb_io_set_opener(s->workers[i].io, opener);
 }
@@ -129,43 +91,6 @@ void qb_sched_close(struct qb_sched *s)
             qb_io_close(s->workers[i].io);
     qb_topo_close(s->topo);
     free(s);
-}
-
-static void take_part(struct qb_sched *s, unsigned me)
-{
-    struct loop *l = &s->loop;
-
-    if (l->for_all) {
-        l->fn(l->arg, s->workers[me].io, me);
-        return;
-    }
-    for (size_t i; (i = atomic_fetch_add(&l->next, 1)) < l->n;)
-        l->fn(l->arg, s->workers[me].io, i);
-}
-
-/* What a worker but the first does: sleep, take part in a loop, sleep. */
-static void serve(struct qb_sched *s, unsigned me)
-{
-    struct loop *l = &s->loop;
-    unsigned long seen = 0;
-
-    if (s->has_aside) /* a long run */
-        qb_heap_stretch();
-    pthread_mutex_lock(&l->mutex);
-    for (;;) {
-        for (qb_helping_help(&s->helping); l->number == seen && !l->over;
-             qb_helping_help(&s->helping))
-            pthread_cond_wait(&l->posted, &l->mutex);
-        if (l->over)
-            break;
-        seen = l->number;
-        pthread_mutex_unlock(&l->mutex);
-        take_part(s, me);
-        pthread_mutex_lock(&l->mutex);
-        if (--l->inside == 0)
-            pthread_cond_broadcast(&l->left);
-    }
-    pthread_mutex_unlock(&l->mutex);
 }
 
 static void dismiss(struct qb_sched *s)
@@ -197,9 +122,10 @@ static void run_body(struct qb_sched *s, void (*body)(void *arg), void *arg)
 
 void qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg)
 {
-    s->loop = (struct loop){.mutex = PTHREAD_MUTEX_INITIALIZER,
-                            .posted = PTHREAD_COND_INITIALIZER,
-                            .left = PTHREAD_COND_INITIALIZER};
+    s->loop = (struct qb_loop){.mutex = PTHREAD_MUTEX_INITIALIZER,
+                               .posted = PTHREAD_COND_INITIALIZER,
+                               .left = PTHREAD_COND_INITIALIZER};
+    s->waited = (struct qb_waited){0};
     s->helping = (struct qb_helping){.mutex = &s->loop.mutex,
                                      .posted = &s->loop.posted,
                                      .left = &s->loop.left,
@@ -216,7 +142,7 @@ void qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg)
     } else if (omp_get_thread_num() == (int)s->n) {
         qb_aside_serve(&s->aside, s->workers[s->n].io);
     } else {
-        serve(s, (unsigned)omp_get_thread_num());
+        qb_loop_serve(s, (unsigned)omp_get_thread_num());
     }
 }
 
@@ -246,73 +172,6 @@ void qb_sched_later_wait(struct qb_sched *s)
         qb_later_wait(&s->later);
 }
 
-static void post(struct qb_sched *s, size_t n, bool for_all, qb_sched_fn *fn, void *arg)
-{
-    struct loop *l = &s->loop;
-
-    pthread_mutex_lock(&l->mutex);
-    l->n = n;
-    l->for_all = for_all;
-    l->fn = fn;
-    l->arg = arg;
-    atomic_store(&l->next, 0);
-    l->inside = s->n - 1;
-    l->number++;
-    pthread_cond_broadcast(&l->posted);
-    pthread_mutex_unlock(&l->mutex);
-}
-
-static void wait_for_others(struct qb_sched *s)
-{
-    struct loop *l = &s->loop;
-
-    pthread_mutex_lock(&l->mutex);
-    for (qb_helping_help(&s->helping); l->inside > 0; qb_helping_help(&s->helping))
-        pthread_cond_wait(&l->left, &l->mutex);
-    pthread_mutex_unlock(&l->mutex);
-}
-
-void qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg)
-{
-    if (!s->running || s->n == 1 || n == 1) { /* not worth waking anybody */
-        for (size_t i = 0; i < n; i++)
-            fn(arg, s->workers[0].io, i);
-        return;
-    }
-    post(s, n, false, fn, arg);
-    take_part(s, 0);
-    wait_for_others(s);
-}
-
-struct beside {
-    struct qb_sched *sched;
-    qb_sched_fn *fn;
-    void *arg;
-};
-
-static void call_beside(void *arg, struct qb_io *io)
-{
-    struct beside *b = arg;
-
-    b->fn(b->arg, io, b->sched->n);
-}
-
-void qb_sched_all(struct qb_sched *s, qb_sched_fn *fn, void *arg)
-{
-    struct beside beside = {s, fn, arg};
-
-    if (s->running && s->has_aside) {
-        qb_sched_aside_wait(s);
-        qb_sched_aside(s, call_beside, &beside);
-        qb_sched_aside_wait(s);
-    }
-    if (s->running && s->n > 1) {
-        post(s, 0, true, fn, arg);
-        wait_for_others(s);
-    }
-    fn(arg, s->workers[0].io, 0);
-}
-
 struct qb_io *qb_sched_io(struct qb_sched *s)
 {
     return s->workers[0].io;
@@ -333,13 +192,13 @@ unsigned qb_sched_workers(const struct qb_sched *s)
     return s->n;
 }
 
-unsigned qb_sched_number(const struct qb_sched *s, const struct qb_io *io)
+unsigned qb_sched_number(struct qb_sched *s, const struct qb_io *io)
 {
     unsigned i = 0;
 
-    while (i + 1 < s->n && s->workers[i].io != io)
+    while (i < s->n && s->workers[i].io != io)
         i++;
-    return i;
+    return i < s->n ? i : s->n + qb_later_number(&s->later, io);
 }
 
 unsigned qb_sched_openmp(void)

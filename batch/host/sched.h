@@ -41,6 +41,15 @@ void qb_sched_run(struct qb_sched *sched, void (*body)(void *arg), void *arg);
 typedef void qb_sched_fn(void *arg, struct qb_io *io, size_t i);
 void qb_sched_each(struct qb_sched *sched, size_t n, qb_sched_fn *fn, void *arg);
 
+/* The same for calls that may mostly wait for the kernel: where they turn out to, up to `most`
+ * threads more than there are workers take part, those of qb_sched_later.  None where the user
+ * chose the number of workers.  A process is to be confined before. */
+void qb_sched_each_waiting(struct qb_sched *sched, size_t n, unsigned most, qb_sched_fn *fn,
+                           void *arg);
+
+/* How many threads besides the workers take part in the loop in progress, or soon may. */
+unsigned qb_sched_more(const struct qb_sched *sched);
+
 /* In such a loop, and between them, a worker may have a loop of its own inside qb_sched_run: the
  * crew (io/crew.h) of each worker's qb_io is helping.h's. */
 
@@ -77,8 +86,9 @@ unsigned qb_sched_workers(const struct qb_sched *sched);
 void qb_sched_loosen(struct qb_sched *sched);
 void qb_sched_fasten(struct qb_sched *sched);
 
-/* The number, from 0, of the worker with this qb_io. */
-unsigned qb_sched_number(const struct qb_sched *sched, const struct qb_io *io);
+/* The number, from 0, of the worker with this qb_io; threads besides them are numbered after them.
+ */
+unsigned qb_sched_number(struct qb_sched *sched, const struct qb_io *io);
 
 unsigned qb_sched_openmp(void); /* the version of OpenMP: 201511 is 4.5 */
 

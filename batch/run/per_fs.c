@@ -56,7 +56,7 @@ static void make_lanes(struct lanes *l, unsigned each)
     }
 }
 
-void qb_lanes_each(struct qb_wave *wave, qb_sched_fn *fn)
+void qb_lanes_each(struct qb_wave *wave, unsigned more, qb_sched_fn *fn)
 {
     unsigned each = wave->limits->jobs_per_filesystem;
     QB_AUTO(qb_buf) size_t *order = NULL, *group_of = NULL;
@@ -64,7 +64,7 @@ void qb_lanes_each(struct qb_wave *wave, qb_sched_fn *fn)
     struct lanes l = {.wave = wave, .fn = fn};
 
     if (each == 0 || each >= qb_sched_workers(wave->sched)) {
-        qb_sched_each(wave->sched, wave->n, fn, wave);
+        qb_sched_each_waiting(wave->sched, wave->n, each == 0 ? more : 0, fn, wave);
         return;
     }
     l.order = order = malloc(wave->n * sizeof(*order));

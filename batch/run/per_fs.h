@@ -6,7 +6,8 @@
 
 #include "run/wave.h"
 
-/* Calls fn(wave, io, i) once for every slot i, like qb_sched_each. */
-void qb_lanes_each(struct qb_wave *wave, qb_sched_fn *fn);
+/* Calls fn(wave, io, i) once for every slot i, like qb_sched_each_waiting; no more threads than
+ * workers with such a limit. */
+void qb_lanes_each(struct qb_wave *wave, unsigned more, qb_sched_fn *fn);
 
 #endif

@@ -139,6 +139,7 @@ static int make_wave(struct qb_running *r, struct qb_wave *wave, struct qb_err *
                              .queue = r->queue,
                              .memory_limit = memory ? memory : MEMORY_DEFAULT,
                              .workers = qb_sched_workers(r->sched),
+                             .no_more = &r->no_more,
                              .memory = &r->memory,
                              .space = r->space,
                              .failures = &r->failures,

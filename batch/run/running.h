@@ -51,6 +51,7 @@ struct qb_running {
     struct qb_wave waves[QB_WAVES];
     struct qb_wave *fresh, *appended, *flipped, *ending; /* each of them */
     atomic_uint_fast64_t memory; /* bytes that the plans of all waves hold */
+    atomic_bool no_more;         /* see struct qb_wave */
     struct qb_space *space;      /* space that appends in progress may take */
     struct qb_failures failures;
     struct qb_limits limits; /* of the batch, or as set since by qbatch ctl */

@@ -62,6 +62,7 @@ struct qb_slot {
     uint64_t memory;    /* its share of wave->memory, bytes: what it holds, or may take while it is
                            planned */
     bool wants_all;     /* with QB_STEP_CROWDED: see qb_queue_crowded */
+    bool among_more;    /* its share was one among more threads than there are workers */
     bool within_budget; /* limits.per_image.memory, not the memory that is left, bounds its plan */
     struct qb_metered metered;
     uint64_t read_before; /* bytes read up to the end of planning */
@@ -111,6 +112,7 @@ struct qb_wave {
     const struct qb_queue *queue;
     uint64_t memory_limit;
     unsigned workers;
+    atomic_bool *no_more; /* of the run: among more threads than these an image found too little */
     atomic_uint_fast64_t *memory; /* bytes that the images of all waves hold */
     struct qb_space *space;       /* of all waves: space that appends in progress may take */
     struct qb_failures *failures; /* of all waves */

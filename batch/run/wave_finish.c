@@ -129,7 +129,7 @@ bool qb_wave_finish(struct qb_wave *w)
 {
     bool settling = false;
 
-    qb_wave_each(w, finish_one);
+    qb_wave_each_waiting(w, finish_one);
     for (size_t i = 0; i < w->n; i++)
         settling |= w->slots[i].step == QB_STEP_SETTLES;
     if (!settling || !w->options->relay)

@@ -99,7 +99,7 @@ static bool make_plan(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     qb_slot_end_long(w, s, io, &phase);
     qb_slot_explain_memory(s);
     if (qb_slot_gives_way(w, s)) {
-        s->wants_all &= qb_amend_result(s->amend)->err.code == QB_E_MEMORY;
+        qb_slot_wants_more(w, s);
         qb_slot_put_off(w, s, QB_STEP_CROWDED);
         return false;
     }
@@ -231,5 +231,5 @@ void qb_wave_prepare(struct qb_wave *w)
         if (w->slots[i].step == QB_STEP_OPENED)
             order_one(w, &w->slots[i]);
     qb_wave_confine(w);
-    qb_wave_each(w, plan_one);
+    qb_wave_each_waiting(w, plan_one);
 }

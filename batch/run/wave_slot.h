@@ -9,6 +9,9 @@ bool qb_wave_stopped(const struct qb_wave *wave);
 /* One parallel loop over the slots. */
 void qb_wave_each(struct qb_wave *wave, qb_sched_fn *fn);
 
+/* The same for calls that may mostly wait for the disk, within the shares of the memory. */
+void qb_wave_each_waiting(struct qb_wave *wave, qb_sched_fn *fn);
+
 /* wave_claim.c: opens and locks the images of a wave, and reads their headers. */
 void qb_wave_open(struct qb_wave *wave);
 
@@ -45,6 +48,13 @@ bool qb_slot_allocates_too_much(const struct qb_wave *wave, struct qb_slot *slot
  * it if no other image holds any, or if that is twice what was not enough.  0: too little is left.
  */
 uint64_t qb_slot_grant(struct qb_wave *wave, struct qb_slot *slot);
+
+/* How many threads there may be besides the workers: with more, their shares would be too small. */
+unsigned qb_wave_more_threads(const struct qb_wave *wave);
+
+/* The image gives way: it wants all memory if it had the share of a worker, and that was too small.
+ * If there were more threads than workers, there are none from now on. */
+void qb_slot_wants_more(struct qb_wave *wave, struct qb_slot *slot);
 
 /* Whether the image failed because other images hold the memory or open files that it needs: then
  * it is postponed instead. */

@@ -84,12 +84,12 @@ class FarDisk:
     def __init__(self, folder, most):
         self.folder, self.most = folder, most
 
-    def forget(self, *paths):
-        """The page cache has nothing of these files; the counts begin anew."""
+    def forget(self, *paths, beyond=0):
+        """The page cache has nothing of these files but their first bytes; the counts begin anew."""
         for path in paths:
             fd = os.open(path, os.O_RDONLY)
             os.fsync(fd)
-            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(fd, beyond, 0, os.POSIX_FADV_DONTNEED)
             os.close(fd)
         self.reads()
 

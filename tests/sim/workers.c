@@ -34,6 +34,9 @@ void __wrap_qb_sched_set_owners(struct qb_sched *s, struct qb_owners *owners)
 
 void __wrap_qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg);
 void __wrap_qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg);
+void __wrap_qb_sched_each_waiting(struct qb_sched *s, size_t n, unsigned most, qb_sched_fn *fn,
+                                  void *arg);
+unsigned __wrap_qb_sched_more(const struct qb_sched *s);
 void __wrap_qb_sched_aside(struct qb_sched *s, qb_aside_fn *fn, void *arg);
 void __wrap_qb_sched_aside_wait(struct qb_sched *s);
 void __wrap_qb_sched_later(struct qb_sched *s, struct qb_io *own, qb_sched_fn *fn, void *arg,
@@ -41,7 +44,7 @@ void __wrap_qb_sched_later(struct qb_sched *s, struct qb_io *own, qb_sched_fn *f
 void __wrap_qb_sched_later_wait(struct qb_sched *s);
 struct qb_io *__wrap_qb_sched_io(struct qb_sched *s);
 unsigned __wrap_qb_sched_workers(const struct qb_sched *s);
-unsigned __wrap_qb_sched_number(const struct qb_sched *s, const struct qb_io *io);
+unsigned __wrap_qb_sched_number(struct qb_sched *s, const struct qb_io *io);
 
 struct qb_topo *__wrap_qb_topo_open(unsigned wanted, const struct qb_batch *batch)
 {
@@ -150,12 +153,25 @@ void __wrap_qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *a
     free(order);
 }
 
+void __wrap_qb_sched_each_waiting(struct qb_sched *s, size_t n, unsigned most, qb_sched_fn *fn,
+                                  void *arg)
+{
+    (void)most;
+    __wrap_qb_sched_each(s, n, fn, arg);
+}
+
+unsigned __wrap_qb_sched_more(const struct qb_sched *s)
+{
+    (void)s;
+    return 0;
+}
+
 struct qb_io *__wrap_qb_sched_io(struct qb_sched *s)
 {
     return s->io;
 }
 
-unsigned __wrap_qb_sched_number(const struct qb_sched *s, const struct qb_io *io)
+unsigned __wrap_qb_sched_number(struct qb_sched *s, const struct qb_io *io)
 {
     (void)s;
     (void)io;

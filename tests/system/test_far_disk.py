@@ -12,6 +12,8 @@ from fixture import ImageTest, main
 READ_MICROSECONDS = 30000  # longer than it takes to ask for the next ones, also on a busy machine
 TABLES, TABLE_COVERS = 300, 2 << 20  # with clusters of 4 KiB
 IN_FLIGHT = 32
+HEADER = 65536
+AMENDED_AT_ONCE = 16  # one core has so many threads besides its worker
 
 
 class FarDisk(ImageTest):
@@ -73,18 +75,40 @@ class FarDisk(ImageTest):
         self.assertGreaterEqual(self.most_in_flight([image], "amend", "-o", "snapshots.delete=s", image), IN_FLIGHT)
         self.assert_sound(image)
 
-    def test_images_of_a_fleet(self):
-        """More of them at a time than there are cores, of which one is enough here."""
+    def fleet(self, n):
         first = self.create("first.qcow2")
-        images = [f"{self.disk.folder}/{i:02}.qcow2" for i in range(24)]
+        images = [f"{self.disk.folder}/{i:02}.qcow2" for i in range(n)]
         for image in images:
             shutil.copyfile(first, image)
+        return images
+
+    def test_images_of_a_fleet(self):
+        """More of them at a time than there are cores, of which one is enough here."""
+        images = self.fleet(24)
         self.most_in_flight(images, "info", *images)  # what the file system itself reads stays cached
         one = min(self.most_in_flight(images, "info", "-j", "1", *images) for _ in range(5))  # others may read meanwhile
         self.assertLess(one, 3)
         for command in ("check", "info", "map"):
             with self.subTest(command=command):
                 self.assertGreater(self.most_in_flight(images, command, *images), 2)
+
+    def test_images_that_are_amended(self):
+        """Their tables are read one after the other in each, and of many images at a time; with the headers, which
+        are asked for all at once, in memory."""
+        images = self.fleet(120)
+
+        def most(*argv):
+            self.disk.forget(*images, beyond=HEADER)
+            done = qbatch.qbatch("amend", *argv, *images, cwd=self.folder)
+            self.assertEqual(done.code, 0, str(done))
+            return self.disk.reads()[0]
+
+        most("--dry-run", "-o", "refcount_bits=64")  # what the file system itself reads stays cached
+        self.assertLess(most("--dry-run", "-o", "refcount_bits=64", "-j", "2"), AMENDED_AT_ONCE)
+        self.assertGreaterEqual(most("--dry-run", "-o", "refcount_bits=64"), AMENDED_AT_ONCE)
+        self.assertGreaterEqual(most("-o", "refcount_bits=64"), AMENDED_AT_ONCE)
+        for image in images[::40]:
+            self.assert_sound(image)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 /* Calls that mostly wait are made once each, on more threads than there are workers, unless the
- * user chose the number of workers; and they keep the pace of the run. */
+ * user chose the number of workers; and they keep the pace of the run.  So are those of a loop that
+ * turn out to. */
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/num.h"
 #include "host/later.h"
 #include "host/sched.h"
 #include "host/topo.h"
@@ -125,6 +129,87 @@ static void outside_a_run_it_is_an_ordinary_call(void)
     qb_sched_close(p.sched);
 }
 
+/* ---- loops whose calls wait ------------------------------------------------------------------ */
+
+/* What the kernel says of the thread: by each call it has waited for a read, or it has not. */
+static bool waits;
+static _Thread_local long reads;
+
+int __wrap_getrusage(int who, struct rusage *out);
+int __real_getrusage(int who, struct rusage *out);
+
+int __wrap_getrusage(int who, struct rusage *out)
+{
+    int r = __real_getrusage(who, out);
+
+    if (who == RUSAGE_THREAD) {
+        out->ru_inblock = waits ? 8 * reads : 0;
+        out->ru_nvcsw = reads;
+        out->ru_nivcsw = 0;
+    }
+    return r;
+}
+
+struct loops {
+    struct qb_sched *sched;
+    unsigned most; /* threads that may take part besides the workers */
+    atomic_uint here, most_here;
+    atomic_uint made[CALLS];
+};
+
+static void read_once(void *arg, struct qb_io *io, size_t i)
+{
+    struct loops *l = arg;
+    unsigned here = atomic_fetch_add(&l->here, 1) + 1, most = atomic_load(&l->most_here);
+
+    while (here > most && !atomic_compare_exchange_weak(&l->most_here, &most, here))
+        ;
+    nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+    reads++;
+    CU_ASSERT(qb_sched_number(l->sched, io) < qb_sched_workers(l->sched) + QB_LATER_THREADS);
+    atomic_fetch_add(&l->made[i], 1);
+    atomic_fetch_sub(&l->here, 1);
+}
+
+static void loop_twice(void *arg)
+{
+    struct loops *l = arg;
+
+    for (unsigned round = 1; round <= 2; round++) {
+        qb_sched_each_waiting(l->sched, CALLS, l->most, read_once, l);
+        CU_ASSERT_EQUAL(qb_sched_more(l->sched), 0);
+        for (size_t i = 0; i < CALLS; i++)
+            CU_ASSERT_EQUAL(atomic_load(&l->made[i]), round);
+    }
+}
+
+static unsigned most_in_a_loop(unsigned wanted, bool reading, unsigned most)
+{
+    struct loops l = {.sched = open_sched(wanted), .most = most};
+    unsigned workers = qb_sched_workers(l.sched), here;
+
+    waits = reading;
+    qb_sched_run(l.sched, loop_twice, &l);
+    here = atomic_load(&l.most_here);
+    qb_sched_close(l.sched);
+    return here - QB_MIN(here, workers);
+}
+
+static void more_threads_take_part_where_calls_wait_for_reads(void)
+{
+    CU_ASSERT(most_in_a_loop(0, true, UINT_MAX) >= MEETING / 2);
+    CU_ASSERT_EQUAL(most_in_a_loop(0, false, UINT_MAX), 0);
+}
+
+static void no_more_than_there_may_be(void)
+{
+    unsigned more = most_in_a_loop(0, true, 3);
+
+    CU_ASSERT(more > 0 && more <= 3);
+    CU_ASSERT_EQUAL(most_in_a_loop(0, true, 0), 0);
+    CU_ASSERT_EQUAL(most_in_a_loop(2, true, UINT_MAX), 0);
+}
+
 struct paced {
     struct qb_sched *sched;
     struct qb_file files[20];
@@ -190,6 +275,8 @@ int main(void)
         UNIT(more_calls_wait_at_a_time_than_there_are_workers),
         UNIT(a_number_of_workers_that_the_user_chose_is_the_number_of_threads),
         UNIT(outside_a_run_it_is_an_ordinary_call),
+        UNIT(more_threads_take_part_where_calls_wait_for_reads),
+        UNIT(no_more_than_there_may_be),
         UNIT(the_pace_of_the_run_holds_for_all_of_them),
         UNIT(where_no_thread_can_be_made_the_caller_makes_the_call),
     };
