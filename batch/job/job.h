@@ -85,21 +85,22 @@ struct qb_moves;
 struct qb_planned;
 
 struct qb_job {
-    char *path;        /* as it will be opened; absolute, or relative to the current directory */
-    size_t named_at;   /* where in it the name begins that the manifest has */
-    unsigned line;     /* of the manifest, 0 on the command line */
-    uint32_t asks;     /* fingerprint of the request, for the journal; see run_journal.h */
-    bool already;      /* the resumed run has done it: reported as unchanged, not opened */
-    bool taken_back;   /* the resumed run amended it, and a user undid that: skipped, not opened */
-    bool mistrusted;   /* the resumed run amended it, and verification failed: failed again, not
-                          opened */
-    bool undo_kept;    /* the resumed run amended it by another request, and keeps its undo: not
-                          amended again */
-    bool clone_stays;  /* a clone that an earlier attempt of the run made of it is from before the
-                          run's first write, so no other one takes its place; and it may lack */
-    bool clone_behind; /* what a guest has written since */
-    bool skipped;      /* by qbatch ctl, in an earlier attempt of the run: not opened */
-    bool settled;      /* it has its result by a process of this run that died since: see relay.h */
+    char *path;         /* as it will be opened; absolute, or relative to the current directory */
+    size_t named_at;    /* where in it the name begins that the manifest has */
+    unsigned line;      /* of the manifest, 0 on the command line */
+    uint32_t asks;      /* fingerprint of the request, for the journal; see run_journal.h */
+    bool already;       /* the resumed run has done it: reported as unchanged, not opened */
+    bool taken_back;    /* the resumed run amended it, and a user undid that: skipped, not opened */
+    bool mistrusted;    /* the resumed run amended it, and verification failed: failed again, not
+                           opened */
+    bool undo_kept;     /* the resumed run amended it by another request, and keeps its undo: not
+                           amended again */
+    bool clone_stays;   /* a clone that an earlier attempt of the run made of it is from before the
+                           run's first write, so no other one takes its place; and it may lack */
+    bool clone_written; /* what is at its name was written, or put there, by somebody else */
+    bool clone_behind;  /* what a guest has written since */
+    bool skipped;       /* by qbatch ctl, in an earlier attempt of the run: not opened */
+    bool settled; /* it has its result by a process of this run that died since: see relay.h */
     unsigned char suspect; /* such a process held it: of enum qb_suspect */
     bool was_changed;      /* an earlier attempt of the run has changed it, by its journal; */
     bool may_be_changed;   /* may have, and no result says so */

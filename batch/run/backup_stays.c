@@ -25,6 +25,15 @@ static bool have_equal_headers(const char *one, const char *other)
     return read_header(one, a) && read_header(other, b) && memcmp(a, b, HEADER) == 0;
 }
 
+bool qb_backup_is_written(const struct qb_trace *t)
+{
+    enum qb_backup_state state = QB_BACKUP_GONE;
+
+    if (t->clones.before.path)
+        state = qb_backup_look(&t->clones, &t->clones.before);
+    return state == QB_BACKUP_CHANGED || state == QB_BACKUP_REPLACED;
+}
+
 bool qb_backup_stays(const struct qb_trace *t, const char *path, bool *behind)
 {
     const struct qb_clone *c = &t->clones.before;

@@ -12,4 +12,7 @@
  * equal nothing was amended yet, and a new clone is as good, and has what was written since. */
 bool qb_backup_stays(const struct qb_trace *t, const char *path, bool *behind);
 
+/* Something else is at its place, or it was written: somebody may use it as an image by now. */
+bool qb_backup_is_written(const struct qb_trace *t);
+
 #endif

@@ -24,15 +24,28 @@ static bool waits_for_barrier(const struct qb_wave *w, const struct qb_slot *s)
            (w->options->state && qb_state_must_record(&w->batch->jobs[s->job].request));
 }
 
+static int make_clone(struct qb_wave *w, struct qb_slot *s)
+{
+    const struct qb_job *job = &w->batch->jobs[s->job];
+    struct qb_err *err = qb_amend_err(s->amend);
+
+    if (job->clone_stays)
+        return 0;
+    if (job->clone_written)
+        return qb_fail(err, QB_E_CHANGED, QB_NOWHERE,
+                       "nothing was changed: the clone that an earlier attempt of the run made was "
+                       "written, or replaced by another file, and would be lost; move it away, or "
+                       "amend the image in a new run");
+    return qb_run_clone(w->errands, w->batch, s->job, qb_amend_file(s->amend), &s->clone, err);
+}
+
 static int back_up(struct qb_wave *w, struct qb_slot *s)
 {
     struct qb_result *r = qb_amend_result(s->amend);
 
     if (w->batch->policy.backup == QB_BACKUP_NONE)
         return 0;
-    if (!w->batch->jobs[s->job].clone_stays &&
-        qb_run_clone(w->errands, w->batch, s->job, qb_amend_file(s->amend), &s->clone,
-                     qb_amend_err(s->amend)) < 0) {
+    if (make_clone(w, s) < 0) {
         r->status = QB_STATUS_FAILED;
         return -1;
     }

@@ -163,6 +163,31 @@ class Restore(RestoreTest):
             proc.must(["qemu-img", "compare", original, image])
         self.assertGreater(between, 0)
 
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_a_later_attempt_removes_no_clone_that_was_written(self):
+        """Somebody may use it as an image by now."""
+        self.on_each_amended(self.used_as_an_image)
+
+    def used_as_an_image(self, images):
+        image, sha = images[0], proc.sha256(images[0])
+        self.state = self.path(f"used-{os.path.basename(self.there)}")
+        fleet = self.manifest(f"""
+            version: 1
+            policy: {{backup: reflink}}
+            images: [{{path: "{image}", compat: "1.1"}}]
+            """)
+        argv = [qbatch.absolute(qbatch.TOOL), "--json", "--io", "posix", "--state", self.state, fleet]
+        self.assertTrue(strace.run(argv, "syncfs:signal=KILL:when=1").hit)
+        clone = next(path for path in self.backups() if path not in self.clones)
+        self.io(clone, "write -q -P 5 0 64k")
+        written = proc.sha256(clone)
+        answer = qbatch.qbatch("--json", "--state", self.state, "--resume", fleet)
+        self.assertEqual((answer.code, answer.error), (1, "changed"), str(answer))
+        self.assertEqual((proc.sha256(image), proc.sha256(clone)), (sha, written))
+        os.rename(clone, clone + ".used")
+        self.assertEqual(qbatch.qbatch("--json", "--state", self.state, "--resume", fleet).status, "changed")
+        self.assertEqual(proc.sha256(clone), sha)
+
     def test_an_image_or_a_clone_in_use_is_left_alone(self):
         self.on_each_amended(self.in_use)
 

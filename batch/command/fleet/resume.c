@@ -104,6 +104,7 @@ void qb_resume_apply(const struct qb_keep *keep, struct qb_batch *batch, const s
         job->was_changed = qb_trace_is_changed(t);
         job->may_be_changed = t->uncertain;
         job->step = t->step;
+        job->clone_written = qb_backup_is_written(t);
         job->clone_stays = qb_backup_stays(t, job->path, &job->clone_behind);
         if (t->asks == job->asks) { /* else the manifest has changed, and asks for something else */
             job->already = is_done(job, t);
