@@ -128,11 +128,10 @@ static void serve_all(const struct qb_errands *errands, const int *fds, unsigned
         serve(&clerks[0]);
 }
 
-static void be_helper(const struct qb_errands *errands, const int *fds, unsigned n, pid_t caller)
+/* No signal ends it with its caller, which Landlock would keep from it on some kernels only: its
+ * sockets do, and a command that it runs is ended first. */
+static void be_helper(const struct qb_errands *errands, const int *fds, unsigned n)
 {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != caller)
-        _exit(0);
     prctl(PR_SET_NAME, "qbatch-opener");
     ignore_signals();
     close_others(errands, fds, n);
@@ -220,13 +219,12 @@ int qb_helper_start(struct qb_helper *helper, const struct qb_errands *errands, 
                     struct qb_err *err)
 {
     int theirs[QB_CHANNELS_MAX], errnum = 0;
-    pid_t self = getpid();
 
     *helper = (struct qb_helper){.pid = -1};
     if (make_channels(helper, QB_MIN(QB_MAX(channels, 1), QB_CHANNELS_MAX), theirs) < 0)
         errnum = errno;
     else if ((helper->pid = qb_fork()) == 0)
-        be_helper(errands, theirs, helper->n_channels, self);
+        be_helper(errands, theirs, helper->n_channels);
     else if (helper->pid < 0)
         errnum = errno;
     close_all(theirs, helper->n_channels);

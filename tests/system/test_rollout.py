@@ -3,12 +3,14 @@ import json
 import os
 import signal
 import subprocess
+import time
 import unittest
 
 import context  # noqa: F401
 import family
 import proc
 import qbatch
+import strace
 from fixture import OTHER_BUILD, ImageTest, main
 
 MEDDLER = os.environ.get("MEDDLER", "")
@@ -351,6 +353,27 @@ class Gates(RolloutTest):
         self.assertTrue(os.path.exists(self.path("started")))
         self.script("exit 0\n")
         self.run_it("--resume")
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_the_command_is_ended_with_a_run_that_is_killed(self):
+        """Also where Landlock is older, and does not keep a process's signals to itself."""
+        for injection in ("landlock_create_ruleset:error=EOPNOTSUPP", "landlock_create_ruleset:delay_enter=1"):
+            gate = self.script(f"echo $$ > {self.path('pid')}.new; mv {self.path('pid')}.new {self.path('pid')}\n"
+                               "exec sleep 100\n")
+            self.fleet(f"{{steps: [1], gate: {{command: [{gate}]}}}}", 10)
+            run = strace.start([qbatch.absolute(qbatch.TOOL), "--new-run", "--state", self.state, self.path("fleet.yaml")],
+                               injection)
+            until = time.monotonic() + proc.TIMEOUT_SECONDS
+            while not os.path.exists(self.path("pid")) and time.monotonic() < until:
+                time.sleep(0.01)
+            with open(self.path("pid"), encoding="utf-8") as f:
+                pid = int(f.read())
+            os.unlink(self.path("pid"))
+            os.kill(family.children(run.pid)[0], signal.SIGKILL)
+            while family.is_there(pid) and time.monotonic() < until:
+                time.sleep(0.01)
+            self.assertFalse(family.is_there(pid), injection)
+            run.communicate()
 
     def test_images_of_judged_steps_are_verified_as_the_gate_says(self):
         self.fleet("{steps: [2], gate: {verify: content}}", 4)
