@@ -43,13 +43,23 @@ static struct qb_held *find_facts(struct qb_relay_parent *p, size_t job)
     return NULL;
 }
 
+/* Whether the process before may have amended it: the same old header afterwards proves that it did
+ * not. */
+static bool may_be_amended(const struct qb_held *before, const struct qb_held *h)
+{
+    bool again = atomic_load(&h->phase) >= QB_HELD_FLIPS &&
+                 qb_digest_equal(h->old_sector, before->old_sector);
+
+    return before->may_be_amended || (atomic_load(&before->phase) >= QB_HELD_FLIPS && !again);
+}
+
 /* Of an image that was begun again, and no more, the process before knew more. */
 static void note_lost_one(struct qb_relay_parent *p, const struct qb_held *h)
 {
     size_t job = atomic_load(&h->job) - 1;
     struct qb_held *known = find_facts(p, job);
     bool amended = known && known->amended;
-    bool flipped = known && (known->may_be_amended || atomic_load(&known->phase) >= QB_HELD_FLIPS);
+    bool flipped = known && may_be_amended(known, h);
 
     p->lost[p->n_lost++] = job;
     if (!known)
