@@ -225,7 +225,7 @@ static void give_up(struct qb_running *r)
 static void leave_as_planned(struct qb_running *r, size_t job, const struct qb_planned *p)
 {
     qb_run_finish_untouched(r, job, p->status, p->code, p->message);
-    if (p->status == QB_STATUS_FAILED)
+    if (p->status == QB_STATUS_FAILED && p->code != QB_E_STALE) /* which no plan says */
         atomic_fetch_sub(&r->failures.n, 1);
 }
 

@@ -69,6 +69,21 @@ class Applied(PlanTest):
         self.assertIn("not what it was when the plan was made", answer.records[1]["error"]["message"])
         self.assertEqual(proc.sha256(self.images[1]), sha)
 
+    def test_images_that_became_one_file_are_stale_and_the_others_are_amended(self):
+        for make in (os.link, os.symlink):
+            self.save(self.fleet())
+            os.unlink(self.images[1])
+            make(self.images[0], self.images[1])
+            sha = proc.sha256(self.images[0])
+            answer = self.apply()
+            self.assertEqual([(r["status"], (r["error"] or {}).get("code")) for r in answer.records],
+                             [("failed", "stale"), ("failed", "stale"), ("changed", None)], str(answer))
+            self.assertEqual((answer.code, answer.summary["failed"]), (1, 2))
+            self.assertIn(os.path.basename(self.images[1]), answer.records[0]["error"]["message"])
+            self.assertEqual(proc.sha256(self.images[0]), sha)
+            for image in self.images:
+                os.unlink(image)
+
     def test_an_image_of_which_something_else_would_become_is_stale(self):
         self.fleet()
         for image in self.images:

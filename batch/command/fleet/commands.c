@@ -13,6 +13,7 @@
 #include "fleet/session.h"
 #include "job/file_name.h"
 #include "job/keys.h"
+#include "job/planned.h"
 #include "record/report_json.h"
 #include "manifest/manifest.h"
 #include "common/overrides.h"
@@ -200,15 +201,23 @@ static struct qb_file_name note_file(struct qb_job *job, size_t i)
     return name;
 }
 
+static struct qb_file_name *sorted_files(struct qb_batch *batch)
+{
+    struct qb_file_name *files = calloc(batch->n_jobs + 1, sizeof(*files));
+
+    for (size_t i = 0; files && i < batch->n_jobs; i++)
+        files[i] = note_file(&batch->jobs[i], i);
+    if (files)
+        qb_file_names_sort(files, batch->n_jobs);
+    return files;
+}
+
 int qb_fleet_distinct(struct qb_batch *batch, const char *program)
 {
-    QB_AUTO(qb_buf) struct qb_file_name *files = calloc(batch->n_jobs, sizeof(*files));
+    QB_AUTO(qb_buf) struct qb_file_name *files = sorted_files(batch);
 
     if (!files)
         return -1;
-    for (size_t i = 0; i < batch->n_jobs; i++)
-        files[i] = note_file(&batch->jobs[i], i);
-    qb_file_names_sort(files, batch->n_jobs);
     for (size_t i = 1; i < batch->n_jobs; i++)
         if (qb_file_names_are_one(&files[i - 1], &files[i])) {
             fprintf(stderr, "%s: one file is named twice: ", program);
@@ -219,6 +228,38 @@ int qb_fleet_distinct(struct qb_batch *batch, const char *program)
             return -1;
         }
     return 0;
+}
+
+static int make_stale(struct qb_batch *batch, struct qb_job *job, const struct qb_job *twin)
+{
+    struct qb_planned *stale = qb_batch_block(batch, sizeof(*stale));
+    QB_AUTO(qb_buf) char *why = NULL;
+
+    if (!stale || asprintf(&why,
+                           "the image is now the same file as another one of the plan, %.200s; "
+                           "nothing was changed",
+                           twin->path) < 0)
+        return -1;
+    *stale = (struct qb_planned){.status = QB_STATUS_FAILED,
+                                 .code = QB_E_STALE,
+                                 .message = qb_batch_keep(batch, why, strlen(why))};
+    job->planned = stale;
+    return stale->message ? 0 : -1;
+}
+
+int qb_fleet_twins(struct qb_batch *batch)
+{
+    QB_AUTO(qb_buf) struct qb_file_name *files = sorted_files(batch);
+    int r = files ? 0 : -1;
+
+    for (size_t i = 1; r == 0 && i < batch->n_jobs; i++) {
+        struct qb_job *a = &batch->jobs[files[i - 1].n], *b = &batch->jobs[files[i].n];
+
+        if (qb_file_names_are_one(&files[i - 1], &files[i]) &&
+            (make_stale(batch, a, b) < 0 || make_stale(batch, b, a) < 0))
+            r = -1;
+    }
+    return r;
 }
 
 static int add_images(const struct qb_cli *cli, const struct qb_request *rq, struct qb_batch *batch)

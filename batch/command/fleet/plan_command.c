@@ -212,8 +212,8 @@ int qb_command_apply(const struct qb_cli *cli)
         return refuse(cli, err.text);
     if (qb_tags_check(cli, &p.batch) < 0)
         return qb_fleet_refuse(cli, "--tags or --skip-tags is wrong; nothing was touched");
-    if (qb_fleet_distinct(&p.batch, "qbatch apply") < 0)
-        return qb_fleet_refuse(cli, "two images of the plan are one file; nothing was touched");
+    if (qb_fleet_twins(&p.batch) < 0)
+        return qb_fleet_refuse(cli, "no memory is left; nothing was touched");
     r = agree(cli, &p, &err);
     if (r < 0)
         return refuse(cli, err.text);
