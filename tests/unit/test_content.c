@@ -10,7 +10,7 @@
 #include "unit.h"
 
 #ifdef __SANITIZE_ADDRESS__
-#define IMAGES 150
+#define IMAGES 80
 #else
 #define IMAGES 1500
 #endif

@@ -12,12 +12,15 @@
 #ifdef __SANITIZE_ADDRESS__ /* some fifteen times slower */
 #define SEEDS  2
 #define IMAGES 60
+#define EVERY  4 /* of the requests made by hand */
 #elif defined(__clang__) /* the same code: gcc's build tries all of it */
 #define SEEDS  4
 #define IMAGES 100
+#define EVERY  1
 #else
 #define SEEDS  8
 #define IMAGES 600
+#define EVERY  1
 #endif
 
 static unsigned long states, violations;
@@ -94,7 +97,7 @@ static void amend_survives_power_loss_at_every_write(void)
 
     amended = refused = unchanged = 0;
     for (size_t i = 0; i < n_recipes && !unit_has_enough(); i++)
-        for (size_t k = 0; k < n_wishes; k++) {
+        for (size_t k = i % EVERY; k < n_wishes; k += EVERY) {
             struct subject s;
 
             if (!fits(&recipes[i], &wishes[k]))
@@ -104,7 +107,7 @@ static void amend_survives_power_loss_at_every_write(void)
             subject_free(&s);
         }
     printf("\n%u amends, %u refusals, %u with nothing to do ... ", amended, refused, unchanged);
-    CU_ASSERT(amended > 1000); /* else the wishes or the images are the wrong ones */
+    CU_ASSERT(amended > 1000 / EVERY); /* else the wishes or the images are the wrong ones */
 }
 
 static void random_amends_survive_power_loss(void)

@@ -15,9 +15,11 @@
 #ifdef __SANITIZE_ADDRESS__ /* some fifteen times slower */
 #define SEEDS  2
 #define IMAGES 40
+#define EVERY  4 /* of the requests made by hand */
 #else
 #define SEEDS  6
 #define IMAGES 300
+#define EVERY  1
 #endif
 
 static unsigned long states, violations;
@@ -57,7 +59,7 @@ static void each_subject(void (*fn)(const struct subject *s), unsigned keys)
             const struct wish *w = k < n_wishes ? &wishes[k] : &data_wishes[k - n_wishes];
             struct subject s;
 
-            if ((w->rq.set & keys) != keys)
+            if ((w->rq.set & keys) != keys || (keys == 0 && (i + k) % EVERY != 0))
                 continue;
             s = subject_of(&data_recipes[i], w);
             fn(&s);
@@ -70,7 +72,7 @@ static void amend_survives_power_loss_at_every_write_of_either_file(void)
     amended = refused = 0;
     each_subject(cut_subject, 0);
     printf("\n%u amends, %u refusals ... ", amended, refused);
-    CU_ASSERT(amended > 600); /* else the wishes or the images are the wrong ones */
+    CU_ASSERT(amended > 600 / EVERY); /* else the wishes or the images are the wrong ones */
 }
 
 static void random_amends_survive_power_loss(void)

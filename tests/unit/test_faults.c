@@ -11,7 +11,7 @@
 #define NEVER (1ull << 40)
 
 #ifdef __SANITIZE_ADDRESS__
-#define STEP   37
+#define STEP   67
 #define IMAGES 30
 #elif defined(__clang__) /* the same code: gcc's build tries all of it */
 #define STEP   23
