@@ -12,7 +12,7 @@
 #ifdef __SANITIZE_ADDRESS__ /* some fifteen times slower */
 #define SEEDS  2
 #define IMAGES 60
-#define EVERY  4 /* of the requests made by hand */
+#define EVERY  4         /* of the requests made by hand */
 #elif defined(__clang__) /* the same code: gcc's build tries all of it */
 #define SEEDS  4
 #define IMAGES 100
