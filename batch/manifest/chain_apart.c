@@ -7,6 +7,7 @@
 #include "base/vec.h"
 #include "io/confine.h"
 #include "io/opener.h"
+#include "job/sandboxed.h"
 #include "qcow2/chain.h"
 
 /* ---- in that process ------------------------------------------------------------------------- */
@@ -23,9 +24,10 @@ struct walk {
     struct qb_opening_rules rules;
 };
 
-/* An answer: whether there is more than this, then the error, or links. */
+/* An answer begins with it; links follow, each a byte (whether it is qcow2) and a path.  One
+ * without links is the last. */
 struct answer_head {
-    uint32_t failed, n; /* n: links in this one, each a byte (whether it is qcow2) and a path */
+    uint32_t failed, n; /* n: links in this one */
     struct qb_err err;
 };
 
@@ -37,12 +39,15 @@ static bool no_image(void *arg, const char *path, struct qb_claim *how)
     return false;
 }
 
-/* There is one thread.  Where no helper can be started the process stays as it is, as a run does.
- */
+/* There is one thread.  Where no helper can be started the process stays as it is, as a run does,
+ * unless it is to be strict. */
 static int give_up_rights(struct walk *w, struct qb_owners *owners)
 {
+    bool strict = w->policy->sandbox == QB_SANDBOX_STRICT;
     struct qb_errands errands = {.n = 0};
     struct qb_confinement own = {0};
+    char text[QB_SANDBOX_TEXT];
+    const char *lacking;
 
     w->rules = (struct qb_opening_rules){.is_image = no_image, .mutex = PTHREAD_MUTEX_INITIALIZER};
     if (!qb_opening_know(&w->rules, w->head.uid, w->head.gid))
@@ -52,11 +57,15 @@ static int give_up_rights(struct walk *w, struct qb_owners *owners)
     w->opener = (struct qb_opener){.helper = &w->helper, .list = QB_ERRANDS_MAX};
     w->opener.errand = qb_errands_add(&errands, qb_opening_errand, &w->rules);
     w->opener.claims = qb_errands_add(&errands, qb_opening_claims, &w->rules);
-    if (qb_helper_start(&w->helper, &errands, 1, NULL) < 0)
-        return 0;
+    if (qb_helper_start(&w->helper, &errands, 1, &w->err) < 0)
+        return strict ? -1 : 0;
     qb_io_set_opener(w->io, &w->opener);
     qb_confine_thread(&own);
     qb_confine_process(&own);
+    lacking = qb_sandbox_lack(&own, text);
+    if (strict && lacking)
+        return qb_fail(&w->err, QB_E_UNSUPPORTED, QB_NOWHERE, "policy.sandbox is strict: %.300s",
+                       lacking);
     return 0;
 }
 

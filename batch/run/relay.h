@@ -1,5 +1,5 @@
 /* A run whose images are read by processes that may die: whatever an image does to one of them, the
- * next one goes on with the others (run_apart.h).
+ * next one works on the others.
  *
  * Which images a process has begun, and how far it came with each, is in memory that it shares with
  * its parent.  After its death these are suspects: the next process has them first, each of them

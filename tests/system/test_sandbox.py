@@ -199,6 +199,11 @@ class Denied(SandboxTest):
                 self.assertIn(answer.code, (1, 2), str(answer))
                 self.assertIn("policy.sandbox is strict", answer.result.err)
                 self.assertEqual(answer.records, [], str(answer))
+            manifest = self.manifest("version: 1\npolicy: {sandbox: strict}\n"
+                                     f"images: [{{chain: {lacking}.qcow2, lazy_refcounts: on}}]\n")
+            linted = proc.run([qbatch.absolute(qbatch.TOOL), "lint", manifest], env=env)
+            self.assertEqual(linted.code, 2, linted.err)
+            self.assertIn("policy.sandbox is strict", linted.err)
             self.assertEqual(proc.sha256(image), before)
 
     def test_strict_where_nothing_lacks(self):

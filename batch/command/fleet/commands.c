@@ -232,9 +232,12 @@ int qb_fleet_distinct(struct qb_batch *batch, const char *program)
 
 static int make_stale(struct qb_batch *batch, struct qb_job *job, const struct qb_job *twin)
 {
-    struct qb_planned *stale = qb_batch_block(batch, sizeof(*stale));
     QB_AUTO(qb_buf) char *why = NULL;
+    struct qb_planned *stale;
 
+    if (!qb_planned_applies(job->planned)) /* it stays refused */
+        return 0;
+    stale = qb_batch_block(batch, sizeof(*stale));
     if (!stale || asprintf(&why,
                            "the image is now the same file as another one of the plan, %.200s; "
                            "nothing was changed",
