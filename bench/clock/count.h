@@ -1,4 +1,4 @@
-/* Counts the instructions of a program: a figure of its processor time without noise. */
+/* Counts the instructions of a program: a figure of its processor time with little noise. */
 #ifndef QB_CLOCK_COUNT_H
 #define QB_CLOCK_COUNT_H
 

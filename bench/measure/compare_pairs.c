@@ -50,7 +50,7 @@ struct bench_compared bench_compare_pairs(const double *ratios, size_t n, size_t
 
 /* ---- records --------------------------------------------------------------------------------- */
 
-/* By instructions, of which nothing is chance. */
+/* By instructions, of which little is chance: how often threads look at what they wait for. */
 static enum bench_verdict by_count(const struct bench_record *ours,
                                    const struct bench_record *other, const struct bench_rule *rule)
 {

@@ -41,10 +41,11 @@ class Measured(unittest.TestCase):
 class Gate(Measured):
     @unittest.skipIf(NO_COUNTS, NO_COUNTS)
     def test_the_same_build_twice_passes_by_its_instructions(self):
-        """Four pairs decide nothing at this level, whatever they are."""
+        """Four pairs decide nothing at this level, whatever they are.  Threads that wait for each other look
+        at their locks more or less often: counts are alike, not equal."""
         result = self.gate(TOOL, TOOL, "--instructions", "--runs", "2", "--until-decided", "4")
         self.assertEqual(result.code, 0, result.out + result.err)
-        self.assertRegex(result.out, r"4 pairs.*undecided; instructions 1\.000\d  same")
+        self.assertRegex(result.out, r"4 pairs.*undecided; instructions (0\.9[5-9]|1\.0[0-4])\d+  same")
 
     @unittest.skipIf(NO_COUNTS, NO_COUNTS)
     def test_a_slowed_build_fails_by_its_instructions(self):
