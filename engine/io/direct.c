@@ -26,10 +26,10 @@ static int open_again(const struct qb_file *file, int flags)
 {
     char self[QB_FD_PATH];
     struct stat st;
-    int fd;
+    int fd, set = fcntl(file->fd, F_GETFL);
 
     qb_fd_path(file->fd, self);
-    fd = open(self, flags | O_DIRECT | O_NOCTTY | O_CLOEXEC);
+    fd = open(self, flags | (set < 0 ? 0 : set & O_NOATIME) | O_DIRECT | O_NOCTTY | O_CLOEXEC);
     if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == file->dev && st.st_ino == file->ino)
         return fd;
     if (fd >= 0)

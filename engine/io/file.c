@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -103,17 +104,37 @@ int qb_file_measure(struct qb_file *file, struct qb_err *err)
 
 int qb_file_make_blocking(struct qb_file *file)
 {
-    if (!file->blocks && fcntl(file->fd, F_SETFL, 0) == 0)
+    if (!file->blocks && (fcntl(file->fd, F_SETFL, O_NOATIME) == 0 /* mostly set already */ ||
+                          fcntl(file->fd, F_SETFL, 0) == 0))
         file->blocks = true;
     return file->fd;
 }
 
+/* Whether reads may leave the access time as it is: the kernel permits that to the owner and to
+ * root.  Otherwise the first read after each write would write the inode again. */
+static bool may_spare_times(uid_t owner)
+{
+    unsigned long euid = getauxval(AT_EUID);
+
+    return euid == 0 || euid == owner;
+}
+
+static int open_as(const char *path, int flags, bool *may_have_links)
+{
+    return may_have_links ? qb_way_open(path, flags, may_have_links) : open(path, flags);
+}
+
 /* If another program holds a lease, the kernel asks it to release the lease, and with O_NONBLOCK
  * the open fails.  `may_have_links` may be NULL. */
-static int open_path(const char *path, bool writable, bool *may_have_links, struct qb_err *err)
+static int open_path(const char *path, uid_t owner, bool writable, bool *may_have_links,
+                     struct qb_err *err)
 {
     int flags = (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-    int fd = may_have_links ? qb_way_open(path, flags, may_have_links) : open(path, flags);
+    int spares = may_spare_times(owner) ? O_NOATIME : 0;
+    int fd = open_as(path, flags | spares, may_have_links);
+
+    if (fd < 0 && errno == EPERM && spares) /* of another user after all, or a root of few rights */
+        fd = open_as(path, flags, may_have_links);
 
     if (fd < 0 && errno == EAGAIN)
         return qb_fail(err, QB_E_LOCKED, QB_NOWHERE,
@@ -129,7 +150,7 @@ int qb_file_reopen_writable(struct qb_file *file, struct qb_err *err)
     bool links = false;
 
     close(file->fd);
-    file->fd = open_path(file->path, true, &links, err);
+    file->fd = open_path(file->path, file->uid, true, &links, err);
     if (file->fd < 0)
         return -1;
     file->may_have_links |= links; /* this is the descriptor that is written through */
@@ -139,15 +160,15 @@ int qb_file_reopen_writable(struct qb_file *file, struct qb_err *err)
 }
 
 /* Opens `at`, another path to the file that messages call `path`. */
-static int open_at(const char *at, const char *path, bool writable, struct qb_file *out,
-                   struct qb_err *err)
+static int open_at(const char *at, const char *path, uid_t owner, bool writable,
+                   struct qb_file *out, struct qb_err *err)
 {
     struct qb_file file = {.fd = -1, .writable = writable};
 
     file.path = strdup(path);
     if (!file.path)
         return qb_fail_memory(err);
-    file.fd = open_path(at, writable, at == path ? &file.may_have_links : NULL, err);
+    file.fd = open_path(at, owner, writable, at == path ? &file.may_have_links : NULL, err);
     if (file.fd < 0 || describe(&file, err) < 0) {
         qb_file_close(&file);
         return -1;
@@ -164,7 +185,7 @@ int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file");
     if (qb_file_check_kind(st.st_mode, err) < 0)
         return -1;
-    return open_at(path, path, writable, out, err);
+    return open_at(path, path, st.st_uid, writable, out, err);
 }
 
 int qb_file_open_to_claim(const char *path, struct qb_file *out, struct qb_err *err)
@@ -179,7 +200,7 @@ int qb_file_open_to_claim(const char *path, struct qb_file *out, struct qb_err *
     file.path = strdup(path);
     if (!file.path)
         return qb_fail_memory(err);
-    file.fd = open_path(path, false, &file.may_have_links, err);
+    file.fd = open_path(path, file.uid, false, &file.may_have_links, err);
     if (file.fd < 0 || take_size(&file, &st, err) < 0) {
         qb_file_close(&file);
         return -1;
@@ -195,7 +216,7 @@ int qb_file_reopen(int fd, const char *path, struct qb_file *out, struct qb_err 
     qb_fd_path(fd, at);
     if (access("/proc/self/fd", X_OK) < 0)
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file by /proc/self/fd");
-    return open_at(at, path, false, out, err);
+    return open_at(at, path, (uid_t)-1, false, out, err); /* root needs no owner */
 }
 
 void qb_file_close(struct qb_file *file)

@@ -67,7 +67,8 @@ struct qb_file {
 };
 
 /* Opens a regular file or block device; any other kind (directory, FIFO, socket) is refused without
- * being opened for I/O or waited for.  The file starts in QB_PHASE_READ with no locks. */
+ * being opened for I/O or waited for.  The file starts in QB_PHASE_READ with no locks.  Reads leave
+ * its access time as it is, where the caller owns the file or is root. */
 int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err);
 
 /* Like qb_file_open, read-only, but what is known of the file is what was at the path just before:
@@ -90,8 +91,7 @@ int qb_file_reopen_writable(struct qb_file *file, struct qb_err *err);
 int qb_file_measure(struct qb_file *file, struct qb_err *err);
 
 /* Takes O_NONBLOCK off the open file, once: with it, io_uring would report EAGAIN for bytes not yet
- * cached.  Other calls do not heed it.  It is the only flag in use that F_SETFL changes.  Returns
- * the descriptor. */
+ * cached.  Other calls do not heed it.  Returns the descriptor. */
 int qb_file_make_blocking(struct qb_file *file);
 
 /* Closes (and so unlocks) the file; harmless on an empty struct. */

@@ -1,4 +1,5 @@
 """Files that are no images to write to: one clear line each, and the others go on."""
+import ctypes
 import os
 import resource
 import shutil
@@ -85,6 +86,45 @@ class Files(ImageTest):
         self.assertIn(answer.code, (1, 2), str(answer))
         self.assertIsNotNone(before)
         self.assertFalse(answer.crashed, str(answer))
+
+
+class AccessTimes(ImageTest):
+    """With the mount option relatime the first read after each write writes the inode again."""
+
+    def setUp(self):
+        super().setUp()
+        self.images = [self.create("0.qcow2")]
+        self.images += [self.copy(self.images[0], f"{i}.qcow2") for i in range(1, 12)]
+
+    def amends(self, count, owner=None, **kwargs):
+        """Whether the images are read without a trace."""
+        long_ago = 10 ** 18
+        for image in self.images[:count]:
+            os.utime(image, ns=(long_ago, os.stat(image).st_mtime_ns))
+            if owner is not None:
+                os.chown(image, owner, owner)
+        argv = [qbatch.absolute(qbatch.TOOL), "amend", "-q", "-o", "refcount_bits=8"]
+        done = proc.run(argv + self.images[:count], **kwargs)
+        self.assertEqual(done.code, 0, done.err)
+        return {os.stat(image).st_atime_ns for image in self.images[:count]} == {long_ago}
+
+    def test_reading_an_image_leaves_its_access_time(self):
+        for count in (1, 12):  # alone it is read back from the disk
+            with self.subTest(images=count):
+                self.assertTrue(self.amends(count))
+
+    @unittest.skipUnless(os.geteuid() == 0, "files of another owner, which may be amended")
+    def test_where_the_kernel_does_not_permit_that_the_image_is_amended_all_the_same(self):
+        def without_the_right():
+            cap_fowner, pr_capbset_drop = 3, 24
+            ctypes.CDLL(None).prctl(pr_capbset_drop, cap_fowner, 0, 0, 0)
+
+        self.amends(12, owner=1234, preexec=without_the_right)
+
+    def test_a_check_leaves_it_too(self):
+        os.utime(self.images[0], ns=(0, os.stat(self.images[0]).st_mtime_ns))
+        proc.must([qbatch.absolute(qbatch.TOOL), "check", "-q", self.images[0]])
+        self.assertEqual(os.stat(self.images[0]).st_atime_ns, 0)
 
 
 class WrittenByNobody(ImageTest):
