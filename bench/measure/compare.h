@@ -53,8 +53,8 @@ int bench_compare(const struct bench_records *old, const struct bench_records *f
                   const struct bench_rule *rule, FILE *out);
 
 /* Holds qbatch's records against those of the other qbatch of the same run: by the pairs, and by
- * the instructions where both have them, which have little noise: they also decide where pairs do not.
- * The number that got slower; -1 when memory is short.  *undecided: how many are. */
+ * the instructions where both have them, which have little noise: they also decide where pairs do
+ * not. The number that got slower; -1 when memory is short.  *undecided: how many are. */
 int bench_compare_other(const struct bench_records *fresh, const struct bench_rule *rule, FILE *out,
                         int *undecided);
 
