@@ -115,7 +115,7 @@ static unsigned channels_for(const struct qb_confining *c, struct qb_sched *sche
 {
     if (c->batch->n_jobs <= QB_CONFINED_IMAGES || !qb_confine_built())
         return 1;
-    return QB_MIN(qb_sched_workers(sched), QB_CHANNELS_MAX);
+    return qb_min(qb_sched_workers(sched), QB_CHANNELS_MAX);
 }
 
 static int start_helper(struct qb_confining *c, struct qb_sched *sched, struct qb_owners *owners,

@@ -60,7 +60,7 @@ void qb_helping_help(struct qb_helping *h)
 static unsigned threads_of(struct qb_helping *h)
 {
     if (!h->threads)
-        h->threads = QB_MAX(qb_topo_threads(h->topo), h->workers);
+        h->threads = qb_max(qb_topo_threads(h->topo), h->workers);
     return h->threads;
 }
 

@@ -7,7 +7,7 @@
 
 static size_t left_of(struct qb_loop *l)
 {
-    return l->n - QB_MIN(atomic_load(&l->next), l->n);
+    return l->n - qb_min(atomic_load(&l->next), l->n);
 }
 
 /* ---- threads besides the workers, where calls wait ------------------------------------------- */
@@ -48,7 +48,7 @@ static void ask_for_more(struct qb_sched *s, unsigned more)
     struct qb_loop *l = &s->loop;
     unsigned asked = atomic_load(&l->more);
 
-    more = (unsigned)QB_MIN(QB_MIN(more, l->most), asked + left_of(l));
+    more = (unsigned)qb_min(QB_MIN(more, l->most), asked + left_of(l));
     while (asked < more) {
         atomic_store(&l->more, ++asked); /* before it begins */
         if (!qb_later_post(&s->later, join_loop, s, l->number)) {

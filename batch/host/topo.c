@@ -50,7 +50,9 @@ static void close_survey(struct survey *s)
 
 static unsigned count(hwloc_topology_t t, hwloc_obj_type_t type)
 {
-    return (unsigned)QB_MAX(hwloc_get_nbobjs_by_type(t, type), 0);
+    int n = hwloc_get_nbobjs_by_type(t, type); /* -1: at several depths */
+
+    return (unsigned)QB_MAX(n, 0);
 }
 
 static hwloc_obj_t find_disk(hwloc_topology_t t, const char *name)
@@ -159,7 +161,7 @@ static int find_seats(const struct survey *s, struct seat **out)
 
 unsigned qb_topo_cpus_of(uint32_t milli)
 {
-    return (unsigned)QB_MAX(qb_div_up(milli, 1000), 1);
+    return (unsigned)qb_max(qb_div_up(milli, 1000), 1);
 }
 
 static unsigned workers_for(const struct qb_topo_options *o, unsigned cores)
@@ -168,7 +170,7 @@ static unsigned workers_for(const struct qb_topo_options *o, unsigned cores)
 
     if (o->wanted > 0)
         return QB_MIN(o->wanted, most);
-    n = QB_MAX(QB_MIN(cores, qb_topo_cpus_of(o->quota_milli)), 1);
+    n = qb_max(qb_min(cores, qb_topo_cpus_of(o->quota_milli)), 1);
     if (o->waits)
         n = QB_MAX(n, QB_MIN(n * WAITING_A_CORE, (unsigned)WAITING_MOST));
     return QB_MIN(n, most);

@@ -131,7 +131,7 @@ static bool is_true(const void *byte)
 
 void qb_hand_mend(struct qb_hand *hand, size_t n_jobs)
 {
-    size_t n = QB_MIN(atomic_load(&hand->n_acts), (size_t)QB_ACTS_MAX);
+    size_t n = qb_min(atomic_load(&hand->n_acts), (size_t)QB_ACTS_MAX);
 
     hand->claims = claims_of(hand);
     hand->served = true;
@@ -141,7 +141,7 @@ void qb_hand_mend(struct qb_hand *hand, size_t n_jobs)
     atomic_store(&hand->waits_for, NULL);
     atomic_store(&hand->under_way, 0);
     atomic_store(&hand->n_acts, n);
-    atomic_store(&hand->heeded, QB_MIN(atomic_load(&hand->heeded), n));
+    atomic_store(&hand->heeded, qb_min(atomic_load(&hand->heeded), n));
     for (size_t i = 0; i < n; i++)
         mend_act(&hand->acts[i], n_jobs);
     for (size_t i = 0; i < n_jobs; i++)

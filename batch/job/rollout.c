@@ -24,7 +24,7 @@ unsigned qb_step_targets(const struct qb_rollout *rollout, uint64_t images,
     unsigned n = 0;
 
     for (; n < rollout->steps.n && n < QB_STEPS_MAX - 1; n++) {
-        last = QB_MAX(last, QB_MIN(qb_step_images(rollout->steps.items[n], images), images));
+        last = qb_max(last, qb_min(qb_step_images(rollout->steps.items[n], images), images));
         targets[n] = last;
     }
     targets[n++] = images;

@@ -73,7 +73,7 @@ static void on_step(struct qb_history *h, const struct qb_parsed *record)
     const char *verdict = qb_json_get_text(record, "verdict");
 
     h->asked = h->step_failed = 0;
-    h->steps = (unsigned)QB_MIN(qb_json_get_number(record, "steps", 0), QB_STEPS_MAX);
+    h->steps = (unsigned)qb_min(qb_json_get_number(record, "steps", 0), QB_STEPS_MAX);
     if (verdict && strcmp(verdict, qb_gate_names[QB_GATE_PASSED]) == 0)
         h->steps_passed = step_of(record);
     else if (verdict && strcmp(verdict, qb_gate_names[QB_GATE_ASKED]) == 0)

@@ -125,7 +125,7 @@ static uint64_t find_synced(const struct text *t, const char *tag)
         if (l.len < head + is || memcmp(l.text + head, synced_is, is) != 0 ||
             !parse(&l, tag, &record))
             continue;
-        synced = QB_MAX(synced, QB_MIN(qb_json_get_number(&record, "length", 0), (uint64_t)at));
+        synced = qb_max(synced, qb_min(qb_json_get_number(&record, "length", 0), (uint64_t)at));
         qb_json_drop(&record);
     }
     while (synced > 0 && t->bytes[synced - 1] != '\n') /* of a journal that was edited */

@@ -44,7 +44,7 @@ static const char *at_column(const struct line *l, size_t column)
     const char *s = l->text;
 
     for (; column > 0 && s < l->text + l->len; column--)
-        s += QB_MAX(qb_text_utf8(s), 1);
+        s += qb_max(qb_text_utf8(s), 1);
     return s;
 }
 
@@ -58,7 +58,7 @@ static size_t characters(const char *from, const char *end)
     size_t n = 0;
 
     for (; from < end; n++)
-        from += QB_MAX(qb_text_utf8(from), 1);
+        from += qb_max(qb_text_utf8(from), 1);
     return n;
 }
 

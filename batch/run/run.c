@@ -176,7 +176,7 @@ static bool advance(struct qb_running *r)
 /* Nothing may run now: some images wait for a lock, or for each other. */
 static void wait_or_untangle(struct qb_running *r)
 {
-    double wakes = qb_queue_wakes(r->queue), seconds = QB_MIN(wakes - qb_now(), 0.1);
+    double wakes = qb_queue_wakes(r->queue), seconds = qb_min_double(wakes - qb_now(), 0.1);
     size_t n;
 
     if (qb_run_step_is_over(r)) {

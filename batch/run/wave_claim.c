@@ -140,7 +140,7 @@ static void open_share(void *arg, struct qb_io *io, size_t share)
 
 static void open_many(struct qb_wave *w)
 {
-    size_t shares = QB_MAX(qb_sched_workers(w->sched), qb_div_up(w->n, QB_PARCEL_FILES));
+    size_t shares = qb_max(qb_sched_workers(w->sched), qb_div_up(w->n, QB_PARCEL_FILES));
     struct claims c = {w, qb_div_up(w->n, shares)};
 
     qb_sched_each(w->sched, qb_div_up(w->n, c.each), open_share, &c);

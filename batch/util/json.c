@@ -123,7 +123,7 @@ void qb_json_text(struct qb_json *o, const char *key, const char *s)
 void qb_json_label(struct qb_json *o, const char *key, const char *s)
 {
     char *at =
-        qb_json_item(o, qb_json_string_room(key) + 1 + QB_MAX(qb_json_string_room(s), (size_t)4));
+        qb_json_item(o, qb_json_string_room(key) + 1 + qb_max(qb_json_string_room(s), (size_t)4));
 
     if (!at)
         return;

@@ -152,9 +152,9 @@ static int grow_data_file(struct bench_scene *s, struct qb_err *err)
     if (V(TO) <= V(SIZE))
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--to is above --size");
     bench_add_value_key(s, "size", BENCH_TO);
-    s->limit.data_grow_to = QB_MAX(shape->size + shape->junk, V(TO));
+    s->limit.data_grow_to = qb_max(shape->size + shape->junk, V(TO));
     s->limit.data_zeros_at = shape->size;
-    s->limit.data_zeros = QB_MIN(shape->junk, V(TO) - shape->size);
+    s->limit.data_zeros = qb_min(shape->junk, V(TO) - shape->size);
     s->limit.flip = 1;
     s->clusters = l->guest_clusters;
     if (l1 == l->l1_clusters)

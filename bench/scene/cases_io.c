@@ -26,7 +26,7 @@ uint64_t bench_table_used(const struct bench_layout *l)
 {
     uint64_t entries = QB_MIN(l->guest_clusters, l->l2_entries);
 
-    return QB_MIN(qb_round_up(entries * 8, 4096), l->shape.cluster_size);
+    return qb_min(qb_round_up(entries * 8, 4096), l->shape.cluster_size);
 }
 
 void bench_read_tables(struct bench_scene *s)

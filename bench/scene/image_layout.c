@@ -19,7 +19,7 @@ void bench_refcounts_for(uint64_t cluster_size, unsigned order, uint64_t cluster
     do {
         was = *blocks + *table;
         *blocks = qb_div_up(clusters + was, entries);
-        *table = QB_MAX(qb_div_up(*blocks * 8, cluster_size), 1);
+        *table = qb_max(qb_div_up(*blocks * 8, cluster_size), 1);
     } while (*blocks + *table != was);
 }
 

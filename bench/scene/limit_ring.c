@@ -167,7 +167,7 @@ static int open_chains(struct chains *c)
         c->n_free++;
     }
     c->room = BENCH_LIMIT_HEAD +
-              qb_round_up(QB_MAX(l->l1_size, QB_MAX(tables_bytes(l), l->blocks_size)), 4096);
+              qb_round_up(qb_max(l->l1_size, qb_max(tables_bytes(l), l->blocks_size)), 4096);
     c->buf = malloc(SLOTS * c->room);
     c->zeros = calloc(1, l->append_size + 1);
     return c->buf && c->zeros ? 0 : bench_limit_complain("memory");

@@ -20,7 +20,7 @@ static void make_shapes(const struct bench_scene *s, struct bench_shape *image,
 
     *image = (struct bench_shape){
         .size = V(SIZE),
-        .used = QB_MIN(V(USED), V(SIZE)),
+        .used = qb_min(V(USED), V(SIZE)),
         .cluster_size = V(CLUSTER_SIZE),
         .every = V(EVERY),
         .data_between = V(BETWEEN) == BENCH_BETWEEN_DATA,
@@ -44,6 +44,7 @@ int bench_scene_plan(enum bench_case which, const struct bench_values *values,
                      struct bench_scene *s, struct qb_err *err)
 {
     struct bench_shape image, base;
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
 
     memset(s, 0, sizeof(*s));
     s->which = which;
@@ -60,7 +61,7 @@ int bench_scene_plan(enum bench_case which, const struct bench_values *values,
         return -1;
     if (s->n_images < 1 || s->n_images > 10000000)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "--images is 1 to 10000000");
-    s->limit.threads = (uint64_t)QB_MAX(sysconf(_SC_NPROCESSORS_ONLN), 1);
+    s->limit.threads = online > 0 ? (uint64_t)online : 1;
     s->limit.head = QB_MIN(s->image.end * s->image.shape.cluster_size, 4096);
     s->clusters *= s->n_images;
     s->guest_bytes = s->clusters * s->image.shape.cluster_size;

@@ -230,7 +230,7 @@ int qb_append_stretch(struct qb_io *io, struct qb_plan *plan, struct qb_writer *
     int r;
 
     /* Half of the buffer: tables that are changed on the way have a window of their own. */
-    w->size = QB_MIN(qb_io_window(io) / 2, plan->place.n_bytes);
+    w->size = qb_min(qb_io_window(io) / 2, plan->place.n_bytes);
     w->size = QB_MAX(w->size, plan->in.img->geom.cluster_size);
     w->buf = malloc(w->size);
     if (plan->in.rq->keep_undo && (w->hasher = qb_hasher_new()))

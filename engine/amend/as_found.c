@@ -82,7 +82,7 @@ static int scan_window(struct scan *s, uint64_t first, uint64_t end)
     if (part.first >= part.end)
         return 0;
     first = part.first - part.first % BLOCK;
-    end = QB_MIN(qb_round_up(part.end, BLOCK), s->file->size);
+    end = qb_min(qb_round_up(part.end, BLOCK), s->file->size);
     if (read_into(s, first, end, &req) < 0)
         return is_of_the_medium(req.error) ? scan_block_by_block(s, first, end)
                                            : qb_io_fail(&req, "the file", s->err);

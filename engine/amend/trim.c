@@ -29,7 +29,7 @@ uint64_t qb_trim_tail(struct qb_io *io, struct qb_file *file, uint64_t floor, ui
 
     if (file->is_block_device || before <= floor)
         return 0;
-    keep = QB_MAX(end_of_image(io, file, memory_limit), floor);
+    keep = qb_max(end_of_image(io, file, memory_limit), floor);
     if (keep >= before)
         return 0;
     cut.offset = keep;

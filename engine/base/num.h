@@ -48,7 +48,28 @@ bool qb_all_zero(const void *bytes, size_t n);
  * that a hostile image cannot choose the slots. */
 uint64_t qb_hash_multiplier(void);
 
+/* They evaluate the one that they yield twice, so neither may be a call: functions are below. */
 #define QB_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define QB_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+static inline uint64_t qb_min(uint64_t a, uint64_t b)
+{
+    return QB_MIN(a, b);
+}
+
+static inline uint64_t qb_max(uint64_t a, uint64_t b)
+{
+    return QB_MAX(a, b);
+}
+
+static inline double qb_min_double(double a, double b)
+{
+    return QB_MIN(a, b);
+}
+
+static inline double qb_max_double(double a, double b)
+{
+    return QB_MAX(a, b);
+}
 
 #endif

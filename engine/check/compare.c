@@ -206,7 +206,7 @@ static int find_fitting(struct qb_io *io, struct compare *m, size_t n, struct qb
     struct qb_counts *counts = &m->c->counts;
     uint64_t each = qb_each_cluster_memory(&blocks);
     uint64_t left = counts->memory_limit - QB_MIN(counts->memory, counts->memory_limit);
-    unsigned hands = (unsigned)QB_MIN(qb_each_cluster_hands(&blocks), left / each + 1);
+    unsigned hands = (unsigned)qb_min(qb_each_cluster_hands(&blocks), left / each + 1);
     size_t batch = qb_each_cluster_batch(&blocks);
 
     for (size_t i = 0; i < n; i += batch)
@@ -245,6 +245,6 @@ int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err)
     if (compare_beyond(&m, err) < 0 || flush_leak(&m, err) < 0)
         return -1;
     c->counts.memory = c->surplus.memory;
-    c->end = QB_MAX(qb_counts_end(&c->counts), m.counted_end) * cs;
+    c->end = qb_max(qb_counts_end(&c->counts), m.counted_end) * cs;
     return 0;
 }

@@ -149,7 +149,7 @@ static void find_blanks(struct layer *l)
 {
     const struct qb_taking *t = l->t;
     uint64_t n = t->unit, cs = t->img->geom.cluster_size;
-    uint64_t end = QB_MIN(t->blank_end, qb_div_up(t->rules->zero_from, cs));
+    uint64_t end = qb_min(t->blank_end, qb_div_up(t->rules->zero_from, cs));
 
     if (l->active && end > t->real_end) {
         l->next = t->real_end / n;

@@ -87,8 +87,8 @@ static int next_stretch(struct scan *s, uint64_t at, struct stretch *t, struct q
         first = qb_file_next_data(s->img->file, at);
         t->guest.end = size;
         if (first < s->img->raw_end)
-            t->guest.end = QB_MIN(qb_file_data_end(s->img->file, first), s->img->raw_end);
-        t->guest.end = QB_MIN(qb_round_up(t->guest.end, QB_SECTOR), size);
+            t->guest.end = qb_min(qb_file_data_end(s->img->file, first), s->img->raw_end);
+        t->guest.end = qb_min(qb_round_up(t->guest.end, QB_SECTOR), size);
         t->guest.first = QB_MIN(QB_MAX(first - first % QB_SECTOR, at), t->guest.end);
         t->host = t->guest.first;
         return 0;

@@ -163,7 +163,7 @@ int qb_content_hosts(struct qb_taking *t, struct qb_err *err)
 
     if (r) {
         r->t = t;
-        r->room = QB_MAX(qb_io_window(t->io), CHUNK_BYTES);
+        r->room = qb_max(qb_io_window(t->io), CHUNK_BYTES);
         r->buf = malloc(r->room);
     }
     if (!r || !r->buf)

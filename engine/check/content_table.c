@@ -126,7 +126,7 @@ static int push_zeros(struct walk *w, uint64_t i, uint64_t n, struct qb_err *err
 
     if (guest >= rules->zero_from)
         return 0;
-    n = QB_MIN(n, qb_div_up(rules->zero_from - guest, g->cluster_size));
+    n = qb_min(n, qb_div_up(rules->zero_from - guest, g->cluster_size));
     for (end = i + n; i < end; i += alike, guest += alike * g->cluster_size) {
         bool empty = false;
 
@@ -286,7 +286,7 @@ static int walk_active(struct walk *w, const uint8_t *table, struct qb_err *err)
 {
     const struct qb_taking *t = w->t;
     uint64_t real = entry_of(w, t->real_end), blank = entry_of(w, t->blank_end);
-    uint64_t edge = t->edge == QB_NO_CLUSTER ? real : QB_MIN(entry_of(w, t->edge), real);
+    uint64_t edge = t->edge == QB_NO_CLUSTER ? real : qb_min(entry_of(w, t->edge), real);
     uint64_t behind = t->edge == QB_NO_CLUSTER ? real : entry_of(w, t->edge + 1);
 
     if (table && push_entries(w, table, 0, edge, err) < 0)

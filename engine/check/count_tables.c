@@ -178,7 +178,7 @@ static int count_batches(struct counting *n, struct qb_err *err)
 static int open_hands(struct counting *n, struct qb_err *err)
 {
     struct qb_counts *counts = &n->c->counts;
-    size_t batch = QB_MIN(qb_each_cluster_batch(&n->tables), n->tables.n);
+    size_t batch = qb_min(qb_each_cluster_batch(&n->tables), n->tables.n);
     uint64_t bytes = n->n_hands * sizeof(*n->hands) + 2 * batch * sizeof(*n->stops);
     uint64_t left = counts->memory_limit - QB_MIN(counts->memory, counts->memory_limit);
 

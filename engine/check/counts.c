@@ -43,7 +43,7 @@ int qb_counts_hold(struct qb_counts *c, uint64_t bytes, struct qb_err *err)
 
 void qb_counts_let_go(struct qb_counts *c, uint64_t bytes)
 {
-    c->memory -= QB_MIN(with_head(bytes), c->memory);
+    c->memory -= qb_min(with_head(bytes), c->memory);
 }
 
 /* Bytes of the list of pages beside an index of that size, which is at most half full. */

@@ -92,7 +92,7 @@ int qb_gaps_find(struct qb_io *io, const struct qb_census *c, unsigned layer, st
     const struct qb_image *img = c->img;
     struct qb_layer l = qb_image_layer(img, layer);
 
-    *out = (struct qb_gaps){.end = QB_MIN(qb_geom_l1_needed(&img->geom, l.disk_size), l.l1_size)};
+    *out = (struct qb_gaps){.end = qb_min(qb_geom_l1_needed(&img->geom, l.disk_size), l.l1_size)};
     if (qb_image_scan_entries(
             &(struct qb_entry_scan){io, img, l.l1_offset, l.l1_size, "an L1 table", count_gap, out},
             err) < 0)

@@ -309,7 +309,7 @@ static int read_all(struct reading *r, struct qb_err *err)
 int qb_readable_check(struct qb_io *io, struct qb_census *c, struct qb_file *data,
                       struct qb_err *err)
 {
-    uint64_t room = QB_MAX(qb_io_window(io), c->img->geom.cluster_size);
+    uint64_t room = qb_max(qb_io_window(io), c->img->geom.cluster_size);
     QB_AUTO(qb_buf) struct reading *r = NULL;
     QB_AUTO(qb_buf) uint8_t *buf = NULL;
 

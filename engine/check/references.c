@@ -213,7 +213,7 @@ static int count_other(struct qb_census *c, size_t index, const uint8_t *table, 
         if (qb_l2_kind(g, entry) != QB_UNALLOCATED)
             r = count_data(c, t, at, entry, *n, err);
         if (g->external_data) /* of a run the last one reaches farthest */
-            c->data_end = QB_MAX(c->data_end, qb_data_end_of(c->img, t, table, i + *n - 1));
+            c->data_end = qb_max(c->data_end, qb_data_end_of(c->img, t, table, i + *n - 1));
     } else {
         note->zero_plain += kind == QB_ZERO_PLAIN;
         if (entry & QB_ENTRY_COPIED)

@@ -11,7 +11,7 @@ void qb_io_set_crew(struct qb_io *io, const struct qb_crew *crew)
 
 unsigned qb_io_hands(const struct qb_io *io)
 {
-    return io->crew ? QB_MAX(io->crew->hands(io->crew->arg), 1) : 1;
+    return io->crew ? qb_max(io->crew->hands(io->crew->arg), 1) : 1;
 }
 
 unsigned qb_io_readers(const struct qb_io *io)

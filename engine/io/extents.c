@@ -49,7 +49,7 @@ static int data_each(struct qb_io *io, struct qb_file *file, uint64_t at, qb_ext
     struct qb_extent e = {.end = at};
 
     while ((e.first = qb_file_next_data(file, e.end)) < file->size) {
-        e.end = QB_MIN(qb_file_data_end(file, e.first), file->size);
+        e.end = qb_min(qb_file_data_end(file, e.first), file->size);
         if (qb_io_go_on(io, err) < 0 || fn(arg, &e, err) < 0)
             return -1;
     }

@@ -98,7 +98,7 @@ struct qb_range qb_file_data_part(struct qb_file *file, uint64_t offset, uint64_
 
     if (file->mem || file->is_block_device || !qb_range_ok(offset, len, 1, file->size))
         return part;
-    part.first = QB_MIN(qb_file_next_data(file, offset), part.end);
+    part.first = qb_min(qb_file_next_data(file, offset), part.end);
     if (part.first == part.end)
         return part;
     end = known_at(file, part.first)->range.end;

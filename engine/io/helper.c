@@ -25,11 +25,13 @@ static int by_number(const void *a, const void *b)
 
 static void close_from_to(int first, int last)
 {
+    long most = sysconf(_SC_OPEN_MAX); /* -1: not told */
+
     if (first > last)
         return;
     if (close_range((unsigned)first, (unsigned)last, 0) == 0)
         return;
-    for (int fd = first; fd <= QB_MIN(last, (int)sysconf(_SC_OPEN_MAX)); fd++)
+    for (int fd = first; fd <= last && (most < 0 || fd < most); fd++)
         close(fd);
 }
 

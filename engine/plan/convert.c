@@ -49,7 +49,7 @@ static uint64_t new_l1_size(const struct qb_plan *plan, unsigned number)
 
     if (splits(plan))
         return QB_MIN(2 * disk, new_disk) + 2 * state;
-    return QB_MIN(qb_div_up(disk, 2), new_disk) + qb_div_up(state, 2);
+    return qb_min(qb_div_up(disk, 2), new_disk) + qb_div_up(state, 2);
 }
 
 uint32_t qb_convert_l1_size(const struct qb_plan *plan, unsigned number)

@@ -121,7 +121,7 @@ static int zero(struct qb_io *io, struct qb_file *file, struct qb_range r, struc
     struct qb_req req = {.file = file, .op = QB_OP_ZERO, .offset = r.first};
 
     for (; req.offset < r.end; req.offset += req.len) {
-        req.len = QB_MIN(req.op == QB_OP_ZERO ? ZEROED_AT_ONCE : qb_io_piece(io, PIECE_BYTES * 64),
+        req.len = qb_min(req.op == QB_OP_ZERO ? ZEROED_AT_ONCE : qb_io_piece(io, PIECE_BYTES * 64),
                          r.end - req.offset);
         if (qb_io_run(io, &req, 1) == 0)
             continue;
@@ -143,7 +143,7 @@ static int zero_data(struct qb_io *io, struct qb_file *file, struct qb_range r, 
         at = qb_file_next_data(file, at);
         if (at >= end)
             return 0;
-        stop = QB_MIN(qb_file_data_end(file, at), end);
+        stop = qb_min(qb_file_data_end(file, at), end);
         if (zero(io, file, (struct qb_range){at, stop}, err) < 0)
             return -1;
     }

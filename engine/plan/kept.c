@@ -42,5 +42,5 @@ bool qb_count_is_single(struct qb_plan *plan, uint64_t cluster)
 {
     uint64_t max = qb_refcount_max(plan->target.header.refcount_order);
 
-    return QB_MIN(qb_counts_get(&plan->census.counts, cluster), max) == 1;
+    return qb_min(qb_counts_get(&plan->census.counts, cluster), max) == 1;
 }

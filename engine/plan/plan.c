@@ -147,7 +147,7 @@ static int take_census(struct qb_plan *plan, struct qb_err *err)
 {
     uint64_t limit = plan->in.rq->memory_limit ? plan->in.rq->memory_limit : QB_CENSUS_MEMORY;
 
-    limit -= QB_MIN(qb_image_memory(plan->in.img), limit - 1);
+    limit -= qb_min(qb_image_memory(plan->in.img), limit - 1);
     if (plan->in.img->raw
             ? qb_raw_census(plan, limit, err) < 0
             : qb_census_take_all(plan->in.io, plan->in.img, limit, &plan->census, err) < 0 ||

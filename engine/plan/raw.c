@@ -234,7 +234,7 @@ static int count_bytes(struct data_search *s, uint64_t first, uint64_t end, stru
 {
     uint64_t cs = s->plan->in.img->geom.cluster_size, from = QB_MAX(first / cs, s->done);
 
-    s->done = QB_MAX(qb_div_up(QB_MIN(end, s->stop), cs), from);
+    s->done = qb_max(qb_div_up(QB_MIN(end, s->stop), cs), from);
     return count_clusters(s->plan, from, s->done, err);
 }
 

@@ -55,7 +55,7 @@ static int look_on(struct qb_room *r, bool *more, struct qb_err *err)
 {
     *more = r->looked < r->end;
     for (unsigned i = 0; i < PAGES_AT_ONCE && r->looked < r->end; i++) {
-        uint64_t counted = QB_MIN(qb_counts_next(r->counts, r->looked), r->end);
+        uint64_t counted = qb_min(qb_counts_next(r->counts, r->looked), r->end);
         uint64_t end = QB_MIN(counted / QB_PAGE_COUNTS * QB_PAGE_COUNTS + QB_PAGE_COUNTS, r->end);
 
         if (add_run(r, r->looked, counted, err) < 0)

@@ -277,7 +277,7 @@ static void next_in_raw(struct qb_link *l, uint64_t offset, uint64_t end, struct
     end = QB_MIN(end, l->file.size);
     first = offset < end ? qb_file_next_data(&l->file, offset) : end;
     if (first < end)
-        *out = (struct qb_range){first, QB_MIN(qb_file_data_end(&l->file, first), end)};
+        *out = (struct qb_range){first, qb_min(qb_file_data_end(&l->file, first), end)};
 }
 
 static int next_in_qcow2(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,

@@ -32,7 +32,7 @@ static bool is_hole(struct qb_file *file, uint64_t at, uint64_t total, uint64_t 
     *end = data >= file->size ? total : data;
     if (at >= file->size || data > at)
         return true;
-    *end = QB_MIN(qb_file_data_end(file, at), total);
+    *end = qb_min(qb_file_data_end(file, at), total);
     return false;
 }
 

@@ -27,14 +27,14 @@ struct loop {
 /* A quarter of the worker's window in the cache: what is counted needs room too. */
 static size_t slice_of(const struct qb_each_cluster *e)
 {
-    return QB_MAX(qb_io_window(e->io) / 4 / e->cluster_size, 1);
+    return qb_max(qb_io_window(e->io) / 4 / e->cluster_size, 1);
 }
 
 unsigned qb_each_cluster_hands(const struct qb_each_cluster *e)
 {
     size_t worth = e->n / slice_of(e) / SLICES_A_HAND;
 
-    return worth < 2 ? 1 : (unsigned)QB_MIN(worth, qb_io_readers(e->io));
+    return worth < 2 ? 1 : (unsigned)qb_min(worth, qb_io_readers(e->io));
 }
 
 uint64_t qb_each_cluster_memory(const struct qb_each_cluster *e)

@@ -156,7 +156,7 @@ static int keep_used(struct qb_image *img, struct qb_err *err)
     uint8_t *head;
     struct qb_disk_ext end = {0};
 
-    img->head_used = QB_MIN(head_used(img), img->head_len);
+    img->head_used = qb_min(head_used(img), img->head_len);
     if (img->ext_end)
         memcpy(&end, img->head + img->ext_end - sizeof(end), sizeof(end));
     img->ext_end_len = be32_get(end.length);
@@ -332,7 +332,7 @@ int qb_image_scan_entries(const struct qb_entry_scan *s, struct qb_err *err)
     for (uint64_t i = 0; r == 0 && i < s->entries; i += n) {
         uint64_t at = s->offset + 8 * i;
 
-        n = QB_MIN((qb_file_next_data(file, at) - at) / 8, s->entries - i);
+        n = qb_min((qb_file_next_data(file, at) - at) / 8, s->entries - i);
         if (n)
             continue; /* a hole */
         n = QB_MIN(most, s->entries - i);

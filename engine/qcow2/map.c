@@ -235,7 +235,7 @@ static int run_in_l1(struct qb_io *io, struct qb_map *map, uint64_t offset, uint
     *table = 0;
     if (index >= img->header.l1_size || qb_image_l1_is_past_end(img, first))
         return 0;
-    data = QB_MIN(qb_file_next_data(img->file, at), end);
+    data = qb_min(qb_file_next_data(img->file, at), end);
     if (data < at + 8) {
         if (fetch(io, map, &map->l1, first, end, at, "an L1 table", err) < 0)
             return -1;

@@ -104,8 +104,8 @@ static void set_range(struct window *w, uint64_t first, uint64_t end, unsigned r
 {
     unsigned g = w->b->granularity_bits;
 
-    first = QB_MAX(round_down(first, round_bits), w->first);
-    end = QB_MIN(round_up(end, round_bits), w->end);
+    first = qb_max(round_down(first, round_bits), w->first);
+    end = qb_min(round_up(end, round_bits), w->end);
     if (first < end)
         set_bits(w->bits, (first - w->first) >> g, bits_for(end - w->first, g));
 }
@@ -194,7 +194,7 @@ static int take_source(struct qb_io *io, const struct qb_bitmap_work *w, struct 
     const struct qb_bitmap *old = &w->old.list.items[s->old];
     unsigned g = old->granularity_bits;
     uint64_t first = round_down(to->first, s->round_bits), granule = first >> s->round_bits;
-    uint64_t end = QB_MIN(round_up(to->end, s->round_bits), smaller_size(to->plan));
+    uint64_t end = qb_min(round_up(to->end, s->round_bits), smaller_size(to->plan));
     bool within = round_up(to->end, s->round_bits) - first == UINT64_C(1) << s->round_bits;
     struct taking t = {to, g, s->round_bits, false};
 
@@ -227,7 +227,7 @@ void qb_bitmap_reach(const struct qb_plan *plan, const struct qb_bitmap_work *w,
     if (span * index >= size)
         return;
     *first = round_down(span * index, s->round_bits) / reach;
-    *end = qb_div_up(QB_MIN(round_up(QB_MIN(span * index + span, size), s->round_bits),
+    *end = qb_div_up(qb_min(round_up(QB_MIN(span * index + span, size), s->round_bits),
                             plan->target.header.size),
                      reach);
 }

@@ -18,7 +18,7 @@ static uint64_t common(const struct qb_range *ranges, size_t n, size_t *at, uint
     uint64_t bytes = 0;
 
     for (; *at < n; ++*at) {
-        uint64_t from = QB_MAX(first, qb_round_up(ranges[*at].first, block));
+        uint64_t from = qb_max(first, qb_round_up(ranges[*at].first, block));
         uint64_t to = QB_MIN(end, ranges[*at].end - ranges[*at].end % block);
 
         if (from < to)

@@ -119,7 +119,7 @@ static int add_data(struct reading *r, uint64_t first, uint64_t end, struct qb_e
 
     for (uint64_t at = qb_counts_next(counts, first); at < end; at = qb_counts_next(counts, at)) {
         const struct qb_count_page *p = qb_counts_page(counts, at);
-        uint64_t page_end = QB_MIN(qb_round_up(at + 1, QB_PAGE_COUNTS), end);
+        uint64_t page_end = qb_min(qb_round_up(at + 1, QB_PAGE_COUNTS), end);
 
         if (qb_io_go_on(r->plan->in.io, err) < 0)
             return -1;
@@ -150,7 +150,7 @@ static int read_all(struct reading *r, struct qb_err *err)
         at = first;
         if (at == last)
             break;
-        end = QB_MIN(qb_div_up(QB_MIN(qb_file_data_end(file, data), file->size), cs), last);
+        end = qb_min(qb_div_up(qb_min(qb_file_data_end(file, data), file->size), cs), last);
         if (qb_io_go_on(r->plan->in.io, err) < 0 || add_data(r, at, end, err) < 0)
             return -1;
         at = end;

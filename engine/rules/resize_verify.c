@@ -57,7 +57,7 @@ int qb_resize_verify(struct qb_io *io, const struct qb_plan *plan, const struct 
     const struct qb_geom *g = &now->geom;
     const struct qb_resize *e = plan->own[QB_RULE_size];
     uint64_t kept = QB_MIN(plan->in.img->header.size, plan->target.header.size);
-    uint64_t used = QB_MAX(qb_div_up(kept, g->cluster_size), e->zero_end); /* guest clusters */
+    uint64_t used = qb_max(qb_div_up(kept, g->cluster_size), e->zero_end); /* guest clusters */
 
     used = QB_MAX(used, plan->active.filled);
     if (verify_l1(io, now, qb_div_up(used, g->l2_entries), err) < 0)

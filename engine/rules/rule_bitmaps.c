@@ -91,7 +91,7 @@ static uint64_t memory_limit(const struct qb_plan *plan)
 {
     uint64_t limit = plan->in.rq->memory_limit ? plan->in.rq->memory_limit : QB_CENSUS_MEMORY;
 
-    return limit - QB_MIN(qb_image_memory(plan->in.img), limit - 1);
+    return limit - qb_min(qb_image_memory(plan->in.img), limit - 1);
 }
 
 /* The bitmaps of the amended image, before anything but the directory is read. */

@@ -131,7 +131,7 @@ static void fill_table(const struct qb_plan *plan, const struct convert *c, uint
     const struct qb_geom *g = &plan->in.img->geom;
     struct qb_counts *counts = (struct qb_counts *)&plan->census.counts; /* finds, changes none */
     uint64_t first = l1_index * g->l2_entries, stop;
-    uint64_t end = QB_MIN(first + g->l2_entries, qb_geom_clusters(g, plan->in.img->raw_end));
+    uint64_t end = qb_min(first + g->l2_entries, qb_geom_clusters(g, plan->in.img->raw_end));
 
     if (l1_index == 0 && c->copy_at)
         qb_l2_put_as(g, to, 0, c->copy_at | QB_ENTRY_COPIED, QB_ALL_ALLOCATED);

@@ -34,7 +34,7 @@ static void describe_gaps(const struct qb_plan *plan, const struct qb_lost *lost
     if (lost->gaps.n == 1)
         snprintf(text, size, "%s has no entries for guest bytes %" PRIu64 " to %" PRIu64, layer,
                  lost->gaps.first * span,
-                 QB_MIN((lost->gaps.first + 1) * span,
+                 qb_min((lost->gaps.first + 1) * span,
                         qb_image_layer(plan->in.img, lost->layer).disk_size) -
                      1);
     else

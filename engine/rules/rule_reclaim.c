@@ -207,7 +207,7 @@ static uint64_t next(struct qb_counts *counts, uint64_t at, uint64_t end, bool c
 {
     while (at < end) {
         const struct qb_count_page *p = qb_counts_page(counts, at);
-        uint64_t page_end = QB_MIN(qb_round_up(at + 1, QB_PAGE_COUNTS), end);
+        uint64_t page_end = qb_min(qb_round_up(at + 1, QB_PAGE_COUNTS), end);
 
         if (!p && !counted)
             return at;
@@ -244,7 +244,7 @@ static int look_at(struct reclaim *r, struct qb_range extent, struct qb_err *err
     uint64_t end = qb_round_up(QB_MIN(extent.end, plan->place.base), cs) / cs;
 
     while (at < end) {
-        uint64_t piece = QB_MIN(qb_round_up(at + 1, CLUSTERS_AT_ONCE), end);
+        uint64_t piece = qb_min(qb_round_up(at + 1, CLUSTERS_AT_ONCE), end);
         struct qb_range free = {.first = next(&plan->census.counts, at, piece, false)};
 
         free.end = next(&plan->census.counts, free.first, piece, true);

@@ -42,7 +42,7 @@ static int probe(struct qb_plan *plan, struct qb_err *err)
         qb_chain_open(plan->in.io, img->file->path, img->file, img->backing_name, img->backing_fmt,
                       QB_CHAIN_NEAREST | QB_CHAIN_ASSUME, &old, err) < 0)
         return -1;
-    shown = QB_MIN(qb_chain_size(&old), QB_MIN(img->header.size, plan->target.header.size));
+    shown = qb_min(qb_chain_size(&old), QB_MIN(img->header.size, plan->target.header.size));
     qb_chain_close(&old);
     if (shown <= plan->below.size)
         return 0;

@@ -42,7 +42,7 @@ void amends_random_bitmaps(uint64_t seed, unsigned n, struct qb_request *rq)
         return;
     rq->set |= QB_KEY_BITMAPS;
     if (kind == 0)
-        rq->bitmaps_rename = (struct qb_bitmap_renames){new_names, QB_MIN(n, 1 + roll(&d, 2))};
+        rq->bitmaps_rename = (struct qb_bitmap_renames){new_names, qb_min(n, 1 + roll(&d, 2))};
     else if (kind < 3)
         rq->bitmaps_add = (struct qb_bitmap_adds){added, 3};
     if (kind == 2 && n > 1)

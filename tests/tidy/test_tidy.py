@@ -94,6 +94,10 @@ class TidyTest(unittest.TestCase):
         self.finds(tidy.one_home, {**files, "batch/cli/a.c": names}, "8 of the 8", "things.def")
         self.passes(tidy.one_home, {**files, "batch/cli/a.c": '"one1", "one2"'})
 
+    def test_a_call_that_a_macro_makes_twice(self):
+        self.finds(tidy.calls_in_macros, {"a.c": "\nn = QB_MIN(a(b), QB_MAX(c, 1));\n"}, "a.c:2", "a() twice")
+        self.passes(tidy.calls_in_macros, {"a.c": "#define QB_MIN(a, b) f(a)\nn = f(QB_MAX((int)a, sizeof(b)));\n"})
+
     def test_a_private_word(self):
         self.finds(tidy.words, {"batch/run/a.c": '"an image that others stand on"'}, "depends on")
         self.passes(tidy.words, {"batch/run/a.c": '/* stand on "stand on" */ "depends on"'})

@@ -207,6 +207,33 @@ def one_home(tree):
     return f"{tables} tables", tree.excess("list", found)
 
 
+# ---- evaluated twice ----------------------------------------------------------------------------
+
+def arguments(text, at):
+    """What stands in the parentheses that open at this place."""
+    depth, end = 0, at
+    for end in range(at, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[end], 0)
+        if depth == 0:
+            break
+    return text[at + 1:end]
+
+
+def calls_in_macros(tree):
+    """QB_MIN and QB_MAX evaluate what they yield twice: a call there is made twice."""
+    call = re.compile(r"\b(?!(?:sizeof|QB_MIN|QB_MAX)\b)[A-Za-z_]\w*\s*\(")
+    uses, bad = 0, []
+    for n in tree.sources((".c", ".h")):
+        text = tree.text(n)
+        for m in re.finditer(r"(?<!define )\bQB_(?:MIN|MAX)(?=\()", text):
+            inner = arguments(text, m.end())
+            uses += 1
+            if call.search(inner):
+                line = text.count("\n", 0, m.start()) + 1
+                bad.append(f"{n}:{line}: {m.group()} calls {call.search(inner).group()}) twice: qb_min, qb_max")
+    return f"{uses} uses of QB_MIN and QB_MAX", bad
+
+
 # ---- texts --------------------------------------------------------------------------------------
 
 WORDS = [  # /words: the field's terms in what users read
@@ -274,6 +301,7 @@ CHECKS = [
     ("include direction", include_direction),
     ("written twice", duplicates),
     ("one home for each list", one_home),
+    ("calls made twice", calls_in_macros),
     ("words", words),
     ("leftovers", leftovers),
     ("clang-format", formatting),

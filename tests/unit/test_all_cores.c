@@ -30,7 +30,7 @@ static void add_finding(void *arg, const struct qb_found *found)
 
 static void add_counts(struct outcome *o, struct qb_counts *counts)
 {
-    uint64_t end = QB_MIN(qb_counts_end(counts), 1 << 20), sum = 0;
+    uint64_t end = qb_min(qb_counts_end(counts), 1 << 20), sum = 0;
     char line[100];
 
     for (uint64_t i = 0; i <= end; i++)

@@ -142,7 +142,7 @@ static void runs_answer_like_pages(void)
 static void block_shows_the_counts_of_its_range(void)
 {
     for (unsigned order = 0; order <= 6; order++) {
-        uint64_t n = 512 * 8 >> order, first = 3 * n, most = QB_MIN(qb_refcount_max(order), 300);
+        uint64_t n = 512 * 8 >> order, first = 3 * n, most = qb_min(qb_refcount_max(order), 300);
         uint8_t block[512];
         struct qb_counts c = {0};
 

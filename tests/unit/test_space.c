@@ -254,7 +254,7 @@ static void file_systems_have_their_own_accounts(void)
     second.file = &b;
     CU_ASSERT_NOT_EQUAL(a.dev, b.dev);
     CU_ASSERT_EQUAL_FATAL(begin(s, &policy, &a, free_at(&here) - MIB, &err), 0);
-    second.need = QB_MIN(free_at(&there) - MIB, (uint64_t)8 * MIB);
+    second.need = qb_min(free_at(&there) - MIB, (uint64_t)8 * MIB);
     start(&second);
     CU_ASSERT_FALSE(waits(&second));
     CU_ASSERT_EQUAL(end(&second, &a), 0);

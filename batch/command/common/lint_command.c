@@ -33,7 +33,7 @@ static struct qb_place place_of(const struct qb_diags *diags, unsigned line)
     stop = at + strcspn(at, "\r\n");
     for (; at < stop && (*at == ' ' || (*at == '-' && at[1] == ' ')); at++)
         place.column++;
-    for (; at < stop; at += QB_MAX(qb_text_utf8(at), 1))
+    for (; at < stop; at += qb_max(qb_text_utf8(at), 1))
         place.length++;
     return place;
 }

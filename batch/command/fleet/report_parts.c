@@ -116,7 +116,7 @@ static bool note_image(struct qb_reports *r, struct qb_report_file *file, struct
     learn(part, &line->of);
     qb_request_init(&none);
     part->images++;
-    part->seconds = QB_MAX(part->seconds, qb_timing_end(&line->outcome.timing));
+    part->seconds = qb_max_double(part->seconds, qb_timing_end(&line->outcome.timing));
     part->dry_run |= dry;
     r->sum.dry_run |= dry;
     r->batch.policy.owner_need_not_read |= line->owner_need_not_read;

@@ -37,7 +37,7 @@ static int run_here(void *arg, const struct qb_relay *relay, const struct qb_lis
     options.relay = relay;
     if (!r->hand && r->batch->limits.deadline_seconds > 0)
         qb_signal_deadline(
-            QB_MAX(relay->begun + r->batch->limits.deadline_seconds - qb_now(), 1e-6));
+            qb_max_double(relay->begun + r->batch->limits.deadline_seconds - qb_now(), 1e-6));
     failed = qb_fleet_run_with(r->sandbox, &options, r->out, listener, r->hand, err);
     qb_run_sandbox_end(r->sandbox);
     return failed;

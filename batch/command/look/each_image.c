@@ -175,7 +175,7 @@ static void divide_memory(struct qb_each_fleet *f)
     uint64_t of_one = limits->per_image.memory_bytes;
 
     f->memory = limits->memory_bytes ? limits->memory_bytes : MEMORY_DEFAULT;
-    f->share = QB_MAX(f->memory / qb_sched_workers(f->sched), 1);
+    f->share = qb_max(f->memory / qb_sched_workers(f->sched), 1);
     if (of_one) {
         f->memory = QB_MIN(f->memory, of_one);
         f->share = QB_MIN(f->share, of_one);

@@ -125,7 +125,7 @@ static int width_of(const struct qb_batch *batch)
     size_t widest = strlen("image");
 
     for (size_t i = 0; i < batch->n_jobs && widest < WIDTH_MAX; i++)
-        widest = QB_MAX(widest, qb_text_columns(batch->jobs[i].path));
+        widest = qb_max(widest, qb_text_columns(batch->jobs[i].path));
     return (int)QB_MIN(widest, WIDTH_MAX);
 }
 

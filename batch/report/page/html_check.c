@@ -154,7 +154,7 @@ static bool add_codes(struct qb_html_check *p, size_t job, const char *at, size_
         memcpy(&one, at + i * sizeof(one), sizeof(one));
         p->findings[one.defect] += one.n;
         ok &= add_name(&p->of[one.defect], job);
-        worst = QB_MAX(worst, remedy_of((enum qb_defect)one.defect));
+        worst = qb_max(worst, remedy_of((enum qb_defect)one.defect));
     }
     return (n == 0 || add_name(&p->remedy[worst], job)) && ok;
 }

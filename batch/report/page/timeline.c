@@ -83,7 +83,7 @@ void qb_timeline_add(struct qb_timeline *t, size_t job, const struct qb_outcome 
         return;
     t->images++;
     add_to_wave(t, outcome);
-    t->end = QB_MAX(t->end, qb_timing_end(timing));
+    t->end = qb_max_double(t->end, qb_timing_end(timing));
     for (enum qb_span_kind i = 0; i < QB_SPAN_COUNT; i++) {
         const struct qb_span *span = &timing->spans[i];
 

@@ -132,9 +132,9 @@ static void print_bar(const struct canvas *c, size_t first, size_t n)
     if (sum.images == 0)
         return;
     x = x_of(c, sum.start);
-    width = QB_MAX(x_of(c, sum.end) - x, 1.5);
+    width = qb_max_double(x_of(c, sum.end) - x, 1.5);
     failed = part_of(sum.failed, sum.images);
-    skipped = QB_MIN(part_of(sum.skipped, sum.images), ROW - failed);
+    skipped = qb_min_double(part_of(sum.skipped, sum.images), ROW - failed);
     fputs("<g>", c->f);
     print_part(c, "w", x, y, width, ROW - failed - skipped);
     print_part(c, "ws", x, y + ROW - failed - skipped, width, skipped);
@@ -184,7 +184,7 @@ static void print_barriers(const struct canvas *c)
          i += step) {
         const struct qb_span *b = &c->t->barriers.items[i];
         double x = x_of(c, b->started_seconds),
-               width = QB_MAX(x_of(c, b->started_seconds + b->seconds) - x, 0.5);
+               width = qb_max_double(x_of(c, b->started_seconds + b->seconds) - x, 0.5);
 
         if (c->t->barriers.n > BARRIERS_DRAWN)
             fprintf(c->f, "M%.1f %uh%.1fv%dh-%.1fz", x, y, width, ROW, width);
@@ -209,7 +209,7 @@ static void print_one_by_one(const struct canvas *c, const struct qb_batch *batc
 
         fprintf(c->f, "<rect class=%s x=%.1f y=%u width=%.1f height=%d><title>",
                 m->failed ? "kf" : work_classes[m->work], x, y_of(c, lane_of(c, m->worker)),
-                QB_MAX(x_of(c, m->start + m->seconds) - x, 1.0), ROW);
+                qb_max_double(x_of(c, m->start + m->seconds) - x, 1.0), ROW);
         qb_markup_text(c->f, batch->jobs[m->job].path);
         fprintf(c->f, ", %s, %s%s</title></rect>\n", words[m->work],
                 qb_text_seconds(m->seconds, took), m->failed ? ", failed" : "");

@@ -217,7 +217,7 @@ static const char *read_image(const struct qb_parsed *o, struct qb_read_line *ou
     r->refcounts_raised = qb_json_get_number(o, "refcounts_raised", 0);
     r->reclaimed_bytes = qb_json_get_number(o, "reclaimed_bytes", 0);
     r->moved_bytes = qb_json_get_number(o, "moved_bytes", 0);
-    r->reclaim_errno = (int)QB_MIN(qb_json_get_number(o, "reclaim_errno", 0), 4095);
+    r->reclaim_errno = (int)qb_min(qb_json_get_number(o, "reclaim_errno", 0), 4095);
     r->data_file_unchecked = qb_json_get_bool(o, "data_file_unchecked");
     r->bitmaps_dropped = qb_json_get_bool(o, "bitmaps_dropped");
     r->without_locks = qb_json_get_bool(o, "without_locks");

@@ -25,7 +25,7 @@ static void draw_bar(char *out, unsigned width, double share)
 /* Never all of it: when everything is done the line is gone. */
 static double share_of(const struct qb_meter *meter, size_t total)
 {
-    return QB_MIN(qb_meter_share(meter, total), 0.99);
+    return qb_min_double(qb_meter_share(meter, total), 0.99);
 }
 
 /* By how fast the work has gone since there was some; what was read before does not count.  Nobody
@@ -168,7 +168,7 @@ size_t qb_progress_status(char *out, size_t size, const struct qb_meter *meter, 
     if (written)
         used += (size_t)snprintf(out + used, size - used, ", %s of %s written",
                                  qb_text_size(written, a),
-                                 qb_text_size(QB_MAX(atomic_load(&meter->planned), written), b));
+                                 qb_text_size(qb_max(atomic_load(&meter->planned), written), b));
     if (waits_for)
         used += put_wait(out + used, size - used, waits_for);
     if (rest >= 0 && done < total)

@@ -41,7 +41,7 @@ void qb_table_start(struct qb_table *t, const struct qb_batch *batch)
     if (!t->by_row || t->quiet)
         return; /* no row has columns */
     for (size_t i = 0; i < batch->n_jobs && t->path_width < PATH_WIDTH_MAX; i++)
-        t->path_width = QB_MAX(t->path_width, qb_text_columns(batch->jobs[i].path));
+        t->path_width = qb_max(t->path_width, qb_text_columns(batch->jobs[i].path));
     t->path_width = QB_MIN(t->path_width, (size_t)PATH_WIDTH_MAX);
 }
 
