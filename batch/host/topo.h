@@ -124,7 +124,7 @@ unsigned qb_topo_workers(const struct qb_topo *topo);
 unsigned qb_topo_threads(const struct qb_topo *topo);
 
 /* The threads that may wait for the kernel in addition (later.h); 0 where the user chose the number
- * of workers. */
+ * of workers, and for a single image, which has nobody to wait beside. */
 unsigned qb_topo_waiters(const struct qb_topo *topo);
 
 uint64_t qb_topo_window(const struct qb_topo *topo); /* bytes; see qb_io_window */

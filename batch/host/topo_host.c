@@ -24,11 +24,12 @@ struct qb_topo {
 
 static unsigned cpus_of_affinity(void)
 {
-    long online = sysconf(_SC_NPROCESSORS_ONLN);
     cpu_set_t set;
+    long online;
 
     if (sched_getaffinity(0, sizeof(set), &set) == 0)
-        return (unsigned)QB_MAX(CPU_COUNT(&set), 1);
+        return (unsigned)qb_max(CPU_COUNT(&set), 1);
+    online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (unsigned)online : 1; /* more than 1,024 CPUs */
 }
 
@@ -99,12 +100,14 @@ static bool pays(const struct qb_topo *topo)
     return cpus >= QB_TOPO_BIND_FROM || (o->wanted == 0 && cpus > 2 && o->jobs >= DISCOVER_FROM);
 }
 
-/* For one image nothing is asked before it matters. */
+/* For one image no more is asked than what a process without rights cannot be told later. */
 static struct qb_topo *topo_of_one(unsigned wanted)
 {
     struct qb_topo *topo = calloc(1, sizeof(*topo));
 
     if (topo) {
+        topo->options.quota_milli = wanted ? QB_TOPO_NO_QUOTA : qb_topo_quota("");
+        topo->options.jobs = 1;
         topo->options.wanted = wanted;
         topo->choice.n_workers = 1;
         topo->choice.window_bytes = QB_WINDOW_BYTES;
@@ -170,14 +173,14 @@ unsigned qb_topo_threads(const struct qb_topo *topo)
     if (!topo || topo->options.wanted)
         return topo ? topo->options.wanted : 1;
     cores = topo->choice.cores_allowed ? topo->choice.cores_allowed : cpus_of_affinity();
-    return QB_MIN(cores, qb_topo_cpus_of(qb_topo_quota("")));
+    return qb_min(cores, qb_topo_cpus_of(topo->options.quota_milli));
 }
 
 unsigned qb_topo_waiters(const struct qb_topo *topo)
 {
-    bool chosen = topo == NULL || topo->options.wanted > 0;
+    bool none = topo == NULL || topo->options.wanted > 0 || topo->options.jobs <= 1;
 
-    return chosen ? 0 : QB_MIN(WAITERS_A_CORE * qb_topo_threads(topo), (unsigned)QB_LATER_THREADS);
+    return none ? 0 : qb_min(WAITERS_A_CORE * qb_topo_threads(topo), (unsigned)QB_LATER_THREADS);
 }
 
 uint64_t qb_topo_window(const struct qb_topo *topo)

@@ -9,16 +9,22 @@
 #include "base/own.h"
 #include "host/topo.h"
 
-/* One number or two of a small file; how many there were. */
-static int read_numbers(const char *folder, const char *name, long long *a, long long *b)
-{
-    char path[2 * PATH_MAX];
-    int n = 0;
-    FILE *f;
+/* A folder's name, with space for that of a file in it. */
+struct folder {
+    char path[PATH_MAX];
+    size_t len;
+};
 
-    if (snprintf(path, sizeof(path), "%s/%s", folder, name) >= (int)sizeof(path))
-        return 0;
-    f = fopen(path, "re");
+/* One number or two of a small file; how many there were. */
+static int read_numbers(struct folder *in, const char *name, long long *a, long long *b)
+{
+    size_t room = sizeof(in->path) - in->len;
+    int n = 0;
+    FILE *f = NULL;
+
+    if (snprintf(in->path + in->len, room, "/%s", name) < (int)room)
+        f = fopen(in->path, "re");
+    in->path[in->len] = '\0';
     if (f) {
         n = b ? fscanf(f, "%lld %lld", a, b) : fscanf(f, "%lld", a);
         fclose(f);
@@ -35,40 +41,49 @@ static uint32_t milli(long long quota, long long period)
     return (uint32_t)(quota / period * 1000 + quota % period * 1000 / period);
 }
 
-static uint32_t quota_v2(const char *folder)
+static uint32_t quota_v2(struct folder *in)
 {
     long long quota, period;
 
-    return read_numbers(folder, "cpu.max", &quota, &period) == 2 ? milli(quota, period)
-                                                                 : QB_TOPO_NO_QUOTA;
+    return read_numbers(in, "cpu.max", &quota, &period) == 2 ? milli(quota, period)
+                                                             : QB_TOPO_NO_QUOTA;
 }
 
-static uint32_t quota_v1(const char *folder)
+static uint32_t quota_v1(struct folder *in)
 {
     long long quota, period;
 
-    return read_numbers(folder, "cpu.cfs_quota_us", &quota, NULL) == 1 &&
-                   read_numbers(folder, "cpu.cfs_period_us", &period, NULL) == 1
+    return read_numbers(in, "cpu.cfs_quota_us", &quota, NULL) == 1 && quota > 0 &&
+                   read_numbers(in, "cpu.cfs_period_us", &period, NULL) == 1
                ? milli(quota, period)
                : QB_TOPO_NO_QUOTA;
 }
 
-/* The least of a group ("/a/b") and those above it, where its hierarchy is mounted at `mount`. */
-static uint32_t least(const char *mount, const char *group, uint32_t (*quota)(const char *folder))
+/* The least of a group ("/a/b") and those above it, where its hierarchy is mounted at
+ * root/sys/fs/cgroup, or below it at `controllers`. */
+static uint32_t least(const char *root, const char *controllers, const char *group,
+                      uint32_t (*quota)(struct folder *in))
 {
-    char folder[2 * PATH_MAX];
-    size_t base = strlen(mount);
-    uint32_t r;
+    struct folder in;
+    int base = snprintf(in.path, sizeof(in.path), "%s/sys/fs/cgroup%s%s", root,
+                        *controllers ? "/" : "", controllers);
+    uint32_t r = QB_TOPO_NO_QUOTA;
     char *slash;
 
-    if (snprintf(folder, sizeof(folder), "%s%s", mount, group) >= (int)sizeof(folder))
-        return quota(mount);
-    r = quota(folder);
-    while ((slash = strrchr(folder + base, '/')) != NULL) {
+    if (base >= (int)sizeof(in.path))
+        return r;
+    in.len = (size_t)base;
+    if (snprintf(in.path + base, sizeof(in.path) - in.len, "%s", group) <
+        (int)(sizeof(in.path) - in.len))
+        in.len += strlen(group);
+    in.path[in.len] = '\0';
+    while ((slash = strrchr(in.path + base, '/')) != NULL) {
+        if (slash[1]) /* "/" is the mount itself */
+            r = qb_min(r, quota(&in));
         *slash = '\0';
-        r = QB_MIN(r, quota(folder));
+        in.len = (size_t)(slash - in.path);
     }
-    return r;
+    return qb_min(r, quota(&in));
 }
 
 /* Whether "cpu" stands in "cpu,cpuacct". */
@@ -83,22 +98,19 @@ static bool has_cpu(const char *controllers)
 /* One line of /proc/self/cgroup: "number:controllers:/group". */
 static uint32_t quota_of_line(const char *root, char *line)
 {
-    char mount[PATH_MAX], *controllers = strchr(line, ':'), *group;
+    char *controllers = strchr(line, ':'), *group;
     uint32_t r;
 
     line[strcspn(line, "\n")] = '\0';
     if (!controllers || !(group = strchr(++controllers, ':')))
         return QB_TOPO_NO_QUOTA;
     *group++ = '\0';
-    snprintf(mount, sizeof(mount), "%s/sys/fs/cgroup", root);
     if (!*controllers)
-        return least(mount, group, quota_v2);
+        return least(root, "", group, quota_v2);
     if (!has_cpu(controllers))
         return QB_TOPO_NO_QUOTA;
-    snprintf(mount, sizeof(mount), "%s/sys/fs/cgroup/%s", root, controllers);
-    r = least(mount, group, quota_v1);
-    snprintf(mount, sizeof(mount), "%s/sys/fs/cgroup/cpu", root);
-    return QB_MIN(r, least(mount, group, quota_v1));
+    r = least(root, controllers, group, quota_v1);
+    return strcmp(controllers, "cpu") == 0 ? r : qb_min(r, least(root, "cpu", group, quota_v1));
 }
 
 uint32_t qb_topo_quota(const char *root)

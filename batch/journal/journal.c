@@ -153,12 +153,18 @@ int qb_journal_reopen(const char *path, qb_journal_fn *fn, void *arg, struct qb_
     return 0;
 }
 
+bool qb_journal_fd_is_held(int fd)
+{
+    struct flock lock = whole_file();
+
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 bool qb_journal_is_held(const char *path)
 {
     struct qb_err err;
     int fd = qb_journal_open(path, O_RDONLY, &err);
-    struct flock lock = whole_file();
-    bool held = fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+    bool held = fd >= 0 && qb_journal_fd_is_held(fd);
 
     if (fd >= 0)
         close(fd);

@@ -92,6 +92,7 @@ void qb_journal_told(struct qb_journal *j, int errnum);
 
 /* Whether a process holds it open for writing now. */
 bool qb_journal_is_held(const char *path);
+bool qb_journal_fd_is_held(int fd);
 
 /* Writes pending records and closes.  Harmless on an empty struct. */
 void qb_journal_close(struct qb_journal *j);

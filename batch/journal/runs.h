@@ -24,6 +24,10 @@ struct qb_glance {
     char *manifest, *started;         /* owned; NULL: not told */
 };
 
+/* Whether its last record, which is all that is read, says that each image has a result, and none
+ * failed: no later run has to know of it. */
+bool qb_runs_is_settled(const char *dir, struct qb_run_id id);
+
 int qb_glance_at(const char *dir, struct qb_run_id id, struct qb_glance *g);
 void qb_glance_free(struct qb_glance *g);
 

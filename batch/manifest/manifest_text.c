@@ -12,7 +12,7 @@
 #include "util/text.h"
 #include "manifest/yaml.h"
 
-enum { BAD_BYTES_MAX = 20 };
+enum { BAD_BYTES_MAX = 20, READ_AT_LEAST = 4096 };
 
 typedef QB_VEC(char) text_vec;
 
@@ -29,8 +29,9 @@ static int read_all(int fd, text_vec *v)
 
         if (v->n > QB_YAML_MAX_BYTES)
             return EFBIG;
-        if (!qb_vec_room(&v->items, v->n + 1 < v->cap ? v->n : v->cap, &v->cap, 1))
-            return ENOMEM;
+        while (v->cap < v->n + READ_AT_LEAST)
+            if (!qb_vec_room(&v->items, v->cap, &v->cap, 1))
+                return ENOMEM;
         n = qb_incoming_read(fd, v->items + v->n, v->cap - v->n - 1);
         if (n == 0)
             break;

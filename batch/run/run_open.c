@@ -108,7 +108,7 @@ static int open_workers(struct qb_running *r, struct qb_err *err)
     const char *fell_back = NULL;
     char text[200];
 
-    r->wave_max = QB_MIN(room_for_files(qb_topo_workers(topo)), QB_MAX(r->batch->n_jobs, 1));
+    r->wave_max = qb_min(room_for_files(qb_topo_workers(topo)), QB_MAX(r->batch->n_jobs, 1));
     r->wave_size = r->wave_max;
     make_room_for_files(QB_MIN(r->batch->n_jobs, QB_WAVES * r->wave_max) + FILES_RUN);
     if (qb_sched_open(topo, r->options->io, r->batch->n_jobs > r->wave_max, &r->sched, &fell_back,
@@ -152,7 +152,8 @@ int qb_run_prepare(struct qb_running *r, struct qb_err *err)
     const char *journal = r->options->state ? r->options->state->journal.file.path : NULL;
     size_t n = r->batch->n_jobs;
 
-    qb_waves_prepare();
+    if (n > 1) /* a single image has one worker, and takes again what was freed */
+        qb_waves_prepare();
     if (qb_run_errands_offer(&r->errands, r->options->confining, journal, err) < 0 ||
         open_workers(r, err) < 0)
         return -1;

@@ -37,7 +37,7 @@ uint64_t qb_slot_grant(struct qb_wave *w, struct qb_slot *s)
         else if (!s->tried)
             grant = QB_MIN(grant, share);
         s->within_budget = grant > qb_slot_memory_budget(w, s);
-        grant = QB_MIN(grant, qb_slot_memory_budget(w, s));
+        grant = qb_min(grant, qb_slot_memory_budget(w, s));
     } while (!atomic_compare_exchange_weak(w->memory, &held, held + grant));
     s->memory += grant;
     s->wants_all = grant == share && !s->within_budget;

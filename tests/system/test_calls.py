@@ -71,6 +71,33 @@ class Calls(ImageTest):
             f.writelines(self.path(f"fleet/{n}/{i:04}.qcow2") + "\n" for i in range(n))
         return path
 
+    def opened(self, *argv):
+        """The lines of strace that open files or give up rights, of a run over one image."""
+        with tempfile.NamedTemporaryFile("r", prefix="qbatch-strace-") as log:
+            done = proc.run(["strace", "-f", "-e", "trace=openat,seccomp", "-o", log.name,
+                             qbatch.absolute(qbatch.TOOL), *argv], env=strace.environment())
+            self.assertEqual(done.code, 0, done.err)
+            return log.read().splitlines()
+
+    def test_limits_of_control_groups_are_read_once_and_while_that_is_allowed(self):
+        self.images(1)
+        lines = self.opened("-q", self.amend(1, "on")[-1])  # the number of workers is not chosen
+        groups = [line.split('"')[1] for line in lines if "cgroup" in line]
+        self.assertEqual(len(groups), len(set(groups)), groups)
+        self.assertEqual(sum(name == "/proc/self/cgroup" for name in groups), 1, groups)
+        confined = [i for i, line in enumerate(lines) if " seccomp(" in line]
+        self.assertFalse([line for line in lines[confined[0]:] if "cgroup" in line] if confined else [], lines)
+
+    def test_a_run_that_has_ended_is_opened_once_by_later_ones(self):
+        self.images(1)
+        os.mkdir(self.path("state"), 0o700)
+        for value in ("on", "off", "on"):
+            self.opened("--state", self.path("state"), *self.amend(1, value))
+        names = set(os.listdir(self.path("state")))
+        lines = self.opened("--state", self.path("state"), *self.amend(1, "off"))
+        opened = [os.path.basename(line.split('"')[1]) for line in lines if '.journal"' in line]
+        self.assertEqual(sorted(name for name in opened if name in names), sorted(names), opened)
+
 
 if __name__ == "__main__":
     main()

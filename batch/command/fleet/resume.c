@@ -220,6 +220,8 @@ int qb_resume_check_added(struct qb_keep *keep, const struct qb_batch *batch, st
         struct qb_glance g;
         bool concerned;
 
+        if (qb_runs_is_settled(keep->dir, ids.items[i]))
+            continue;
         qb_glance_at(keep->dir, ids.items[i], &g);
         concerned = qb_glance_concerns(&g, batch, manifest);
         if (g.held && concerned)
@@ -307,7 +309,8 @@ void qb_resume_supersede(struct qb_keep *keep, struct qb_batch *batch)
     for (size_t i = 0; i < ids.n; i++) {
         struct qb_glance g;
 
-        if (strcmp(ids.items[i].text, keep->state.id) == 0)
+        if (strcmp(ids.items[i].text, keep->state.id) == 0 ||
+            qb_runs_is_settled(keep->dir, ids.items[i]))
             continue;
         if (qb_glance_at(keep->dir, ids.items[i], &g) == 0 && !g.superseded &&
             (g.unfinished || g.undone) && qb_glance_concerns(&g, batch, manifest) &&

@@ -11,7 +11,6 @@
 #include "host/priority.h"
 #include "job/keys.h"
 #include "run/relay.h"
-#include "run/wave.h"
 #include "util/signal.h"
 
 /* What the serving thread asks for. */
@@ -116,7 +115,6 @@ int qb_fleet_run_with(struct qb_run_sandbox *sandbox, struct qb_run_options *opt
                                        .arg = &reached};
     int r;
 
-    qb_waves_prepare(); /* before there is another thread */
     if (!hand)
         return qb_run(out->batch, options, listener, err);
     if (relay)
@@ -134,16 +132,17 @@ int qb_fleet_run_served(struct qb_run_sandbox *sandbox, struct qb_run_options *o
                         struct qb_output *out, const struct qb_listener *listener,
                         struct qb_err *err)
 {
-    struct qb_hand hand = {.served = false};
+    QB_AUTO(qb_buf) struct qb_hand *hand = NULL; /* tens of KiB: not on the stack */
     int r;
 
     if (!qb_fleet_is_served(sandbox))
         return qb_fleet_run_with(sandbox, options, out, listener, NULL, err);
-    if (!qb_hand_open(&hand, out->batch->n_jobs, &out->batch->limits))
+    hand = calloc(1, sizeof(*hand));
+    if (!hand || !qb_hand_open(hand, out->batch->n_jobs, &out->batch->limits))
         return qb_fail_memory(err);
-    r = qb_fleet_run_with(sandbox, options, out, listener, &hand, err);
-    if (!qb_orders_of(&hand, out->batch, &out->sum.orders) && listener->notice)
+    r = qb_fleet_run_with(sandbox, options, out, listener, hand, err);
+    if (!qb_orders_of(hand, out->batch, &out->sum.orders) && listener->notice)
         listener->notice(listener->arg, "out of memory: the reports lack orders of qbatch ctl");
-    qb_hand_close(&hand);
+    qb_hand_close(hand);
     return r;
 }
