@@ -15,6 +15,7 @@
 #include "io/opener.h"
 #include "job/job.h"
 #include "job/sandboxed.h"
+#include "job/wire.h"
 
 /* A run of up to this many images that takes no time is confined once it has opened them; any
  * other before the first, and a helper opens all of them. */
@@ -78,6 +79,11 @@ struct qb_io *qb_confining_io(const struct qb_confining *c, const struct qb_parc
 /* Of an errand of c->errands; see qb_helper_ask. */
 int qb_confining_ask(struct qb_confining *c, unsigned errand, struct qb_io *stop,
                      struct qb_parcel *parcel);
+
+/* What came of it, as bytes: of a process that did so, for its parent, which believes no more than
+ * can be. */
+void qb_confining_put(const struct qb_confining *c, struct qb_wire *wire);
+bool qb_confining_take(struct qb_confining *c, struct qb_wired *wired);
 
 /* Ends the helper. */
 void qb_confining_end(struct qb_confining *c);

@@ -1,36 +1,16 @@
 /* What a relay's calling process does when the other one has died. */
-#include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "run/relay_parent.h"
 
 enum { BARREN_MAX = 3 }; /* deaths in a row that settled no image */
 
-/* After its last message nothing is left for it to do; its helper has the other end, too, and goes
- * with it. */
 void qb_relay_wait(struct qb_relay_parent *p)
 {
-    int status = 0;
-
-    kill(p->process.pid, SIGKILL);
-    while (waitpid(p->process.pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    while (!p->ended && qb_relay_read(p))
-        ;
-    close(p->process.fd);
+    qb_mortal_end(&p->process, p->how);
     if (p->misled)
-        snprintf(p->how, HOW_TEXT, "told what no process of this program tells");
-    else if (WIFSIGNALED(status))
-        snprintf(p->how, HOW_TEXT, "was ended by signal %d (%.60s)", WTERMSIG(status),
-                 strsignal(WTERMSIG(status)));
-    else if (WEXITSTATUS(status) == QB_RELAY_LOST_HELPER)
-        snprintf(p->how, HOW_TEXT, "lost the one that opens files for it");
-    else
-        snprintf(p->how, HOW_TEXT, "ended with exit code %d", WEXITSTATUS(status));
+        snprintf(p->how, QB_MORTAL_HOW, "told what no process of this program tells");
 }
 
 /* ---- what follows ---------------------------------------------------------------------------- */

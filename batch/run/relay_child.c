@@ -1,17 +1,9 @@
 /* The process of a relay that works on the images: what it tells its parent. */
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/beside.h"
-#include "base/num.h"
-#include "base/own.h"
 #include "job/outcome_wire.h"
 #include "run/relay_run.h"
 #include "util/signal.h"
@@ -74,18 +66,12 @@ static void tell(struct teller *t, enum qb_relay_word word, const void *bytes, s
 static void tell_sandbox(struct teller *t)
 {
     const struct qb_confining *c = t->run->confining;
-    struct qb_relay_sandbox s = {.applies = c->sandboxed.applies,
-                                 .in_force = c->sandboxed.got.in_force,
-                                 .landlock_version = c->sandboxed.got.landlock_version};
     size_t at;
 
     if (t->told_sandbox || !c->begun)
         return;
-    for (size_t i = 0; i < QB_CONFINE_PARTS; i++)
-        s.errnum[i] = c->sandboxed.got.errnum[i];
     at = begin(t, QB_RELAY_SANDBOX);
-    qb_wire_put(&t->wire, &s, sizeof(s));
-    qb_wire_text(&t->wire, c->refused);
+    qb_confining_put(c, &t->wire);
     end(t, at);
     t->told_sandbox = true;
 }
@@ -120,7 +106,7 @@ static void end_without_helper(struct teller *t, enum qb_status status)
         !qb_helper_is_lost(&run->confining->helper))
         return;
     flush(t);
-    _exit(QB_RELAY_LOST_HELPER);
+    _exit(QB_MORTAL_LOST_HELPER);
 }
 
 static void on_image(void *arg, size_t job, const struct qb_outcome *outcome)
@@ -180,23 +166,6 @@ static bool on_ask(void *arg, const char *question, int asker)
 
 /* ---- the process ----------------------------------------------------------------------------- */
 
-/* Of what is open it needs standard error, the journal and the socket: the reports are its
- * parent's, and so is the terminal. */
-static void close_others(const struct qb_relay_run *run, int fd)
-{
-    const struct qb_state *state = run->options->state;
-    int journal = state ? state->journal.file.fd : -1, null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int low = QB_MIN(journal < 0 ? fd : journal, fd), high = QB_MAX(journal, fd);
-
-    for (int i = STDIN_FILENO; null >= 0 && i <= STDOUT_FILENO; i++)
-        dup2(null, i);
-    if (low > STDERR_FILENO + 1)
-        close_range(STDERR_FILENO + 1, (unsigned)low - 1, 0);
-    if (high > low + 1)
-        close_range((unsigned)low + 1, (unsigned)high - 1, 0);
-    close_range((unsigned)high + 1, UINT_MAX, 0);
-}
-
 static struct qb_listener listener_of(struct teller *t)
 {
     const struct qb_listener *l = t->run->listener;
@@ -212,21 +181,21 @@ static struct qb_listener listener_of(struct teller *t)
                                 .rollout = l->rollout ? &t->rollout : NULL};
 }
 
-static _Noreturn void be_process(const struct qb_relay_run *run, const struct qb_relay *relay,
-                                 int fd, pid_t parent)
+struct starting {
+    const struct qb_relay_run *run;
+    const struct qb_relay *relay;
+};
+
+static void be_process(void *arg, int fd)
 {
+    const struct starting *s = arg;
+    const struct qb_relay_run *run = s->run;
     struct teller t = {.run = run, .fd = fd};
     struct qb_listener listener = listener_of(&t);
     struct qb_relay_end last = {.failed = 0};
     struct qb_err err = {0};
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        end_here();
-    prctl(PR_SET_NAME, "qbatch-images");
-    qb_signal_leave();
-    close_others(run, fd);
-    last.failed = run->body(run->arg, relay, &listener, &err);
+    last.failed = run->body(run->arg, s->relay, &listener, &err);
     if (run->options->state)
         last.journal_errno = qb_journal_write(&run->options->state->journal);
     last.code = err.code;
@@ -237,26 +206,17 @@ static _Noreturn void be_process(const struct qb_relay_run *run, const struct qb
     tell_rollout(&t);
     tell(&t, QB_RELAY_END, &last, sizeof(last));
     flush(&t);
-    _exit(0);
 }
 
 int qb_relay_start(const struct qb_relay_run *run, const struct qb_relay *relay,
-                   struct qb_relay_process *out, struct qb_err *err)
+                   struct qb_mortal *out, struct qb_err *err)
 {
-    pid_t self = getpid();
-    int ends[2];
+    struct starting starting = {run, relay};
+    const struct qb_state *state = run->options->state;
+    const struct qb_mortal_wish wish = {.body = be_process,
+                                        .arg = &starting,
+                                        .errands = &run->confining->errands,
+                                        .kept = state ? state->journal.file.fd : -1};
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot start the process that reads images");
-    qb_errands_keep(&run->confining->errands, ends[1]); /* so its end is that of both */
-    out->pid = qb_fork();
-    if (out->pid == 0)
-        be_process(run, relay, ends[1], self);
-    run->confining->errands.n_kept--;
-    close(ends[1]);
-    out->fd = ends[0];
-    if (out->pid > 0)
-        return 0;
-    close(ends[0]);
-    return qb_fail_sys(err, errno, QB_NOWHERE, "cannot start the process that reads images");
+    return qb_mortal_start(out, &wish, err);
 }

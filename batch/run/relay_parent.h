@@ -6,21 +6,14 @@
 #include "run/relay_run.h"
 #include "run/reorder.h"
 
-enum {
-    HOW_TEXT = 120,
-    READ_BYTES = 64 << 10,
-};
-
 struct qb_relay_parent {
     const struct qb_relay_run *run;
     struct qb_relay relay;
-    struct qb_relay_process process;
+    struct qb_mortal process;
     struct qb_hold *hold;
     uint32_t *order; /* owned; of a rollout */
     char *message;   /* owned: QB_RELAY_MOST at most */
     size_t room;
-    char buffer[READ_BYTES]; /* what was read of the next ones */
-    size_t at, n_read;
     size_t told, told_before; /* results; before the present process */
     bool careful;             /* the present process has suspects first */
     bool misled;              /* it told what no process of this program tells */
@@ -31,7 +24,7 @@ struct qb_relay_parent {
     size_t lost[QB_HELD_MAX]; /* jobs that the last one held */
     size_t n_lost;
     QB_VEC(struct qb_held) facts; /* what is known of these, and of those before */
-    char how[HOW_TEXT];
+    char how[QB_MORTAL_HOW];
 };
 
 static inline size_t qb_relay_jobs(const struct qb_relay_parent *p)
@@ -43,9 +36,6 @@ void qb_relay_notice(const struct qb_relay_parent *p, const char *text);
 
 /* Takes the outcome over. */
 void qb_relay_settle(struct qb_relay_parent *p, size_t job, struct qb_outcome *outcome);
-
-/* Reads some more of what it tells; false: there is no more. */
-bool qb_relay_read(struct qb_relay_parent *p);
 
 /* Ends it and its helper, and notes how it ended. */
 void qb_relay_wait(struct qb_relay_parent *p);

@@ -2,14 +2,10 @@
 #include "run/relay_parent.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/num.h"
@@ -116,23 +112,7 @@ static bool on_rollout(const struct qb_relay_parent *p, struct qb_wired *w)
 
 static bool on_sandbox(const struct qb_relay_parent *p, struct qb_wired *w)
 {
-    struct qb_confining *c = p->run->confining;
-    struct qb_relay_sandbox s;
-    const char *refused;
-
-    qb_wired_take(w, &s, sizeof(s));
-    refused = qb_wired_text(w, NULL);
-    if (w->bad || !refused || strlen(refused) >= sizeof(c->refused))
-        return false;
-    memcpy(c->refused, refused, strlen(refused) + 1);
-    if (c->refused[0])
-        c->sandboxed.why_not = c->refused;
-    c->sandboxed.applies = s.applies != 0;
-    c->sandboxed.got.in_force = s.in_force;
-    c->sandboxed.got.landlock_version = s.landlock_version;
-    for (size_t i = 0; i < QB_CONFINE_PARTS; i++)
-        c->sandboxed.got.errnum[i] = s.errnum[i];
-    return true;
+    return qb_confining_take(p->run->confining, w);
 }
 
 static bool on_end(struct qb_relay_parent *p, struct qb_wired *w)
@@ -200,35 +180,6 @@ static bool take_message(struct qb_relay_parent *p, struct qb_relay_head head)
     return false;
 }
 
-bool qb_relay_read(struct qb_relay_parent *p)
-{
-    ssize_t got;
-
-    do
-        got = read(p->process.fd, p->buffer, READ_BYTES);
-    while (got < 0 && errno == EINTR);
-    p->at = 0;
-    p->n_read = (size_t)QB_MAX(got, 0);
-    return got > 0;
-}
-
-static bool read_all(struct qb_relay_parent *p, void *out, size_t n)
-{
-    char *at = out;
-
-    while (n > 0) {
-        size_t some = QB_MIN(n, p->n_read - p->at);
-
-        memcpy(at, p->buffer + p->at, some);
-        p->at += some;
-        at += some;
-        n -= some;
-        if (n > 0 && !qb_relay_read(p))
-            return false;
-    }
-    return true;
-}
-
 static bool make_room(struct qb_relay_parent *p, size_t n)
 {
     char *message;
@@ -247,9 +198,9 @@ static void listen_to(struct qb_relay_parent *p)
 {
     struct qb_relay_head head;
 
-    while (!p->ended && !p->misled && read_all(p, &head, sizeof(head))) {
+    while (!p->ended && !p->misled && qb_mortal_take(&p->process, &head, sizeof(head))) {
         p->misled = head.word >= QB_RELAY_WORDS || !make_room(p, head.len);
-        if (p->misled || !read_all(p, p->message, head.len))
+        if (p->misled || !qb_mortal_take(&p->process, p->message, head.len))
             break;
         p->misled = !take_message(p, head);
     }
@@ -264,17 +215,14 @@ static int prepare(struct qb_relay_parent *p, struct qb_err *err)
     p->hold = qb_hold_new(qb_relay_jobs(p));
     p->relay.begun = qb_now();
     p->relay.parent = getpid();
-    p->relay.held = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (p->relay.held == MAP_FAILED)
-        p->relay.held = NULL;
+    p->relay.held = qb_mortal_share(size);
     return p->hold && p->relay.held ? 0 : qb_fail_memory(err);
 }
 
 static void release(struct qb_relay_parent *p)
 {
     qb_hold_free(p->hold);
-    if (p->relay.held)
-        munmap(p->relay.held, QB_HELD_MAX * sizeof(struct qb_held));
+    qb_mortal_unshare(p->relay.held, QB_HELD_MAX * sizeof(struct qb_held));
     qb_vec_free(&p->facts);
     free(p->order);
     free(p->message);
@@ -285,7 +233,6 @@ static int follow(struct qb_relay_parent *p, struct qb_err *err)
 {
     p->told_before = p->told;
     p->misled = false;
-    p->at = p->n_read = 0;
     if (qb_relay_start(p->run, &p->relay, &p->process, err) < 0)
         return -1;
     listen_to(p);

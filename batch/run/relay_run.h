@@ -18,6 +18,7 @@
 #define QB_RUN_RELAY_RUN_H
 
 #include "host/confining.h"
+#include "host/mortal.h"
 #include "run/relay.h"
 #include "run/run.h"
 
@@ -40,17 +41,9 @@ int qb_relay_run(const struct qb_relay_run *run, bool *began, struct qb_err *err
 
 /* ---- relay_child.c --------------------------------------------------------------------------- */
 
-struct qb_relay_process {
-    pid_t pid;
-    int fd; /* where its messages come from */
-};
-
 /* -1 with *err: no process could be made. */
 int qb_relay_start(const struct qb_relay_run *run, const struct qb_relay *relay,
-                   struct qb_relay_process *out, struct qb_err *err);
-
-/* The exit code of one whose helper (io/helper.h) has ended. */
-enum { QB_RELAY_LOST_HELPER = 70 };
+                   struct qb_mortal *out, struct qb_err *err);
 
 /* Messages: a number, the length of what follows, and that. */
 enum qb_relay_word {
@@ -60,7 +53,7 @@ enum qb_relay_word {
     QB_RELAY_ASK,     /* text; answered with a byte, 1: yes */
     QB_RELAY_ORDER,   /* jobs, as uint32_t */
     QB_RELAY_ROLLOUT, /* struct qb_rollout_sum */
-    QB_RELAY_SANDBOX, /* struct qb_relay_sandbox; text */
+    QB_RELAY_SANDBOX, /* qb_confining_put */
     QB_RELAY_END,     /* struct qb_relay_end */
     QB_RELAY_WORDS
 };
@@ -70,11 +63,6 @@ struct qb_relay_head {
 };
 
 enum { QB_RELAY_MOST = 64 << 20 }; /* bytes of a message */
-
-struct qb_relay_sandbox {
-    uint32_t applies, in_force, landlock_version;
-    int32_t errnum[QB_CONFINE_PARTS];
-};
 
 struct qb_relay_end {
     int32_t failed; /* what qb_run returned */
