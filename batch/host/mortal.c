@@ -17,6 +17,7 @@
 #include "base/num.h"
 #include "util/exit_code.h"
 #include "util/signal.h"
+#include "util/whole.h"
 
 enum { ASKED_MS = 100 };
 
@@ -75,6 +76,13 @@ static _Noreturn void be_process(const struct qb_mortal_wish *wish, int fd, pid_
     _exit(0);
 }
 
+void qb_mortal_tell(int fd, struct qb_wire *wire)
+{
+    if (wire->failed || qb_write_whole(fd, wire->bytes, wire->n))
+        _exit(QB_EXIT_FAILED);
+    wire->n = 0;
+}
+
 /* ---- its parent ------------------------------------------------------------------------------ */
 
 static int fail_start(int errnum, struct qb_err *err)
@@ -100,6 +108,7 @@ int qb_mortal_start(struct qb_mortal *m, const struct qb_mortal_wish *wish, stru
     if (wish->errands)
         qb_errands_keep(wish->errands, ends[1]); /* so its end is that of both */
     m->at = m->n_read = 0;
+    m->over = false;
     m->pid = qb_fork();
     errnum = errno;
     if (m->pid == 0)
@@ -133,7 +142,8 @@ static bool read_some(struct qb_mortal *m)
            (errno == EINTR || errno == EAGAIN))
         stop_if_asked(m);
     m->at = 0;
-    m->n_read = (size_t)QB_MAX(got, 0);
+    m->n_read = got > 0 ? (size_t)got : 0;
+    m->over = got <= 0;
     return got > 0;
 }
 

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "io/helper.h"
+#include "job/wire.h"
 
 enum {
     QB_MORTAL_HOW = 120,
@@ -37,6 +38,7 @@ struct qb_mortal {
     bool (*stopped)(void);       /* asked while they are waited for: true ends it; NULL: never */
     char buffer[QB_MORTAL_READ]; /* what was read of the next ones */
     size_t at, n_read;
+    bool over; /* there is no more */
 };
 
 struct qb_mortal_wish {
@@ -50,8 +52,18 @@ struct qb_mortal_wish {
 /* Besides it keeps standard error.  -1 with *err: no process could be made. */
 int qb_mortal_start(struct qb_mortal *m, const struct qb_mortal_wish *wish, struct qb_err *err);
 
+/* In that process: tells what the wire holds, and empties it.  Where nobody is there any more who
+ * could be told, or the wire has failed, the process ends. */
+void qb_mortal_tell(int fd, struct qb_wire *wire);
+
 /* Takes n bytes of what it tells; false: it has ended before. */
 bool qb_mortal_take(struct qb_mortal *m, void *out, size_t n);
+
+/* Whether all that it told was taken. */
+static inline bool qb_mortal_is_over(const struct qb_mortal *m)
+{
+    return m->over && m->at == m->n_read;
+}
 
 /* Ends it and its helper, and closes the socket.  `how`, unless NULL: "was ended by signal 9
  * (Killed)". */

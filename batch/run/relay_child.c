@@ -7,7 +7,6 @@
 #include "job/outcome_wire.h"
 #include "run/relay_run.h"
 #include "util/signal.h"
-#include "util/whole.h"
 
 enum { FLUSH_BYTES = 64 << 10 };
 
@@ -23,13 +22,6 @@ struct teller {
 static _Noreturn void end_here(void)
 {
     _exit(QB_EXIT_FAILED);
-}
-
-static void flush(struct teller *t)
-{
-    if (t->wire.failed || qb_write_whole(t->fd, t->wire.bytes, t->wire.n))
-        end_here();
-    t->wire.n = 0;
 }
 
 /* Where its length is still to be set. */
@@ -52,7 +44,7 @@ static void end(struct teller *t, size_t at)
     head.len = (uint32_t)(t->wire.n - at - sizeof(head));
     memcpy(t->wire.bytes + at, &head, sizeof(head));
     if (t->wire.n >= FLUSH_BYTES)
-        flush(t);
+        qb_mortal_tell(t->fd, &t->wire);
 }
 
 static void tell(struct teller *t, enum qb_relay_word word, const void *bytes, size_t n)
@@ -105,7 +97,7 @@ static void end_without_helper(struct teller *t, enum qb_status status)
         run->batch->rollout.steps.n > 0 || (stopped && stopped()) ||
         !qb_helper_is_lost(&run->confining->helper))
         return;
-    flush(t);
+    qb_mortal_tell(t->fd, &t->wire);
     _exit(QB_MORTAL_LOST_HELPER);
 }
 
@@ -135,7 +127,7 @@ static void on_pause(void *arg)
     tell_sandbox(t);
     tell_rollout(t);
     tell(t, QB_RELAY_PAUSE, NULL, 0);
-    flush(t);
+    qb_mortal_tell(t->fd, &t->wire);
 }
 
 static void on_notice(void *arg, const char *text)
@@ -143,7 +135,7 @@ static void on_notice(void *arg, const char *text)
     struct teller *t = arg;
 
     tell(t, QB_RELAY_NOTICE, text, strlen(text) + 1);
-    flush(t);
+    qb_mortal_tell(t->fd, &t->wire);
 }
 
 static bool on_ask(void *arg, const char *question, int asker)
@@ -155,7 +147,7 @@ static bool on_ask(void *arg, const char *question, int asker)
     (void)asker;
     tell_rollout(t);
     tell(t, QB_RELAY_ASK, question, strlen(question) + 1);
-    flush(t);
+    qb_mortal_tell(t->fd, &t->wire);
     do
         n = read(t->fd, &answer, 1);
     while (n < 0 && errno == EINTR);
@@ -205,7 +197,7 @@ static void be_process(void *arg, int fd)
     tell_sandbox(&t);
     tell_rollout(&t);
     tell(&t, QB_RELAY_END, &last, sizeof(last));
-    flush(&t);
+    qb_mortal_tell(t.fd, &t.wire);
 }
 
 int qb_relay_start(const struct qb_relay_run *run, const struct qb_relay *relay,

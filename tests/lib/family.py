@@ -14,6 +14,11 @@ def name(pid):
     return ""
 
 
+def reader(pid):
+    """The process that reads images for this one; 0: there is none."""
+    return next((child for child in children(pid) if name(child) == "qbatch-images"), 0)
+
+
 def is_there(pid):
     """Not if it has ended and nobody has asked how."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", encoding="utf-8") as f:

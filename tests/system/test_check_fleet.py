@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import context  # noqa: F401
+import family
 import proc
 import qbatch
 import qcow2
@@ -298,8 +299,9 @@ class Interrupted(Fleet):
 
     def wait_until_it_has_an_image_open(self, run):
         """Before, it reads the manifest, and does not know yet how many there are."""
-        folder, until = f"/proc/{run.pid}/fd", time.monotonic() + 60
+        until = time.monotonic() + 60
         while run.poll() is None and time.monotonic() < until:
+            folder = f"/proc/{family.reader(run.pid) or run.pid}/fd"
             for fd in os.listdir(folder):
                 try:
                     if os.readlink(f"{folder}/{fd}").endswith(".qcow2"):
@@ -309,7 +311,11 @@ class Interrupted(Fleet):
         self.fail("it never had an image open")
 
     def test_in_the_middle(self):
-        run = self.start(200, "--json")
+        for how in ("auto", "off"):
+            self.interrupt(how)
+
+    def interrupt(self, how):
+        run = self.start(200, "--json", "--sandbox", how)
         first = json.loads(run.stdout.readline())
         run.send_signal(signal.SIGINT)
         out, err = run.stdout.read(), run.stderr.read()  # communicate() does not see what readline() read ahead

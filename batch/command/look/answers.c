@@ -30,7 +30,7 @@ struct qb_answers *qb_answers_new(size_t n, uint64_t most, qb_answer_fn *fn, voi
     return a;
 }
 
-static void clear(struct qb_answer *answer)
+void qb_answer_clear(struct qb_answer *answer)
 {
     free(qb_take(&answer->text));
     free(qb_take(&answer->failure));
@@ -42,7 +42,7 @@ static void drop(struct qb_answer *answer)
 {
     if (!answer)
         return;
-    clear(answer);
+    qb_answer_clear(answer);
     free(answer);
 }
 
@@ -77,7 +77,7 @@ static uint64_t size_of(const struct qb_answer *answer)
 static void pass_on(struct qb_answers *a, size_t i, struct qb_answer *answer)
 {
     a->fn(a->arg, i, answer);
-    clear(answer);
+    qb_answer_clear(answer);
 }
 
 /* Those that waited for this one. */
@@ -134,6 +134,45 @@ bool qb_answers_part(struct qb_answers *a, size_t i, const struct qb_answer *par
         a->fn(a->arg, i, part);
     pthread_mutex_unlock(&a->mutex);
     return is_next;
+}
+
+size_t qb_answers_turn(struct qb_answers *a)
+{
+    size_t next;
+
+    pthread_mutex_lock(&a->mutex);
+    next = a->next;
+    pthread_mutex_unlock(&a->mutex);
+    return next;
+}
+
+bool qb_answers_has(struct qb_answers *a, size_t i)
+{
+    bool has;
+
+    pthread_mutex_lock(&a->mutex);
+    has = i < a->next || a->waiting[i];
+    pthread_mutex_unlock(&a->mutex);
+    return has;
+}
+
+uint64_t qb_answers_held(struct qb_answers *a)
+{
+    uint64_t held;
+
+    pthread_mutex_lock(&a->mutex);
+    held = a->held;
+    pthread_mutex_unlock(&a->mutex);
+    return held;
+}
+
+void qb_answers_mirror(struct qb_answers *a, qb_answer_fn *fn, void *arg)
+{
+    a->fn = fn;
+    a->arg = arg;
+    for (size_t i = a->next; i < a->n; i++)
+        if (a->waiting[i])
+            qb_answer_clear(a->waiting[i]);
 }
 
 void qb_answers_wake(struct qb_answers *a)

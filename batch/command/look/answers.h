@@ -44,6 +44,21 @@ void qb_answers_put(struct qb_answers *answers, size_t i, struct qb_answer *answ
 bool qb_answers_part(struct qb_answers *answers, size_t i, const struct qb_answer *part,
                      bool (*stopped)(void *arg), void *arg);
 
+/* The image whose turn is next, and whether an image was answered for. */
+size_t qb_answers_turn(struct qb_answers *answers);
+bool qb_answers_has(struct qb_answers *answers, size_t i);
+
+/* The bytes of those that wait. */
+uint64_t qb_answers_held(struct qb_answers *answers);
+
+/* In a process that was forked: what is put from now on was told to its parent, which has the
+ * texts.  Its length counts here, so that workers wait as long as the parent holds too much; fn is
+ * called for parts, and for answers that have no text any more. */
+void qb_answers_mirror(struct qb_answers *answers, qb_answer_fn *fn, void *arg);
+
+/* Frees the texts, and leaves their lengths. */
+void qb_answer_clear(struct qb_answer *answer);
+
 void qb_answers_wake(struct qb_answers *answers);
 
 /* The end: also those after an image that has none. */

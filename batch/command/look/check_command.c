@@ -11,11 +11,11 @@
 /* The worst that was found; what was seen to be corrupt is worse than what was not seen. */
 static int exit_code(const struct qb_check_summary *sum)
 {
-    return qb_signal_seen()                                   ? QB_EXIT_INTERRUPTED
-           : sum->of[QB_VERDICT_CORRUPT]                      ? 2
-           : sum->of[QB_VERDICT_UNCHECKED] || sum->incomplete ? 1
-           : sum->of[QB_VERDICT_LEAKS]                        ? 3
-                                                              : 0;
+    return qb_signal_seen()                                                   ? QB_EXIT_INTERRUPTED
+           : sum->of[QB_VERDICT_CORRUPT]                                      ? 2
+           : sum->of[QB_VERDICT_UNCHECKED] || sum->incomplete || sum->gave_up ? 1
+           : sum->of[QB_VERDICT_LEAKS]                                        ? 3
+                                                                              : 0;
 }
 
 /* A quiet check has only what is wrong, which goes where errors do. */
@@ -56,7 +56,6 @@ static int check(const struct qb_cli *cli, const struct qb_batch *batch,
         *code = refuse(cli);
         return 0;
     }
-    qb_sinks_offer(&sinks, &confining->errands, &confining->helper);
     if (qb_check_all(batch, &options, &sum, stdout_errno, err) < 0) {
         qb_sinks_abort(&sinks, err->text);
         return -1;

@@ -117,6 +117,18 @@ static enum qb_each_outcome answer(void *arg, struct qb_io *io, size_t i,
     return QB_EACH_ANSWERED;
 }
 
+static void lose(void *arg, size_t i, const struct qb_err *err, bool begun, struct qb_answer *out)
+{
+    const struct fleet *f = arg;
+    QB_AUTO(qb_checked_free) struct qb_checked k = nothing_yet(f, i);
+
+    (void)begun;
+    k.started = f->batch->origin.started + qb_now() - f->began;
+    qb_check_fail(err, &k.result);
+    qb_checked_end(&k);
+    *out = answer_of(f, &k);
+}
+
 /* ---- the answers, in order ------------------------------------------------------------------- */
 
 /* Of a large batch equal answers are one line at the end. */
@@ -146,6 +158,7 @@ int qb_check_all(const struct qb_batch *batch, const struct qb_check_options *op
                       .by_row = options->all_rows || batch->n_jobs <= QB_CHECK_SHOWN_WHOLE};
     bool hidden = options->quiet && options->watching == QB_WATCH_AUTO;
     const struct qb_each each = {.batch = batch,
+                                 .program = "qbatch check",
                                  .io = options->io,
                                  .jobs = options->jobs,
                                  .watching = hidden ? QB_WATCH_NONE : options->watching,
@@ -154,7 +167,11 @@ int qb_check_all(const struct qb_batch *batch, const struct qb_check_options *op
                                  .confining = options->confining,
                                  .arg = &f,
                                  .answer = answer,
-                                 .take = take};
+                                 .take = take,
+                                 .lose = lose,
+                                 .verdicts = QB_VERDICT_COUNT,
+                                 .json = options->json,
+                                 .escapes = !options->json && !f.by_row};
     struct qb_each_sum done;
 
     qb_check_table_start(&f.table, batch, options->out, options->quiet);
@@ -165,6 +182,7 @@ int qb_check_all(const struct qb_batch *batch, const struct qb_check_options *op
     sum->seconds = done.seconds;
     sum->sandboxed = &options->confining->sandboxed;
     sum->incomplete = f.table.incomplete;
+    sum->gave_up = done.gave_up;
     *stdout_errno = done.stdout_errno;
     if (!options->json && batch->n_jobs > 1)
         qb_check_table_end(&f.table, sum);

@@ -1,7 +1,6 @@
-#include "look/each_image.h"
+#include "look/each_fleet.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #include "base/clock.h"
 #include "base/num.h"
@@ -9,34 +8,13 @@
 #include "host/topo.h"
 #include "io/budget.h"
 #include "io/named.h"
-#include "io/pace.h"
-#include "text/progress.h"
 #include "util/signal.h"
 
-#define HELD_MAX       (UINT64_C(64) << 20) /* bytes of answers that wait for others */
 #define MEMORY_DEFAULT (UINT64_C(512) << 20)
-
-struct qb_each_fleet {
-    const struct qb_each *each;
-    struct qb_each_sum *sum;
-    struct qb_sched *sched;
-    struct qb_owners *owners;
-    struct qb_answers *answers;
-    struct qb_progress *progress;
-    struct qb_meter meter;
-    struct qb_pace pace;
-    bool paced;
-    pthread_rwlock_t all_memory; /* held for writing by an image that may use all of it */
-    uint64_t share, memory;      /* bytes: of each worker, and of all */
-    atomic_int stdout_errno;     /* the first failure to write there */
-    int failed;                  /* nothing could be started, with *err */
-    struct qb_err *err;
-};
 
 /* ---- one image, by a worker ------------------------------------------------------------------ */
 
-/* By ^C, or because nobody reads the answers. */
-static bool is_stopped(void *arg)
+bool qb_each_is_stopped(void *arg)
 {
     struct qb_each_fleet *f = arg;
 
@@ -45,7 +23,7 @@ static bool is_stopped(void *arg)
 
 bool qb_each_pass(const struct qb_each_turn *turn, size_t i, const struct qb_answer *part)
 {
-    return qb_answers_part(turn->fleet->answers, i, part, is_stopped, turn->fleet);
+    return qb_answers_part(turn->fleet->answers, i, part, qb_each_is_stopped, turn->fleet);
 }
 
 /* An image for which a worker's share of the memory is too small is read again with all of it,
@@ -72,7 +50,7 @@ static enum qb_each_outcome ask(struct qb_each_fleet *f, struct qb_io *io, size_
 static struct qb_busy *show_busy(struct qb_each_fleet *f, const struct qb_io *io, size_t i)
 {
     unsigned me = qb_sched_number(f->sched, io);
-    struct qb_busy *busy = me < QB_BUSY_SHOWN ? &f->meter.busy[me] : NULL;
+    struct qb_busy *busy = me < QB_BUSY_SHOWN ? &f->shared->meter.busy[me] : NULL;
 
     if (!busy)
         return NULL;
@@ -82,34 +60,52 @@ static struct qb_busy *show_busy(struct qb_each_fleet *f, const struct qb_io *io
     return busy;
 }
 
-static void answer_one(void *arg, struct qb_io *io, size_t i)
+static enum qb_each_outcome ask_within_budget(struct qb_each_fleet *f, struct qb_io *io, size_t i,
+                                              struct qb_answer *out)
 {
-    struct qb_each_fleet *f = arg;
     const struct qb_per_image *may = &f->each->batch->limits.per_image;
     struct qb_budget budget = {.cpu_seconds = may->cpu_seconds, .descriptors = may->descriptors};
-    struct qb_answer answer = {0};
+    struct qb_busy *busy = show_busy(f, io, i);
     enum qb_each_outcome outcome;
-    struct qb_busy *busy;
 
-    qb_answers_wait(f->answers, i, is_stopped, f);
-    if (is_stopped(f)) {
-        qb_answers_wake(f->answers);
-        return;
-    }
-    busy = show_busy(f, io, i);
-    qb_io_set_stop(io, is_stopped, f);
+    qb_io_set_stop(io, qb_each_is_stopped, f);
     qb_io_set_budget(io, &budget);
-    outcome = ask(f, io, i, &answer);
+    outcome = ask(f, io, i, out);
     qb_io_set_budget(io, NULL);
     qb_io_set_stop(io, NULL, NULL);
     if (busy)
         atomic_store(&busy->job, 0);
-    if (outcome == QB_EACH_STOPPED) {
+    return outcome;
+}
+
+static void answer_one(struct qb_each_fleet *f, struct qb_io *io, size_t i)
+{
+    atomic_size_t *begun = qb_begun_add(&f->shared->begun, i);
+    struct qb_answer answer = {0};
+
+    if (ask_within_budget(f, io, i, &answer) == QB_EACH_STOPPED) {
         qb_answers_wake(f->answers);
-        return;
+    } else {
+        qb_meter_step(&f->shared->meter, &(struct qb_metered){0}, QB_METER_STEPS);
+        if (f->teller)
+            qb_each_tell(f, i, &answer);
+        qb_answers_put(f->answers, i, &answer);
     }
-    qb_meter_step(&f->meter, &(struct qb_metered){0}, QB_METER_STEPS);
-    qb_answers_put(f->answers, i, &answer);
+    if (begun)
+        atomic_store(begun, 0);
+}
+
+static void answer_in_turn(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_each_fleet *f = arg;
+
+    if (f->restarted && qb_answers_has(f->answers, i))
+        return;
+    qb_answers_wait(f->answers, i, qb_each_is_stopped, f);
+    if (qb_each_is_stopped(f))
+        qb_answers_wake(f->answers);
+    else
+        answer_one(f, io, i);
 }
 
 /* ---- the answers, in order ------------------------------------------------------------------- */
@@ -136,9 +132,9 @@ static void on_answer(void *arg, size_t i, const struct qb_answer *a)
         return;
     }
     f->sum->images++;
-    atomic_fetch_add(&f->meter.done, 1);
+    atomic_fetch_add(&f->shared->meter.done, 1);
     if (a->failed)
-        atomic_fetch_add(&f->meter.failed, 1);
+        atomic_fetch_add(&f->shared->meter.failed, 1);
     if (f->each->take(f->each->arg, i, a) && (a->len || a->failure))
         write_text(f, a);
 }
@@ -155,26 +151,25 @@ static void answer_all(void *arg)
         f->failed = qb_confining_begin(c, f->sched, &wish, f->err);
     if (f->failed)
         return;
-    qb_sched_each(f->sched, f->each->batch->n_jobs, answer_one, f);
-    qb_answers_end(f->answers);
+    if (f->teller)
+        qb_each_tell_sandbox(f);
+    for (size_t i = 0; i < f->n_suspects && !qb_each_is_stopped(f); i++)
+        answer_one(f, qb_sched_io(f->sched), f->suspects[i]);
+    qb_sched_each(f->sched, f->each->batch->n_jobs, answer_in_turn, f);
 }
 
-static void release(struct qb_each_fleet *f)
+static void close_workers(struct qb_each_fleet *f)
 {
-    qb_answers_free(f->answers);
     qb_sched_close(f->sched);
     qb_owners_free(f->owners);
     if (f->paced)
         qb_pace_free(&f->pace);
-    pthread_rwlock_destroy(&f->all_memory);
 }
 
 static void divide_memory(struct qb_each_fleet *f)
 {
-    const struct qb_limits *limits = &f->each->batch->limits;
-    uint64_t of_one = limits->per_image.memory_bytes;
+    uint64_t of_one = f->each->batch->limits.per_image.memory_bytes;
 
-    f->memory = limits->memory_bytes ? limits->memory_bytes : MEMORY_DEFAULT;
     f->share = qb_max(f->memory / qb_sched_workers(f->sched), 1);
     if (of_one) {
         f->memory = QB_MIN(f->memory, of_one);
@@ -182,21 +177,18 @@ static void divide_memory(struct qb_each_fleet *f)
     }
 }
 
-static int prepare(struct qb_each_fleet *f, struct qb_err *err)
+static int open_workers(struct qb_each_fleet *f)
 {
     const struct qb_batch *batch = f->each->batch;
     unsigned wanted = f->each->jobs ? f->each->jobs : batch->limits.jobs;
 
     if (qb_sched_open(qb_topo_open_waiting(wanted, batch), f->each->io, false, &f->sched, NULL,
-                      err) < 0)
+                      f->err) < 0)
         return -1;
     divide_memory(f);
-    f->owners = qb_policy_owners(&batch->policy, false, err);
+    f->owners = qb_policy_owners(&batch->policy, false, f->err);
     if (!f->owners)
         return -1;
-    f->answers = qb_answers_new(batch->n_jobs, HELD_MAX, on_answer, f);
-    if (!f->answers)
-        return qb_fail_memory(err);
     qb_sched_set_owners(f->sched, f->owners);
     f->paced = batch->limits.iops > 0;
     if (f->paced) {
@@ -204,6 +196,52 @@ static int prepare(struct qb_each_fleet *f, struct qb_err *err)
         qb_sched_set_pace(f->sched, &f->pace);
     }
     return 0;
+}
+
+int qb_each_work(struct qb_each_fleet *f)
+{
+    f->failed = open_workers(f);
+    if (f->failed == 0)
+        qb_sched_run(f->sched, answer_all, f);
+    close_workers(f);
+    return f->failed;
+}
+
+/* ---- the fleet ------------------------------------------------------------------------------- */
+
+static void release(struct qb_each_fleet *f)
+{
+    qb_answers_free(f->answers);
+    qb_mortal_unshare(f->shared, sizeof(*f->shared));
+    pthread_rwlock_destroy(&f->all_memory);
+}
+
+static int prepare(struct qb_each_fleet *f)
+{
+    const struct qb_batch *batch = f->each->batch;
+
+    f->memory = batch->limits.memory_bytes ? batch->limits.memory_bytes : MEMORY_DEFAULT;
+    f->shared = qb_mortal_share(sizeof(*f->shared));
+    f->answers = qb_answers_new(batch->n_jobs, QB_EACH_HELD_MAX, on_answer, f);
+    return f->shared && f->answers ? 0 : qb_fail_memory(f->err);
+}
+
+/* By a process that may die where one can be made, and is to have no rights. */
+static int work(struct qb_each_fleet *f)
+{
+    struct qb_confining *c = f->each->confining;
+    bool began = false;
+
+    if (!qb_confining_is_due(c))
+        return qb_each_work(f);
+    if (qb_each_apart(f, &began) == 0)
+        return 0;
+    if (began || c->sandboxed.policy == QB_SANDBOX_STRICT)
+        return -1;
+    snprintf(c->refused, sizeof(c->refused), "%.199s", f->err->text);
+    c->sandboxed.why_not = c->refused;
+    c->begun = true;
+    return qb_each_work(f);
 }
 
 int qb_each_image(const struct qb_each *each, struct qb_each_sum *sum, struct qb_err *err)
@@ -214,14 +252,17 @@ int qb_each_image(const struct qb_each *each, struct qb_each_sum *sum, struct qb
         .err = err,
         .all_memory = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP};
     double began = qb_now();
+    int r;
 
     *sum = (struct qb_each_sum){0};
-    if (prepare(&f, err) < 0)
+    if (prepare(&f) < 0)
         return -1;
-    f.progress = qb_progress_start(each->watching, &f.meter, each->batch);
-    qb_sched_run(f.sched, answer_all, &f);
+    f.progress = qb_progress_start(each->watching, &f.shared->meter, each->batch);
+    r = work(&f);
+    if (r == 0)
+        qb_answers_end(f.answers);
     qb_progress_stop(f.progress);
-    if (f.failed)
+    if (r < 0)
         return -1;
     sum->seconds = qb_now() - began;
     sum->not_reached = each->batch->n_jobs - sum->images;

@@ -25,6 +25,7 @@ struct qb_each_turn {
 
 struct qb_each {
     const struct qb_batch *batch;
+    const char *program; /* "qbatch info" */
     enum qb_io_kind io;
     unsigned jobs; /* 0: automatic */
     enum qb_watching watching;
@@ -37,6 +38,13 @@ struct qb_each {
      * on has none that is crowded. */
     enum qb_each_outcome (*answer)(void *arg, struct qb_io *io, size_t i,
                                    const struct qb_each_turn *turn, struct qb_answer *out);
+    /* The answer about an image that could not be read to its end: the process that read it ended,
+     * as `err` says, which has the code crashed, or changed, or cancelled; `begun`: parts of it are
+     * shown. */
+    void (*lose)(void *arg, size_t i, const struct qb_err *err, bool begun, struct qb_answer *out);
+    unsigned verdicts; /* how many there are; 0: any number is one */
+    bool json;         /* an answer is one line */
+    bool escapes;      /* take() does, what it shows of texts; else they are written as they are */
     /* One call at a time, in the order of the images: whether the answer's texts are to be shown.
      */
     bool (*take)(void *arg, size_t i, const struct qb_answer *answer);
@@ -46,6 +54,7 @@ struct qb_each_sum {
     uint64_t images;      /* that were answered for */
     uint64_t not_reached; /* because of ^C */
     double seconds;
+    bool gave_up;     /* processes died one after the other, which was said: some have no answer */
     int stdout_errno; /* the first failure to write to standard output, which ends it; or 0 */
 };
 

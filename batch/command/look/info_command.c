@@ -120,6 +120,14 @@ static enum qb_each_outcome answer(void *show, struct qb_io *io, size_t i,
     return outcome;
 }
 
+static void lose(void *show, size_t i, const struct qb_err *err, bool begun, struct qb_answer *out)
+{
+    const struct shown *s = show;
+
+    (void)begun;
+    *out = answer_of(s, s->show.batch->jobs[i].path, NULL, NULL, err);
+}
+
 static int width_of(const struct qb_batch *batch)
 {
     size_t widest = strlen("image");
@@ -141,7 +149,7 @@ static int show(const struct qb_cli *cli, const struct qb_batch *batch,
     if (!s.show.json && !s.show.fleet && batch->n_jobs > 1)
         qb_info_head(stdout, s.width);
     s.show.confining = confining;
-    return qb_show_each(&s.show, cli, answer, code, stdout_errno, err);
+    return qb_show_each(&s.show, cli, answer, lose, code, stdout_errno, err);
 }
 
 int qb_command_info(const struct qb_cli *cli)

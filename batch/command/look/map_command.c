@@ -107,12 +107,18 @@ static int write_all(struct writing *w, struct qb_io *io, struct qb_image_facts 
     return 0;
 }
 
+static int begin(struct writing *w)
+{
+    if (!open_part(w))
+        return -1;
+    return w->show->json ? qb_map_json_begin(w->to, w->path, w->show->without_locks) : 0;
+}
+
 static int map(struct writing *w, struct qb_io *io, const char *path, struct qb_err *err)
 {
     QB_AUTO(qb_image_facts_close) struct qb_image_facts facts = {.file.fd = -1};
 
-    if (!open_part(w) ||
-        (w->show->json && qb_map_json_begin(w->to, path, w->show->without_locks) < 0))
+    if (begin(w) < 0)
         return qb_fail_memory(err);
     if (qb_image_facts_read(io, path, w->show->without_locks, w->turn->memory / MEMORY_SHARE,
                             &facts, err) < 0)
@@ -156,13 +162,27 @@ static enum qb_each_outcome answer(void *show, struct qb_io *io, size_t i,
     return QB_EACH_ANSWERED;
 }
 
+static void lose(void *show, size_t i, const struct qb_err *err, bool begun, struct qb_answer *out)
+{
+    const char *path = ((struct qb_show *)show)->batch->jobs[i].path;
+    struct writing w = {.show = show, .image = i, .path = path};
+
+    if (begun ? open_part(&w) : begin(&w) == 0) {
+        *out = rest_of(&w, path, err);
+        return;
+    }
+    close_part(&w);
+    drop_part(&w);
+    *out = (struct qb_answer){.failed = true, .lost = true};
+}
+
 static int show(const struct qb_cli *cli, const struct qb_batch *batch,
                 struct qb_confining *confining, int *code, int *stdout_errno, struct qb_err *err)
 {
     struct qb_show s = qb_show_of(cli, batch);
 
     s.confining = confining;
-    return qb_show_each(&s, cli, answer, code, stdout_errno, err);
+    return qb_show_each(&s, cli, answer, lose, code, stdout_errno, err);
 }
 
 int qb_command_map(const struct qb_cli *cli)

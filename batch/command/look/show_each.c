@@ -65,9 +65,10 @@ static void finish(struct qb_show *s, const struct qb_each_sum *done, int *code)
     s->sum.images = done->images;
     s->sum.not_reached = done->not_reached;
     s->sum.seconds = done->seconds;
-    *code = qb_signal_seen()                                           ? QB_EXIT_INTERRUPTED
-            : s->sum.failed > s->cut_off || s->sum.incomplete || unfit ? QB_EXIT_FAILED
-                                                                       : QB_EXIT_OK;
+    *code = qb_signal_seen() ? QB_EXIT_INTERRUPTED
+            : s->sum.failed > s->cut_off || s->sum.incomplete || unfit || done->gave_up
+                ? QB_EXIT_FAILED
+                : QB_EXIT_OK;
     if (s->sum.incomplete)
         fprintf(stderr, "%s: memory was short: some images are missing above\n", s->program);
     if (done->stdout_errno)
@@ -80,10 +81,11 @@ static void finish(struct qb_show *s, const struct qb_each_sum *done, int *code)
         qb_read_summary_print(stdout, &s->sum);
 }
 
-int qb_show_each(struct qb_show *show, const struct qb_cli *cli, qb_answer_image_fn *fn, int *code,
-                 int *stdout_errno, struct qb_err *err)
+int qb_show_each(struct qb_show *show, const struct qb_cli *cli, qb_answer_image_fn *fn,
+                 qb_lose_image_fn *lose, int *code, int *stdout_errno, struct qb_err *err)
 {
     const struct qb_each each = {.batch = show->batch,
+                                 .program = show->program,
                                  .io = cli->io,
                                  .jobs = cli->jobs,
                                  .watching = cli->watching,
@@ -92,7 +94,9 @@ int qb_show_each(struct qb_show *show, const struct qb_cli *cli, qb_answer_image
                                  .confining = show->confining,
                                  .arg = show,
                                  .answer = fn,
-                                 .take = take};
+                                 .take = take,
+                                 .lose = lose,
+                                 .json = show->json};
     struct qb_each_sum done;
 
     if (qb_each_image(&each, &done, err) < 0)

@@ -29,9 +29,13 @@ typedef enum qb_each_outcome qb_answer_image_fn(void *show, struct qb_io *io, si
                                                 const struct qb_each_turn *turn,
                                                 struct qb_answer *out);
 
+/* As qb_each.lose. */
+typedef void qb_lose_image_fn(void *show, size_t i, const struct qb_err *err, bool begun,
+                              struct qb_answer *out);
+
 /* Has each image answered for; `fn` is given `show`, which may be the first member of the command's
  * own struct.  Then the last line, about all; the rest is as a qb_each_fn has it. */
-int qb_show_each(struct qb_show *show, const struct qb_cli *cli, qb_answer_image_fn *fn, int *code,
-                 int *stdout_errno, struct qb_err *err);
+int qb_show_each(struct qb_show *show, const struct qb_cli *cli, qb_answer_image_fn *fn,
+                 qb_lose_image_fn *lose, int *code, int *stdout_errno, struct qb_err *err);
 
 #endif

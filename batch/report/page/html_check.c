@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "job/wire.h"
 #include "page/html_lists.h"
 #include "page/html_parts.h"
 #include "util/text.h"
@@ -143,45 +144,65 @@ static enum qb_html_remedy remedy_of(enum qb_defect defect)
                                         : QB_HTML_REPAIR_LEAKS;
 }
 
-static bool add_codes(struct qb_html_check *p, size_t job, const char *at, size_t n)
+static bool add_codes(struct qb_html_check *p, size_t job, const struct noted *codes, size_t n)
 {
     enum qb_html_remedy worst = QB_HTML_REPAIR_LEAKS;
     bool ok = true;
 
     for (size_t i = 0; i < n; i++) {
-        struct noted one;
-
-        memcpy(&one, at + i * sizeof(one), sizeof(one));
-        p->findings[one.defect] += one.n;
-        ok &= add_name(&p->of[one.defect], job);
-        worst = qb_max(worst, remedy_of((enum qb_defect)one.defect));
+        p->findings[codes[i].defect] += codes[i].n;
+        ok &= add_name(&p->of[codes[i].defect], job);
+        worst = qb_max(worst, remedy_of((enum qb_defect)codes[i].defect));
     }
     return (n == 0 || add_name(&p->remedy[worst], job)) && ok;
+}
+
+/* A note, and what follows it. */
+struct noting {
+    struct note note;
+    struct noted codes[QB_DEFECT_COUNT];
+    const char *reason;
+};
+
+/* Whoever made it has read strangers' images, and may say what it likes. */
+static bool read_note(struct qb_wired *w, struct noting *out)
+{
+    struct note *n = &out->note;
+
+    qb_wired_take(w, n, sizeof(*n));
+    if (w->bad || n->verdict >= QB_VERDICT_COUNT || n->code >= QB_E_COUNT ||
+        n->n_codes > QB_DEFECT_COUNT)
+        return false;
+    qb_wired_take(w, out->codes, n->n_codes * sizeof(out->codes[0]));
+    out->reason = n->reason_len ? qb_wired_bytes(w, n->reason_len) : NULL;
+    for (size_t i = 0; i < n->n_codes; i++)
+        w->bad |= out->codes[i].defect >= QB_DEFECT_COUNT;
+    return !w->bad && (!out->reason || !out->reason[n->reason_len - 1]);
 }
 
 bool qb_html_check_take(struct qb_html_check *p, size_t job, const struct qb_sink_text *text,
                         FILE *rows)
 {
-    const char *at = text->text + sizeof(struct note);
-    struct note note;
+    struct qb_wired w = {text->text, text->text + text->len, false};
+    struct noting noting;
+    const struct note *note = &noting.note;
     bool ok;
 
-    memcpy(&note, text->text, sizeof(note));
+    if (!read_note(&w, &noting))
+        return false;
     p->unchecked.keep = QB_HTML_NAMES_MAX;
-    p->errors += note.errors;
-    p->leaks += note.leaks;
-    p->leaked_bytes += note.leaked_bytes;
-    p->guest_bytes += note.guest_bytes;
-    ok = add_codes(p, job, at, note.n_codes);
-    at += note.n_codes * sizeof(struct noted);
-    if (note.reason_len)
+    p->errors += note->errors;
+    p->leaks += note->leaks;
+    p->leaked_bytes += note->leaked_bytes;
+    p->guest_bytes += note->guest_bytes;
+    ok = add_codes(p, job, noting.codes, note->n_codes);
+    if (noting.reason)
         ok &= qb_groups_add(&p->unchecked, (struct qb_grouped){.status = QB_VERDICT_UNCHECKED,
-                                                               .code = (enum qb_code)note.code,
-                                                               .text = at,
+                                                               .code = (enum qb_code)note->code,
+                                                               .text = noting.reason,
                                                                .member = {job, QB_NOWHERE}});
-    at += note.reason_len;
-    if (p->rows[note.verdict != QB_VERDICT_CLEAN]++ < QB_HTML_ROWS_MAX)
-        fwrite(at, 1, text->len - (size_t)(at - text->text), rows);
+    if (p->rows[note->verdict != QB_VERDICT_CLEAN]++ < QB_HTML_ROWS_MAX)
+        fwrite(w.at, 1, (size_t)(w.end - w.at), rows);
     return ok;
 }
 

@@ -68,6 +68,7 @@ struct qb_check_summary {
     uint64_t of[QB_VERDICT_COUNT];
     uint64_t not_reached; /* because of ^C */
     bool incomplete;      /* memory was short for the answers about some images */
+    bool gave_up;         /* some were not reached as the processes that read images died */
     double seconds;
     const struct qb_sandboxed *sandboxed; /* NULL: not known */
 };

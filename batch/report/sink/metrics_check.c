@@ -1,4 +1,5 @@
 /* The metrics of a check.  Every verdict and finding is there, also at 0, as in those of a run. */
+#include <errno.h>
 #include <string.h>
 
 #include "sink/metrics.h"
@@ -29,9 +30,13 @@ void qb_metrics_check_take(struct qb_sink *s, size_t job, const struct qb_sink_t
     struct note note;
 
     (void)job;
+    if (text->len != sizeof(note)) { /* whoever made it has read strangers' images */
+        s->file.errnum = EBADMSG;
+        return;
+    }
     memcpy(&note, text->text, sizeof(note));
     for (enum qb_defect i = 0; i < QB_DEFECT_COUNT; i++)
-        all->images_with[i] += note.has[i];
+        all->images_with[i] += note.has[i] != 0;
     all->leaks += note.leaks;
     all->leaked_bytes += note.leaked_bytes;
 }
