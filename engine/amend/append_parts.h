@@ -7,7 +7,7 @@
 
 #include "plan/plan.h"
 
-enum { QB_WRITER_PARTS = 256 };
+enum { QB_WRITER_PARTS = 256, QB_WRITER_READS = 128 };
 
 /* Bytes of the buffer from `at` on, to the next part, go to the file at `offset`. */
 struct qb_writer_part {
@@ -26,6 +26,8 @@ struct qb_writer {
     bool compares;            /* nothing is written: see qb_plan_compare_tail */
     struct qb_writer_part parts[QB_WRITER_PARTS];
     unsigned n_parts;
+    struct qb_req reads[QB_WRITER_READS]; /* into the buffer, done before it is written */
+    unsigned n_reads;
 };
 
 /* Compares these bytes with the file's at `offset`, as far as that reaches: each sector must be the
@@ -43,6 +45,11 @@ int qb_writer_seek(struct qb_writer *w, uint64_t offset, struct qb_err *err);
 
 /* Space in the buffer for the next `len` bytes (at most a cluster); NULL after a failure. */
 uint8_t *qb_writer_slot(struct qb_writer *w, uint64_t len, struct qb_err *err);
+
+/* A cluster that is read from `offset` of the file, where what the file lacks of it and holes are
+ * zeros.  The read may be done later, straight into the buffer. */
+int qb_writer_read(struct qb_writer *w, struct qb_file *file, uint64_t offset, uint64_t cluster,
+                   struct qb_err *err);
 
 /* Bytes of any length, padded with zeros to whole clusters. */
 int qb_writer_put(struct qb_writer *w, const uint8_t *bytes, uint64_t len, uint64_t cluster,

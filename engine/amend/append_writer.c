@@ -5,6 +5,7 @@
 
 #define START_BYTES    (1u << 20) /* enough to start writing to the disk */
 #define WRITES_AT_ONCE 64u
+#define READ_BYTES     (1u << 20) /* of one request */
 #define PAGE_BYTES     4096u
 #define GAP_BYTES      (32u << 10) /* shorter runs of zeros are cheaper to write than to leave out */
 
@@ -82,11 +83,40 @@ static struct part part_of(const struct qb_writer *w, unsigned i)
                          p->offset >= w->sparse_from};
 }
 
+static int run_reads(struct qb_writer *w, struct qb_err *err)
+{
+    unsigned n = w->n_reads;
+
+    w->n_reads = 0;
+    if (n && qb_io_run(w->io, w->reads, n))
+        for (unsigned i = 0; i < n; i++)
+            if (w->reads[i].error)
+                return qb_io_fail(&w->reads[i], "guest data", err);
+    return 0;
+}
+
+/* One call for all parts: what lies between them is the old image's, of which nothing is dirty that
+ * would not be written by the barrier. */
+static void start_writeback(const struct qb_writer *w)
+{
+    uint64_t first = UINT64_MAX, end = 0;
+
+    for (unsigned i = 0; i < w->n_parts; i++) {
+        struct part p = part_of(w, i);
+
+        first = QB_MIN(first, p.offset);
+        end = QB_MAX(end, p.offset + (p.end - p.first));
+    }
+    qb_file_start_writeback(w->file, first, end - first);
+}
+
 int qb_writer_flush(struct qb_writer *w, struct qb_err *err)
 {
     struct batch b = {.n = 0};
     struct part p = {0};
 
+    if (run_reads(w, err) < 0)
+        return -1;
     for (unsigned i = 0; i < w->n_parts; i++) {
         p = part_of(w, i);
         if (w->compares ? qb_writer_compare(w, p.offset, w->buf + p.first, p.end - p.first, err) < 0
@@ -97,10 +127,8 @@ int qb_writer_flush(struct qb_writer *w, struct qb_err *err)
         return -1;
     if (w->hasher)
         qb_hasher_add(w->hasher, w->buf, w->used);
-    for (unsigned i = 0; w->used >= START_BYTES && !w->compares && i < w->n_parts; i++) {
-        p = part_of(w, i);
-        qb_file_start_writeback(w->file, p.offset, p.end - p.first);
-    }
+    if (w->used >= START_BYTES && !w->compares)
+        start_writeback(w);
     w->parts[0] = (struct qb_writer_part){0, p.offset + (p.end - p.first)};
     w->n_parts = 1;
     w->used = 0;
@@ -134,6 +162,39 @@ uint8_t *qb_writer_slot(struct qb_writer *w, uint64_t len, struct qb_err *err)
     slot = w->buf + w->used;
     w->used += len;
     return slot;
+}
+
+/* Merged with the read before where they adjoin in the file and in memory. */
+static void want(struct qb_writer *w, struct qb_file *file, uint64_t offset, uint8_t *to,
+                 uint64_t len)
+{
+    struct qb_req *last = w->n_reads ? &w->reads[w->n_reads - 1] : NULL;
+
+    if (last && last->offset + last->len == offset && (uint8_t *)last->buf + last->len == to &&
+        last->len + len <= READ_BYTES)
+        last->len += len;
+    else
+        w->reads[w->n_reads++] = (struct qb_req){
+            .file = file, .op = QB_OP_READ, .offset = offset, .len = len, .buf = to};
+}
+
+int qb_writer_read(struct qb_writer *w, struct qb_file *file, uint64_t offset, uint64_t cluster,
+                   struct qb_err *err)
+{
+    uint64_t have = offset < file->size ? QB_MIN(cluster, file->size - offset) : 0;
+    uint8_t *slot;
+
+    if (w->n_reads == QB_WRITER_READS && run_reads(w, err) < 0)
+        return -1;
+    slot = qb_writer_slot(w, cluster, err);
+    if (!slot)
+        return -1;
+    if (have && qb_file_is_hole(file, offset, have))
+        have = 0;
+    memset(slot + have, 0, cluster - have);
+    if (have)
+        want(w, file, offset, slot, have);
+    return 0;
 }
 
 int qb_writer_put(struct qb_writer *w, const uint8_t *bytes, uint64_t len, uint64_t cluster,

@@ -3,6 +3,8 @@
  * All threads look first which refcount blocks are exactly as counted, as nearly all are; the
  * others are compared in their order, so that findings come in it. */
 #include "check/census.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 #include "check/block_fits.h"
@@ -15,8 +17,8 @@ struct compare {
     struct qb_census *c;
     uint64_t file_clusters;
     uint64_t counted_end;     /* one past the last cluster in the file with a refcount on disk */
-    uint8_t *block;           /* one cluster, for the block that is read */
-    const uint8_t *zeros;     /* one cluster of zeros, for missing blocks */
+    uint8_t *block;           /* one cluster, for the block that is read; NULL: none was yet */
+    uint8_t *zeros;           /* one cluster of zeros, for missing blocks; owned, as `block` */
     struct qb_count_run leak; /* clusters with the same surplus, not yet in the census */
 };
 
@@ -120,6 +122,14 @@ static int compare_span(struct compare *m, const uint8_t *block, size_t index, u
     return 0;
 }
 
+/* Most images need none: all their blocks are as counted. */
+static int make_buffer(uint8_t **buf, uint64_t bytes, struct qb_err *err)
+{
+    if (!*buf)
+        *buf = calloc(1, bytes);
+    return *buf ? 0 : qb_fail_memory(err);
+}
+
 static int compare_block(struct qb_io *io, struct compare *m, size_t index, struct qb_err *err)
 {
     struct qb_census *c = m->c;
@@ -132,6 +142,8 @@ static int compare_block(struct qb_io *io, struct compare *m, size_t index, stru
     if (offset)
         part = qb_file_data_part(c->img->file, offset, g->cluster_size);
     empty = part.first == part.end;
+    if (make_buffer(empty ? &m->zeros : &m->block, g->cluster_size, err) < 0)
+        return -1;
     if (!empty && part.end - part.first < g->cluster_size)
         memset(m->block, 0, g->cluster_size);
     if (!empty && qb_io_read(io, c->img->file, part.first, m->block + (part.first - offset),
@@ -216,33 +228,39 @@ static int find_fitting(struct qb_io *io, struct compare *m, size_t n, struct qb
     return 0;
 }
 
-int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err)
+static int compare_all(struct qb_io *io, struct compare *m, struct qb_err *err)
 {
-    uint64_t cs = c->img->geom.cluster_size;
-    struct compare m = {.c = c, .file_clusters = qb_div_up(c->img->file->size, cs)};
-    QB_AUTO(qb_buf) uint8_t *block = malloc(cs), *zeros = calloc(1, cs);
+    struct qb_census *c = m->c;
     size_t last = c->reftable_n;
 
-    if (!block || !zeros)
-        return qb_fail_memory(err);
-    c->surplus.memory = c->counts.memory; /* one limit for both */
-    c->surplus.memory_limit = c->counts.memory_limit;
-    m.block = block;
-    m.zeros = zeros;
     /* Missing blocks past the last used cluster need no comparison. */
     while (last > 0 && !c->reftable[last - 1] &&
-           (last - 1) * c->img->geom.block_entries >= m.file_clusters)
+           (last - 1) * c->img->geom.block_entries >= m->file_clusters)
         last--;
-    if (find_fitting(io, &m, last, err) < 0)
+    if (find_fitting(io, m, last, err) < 0)
         return -1;
     for (size_t i = 0; i < last; i++) {
         bool fits = c->block_differs[i] == BLOCK_FITS;
 
         c->block_differs[i] = 0;
-        if (qb_io_go_on(io, err) < 0 || (!fits && compare_block(io, &m, i, err) < 0))
+        if (qb_io_go_on(io, err) < 0 || (!fits && compare_block(io, m, i, err) < 0))
             return -1;
     }
-    if (compare_beyond(&m, err) < 0 || flush_leak(&m, err) < 0)
+    return compare_beyond(m, err) < 0 || flush_leak(m, err) < 0 ? -1 : 0;
+}
+
+int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err)
+{
+    uint64_t cs = c->img->geom.cluster_size;
+    struct compare m = {.c = c, .file_clusters = qb_div_up(c->img->file->size, cs)};
+    int r;
+
+    c->surplus.memory = c->counts.memory; /* one limit for both */
+    c->surplus.memory_limit = c->counts.memory_limit;
+    r = compare_all(io, &m, err);
+    free(m.block);
+    free(m.zeros);
+    if (r < 0)
         return -1;
     c->counts.memory = c->surplus.memory;
     c->end = qb_max(qb_counts_end(&c->counts), m.counted_end) * cs;

@@ -63,6 +63,31 @@ static void write_back(int fd)
         fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
 }
 
+static bool has_last(const struct qb_extent *extents, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (extents[i].last)
+            return true;
+    return false;
+}
+
+/* Calls fn for those that end past *at, and moves it to the end of the last one. */
+static int pass_on(const struct qb_extent *extents, int n, uint64_t *at, qb_extent_fn *fn,
+                   void *arg, struct qb_err *err)
+{
+    for (int i = 0; i < n; i++) {
+        struct qb_extent e = extents[i];
+
+        if (e.end <= *at)
+            continue;
+        e.first = QB_MAX(e.first, *at);
+        *at = e.end;
+        if (fn(arg, &e, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 int qb_extents_each(struct qb_io *io, struct qb_file *file, uint64_t at, qb_extent_fn *fn,
                     void *arg, struct qb_err *err)
 {
@@ -77,21 +102,32 @@ int qb_extents_each(struct qb_io *io, struct qb_file *file, uint64_t at, qb_exte
     if (n < 0)
         return data_each(io, file, at, fn, arg, err);
     while (n > 0 && !last) {
-        for (int i = 0; i < n; i++) {
-            last = last || extents[i].last;
-            if (extents[i].end <= at)
-                continue;
-            extents[i].first = QB_MAX(extents[i].first, at);
-            at = extents[i].end;
-            if (fn(arg, &extents[i], err) < 0)
-                return -1;
-        }
-        if (qb_io_go_on(io, err) < 0)
+        last = has_last(extents, n);
+        if (pass_on(extents, n, &at, fn, arg, err) < 0 || qb_io_go_on(io, err) < 0)
             return -1;
         n = last ? 0 : qb_extents_from(file->fd, at, extents);
     }
     /* What was not listed is not known to be a hole. */
     return n < 0 ? data_each(io, file, at, fn, arg, err) : 0;
+}
+
+void qb_extents_list(struct qb_file *file, struct qb_extent_list *out)
+{
+    out->n = -1;
+    if (!file->mem && !file->is_block_device) {
+        write_back(file->fd);
+        out->n = qb_extents_from(file->fd, 0, out->items);
+    }
+    out->whole = out->n >= 0 && (out->n < QB_EXTENTS || has_last(out->items, out->n));
+}
+
+int qb_extents_each_listed(const struct qb_extent_list *list, struct qb_io *io,
+                           struct qb_file *file, uint64_t at, qb_extent_fn *fn, void *arg,
+                           struct qb_err *err)
+{
+    if (!list->whole)
+        return qb_extents_each(io, file, at, fn, arg, err);
+    return pass_on(list->items, list->n, &at, fn, arg, err) < 0 ? -1 : qb_io_go_on(io, err);
 }
 
 bool qb_extents_are_exact(const struct qb_file *file)

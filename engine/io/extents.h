@@ -27,6 +27,22 @@ typedef int qb_extent_fn(void *arg, const struct qb_extent *extent, struct qb_er
 int qb_extents_each(struct qb_io *io, struct qb_file *file, uint64_t at, qb_extent_fn *fn,
                     void *arg, struct qb_err *err);
 
+/* The extents of a file from byte 0 on, if one call lists them all: for several walks, none of
+ * which asks the file system again. */
+struct qb_extent_list {
+    struct qb_extent items[QB_EXTENTS];
+    int n;
+    bool whole; /* else there are more, or it is not known */
+};
+
+/* Nothing may change the file's extents while the list is in use. */
+void qb_extents_list(struct qb_file *file, struct qb_extent_list *out);
+
+/* As qb_extents_each, by the list where that is whole. */
+int qb_extents_each_listed(const struct qb_extent_list *list, struct qb_io *io,
+                           struct qb_file *file, uint64_t at, qb_extent_fn *fn, void *arg,
+                           struct qb_err *err);
+
 /* Whether these extents and SEEK_DATA come from one map of the file system, so that what FIEMAP
  * leaves out is a hole: ext4 and XFS, once dirty pages are written back.  Elsewhere only SEEK_DATA
  * is trusted with holes. */

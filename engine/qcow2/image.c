@@ -268,30 +268,32 @@ int qb_image_read_snapshots_in(struct qb_io *io, struct qb_image *img, uint64_t 
     return r;
 }
 
-/* n big-endian words at `offset`, in this machine's order. */
+/* n big-endian words at `offset`, in this machine's order.  With `held`, *out has no more than the
+ * first *held of them: those that follow are in a hole. */
 static int read_words(struct qb_io *io, struct qb_file *file, uint64_t offset, uint64_t n,
-                      const char *what, uint64_t **out, struct qb_err *err)
+                      const char *what, uint64_t *held, uint64_t **out, struct qb_err *err)
 {
     QB_AUTO(qb_buf) uint64_t *words = NULL;
     struct qb_range part;
+    uint64_t first, end;
 
     if (!qb_range_ok(offset, n, 8, file->size))
         return qb_fail(err, QB_E_CORRUPT, offset,
                        "%s of %llu entries ends past the end of the file", what,
                        (unsigned long long)n);
+    part = qb_file_data_part(file, offset, n * 8);
+    first = (part.first - offset) / 8;
+    end = part.first < part.end ? qb_div_up(part.end - offset, 8) : first;
+    if (held)
+        *held = n = part.first < part.end ? end : 0;
     words = calloc(n ? n : 1, 8);
     if (!words)
         return qb_fail_memory(err);
-    part = qb_file_data_part(file, offset, n * 8);
-    if (part.first < part.end) {
-        uint64_t first = (part.first - offset) / 8, end = qb_div_up(part.end - offset, 8);
-
-        if (qb_io_read(io, file, offset + 8 * first, words + first, 8 * (end - first), what, err) <
-            0)
-            return -1;
-        for (uint64_t i = first; i < end; i++)
-            words[i] = be64_get(((be64 *)words)[i]);
-    }
+    if (first < end &&
+        qb_io_read(io, file, offset + 8 * first, words + first, 8 * (end - first), what, err) < 0)
+        return -1;
+    for (uint64_t i = first; i < end; i++)
+        words[i] = be64_get(((be64 *)words)[i]);
     *out = qb_take(&words);
     return 0;
 }
@@ -308,7 +310,7 @@ int qb_image_read_l1(struct qb_io *io, const struct qb_image *img, uint64_t offs
                      uint32_t entries, uint64_t **out, struct qb_err *err)
 {
     if (!qb_image_l1_is_past_end(img, offset))
-        return read_words(io, img->file, offset, entries, "an L1 table", out, err);
+        return read_words(io, img->file, offset, entries, "an L1 table", NULL, out, err);
     *out = calloc(entries ? entries : 1, 8);
     return *out ? 0 : qb_fail_memory(err);
 }
@@ -348,12 +350,13 @@ int qb_image_scan_entries(const struct qb_entry_scan *s, struct qb_err *err)
 int qb_image_read_reftable(struct qb_io *io, const struct qb_image *img, uint64_t **out, size_t *n,
                            struct qb_err *err)
 {
-    uint64_t *kept;
+    uint64_t *kept, all = (uint64_t)img->header.reftable_clusters * img->geom.cluster_size / 8;
+    uint64_t held;
 
-    *n = (uint64_t)img->header.reftable_clusters * img->geom.cluster_size / 8;
-    if (read_words(io, img->file, img->header.reftable_offset, *n, "the refcount table", out, err) <
-        0)
+    if (read_words(io, img->file, img->header.reftable_offset, all, "the refcount table", &held,
+                   out, err) < 0)
         return -1;
+    *n = held;
     while (*n && (*out)[*n - 1] == 0)
         --*n;
     kept = realloc(*out, (*n ? *n : 1) * 8);

@@ -2,6 +2,7 @@
 #ifndef QB_RULES_RECLAIM_H
 #define QB_RULES_RECLAIM_H
 
+#include "io/extents.h"
 #include "plan/new_tables.h"
 
 /* Clusters that read zero: the rule's own state. */
@@ -23,7 +24,9 @@ bool qb_zeros_have(const struct qb_zeros *z, uint64_t cluster);
 int qb_zeros_in_copy(struct qb_visit *v, const uint8_t *table, uint64_t i, uint64_t guest,
                      bool *zero, struct qb_err *err);
 
-/* Once everything has its place: sets plan->reclaim.bytes.  `block`: of the file system, bytes. */
-int qb_reclaim_count(struct qb_plan *plan, uint64_t block, struct qb_err *err);
+/* Once everything has its place: sets plan->reclaim.bytes.  `block`: of the file system, bytes;
+ * `list`: the file's extents. */
+int qb_reclaim_count(struct qb_plan *plan, uint64_t block, const struct qb_extent_list *list,
+                     struct qb_err *err);
 
 #endif

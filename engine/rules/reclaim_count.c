@@ -1,7 +1,6 @@
 /* Counts the bytes on disk that `reclaim` frees: what is punched, and what is cut off, less what
  * the plan writes where the file had holes. */
 #include "base/num.h"
-#include "io/extents.h"
 #include "rules/reclaim.h"
 
 struct count {
@@ -46,7 +45,8 @@ static int count_extent(void *arg, const struct qb_extent *e, struct qb_err *err
     return qb_io_go_on(plan->in.io, err);
 }
 
-int qb_reclaim_count(struct qb_plan *plan, uint64_t block, struct qb_err *err)
+int qb_reclaim_count(struct qb_plan *plan, uint64_t block, const struct qb_extent_list *list,
+                     struct qb_err *err)
 {
     struct qb_file *file = plan->in.img->file;
     struct count c = {.plan = plan, .block = block};
@@ -54,7 +54,7 @@ int qb_reclaim_count(struct qb_plan *plan, uint64_t block, struct qb_err *err)
 
     if (!plan->freed.punches.n && plan->reclaim.end >= file->size && !plan->reclaim.past_end)
         return 0;
-    if (qb_extents_each(plan->in.io, file, 0, count_extent, &c, err) < 0)
+    if (qb_extents_each_listed(list, plan->in.io, file, 0, count_extent, &c, err) < 0)
         return -1;
     qb_vec_each (r, &plan->place.room)
         taken += r->end - r->first;

@@ -8,7 +8,6 @@
 #include <sys/statvfs.h>
 
 #include "plan/release.h"
-#include "io/extents.h"
 #include "rules/compact.h"
 #include "rules/reclaim.h"
 
@@ -286,6 +285,7 @@ static int placed(struct qb_plan *plan, struct qb_err *err)
     struct qb_file *file = plan->in.img->file;
     struct qb_io *io = plan->in.io;
     struct reclaim r = {.plan = plan, .block = block_of(file)};
+    struct qb_extent_list list;
 
     if (!qb_works(&plan->target, QB_RULE_reclaim))
         return 0;
@@ -293,13 +293,14 @@ static int placed(struct qb_plan *plan, struct qb_err *err)
     plan->reclaim.end = plan->image_end;
     if (qb_compact_foresee(plan, err) < 0)
         return -1;
+    qb_extents_list(file, &list);
     if (!plan->in.rq->reclaim_reserved &&
-        qb_extents_each(io, file, plan->reclaim.end, keep_reserved, plan, err) < 0)
+        qb_extents_each_listed(&list, io, file, plan->reclaim.end, keep_reserved, plan, err) < 0)
         return -1;
-    if (qb_extents_each(io, file, 0, look_at_extent, &r, err) < 0)
+    if (qb_extents_each_listed(&list, io, file, 0, look_at_extent, &r, err) < 0)
         return -1;
     qb_plan_join_punches(plan);
-    return qb_reclaim_count(plan, r.block, err);
+    return qb_reclaim_count(plan, r.block, &list, err);
 }
 
 static void report(const struct qb_plan *plan, struct qb_result *result)

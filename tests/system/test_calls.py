@@ -65,6 +65,43 @@ class Calls(ImageTest):
         self.assertLess(sum(each.get(name, 0) for name in ("brk", "madvise", "mprotect", "mmap", "munmap")), 0.2, each)
         self.assertLess(sum(each.values()), 28, each)
 
+    def test_the_extents_of_an_image_are_asked_for_once(self):
+        image, fleets = self.create(size="4M"), (100, 200)
+        self.io(image, "write -q 0 1M")
+        proc.must(["qemu-io", "-d", "unmap", "-c", "discard -q 256k 512k", "--image-opts",
+                   f"driver=qcow2,file.driver=file,file.filename={image},pass-discard-request=off"])
+        for n in fleets:
+            os.makedirs(self.path(f"fleet/{n}"))
+            for i in range(n):
+                shutil.copyfile(image, self.path(f"fleet/{n}/{i:04}.qcow2"))
+        each = self.each({n: self.counted("-q", "-j2", self.manifest(f"""
+            version: 1
+            defaults: {{reclaim: {{free: on}}}}
+            images: [{{path: "fleet/{n}/*.qcow2"}}]
+            """)) for n in fleets})
+        self.assertGreater(each.get("fallocate", 0), 0.9, each)
+        self.assertLess(each.get("ioctl", 0), 1.5, each)
+        self.assertLess(each.get("sync_file_range", 0), 1.5, each)
+
+    def test_clusters_that_move_are_read_into_the_buffer_that_is_written(self):
+        few, many = (self.scattered(n) for n in (64, 256))
+        counts = {n: self.counted("amend", "-q", "-o", "reclaim.compact=on", image)
+                  for n, image in ((64, few), (256, many))}
+        each = self.each(counts)
+        self.assertLess(each.get("mmap", 0) + each.get("munmap", 0) + each.get("brk", 0), 0.1, each)
+        self.assertLess(each.get("sync_file_range", 0), 0.1, each)
+
+    def scattered(self, n):
+        """Of 2n stretches every second one is free, so that a compaction moves n / 2, one by one."""
+        image = self.create(f"scattered-{n}.qcow2", size="256M")
+        self.io(image, f"write -q -P 7 0 {2 * n * 128}k")
+        argv = ["qemu-io", "-t", "unsafe", "-d", "unmap"]
+        for i in range(n):
+            argv += ["-c", f"discard -q {i * 256}k 128k"]
+        proc.must([*argv, "--image-opts",
+                   f"driver=qcow2,file.driver=file,file.filename={image},pass-discard-request=off"])
+        return image
+
     def listed(self, n):
         path = self.path(f"{n}.txt")
         with open(path, "w", encoding="utf-8") as f:
