@@ -6,8 +6,8 @@
 
 enum { PIECE = 64 << 10 /* below what is mapped on its own */, PIECES = 192 };
 enum {
-    KEPT = 2 << 20,
-    MAPPED_FROM = 1 << 20 /* what is larger is mapped on its own, and unmapped */
+    KEPT = 4 << 20,
+    MAPPED_FROM = 2 << 20 /* what is larger is mapped on its own, and unmapped */
 };
 
 /* Setting the one ends glibc's own choice of the other. */
