@@ -152,7 +152,7 @@ int qb_run_prepare(struct qb_running *r, struct qb_err *err)
     const char *journal = r->options->state ? r->options->state->journal.file.path : NULL;
     size_t n = r->batch->n_jobs;
 
-    if (n > 1) /* a single image has one worker, and takes again what was freed */
+    if (n > 1)
         qb_waves_prepare();
     if (qb_run_errands_offer(&r->errands, r->options->confining, journal, err) < 0 ||
         open_workers(r, err) < 0)

@@ -156,7 +156,7 @@ void qb_wave_drop(struct qb_wave *wave, struct qb_slot *slot);
 
 /* Readies the C library's heap for the trims of several workers, before there are any: glibc does
  * so at its first call and without a lock, and where another malloc serves (a sanitizer's, a
- * preloaded one) a trim is that first call. */
+ * preloaded one) a trim is that first call.  For more than one image. */
 void qb_waves_prepare(void);
 
 #endif

@@ -81,10 +81,11 @@ void qb_waves_prepare(void)
     malloc_trim(0);
 }
 
-/* What many small blocks took, malloc keeps for this worker: others are to have it. */
-static void trim(uint64_t freed)
+/* What many small blocks took, malloc keeps for this worker: others are to have it, and a single
+ * image would have to take it again. */
+static void trim(const struct qb_wave *w, uint64_t freed)
 {
-    if (freed >= TRIM_FROM)
+    if (freed >= TRIM_FROM && w->batch->n_jobs > 1)
         malloc_trim(0);
 }
 
@@ -99,7 +100,7 @@ void qb_slot_release(struct qb_wave *w, struct qb_slot *s)
         s->seen = qb_seen_of(qb_amend_file(s->amend)->fd);
     s->seen.as_found = s->as_found;
     qb_amend_release(s->amend);
-    trim(held);
+    trim(w, held);
     qb_slot_hold(w, s, qb_amend_memory(s->amend));
 }
 
@@ -111,7 +112,7 @@ void qb_slot_put_off(struct qb_wave *w, struct qb_slot *s, enum qb_step why)
     s->amend = NULL;
     qb_meter_again(w->meter, &s->metered);
     free(qb_take(&s->name));
-    trim(held);
+    trim(w, held);
     qb_slot_hold(w, s, 0);
     qb_slot_step(w, s, why);
 }

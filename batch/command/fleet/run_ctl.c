@@ -11,6 +11,7 @@
 #include "host/priority.h"
 #include "job/keys.h"
 #include "run/relay.h"
+#include "run/wave.h"
 #include "util/signal.h"
 
 /* What the serving thread asks for. */
@@ -115,6 +116,8 @@ int qb_fleet_run_with(struct qb_run_sandbox *sandbox, struct qb_run_options *opt
                                        .arg = &reached};
     int r;
 
+    if (out->batch->n_jobs > 1)
+        qb_waves_prepare(); /* before there is another thread */
     if (!hand)
         return qb_run(out->batch, options, listener, err);
     if (relay)
