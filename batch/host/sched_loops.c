@@ -34,6 +34,7 @@ static void join_loop(void *arg, struct qb_io *io, size_t number)
     if (late)
         return;
     ready(s, io);
+    qb_io_begin_phase(io);
     for (size_t i; (i = atomic_fetch_add(&l->next, 1)) < l->n;)
         l->fn(l->arg, io, i);
     pthread_mutex_lock(&l->mutex);
@@ -79,6 +80,7 @@ static void make_calls(struct qb_sched *s, struct qb_io *io, bool may_wait)
     struct qb_loop *l = &s->loop;
     struct qb_waiting waiting;
 
+    qb_io_begin_phase(io);
     if (may_wait)
         qb_waiting_begin(&waiting);
     for (size_t i; (i = atomic_fetch_add(&l->next, 1)) < l->n;) {
@@ -162,6 +164,7 @@ static void wait_for_others(struct qb_sched *s)
 void qb_sched_each(struct qb_sched *s, size_t n, qb_sched_fn *fn, void *arg)
 {
     if (!s->running || s->n == 1 || n == 1) { /* not worth waking anybody */
+        qb_io_begin_phase(s->workers[0].io);
         for (size_t i = 0; i < n; i++)
             fn(arg, s->workers[0].io, i);
         return;

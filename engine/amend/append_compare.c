@@ -57,17 +57,22 @@ static int compare_rest(struct qb_io *io, const struct qb_plan *plan, struct qb_
                : qb_fail(err, QB_E_REFUSED, first, "not what was written");
 }
 
+static int compare_stretch(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
+                           struct qb_err *err)
+{
+    struct qb_writer w = {.io = io, .file = file, .compares = true};
+
+    return qb_append_stretch(io, plan, &w, err);
+}
+
 int qb_plan_compare_tail(struct qb_io *io, struct qb_plan *plan, struct qb_file *file,
                          struct qb_err *err)
 {
-    struct qb_writer w = {.io = io, .file = file, .compares = true};
-    int r = 0;
-
     if (!plan->in.img->raw || file->is_block_device || file->size <= plan->in.img->raw_end)
         return 0;
     if (file->size > plan->size.appended)
         return refuse(plan, plan->size.appended, err);
-    if (compare_rest(io, plan, file, err) < 0 || qb_append_stretch(io, plan, &w, err) < 0)
-        r = err->code == QB_E_REFUSED ? refuse(plan, err->offset, err) : -1;
-    return r;
+    if (compare_rest(io, plan, file, err) < 0 || compare_stretch(io, plan, file, err) < 0)
+        return err->code == QB_E_REFUSED ? refuse(plan, err->offset, err) : -1;
+    return 0;
 }

@@ -52,15 +52,18 @@ static int compare_rest(struct qb_io *io, const struct qb_plan *plan, struct qb_
     const struct qb_sector *s = &plan->sector;
     uint64_t used = plan->in.img->head_used;
     uint64_t end = QB_MAX(used, s->name_at ? s->name_at + s->name_len : 0);
-    QB_AUTO(qb_buf) uint8_t *found = NULL;
+    QB_AUTO(qb_buf) uint8_t *read = NULL;
+    const uint8_t *found = file->head;
 
     if (end <= QB_SECTOR)
         return 0;
-    found = malloc(end);
-    if (!found)
-        return qb_fail_memory(err);
-    if (qb_io_read(io, file, 0, found, end, "the header's extensions", err) < 0)
-        return -1;
+    if (!found || file->head_len < end) { /* it is not at hand from read_sector */
+        found = read = malloc(end);
+        if (!read)
+            return qb_fail_memory(err);
+        if (qb_io_read(io, file, 0, read, end, "the header's extensions", err) < 0)
+            return -1;
+    }
     if (qb_crc32(0, found + QB_SECTOR, used - QB_SECTOR) != plan->in.img->head_crc)
         return WRONG(QB_SECTOR,
                      "the header's extensions and backing name are not what they should be");

@@ -38,7 +38,8 @@ struct qb_io {
     const struct qb_opener *opener; /* NULL: files are opened here; see opener.h */
     uint64_t limit;                 /* of qb_file_limit, for all files */
     bool limit_known;
-    bool spared; /* qb_io_spare_signals was called */
+    bool has_phases; /* qb_io_begin_phase was called */
+    bool spared;     /* qb_io_spare_signals was called */
     struct qb_mounts mounts;
 };
 

@@ -56,7 +56,7 @@ struct qb_file {
     bool writers_unseen;  /* see qb_file_claim */
     struct qb_guard guard;
     struct qb_io_stats stats;
-    uint64_t limit; /* of qb_file_limit, once something was read; the flip asks for it anew */
+    uint64_t limit; /* of qb_file_limit, once something was read; the flip goes by a later one */
     bool limit_known;
     struct qb_known known[QB_KNOWN]; /* the last answers about holes, see file.c */
     unsigned n_known, next_known;

@@ -182,27 +182,40 @@ uint64_t qb_file_limit(const struct qb_file *file)
     return file->limit_known ? file->limit : limit_of_process();
 }
 
+static uint64_t limit_of(struct qb_io *io)
+{
+    if (!io->limit_known)
+        io->limit = limit_of_process();
+    io->limit_known = true;
+    return io->limit;
+}
+
 /* For plans, asked once by each worker. */
 void qb_io_know_limit(struct qb_io *io, struct qb_file *file)
 {
     if (file->limit_known || file->mem)
         return;
-    if (!io->limit_known)
-        io->limit = limit_of_process();
-    file->limit = io->limit;
-    file->limit_known = io->limit_known = true;
+    file->limit = limit_of(io);
+    file->limit_known = true;
+}
+
+void qb_io_begin_phase(struct qb_io *io)
+{
+    io->has_phases = true;
+    io->limit_known = false;
 }
 
 /* The kernel writes the part below RLIMIT_FSIZE and refuses the rest, so a limit inside the
  * header's sector would tear it: it is asked for anew. */
-static bool would_tear(const struct qb_req *req)
+static bool would_tear(struct qb_io *io, const struct qb_req *req)
 {
     return req->op == QB_OP_WRITE && req->file->guard.phase == QB_PHASE_FLIP && !req->file->mem &&
-           !req->file->is_block_device && req->offset + req->len > limit_of_process();
+           !req->file->is_block_device &&
+           req->offset + req->len > (io->has_phases ? limit_of(io) : limit_of_process());
 }
 
 /* Judges a request before it is tried: 0, or the errno with which it is refused. */
-static int refusal(const struct qb_req *req)
+static int refusal(struct qb_io *io, const struct qb_req *req)
 {
     uint64_t end;
     int rc = qb_guard_check(req->file, req->op, req->offset, req->len);
@@ -218,7 +231,7 @@ static int refusal(const struct qb_req *req)
     }
     if (__builtin_add_overflow(req->offset, req->len, &end) || end > INT64_MAX)
         return req->op == QB_OP_READ ? ENODATA : EFBIG;
-    return would_tear(req) ? EFBIG : 0;
+    return would_tear(io, req) ? EFBIG : 0;
 }
 
 /* A write that failed may still have made the file longer. */
@@ -287,12 +300,13 @@ size_t qb_io_run(struct qb_io *io, struct qb_req *reqs, size_t n)
     for (i = 0; i < n; i++)
         qb_io_know_limit(io, reqs[i].file);
     for (i = 0; i < n; i++)
-        reqs[i].error = stops && may_be_left_out(&reqs[i]) ? ECANCELED : refusal(&reqs[i]);
+        reqs[i].error = stops && may_be_left_out(&reqs[i]) ? ECANCELED : refusal(io, &reqs[i]);
     for (i = 0; io->opener && i < n; i++)
         if (!reqs[i].error && reqs[i].op == QB_OP_FILL && reqs[i].len >= QB_FILL_DIRECT_FROM)
             qb_opener_direct(io, reqs[i].file);
     io->ops->run(io, reqs, n);
     for (i = 0; i < n; i++) {
+        io->limit_known &= reqs[i].file->guard.phase != QB_PHASE_APPEND; /* it may take long */
         account(&reqs[i]);
         failed += reqs[i].error != 0;
     }

@@ -67,6 +67,10 @@ int qb_io_go_on(struct qb_io *io, struct qb_err *err);
  * saves a call for each. */
 void qb_io_spare_signals(struct qb_io *io);
 
+/* A phase begins, in which this worker handles its share of many files: RLIMIT_FSIZE is asked for
+ * once in it.  Where this is never called, each flip asks for it. */
+void qb_io_begin_phase(struct qb_io *io);
+
 /* Limits reads and writes from now on to this pace; it is not owned, and NULL is none.  Barriers
  * are not delayed: the writes that they wait for were. */
 struct qb_pace;

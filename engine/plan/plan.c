@@ -8,18 +8,15 @@
 
 #define SHARE_CAP 60000u /* leaves a margin below 65,535 for future snapshots */
 
-void qb_plan_free_append(struct qb_plan *plan)
+/* What only a plan has that took a census. */
+static void free_tables(struct qb_plan *plan)
 {
     for (size_t i = 0; i < plan->place.steps.n; i++)
         free(plan->place.steps.items[i].bytes);
-    free(qb_take(&plan->data.bytes));
     qb_vec_each (t, &plan->new_tables.list) {
         free(t->deferred);
         qb_vec_free(&t->repacked);
     }
-    qb_vec_each (c, &plan->contents)
-        free(c->bytes);
-    qb_vec_free(&plan->contents);
     qb_recoder_free(qb_take(&plan->recoder));
     qb_counts_free(&plan->moves.pinned);
     qb_counts_free(&plan->moves.bits);
@@ -31,9 +28,6 @@ void qb_plan_free_append(struct qb_plan *plan)
     qb_vec_free(&plan->zeros.extents);
     qb_vec_free(&plan->blocks.list);
     qb_census_free(&plan->census);
-    for (unsigned i = 0; i < QB_N_RULES; i++)
-        if (plan->own[i] && qb_rules[i]->drop)
-            qb_rules[i]->drop(plan->own[i]);
     free(plan->new_tables.of);
     free(plan->new_tables.gone);
     free(plan->place.l1_moved);
@@ -47,21 +41,38 @@ void qb_plan_free_append(struct qb_plan *plan)
     plan->place.l1_moved = plan->place.reftable = NULL;
 }
 
+void qb_plan_free_append(struct qb_plan *plan)
+{
+    free(qb_take(&plan->data.bytes));
+    qb_vec_each (c, &plan->contents)
+        free(c->bytes);
+    qb_vec_free(&plan->contents);
+    for (unsigned i = 0; i < QB_N_RULES; i++)
+        if (plan->own[i] && qb_rules[i]->drop)
+            qb_rules[i]->drop(plan->own[i]);
+    if (plan->counted)
+        free_tables(plan);
+}
+
 void qb_plan_free(struct qb_plan *plan)
 {
     qb_plan_free_append(plan);
     for (unsigned i = 0; i < QB_N_RULES; i++)
-        free(qb_take(&plan->own[i]));
+        if (plan->own[i])
+            free(qb_take(&plan->own[i]));
     qb_target_free(&plan->target);
-    qb_chain_close(&plan->below.chain);
+    if (plan->below.chain.links)
+        qb_chain_close(&plan->below.chain);
+    qb_vec_free(&plan->append_ranges);
+    qb_proof_free(&plan->proof);
+    if (!plan->counted)
+        return;
     qb_vec_free(&plan->freed.punches);
     qb_vec_free(&plan->moves.runs);
     qb_vec_free(&plan->moves.extents);
     qb_vec_free(&plan->moves.pieces);
     qb_vec_free(&plan->moves.packed);
     qb_vec_free(&plan->place.room);
-    qb_vec_free(&plan->append_ranges);
-    qb_proof_free(&plan->proof);
     qb_counts_free(&plan->kept.counts);
 }
 
@@ -147,6 +158,7 @@ static int take_census(struct qb_plan *plan, struct qb_err *err)
 {
     uint64_t limit = plan->in.rq->memory_limit ? plan->in.rq->memory_limit : QB_CENSUS_MEMORY;
 
+    plan->counted = true;
     limit -= qb_min(qb_image_memory(plan->in.img), limit - 1);
     if (plan->in.img->raw
             ? qb_raw_census(plan, limit, err) < 0
@@ -247,7 +259,8 @@ static int make(const struct qb_plan_in *in, const struct qb_target *target, str
     const struct qb_image *img = in->img;
     const struct qb_request *rq = in->rq;
 
-    *plan = (struct qb_plan){.in = *in, .target = *target};
+    plan->in = *in;
+    plan->target = *target;
     qb_header_geom(&target->header, &plan->geom);
     plan->zeros.share_cap = SHARE_CAP;
     plan->zeros.how = rq->zero_method;
@@ -277,6 +290,7 @@ int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_r
         in.stays = plan->moves.pieces.n ? QB_STAYS_PACKED : QB_STAYS_ALL;
         memset(&plan->target, 0, sizeof(plan->target));
         qb_plan_free(plan);
+        memset(plan, 0, sizeof(*plan));
         r = make(&in, target, plan, clusters, err);
     }
     return r;

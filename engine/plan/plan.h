@@ -215,6 +215,7 @@ struct qb_plan {
     struct qb_plan_in in;
     struct qb_target target;
     struct qb_geom geom; /* the target's; new_tables is in terms of the image's, see conversion */
+    bool counted;        /* a census was begun: nothing else leads to tables, counts and places */
     bool appends;        /* the append epoch writes something */
     bool rewrites;       /* ... more than the backing name: a census was taken, space is used */
 
@@ -248,7 +249,8 @@ struct qb_plan {
 
 /* Compiles the plan.  `data` is an empty file (fd -1), in which the external data file is opened
  * if need be, or that file.  Every refusal is made here; nothing is written.  `lent`: see struct
- * qb_plan_in.  `clusters` is filled when the tables were read.  Free the plan in every case. */
+ * qb_plan_in.  `plan` must be all zeros; free it in every case.  `clusters` is filled when the
+ * tables were read. */
 int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,
                  const struct qb_target *target, struct qb_file *data, const struct qb_chain *lent,
                  struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err);

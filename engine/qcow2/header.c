@@ -155,6 +155,8 @@ int qb_header_check_features(const struct qb_header *h, const void *names, size_
     size_t rows = names ? names_len / sizeof(*row) : 0;
     char list[300] = "";
 
+    if (!unknown)
+        return 0;
     for (unsigned bit = 0; bit < 64; bit++) {
         size_t used = strlen(list);
         const char *name = NULL;
@@ -169,10 +171,8 @@ int qb_header_check_features(const struct qb_header *h, const void *names, size_
         else
             snprintf(list + used, sizeof(list) - used, "%sbit %u", used ? ", " : "", bit);
     }
-    if (unknown)
-        return qb_fail(err, QB_E_UNSUPPORTED, AT(incompatible), "unknown incompatible feature: %s",
-                       list);
-    return 0;
+    return qb_fail(err, QB_E_UNSUPPORTED, AT(incompatible), "unknown incompatible feature: %s",
+                   list);
 }
 
 static void encode_v3(const struct qb_header *h, uint8_t *sector)
