@@ -58,7 +58,7 @@ static void note_lost(struct qb_relay_parent *p)
         struct qb_held h = p->relay.held[i];
         size_t job = atomic_load(&h.job);
 
-        if (job > 0 && job <= qb_relay_jobs(p) && !p->run->batch->jobs[job - 1].settled)
+        if (job > 0 && job <= qb_relay_jobs(p) && !p->settled[job - 1])
             note_lost_one(p, &h);
     }
     memset(p->relay.held, 0, QB_HELD_MAX * sizeof(*p->relay.held));
@@ -244,7 +244,7 @@ void qb_relay_leave_rest(struct qb_relay_parent *p)
 
         if (p->run->batch->jobs[i].suspect != QB_SUSPECT_NOT)
             crash(p, i, false);
-        if (p->run->batch->jobs[i].settled)
+        if (p->settled[i])
             continue;
         qb_outcome_fail(&outcome, QB_E_CANCELLED, why);
         qb_relay_settle(p, i, &outcome);

@@ -11,6 +11,8 @@ struct qb_relay_parent {
     struct qb_relay relay;
     struct qb_mortal process;
     struct qb_hold *hold;
+    bool *settled; /* of each job; jobs have it when a process begins: until then the pages of these
+                      are shared with the present one, which a write would copy */
     uint32_t *order; /* owned; of a rollout */
     char *message;   /* owned: QB_RELAY_MOST at most */
     size_t room;

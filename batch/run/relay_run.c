@@ -39,8 +39,9 @@ void qb_relay_settle(struct qb_relay_parent *p, size_t job, struct qb_outcome *o
 {
     struct qb_job *of = &p->run->batch->jobs[job];
 
-    of->settled = true;
-    of->suspect = QB_SUSPECT_NOT;
+    p->settled[job] = true;
+    if (of->suspect != QB_SUSPECT_NOT)
+        of->suspect = QB_SUSPECT_NOT;
     p->told++;
     p->relay.failed += outcome->result.status == QB_STATUS_FAILED;
     p->relay.waves = QB_MAX(p->relay.waves, outcome->timing.wave);
@@ -57,7 +58,7 @@ static bool on_outcome(struct qb_relay_parent *p, struct qb_wired *w)
     qb_wired_take(w, &job, sizeof(job));
     if (w->bad || job >= qb_relay_jobs(p) || !qb_outcome_take(w, &outcome))
         return false;
-    if (p->run->batch->jobs[job].settled) {
+    if (p->settled[job]) {
         qb_outcome_clear(&outcome);
         return false;
     }
@@ -214,15 +215,17 @@ static int prepare(struct qb_relay_parent *p, struct qb_err *err)
     size_t size = QB_HELD_MAX * sizeof(struct qb_held);
 
     p->hold = qb_hold_new(qb_relay_jobs(p));
+    p->settled = calloc(qb_relay_jobs(p) + 1, sizeof(*p->settled));
     p->relay.begun = qb_now();
     p->relay.parent = getpid();
     p->relay.held = qb_mortal_share(size);
-    return p->hold && p->relay.held ? 0 : qb_fail_memory(err);
+    return p->hold && p->settled && p->relay.held ? 0 : qb_fail_memory(err);
 }
 
 static void release(struct qb_relay_parent *p)
 {
     qb_hold_free(p->hold);
+    free(p->settled);
     qb_mortal_unshare(p->relay.held, QB_HELD_MAX * sizeof(struct qb_held));
     qb_vec_free(&p->facts);
     free(p->order);
@@ -230,8 +233,17 @@ static void release(struct qb_relay_parent *p)
     free(p);
 }
 
+/* For the process that begins. */
+static void pass_over_settled(const struct qb_relay_parent *p)
+{
+    for (size_t i = 0; i < qb_relay_jobs(p); i++)
+        if (p->settled[i])
+            p->run->batch->jobs[i].settled = true;
+}
+
 static int follow(struct qb_relay_parent *p, struct qb_err *err)
 {
+    pass_over_settled(p);
     p->told_before = p->told;
     p->misled = false;
     if (qb_relay_start(p->run, &p->relay, &p->process, err) < 0)
