@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/own.h"
+#include "backing/deadly.h"
 #include "backing/order.h"
 #include "io/in_use.h"
 #include "io/named.h"
@@ -20,7 +21,7 @@ struct look {
     char *path; /* moves into the member */
     size_t job;
     const struct qb_job *asked;
-    bool scanned;
+    bool scanned, seen_alone;
     size_t first, end; /* of the round's wants, which name it; none: nobody but the user does */
     struct qb_member seen;
 };
@@ -35,6 +36,8 @@ typedef QB_VEC(struct want) wants_vec;
 
 struct reading {
     struct qb_family *family;
+    struct qb_deadly *deadly;
+    bool alone; /* one header is read at a time */
     QB_VEC(struct look) looks;
     wants_vec wants, next; /* of this round, and of the one that comes */
 };
@@ -111,12 +114,13 @@ static void see_header(struct qb_member *m, const struct qb_image *img)
     }
 }
 
-static void see_file(struct qb_member *m, struct qb_io *io, struct qb_file *file)
+static void see_file(const struct reading *r, struct qb_member *m, struct qb_io *io,
+                     struct qb_file *file)
 {
     struct qb_image img;
     struct qb_err err;
 
-    if (qb_image_open(io, file, &img, &err) == 0) {
+    if (qb_deadly_open(r->deadly, r->alone, io, file, &img, &err) == 0) {
         see_header(m, &img);
         qb_image_close(&img);
     } else if (err.code == QB_E_NOT_QCOW2) {
@@ -185,7 +189,7 @@ static void look_once(const struct reading *r, struct look *l, struct qb_io *io)
         m->declared = true;
         m->virtual_size = (uint64_t)st.st_size;
     } else {
-        see_file(m, io, &file);
+        see_file(r, m, io, &file);
         qb_file_close(&file);
     }
 }
@@ -197,8 +201,11 @@ static void look_at(void *arg, struct qb_io *io, size_t i)
     struct reading *r = arg;
     struct look *l = &r->looks.items[i];
 
+    if (l->seen_alone)
+        return;
     look_once(r, l, io);
-    if (l->seen.kind != QB_MEMBER_UNREADABLE || qb_named_refused(l->seen.code))
+    if (l->seen.kind != QB_MEMBER_UNREADABLE || qb_named_refused(l->seen.code) ||
+        l->seen.code == QB_E_CRASHED)
         return;
     free_member(&l->seen);
     look_once(r, l, io);
@@ -309,10 +316,28 @@ static int add_look(struct reading *r, struct look look)
     return -1;
 }
 
+/* Those of which a process may have died, before the others. */
+static void look_at_suspects(struct reading *r, struct qb_io *io)
+{
+    struct stat st;
+
+    r->alone = true;
+    for (size_t i = 0; qb_deadly_has_suspects(r->deadly) && i < r->looks.n; i++) {
+        struct look *l = &r->looks.items[i];
+
+        if (stat(l->path, &st) < 0 || !qb_deadly_suspects(r->deadly, st.st_dev, st.st_ino))
+            continue;
+        look_at(r, io, i);
+        l->seen_alone = true;
+    }
+    r->alone = false;
+}
+
 static int look_at_all(struct reading *r, struct qb_sched *sched)
 {
     if (!qb_index_room(&r->family->by_file, r->looks.n))
         return -1;
+    look_at_suspects(r, qb_sched_io(sched));
     qb_sched_each(sched, r->looks.n, look_at, r);
     for (size_t i = 0; i < r->looks.n; i++)
         if (r->looks.items[i].seen.code == QB_E_MEMORY)
@@ -397,7 +422,7 @@ static int next_round(struct reading *r, struct qb_sched *sched)
 int qb_family_read(const struct qb_batch *batch, struct qb_sched *sched, bool (*stopped)(void),
                    struct qb_family *out, struct qb_err *err)
 {
-    QB_AUTO(free_reading) struct reading r = {.family = out};
+    QB_AUTO(free_reading) struct reading r = {.family = out, .deadly = batch->deadly};
     int rc;
 
     *out = (struct qb_family){0};

@@ -156,6 +156,7 @@ struct qb_batch {
     QB_VEC(char *) blocks;              /* of memory: strings, rules */
     QB_VEC(struct qb_moves *) moves;
     QB_VEC(struct qb_scan_root) scan; /* its strings are among these */
+    struct qb_deadly *deadly; /* headers that end processes (backing/deadly.h); not owned; or NULL */
 };
 
 /* Makes an empty batch with the default policy and limits. */

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "backing/deadly.h"
 #include "run/relay_parent.h"
 
 enum { BARREN_MAX = 3 }; /* deaths in a row that settled no image */
@@ -120,10 +121,10 @@ static void crash(struct qb_relay_parent *p, size_t job, bool alone)
     qb_relay_settle(p, job, &outcome);
 }
 
-/* One image alone, and the first of its process. */
+/* One image alone, and the first of its process, which read no other image's header. */
 static bool is_proved(const struct qb_relay_parent *p)
 {
-    return p->careful && p->n_lost == 1 &&
+    return p->careful && p->n_lost == 1 && p->headers == 0 &&
            p->run->batch->jobs[p->lost[0]].suspect == QB_SUSPECT_FIRST;
 }
 
@@ -168,7 +169,7 @@ static bool is_stopped(const struct qb_relay_parent *p)
 /* What the run ends for, without another process; NULL: another one goes on. */
 static const char *why_no_other(const struct qb_relay_parent *p)
 {
-    if (p->run->batch->rollout.steps.n > 0)
+    if (p->run->batch->rollout.steps.n > 0 && (p->headers == 0 || p->order))
         return "; the rollout ends";
     if (is_stopped(p))
         return "; the run was to end";
@@ -179,7 +180,11 @@ static const char *why_no_other(const struct qb_relay_parent *p)
 
 static void say_what_was_lost(const struct qb_relay_parent *p, char *out, size_t size)
 {
-    if (p->n_lost == 0)
+    if (p->headers > 0)
+        snprintf(out, size, "; %zu header%s that it was reading %s read again%s", p->headers,
+                 p->headers == 1 ? "" : "s", p->headers == 1 ? "is" : "are",
+                 p->headers == 1 ? ", alone" : ", one at a time");
+    else if (p->n_lost == 0)
         snprintf(out, size, "; another one goes on");
     else
         snprintf(out, size, "; %zu image%s that it had begun %s looked at again%s", p->n_lost,
@@ -195,6 +200,7 @@ bool qb_relay_bury(struct qb_relay_parent *p)
     bool open;
 
     note_lost(p);
+    p->headers = qb_deadly_bury(p->run->batch->deadly, qb_relay_jobs(p), p->how);
     mend_meter(p);
     p->deaths++;
     open = p->run->again(p->run->arg, p->how, &err) == 0;
@@ -207,7 +213,7 @@ bool qb_relay_bury(struct qb_relay_parent *p)
     } else {
         say_what_was_lost(p, then, sizeof(then));
     }
-    p->barren = p->told > p->told_before ? 0 : p->barren + 1;
+    p->barren = p->told > p->told_before || p->headers > 0 ? 0 : p->barren + 1;
     ends = open ? why_no_other(p) : "; the run ends";
     tell_of_death(p, ends ? ends : then);
     suspect(p); /* where the run ends, those have crashed */

@@ -25,6 +25,7 @@ struct qb_relay_parent {
     unsigned deaths;
     size_t lost[QB_HELD_MAX]; /* jobs that the last one held */
     size_t n_lost;
+    size_t headers;               /* that it was reading in advance (backing/deadly.h) */
     QB_VEC(struct qb_held) facts; /* what is known of these, and of those before */
     char how[QB_MORTAL_HOW];
 };

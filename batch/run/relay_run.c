@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/own.h"
+#include "backing/deadly.h"
 #include "job/outcome_wire.h"
 #include "journal/run_journal.h"
 
@@ -219,13 +220,16 @@ static int prepare(struct qb_relay_parent *p, struct qb_err *err)
     p->relay.begun = qb_now();
     p->relay.parent = getpid();
     p->relay.held = qb_mortal_share(size);
-    return p->hold && p->settled && p->relay.held ? 0 : qb_fail_memory(err);
+    p->run->batch->deadly = qb_deadly_new();
+    return p->hold && p->settled && p->relay.held && p->run->batch->deadly ? 0
+                                                                           : qb_fail_memory(err);
 }
 
 static void release(struct qb_relay_parent *p)
 {
     qb_hold_free(p->hold);
     free(p->settled);
+    qb_deadly_free(qb_take(&p->run->batch->deadly));
     qb_mortal_unshare(p->relay.held, QB_HELD_MAX * sizeof(struct qb_held));
     qb_vec_free(&p->facts);
     free(p->order);

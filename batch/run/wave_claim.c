@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/own.h"
+#include "backing/deadly.h"
 #include "host/confining.h"
 #include "job/rules.h"
 #include "run/rules_apply.h"
@@ -38,6 +39,15 @@ static bool crowds_others(const struct qb_wave *w, const struct qb_slot *s)
     return held > w->memory_limit && held != s->memory && !qb_queue_has_all_room(w->queue, s->job);
 }
 
+/* A process before this one died of it. */
+static bool is_deadly(const struct qb_wave *w, const struct qb_slot *s)
+{
+    if (qb_deadly_check(w->batch->deadly, qb_amend_file(s->amend), qb_amend_err(s->amend)) == 0)
+        return false;
+    qb_amend_result(s->amend)->status = QB_STATUS_FAILED;
+    return true;
+}
+
 static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
     const struct qb_job *job = &w->batch->jobs[s->job];
@@ -48,7 +58,7 @@ static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
     s->rq.convert_length = job->abandoned_from;
     s->rq.convert_header = job->header;
     qb_amend_expect(s->amend, &s->rq);
-    goes_on = qb_amend_read_header(s->amend, io) == 0;
+    goes_on = !is_deadly(w, s) && qb_amend_read_header(s->amend, io) == 0;
     s->rq.now = w->batch->ages_from;
     if (goes_on && job->rules)
         goes_on = qb_meant_begins(job, io, s->amend, &s->rq, &s->name);

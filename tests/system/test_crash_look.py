@@ -72,8 +72,8 @@ class Killed(LookTest):
                 self.assertEqual(err.count("note: the process that reads the images"), 1, err)
 
     def test_who_kills_its_helper_changes_none_either(self):
-        images = self.fleet(12)
-        run = self.start("info", "--json", "--manifest", self.slow())
+        images = self.fleet()
+        run = self.start("info", "--json", "-j", "2", "--manifest", self.slow(100))
         reader = self.reader(run)
         until = time.monotonic() + proc.TIMEOUT_SECONDS
         while not family.children(reader) and time.monotonic() < until:

@@ -1,15 +1,9 @@
 #include "common/shard_batch.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "backing/tree.h"
-#include "base/beside.h"
 #include "base/own.h"
 #include "common/confined_reading.h"
 #include "host/topo.h"
@@ -25,6 +19,8 @@ struct dividing {
     struct qb_sched *sched;
     struct qb_confined_reading reading;
     struct qb_family family;
+    unsigned wanted; /* workers */
+    size_t *base;    /* of each job */
     struct qb_err *err;
     bool failed;
 };
@@ -89,13 +85,13 @@ static void read_all(void *arg)
                 qb_family_order(&d->family, d->batch, d->sched, d->err) < 0;
 }
 
-static int read_bases(struct dividing *d, unsigned wanted, size_t *base)
+static int read_bases(struct dividing *d)
 {
     const char *fell_back;
 
     d->owners = qb_policy_owners(&d->batch->policy, false, d->err);
-    if (!d->owners || qb_sched_open(qb_topo_open(wanted, d->batch), QB_IO_POSIX, false, &d->sched,
-                                    &fell_back, d->err) < 0)
+    if (!d->owners || qb_sched_open(qb_topo_open(d->wanted, d->batch), QB_IO_POSIX, false,
+                                    &d->sched, &fell_back, d->err) < 0)
         return -1;
     qb_sched_set_owners(d->sched, d->owners);
     qb_sched_run(d->sched, read_all, d);
@@ -103,11 +99,11 @@ static int read_bases(struct dividing *d, unsigned wanted, size_t *base)
         return -1;
     if (qb_signal_seen())
         return qb_fail(d->err, QB_E_CANCELLED, QB_NOWHERE, "interrupted before the first image");
-    note_bases(&d->family, base);
+    note_bases(&d->family, d->base);
     return 0;
 }
 
-/* ---- in a process of its own: one that had threads of OpenMP could not fork one that has ------
+/* ---- in a process of its own, that may die of an image ----------------------------------------
  */
 
 struct answer {
@@ -115,20 +111,16 @@ struct answer {
     struct qb_err err;
 };
 
-static _Noreturn void be_reader(struct dividing *d, unsigned wanted, size_t *base, int fd,
-                                pid_t parent)
+static void be_reader(void *arg, int fd)
 {
+    struct dividing *d = arg;
     struct answer answer = {0};
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(0);
-    qb_signal_leave();
     d->err = &answer.err;
-    answer.failed = read_bases(d, wanted, base);
+    answer.failed = read_bases(d);
     if (qb_write_whole(fd, &answer, sizeof(answer)) == 0 && answer.failed == 0)
-        qb_write_whole(fd, base, d->batch->n_jobs * sizeof(*base));
-    _exit(0);
+        qb_write_whole(fd, d->base, d->batch->n_jobs * sizeof(*d->base));
+    end(d);
 }
 
 static bool are_bases(const size_t *base, size_t n)
@@ -139,53 +131,48 @@ static bool are_bases(const size_t *base, size_t n)
     return true;
 }
 
-static int take_bases(const struct dividing *d, int fd, size_t *base)
+static bool is_error(const struct qb_err *err)
 {
+    return err->code != QB_E_NONE && err->code < QB_E_COUNT &&
+           memchr(err->text, '\0', sizeof(err->text));
+}
+
+static bool take_bases(void *arg, struct qb_mortal *from)
+{
+    struct dividing *d = arg;
     struct answer answer;
     size_t n = d->batch->n_jobs;
 
-    if (qb_read_whole(fd, &answer, sizeof(answer))) {
+    if (!qb_mortal_take(from, &answer, sizeof(answer)))
+        return false;
+    d->failed = answer.failed != 0;
+    if (d->failed && is_error(&answer.err)) {
         *d->err = answer.err;
-        if (answer.failed)
-            return -1;
-        if (qb_read_whole(fd, base, n * sizeof(*base)) && are_bases(base, n))
-            return 0;
+        return true;
     }
-    return qb_fail(d->err, QB_E_INTERNAL, QB_NOWHERE,
-                   "the process that reads the images' headers has ended");
+    return !d->failed && qb_mortal_take(from, d->base, n * sizeof(*d->base)) &&
+           are_bases(d->base, n);
 }
 
-static int ask_reader(struct dividing *d, unsigned wanted, size_t *base)
+static int ask_reader(struct dividing *d)
 {
-    pid_t self = getpid(), pid;
-    int ends[2], r;
+    const struct qb_headers_apart apart = {
+        .batch = d->batch, .program = "qbatch", .body = be_reader, .take = take_bases, .arg = d};
+    bool began;
 
-    if (!qb_signal_share())
-        return qb_fail_memory(d->err);
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return qb_fail_sys(d->err, errno, QB_NOWHERE, "cannot divide the images");
-    pid = qb_fork();
-    if (pid == 0)
-        be_reader(d, wanted, base, ends[1], self);
-    close(ends[1]);
-    if (pid < 0)
-        r = qb_fail_sys(d->err, errno, QB_NOWHERE, "cannot divide the images");
-    else
-        r = take_bases(d, ends[0], base);
-    close(ends[0]);
-    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-    return r;
+    return qb_headers_read_apart(&apart, &began, d->err) < 0 || d->failed ? -1 : 0;
 }
 
 int qb_shard_batch(struct qb_batch *batch, struct qb_shard shard, unsigned jobs, struct qb_err *err)
 {
-    __attribute__((cleanup(end))) struct dividing d = {.batch = batch, .shard = shard, .err = err};
+    struct dividing d = {.batch = batch, .shard = shard, .err = err};
     QB_AUTO(qb_buf) size_t *base = no_bases(batch->n_jobs);
 
     if (!base)
         return qb_fail_memory(err);
-    if (ask_reader(&d, jobs ? jobs : batch->limits.jobs, base) < 0)
+    d.base = base;
+    d.wanted = jobs ? jobs : batch->limits.jobs;
+    if (ask_reader(&d) < 0)
         return -1;
     return divide(batch, shard, base, err);
 }
