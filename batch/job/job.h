@@ -93,6 +93,7 @@ struct qb_job {
     bool taken_back;    /* the resumed run amended it, and a user undid that: skipped, not opened */
     bool mistrusted;    /* the resumed run amended it, and verification failed: failed again, not
                            opened */
+    bool chain_crashed; /* what reads the chain of its entry died of it: fails, not opened */
     bool undo_kept;     /* the resumed run amended it by another request, and keeps its undo: not
                            amended again */
     bool clone_stays;   /* a clone that an earlier attempt of the run made of it is from before the
@@ -156,7 +157,8 @@ struct qb_batch {
     QB_VEC(char *) blocks;              /* of memory: strings, rules */
     QB_VEC(struct qb_moves *) moves;
     QB_VEC(struct qb_scan_root) scan; /* its strings are among these */
-    struct qb_deadly *deadly; /* headers that end processes (backing/deadly.h); not owned; or NULL */
+    struct qb_deadly
+        *deadly; /* headers that end processes (backing/deadly.h); not owned; or NULL */
 };
 
 /* Makes an empty batch with the default policy and limits. */

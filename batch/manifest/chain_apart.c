@@ -24,6 +24,8 @@ struct walk {
     struct qb_opening_rules rules;
 };
 
+enum { DEATHS_MAX = 2 };
+
 /* An answer begins with it; links follow, each a byte (whether it is qcow2) and a path.  One
  * without links is the last. */
 struct answer_head {
@@ -131,21 +133,20 @@ void qb_apart_chain_free(struct qb_apart_chain *chain)
 
 static int fail_told(struct qb_err *err)
 {
-    return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE,
+    return qb_fail(err, QB_E_CRASHED, QB_NOWHERE,
                    "the process that reads the chain has ended, or told what is none");
 }
 
 static int take_error(const struct qb_err *told, struct qb_err *err)
 {
-    if (told->code == QB_E_NONE || told->code >= QB_E_COUNT ||
+    if (told->code == QB_E_NONE || told->code >= QB_E_COUNT || told->code == QB_E_CRASHED ||
         !memchr(told->text, 0, sizeof(told->text)))
         return fail_told(err);
     *err = *told;
     return -1;
 }
 
-/* The links of one answer: how many, or -1. */
-static int take_links(const struct qb_parcel *p, struct qb_apart_chain *out, struct qb_err *err)
+int qb_apart_chain_take(const struct qb_parcel *p, struct qb_apart_chain *out, struct qb_err *err)
 {
     struct answer_head head;
     size_t at = sizeof(head);
@@ -181,14 +182,14 @@ static int ask_all(struct qb_helper *reader, unsigned errand, struct qb_parcel *
         p->len = sizeof(out->n);
         if (qb_helper_ask(reader, errand, NULL, p) != 0)
             return fail_told(err);
-        n = take_links(p, out, err);
+        n = qb_apart_chain_take(p, out, err);
         qb_parcel_drop(p);
     }
     return n;
 }
 
-int qb_chain_apart(const struct qb_file *head, const struct qb_policy *policy,
-                   struct qb_apart_chain *out, struct qb_err *err)
+static int read_once(const struct qb_file *head, const struct qb_policy *policy,
+                     struct qb_apart_chain *out, struct qb_err *err)
 {
     QB_AUTO(qb_buf) struct qb_parcel *p = malloc(sizeof(*p));
     struct walk walk = {.head = *head, .policy = policy};
@@ -207,5 +208,17 @@ int qb_chain_apart(const struct qb_file *head, const struct qb_policy *policy,
     qb_helper_end(&reader);
     if (r < 0)
         qb_apart_chain_free(out);
+    return r;
+}
+
+/* The first may have been ended by somebody, or by a lack of memory. */
+int qb_chain_apart(const struct qb_file *head, const struct qb_policy *policy,
+                   struct qb_apart_chain *out, struct qb_err *err)
+{
+    int r = -1;
+
+    *err = (struct qb_err){.code = QB_E_CRASHED};
+    for (unsigned i = 0; r < 0 && err->code == QB_E_CRASHED && i < DEATHS_MAX; i++)
+        r = read_once(head, policy, out, err);
     return r;
 }

@@ -173,6 +173,7 @@ static int make_jobs(struct qb_reader *r)
         r->batch->jobs[r->batch->n_jobs - 1].named_at = pick->named_at;
         r->batch->jobs[r->batch->n_jobs - 1].dev = pick->dev;
         r->batch->jobs[r->batch->n_jobs - 1].ino = pick->ino;
+        r->batch->jobs[r->batch->n_jobs - 1].chain_crashed = pick->chain_crashed;
         r->batch->jobs[r->batch->n_jobs - 1].rules = rules;
     }
     return 0;

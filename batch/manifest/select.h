@@ -15,6 +15,7 @@ struct qb_pick {
     size_t entry;       /* the entry with the path or pattern */
     dev_t dev;          /* of the file; set by qb_select_check_distinct, */
     ino_t ino;          /* 0 if the file does not exist */
+    bool chain_crashed; /* what reads its backing chain died of it; the chain is not known */
 };
 
 struct qb_file_id {
@@ -62,8 +63,9 @@ int qb_select_add_list(struct qb_select *select, const char *name, char end, str
                        const struct qb_excludes *excludes, size_t entry);
 
 /* Picks an image and the qcow2 images of its backing chain, the lowest first; an image that the
- * entry has picked already is left out.  Their headers are read here: an incomplete chain is a
- * mistake.  See select_chain.c. */
+ * entry has picked already is left out.  Their headers are read here, by a process of its own: an
+ * incomplete chain is a mistake; where two such processes died the image alone is picked, to fail.
+ * See select_chain.c. */
 int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_place at,
                         const struct qb_excludes *excludes, size_t entry);
 

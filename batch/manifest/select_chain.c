@@ -81,6 +81,18 @@ static int open_chain(struct picking *p, const char *path, const struct qb_polic
     return open_files(p, err);
 }
 
+/* It fails in the run, and keeps no other entry from it. */
+static int pick_deadly(struct qb_select *select, const struct qb_file *head, struct qb_place at,
+                       const struct qb_excludes *excludes, size_t entry)
+{
+    size_t before = select->picks.n;
+    int r = pick_once(select, head, at, excludes, entry);
+
+    if (r == 0 && select->picks.n > before)
+        select->picks.items[before].chain_crashed = true;
+    return r;
+}
+
 int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_place at,
                         const struct qb_excludes *excludes, size_t entry)
 {
@@ -92,7 +104,10 @@ int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_pl
     if (!path)
         return qb_diag_memory(select->diags);
     select->is_relative = name[0] != '/';
-    if (open_chain(&p, path, select->policy, &err) < 0)
+    r = open_chain(&p, path, select->policy, &err);
+    if (r < 0 && err.code == QB_E_CRASHED)
+        return pick_deadly(select, &p.head, at, excludes, entry);
+    if (r < 0)
         return qb_diag_add(select->diags, QB_M_FILE, at, NULL, "the chain of \"%s\": %.300s", name,
                            err.text);
     for (size_t i = p.n; r == 0 && i-- > 0;)

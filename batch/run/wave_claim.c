@@ -42,7 +42,13 @@ static bool crowds_others(const struct qb_wave *w, const struct qb_slot *s)
 /* A process before this one died of it. */
 static bool is_deadly(const struct qb_wave *w, const struct qb_slot *s)
 {
-    if (qb_deadly_check(w->batch->deadly, qb_amend_file(s->amend), qb_amend_err(s->amend)) == 0)
+    struct qb_err *err = qb_amend_err(s->amend);
+
+    if (w->batch->jobs[s->job].chain_crashed)
+        qb_fail(err, QB_E_CRASHED, QB_NOWHERE,
+                "two processes that read its backing chain have ended; it is as it was, and so are "
+                "its backing files");
+    else if (qb_deadly_check(w->batch->deadly, qb_amend_file(s->amend), err) == 0)
         return false;
     qb_amend_result(s->amend)->status = QB_STATUS_FAILED;
     return true;

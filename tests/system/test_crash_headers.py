@@ -94,6 +94,17 @@ class Deadly(ImageTest):
                          ["04.qcow2", "09.qcow2"])
         self.assertLessEqual(err.count("the process that reads the images' headers was ended"), 5, err)
 
+    def test_a_chain_of_an_entry(self):
+        code, records, summary, err = self.amend("""
+            version: 1
+            images:
+              - {chain: 04.qcow2, lazy_refcounts: on}
+              - {path: "[1-3]*.qcow2", lazy_refcounts: on}
+            """)
+        self.assertEqual((code, self.codes(records)), (1, {"04.qcow2": "crashed"}), err)
+        self.assertRegex(records["04.qcow2"]["error"]["message"], "^two processes that read its backing chain have ended")
+        self.assertEqual(summary["changed"], N - 10)
+
     def test_a_fleet_is_divided(self):
         seen = {}
         for shard in ("1/2", "2/2"):
