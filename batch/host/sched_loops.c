@@ -1,6 +1,5 @@
 /* The loops in which the workers take part, and more threads where that is worth it. */
 #include "base/num.h"
-#include "host/heap.h"
 #include "host/sched_parts.h"
 #include "host/topo.h"
 #include "host/waiting.h"
@@ -106,8 +105,6 @@ void qb_loop_serve(struct qb_sched *s, unsigned me)
     struct qb_loop *l = &s->loop;
     unsigned long seen = 0;
 
-    if (s->has_aside) /* a long run */
-        qb_heap_stretch();
     pthread_mutex_lock(&l->mutex);
     for (;;) {
         for (qb_helping_help(&s->helping); l->number == seen && !l->over;
