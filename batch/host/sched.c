@@ -1,6 +1,7 @@
 #include <omp.h>
 #include <stdlib.h>
 
+#include "base/num.h"
 #include "base/own.h"
 #include "host/heap.h"
 #include "host/sched_parts.h"
@@ -11,25 +12,27 @@ static void close_sched(void *pp)
     qb_sched_close(*(struct qb_sched **)pp);
 }
 
-/* A ring is set up by the thread that uses it. */
-static unsigned open_workers(struct qb_sched *s, enum qb_io_kind kind)
+static int open_io(struct qb_sched *s, struct qb_worker *w)
 {
-    unsigned got = 1;
+    if (qb_io_open(s->kind, &w->io, &w->fell_back, &w->err) < 0)
+        return -1;
+    qb_io_set_window(w->io, qb_topo_window(s->topo));
+    qb_io_spare_signals(w->io);
+    return 0;
+}
 
-#pragma omp parallel num_threads(s->n)
-    {
-        unsigned me = (unsigned)omp_get_thread_num();
+/* The thread beside the workers.  With more threads than cores libgomp's do not spin where they
+ * wait for the end of the region, and after it: so there is one that sleeps where none is wanted.
+ */
+static void open_beside(struct qb_sched *s, bool wanted)
+{
+    struct qb_worker *w = &s->workers[s->n];
 
-#pragma omp single
-        got = (unsigned)omp_get_num_threads();
-        qb_topo_bind(s->topo, me);
-        if (qb_io_open(kind, &s->workers[me].io, &s->workers[me].fell_back, &s->workers[me].err) ==
-            0) {
-            qb_io_set_window(s->workers[me].io, qb_topo_window(s->topo));
-            qb_io_spare_signals(s->workers[me].io);
-        }
-    }
-    return got;
+    if (s->n >= (unsigned)omp_get_thread_limit())
+        return;
+    s->has_aside = wanted && qb_io_open(s->kind, &w->io, NULL, &w->err) == 0;
+    s->has_sleeper =
+        !s->has_aside && s->n > 1 && qb_io_open(QB_IO_POSIX, &w->io, NULL, &w->err) == 0;
 }
 
 int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside, struct qb_sched **out,
@@ -45,18 +48,19 @@ int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside, struct
     }
     qb_heap_keep();
     omp_set_dynamic(0);
-    s->n = workers;
+    s->n = (unsigned)qb_min(workers, (unsigned)omp_get_thread_limit());
     s->topo = topo;
-    s->n = open_workers(s, kind);
+    s->kind = kind;
+    qb_topo_bind(topo, 0);
+    if (open_io(s, &s->workers[0]) < 0) {
+        *err = s->workers[0].err;
+        return -1;
+    }
+    if (s->workers[0].fell_back)
+        s->kind = QB_IO_POSIX; /* as it would be for the others */
     if (fell_back)
         *fell_back = s->workers[0].fell_back;
-    for (unsigned i = 0; i < s->n; i++)
-        if (!s->workers[i].io) {
-            *err = s->workers[i].err;
-            return -1;
-        }
-    s->has_aside =
-        aside && qb_io_open(kind, &s->workers[s->n].io, NULL, &s->workers[s->n].err) == 0;
+    open_beside(s, aside);
     *out = qb_take(&s);
     return 0;
 }
@@ -65,28 +69,31 @@ void qb_sched_set_pace(struct qb_sched *s, struct qb_pace *pace)
 {
     s->pace = pace;
     for (unsigned i = 0; i < s->n; i++)
-        qb_io_set_pace(s->workers[i].io, pace);
+        if (s->workers[i].io)
+            qb_io_set_pace(s->workers[i].io, pace);
 }
 
 void qb_sched_set_owners(struct qb_sched *s, struct qb_owners *owners)
 {
     s->owners = owners;
-    for (unsigned i = 0; i < s->n + s->has_aside; i++)
-        qb_io_set_owners(s->workers[i].io, owners);
+    for (unsigned i = 0; i <= s->n; i++)
+        if (s->workers[i].io)
+            qb_io_set_owners(s->workers[i].io, owners);
 }
 
 void qb_sched_set_opener(struct qb_sched *s, const struct qb_opener *opener)
 {
     s->opener = opener;
-    for (unsigned i = 0; i < s->n + s->has_aside; i++)
-        qb_io_set_opener(s->workers[i].io, opener);
+    for (unsigned i = 0; i <= s->n; i++)
+        if (s->workers[i].io)
+            qb_io_set_opener(s->workers[i].io, opener);
 }
 
 void qb_sched_close(struct qb_sched *s)
 {
     if (!s)
         return;
-    for (unsigned i = 0; i < s->n + s->has_aside; i++)
+    for (unsigned i = 0; i <= s->n; i++)
         if (s->workers[i].io)
             qb_io_close(s->workers[i].io);
     qb_topo_close(s->topo);
@@ -105,7 +112,46 @@ static void dismiss(struct qb_sched *s)
 static void set_crew(struct qb_sched *s, const struct qb_crew *crew)
 {
     for (unsigned i = 0; i < s->n; i++)
-        qb_io_set_crew(s->workers[i].io, crew);
+        if (s->workers[i].io)
+            qb_io_set_crew(s->workers[i].io, crew);
+}
+
+static unsigned threads_of(const struct qb_sched *s)
+{
+    return s->n + (s->has_aside || s->has_sleeper);
+}
+
+/* By a worker but the first, in its first run: a ring is set up by the thread that uses it. */
+static void begin_worker(struct qb_sched *s, unsigned me)
+{
+    struct qb_worker *w = &s->workers[me];
+
+    qb_topo_bind(s->topo, me);
+    if (!w->io && (open_io(s, w) == 0 || qb_io_open(QB_IO_POSIX, &w->io, NULL, &w->err) == 0)) {
+        qb_io_set_pace(w->io, s->pace);
+        qb_io_set_owners(w->io, s->owners);
+        qb_io_set_opener(w->io, s->opener);
+    }
+    pthread_mutex_lock(&s->loop.mutex);
+    s->loop.begun++;
+    pthread_cond_broadcast(&s->loop.left);
+    pthread_mutex_unlock(&s->loop.mutex);
+}
+
+/* Waits until each of them has begun: whoever forks then finds no thread in the middle of that.
+ * Whether there are as many as planned; the runtime may have given fewer. */
+static bool all_began(struct qb_sched *s, unsigned threads)
+{
+    unsigned workers = (unsigned)qb_min(threads, s->n);
+    bool all = threads == threads_of(s);
+
+    pthread_mutex_lock(&s->loop.mutex);
+    while (s->loop.begun + 1 < workers)
+        pthread_cond_wait(&s->loop.left, &s->loop.mutex);
+    pthread_mutex_unlock(&s->loop.mutex);
+    for (unsigned i = 0; i < workers; i++)
+        all &= s->workers[i].io != NULL;
+    return all;
 }
 
 /* What the calling thread does. */
@@ -134,14 +180,14 @@ void qb_sched_run(struct qb_sched *s, void (*body)(void *arg), void *arg)
     s->crew = (struct qb_crew){qb_helping_hands, qb_helping_each, &s->helping};
     s->aside = (struct qb_aside)QB_ASIDE_NONE;
     qb_later_begin(&s->later, s->topo, s->pace);
-#pragma omp parallel num_threads(s->n + s->has_aside)
+#pragma omp parallel num_threads(threads_of(s))
     if (omp_get_thread_num() == 0) {
-        /* The runtime may have given fewer threads than last time. */
-        s->running = omp_get_num_threads() == (int)(s->n + s->has_aside);
+        s->running = all_began(s, (unsigned)omp_get_num_threads());
         run_body(s, body, arg);
     } else if (omp_get_thread_num() == (int)s->n) {
         qb_aside_serve(&s->aside, s->workers[s->n].io);
     } else {
+        begin_worker(s, (unsigned)omp_get_thread_num());
         qb_loop_serve(s, (unsigned)omp_get_thread_num());
     }
 }

@@ -11,9 +11,10 @@ struct qb_sched;
 
 struct qb_topo;
 
-/* Starts the chosen workers at their places; takes `topo` over, also on failure.  With `aside`
- * there is one more thread, for qb_sched_aside.  *fell_back is set as by qb_io_open.  -1 when
- * opening a worker's qb_io failed. */
+/* Readies the chosen workers; takes `topo` over, also on failure.  The others begin, at their
+ * places, with the first qb_sched_run: between two parallel regions OpenMP's threads would spin.
+ * With `aside` there is one more thread, for qb_sched_aside.  *fell_back is set as by qb_io_open.
+ * -1 when opening the first worker's qb_io failed. */
 int qb_sched_open(struct qb_topo *topo, enum qb_io_kind kind, bool aside, struct qb_sched **out,
                   const char **fell_back, struct qb_err *err);
 void qb_sched_close(struct qb_sched *sched);

@@ -205,10 +205,10 @@ void qb_sched_all(struct qb_sched *s, qb_sched_fn *fn, void *arg)
 {
     struct beside beside = {s, fn, arg};
 
-    if (s->running && s->has_aside) {
-        qb_sched_aside_wait(s);
-        qb_sched_aside(s, call_beside, &beside);
-        qb_sched_aside_wait(s);
+    if (s->running && (s->has_aside || s->has_sleeper)) {
+        qb_aside_wait(&s->aside);
+        qb_aside_post(&s->aside, call_beside, &beside);
+        qb_aside_wait(&s->aside);
     }
     if (s->running && s->n > 1) {
         post(s, 0, true, fn, arg, 0);

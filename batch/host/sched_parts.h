@@ -21,6 +21,7 @@ struct qb_loop {
     pthread_mutex_t mutex;
     pthread_cond_t posted, left; /* this loop, or one of helping.h */
     unsigned long number;        /* of the loop; the workers wait for the next one */
+    unsigned begun;              /* workers but the first whose qb_io is open */
     unsigned inside;             /* threads but the first worker that have not left it yet */
     bool over;                   /* there will be no more */
     size_t n;
@@ -41,9 +42,11 @@ struct qb_waited {
 };
 
 struct qb_sched {
-    unsigned n;     /* never more threads than this in a loop */
-    bool has_aside; /* and one beside it: the last of the workers */
-    bool running;   /* inside qb_sched_run */
+    enum qb_io_kind kind; /* of the workers' qb_ios */
+    unsigned n;           /* never more threads than this in a loop */
+    bool has_aside;       /* and one beside it: the last of the workers */
+    bool has_sleeper;     /* the last of them, without, has nothing to do */
+    bool running;         /* inside qb_sched_run */
     struct qb_loop loop;
     struct qb_waited waited;
     struct qb_helping helping;

@@ -1,6 +1,7 @@
 /* Calls that mostly wait are made once each, on more threads than there are workers, unless the
  * user chose the number of workers; and they keep the pace of the run.  So are those of a loop that
  * turn out to. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -37,6 +38,36 @@ static struct qb_sched *open_sched(unsigned wanted)
     CU_ASSERT_EQUAL_FATAL(
         qb_sched_open(qb_topo_open(wanted, &batch), QB_IO_POSIX, false, &s, NULL, &err), 0);
     return s;
+}
+
+/* Of this process. */
+static unsigned threads(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    unsigned n = 0;
+
+    CU_ASSERT_PTR_NOT_NULL_FATAL(dir);
+    for (struct dirent *e; (e = readdir(dir));)
+        n += e->d_name[0] != '.';
+    closedir(dir);
+    return n;
+}
+
+static void count_threads(void *arg)
+{
+    *(unsigned *)arg = threads();
+}
+
+/* One that waits for the first run would spin, as OpenMP has it. */
+static void the_threads_of_workers_begin_with_a_run(void)
+{
+    unsigned before = threads(), during = 0;
+    struct qb_sched *s = open_sched(3);
+
+    CU_ASSERT_EQUAL(threads(), before);
+    qb_sched_run(s, count_threads, &during);
+    CU_ASSERT_EQUAL(during, before + 3); /* and one that sleeps */
+    qb_sched_close(s);
 }
 
 static void make(void *arg, struct qb_io *io, size_t i)
@@ -271,6 +302,7 @@ static void where_no_thread_can_be_made_the_caller_makes_the_call(void)
 int main(void)
 {
     static const struct unit_test tests[] = {
+        UNIT(the_threads_of_workers_begin_with_a_run),
         UNIT(each_call_is_made_once_and_before_the_wait_is_over),
         UNIT(more_calls_wait_at_a_time_than_there_are_workers),
         UNIT(a_number_of_workers_that_the_user_chose_is_the_number_of_threads),
