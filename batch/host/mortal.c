@@ -164,17 +164,16 @@ bool qb_mortal_take(struct qb_mortal *m, void *out, size_t n)
     return true;
 }
 
-/* After its last message nothing is left for it to do; its helper has the other end, too, and goes
- * with it. */
-void qb_mortal_end(struct qb_mortal *m, char how[QB_MORTAL_HOW])
+/* Its helper has the other end, too, and goes with it. */
+void qb_mortal_end(struct qb_mortal *m, bool done, char how[QB_MORTAL_HOW])
 {
     int status = 0;
 
-    kill(m->pid, SIGKILL);
-    while (waitpid(m->pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    m->stopped = NULL;
+    if (!done)
+        kill(m->pid, SIGKILL);
     while (read_some(m))
+        ;
+    while (waitpid(m->pid, &status, 0) < 0 && errno == EINTR)
         ;
     close(m->fd);
     if (!how)

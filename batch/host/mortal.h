@@ -65,8 +65,8 @@ static inline bool qb_mortal_is_over(const struct qb_mortal *m)
     return m->over && m->at == m->n_read;
 }
 
-/* Ends it and its helper, and closes the socket.  `how`, unless NULL: "was ended by signal 9
- * (Killed)". */
-void qb_mortal_end(struct qb_mortal *m, char how[QB_MORTAL_HOW]);
+/* Ends it and its helper, and closes the socket; with `done` it ends by itself, having told all, as
+ * long as it is not stopped.  `how`, unless NULL: "was ended by signal 9 (Killed)". */
+void qb_mortal_end(struct qb_mortal *m, bool done, char how[QB_MORTAL_HOW]);
 
 #endif

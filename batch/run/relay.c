@@ -51,6 +51,19 @@ void qb_held_flips(struct qb_held *h, const struct qb_amend *amend)
     atomic_store(&h->phase, QB_HELD_FLIPS);
 }
 
+void qb_held_swaps(struct qb_held *h, const struct qb_file *file,
+                   const uint8_t from[QB_RESULT_SECTOR], const uint8_t to[QB_RESULT_SECTOR])
+{
+    if (!h)
+        return;
+    h->appends = h->cuts_data = false;
+    h->dev = file->dev;
+    h->ino = file->ino;
+    h->old_sector = qb_digest_of(from, QB_SECTOR);
+    h->new_sector = qb_digest_of(to, QB_SECTOR);
+    atomic_store(&h->phase, QB_HELD_FLIPS);
+}
+
 void qb_held_end(struct qb_held *h)
 {
     if (h)

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "amend/amend.h"
+#include "base/result.h"
 #include "backing/ready_queue.h"
 #include "check/digest.h"
 #include "job/job.h"
@@ -53,6 +54,9 @@ struct qb_relay {
 struct qb_held *qb_held_begin(const struct qb_relay *relay, size_t job);
 void qb_held_plans(struct qb_held *held, const struct qb_amend *amend, bool again);
 void qb_held_flips(struct qb_held *held, const struct qb_amend *amend);
+/* Of an undo: its header is being written, in place of another one. */
+void qb_held_swaps(struct qb_held *held, const struct qb_file *file,
+                   const uint8_t from[QB_RESULT_SECTOR], const uint8_t to[QB_RESULT_SECTOR]);
 void qb_held_end(struct qb_held *held);
 
 /* Suspects of the batch that were not looked at yet.  While there are some, one image runs at a

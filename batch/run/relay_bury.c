@@ -9,7 +9,7 @@ enum { BARREN_MAX = 3 }; /* deaths in a row that settled no image */
 
 void qb_relay_wait(struct qb_relay_parent *p)
 {
-    qb_mortal_end(&p->process, p->how);
+    qb_mortal_end(&p->process, p->ended, p->how);
     if (p->misled)
         snprintf(p->how, QB_MORTAL_HOW, "told what no process of this program tells");
 }
@@ -105,9 +105,10 @@ static void crash(struct qb_relay_parent *p, size_t job, bool alone)
     struct qb_state *state = p->run->options->state;
     struct qb_meter *meter = p->run->listener->meter;
     struct qb_held none = {.appends = true, .phase = QB_HELD_PLANNED}, *facts = find_facts(p, job);
+    const struct qb_relay_death death = {p->how, alone, p->run->undoes};
     struct qb_outcome outcome;
 
-    qb_relay_crashed(of, facts ? facts : &none, p->how, alone, &outcome);
+    qb_relay_crashed(of, facts ? facts : &none, &death, &outcome);
     if (state) {
         struct qb_seen seen = qb_seen_at(of->path);
 

@@ -188,8 +188,8 @@ static void be_process(void *arg, int fd)
     struct qb_err err = {0};
 
     last.failed = run->body(run->arg, s->relay, &listener, &err);
-    if (run->options->state)
-        last.journal_errno = qb_journal_write(&run->options->state->journal);
+    if (run->journal)
+        last.journal_errno = qb_journal_write(run->journal);
     last.code = err.code;
     last.sys_errno = err.sys_errno;
     last.offset = err.offset;
@@ -204,11 +204,10 @@ int qb_relay_start(const struct qb_relay_run *run, const struct qb_relay *relay,
                    struct qb_mortal *out, struct qb_err *err)
 {
     struct starting starting = {run, relay};
-    const struct qb_state *state = run->options->state;
     const struct qb_mortal_wish wish = {.body = be_process,
                                         .arg = &starting,
                                         .errands = &run->confining->errands,
-                                        .kept = state ? state->journal.file.fd : -1};
+                                        .kept = run->journal ? run->journal->file.fd : -1};
 
     return qb_mortal_start(out, &wish, err);
 }

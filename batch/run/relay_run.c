@@ -295,8 +295,8 @@ int qb_relay_run(const struct qb_relay_run *run, bool *began, struct qb_err *err
     r = prepare(p, err);
     if (r == 0)
         r = run_all(p, began, err);
-    if (run->options->state && p->ended)
-        qb_journal_told(&run->options->state->journal, p->last.journal_errno);
+    if (run->journal && p->ended)
+        qb_journal_told(run->journal, p->last.journal_errno);
     release(p);
     return r;
 }

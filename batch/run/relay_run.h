@@ -26,6 +26,8 @@ struct qb_relay_run {
     struct qb_batch *batch; /* what is known of its jobs is noted in them between the processes */
     const struct qb_run_options *options;
     const struct qb_listener *listener; /* of the calling process */
+    struct qb_journal *journal;         /* which the other process writes to; NULL: there is none */
+    bool undoes;                        /* the images are given back what they were */
     struct qb_confining *confining;     /* gets what the other one's came to */
     /* In the new process: qb_run, with that relay and that listener. */
     int (*body)(void *arg, const struct qb_relay *relay, const struct qb_listener *listener,
@@ -77,7 +79,12 @@ struct qb_relay_end {
 
 /* The outcome of an image that was held by a process that ended as `how` says, and is not looked at
  * again. */
-void qb_relay_crashed(const struct qb_job *job, const struct qb_held *held, const char *how,
-                      bool alone, struct qb_outcome *out);
+struct qb_relay_death {
+    const char *how;
+    bool alone;  /* so did another one, which had this image alone */
+    bool undoes; /* see qb_relay_run */
+};
+void qb_relay_crashed(const struct qb_job *job, const struct qb_held *held,
+                      const struct qb_relay_death *death, struct qb_outcome *out);
 
 #endif

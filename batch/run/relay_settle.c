@@ -77,15 +77,16 @@ static const char *tail_of(const struct qb_held *held, unsigned phase)
                : "as it was";
 }
 
-void qb_relay_crashed(const struct qb_job *job, const struct qb_held *held, const char *how,
-                      bool alone, struct qb_outcome *out)
+void qb_relay_crashed(const struct qb_job *job, const struct qb_held *held,
+                      const struct qb_relay_death *death, struct qb_outcome *out)
 {
     unsigned phase = atomic_load(&held->phase);
     struct qb_err err = {0}, why = {0};
     enum header header = phase >= QB_HELD_FLIPS ? look(job, held, &why) : OLD;
-    static const char *const words[] = {
+    const char *const words[] = {
         [OTHER] = "not known to be as it was, nor amended: its header is another one",
-        [NEW] = "amended, and was not verified"};
+        [NEW] = death->undoes ? "undone, which the journal does not say"
+                              : "amended, and was not verified"};
 
     if (header == OLD && held->amended)
         header = NEW;
@@ -93,8 +94,8 @@ void qb_relay_crashed(const struct qb_job *job, const struct qb_held *held, cons
                                           .header_sent = header != OLD || held->may_be_amended,
                                           .committed = header == NEW}};
     qb_fail(&err, QB_E_CRASHED, QB_NOWHERE,
-            "the process that worked on it %s%s; the image is %s%.100s", how,
-            alone ? ", and so was one that had this image alone" : "",
+            "the process that worked on it %s%s; the image is %s%.100s", death->how,
+            death->alone ? ", and so was one that had this image alone" : "",
             header == OLD
                 ? held->may_be_amended ? "as the process before it left it" : tail_of(held, phase)
             : header == UNKNOWN ? "in a state that could not be found out: "

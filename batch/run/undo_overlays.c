@@ -107,6 +107,7 @@ int qb_undo_overlays_find(const struct qb_takeback *t, struct qb_sched *sched, c
     *out = calloc(t->batch->n_jobs + 1, sizeof(**out));
     if (!*out)
         return qb_fail_memory(err);
+    a.batch.deadly = t->batch->deadly;
     if (add_all(&a, t, err) < 0 ||
         qb_family_read(&a.batch, sched, t->options.stopped, &a.family, err) < 0)
         return -1;

@@ -12,6 +12,7 @@
 #include "io/budget.h"
 #include "io/named.h"
 #include "qcow2/disk.h"
+#include "run/relay.h"
 #include "run/undo_overlays.h"
 
 enum { WAVE = 256 }; /* images; within every usual limit on open files */
@@ -20,6 +21,7 @@ struct slot {
     size_t job;
     struct qb_undo *undo;
     bool flipped;
+    struct qb_held *held; /* in a process that may die; else NULL */
     uint8_t old_sector[QB_SECTOR], new_sector[QB_SECTOR];
     struct qb_proof proof;
 };
@@ -29,7 +31,9 @@ struct taking {
     struct qb_sched *sched;
     struct slot *slots;
     size_t n;
-    const char **overlays; /* by the job; NULL: none */
+    const char **overlays;  /* by the job; NULL: none */
+    size_t *order;          /* of jobs without a result, which is each of them but after a death */
+    size_t n_left, n_alone; /* so many first, each alone */
 };
 
 static bool is_to_stop(void *arg)
@@ -147,8 +151,10 @@ static void flip_one(void *arg, struct qb_io *io, size_t i)
         return;
     if (is_to_stop(w))
         interrupt(s);
-    else
+    else {
+        qb_held_swaps(s->held, qb_undo_file(s->undo), s->new_sector, s->old_sector);
         s->flipped = qb_undo_flip(s->undo, io) == 0;
+    }
 }
 
 /* One that is undone already may be so by a write that the disk does not have yet. */
@@ -220,6 +226,30 @@ static void tell(struct taking *w, const struct qb_listener *listener)
     qb_journal_write(w->t->journal);
     if (listener->pause)
         listener->pause(listener->arg);
+    for (size_t i = 0; i < w->n; i++)
+        qb_held_end(w->slots[i].held);
+}
+
+static void add_left(struct taking *w, enum qb_suspect which)
+{
+    const struct qb_batch *batch = w->t->batch;
+
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        if (!batch->jobs[i].settled && batch->jobs[i].suspect == which)
+            w->order[w->n_left++] = i;
+}
+
+/* Suspects of a process that died before this one come first. */
+static int find_left(struct taking *w, struct qb_err *err)
+{
+    w->order = malloc((w->t->batch->n_jobs + 1) * sizeof(*w->order));
+    if (!w->order)
+        return qb_fail_memory(err);
+    add_left(w, QB_SUSPECT_FIRST);
+    add_left(w, QB_SUSPECT);
+    w->n_alone = w->n_left;
+    add_left(w, QB_SUSPECT_NOT);
+    return 0;
 }
 
 struct body {
@@ -233,15 +263,16 @@ static void run_waves(void *arg)
 {
     struct body *b = arg;
     struct taking *w = b->w;
-    size_t n_jobs = w->t->batch->n_jobs;
 
     b->rc = qb_undo_overlays_find(w->t, w->sched, &w->overlays, b->err);
-    if (b->rc < 0)
-        return;
-    for (size_t first = 0; first < n_jobs; first += w->n) {
-        w->n = QB_MIN(n_jobs - first, (size_t)WAVE);
+    if (b->rc == 0)
+        b->rc = find_left(w, b->err);
+    for (size_t first = 0; b->rc == 0 && first < w->n_left; first += w->n) {
+        w->n = first < w->n_alone ? 1 : QB_MIN(w->n_left - first, (size_t)WAVE);
         for (size_t i = 0; i < w->n; i++)
-            w->slots[i] = (struct slot){.job = first + i};
+            w->slots[i] =
+                (struct slot){.job = w->order[first + i],
+                              .held = qb_held_begin(w->t->options.relay, w->order[first + i])};
         qb_sched_each(w->sched, w->n, check_one, w);
         qb_sched_each(w->sched, w->n, flip_one, w);
         make_durable(w);
@@ -304,5 +335,6 @@ int qb_takeback_run(const struct qb_takeback *t, const struct qb_listener *liste
         return qb_fail_memory(err);
     rc = qb_takeback_on_workers(t, &w.sched, run_waves, &body, err);
     free(w.overlays);
+    free(w.order);
     return rc < 0 ? rc : body.rc;
 }

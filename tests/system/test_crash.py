@@ -223,6 +223,51 @@ class Deadly(CrashTest):
         for image in images:
             self.assert_sound(image)
 
+    def amended(self):
+        """Images of a run that can be undone, one of another length, and what they were."""
+        images = self.fleet()
+        self.io(images[5], "write -q -P 9 3M 128k")
+        before = [proc.sha256(image) for image in images]
+        manifest = self.manifest("""
+            version: 1
+            images: [{path: "*.qcow2", lazy_refcounts: on, keep_undo: on}]
+            """)
+        done = qbatch.qbatch("--json", "--state", self.path("state"), manifest)
+        self.assertEqual((done.code, done.summary["changed"]), (0, N), str(done)[-400:])
+        self.assertEqual({os.path.getsize(image) for image in images if image != images[5]}, {os.path.getsize(images[0])})
+        self.assertNotEqual(os.path.getsize(images[0]), os.path.getsize(images[5]))
+        return images, before
+
+    def undo(self, when, image):
+        return self.end(subprocess.Popen(
+            [qbatch.absolute(qbatch.TOOL), "undo", "--json", "--io", "posix", "--state", self.path("state"), "last"], text=True,
+            env={**os.environ, "LD_PRELOAD": MEDDLER, "MEDDLE_DEADLY": when, "MEDDLE_SIZE": str(os.path.getsize(image))},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+
+    def test_an_undo_goes_on_with_the_others(self):
+        images, before = self.amended()
+        sha = proc.sha256(images[5])
+        for when in ("read", "flip"):
+            records, summary, err = self.undo(when, images[5])
+            self.assertEqual([r for r in records if records[r]["status"] == "failed"], ["05.qcow2"], err)
+            self.assertEqual(records["05.qcow2"]["error"]["code"], "crashed")
+            self.assertIn("the image is as it was", records["05.qcow2"]["error"]["message"])
+            self.assertEqual((summary["changed"] + summary["unchanged"], summary["failed"]), (len(records) - 1, 1), summary)
+            self.assertEqual(proc.sha256(images[5]), sha)
+        self.assertEqual([proc.sha256(image) for image in images if image != images[5]],
+                         [was for i, was in enumerate(before) if i != 5])
+        again = qbatch.qbatch("undo", "--json", "--state", self.path("state"), "last")
+        self.assertEqual((again.code, again.summary["changed"]), (0, 1), str(again)[-400:])
+        self.assertEqual([proc.sha256(image) for image in images], before)
+
+    def test_an_undo_that_dies_after_its_commit_is_found_done(self):
+        images, before = self.amended()
+        records, summary, err = self.undo("flipped", images[5])
+        self.assertEqual((summary["failed"], records["05.qcow2"]["status"]), (0, "unchanged"), err)
+        self.assertEqual([proc.sha256(image) for image in images], before)
+        again = qbatch.qbatch("undo", "--json", "--state", self.path("state"), "last")
+        self.assertEqual(again.code, 2, str(again)[-400:])  # it is recorded that all of them are
+
 
 if __name__ == "__main__":
     main()

@@ -42,6 +42,10 @@ class Killed(ImageTest):
         return [qbatch.absolute(qbatch.TOOL), "undo", "--json", "--io", "posix", "--state",
                 self.state, *flags, "last"]
 
+    def alone_argv(self, *flags):
+        """By one process, so that a call has one number."""
+        return self.undo_argv("--sandbox=off", *flags)
+
     def sweep(self, argv, action, prepare):
         """Each call of a kind goes wrong in turn, until there are no more: yields (words, trace)."""
         tried = 0
@@ -102,13 +106,13 @@ class Killed(ImageTest):
         self.assertNotEqual(proc.sha256(self.image), self.before)
 
     def test_an_undo_killed_at_any_call_is_finished_by_the_next(self):
-        for what, _ in self.sweep(self.undo_argv(), "signal=KILL",
-                                  lambda: self.amended(compat="0.10")):
-            with self.subTest(what):
-                self.assert_as_it_was(qbatch.Answer(proc.run(self.undo_argv())))
+        for argv in (self.alone_argv(), self.undo_argv()):
+            for what, _ in self.sweep(argv, "signal=KILL", lambda: self.amended(compat="0.10")):
+                with self.subTest(f"{what} of {argv}"):
+                    self.assert_as_it_was(qbatch.Answer(proc.run(self.undo_argv())))
 
     def test_an_undo_whose_calls_fail_says_so_and_is_finished_by_the_next(self):
-        for what, trace in self.sweep(self.undo_argv(), "error=EIO",
+        for what, trace in self.sweep(self.alone_argv(), "error=EIO",
                                       lambda: self.amended(compat="0.10")):
             with self.subTest(what):
                 answer = qbatch.Answer(trace.result)
@@ -123,7 +127,7 @@ class Killed(ImageTest):
             syncs = 0
             for number in range(1, 9):
                 self.amended(compat="0.10")
-                trace = strace.run(self.undo_argv(*flags), f"fdatasync:error=EIO:when={number}")
+                trace = strace.run(self.alone_argv(*flags), f"fdatasync:error=EIO:when={number}")
                 if not trace.hit:
                     break
                 syncs = number
@@ -136,7 +140,7 @@ class Killed(ImageTest):
     def test_a_tail_that_cannot_be_cut_is_reported_and_cut_by_the_next_undo(self):
         for number in range(1, 6):  # the journal is cut too, when it is opened
             self.amended(compat="0.10")
-            answer = qbatch.Answer(strace.run(self.undo_argv(), "ftruncate:error=EIO:when="
+            answer = qbatch.Answer(strace.run(self.alone_argv(), "ftruncate:error=EIO:when="
                                               f"{number}").result)
             if answer.records:
                 break
@@ -152,7 +156,7 @@ class Killed(ImageTest):
     def test_a_tail_that_a_guest_has_used_since_stays(self):
         for number in range(1, 6):
             self.amended(compat="0.10")
-            strace.run(self.undo_argv(), f"ftruncate:signal=KILL:when={number}")
+            strace.run(self.alone_argv(), f"ftruncate:signal=KILL:when={number}")
             if qcow2.load(self.image).data[:512] == qcow2.load(self.original).data[:512]:
                 break
         self.assertGreater(os.path.getsize(self.image), os.path.getsize(self.original))

@@ -94,7 +94,7 @@ static void hear(struct fleet *all, const struct message *messages, size_t n)
     qb_each_hear_anew(&all->h);
     CU_ASSERT_EQUAL_FATAL(qb_mortal_start(&all->h.process, &wish, &err), 0);
     qb_each_hear(&all->h);
-    qb_mortal_end(&all->h.process, NULL);
+    qb_mortal_end(&all->h.process, false, NULL);
 }
 
 #define TOLD(...) .len = sizeof(struct qb_each_told), .told = {__VA_ARGS__}

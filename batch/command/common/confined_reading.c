@@ -60,7 +60,7 @@ static int follow(const struct qb_headers_apart *h, struct qb_mortal *m, bool *b
             return -1;
         *began = true;
         all = h->take(h->arg, m);
-        qb_mortal_end(m, how);
+        qb_mortal_end(m, all, how);
         if (all)
             return 0;
         if (qb_signal_seen())

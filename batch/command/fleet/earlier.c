@@ -1,5 +1,6 @@
 #include "fleet/earlier.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "host/caller.h"
 #include "host/confining.h"
 #include "run/discard.h"
+#include "run/relay_run.h"
 #include "util/signal.h"
 
 static int begin_batch(struct qb_earlier *e, struct qb_err *err)
@@ -98,13 +100,75 @@ static bool is_of_run(void *arg, const char *path)
     return qb_history_find(arg, path) != NULL;
 }
 
-static void offer(struct qb_confining *c, struct qb_earlier *e, struct qb_takeback *t,
-                  struct qb_output *out)
+static void offer(struct qb_confining *c, struct qb_earlier *e, struct qb_takeback *t)
 {
     qb_confining_init(c, &e->batch, t->options.dry_run);
     c->more = (struct qb_more_files){is_of_run, &e->history};
     t->options.confining = c;
+}
+
+/* ---- an undo, by a process that may die of an image -------------------------------------------
+ */
+
+struct apart {
+    struct qb_earlier *e;
+    struct qb_takeback *t;
+};
+
+/* In that process. */
+static int undo_here(void *arg, const struct qb_relay *relay, const struct qb_listener *listener,
+                     struct qb_err *err)
+{
+    const struct apart *a = arg;
+    int r;
+
+    a->t->options.relay = relay;
+    r = qb_takeback_run(a->t, listener, err);
+    qb_confining_end(a->t->options.confining);
+    return r;
+}
+
+/* What the images' traces say of the journal holds: it has only become longer. */
+static int reopen(void *arg, const char *how, struct qb_err *err)
+{
+    struct qb_earlier *e = ((const struct apart *)arg)->e;
+    struct qb_history h = {0};
+    int r;
+
+    (void)how;
+    qb_journal_close(&e->journal);
+    r = qb_history_reopen(e->dir, e->history.id, &h, &e->journal, err);
+    if (r < 0)
+        e->journal = (struct qb_journal){.file.fd = -1, .errnum = EIO};
+    e->history.fd = r < 0 ? -1 : h.fd;
+    qb_history_free(&h);
+    return r;
+}
+
+static int undo(struct qb_earlier *e, struct qb_takeback *t, struct qb_output *out,
+                const struct qb_listener *listener, struct qb_err *err)
+{
+    struct apart apart = {e, t};
+    struct qb_confining *c = t->options.confining;
+    const struct qb_relay_run run = {.batch = &e->batch,
+                                     .options = &t->options,
+                                     .listener = listener,
+                                     .journal = &e->journal,
+                                     .undoes = true,
+                                     .confining = c,
+                                     .body = undo_here,
+                                     .again = reopen,
+                                     .arg = &apart};
+    bool began = false;
+    int r;
+
+    if (qb_confining_is_due(c) && qb_signal_share() && !qb_journal_write(&e->journal)) {
+        r = qb_relay_run(&run, &began, err);
+        if (began || r == 0 || e->batch.policy.sandbox == QB_SANDBOX_STRICT)
+            return r;
+    }
     qb_output_offer(out, c);
+    return qb_takeback_run(t, listener, err);
 }
 
 static void tell_of_sandbox(const struct qb_confining *c, const struct qb_listener *listener)
@@ -143,8 +207,11 @@ int qb_earlier_work(struct qb_earlier *e, const struct qb_cli *cli, qb_takeback_
         return QB_EXIT_USAGE;
     listener = qb_output_listener(&out);
     if (fn == qb_takeback_run || fn == qb_discard_run)
-        offer(&confining, e, &t, &out);
-    if (qb_confining_check(&confining, &err) < 0 || fn(&t, &listener, &err) < 0)
+        offer(&confining, e, &t);
+    if (fn == qb_discard_run)
+        qb_output_offer(&out, &confining);
+    if (qb_confining_check(&confining, &err) < 0 ||
+        (fn == qb_takeback_run ? undo(e, &t, &out, &listener, &err) : fn(&t, &listener, &err)) < 0)
         return qb_output_abort(&out, err.text);
     tell_of_sandbox(&confining, &listener);
     if (!t.options.dry_run)

@@ -122,6 +122,7 @@ int qb_fleet_run_relayed(struct qb_run_sandbox *sandbox, struct qb_run_options *
     const struct qb_relay_run run = {.batch = batch,
                                      .options = options,
                                      .listener = listener,
+                                     .journal = options->state ? &options->state->journal : NULL,
                                      .confining = &sandbox->confining,
                                      .body = run_here,
                                      .again = after_death,

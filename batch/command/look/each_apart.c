@@ -193,7 +193,7 @@ static int follow(struct apart *a, bool *began)
         *began = true;
         f->restarted = true;
         qb_each_hear(&a->h);
-        qb_mortal_end(&a->h.process, a->how);
+        qb_mortal_end(&a->h.process, a->h.ended, a->how);
         if (a->h.misled)
             snprintf(a->how, sizeof(a->how), "told what no process of this program tells");
         if (!a->h.ended && (is_stopped(a) || !bury(a, answered)))
