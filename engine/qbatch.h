@@ -411,10 +411,10 @@ struct qb_result {
     const uint8_t *old_sector, *new_sector;
     bool repaired;          /* the image was dirty: refcounts were rebuilt */
     bool backing_unchecked; /* the backing file was changed as `rebase -u` does: metadata only */
-    bool bitmaps_dropped;
-    bool without_locks;   /* the file system has no locks, or none that reach every user */
-    bool writers_unseen;  /* writers without locks could not be detected */
-    unsigned other_names; /* hard links to the image's file besides its path */
+    bool bitmaps_dropped;   /* all of them: version 2 has none, or their directory is damaged */
+    bool without_locks;     /* the file system has no locks, or none that reach every user */
+    bool writers_unseen;    /* writers without locks could not be detected */
+    unsigned other_names;   /* hard links to the image's file besides its path */
     bool verified;
     bool header_from_disk; /* verification read the header's sector with O_DIRECT, not from the page
                               cache */

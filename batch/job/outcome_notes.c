@@ -132,7 +132,8 @@ static const char *plain_text(enum qb_note note, bool done)
         return "backing file: only the name in the image changes, as with `qemu-img rebase -u`; "
                "its content was not compared";
     case QB_NOTE_BITMAPS_DROPPED:
-        return "persistent bitmaps are dropped: version 2 cannot hold them";
+        return "all persistent bitmaps are dropped: version 2 cannot hold them, or their directory "
+               "is damaged";
     case QB_NOTE_WITHOUT_LOCKS:
         return "the file system has no locks that reach every host: whether the image is in use "
                "elsewhere was not known";

@@ -11,6 +11,7 @@ struct walk {
     void *arg;
     uint64_t budget; /* bytes of tables that may still be read: no more than the file has */
     uint64_t table;  /* the one that is read now, bytes */
+    const struct qb_bitmaps_skipped *skips; /* NULL: none */
 };
 
 enum { PIECE_BYTES = 4096 };
@@ -101,8 +102,8 @@ static int walk_table(struct walk *w, uint64_t offset, uint32_t entries, struct 
 
     if (entries == 0)
         return 0;
-    if (offset % g->cluster_size || !qb_range_ok(offset, entries, 8, w->img->file->size) ||
-        8ull * entries > w->budget) {
+    if (offset == 0 || offset % g->cluster_size ||
+        !qb_range_ok(offset, entries, 8, w->img->file->size) || 8ull * entries > w->budget) {
         odd(w, offset,
             "a bitmap table is not cluster aligned, overlaps, or ends past the end of the file");
         return 0;
@@ -117,21 +118,59 @@ static int walk_table(struct walk *w, uint64_t offset, uint32_t entries, struct 
         err);
 }
 
-int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *fn,
-                    void (*odd_fn)(void *arg, uint64_t at, const char *text), void *arg,
-                    struct qb_err *err)
+static bool is_skipped(const struct walk *w, uint32_t i)
 {
-    struct walk w = {io, img, fn, odd_fn, arg, img->file->size, 0};
+    return w->skips && i < w->skips->n && w->skips->which[i];
+}
+
+static int walk_all(struct walk *w, struct qb_err *err)
+{
     struct qb_disk_bitmap bitmap;
     struct directory d;
     int r = 0;
 
-    directory_find(&w, &d);
+    if (w->skips && w->skips->all)
+        return 0;
+    directory_find(w, &d);
     if (d.size)
-        r = fn(arg, d.offset, d.size, "the bitmap directory", err);
-    while (r == 0 && (r = directory_next(&w, &d, &bitmap, err)) > 0)
-        r = walk_table(&w, be64_get(bitmap.table_offset), be32_get(bitmap.table_size), err);
+        r = w->fn(w->arg, d.offset, d.size, "the bitmap directory", err);
+    for (uint32_t i = 0; r == 0 && (r = directory_next(w, &d, &bitmap, err)) > 0; i++)
+        r = is_skipped(w, i)
+                ? 0
+                : walk_table(w, be64_get(bitmap.table_offset), be32_get(bitmap.table_size), err);
     return QB_MIN(r, 0);
+}
+
+int qb_bitmaps_walk(struct qb_io *io, const struct qb_image *img, qb_range_fn *fn,
+                    void (*odd_fn)(void *arg, uint64_t at, const char *text), void *arg,
+                    struct qb_err *err)
+{
+    struct walk w = {io, img, fn, odd_fn, arg, img->file->size, 0, NULL};
+
+    return walk_all(&w, err);
+}
+
+static int pass_by(void *arg, uint64_t offset, uint64_t len, const char *what, struct qb_err *err)
+{
+    (void)arg, (void)offset, (void)len, (void)what, (void)err;
+    return 0;
+}
+
+static void note_table(void *arg, uint64_t at, const char *text)
+{
+    bool *is_odd = arg;
+
+    (void)at, (void)text;
+    *is_odd = true;
+}
+
+int qb_bitmaps_table_is_odd(struct qb_io *io, const struct qb_image *img, uint64_t offset,
+                            uint32_t entries, bool *is_odd, struct qb_err *err)
+{
+    struct walk w = {io, img, pass_by, note_table, is_odd, img->file->size, 0, NULL};
+
+    *is_odd = false;
+    return walk_table(&w, offset, entries, err);
 }
 
 static int count_range(void *arg, uint64_t offset, uint64_t len, const char *what,
@@ -150,5 +189,7 @@ static void note_odd(void *arg, uint64_t at, const char *text)
 
 int qb_census_bitmaps(struct qb_io *io, struct qb_census *c, struct qb_err *err)
 {
-    return qb_bitmaps_walk(io, c->img, count_range, note_odd, c, err);
+    struct walk w = {io, c->img, count_range, note_odd, c, c->img->file->size, 0, c->skips};
+
+    return walk_all(&w, err);
 }

@@ -227,9 +227,10 @@ int qb_census_tables(struct qb_io *io, const struct qb_image *img, uint64_t memo
 }
 
 int qb_census_take_all(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
-                       struct qb_census *out, struct qb_err *err)
+                       const struct qb_bitmaps_skipped *skips, struct qb_census *out,
+                       struct qb_err *err)
 {
-    *out = (struct qb_census){.img = img, .io = io, .wants_surplus = true};
+    *out = (struct qb_census){.img = img, .io = io, .skips = skips, .wants_surplus = true};
     return count(io, memory_limit, out, err) < 0 ? -1 : qb_census_compare(io, out, err);
 }
 

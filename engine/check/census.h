@@ -27,9 +27,18 @@ struct qb_census_place {
     bool active;    /* the active layer has it; else only snapshots */
 };
 
+/* Bitmaps that are not counted, for they are damaged and will go: what only they refer to is then a
+ * leak. */
+struct qb_bitmaps_skipped {
+    const uint8_t *which; /* one an entry of the directory; not owned */
+    size_t n;
+    bool all; /* the directory, too */
+};
+
 struct qb_census {
     const struct qb_image *img;
-    struct qb_io *io; /* while the census is taken */
+    struct qb_io *io;                       /* while the census is taken */
+    const struct qb_bitmaps_skipped *skips; /* while it is taken; NULL: none */
     struct qb_tables tables;
     struct qb_table_note *notes; /* one a table */
     struct qb_counts counts;     /* what the refcounts should be */
@@ -75,10 +84,12 @@ void qb_census_free(struct qb_census *c);
 int qb_census_tables(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                      qb_finding_fn *found, void *arg, struct qb_census *out, struct qb_err *err);
 
-/* Like qb_census_take, and `surplus` holds every leak: for each cluster of the file the refcount on
- * disk minus the references.  Its memory is counted against the same limit. */
+/* Like qb_census_take, without some bitmaps, and `surplus` holds every leak: for each cluster of
+ * the file the refcount on disk minus the references.  Its memory is counted against the same
+ * limit. */
 int qb_census_take_all(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
-                       struct qb_census *out, struct qb_err *err);
+                       const struct qb_bitmaps_skipped *skips, struct qb_census *out,
+                       struct qb_err *err);
 
 /* The two halves of qb_census_take: counts the references, and compares them with the refcounts on
  * disk.  References that the caller adds to out->counts in between are counted too. */
@@ -134,6 +145,10 @@ int qb_census_count_tables(struct qb_io *io, struct qb_census *c, struct qb_err 
 
 int qb_census_references(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 int qb_census_bitmaps(struct qb_io *io, struct qb_census *c, struct qb_err *err);
+
+/* Whether something about the bitmap table, or an entry of it, is odd. */
+int qb_bitmaps_table_is_odd(struct qb_io *io, const struct qb_image *img, uint64_t offset,
+                            uint32_t entries, bool *is_odd, struct qb_err *err);
 
 /* Calls fn for every range of host bytes that persistent bitmaps occupy (directory, tables, data);
  * fn returns 0, or 1 for a directory or table that is not to be followed, or -1.  Faulty entries

@@ -118,6 +118,11 @@ static bool is_sound(const struct qb_plan *plan)
     return c->n_low == 0 && (c->n_copied == 0 || t->correct_copied);
 }
 
+static bool only_bitmaps(const struct qb_census *c)
+{
+    return c->n_bad && c->n_bad == c->n_odd_bitmaps && !c->n_overlaps;
+}
+
 /* Only a census that agrees with the image's own tables is used; a dirty image's refcounts may have
  * any value, but its tables must be sound all the same. */
 static int trust_census(const struct qb_plan *plan, struct qb_err *err)
@@ -126,7 +131,8 @@ static int trust_census(const struct qb_plan *plan, struct qb_err *err)
     bool mends = qb_asked(plan->in.rq, QB_KEY_REPAIR) && plan->in.rq->repair;
     bool broken = qb_census_tables_are_broken(c);
     const struct qb_err *first = broken && mends ? &c->first_lasting : &c->first;
-    const char *hint = broken                        ? mends ? "; repair cannot mend that" : ""
+    const char *hint = only_bitmaps(c)               ? "; repair=bitmaps removes it"
+                       : broken                      ? mends ? "; repair cannot mend that" : ""
                        : c->n_low || c->n_bad_blocks ? "; repair=refcounts mends it"
                                                      : "; repair=flags mends it";
 
@@ -160,10 +166,10 @@ static int take_census(struct qb_plan *plan, struct qb_err *err)
 
     plan->counted = true;
     limit -= qb_min(qb_image_memory(plan->in.img), limit - 1);
-    if (plan->in.img->raw
-            ? qb_raw_census(plan, limit, err) < 0
-            : qb_census_take_all(plan->in.io, plan->in.img, limit, &plan->census, err) < 0 ||
-                  trust_census(plan, err) < 0)
+    if (plan->in.img->raw ? qb_raw_census(plan, limit, err) < 0
+                          : qb_census_take_all(plan->in.io, plan->in.img, limit, &plan->skips,
+                                               &plan->census, err) < 0 ||
+                                trust_census(plan, err) < 0)
         return -1;
     plan->image_end = plan->census.end;
     return EACH_RULE(plan, check, err);

@@ -214,11 +214,11 @@ struct qb_freed {
 struct qb_plan {
     struct qb_plan_in in;
     struct qb_target target;
+    struct qb_bitmaps_skipped skips; /* what the census does not count */
     struct qb_geom geom; /* the target's; new_tables is in terms of the image's, see conversion */
     bool counted;        /* a census was begun: nothing else leads to tables, counts and places */
     bool appends;        /* the append epoch writes something */
     bool rewrites;       /* ... more than the backing name: a census was taken, space is used */
-
     struct qb_census census; /* its counts: see struct qb_kept */
     uint64_t image_end; /* first byte past the amended image's last cluster in use; 0: not known */
     struct qb_kept kept;

@@ -13,6 +13,7 @@ struct qb_bitmap {
     uint32_t extra_len;       /* bytes of extra data */
     const uint8_t *extra;     /* in the directory's buffer, or whatever the maker has */
     const char *name;         /* NUL-terminated, without a NUL inside, 1 to 1023 bytes */
+    bool odd;                 /* QEMU would not open the image with it */
 };
 
 struct qb_bitmaps {
@@ -20,6 +21,9 @@ struct qb_bitmaps {
     uint8_t *bytes;                /* owned: the directory as the file has it */
     uint64_t len;                  /* of it, bytes */
     char *names;                   /* owned: where the names point */
+    bool broken;                   /* where one entry ends and the next begins cannot be told: the
+                                      list is empty */
+    struct qb_err odd; /* the first that QEMU would not open the image with; code 0: none */
 };
 
 /* Reads the directory of an image that has bitmaps (qb_image_has_bitmaps), in at most
@@ -30,6 +34,10 @@ struct qb_bitmaps {
 int qb_bitmaps_read(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                     struct qb_bitmaps *out, struct qb_err *err);
 void qb_bitmaps_free(struct qb_bitmaps *b);
+
+/* The same, but what would be QB_E_CORRUPT is in out->odd, and marked where it is of one bitmap. */
+int qb_bitmaps_read_any(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                        struct qb_bitmaps *out, struct qb_err *err);
 
 /* The bytes of memory that it holds beside itself. */
 uint64_t qb_bitmaps_memory(const struct qb_bitmaps *b);

@@ -318,13 +318,13 @@ int qb_bitmaps_release(struct qb_plan *plan, const struct qb_bitmap_work *w, str
 {
     struct qb_disk_bitmaps_ext ext;
 
-    if (!qb_image_has_bitmaps(plan->in.img, &ext))
+    if (!qb_image_has_bitmaps(plan->in.img, &ext) || w->whole)
         return 0;
     if (qb_plan_release(plan, be64_get(ext.directory_offset), be64_get(ext.directory_size), 1,
                         err) < 0)
         return -1;
     for (size_t i = 0; i < w->old.list.n; i++)
-        if (w->gone[i] && release_old(plan, &w->old.list.items[i], NULL, err) < 0)
+        if (w->gone[i] && !w->lost[i] && release_old(plan, &w->old.list.items[i], NULL, err) < 0)
             return -1;
     qb_vec_each (b, &w->now)
         if (b->table && b->old != QB_NO_BITMAP &&

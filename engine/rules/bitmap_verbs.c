@@ -14,9 +14,15 @@ static bool matches(const struct qb_name_list *globs, const char *name)
     return false;
 }
 
-static bool removes(const struct qb_request *rq, const struct qb_bitmap *b)
+static bool removes(const struct qb_plan *plan, const struct qb_bitmap *b)
 {
+    const struct qb_request *rq = plan->in.rq;
+
+    if (qb_bitmaps_remove_all(plan))
+        return true;
     if (qb_bitmaps_mended(rq) && (b->flags & QB_BITMAP_IN_USE))
+        return true;
+    if (qb_mends(rq, QB_REPAIR_BITMAPS) && b->odd)
         return true;
     return qb_asked(rq, QB_KEY_BITMAPS) && matches(&rq->bitmaps_remove, b->name);
 }
@@ -39,7 +45,9 @@ static int begin(const struct qb_plan *plan, struct qb_bitmap_work *w, struct qb
 
         if (i % 64 == 0 && qb_io_go_on(plan->in.io, err) < 0)
             return -1;
-        w->gone[i] = removes(plan->in.rq, &b.entry);
+        w->gone[i] = removes(plan, &b.entry);
+        if (!w->gone[i] && b.entry.odd)
+            return qb_bitmaps_refuse(w, err);
         w->changes |= w->gone[i];
         if (w->gone[i])
             continue;

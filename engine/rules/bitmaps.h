@@ -52,6 +52,8 @@ struct qb_bitmap_work {
     QB_VEC(struct qb_new_bitmap) now;
     struct qb_index by_name; /* of `now`, under all names that they had, too */
     uint8_t *gone;           /* one an old bitmap: it was removed */
+    uint8_t *lost;           /* ... with a table that is damaged: none of it is counted */
+    bool whole;              /* ... all of them, with a directory that is damaged */
     uint64_t **held;         /* one an old bitmap: its table where others get its bits, else NULL */
     size_t n_sources;        /* of all bitmaps */
     bool changes;            /* the list or an entry is another one */
@@ -81,6 +83,25 @@ int qb_bitmaps_make_list(struct qb_plan *plan, struct qb_bitmap_work *w, struct 
 
 /* Has the directory, and the tables and data that are new, appended, and the header name it. */
 int qb_bitmaps_set_extension(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err);
+
+/* ---- bitmap_damage.c ------------------------------------------------------------------------- */
+
+/* QB_E_CORRUPT: something of the directory is damaged, and stays. */
+int qb_bitmaps_refuse(const struct qb_bitmap_work *w, struct qb_err *err);
+
+/* Whether all bitmaps go, whatever their names are. */
+bool qb_bitmaps_remove_all(const struct qb_plan *plan);
+
+/* Fills w->old, and allocates and finds w->lost, of bitmaps that may go. */
+int qb_bitmaps_read_old(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err);
+
+/* Once it is known which go: has what is damaged of them not counted. */
+int qb_bitmaps_skip_lost(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err);
+
+/* ... of a downgrade, which drops them all. */
+int qb_bitmaps_skip_dropped(struct qb_plan *plan, struct qb_err *err);
+
+uint64_t qb_bitmaps_memory_limit(const struct qb_plan *plan);
 
 /* ---- bitmap_moves.c -------------------------------------------------------------------------- */
 

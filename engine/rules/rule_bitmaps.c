@@ -87,26 +87,13 @@ static int check_version(const struct qb_plan *plan, const struct qb_bitmap_work
                      w->now.n);
 }
 
-static uint64_t memory_limit(const struct qb_plan *plan)
-{
-    uint64_t limit = plan->in.rq->memory_limit ? plan->in.rq->memory_limit : QB_CENSUS_MEMORY;
-
-    return limit - qb_min(qb_image_memory(plan->in.img), limit - 1);
-}
-
-/* The bitmaps of the amended image, before anything but the directory is read. */
+/* The bitmaps of the amended image, before anything but the directory, and tables of bitmaps that
+ * may be damaged, is read. */
 int qb_bitmaps_make_list(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err)
 {
-    struct qb_disk_bitmaps_ext ext;
-
-    if (qb_image_has_bitmaps(plan->in.img, &ext) &&
-        qb_bitmaps_read(plan->in.io, plan->in.img, memory_limit(plan), &w->old, err) < 0)
-        return -1;
-    w->gone = calloc(w->old.list.n + 1, 1);
-    w->held = calloc(w->old.list.n + 1, sizeof(*w->held));
-    if (!w->gone || !w->held)
-        return qb_fail_memory(err);
-    if (qb_bitmaps_apply(plan, w, memory_limit(plan), err) < 0 || check_version(plan, w, err) < 0)
+    if (qb_bitmaps_read_old(plan, w, err) < 0 ||
+        qb_bitmaps_apply(plan, w, qb_bitmaps_memory_limit(plan), err) < 0 ||
+        check_version(plan, w, err) < 0 || qb_bitmaps_skip_lost(plan, w, err) < 0)
         return -1;
     return check_undo(plan, w, err);
 }
@@ -117,9 +104,11 @@ static int probe(struct qb_plan *plan, struct qb_err *err)
     struct qb_bitmap_work *w;
     bool need;
 
-    if (plan->target.bitmaps_dropped || (!qb_works(&plan->target, QB_RULE_bitmaps) &&
-                                         !(qb_target_resizes(plan->in.img, &plan->target) &&
-                                           qb_image_has_bitmaps(plan->in.img, &ext))))
+    if (plan->target.bitmaps_dropped)
+        return qb_bitmaps_skip_dropped(plan, err);
+    if (!qb_works(&plan->target, QB_RULE_bitmaps) &&
+        !(qb_target_resizes(plan->in.img, &plan->target) &&
+          qb_image_has_bitmaps(plan->in.img, &ext)))
         return 0;
     w = qb_plan_own(plan, QB_RULE_bitmaps, sizeof(*w), err);
     if (!w || qb_bitmaps_make_list(plan, w, err) < 0 ||
@@ -142,7 +131,7 @@ static int check(struct qb_plan *plan, struct qb_err *err)
 
     if (!w)
         return 0;
-    bytes = sizeof(*w) + qb_bitmaps_memory(&w->old) + w->old.list.n * (1 + sizeof(*w->held)) +
+    bytes = sizeof(*w) + qb_bitmaps_memory(&w->old) + w->old.list.n * (2 + sizeof(*w->held)) +
             w->now.cap * sizeof(*w->now.items) + qb_index_memory(&w->by_name);
     qb_vec_each (b, &w->now)
         bytes += b->sources.cap * sizeof(*b->sources.items);
@@ -215,6 +204,8 @@ static int release(struct qb_plan *plan, struct qb_err *err)
     struct qb_bitmap_work *w = plan->own[QB_RULE_bitmaps];
     bool changes;
 
+    if (plan->target.bitmaps_dropped && plan->skips.all)
+        return 0;
     if (plan->target.bitmaps_dropped)
         return qb_bitmaps_walk(plan->in.io, plan->in.img, release_range, NULL, plan, err);
     if (!w)
@@ -293,7 +284,7 @@ static void report(const struct qb_plan *plan, struct qb_result *result)
 {
     const struct qb_bitmap_work *w = plan->own[QB_RULE_bitmaps];
 
-    result->bitmaps_dropped = plan->target.bitmaps_dropped;
+    result->bitmaps_dropped = plan->target.bitmaps_dropped || (w && w->whole);
     if (!w || !qb_works(&plan->target, QB_RULE_bitmaps))
         return;
     result->n_bitmaps_changed = w->n_changed;
@@ -318,6 +309,7 @@ static void drop(void *own)
     qb_index_free(&w->by_name);
     qb_vec_free(&w->content);
     free(qb_take(&w->gone));
+    free(qb_take(&w->lost));
     free(qb_take(&w->directory));
 }
 

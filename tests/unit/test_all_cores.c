@@ -97,7 +97,7 @@ static struct outcome take_census(struct qb_io *io, struct qb_file *file, bool a
         r = qb_image_read_snapshots(io, &img, &err);
     }
     if (r == 0) {
-        r = all ? qb_census_take_all(io, &img, limit, &c, &err)
+        r = all ? qb_census_take_all(io, &img, limit, NULL, &c, &err)
                 : qb_census_take(io, &img, limit, add_finding, &o, &c, &err);
         if (r == 0)
             add_census(&o, &c);
