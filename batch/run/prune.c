@@ -35,12 +35,18 @@ static int check_state(enum qb_backup_state state, struct qb_err *err)
     }
 }
 
-/* Where the image is gone, or was found damaged, the clone may be all that is left of it. */
+/* Where the image is gone, another file has its name, or it was found damaged, the clone may be all
+ * that is left of it. */
 static int check_image(const struct qb_trace *t, const struct qb_clone *c, struct qb_err *err)
 {
     if (access(t->path, F_OK) < 0)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                        "the image is not there (%.200s): this may be the last copy", t->path);
+    if (qb_backup_look_at_image(t) == QB_IMAGE_REPLACED)
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "another file has the image's name now (%.200s): this may be the last copy "
+                       "of the image that the run amended; if it is not, remove it by hand",
+                       t->path);
     if (c == &t->clones.before && t->ended && t->status == QB_STATUS_FAILED && !t->undone)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                        "the image failed (%s), and was not put back: it may be needed",

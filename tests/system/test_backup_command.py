@@ -120,6 +120,18 @@ class Prune(BackupCommand):
         quiet = qbatch.qbatch("backup", "prune", "-q", "--state", self.state, "last")
         self.assertEqual((quiet.code, quiet.result.out, len(quiet.result.err.splitlines())), (1, "", 4))
 
+    def test_where_another_file_has_the_image_s_name_the_clone_stays(self):
+        self.on_each_amended(self.image_is_another)
+
+    def image_is_another(self, images):
+        shutil.copyfile(images[0], images[0] + ".new")
+        os.replace(images[0] + ".new", images[0])
+        lines = self.backup("prune", "last", code=1)
+        self.assertEqual([line["status"] for line in lines[:-1]], ["kept"] + 3 * ["removed"])
+        self.assertEqual(lines[0]["error"]["code"], "refused")
+        self.assertIn("another file has the image's name", lines[0]["error"]["message"])
+        self.assertEqual(self.backups(), self.clones[:1])
+
     def test_a_directory_that_became_a_link_is_not_followed(self):
         self.on_each_amended(self.directory_is_a_link)
 
