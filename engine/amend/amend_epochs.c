@@ -3,6 +3,7 @@
 
 #include "amend/as_found.h"
 #include "amend/rounds.h"
+#include "amend/trim.h"
 #include "amend/verify.h"
 #include "base/clock.h"
 
@@ -70,6 +71,7 @@ int qb_amend_append(struct qb_amend *a, struct qb_io *io)
     if (r < 0) {
         punch_room(a, io);
         cut_tail(a, io);
+        qb_trim_note(&a->file, a->plan.size.old, &a->err);
         return qb_amend_failed(a);
     }
     return 0;

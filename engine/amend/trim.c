@@ -1,5 +1,7 @@
 #include "amend/trim.h"
 
+#include <stdio.h>
+
 #include "check/census.h"
 
 /* The first byte past the image's end, or UINT64_MAX when that is uncertain. */
@@ -37,4 +39,17 @@ uint64_t qb_trim_tail(struct qb_io *io, struct qb_file *file, uint64_t floor, ui
     qb_io_run(io, &cut, 1);
     file->guard = (struct qb_guard){.phase = QB_PHASE_READ};
     return before - file->size;
+}
+
+void qb_trim_note(const struct qb_file *file, uint64_t length, struct qb_err *err)
+{
+    char text[sizeof(err->text)];
+
+    if (file->is_block_device || file->size <= length)
+        return;
+    snprintf(text, sizeof(text), "%s", err->text);
+    snprintf(err->text, sizeof(err->text),
+             "%.160s; the file could not be cut to its old length of %llu bytes, which a later run "
+             "does",
+             text, (unsigned long long)length);
 }

@@ -10,4 +10,8 @@
 uint64_t qb_trim_tail(struct qb_io *io, struct qb_file *file, uint64_t floor,
                       uint64_t memory_limit);
 
+/* Of an append that failed: adds to *err that the file is longer than `length`, if it is.  (Where a
+ * quota of btrfs is used up, a file is not cut either.) */
+void qb_trim_note(const struct qb_file *file, uint64_t length, struct qb_err *err);
+
 #endif

@@ -119,5 +119,49 @@ def guest_layers(test, image):
     return guest.read_all(test.copy(image, "outside.qcow2"))
 
 
+@unittest.skipUnless(os.geteuid() == 0, "a file system can only be mounted by root")
+class Quota(ImageTest):
+    """A quota that is used up: of btrfs, where it concerns root as well, and where a file is not cut then either."""
+
+    @contextlib.contextmanager
+    def limited(self, limit):
+        there, disk = self.path("btrfs"), self.path("btrfs.disk")
+        os.mkdir(there)
+        with open(disk, "wb") as f:
+            f.truncate(600 * MIB)
+        if not shutil.which("btrfs") or proc.run(["mkfs.btrfs", "-q", disk]).code:
+            self.skipTest("btrfs-progs are not installed")
+        if proc.run(["mount", "-o", "loop", disk, there]).code:
+            self.skipTest("btrfs cannot be mounted here")
+        try:
+            proc.must(["btrfs", "quota", "enable", there])
+            proc.must(["btrfs", "subvolume", "create", f"{there}/s"])
+            proc.must(["btrfs", "qgroup", "limit", limit, f"{there}/s"])
+            yield f"{there}/s"
+        finally:
+            proc.must(["umount", there])
+
+    def test_the_image_is_as_it_was_and_amended_once_there_is_space(self):
+        with self.limited("8M") as there:
+            image = self.create(f"{there}/a.qcow2", size="2G")
+            self.io(image, "write -q -P 3 0 4M")
+            os.sync()
+            before, length = self.copy(image, "before.qcow2"), os.path.getsize(image)
+            asked = {"preallocation": "metadata", "size": "64G"}
+            answer = qbatch.amend(image, cwd=self.folder, **asked)
+            self.assertEqual((answer.code, answer.error), (1, "no_space"), str(answer))
+            error = answer.first["error"]
+            self.assertIn("quota", error["message"].lower())
+            self.assertIn("space", error["hint"])
+            if os.path.getsize(image) != length:
+                self.assertIn(f"its old length of {length} bytes", error["message"])
+            self.assert_sound(image)
+            proc.must(["qemu-img", "compare", "-q", image, before])
+            proc.must(["btrfs", "qgroup", "limit", "none", there])
+            self.amended(image, **asked)
+            self.assert_sound(image)
+            proc.must(["qemu-img", "compare", "-q", image, before])
+
+
 if __name__ == "__main__":
     main()
