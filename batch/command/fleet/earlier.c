@@ -162,6 +162,7 @@ static int undo(struct qb_earlier *e, struct qb_takeback *t, struct qb_output *o
     bool began = false;
     int r;
 
+    out->sum.sandboxed = &c->sandboxed; /* the reports are not the other process's */
     if (qb_confining_is_due(c) && qb_signal_share() && !qb_journal_write(&e->journal)) {
         r = qb_relay_run(&run, &began, err);
         if (began || r == 0 || e->batch.policy.sandbox == QB_SANDBOX_STRICT)
