@@ -140,14 +140,15 @@ static void whether_a_run_is_finished(void)
 {
     const struct {
         const char *const *lines;
-        bool unfinished;
+        bool unfinished, settled;
     } runs[] = {
-        {LINES(CHANGED), true},
-        {LINES(CHANGED, END(0, 0)), false},
-        {LINES(CHANGED, END(1, 1)), true},
-        {LINES(FAILED, END(0, 1)), true},
-        {LINES(CHANGED, END(0, 0), RESUMED), true},
-        {LINES(CHANGED, "{\"is\":\"superseded\"}"), false},
+        {LINES(CHANGED), true, false},
+        {LINES(CHANGED, END(0, 0)), false, true},
+        {LINES(CHANGED, END(1, 1)), true, false},
+        {LINES(FAILED, END(0, 1)), true, false},
+        {LINES(FAILED, "{\"is\":\"end\",\"left\":0,\"failed\":1}"), false, false},
+        {LINES(CHANGED, END(0, 0), RESUMED), true, false},
+        {LINES(CHANGED, "{\"is\":\"superseded\"}"), false, false},
     };
 
     for (size_t i = 0; i < UNIT_COUNT(runs); i++) {
@@ -160,6 +161,7 @@ static void whether_a_run_is_finished(void)
         CU_ASSERT_EQUAL(qb_glance_at(scratch_folder(), id, &g), 0);
         CU_ASSERT_EQUAL(g.unfinished, runs[i].unfinished);
         qb_glance_free(&g);
+        CU_ASSERT_EQUAL(qb_runs_is_settled(scratch_folder(), id), runs[i].settled);
     }
 }
 
@@ -183,6 +185,7 @@ static void a_glance_believes_only_an_end_of_the_whole_run(void)
     CU_ASSERT_FALSE(g.ended);
     CU_ASSERT(g.unfinished);
     qb_glance_free(&g);
+    CU_ASSERT_FALSE(qb_runs_is_settled(scratch_folder(), id));
 }
 
 static void records_that_cannot_be_understood_are_errors(void)
