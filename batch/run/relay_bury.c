@@ -246,7 +246,7 @@ void qb_relay_leave_rest(struct qb_relay_parent *p)
 {
     const char *why = p->ended ? p->last.text : "the run ended before this image";
 
-    for (size_t i = 0; i < qb_relay_jobs(p); i++) {
+    for (size_t i = 0; i < qb_relay_jobs(p) && p->told < qb_relay_jobs(p); i++) {
         struct qb_outcome outcome = {.result.status = QB_STATUS_INTERRUPTED};
 
         if (p->run->batch->jobs[i].suspect != QB_SUSPECT_NOT)

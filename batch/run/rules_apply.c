@@ -53,13 +53,14 @@ bool qb_meant_begins(const struct qb_job *job, struct qb_io *io, struct qb_amend
 
 bool qb_meant_ends(const struct qb_job *job, struct qb_amend *amend, bool at_end)
 {
-    struct qb_result *r = qb_amend_result(amend);
     const struct qb_conditions *after = job->rules ? &job->rules->after : NULL;
     struct qb_condition_facts facts;
     enum qb_condition broken;
+    struct qb_result *r;
 
     if (!after || !after->set)
         return true;
+    r = qb_amend_result(amend);
     facts = facts_of(r->after, amend, at_end);
     broken = qb_conditions_broken(after, &facts);
     if (broken == QB_CONDITION_COUNT)

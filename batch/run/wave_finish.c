@@ -8,8 +8,11 @@
 /* Of an image that was not changed after all. */
 static void drop_backup(struct qb_wave *w, struct qb_slot *s)
 {
-    struct qb_result *r = qb_amend_result(s->amend);
+    struct qb_result *r;
 
+    if (w->batch->policy.backup == QB_BACKUP_NONE)
+        return;
+    r = qb_amend_result(s->amend);
     if (!r->backed_up || qb_amend_has_flipped(s->amend) || w->batch->jobs[s->job].clone_stays)
         return;
     qb_run_unclone(w->errands, w->batch, s->job);
@@ -81,7 +84,7 @@ static void release_if_over(struct qb_wave *w, struct qb_slot *s)
 {
     if (s->step != QB_STEP_OVER || !s->amend || s->released)
         return;
-    if (qb_amend_result(s->amend)->status == QB_STATUS_CHANGED)
+    if (qb_amend_status(s->amend) == QB_STATUS_CHANGED)
         qb_meant_ends(&w->batch->jobs[s->job], s->amend, true);
     drop_backup(w, s);
     qb_slot_release(w, s);
@@ -92,7 +95,7 @@ static void finish_one(void *arg, struct qb_io *io, size_t i)
     struct qb_wave *w = arg;
     struct qb_slot *s = &w->slots[i];
 
-    if (s->step == QB_STEP_SYNCED && qb_amend_result(s->amend)->status == QB_STATUS_UNCHANGED) {
+    if (s->step == QB_STEP_SYNCED && qb_amend_status(s->amend) == QB_STATUS_UNCHANGED) {
         if (qb_amend_found(s->amend, s->flip_errno) == 0)
             qb_slot_give_back_tail(w, s, io);
         qb_slot_step(w, s, QB_STEP_OVER);

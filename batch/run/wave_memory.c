@@ -65,12 +65,12 @@ unsigned qb_wave_more_threads(const struct qb_wave *w)
 
 bool qb_slot_gives_way(const struct qb_wave *w, struct qb_slot *s)
 {
-    const struct qb_result *r = s->amend ? qb_amend_result(s->amend) : NULL;
-    const struct qb_failure *err = r ? &r->err : NULL;
+    const struct qb_failure *err;
 
-    if (!r || r->status != QB_STATUS_FAILED || w->batch->n_jobs == 1 ||
+    if (!s->amend || qb_amend_status(s->amend) != QB_STATUS_FAILED || w->batch->n_jobs == 1 ||
         qb_queue_has_all_room(w->queue, s->job))
         return false;
+    err = &qb_amend_result(s->amend)->err;
     if (err->code == QB_E_MEMORY && s->within_budget)
         return false;
     return err->code == QB_E_MEMORY || err->sys_errno == EMFILE || err->sys_errno == ENFILE;

@@ -52,10 +52,12 @@ void qb_slot_plan_known(struct qb_wave *w, struct qb_slot *s)
 /* A locked image may be tried again, and one that is left in its middle is looked at once more. */
 static void count_failure(struct qb_wave *w, struct qb_slot *s)
 {
-    const struct qb_result *r = s->amend ? qb_amend_result(s->amend) : NULL;
+    const struct qb_result *r;
 
-    if (!r || s->failed || r->status != QB_STATUS_FAILED || r->err.code == QB_E_LOCKED ||
-        r->err.code == QB_E_CANCELLED)
+    if (!s->amend || s->failed || qb_amend_status(s->amend) != QB_STATUS_FAILED)
+        return;
+    r = qb_amend_result(s->amend);
+    if (r->err.code == QB_E_LOCKED || r->err.code == QB_E_CANCELLED)
         return;
     s->failed = true;
     atomic_fetch_add(&w->failures->n, 1);
@@ -140,8 +142,6 @@ bool qb_slot_leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 
 bool qb_slot_leave_untouched(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
-    struct qb_result *r = qb_amend_result(s->amend);
-
     if (qb_slot_leave(w, s, io))
         return true;
     if (s->again) /* it is not untouched */
@@ -149,7 +149,7 @@ bool qb_slot_leave_untouched(struct qb_wave *w, struct qb_slot *s, struct qb_io 
     if (!qb_failures_are_too_many(w->failures))
         return false;
     qb_amend_cancel(s->amend, io, QB_E_CANCELLED);
-    r->status = QB_STATUS_SKIPPED;
+    qb_amend_result(s->amend)->status = QB_STATUS_SKIPPED;
     qb_fail(qb_amend_err(s->amend), QB_E_CANCELLED, QB_NOWHERE, "%s",
             qb_wave_why_no_more(w->batch, w->failures));
     qb_slot_step(w, s, QB_STEP_OVER);
@@ -222,8 +222,6 @@ void qb_slot_begin_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
 void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
                       const struct qb_long_phase *p)
 {
-    const struct qb_result *r = qb_amend_result(s->amend);
-
     qb_io_set_stop(io, NULL, NULL);
     qb_io_set_budget(io, NULL);
     count_bytes(w, s);
@@ -231,7 +229,8 @@ void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
         atomic_store(&p->busy->job, 0);
     qb_slot_span(w, s, io, p->kind, p->from);
     s->busy_seconds = p->busy_before + (qb_now() - p->from);
-    if (r->status == QB_STATUS_FAILED && r->err.code == QB_E_CANCELLED)
+    if (qb_amend_status(s->amend) == QB_STATUS_FAILED &&
+        qb_amend_result(s->amend)->err.code == QB_E_CANCELLED)
         cancel(w, s, io, qb_wave_stopped(w) ? QB_E_CANCELLED : QB_E_TIMEOUT);
 }
 

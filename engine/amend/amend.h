@@ -189,6 +189,9 @@ void qb_amend_set_data_file(struct qb_amend *a, struct qb_file *file);
  * good until qb_amend_take_result or qb_amend_close; err is what it was at the call. */
 struct qb_result *qb_amend_result(struct qb_amend *a);
 
+/* The status alone, without what the other one brings up to date. */
+enum qb_status qb_amend_status(const struct qb_amend *a);
+
 /* The error of the result: for failures of what a caller did for this image. */
 struct qb_err *qb_amend_err(struct qb_amend *a);
 

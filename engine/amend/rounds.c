@@ -155,3 +155,8 @@ int qb_amend_again(struct qb_amend *a, struct qb_io *io, uint64_t memory_limit)
     end_round(a);
     return lacks_memory ? -1 : 0;
 }
+
+enum qb_status qb_amend_status(const struct qb_amend *a)
+{
+    return a->result.status;
+}

@@ -155,7 +155,7 @@ class Instructions(Fleets):
     def test_of_an_image_whose_header_changes(self):
         """9,200 of them are valgrind's way of counting how memory is zeroed, and 9,800 follow the path name
         by name, as valgrind knows no openat2."""
-        few, many = 300, 900
+        few, many = 600, 1800
         self.images(few, many)
         counted = {n: self.counted(*self.amend(n, "on", jobs=())) for n in (few, many)}
         each = (counted[many] - counted[few]) / (many - few)
