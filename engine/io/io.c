@@ -206,7 +206,8 @@ void qb_io_begin_phase(struct qb_io *io)
 }
 
 /* The kernel writes the part below RLIMIT_FSIZE and refuses the rest, so a limit inside the
- * header's sector would tear it: it is asked for anew. */
+ * header's sector would tear it: it is asked for anew, by the workers of a run at the beginning of
+ * each phase.  Only another process could set one meanwhile. */
 static bool would_tear(struct qb_io *io, const struct qb_req *req)
 {
     return req->op == QB_OP_WRITE && req->file->guard.phase == QB_PHASE_FLIP && !req->file->mem &&
