@@ -97,8 +97,8 @@ static int read_lines(struct list *l, int fd)
 /* A list of which no file exists is one mistake, not one failure for each of its lines. */
 static int check_any_is_there(struct list *l, size_t first)
 {
-    const struct qb_pick *picks = l->select->picks.items + first;
     size_t n = l->select->picks.n - first, used = 0;
+    const struct qb_pick *picks = n ? &l->select->picks.items[first] : NULL;
     char count[QB_TEXT_NUMBER], names[NAMED_MAX * 100 + 1] = "";
     struct stat st;
 

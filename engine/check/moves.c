@@ -18,9 +18,9 @@ static size_t run_of(const struct qb_moves *m, uint64_t cluster)
 uint64_t qb_moves_index(const struct qb_moves *m, uint64_t cluster)
 {
     size_t i = run_of(m, cluster);
-    const struct qb_moved_run *r = &m->runs.items[i];
+    const struct qb_moved_run *r = i < m->runs.n ? &m->runs.items[i] : NULL;
 
-    return i < m->runs.n && r->first <= cluster ? r->index + (cluster - r->first) : UINT64_MAX;
+    return r && r->first <= cluster ? r->index + (cluster - r->first) : UINT64_MAX;
 }
 
 uint64_t qb_moves_from(const struct qb_moves *m, uint64_t index)
