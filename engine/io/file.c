@@ -104,8 +104,9 @@ int qb_file_measure(struct qb_file *file, struct qb_err *err)
 
 int qb_file_make_blocking(struct qb_file *file)
 {
-    if (!file->blocks && (fcntl(file->fd, F_SETFL, O_NOATIME) == 0 /* mostly set already */ ||
-                          fcntl(file->fd, F_SETFL, 0) == 0))
+    int flags = file->blocks ? -1 : fcntl(file->fd, F_GETFL);
+
+    if (flags >= 0 && fcntl(file->fd, F_SETFL, flags & ~O_NONBLOCK) == 0)
         file->blocks = true;
     return file->fd;
 }

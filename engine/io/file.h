@@ -91,7 +91,8 @@ int qb_file_reopen_writable(struct qb_file *file, struct qb_err *err);
 int qb_file_measure(struct qb_file *file, struct qb_err *err);
 
 /* Takes O_NONBLOCK off the open file, once: with it, io_uring would report EAGAIN for bytes not yet
- * cached.  Other calls do not heed it.  Returns the descriptor. */
+ * cached.  Other calls do not heed it.  Other flags stay: a journal is appended to.  Returns the
+ * descriptor. */
 int qb_file_make_blocking(struct qb_file *file);
 
 /* Closes (and so unlocks) the file; harmless on an empty struct. */

@@ -57,6 +57,18 @@ static void open_starts_with_nothing_allowed(void)
     qb_file_close(&f);
 }
 
+/* The journal, which is synced beside images; a resumed one has written nothing by then. */
+static void what_is_appended_to_is_appended_to_afterwards(void)
+{
+    int fd = open(make_file("appended", "hello", 5), O_WRONLY | O_APPEND | O_NONBLOCK);
+    struct qb_file f = {.fd = fd};
+
+    CU_ASSERT_FATAL(fd >= 0);
+    CU_ASSERT_EQUAL(qb_file_make_blocking(&f), fd);
+    CU_ASSERT_EQUAL(fcntl(fd, F_GETFL) & (O_NONBLOCK | O_APPEND), O_APPEND);
+    close(fd);
+}
+
 static void closing_an_empty_struct_leaves_standard_input_open(void)
 {
     struct qb_file f = {0};
@@ -132,6 +144,7 @@ int main(void)
     static const struct unit_test tests[] = {
         UNIT(open_refuses_what_is_no_image_without_waiting),
         UNIT(open_starts_with_nothing_allowed),
+        UNIT(what_is_appended_to_is_appended_to_afterwards),
         UNIT(closing_an_empty_struct_leaves_standard_input_open),
         UNIT(still_there_notices_a_replaced_file),
         UNIT(holes_are_known_and_forgotten_when_written),
