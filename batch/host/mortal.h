@@ -38,7 +38,7 @@ struct qb_mortal {
     bool (*stopped)(void);       /* asked while they are waited for: true ends it; NULL: never */
     char buffer[QB_MORTAL_READ]; /* what was read of the next ones */
     size_t at, n_read;
-    bool over; /* there is no more */
+    bool over; /* nothing more comes */
 };
 
 struct qb_mortal_wish {

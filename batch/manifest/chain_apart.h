@@ -17,7 +17,7 @@ struct qb_apart_link {
  * `policy` asks for, as far as the kernel has it, and opens what the owner of `head` may read;
  * whoever uses a path of the answer must apply these rules once more, for an image may have taken
  * the process over.  At most QB_CHAIN_MAX_DEPTH, to be freed.  0, or -1 with what qb_image_open and
- * qb_chain_open say; QB_E_CRASHED where two such processes ended, or told what is no chain. */
+ * qb_chain_open say; QB_E_CRASHED where two such processes ended, or told what is not a chain. */
 struct qb_apart_chain {
     struct qb_apart_link *links;
     size_t n, cap;

@@ -27,7 +27,7 @@ struct qb_relay_run {
     const struct qb_run_options *options;
     const struct qb_listener *listener; /* of the calling process */
     struct qb_journal *journal;         /* which the other process writes to; NULL: there is none */
-    bool undoes;                        /* the images are given back what they were */
+    bool undoes;                        /* the images become what they were before a run */
     struct qb_confining *confining;     /* gets what the other one's came to */
     /* In the new process: qb_run, with that relay and that listener. */
     int (*body)(void *arg, const struct qb_relay *relay, const struct qb_listener *listener,

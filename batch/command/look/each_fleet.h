@@ -91,7 +91,7 @@ struct qb_each_hearer {
     struct qb_each_fleet *f;
     struct qb_mortal process;
     struct qb_each_shown shown;
-    size_t ignored;  /* 1 + an image: what is told of it does not count any more */
+    size_t ignored;  /* 1 + an image: what is told about it no longer counts */
     size_t answered; /* images */
     bool ended, misled;
     struct qb_each_end end;
