@@ -1,11 +1,11 @@
 /* Prepares a run: workers, waves, the limit on open files. */
-#include <fcntl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/num.h"
 #include "run/running.h"
 #include "host/free_space.h"
@@ -53,40 +53,24 @@ bool qb_run_stopped(const struct qb_running *r)
     return r->options->stopped && r->options->stopped();
 }
 
-/* How many images a wave can have open, after asking the kernel for all it allows.  Whole backing
- * chains are not foreseen: where they leave too few files for others, those are put off, and the
- * waves become smaller (qb_slot_gives_way). */
+/* How many images a wave can have open.  Whole backing chains are not foreseen: where they leave
+ * too few files for others, those are put off, and the waves become smaller (qb_slot_gives_way). */
 static size_t room_for_files(unsigned workers)
 {
     size_t reserved = FILES_RUN + (size_t)FILES_WORKER * workers, images;
-    struct rlimit limit;
+    rlim_t limit = qb_descriptors_allow();
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return 1;
-    if (limit.rlim_cur < limit.rlim_max) {
-        rlim_t soft = limit.rlim_cur;
-
-        limit.rlim_cur = limit.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-            limit.rlim_cur = soft;
-    }
-    if (limit.rlim_cur == RLIM_INFINITY)
+    if (limit == RLIM_INFINITY)
         return WAVE_MAX;
-    images = ((size_t)limit.rlim_cur - QB_MIN(limit.rlim_cur, reserved)) / (FILES_IMAGE * QB_WAVES);
-    return QB_MIN(QB_MAX(images, 1), (size_t)WAVE_MAX);
+    images = ((size_t)limit - qb_min(limit, reserved)) / (FILES_IMAGE * QB_WAVES);
+    return qb_min(qb_max(images, 1), WAVE_MAX);
 }
 
-/* Has the kernel make its table of open files as large as it will have to be.  Later, with threads
- * that share it, each doubling would stop all of them for milliseconds. */
-static void make_room_for_files(size_t files)
+void qb_waves_prepare(size_t images)
 {
-    int fd = open("/", O_PATH | O_CLOEXEC);
-    int high = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, (int)files);
-
-    if (high >= 0)
-        close(high);
-    if (fd >= 0)
-        close(fd);
+    qb_descriptors_allow();
+    qb_descriptors_make_room(qb_min(images, (size_t)QB_WAVES * WAVE_MAX) + FILES_RUN);
+    malloc_trim(0);
 }
 
 /* A run of which somebody may ask for a limit later has the pace of its hand from the beginning. */
@@ -110,7 +94,6 @@ static int open_workers(struct qb_running *r, struct qb_err *err)
 
     r->wave_max = qb_min(room_for_files(qb_topo_workers(topo)), QB_MAX(r->batch->n_jobs, 1));
     r->wave_size = r->wave_max;
-    make_room_for_files(QB_MIN(r->batch->n_jobs, QB_WAVES * r->wave_max) + FILES_RUN);
     if (qb_sched_open(topo, r->options->io, r->batch->n_jobs > r->wave_max, &r->sched, &fell_back,
                       err) < 0)
         return -1;
@@ -153,7 +136,7 @@ int qb_run_prepare(struct qb_running *r, struct qb_err *err)
     size_t n = r->batch->n_jobs;
 
     if (n > 1)
-        qb_waves_prepare();
+        qb_waves_prepare(n);
     if (qb_run_errands_offer(&r->errands, r->options->confining, journal, err) < 0 ||
         open_workers(r, err) < 0)
         return -1;

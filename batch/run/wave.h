@@ -154,9 +154,10 @@ const char *qb_wave_why_no_more(const struct qb_batch *batch, const struct qb_fa
 /* Closes what is left open in a slot and frees what it holds. */
 void qb_wave_drop(struct qb_wave *wave, struct qb_slot *slot);
 
-/* Readies the C library's heap for the trims of several workers, before there are any: glibc does
- * so at its first call and without a lock, and where another malloc serves (a sanitizer's, a
- * preloaded one) a trim is that first call.  For more than one image. */
-void qb_waves_prepare(void);
+/* Readies the process for the waves of so many images (more than one), before it has a thread
+ * beside its first: the table of open files gets its size (base/descriptors.h), and the C library's
+ * heap is ready for the trims of several workers.  glibc sees to that at its first call and without
+ * a lock, and where another malloc serves (a sanitizer's, a preloaded one) a trim is that call. */
+void qb_waves_prepare(size_t images);
 
 #endif

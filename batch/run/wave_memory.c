@@ -76,11 +76,6 @@ bool qb_slot_gives_way(const struct qb_wave *w, struct qb_slot *s)
     return err->code == QB_E_MEMORY || err->sys_errno == EMFILE || err->sys_errno == ENFILE;
 }
 
-void qb_waves_prepare(void)
-{
-    malloc_trim(0);
-}
-
 /* What many small blocks took, malloc keeps for this worker: others are to have it, and a single
  * image would have to take it again. */
 static void trim(const struct qb_wave *w, uint64_t freed)

@@ -12,9 +12,13 @@
 #include <unistd.h>
 
 #include "base/beside.h"
+#include "base/descriptors.h"
 #include "base/num.h"
 
-enum { ASKED_MS = 50 };
+enum {
+    ASKED_MS = 50,
+    FILES_CLERK = 16, /* what a thread has open for a moment besides an answer's files */
+};
 
 /* ---- the helper ------------------------------------------------------------------------------ */
 
@@ -121,6 +125,8 @@ static void serve_all(const struct qb_errands *errands, const int *fds, unsigned
     struct office office = {errands, PTHREAD_MUTEX_INITIALIZER};
     struct clerk clerks[QB_CHANNELS_MAX];
 
+    if (n > 1)
+        qb_descriptors_make_room((QB_PARCEL_FILES + FILES_CLERK) * n + QB_KEPT_MAX);
     for (unsigned i = 0; i < n; i++)
         clerks[i] = (struct clerk){.office = &office, .channel = i, .fd = fds[i]};
     for (unsigned i = 1; i < n; i++)

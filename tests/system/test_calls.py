@@ -132,6 +132,32 @@ class Calls(Fleets):
         confined = [i for i, line in enumerate(lines) if " seccomp(" in line]
         self.assertFalse([line for line in lines[confined[0]:] if "cgroup" in line] if confined else [], lines)
 
+    def test_tables_of_files_have_their_size_before_there_are_threads(self):
+        """Later, each time that one doubles, whoever opens a file waits for ten milliseconds."""
+        n = 600
+        self.images(n)
+        with tempfile.NamedTemporaryFile("r", prefix="qbatch-strace-") as log:
+            done = proc.run(["strace", "-f", "-e", "trace=fcntl,clone,clone3,openat2", "-o", log.name,
+                             qbatch.absolute(qbatch.TOOL), *self.amend(n, "on")], env=strace.environment())
+            self.assertEqual(done.code, 0, done.err)
+            lines = log.read().splitlines()
+        size, threads, opened = {}, set(), {}
+        for line in lines:
+            process, call = line.split(None, 1)
+            if made := re.search(r"F_DUPFD_CLOEXEC, (\d+)", call):
+                if int(made[1]) >= size.get(process, 0):
+                    self.assertNotIn(process, threads, line)
+                size[process] = int(made[1]) + 1
+            if "CLONE_THREAD" in call:
+                threads.add(process)
+            if "openat2" in call and (fd := re.search(r"= (\d+)$", call)):
+                opened[process] = max(opened.get(process, 0), int(fd[1]))
+        self.assertEqual(len(size), 2, lines[:50])  # the process of images, and that of the opener
+        self.assertGreater(max(size.values()), n)
+        opener = size.keys() & opened.keys() - {max(size, key=size.get)}
+        self.assertTrue(opener, (size, opened))
+        self.assertGreater(min(size[process] for process in opener), max(opened.values()))
+
     def test_a_run_that_has_ended_is_opened_once_by_later_ones(self):
         self.images(1)
         os.mkdir(self.path("state"), 0o700)

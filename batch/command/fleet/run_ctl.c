@@ -117,7 +117,7 @@ int qb_fleet_run_with(struct qb_run_sandbox *sandbox, struct qb_run_options *opt
     int r;
 
     if (out->batch->n_jobs > 1)
-        qb_waves_prepare(); /* before there is another thread */
+        qb_waves_prepare(out->batch->n_jobs); /* before there is another thread */
     if (!hand)
         return qb_run(out->batch, options, listener, err);
     if (relay)
