@@ -29,9 +29,17 @@ static struct qb_timing timing_of(const struct qb_running *r, const struct qb_wa
 static void adapt(struct qb_running *r, size_t n, size_t no_room)
 {
     if (no_room > 0)
-        r->wave_size = QB_MAX(n - no_room, 1);
+        r->wave_fits = QB_MAX(n - no_room, 1);
     else
-        r->wave_size = QB_MIN(r->wave_size * 2, r->wave_max);
+        r->wave_fits = QB_MIN(r->wave_fits * 2, r->wave_max);
+}
+
+/* Small waves find what they hold in the processor's caches, and few images of a large one pay for
+ * a barrier of a slow disk: waves grow where the wait for it is more than half of the work. */
+static void heed_barrier(struct qb_running *r, double worked, double waited)
+{
+    if (waited > worked / 2)
+        r->wave_pays = QB_MIN(r->wave_pays * 2, r->wave_max);
 }
 
 /* An image has its result, which is told soon, or is closed again, untouched. */
@@ -99,7 +107,8 @@ static bool is_busy(const struct qb_running *r)
 static size_t room_in_wave(const struct qb_running *r)
 {
     uint64_t most = r->suspected.n ? 1 : r->limits.wave, busy = under_way(r) + r->fresh->n;
-    size_t room = r->wave_size - QB_MIN(r->wave_size, r->fresh->n);
+    size_t size = QB_MIN(r->wave_fits, r->wave_pays);
+    size_t room = size - QB_MIN(size, r->fresh->n);
 
     for (size_t i = 0; i < r->fresh->n; i++)
         if (r->fresh->slots[i].crowded) /* waits for memory */
@@ -139,6 +148,7 @@ static bool advance(struct qb_running *r)
     struct qb_wave_barrier barrier = {.waves = {r->flipped, r->appended}};
     struct qb_wave *ended = r->ending;
     bool busy = is_busy(r), settling;
+    double began = qb_now(), worked;
 
     qb_run_heed(r);
     qb_wave_flip(r->flipped); /* what it appended is durable since the last round */
@@ -160,7 +170,9 @@ static bool advance(struct qb_running *r)
         end_wave(r, ended, ended); /* the next to be prepared */
     }
     tell(r);
+    worked = qb_now() - began;
     qb_sched_aside_wait(r->sched);
+    heed_barrier(r, worked, qb_now() - began - worked);
     if (barrier.journal) {
         qb_journal_synced(&r->options->state->journal, barrier.journal_errno);
         qb_wave_unrecorded(r->fresh, barrier.journal_errno); /* its plans follow what was lost */

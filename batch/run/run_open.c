@@ -15,6 +15,7 @@
 
 enum {
     WAVE_MAX = 512,   /* images; more gains nothing per barrier */
+    WAVE_FIRST = 128, /* what four waves of so many hold stays in a processor's cache */
     FILES_RUN = 48,   /* open besides a wave's images: journal, reports, folders, barriers */
     FILES_WORKER = 6, /* its ring, and what it looks into for a moment */
     FILES_IMAGE = 2,  /* itself, and its backing file */
@@ -93,7 +94,8 @@ static int open_workers(struct qb_running *r, struct qb_err *err)
     char text[200];
 
     r->wave_max = qb_min(room_for_files(qb_topo_workers(topo)), QB_MAX(r->batch->n_jobs, 1));
-    r->wave_size = r->wave_max;
+    r->wave_fits = r->wave_max;
+    r->wave_pays = r->batch->n_jobs > r->wave_max ? QB_MIN(r->wave_max, WAVE_FIRST) : r->wave_max;
     if (qb_sched_open(topo, r->options->io, r->batch->n_jobs > r->wave_max, &r->sched, &fell_back,
                       err) < 0)
         return -1;

@@ -56,7 +56,9 @@ struct qb_running {
     struct qb_failures failures;
     struct qb_limits limits; /* of the batch, or as set since by qbatch ctl */
     struct qb_rolling rolling;
-    size_t wave_max, wave_size; /* the maximum, and the size that fits the memory limit */
+    size_t wave_max;  /* images in a wave, at most */
+    size_t wave_fits; /* as many as the memory limit has room for */
+    size_t wave_pays; /* as many as barriers take to cost little */
     size_t done;
     double begun;
     unsigned n_waves;                  /* so far */
