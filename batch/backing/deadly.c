@@ -6,13 +6,14 @@
 #include "base/vec.h"
 
 enum {
-    READ_MAX = 1024,  /* headers that are read at a time */
-    ALONE_DEATHS = 2, /* of the same header, before it is deadly */
-    MORE_DEATHS = 64, /* besides ALONE_DEATHS + 1 for each file */
+    READ_MAX = 1024,                /* headers that are read at a time */
+    ALONE_DEATHS = 2,               /* of the same header, before it is deadly */
+    FILE_DEATHS = ALONE_DEATHS + 2, /* at most: among others, alone, and of the glimpse */
+    MORE_DEATHS = 64,               /* besides those of all files */
 };
 
 /* A header that is being read. */
-struct reading {
+struct qb_deadly_mark {
     atomic_uint used;
     bool alone;
     dev_t dev;
@@ -23,13 +24,13 @@ struct known {
     dev_t dev;
     ino_t ino;
     unsigned alone; /* deaths of processes that read no other header */
-    bool deadly;
+    bool deadly, dark;
 };
 
 struct qb_deadly {
-    struct reading *reading; /* READ_MAX, shared */
+    struct qb_deadly_mark *reading; /* READ_MAX, shared */
     QB_VEC(struct known) known;
-    size_t suspects; /* of these; the others are deadly */
+    size_t suspects; /* of these; the others are dark */
     size_t deaths;
     char how[QB_MORTAL_HOW];
 };
@@ -74,7 +75,7 @@ bool qb_deadly_suspects(const struct qb_deadly *d, dev_t dev, ino_t ino)
 {
     const struct known *k = d ? find(d, dev, ino) : NULL;
 
-    return k && !k->deadly;
+    return k && !k->dark;
 }
 
 int qb_deadly_check(const struct qb_deadly *d, const struct qb_file *file, struct qb_err *err)
@@ -89,10 +90,17 @@ int qb_deadly_check(const struct qb_deadly *d, const struct qb_file *file, struc
                    d->how);
 }
 
-static struct reading *begin(struct qb_deadly *d, bool alone, const struct qb_file *file)
+bool qb_deadly_is_dark(const struct qb_deadly *d, const struct qb_file *file)
+{
+    const struct known *k = d ? find(d, file->dev, file->ino) : NULL;
+
+    return k && k->dark;
+}
+
+struct qb_deadly_mark *qb_deadly_begin(struct qb_deadly *d, bool alone, const struct qb_file *file)
 {
     for (size_t i = 0; d && i < READ_MAX; i++) {
-        struct reading *r = &d->reading[i];
+        struct qb_deadly_mark *r = &d->reading[i];
         unsigned none = 0;
 
         if (!atomic_compare_exchange_strong(&r->used, &none, 1))
@@ -106,25 +114,30 @@ static struct reading *begin(struct qb_deadly *d, bool alone, const struct qb_fi
     return NULL;
 }
 
-int qb_deadly_open(struct qb_deadly *d, bool alone, struct qb_io *io, struct qb_file *file,
+void qb_deadly_end(struct qb_deadly_mark *mark)
+{
+    if (mark)
+        atomic_store(&mark->used, 0);
+}
+
+int qb_deadly_open(struct qb_deadly *d, struct qb_io *io, struct qb_file *file,
                    struct qb_image *img, struct qb_err *err)
 {
-    struct reading *reading;
+    struct qb_deadly_mark *mark;
     int r;
 
     if (qb_deadly_check(d, file, err) < 0)
         return -1;
-    reading = begin(d, alone, file);
+    mark = qb_deadly_begin(d, true, file);
     r = qb_image_open(io, file, img, err);
-    if (reading)
-        atomic_store(&reading->used, 0);
+    qb_deadly_end(mark);
     return r;
 }
 
 /* ---- after a death --------------------------------------------------------------------------- */
 
 /* The first time it need not have been known that it was alone. */
-static void accuse(struct qb_deadly *d, const struct reading *r, bool only_one)
+static void accuse(struct qb_deadly *d, const struct qb_deadly_mark *r, bool only_one)
 {
     struct known *k = find(d, r->dev, r->ino);
 
@@ -132,21 +145,23 @@ static void accuse(struct qb_deadly *d, const struct reading *r, bool only_one)
         k = &d->known.items[d->known.n - 1];
         d->suspects++;
     }
-    if (!k || k->deadly || !only_one || (k->alone > 0 && !r->alone))
+    if (!k || k->dark || !only_one || (k->alone > 0 && !r->alone))
         return;
-    if (++k->alone < ALONE_DEATHS)
-        return;
-    k->deadly = true;
-    d->suspects--;
+    if (k->deadly) { /* of what a glimpse read */
+        k->dark = true;
+        d->suspects--;
+    } else if (++k->alone == ALONE_DEATHS) {
+        k->deadly = true;
+    }
 }
 
 size_t qb_deadly_bury(struct qb_deadly *d, size_t most, const char *how)
 {
-    struct reading left[READ_MAX];
+    struct qb_deadly_mark left[READ_MAX];
     size_t n = 0;
 
     for (size_t i = 0; i < READ_MAX; i++) {
-        struct reading r = d->reading[i]; /* in memory that the process could write to */
+        struct qb_deadly_mark r = d->reading[i]; /* in memory that the process could write to */
 
         if (r.used == 2)
             left[n++] = r;
@@ -157,5 +172,5 @@ size_t qb_deadly_bury(struct qb_deadly *d, size_t most, const char *how)
     snprintf(d->how, sizeof(d->how), "%s", how);
     if (n > 0)
         d->deaths++;
-    return d->deaths <= (ALONE_DEATHS + 1) * most + MORE_DEATHS ? n : 0;
+    return d->deaths <= FILE_DEATHS * most + MORE_DEATHS ? n : 0;
 }

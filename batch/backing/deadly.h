@@ -4,7 +4,9 @@
  *
  * A process says in memory that it has in common with its parent which headers it is reading.  When
  * it dies these are suspects: the next one reads them before the others, each alone; one that ends
- * a second process which read no other header is deadly, and is not read any more. */
+ * a second process which read no other header is deadly, and is not decoded any more.  Of such a
+ * one only a glimpse is taken (qcow2/glimpse.h), alone, too; where that ends a process it is dark,
+ * and is not read at all. */
 #ifndef QB_BACKING_DEADLY_H
 #define QB_BACKING_DEADLY_H
 
@@ -24,14 +26,22 @@ size_t qb_deadly_bury(struct qb_deadly *deadly, size_t most, const char *how);
 /* ---- in a process; NULL: none is known ---------------------------------------------------------
  */
 
+/* Whether there are headers that are to be looked at alone, before the others; and whether this is
+ * one. */
 bool qb_deadly_has_suspects(const struct qb_deadly *deadly);
 bool qb_deadly_suspects(const struct qb_deadly *deadly, dev_t dev, ino_t ino);
 
-/* qb_image_open; QB_E_CRASHED for a header that is deadly.  `alone`: no other thread reads one. */
-int qb_deadly_open(struct qb_deadly *deadly, bool alone, struct qb_io *io, struct qb_file *file,
-                   struct qb_image *img, struct qb_err *err);
-
 /* Fails with QB_E_CRASHED if its header is deadly; else 0. */
 int qb_deadly_check(const struct qb_deadly *deadly, const struct qb_file *file, struct qb_err *err);
+bool qb_deadly_is_dark(const struct qb_deadly *deadly, const struct qb_file *file);
+
+/* Around the reading of a header.  `alone`: no other thread reads one.  The mark may be NULL. */
+struct qb_deadly_mark *qb_deadly_begin(struct qb_deadly *deadly, bool alone,
+                                       const struct qb_file *file);
+void qb_deadly_end(struct qb_deadly_mark *mark);
+
+/* qb_image_open, alone; QB_E_CRASHED for a header that is deadly. */
+int qb_deadly_open(struct qb_deadly *deadly, struct qb_io *io, struct qb_file *file,
+                   struct qb_image *img, struct qb_err *err);
 
 #endif

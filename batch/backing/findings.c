@@ -95,7 +95,7 @@ static void judge_base(struct judge *j, const struct qb_member *m, const struct 
         say(j, QB_FINDING_READ_RAW,
             "reads the qcow2 image \"%s\" as raw bytes, which every amend of that changes",
             m->backing_name);
-    else if (is_there && m->virtual_size < base->virtual_size)
+    else if (is_there && m->kind == QB_MEMBER_QCOW2 && m->virtual_size < base->virtual_size)
         say(j, QB_FINDING_SMALLER, "%s, and its backing file %s", qb_text_size(m->virtual_size, a),
             qb_text_size(base->virtual_size, b));
 }
@@ -106,7 +106,7 @@ static void judge_name(struct judge *j, const struct qb_member *m)
         judge_base(j, m, &j->family->members.items[m->base]);
     else if (m->backing_name)
         say(j, QB_FINDING_NOT_LOCAL, "its backing file is not looked for: \"%s\"", m->backing_name);
-    if (m->backing_name && !m->backing_fmt[0])
+    if (m->backing_name && !m->backing_fmt[0] && m->kind == QB_MEMBER_QCOW2)
         say(j, QB_FINDING_NO_FORMAT, "the format of its backing file is not said");
 }
 

@@ -209,7 +209,7 @@ static int read_link(struct qb_graph *g, struct qb_naming image, struct qb_namin
         return -1;
     }
     out->owner = (struct qb_naming){.uid = file.uid, .gid = file.gid};
-    if (qb_deadly_open(g->batch->deadly, true, io, &file, &img, &why) == 0) {
+    if (qb_deadly_open(g->batch->deadly, io, &file, &img, &why) == 0) {
         out->backing = qb_graph_resolve(path, img.backing_name, img.backing_fmt, &as);
         out->ends = !may_be_qcow2(as);
         qb_image_close(&img);

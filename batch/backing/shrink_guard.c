@@ -18,8 +18,9 @@ enum { NAMED = 3 }; /* overlays that a refusal names */
 
 struct qb_overlays {
     struct qb_family family;
-    size_t *members;       /* of each job; QB_NO_MEMBER: none */
-    size_t unread;         /* a member that may be an overlay of any other, or QB_NO_MEMBER */
+    size_t *members; /* of each job; QB_NO_MEMBER: none */
+    struct qb_sched *sched;
+    QB_VEC(size_t) dark;   /* members that may be overlays of any other; one an owner */
     QB_VEC(size_t) strays; /* members whose backing name was not followed */
 };
 
@@ -28,6 +29,7 @@ void qb_overlays_free(struct qb_overlays *o)
     if (!o)
         return;
     qb_family_free(&o->family);
+    qb_vec_free(&o->dark);
     qb_vec_free(&o->strays);
     free(o->members);
     free(o);
@@ -50,9 +52,22 @@ static bool any_could_shrink(const struct qb_batch *batch)
     return false;
 }
 
+/* What is not opened because an image's owner may not have it is that image's word alone: it must
+ * not keep others from what they are to become. */
+static int note_dark(struct qb_overlays *o, size_t member)
+{
+    const struct qb_member *all = o->family.members.items, *m = &all[member];
+
+    if (!m->dark || qb_named_refused(m->code))
+        return 0;
+    qb_vec_each (i, &o->dark)
+        if (all[*i].uid == m->uid && all[*i].gid == m->gid)
+            return 0;
+    return qb_vec_push(&o->dark, member) ? 0 : -1;
+}
+
 static int index_jobs(struct qb_overlays *o, size_t n_jobs)
 {
-    o->unread = QB_NO_MEMBER;
     o->members = malloc((n_jobs + 1) * sizeof(o->members[0]));
     if (!o->members)
         return -1;
@@ -63,11 +78,8 @@ static int index_jobs(struct qb_overlays *o, size_t n_jobs)
 
         if (m->job != QB_NO_JOB)
             o->members[m->job] = i;
-        /* What is not opened because an image's owner may not have it is that image's word alone:
-         * it must not keep others from what they are to become. */
-        if (m->kind == QB_MEMBER_UNREADABLE && !qb_named_refused(m->code) &&
-            o->unread == QB_NO_MEMBER)
-            o->unread = i;
+        if (note_dark(o, i) < 0)
+            return -1;
         if (m->backing_name && m->base == QB_NO_MEMBER && !qb_vec_push(&o->strays, i))
             return -1;
     }
@@ -85,6 +97,7 @@ int qb_overlays_find(const struct qb_batch *batch, struct qb_sched *sched, bool 
     o = calloc(1, sizeof(*o));
     if (!o)
         return qb_fail_memory(err);
+    o->sched = sched;
     if (qb_family_read(batch, sched, stopped, &o->family, err) < 0) {
         qb_overlays_free(o);
         return -1;
@@ -135,12 +148,32 @@ static const struct qb_member *find_stray(const struct qb_overlays *o, const str
     return NULL;
 }
 
+/* A file of which nothing is known may be an overlay of each image that its owner could read. */
+static int check_dark(const struct qb_overlays *o, const struct qb_member *base, struct qb_err *err)
+{
+    const struct qb_file file = {.fd = -1, .dev = base->dev, .ino = base->ino};
+
+    qb_vec_each (i, &o->dark) {
+        const struct qb_member *m = &o->family.members.items[*i];
+        struct qb_naming by = {m->uid, m->gid, m->path};
+
+        if (!qb_named_could_read(qb_sched_io(o->sched), by, base->path, &file))
+            continue;
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "refusing to shrink: %.120s may use this image as its backing file and "
+                       "cannot be read%s: %.130s",
+                       m->path, m->asked ? " (an `exclude` leaves it out)" : "",
+                       m->why ? m->why : "");
+    }
+    return 0;
+}
+
 /* An overlay whose base could not be resolved is assumed to use this image. */
 static int check_unknown(const struct qb_overlays *o, const struct qb_member *base,
                          struct qb_err *err)
 {
     const struct qb_family *f = &o->family;
-    const struct qb_member *stray = find_stray(o, base, base->path), *unread;
+    const struct qb_member *stray = find_stray(o, base, base->path);
 
     if (f->unknown.n)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
@@ -151,14 +184,7 @@ static int check_unknown(const struct qb_overlays *o, const struct qb_member *ba
             err, QB_E_REFUSED, QB_NOWHERE,
             "refusing to shrink: %.150s seems to use this image as its backing file: %.150s",
             stray->path, stray->backing_name);
-    if (o->unread == QB_NO_MEMBER)
-        return 0;
-    unread = &f->members.items[o->unread];
-    return qb_fail(
-        err, QB_E_REFUSED, QB_NOWHERE,
-        "refusing to shrink: %.150s may use this image as its backing file and cannot be read: "
-        "%.150s",
-        unread->path, unread->why ? unread->why : "");
+    return check_dark(o, base, err);
 }
 
 /* The file that a shrink cuts beside the image: overlays may read it as a raw backing file. */

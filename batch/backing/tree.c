@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "backing/deadly.h"
 #include "backing/order.h"
+#include "backing/tree_see.h"
 #include "io/in_use.h"
 #include "io/named.h"
 #include "qcow2/image.h"
@@ -89,48 +90,6 @@ static void free_reading(struct reading *r)
 
 /* ---- one file -------------------------------------------------------------------------------- */
 
-static void see_failure(struct qb_member *m, const struct qb_err *err)
-{
-    m->kind = err->code == QB_E_NOT_FOUND ? QB_MEMBER_MISSING : QB_MEMBER_UNREADABLE;
-    m->code = err->code;
-    m->why = strdup(err->text);
-}
-
-static void see_header(struct qb_member *m, const struct qb_image *img)
-{
-    const char *declared = img->backing_fmt;
-    QB_AUTO(qb_buf)
-    char *path = qb_graph_resolve("", img->backing_name, img->backing_fmt, &declared);
-
-    (void)path;
-    m->kind = QB_MEMBER_QCOW2;
-    m->version = img->header.version;
-    m->virtual_size = img->header.size;
-    strcpy(m->backing_fmt, declared);
-    if ((img->backing_name[0] && !(m->backing_name = strdup(img->backing_name))) ||
-        (img->geom.external_data && img->data_name && !(m->data_name = strdup(img->data_name)))) {
-        m->kind = QB_MEMBER_UNREADABLE; /* rather than assumed to have no such file */
-        m->code = QB_E_MEMORY;
-    }
-}
-
-static void see_file(const struct reading *r, struct qb_member *m, struct qb_io *io,
-                     struct qb_file *file)
-{
-    struct qb_image img;
-    struct qb_err err;
-
-    if (qb_deadly_open(r->deadly, r->alone, io, file, &img, &err) == 0) {
-        see_header(m, &img);
-        qb_image_close(&img);
-    } else if (err.code == QB_E_NOT_QCOW2) {
-        m->kind = QB_MEMBER_OTHER;
-        m->virtual_size = file->size;
-    } else {
-        see_failure(m, &err);
-    }
-}
-
 static bool takes_for_qcow2(const struct qb_member *overlay)
 {
     return !overlay->backing_fmt[0] || strcmp(overlay->backing_fmt, "qcow2") == 0;
@@ -178,18 +137,18 @@ static void look_once(const struct reading *r, struct look *l, struct qb_io *io)
         m->links = (unsigned)st.st_nlink;
     } else if (errno == ENOENT || errno == ENOTDIR) {
         qb_fail_sys(&err, errno, QB_NOWHERE, "cannot open the file");
-        see_failure(m, &err);
+        qb_member_fail(m, &err);
         return;
     }
     opened = open_look(r, l, io, &file, &err);
     if (opened < 0) {
-        see_failure(m, &err);
+        qb_member_fail(m, &err);
     } else if (opened > 0) {
         m->kind = QB_MEMBER_OTHER;
         m->declared = true;
         m->virtual_size = (uint64_t)st.st_size;
     } else {
-        see_file(r, m, io, &file);
+        qb_member_see(m, r->deadly, r->alone, io, &file);
         qb_file_close(&file);
     }
 }
@@ -261,13 +220,15 @@ static int see_again(struct reading *r, size_t i, struct look *l)
 {
     struct qb_member *m = &r->family->members.items[i], *seen = &l->seen;
 
-    if (!(m->declared || qb_named_refused(m->code)) || seen->declared || seen->code)
+    if (!(m->declared || qb_named_refused(m->code)) || seen->declared ||
+        qb_named_refused(seen->code) || seen->kind == QB_MEMBER_MISSING)
         return 0;
     free(m->why);
-    m->why = NULL;
-    m->code = QB_E_NONE;
+    m->why = qb_take(&seen->why);
+    m->code = seen->code;
     m->declared = false;
     m->kind = seen->kind;
+    m->dark = seen->dark;
     m->version = seen->version;
     m->virtual_size = seen->virtual_size;
     m->backing_name = qb_take(&seen->backing_name);

@@ -42,11 +42,13 @@ struct qb_member {
     size_t after;    /* the job's member that goes first (see qb_family_order), or QB_NO_MEMBER */
     bool after_must; /* see qb_need.must */
     enum qb_member_kind kind;
+    bool dark;                /* unreadable, and not even the name of its backing file is known */
     enum qb_code code;        /* when it is missing or unreadable */
     char *why;                /* when it is missing or unreadable */
     unsigned version;         /* qcow2 only */
     uint64_t virtual_size;    /* bytes; of another file its length */
-    char *backing_name;       /* as the header has it; NULL: none */
+    char *backing_name;       /* as the header has it, also one that cannot be read as a whole
+                                 (qcow2/glimpse.h); NULL: none */
     char *data_name;          /* of its external data file, as the header has it; NULL: none */
     char backing_fmt[64];     /* as the header, or a json: name in it, declares; "": none */
     size_t base;              /* its backing file; QB_NO_MEMBER: none, or not a local file */

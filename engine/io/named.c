@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/own.h"
@@ -246,4 +247,55 @@ bool qb_named_is(struct qb_io *io, struct qb_naming image, const char *path,
                               NULL, NULL) == 0;
     return reach_for(io->owners, image, image, path, &fd, &st, NULL) == 0 &&
            st.st_dev == file->dev && st.st_ino == file->ino;
+}
+
+/* ---- who could be reading an image ------------------------------------------------------------
+ */
+
+/* The owner's groups, and that of his file. */
+static gid_t *with_group(const struct qb_who *who, gid_t gid)
+{
+    gid_t *all = malloc((who->n_groups + 1) * sizeof(*all));
+
+    if (!all)
+        return NULL;
+    for (size_t i = 0; i < who->n_groups; i++)
+        all[i] = who->groups[i];
+    all[who->n_groups] = gid;
+    return all;
+}
+
+static bool could_read(struct qb_owners *owners, struct qb_naming by, int fd, const struct stat *st)
+{
+    QB_AUTO(qb_buf) gid_t *groups = NULL, *all = NULL;
+    struct qb_who who;
+    bool may = true;
+
+    if (qb_owners_who(owners, by.uid, by.gid, &who, &groups, NULL) < 0 ||
+        !(all = with_group(&who, by.gid)))
+        return true;
+    who.groups = all;
+    who.n_groups++;
+    return qb_may_fd(&who, fd, st, QB_MAY_READ, &may, NULL) < 0 || may;
+}
+
+bool qb_named_could_read(struct qb_io *io, struct qb_naming by, const char *path,
+                         const struct qb_file *file)
+{
+    QB_AUTO(qb_fd_close) int fd = -1;
+    struct stat st;
+
+    if (io->opener)
+        return qb_opener_open(io,
+                              &(struct qb_to_open){.what = QB_OPENING_COULD_READ,
+                                                   .image = by,
+                                                   .namer = by,
+                                                   .file = file,
+                                                   .path = path},
+                              NULL, NULL) == 0;
+    if (by.uid == 0 || qb_owners_any(io->owners))
+        return true;
+    fd = open(path, O_PATH | O_CLOEXEC);
+    return fd < 0 || fstat(fd, &st) < 0 || st.st_dev != file->dev || st.st_ino != file->ino ||
+           could_read(io->owners, by, fd, &st);
 }

@@ -81,6 +81,12 @@ int qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *pa
 int qb_named_open_data(struct qb_io *io, const struct qb_file *image, const char *path,
                        struct qb_file *out, struct qb_err *err);
 
+/* Whether a user could read the image `file`, which is at `path`, wherever he might reach it from:
+ * he or a member of this group, whose own files count.  True, too, where that cannot be found out,
+ * where owners need not be able to read what their images name, and where another file is there. */
+bool qb_named_could_read(struct qb_io *io, struct qb_naming by, const char *path,
+                         const struct qb_file *file);
+
 /* Whether qb_named_open would open exactly `file` at `path` for an image of that owner. */
 bool qb_named_is(struct qb_io *io, struct qb_naming image, const char *path,
                  const struct qb_file *file);

@@ -17,6 +17,7 @@ enum qb_opening {
     QB_OPENING_NAMED_IS,   /* qb_named_is */
     QB_OPENING_DATA,       /* qb_named_open_data */
     QB_OPENING_DATA_CLAIM, /* qb_named_claim */
+    QB_OPENING_COULD_READ, /* qb_named_could_read; from here on it is about an image */
     QB_OPENING_CLAIM,      /* qb_file_claim, of an image */
     QB_OPENING_IMAGE,      /* qb_image_file_open */
     QB_OPENING_DIRECT,     /* qb_direct_keep, of an image that was claimed */
@@ -68,13 +69,13 @@ struct qb_opener {
 struct qb_to_open {
     enum qb_opening what;
     struct qb_naming image, namer;
-    const struct qb_file *file; /* NAMED_IS: with this one; DATA: the image's own */
+    const struct qb_file *file; /* NAMED_IS, COULD_READ: with this one; DATA: the image's own */
     const char *path;
     struct qb_claim how;
 };
 
 /* 0 with *out, or -1 with *err, as the function does that it stands for, by the opener of `io`.
- * NAMED_IS has no *out. */
+ * NAMED_IS and COULD_READ have no *out. */
 int qb_opener_open(struct qb_io *io, const struct qb_to_open *what, struct qb_file *out,
                    struct qb_err *err);
 

@@ -66,7 +66,7 @@ static bool is_right(struct qb_opening_rules *rules, const struct qb_wire_reques
     if (r->what >= QB_OPENINGS || !memchr(r->path, 0, sizeof(r->path)) ||
         !memchr(r->image.path, 0, QB_NAMER_MAX) || !memchr(r->namer.path, 0, QB_NAMER_MAX))
         return false;
-    if (r->what == QB_OPENING_CLAIM || r->what == QB_OPENING_IMAGE || r->what == QB_OPENING_DIRECT)
+    if (r->what >= QB_OPENING_COULD_READ) /* asks about an image, or for one */
         return true;
     return is_known(rules, r->image.uid, r->image.gid) &&
            (r->what != QB_OPENING_NAMED || is_known(rules, r->namer.uid, r->namer.gid));
@@ -112,6 +112,16 @@ static int open_image(struct qb_opening_rules *rules, struct qb_io *io,
     return 0;
 }
 
+static bool could_read(struct qb_opening_rules *rules, struct qb_io *io,
+                       const struct qb_wire_request *r)
+{
+    const struct qb_file compared = {.dev = r->dev, .ino = r->ino};
+    struct qb_claim how;
+
+    return !rules->is_image(rules->arg, r->path, &how) ||
+           qb_named_could_read(io, naming_of(&r->image), r->path, &compared);
+}
+
 static int open_data(struct qb_opening_rules *rules, struct qb_io *io,
                      const struct qb_wire_request *r, struct qb_file *out, struct qb_err *err)
 {
@@ -145,6 +155,8 @@ static int open_it(struct qb_opening_rules *rules, struct qb_io *io,
         return qb_named_open(io, naming_of(&r->image), naming_of(&r->namer), r->path, out, err);
     case QB_OPENING_NAMED_IS:
         return qb_named_is(io, naming_of(&r->image), r->path, &compared) ? 0 : -1;
+    case QB_OPENING_COULD_READ:
+        return could_read(rules, io, r) ? 0 : -1;
     case QB_OPENING_DATA:
     case QB_OPENING_DATA_CLAIM:
         return open_data(rules, io, r, out, err);

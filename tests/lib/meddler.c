@@ -7,8 +7,8 @@
  * --io posix.
  *
  * MEDDLE_DEADLY ends the process that reads images, of a large run, at a file of MEDDLE_SIZE bytes,
- * by SIGKILL: "read", before a read of its first byte; "flip", before its first sector is written;
- * "flipped", after that.
+ * by SIGKILL: "read", before a read of its first byte; "header", if that is of a sector or more;
+ * "flip", before its first sector is written; "flipped", after that.
  *
  * Reads that touch the bytes MEDDLE_UNREADABLE (first-end) of a file of MEDDLE_SIZE bytes fail with
  * EIO.
@@ -109,6 +109,8 @@ ssize_t pread64(int fd, void *buf, size_t n, off_t offset)
 
     if (offset == 0)
         die_if("read", fd);
+    if (offset == 0 && n >= 512)
+        die_if("header", fd);
     if (!is_unreadable(fd, n, offset))
         return next(fd, buf, n, offset);
     errno = EIO;
