@@ -167,32 +167,95 @@ char *qb_backing_full(const char *image_path, const char *name)
     return has_protocol(name) ? strdup(name) : path_of(image_path, name);
 }
 
-/* NOLINTNEXTLINE(misc-no-recursion): jansson reads 2048 levels at most, and a name has no more */
-static bool some_string_has(const json_t *value, const char *last)
-{
-    const char *name;
-    json_t *member;
-    size_t i;
+/* ---- what a text may have inside --------------------------------------------------------------
+ */
 
-    if (json_is_string(value))
-        return strstr(json_string_value(value), last) != NULL;
-    json_array_foreach((json_t *)value, i, member) if (some_string_has(member, last)) return true;
-    json_object_foreach((json_t *)value, name,
-                        member) if (some_string_has(member, last)) return true;
-    return false;
+static unsigned hex4(const char *at)
+{
+    unsigned value = 0;
+
+    for (size_t i = 0; i < 4; i++) {
+        const char *digits = "0123456789abcdef0123456789ABCDEF";
+        const char *found = at[i] ? strchr(digits, at[i]) : NULL;
+
+        if (!found)
+            return 0;
+        value = value << 4 | (unsigned)(found - digits) % 16;
+    }
+    return value;
+}
+
+static char *put_utf8(char *to, unsigned c)
+{
+    if (c < 0x80) {
+        *to++ = (char)c;
+    } else if (c < 0x800) {
+        *to++ = (char)(0xc0 | c >> 6);
+        *to++ = (char)(0x80 | (c & 0x3f));
+    } else if (c < 0x10000) {
+        *to++ = (char)(0xe0 | c >> 12);
+        *to++ = (char)(0x80 | (c >> 6 & 0x3f));
+        *to++ = (char)(0x80 | (c & 0x3f));
+    } else {
+        *to++ = (char)(0xf0 | c >> 18);
+        *to++ = (char)(0x80 | (c >> 12 & 0x3f));
+        *to++ = (char)(0x80 | (c >> 6 & 0x3f));
+        *to++ = (char)(0x80 | (c & 0x3f));
+    }
+    return to;
+}
+
+/* The character of the escape at *at, which moves past it; 0: it is none, or NUL. */
+static unsigned take_escape(const char **at)
+{
+    static const char names[] = "bfnrt", means[] = "\b\f\n\r\t";
+    const char *s = *at, *name;
+    unsigned c, low;
+
+    if (s[1] == 'u') {
+        c = hex4(s + 2);
+        *at = c ? s + 6 : s + 2;
+        low = c >= 0xd800 && c < 0xdc00 && s[6] == '\\' && s[7] == 'u' ? hex4(s + 8) : 0;
+        if (low < 0xdc00 || low >= 0xe000)
+            return c;
+        *at = s + 12;
+        return 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
+    }
+    name = s[1] ? strchr(names, s[1]) : NULL;
+    *at = s[1] ? s + 2 : s + 1;
+    return name ? (unsigned char)means[name - names] : (unsigned char)s[1];
+}
+
+/* The text with the escapes of JSON undone wherever they are: it has each string inside that a
+ * reader would find, whatever quotes and grammar that reader takes. */
+static char *without_escapes(const char *text)
+{
+    char *out = malloc(strlen(text) + 1), *to = out;
+
+    while (out && *text) {
+        unsigned c;
+
+        if (*text != '\\') {
+            *to++ = *text++;
+            continue;
+        }
+        c = take_escape(&text);
+        if (c)
+            to = put_utf8(to, c);
+    }
+    if (out)
+        *to = '\0';
+    return out;
 }
 
 bool qb_backing_may_name(const char *name, const char *last)
 {
-    json_t *root;
-    bool may;
+    QB_AUTO(qb_buf) char *plain = NULL;
 
     if (strstr(name, last))
         return true;
     if (strncmp(name, "json:", 5) != 0)
         return false;
-    root = json_loads(name + 5, 0, NULL);
-    may = !root || some_string_has(root, last);
-    json_decref(root);
-    return may;
+    plain = without_escapes(name + 5);
+    return !plain || strstr(plain, last);
 }

@@ -26,8 +26,9 @@ int qb_backing_locate(const char *image_path, const char *name, const char *fmt,
  * image, any other as it is.  NULL when memory is short. */
 char *qb_backing_full(const char *image_path, const char *name);
 
-/* Whether the name may lead to a file whose last component is `last`: the name has it inside, or a
- * string within a json: name has.  For names that are not local; memory that is short is a yes. */
+/* Whether the name may lead to a file whose last component is `last`: the name has it inside, as it
+ * is or, of a json: name, with the escapes of JSON, whether or not the rest of it is JSON.  For
+ * names that are not local; memory that is short is a yes. */
 bool qb_backing_may_name(const char *name, const char *last);
 
 #endif

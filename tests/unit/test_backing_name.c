@@ -107,8 +107,28 @@ static void a_name_may_lead_to_what_it_has_inside(void)
     CU_ASSERT_TRUE(qb_backing_may_name("json:{\"x\":\"\\u0062ase\"}", "base"));
     CU_ASSERT_FALSE(qb_backing_may_name("json:{\"x\":\"\\u0062asis\"}", "base"));
     CU_ASSERT_TRUE(qb_backing_may_name("json:[1,{\"x\":[\"\\u0062ase\"]}]", "base"));
-    CU_ASSERT_TRUE(qb_backing_may_name("json:{what", "base"));
-    CU_ASSERT_TRUE(qb_backing_may_name("json:{'x':'\\u0062asis'}", "base"));
+    CU_ASSERT_TRUE(qb_backing_may_name("json:{'x':'\\u0062as\\u0065'}", "base"));
+    CU_ASSERT_TRUE(qb_backing_may_name("json:{'x':'\\base", "base"));
+    CU_ASSERT_TRUE(qb_backing_may_name("json:\\\\\\u00E4\\/\\ud83d\\ude00", "\\\u00e4/\U0001f600"));
+    CU_ASSERT_TRUE(qb_backing_may_name("json:\\t\\n\u00e4\\\"", "\t\n\u00e4\""));
+    CU_ASSERT_TRUE(qb_backing_may_name("json:\\ud83d\\u0062ase", "base"));
+}
+
+/* A name that nobody can take apart would keep all images of a run from what they are to become. */
+static void nor_does_one_that_is_no_json_lead_anywhere_else(void)
+{
+    static const char *const names[] = {"json:",
+                                        "json:{",
+                                        "json:{what",
+                                        "json:\\",
+                                        "json:\\u",
+                                        "json:\\u00",
+                                        "json:\\ud83d\\u",
+                                        "json:\\ud83d\\ude",
+                                        "json:{'x':'\\u0062asis'}"};
+
+    for (size_t i = 0; i < UNIT_COUNT(names); i++)
+        CU_ASSERT_FALSE(qb_backing_may_name(names[i], "base"));
 }
 
 int main(void)
@@ -117,6 +137,7 @@ int main(void)
         UNIT(each_kind_of_name_leads_where_qemu_goes),
         UNIT(a_truncated_or_long_name_is_not_read_past_its_end),
         UNIT(a_name_may_lead_to_what_it_has_inside),
+        UNIT(nor_does_one_that_is_no_json_lead_anywhere_else),
     };
 
     return unit_main("backing_name", tests, UNIT_COUNT(tests));
