@@ -4,6 +4,21 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/beside.h"
+#include "base/num.h"
+
+enum {
+    LOOKS_EACH = 256, /* files for which one more thread is worth its start */
+    MORE_LOOKERS = 8,
+};
+
+struct look {
+    struct qb_file_name *names;
+    const char *(*path)(const void *arg, size_t n);
+    const void *arg;
+    bool (*stopped)(void);
+};
+
 struct qb_file_name qb_file_name_of(const char *path, size_t n)
 {
     struct qb_file_name name = {.path = path, .n = n};
@@ -17,6 +32,24 @@ struct qb_file_name qb_file_name_of(const char *path, size_t n)
     name.dev = S_ISBLK(st.st_mode) ? UINT64_MAX : st.st_dev;
     name.ino = S_ISBLK(st.st_mode) ? st.st_rdev : st.st_ino;
     return name;
+}
+
+static void look_up(void *arg, size_t n)
+{
+    const struct look *look = arg;
+
+    look->names[n] = look->stopped && look->stopped()
+                         ? (struct qb_file_name){0}
+                         : qb_file_name_of(look->path(look->arg, n), n);
+}
+
+void qb_file_names_of(struct qb_file_name *names, size_t count,
+                      const char *(*path)(const void *arg, size_t n), const void *arg,
+                      bool (*stopped)(void))
+{
+    struct look look = {names, path, arg, stopped};
+
+    qb_beside_each(count, (unsigned)QB_MIN(count / LOOKS_EACH, MORE_LOOKERS), look_up, &look);
 }
 
 static int compare(const struct qb_file_name *x, const struct qb_file_name *y)

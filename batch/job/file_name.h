@@ -20,6 +20,13 @@ struct qb_file_name {
 /* Looks the file up. */
 struct qb_file_name qb_file_name_of(const char *path, size_t n);
 
+/* Looks up `count` files, path(arg, n) each, by several threads where there are many: each look
+ * waits for the file system, which serves several at a time (a disk, or another host that must be
+ * asked).  Ends early, with what is left zeroed, once stopped() (NULL: never). */
+void qb_file_names_of(struct qb_file_name *names, size_t count,
+                      const char *(*path)(const void *arg, size_t n), const void *arg,
+                      bool (*stopped)(void));
+
 bool qb_file_names_are_one(const struct qb_file_name *a, const struct qb_file_name *b);
 
 /* Sorts the names so that those of one file are adjacent, in the order of their numbers. */

@@ -13,13 +13,9 @@ struct twice {
     size_t later, first;
 };
 
-static struct qb_file_name name_of(struct qb_pick *pick, size_t i)
+static const char *path_of(const void *select, size_t i)
 {
-    struct qb_file_name name = qb_file_name_of(pick->path, i);
-
-    pick->dev = name.file_dev;
-    pick->ino = name.file_ino;
-    return name;
+    return ((const struct qb_select *)select)->picks.items[i].path;
 }
 
 static int by_later(const void *a, const void *b)
@@ -63,10 +59,13 @@ int qb_select_check_distinct(struct qb_select *select)
 
     if (!names || !twice)
         return qb_diag_memory(select->diags);
-    for (size_t i = 0; i < n && !qb_signal_seen(); i++)
-        names[i] = name_of(&select->picks.items[i], i);
+    qb_file_names_of(names, n, path_of, select, qb_signal_seen);
     if (qb_signal_seen())
         return qb_diag_add(select->diags, QB_M_FILE, (struct qb_place){0}, NULL, "interrupted");
+    for (size_t i = 0; i < n; i++) {
+        select->picks.items[i].dev = names[i].file_dev;
+        select->picks.items[i].ino = names[i].file_ino;
+    }
     qb_file_names_sort(names, n);
     for (size_t i = 1, first = 0; i < n; i++) {
         if (!qb_file_names_are_one(&names[first], &names[i]))

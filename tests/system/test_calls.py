@@ -161,6 +161,18 @@ class Calls(Fleets):
         self.assertTrue(opener, (size, opened))
         self.assertGreater(min(size[process] for process in opener), max(opened.values()))
 
+    def test_the_files_of_a_manifest_are_looked_up_several_at_a_time(self):
+        self.images(FEW)
+        with tempfile.NamedTemporaryFile("r", prefix="qbatch-strace-") as log:
+            done = proc.run(["strace", "-f", "-qq", "-e", "trace=newfstatat,fstatat64,statx", "-o", log.name,
+                             qbatch.absolute(qbatch.TOOL), "--dry-run", *self.amend(FEW, "on")],
+                            env=strace.environment())
+            self.assertEqual(done.code, 0, done.err)
+            # those before the first by a process that opens images
+            looks = [line.split()[0] for line in log.read().split(" statx(")[0].splitlines() if ".qcow2" in line]
+        self.assertGreater(len(set(looks)), 1, collections.Counter(looks))
+        self.assertEqual(len(looks), FEW)
+
     def waves(self, n, value, *injections):
         """How many images each wave has."""
         argv = [qbatch.absolute(qbatch.TOOL), "--report", self.path("report"), *self.amend(n, value)]

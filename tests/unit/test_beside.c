@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,11 +81,44 @@ static void signals_are_for_the_threads_that_were_there(void)
     CU_ASSERT(!sigismember(&now, SIGINT));
 }
 
+enum { CALLS = 1000 };
+
+struct counted {
+    atomic_uint calls[CALLS];
+    atomic_uint all;
+};
+
+static void count(void *arg, size_t i)
+{
+    struct counted *c = arg;
+
+    atomic_fetch_add(&c->calls[i], 1);
+    atomic_fetch_add(&c->all, 1);
+}
+
+static void each_call_is_made_once_however_many_threads_there_are(void)
+{
+    static const unsigned others[] = {0, 1, 3, 1000};
+    static const size_t n[] = {0, 1, 15, 16, 17, CALLS};
+
+    for (size_t k = 0; k < sizeof(others) / sizeof(others[0]); k++)
+        for (size_t j = 0; j < sizeof(n) / sizeof(n[0]); j++) {
+            static struct counted c;
+
+            memset(&c, 0, sizeof(c));
+            qb_beside_each(n[j], others[k], count, &c);
+            CU_ASSERT_EQUAL(atomic_load(&c.all), n[j]);
+            for (size_t i = 0; i < n[j]; i++)
+                CU_ASSERT_EQUAL(atomic_load(&c.calls[i]), 1);
+        }
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(a_child_begins_while_nobody_works),
         UNIT(signals_are_for_the_threads_that_were_there),
+        UNIT(each_call_is_made_once_however_many_threads_there_are),
     };
 
     return unit_main("beside", tests, UNIT_COUNT(tests));

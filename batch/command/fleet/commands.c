@@ -192,23 +192,23 @@ static int parse_keys(const struct qb_cli *cli, struct qb_batch *batch, struct q
     return worst;
 }
 
-static struct qb_file_name note_file(struct qb_job *job, size_t i)
+static const char *path_of(const void *batch, size_t i)
 {
-    struct qb_file_name name = qb_file_name_of(job->path, i);
-
-    job->dev = name.file_dev;
-    job->ino = name.file_ino;
-    return name;
+    return ((const struct qb_batch *)batch)->jobs[i].path;
 }
 
 static struct qb_file_name *sorted_files(struct qb_batch *batch)
 {
     struct qb_file_name *files = calloc(batch->n_jobs + 1, sizeof(*files));
 
-    for (size_t i = 0; files && i < batch->n_jobs; i++)
-        files[i] = note_file(&batch->jobs[i], i);
-    if (files)
-        qb_file_names_sort(files, batch->n_jobs);
+    if (!files)
+        return NULL;
+    qb_file_names_of(files, batch->n_jobs, path_of, batch, NULL);
+    for (size_t i = 0; i < batch->n_jobs; i++) {
+        batch->jobs[i].dev = files[i].file_dev;
+        batch->jobs[i].ino = files[i].file_ino;
+    }
+    qb_file_names_sort(files, batch->n_jobs);
     return files;
 }
 
