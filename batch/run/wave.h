@@ -25,7 +25,7 @@
 
 enum qb_step {
     QB_STEP_WAITS, /* not opened yet */
-    QB_STEP_COLD,  /* opened, but its header is not in the page cache */
+    QB_STEP_COLD,  /* opened; its header is not read, as it is not in the page cache */
     QB_STEP_OPENED,
     QB_STEP_PLANNED,  /* there is something to write */
     QB_STEP_APPENDED, /* and needs a barrier before its flip */
@@ -117,8 +117,9 @@ struct qb_wave {
     struct qb_space *space;       /* of all waves: space that appends in progress may take */
     struct qb_failures *failures; /* of all waves */
     struct qb_slot *slots;
-    size_t n;        /* 0: an empty wave, which has nothing to do in any phase */
-    unsigned number; /* from 1, in the order in which waves are prepared */
+    size_t n;         /* 0: an empty wave, which has nothing to do in any phase */
+    atomic_bool cold; /* while it is opened: some header was not in the page cache */
+    unsigned number;  /* from 1, in the order in which waves are prepared */
 };
 
 /* The phases, each for all jobs of the wave (slots[i].job).  After the last one every slot is over,

@@ -11,8 +11,6 @@
 #include "run/rules_apply.h"
 #include "run/wave_slot.h"
 
-enum { FETCHED_AT_ONCE = 64, HEADER_PAGE = 4096 };
-
 static void find_filesystem(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
@@ -77,6 +75,16 @@ static void read_header(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
         qb_slot_step(w, s, QB_STEP_OPENED);
 }
 
+/* Whether a header is in memory is seen here as long as all were. */
+static bool is_at_hand(struct qb_wave *w, struct qb_slot *s)
+{
+    bool cold = atomic_load(&w->cold) || !qb_file_is_cached(qb_amend_file(s->amend));
+
+    if (cold)
+        atomic_store(&w->cold, true);
+    return !cold;
+}
+
 /* `claimed`: its file, as the helper has opened it already; fd -1: it is still to be. */
 static void open_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
                       struct qb_file *claimed)
@@ -93,7 +101,7 @@ static void open_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
         qb_amend_give_file(s->amend, claimed);
     if (!s->amend || qb_amend_open_file(s->amend, io, how) < 0)
         qb_slot_fail_or_put_off(w, s);
-    else if (qb_file_is_cached(qb_amend_file(s->amend)))
+    else if (is_at_hand(w, s))
         read_header(w, s, io);
     else
         qb_slot_step(w, s, QB_STEP_COLD);
@@ -164,50 +172,41 @@ static void open_many(struct qb_wave *w)
 
 /* ---- headers that are not in memory ---------------------------------------------------------- */
 
-/* A worker reads many at once, so that the disk has work in all its
- * queues.  What it reads here is only to be at hand for read_header. */
-static void fetch_some(void *arg, struct qb_io *io, size_t share)
+/* What is not in memory the kernel begins to read, which waits where the file system has to read
+ * its own maps first. */
+static void look_at_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
-    struct qb_req reqs[FETCHED_AT_ONCE];
-    QB_AUTO(qb_buf) char *pages = malloc(sizeof(reqs) / sizeof(reqs[0]) * HEADER_PAGE);
-    size_t first = share * FETCHED_AT_ONCE, end = QB_MIN(first + FETCHED_AT_ONCE, w->n), n = 0;
+    struct qb_slot *s = &w->slots[i];
 
-    for (size_t i = first; pages && i < end; i++) {
-        struct qb_file *file =
-            w->slots[i].step == QB_STEP_COLD ? qb_amend_file(w->slots[i].amend) : NULL;
-
-        if (!file)
-            continue;
-        reqs[n] = (struct qb_req){.file = file,
-                                  .op = QB_OP_READ,
-                                  .len = QB_MIN(file->size, (uint64_t)HEADER_PAGE),
-                                  .buf = pages + n * HEADER_PAGE};
-        n++;
-    }
-    qb_io_run(io, reqs, n);
-    for (size_t i = first; i < end; i++)
-        if (w->slots[i].step == QB_STEP_COLD)
-            read_header(w, &w->slots[i], io);
+    if (s->step == QB_STEP_COLD && qb_file_is_cached(qb_amend_file(s->amend)))
+        read_header(w, s, io);
 }
 
-static void fetch_cold(struct qb_wave *w)
+static void read_one(void *arg, struct qb_io *io, size_t i)
 {
-    size_t cold = 0;
+    struct qb_wave *w = arg;
 
-    for (size_t i = 0; i < w->n; i++)
-        cold += w->slots[i].step == QB_STEP_COLD;
-    if (cold > 0)
-        qb_sched_each(w->sched, qb_div_up(w->n, FETCHED_AT_ONCE), fetch_some, w);
+    if (w->slots[i].step == QB_STEP_COLD)
+        read_header(w, &w->slots[i], io);
+}
+
+/* The kernel has all of them under way before the first is waited for. */
+static void read_cold(struct qb_wave *w)
+{
+    qb_wave_each_waiting(w, look_at_one);
+    qb_wave_each_waiting(w, read_one);
 }
 
 void qb_wave_open(struct qb_wave *w)
 {
+    atomic_store(&w->cold, false);
     if (w->limits->jobs_per_filesystem && w->n > 0)
         qb_sched_each(w->sched, w->n, find_filesystem, w);
     if (claims_many(w))
         open_many(w);
     else
         qb_wave_each(w, open_one);
-    fetch_cold(w);
+    if (atomic_load(&w->cold))
+        read_cold(w);
 }

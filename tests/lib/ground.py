@@ -81,8 +81,14 @@ def fuse(folder, subtype=None):
 class FarDisk:
     """ext4 on a disk each of whose reads takes a while, however many there are."""
 
-    def __init__(self, folder, most):
-        self.folder, self.most = folder, most
+    def __init__(self, folder, device, most):
+        self.folder, self.device, self.most = folder, device, most
+
+    def forget_all(self):
+        """What the file system knows of itself, too."""
+        proc.must(["umount", self.folder])
+        proc.must(["mount", self.device, self.folder])
+        self.reads()
 
     def forget(self, *paths, beyond=0):
         """The page cache has nothing of these files but their first bytes; the counts begin anew."""
@@ -113,7 +119,7 @@ def far_disk(folder, microseconds, size="64G"):
         try:
             proc.must(["mkfs.ext4", "-q", device])
             with mounted(files, device):
-                yield FarDisk(files, f"{there}/most")
+                yield FarDisk(files, device, f"{there}/most")
         finally:
             proc.run(["losetup", "--detach", device])
 

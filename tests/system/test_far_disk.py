@@ -1,5 +1,6 @@
 """Tables that are scattered over a disk each of whose reads takes a while are read many at a time."""
 import contextlib
+import os
 import shutil
 import unittest
 
@@ -91,6 +92,22 @@ class FarDisk(ImageTest):
         for command in ("check", "info", "map"):
             with self.subTest(command=command):
                 self.assertGreater(self.most_in_flight(images, command, *images), 2)
+
+    def test_headers_of_a_fleet_whose_maps_are_to_be_read_first(self):
+        """Each image has more extents than its inode has room for: the read of its header waits for another one."""
+        first = self.create("first.qcow2")
+        self.io(first, "write -q 0 1M")
+        images = [f"{self.disk.folder}/{i:02}.qcow2" for i in range(60)]
+        for image in images:
+            shutil.copyfile(first, image)
+            for odd in range(64 << 10, 1 << 20, 128 << 10):
+                proc.must(["fallocate", "--punch-hole", "-o", str(os.path.getsize(image) - odd), "-l", "65536", image])
+        for jobs in ([], ["--sandbox", "off"]):
+            with self.subTest(jobs=jobs):
+                self.disk.forget_all()
+                done = qbatch.qbatch("amend", "--dry-run", *jobs, "-o", "lazy_refcounts=on", *images, cwd=self.folder)
+                self.assertEqual(done.code, 0, str(done))
+                self.assertGreaterEqual(self.disk.reads()[0], AMENDED_AT_ONCE)
 
     def test_images_that_are_amended(self):
         """Their tables are read one after the other in each, and of many images at a time; with the headers, which
