@@ -49,6 +49,14 @@ void qb_confine_process(struct qb_confinement *out);
 
 /* ---- confine_filter.c ------------------------------------------------------------------------ */
 
+enum { QB_FILTER_STEPS = 256 };
+
+struct sock_filter;
+
+/* The filter as a program for this process, in room for QB_FILTER_STEPS; how many there are, 0
+ * where there would be too many. */
+unsigned qb_confine_filter_make(struct sock_filter *steps);
+
 /* 0 or an errno. */
 int qb_confine_filter(void);
 bool qb_confine_filter_is_known(void); /* whether there is a list for this machine */

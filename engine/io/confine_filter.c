@@ -15,6 +15,7 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -33,9 +34,10 @@
 #define MACHINE 0 /* the list was not tried there */
 #endif
 
-#define X32 0x40000000u /* other numbers of calls, on x86_64 */
-
-enum { VALUES_MAX = 8, STEPS_MAX = 1024 };
+enum {
+    VALUES_MAX = 8,
+    NUMBERS = 512 /* above the numbers of all calls; those of x32, on x86_64, are above 2^30 */
+};
 
 enum test { ALWAYS, IS_ONE_OF, HAS_NONE, HAS_ALL, IS_NULL, IS_OWN, NEVER };
 
@@ -69,20 +71,25 @@ static const struct call calls[] = {
 
 #define CALLS (sizeof(calls) / sizeof(calls[0]))
 
+_Static_assert(CALLS < UINT8_MAX, "a row has its number in a byte");
+
 /* A program is written from its end to its beginning, for its jumps lead forwards: what is jumped
  * to is there already, and the answers are there once. */
 struct program {
-    struct sock_filter steps[STEPS_MAX]; /* the last `n` are written */
-    unsigned n;                          /* a step is named by the number of those from it on */
-    unsigned allow, refuse, lacking;     /* the answers */
-    bool too_long;                       /* a jump is longer than the language has */
+    struct sock_filter *steps;       /* QB_FILTER_STEPS; the last `n` are written */
+    unsigned n;                      /* a step is named by the number of those from it on */
+    unsigned allow, refuse, lacking; /* the answers */
+    bool too_long;                   /* more steps, or a longer jump, than there can be */
 };
 
 /* Puts a step in front of the others; returns it. */
 static unsigned put(struct program *p, unsigned code, unsigned k)
 {
-    p->n++;
-    p->steps[STEPS_MAX - p->n] = (struct sock_filter){.code = (unsigned short)code, .k = k};
+    if (p->n == QB_FILTER_STEPS)
+        p->too_long = true;
+    else
+        p->n++;
+    p->steps[QB_FILTER_STEPS - p->n] = (struct sock_filter){.code = (unsigned short)code, .k = k};
     return p->n;
 }
 
@@ -99,7 +106,7 @@ static unsigned put_jump(struct program *p, unsigned how, unsigned k, unsigned y
     struct sock_filter *step;
 
     put(p, BPF_JMP | how | BPF_K, k);
-    step = &p->steps[STEPS_MAX - p->n];
+    step = &p->steps[QB_FILTER_STEPS - p->n];
     step->jt = jump(p, yes);
     step->jf = jump(p, no);
     return p->n;
@@ -160,70 +167,128 @@ static unsigned put_test(struct program *p, const struct call *c)
     return put_load(p, at);
 }
 
-/* Calls from this number up to the next range's. */
+/* Calls from this number up to the next range's; of the last one up to any number. */
 struct range {
     unsigned first;
     const struct call *call; /* NULL: denied; of several that are always allowed the first */
 };
 
-/* Halves the list, for when a filter is set the kernel goes through it for each call that it has.
- * Returns where it begins. */
-static unsigned put_ranges(struct program *p, const struct range *list, size_t n)
+enum { RANGES_MAX = 2 * CALLS + 1 };
+
+/* Where to divide the list, whose ranges end at `end`: as many calls on either side as may be. */
+static size_t middle_of(const struct range *list, size_t n, unsigned end)
 {
-    size_t half = n / 2;
+    size_t at = 1;
+
+    while (at + 1 < n && list[at].first + list[at + 1].first <= list[0].first + end)
+        at++;
+    return at;
+}
+
+static bool is_allowed(const struct call *c)
+{
+    return c && c->test == ALWAYS;
+}
+
+static bool are_alike(const struct range *a, const struct range *b)
+{
+    return a->call == b->call || (is_allowed(a->call) && is_allowed(b->call));
+}
+
+enum { DOTS_MAX = 6 };
+
+/* The range that all of the list are like but for up to DOTS_MAX single numbers; NULL: none. */
+static const struct range *ground_of(const struct range *list, size_t n, unsigned end)
+{
+    const struct range *ground = NULL;
+    size_t dots = 0;
+
+    if (n > 2 * DOTS_MAX + 1)
+        return NULL;
+    for (size_t i = 0; i < n; i++) {
+        unsigned next = i + 1 < n ? list[i + 1].first : end;
+
+        if (next - list[i].first == 1)
+            dots += !ground || !are_alike(&list[i], ground);
+        else if (!ground)
+            ground = &list[i];
+        else if (!are_alike(&list[i], ground))
+            return NULL;
+    }
+    return dots <= DOTS_MAX ? ground : NULL;
+}
+
+static unsigned put_answer(struct program *p, const struct range *r)
+{
+    return r->call ? put_test(p, r->call) : p->refuse;
+}
+
+static unsigned put_dots(struct program *p, const struct range *list, size_t n,
+                         const struct range *ground)
+{
+    unsigned answers[2 * DOTS_MAX + 1], next = put_answer(p, ground);
+
+    for (size_t i = 0; i < n; i++)
+        answers[i] = are_alike(&list[i], ground) ? next : put_answer(p, &list[i]);
+    for (size_t i = n; i-- > 0;)
+        if (!are_alike(&list[i], ground))
+            next = put_jump(p, BPF_JEQ, list[i].first, answers[i], next);
+    return next;
+}
+
+/* Halves the list again and again, down to a few numbers that differ from those around them: when a
+ * filter is set the kernel goes through it once for each call that there is, to remember those that
+ * are always allowed, and each step costs as much again to be translated.  Returns where it begins.
+ */
+/* NOLINTNEXTLINE(misc-no-recursion): less deep than there are ranges */
+static unsigned put_ranges(struct program *p, const struct range *list, size_t n, unsigned end)
+{
+    const struct range *ground = ground_of(list, n, end);
     unsigned upper, lower;
+    size_t at;
 
     if (n == 1)
-        return list[0].call ? put_test(p, list[0].call) : p->refuse;
-    upper = put_ranges(p, list + half, n - half);
-    lower = put_ranges(p, list, half);
-    return put_jump(p, BPF_JGE, list[half].first, upper, lower);
+        return put_answer(p, &list[0]);
+    if (ground)
+        return put_dots(p, list, n, ground);
+    at = middle_of(list, n, end);
+    upper = put_ranges(p, list + at, n - at, end);
+    lower = put_ranges(p, list, at, list[at].first);
+    return put_jump(p, BPF_JGE, list[at].first, upper, lower);
 }
 
-/* By inserting: in so short a list that is done before qsort has found out how much memory it may
- * use. */
-static void sort(const struct call *sorted[CALLS])
+/* Covers all numbers; returns how many ranges.  The last one is denied. */
+static size_t find_ranges(struct program *p, struct range list[RANGES_MAX])
 {
-    for (size_t i = 0; i < CALLS; i++) {
-        size_t at = i;
-
-        for (; at > 0 && sorted[at - 1]->number > calls[i].number; at--)
-            sorted[at] = sorted[at - 1];
-        sorted[at] = &calls[i];
-    }
-}
-
-/* Covers all numbers; returns how many ranges. */
-static size_t find_ranges(struct range list[2 * CALLS + 1])
-{
-    const struct call *sorted[CALLS];
-    unsigned next = 0;
+    uint8_t rows[NUMBERS + 1] = {0}; /* of each call, from 1 on; 0: none */
+    const struct call *before = NULL;
     size_t n = 0;
 
-    sort(sorted);
     for (size_t i = 0; i < CALLS; i++) {
-        const struct call *c = sorted[i], *before = n ? list[n - 1].call : NULL;
-
-        if (c->number > next)
-            list[n++] = (struct range){next, NULL};
-        if (c->number > next || !before || before->test != ALWAYS || c->test != ALWAYS)
-            list[n++] = (struct range){c->number, c};
-        next = c->number + 1;
+        if (calls[i].number < NUMBERS)
+            rows[calls[i].number] = (uint8_t)(i + 1);
+        else
+            p->too_long = true;
     }
-    list[n++] = (struct range){next, NULL};
+    for (unsigned number = 0; number <= NUMBERS; number++) {
+        const struct call *c = rows[number] ? &calls[rows[number] - 1] : NULL;
+
+        if (n == 0 || (c != before && !(is_allowed(c) && is_allowed(before))))
+            list[n++] = (struct range){number, c};
+        before = c;
+    }
     return n;
 }
 
 static void compose(struct program *p)
 {
-    struct range list[2 * CALLS + 1];
-    size_t n = find_ranges(list);
+    struct range list[RANGES_MAX];
+    size_t n = find_ranges(p, list);
 
     p->lacking = put(p, BPF_RET | BPF_K, REFUSE(ENOSYS));
     p->refuse = put(p, BPF_RET | BPF_K, REFUSE(EPERM));
     p->allow = put(p, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    put_ranges(p, list, n);
-    put_jump(p, BPF_JGE, X32, p->refuse, p->n);
+    put_ranges(p, list, n, NUMBERS);
     put_load(p, offsetof(struct seccomp_data, nr));
     put_jump(p, BPF_JEQ, MACHINE, p->n, p->refuse);
     put_load(p, offsetof(struct seccomp_data, arch));
@@ -234,20 +299,25 @@ bool qb_confine_filter_is_known(void)
     return MACHINE != 0;
 }
 
+unsigned qb_confine_filter_make(struct sock_filter *steps)
+{
+    struct program p = {.steps = steps};
+
+    compose(&p);
+    memmove(steps, steps + QB_FILTER_STEPS - p.n, p.n * sizeof(steps[0]));
+    return p.too_long ? 0 : p.n;
+}
+
 int qb_confine_filter(void)
 {
-    struct program program;
-    struct sock_fprog prog;
+    struct sock_filter steps[QB_FILTER_STEPS];
+    struct sock_fprog prog = {.filter = steps};
 
     if (!qb_confine_filter_is_known())
         return ENOSYS;
-    program.n = 0;
-    program.too_long = false;
-    compose(&program);
-    if (program.too_long)
+    prog.len = (unsigned short)qb_confine_filter_make(steps);
+    if (!prog.len)
         return E2BIG;
-    prog = (struct sock_fprog){.len = (unsigned short)program.n,
-                               .filter = program.steps + STEPS_MAX - program.n};
     switch (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog)) {
     case 0:
         return 0;
