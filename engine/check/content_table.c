@@ -5,6 +5,7 @@
  * if they were unallocated, are left out, so that a table of nothing else equals no table. */
 #include "check/content_parts.h"
 #include "check/version2.h"
+#include "qcow2/l2_block.h"
 
 enum run_kind {
     RUN_ZERO = 1,

@@ -4,7 +4,9 @@
  * runs are followed at the same time. */
 #include "check/plain_entries.h"
 
-#define NOT_MET 1u /* a value that is not compared with what follows */
+#include "qcow2/l2_block.h"
+
+#define NOT_MET 1u /* a zero cluster: never an entry that continues a run */
 
 enum { RUNS = 2 };
 
@@ -52,71 +54,103 @@ static bool begin(const struct walk *w, uint64_t entry, struct run *run)
     return true;
 }
 
-/* Takes the entries from `i` on into the run that continue it; the first one does.  Returns how
- * many do. */
-static uint64_t extend(const struct walk *w, struct run *run, uint64_t i)
+static void extend(const struct qb_geom *g, struct run *run, uint64_t n)
+{
+    run->n += n;
+    run->next = run->n < run->longest ? run->next + n * g->cluster_size : NOT_MET;
+}
+
+static uint64_t room(const struct run *run)
+{
+    return run->next == NOT_MET ? UINT64_MAX : run->longest - run->n;
+}
+
+/* Takes the 64 entries from `i` on, if all read zero or nothing, or continue the last run: true. */
+static bool take_block(struct walk *w, uint64_t i, uint64_t entry)
 {
     const struct qb_geom *g = &w->p->img->geom;
-    uint64_t most = QB_MIN(g->l2_entries - i, run->longest - run->n), k = 1;
-    uint64_t next = run->next + g->cluster_size;
+    const uint8_t *block = w->table + i * 8;
+    struct run *last = &w->runs[RUNS - 1];
+    int zeros;
 
-    for (; k < most && qb_l2_get(g, w->table, i + k, 0) == next; next += g->cluster_size)
-        k++;
-    run->n += k;
-    run->next = run->n < run->longest ? next : NOT_MET;
+    if (entry <= QB_ENTRY_ZERO) { /* unallocated, or the zero flag alone */
+        zeros = qb_l2_block_zeros(block);
+        w->note->zero_plain += zeros > 0 ? (uint32_t)zeros : 0;
+        return zeros >= 0;
+    }
+    if (entry != last->next || room(last) < QB_L2_BLOCK ||
+        !qb_l2_block_is_run(block, entry, g->cluster_bits))
+        return false;
+    extend(g, last, QB_L2_BLOCK);
+    return true;
+}
+
+/* Takes entries from `i` on that read zero or nothing, or continue one of the runs, and says how
+ * many: up to the next block, or until a run may be at its end. */
+static uint64_t take_known(struct walk *w, uint64_t i)
+{
+    const struct qb_geom *g = &w->p->img->geom;
+    struct run *older = &w->runs[0], *last = &w->runs[RUNS - 1], swapped;
+    uint64_t most = qb_min(QB_L2_BLOCK - i % QB_L2_BLOCK, qb_min(room(older), room(last)));
+    uint64_t n_older = 0, n_last = 0, zeros = 0, k = 0;
+    uint64_t next_older = older->next, next_last = last->next;
+
+    for (; k < most; k++) {
+        uint64_t entry = qb_l2_get(g, w->table, i + k, 0);
+
+        if (entry <= QB_ENTRY_ZERO) {
+            zeros += entry;
+        } else if (entry == next_last) {
+            next_last += g->cluster_size;
+            n_last++;
+        } else if (entry == next_older) {
+            next_older += g->cluster_size;
+            n_older++;
+        } else {
+            break;
+        }
+    }
+    w->note->zero_plain += (uint32_t)zeros;
+    extend(g, last, n_last);
+    extend(g, older, n_older);
+    if (n_older && !n_last) {
+        swapped = *older;
+        *older = *last;
+        *last = swapped;
+    }
     return k;
 }
 
-/* The entries from `i` on that continue a run that is followed, or a new one, in whose favour
- * another is counted: their number in *n.  0 if there are none: the entry is not plain. */
-static int follow(struct walk *w, uint64_t i, uint64_t entry, uint64_t *n, struct qb_err *err)
+/* Begins a run with this entry, and counts one that is followed in its favour: 1; 0 where the entry
+ * is not plain, -1 after a failure. */
+static int follow(struct walk *w, uint64_t entry, struct qb_err *err)
 {
-    struct run run = w->runs[0], last = w->runs[RUNS - 1];
+    struct run run;
 
-    *n = 0;
-    if (entry == last.next) {
-        *n = extend(w, &w->runs[RUNS - 1], i);
+    if (!begin(w, entry, &run))
         return 0;
-    }
-    if (entry != run.next) {
-        if (!begin(w, entry, &run))
-            return 0;
-        if (count_run(w, w->runs[0], err) < 0)
-            return -1;
-    }
-    *n = extend(w, &run, i);
-    w->runs[0] = last;
+    if (count_run(w, w->runs[0], err) < 0)
+        return -1;
+    w->runs[0] = w->runs[RUNS - 1];
+    extend(&w->p->img->geom, &run, 1);
     w->runs[RUNS - 1] = run;
-    return 0;
+    return 1;
 }
 
-/* Counts a compressed entry, if it is plain. */
-static int count_compressed(struct walk *w, uint64_t i, uint64_t entry, bool *is_plain,
-                            struct qb_err *err)
+/* Counts a compressed entry, if it is plain: 1 or 0, -1 after a failure. */
+static int count_compressed(struct walk *w, uint64_t i, uint64_t entry, struct qb_err *err)
 {
     const struct qb_geom *g = &w->p->img->geom;
     struct qb_compressed z = qb_l2_compressed(g, entry);
     uint64_t first = z.offset >> g->cluster_bits, size = w->p->img->file->size;
     uint64_t last = (z.offset + z.available - 1) >> g->cluster_bits;
 
-    *is_plain =
-        !(entry & QB_ENTRY_COPIED) && z.offset < size && last <= qb_div_up(size, g->cluster_size);
-    if (!*is_plain)
+    if (entry & QB_ENTRY_COPIED || z.offset >= size || last > qb_div_up(size, g->cluster_size))
         return 0;
     if (w->note->compressed++ == 0)
         qb_census_meet(&w->p->first_compressed, qb_census_place_of(g, w->t, i));
-    return qb_counts_add_data(w->p->counts, first, last - first + 1, w->t->refs, 0, err);
-}
-
-/* 64 entries, or one, that read zero or nothing. */
-static uint64_t skip_zeros(const struct walk *w, uint64_t i, uint64_t entry)
-{
-    int zeros = -1;
-
-    if (i % QB_L2_BLOCK == 0)
-        zeros = qb_l2_plain_zeros(&w->p->img->geom, w->table, i);
-    w->note->zero_plain += (uint32_t)(zeros < 0 ? entry : (uint64_t)zeros);
-    return zeros < 0 ? 1 : QB_L2_BLOCK;
+    return qb_counts_add_data(w->p->counts, first, last - first + 1, w->t->refs, 0, err) < 0 ? -1
+                                                                                             : 1;
 }
 
 int qb_plain_count(struct qb_plain_entries *p, const struct qb_l2_table *t, const uint8_t *table,
@@ -124,23 +158,25 @@ int qb_plain_count(struct qb_plain_entries *p, const struct qb_l2_table *t, cons
 {
     const struct qb_geom *g = &p->img->geom;
     struct walk w = {p, t, table, note, {{.next = NOT_MET}, {.next = NOT_MET}}};
-    uint64_t n = 1;
-    bool is_plain;
+    int taken = 1;
 
-    for (; n && i < g->l2_entries; i += n) {
-        uint64_t entry = qb_l2_get(g, table, i, 0);
+    while (taken > 0 && i < g->l2_entries) {
+        uint64_t entry = qb_l2_get(g, table, i, 0), n;
 
-        if (entry <= QB_ENTRY_ZERO) { /* unallocated, or the zero flag alone */
-            n = skip_zeros(&w, i, entry);
-        } else if (!(entry & QB_ENTRY_COMPRESSED)) {
-            if (follow(&w, i, entry, &n, err) < 0)
-                return -1;
-        } else {
-            if (count_compressed(&w, i, entry, &is_plain, err) < 0)
-                return -1;
-            n = is_plain;
+        if (i % QB_L2_BLOCK == 0 && take_block(&w, i, entry)) {
+            i += QB_L2_BLOCK;
+            continue;
         }
+        if ((n = take_known(&w, i))) {
+            i += n;
+            continue;
+        }
+        taken = entry & QB_ENTRY_COMPRESSED ? count_compressed(&w, i, entry, err)
+                                            : follow(&w, entry, err);
+        i += taken > 0;
     }
     *stop = i;
-    return count_run(&w, w.runs[0], err) < 0 ? -1 : count_run(&w, w.runs[RUNS - 1], err);
+    if (taken < 0 || count_run(&w, w.runs[0], err) < 0)
+        return -1;
+    return count_run(&w, w.runs[RUNS - 1], err);
 }

@@ -11,6 +11,7 @@
 
 #include "plan/new_tables.h"
 #include "plan/rule.h"
+#include "qcow2/l2_block.h"
 
 /* ---- the decision ---------------------------------------------------------------------------- */
 

@@ -121,28 +121,6 @@ static inline bool qb_l2_has_host(enum qb_kind kind)
     return kind == QB_DATA || kind == QB_ZERO_ALLOCATED || kind == QB_PARTIAL || kind == QB_IDLE;
 }
 
-enum { QB_L2_BLOCK = 64 }; /* entries; no table has fewer */
-
-/* If the entries [i, i + QB_L2_BLOCK) are all unallocated or plain zero clusters, the most frequent
- * case: the number of zero clusters.  Else, and in extended L2 tables, -1.  The loop works on the
- * words in their on-disk form, so that the compiler can vectorise it. */
-static inline int qb_l2_plain_zeros(const struct qb_geom *g, const void *table, uint64_t i)
-{
-    const uint8_t *at = (const uint8_t *)table + i * 8;
-    const be64 flag_on_disk = be64_of(QB_ENTRY_ZERO);
-    uint64_t flag, word, other = 0, zeros = 0;
-
-    if (g->l2_entry_size != 8)
-        return -1;
-    __builtin_memcpy(&flag, &flag_on_disk, 8);
-    for (unsigned k = 0; k < QB_L2_BLOCK; k++) {
-        __builtin_memcpy(&word, at + 8 * k, 8);
-        other |= word & ~flag;
-        zeros += word >> __builtin_ctzll(flag);
-    }
-    return other ? -1 : (int)zeros;
-}
-
 static inline void qb_l2_put(const struct qb_geom *g, void *table, uint64_t i, uint64_t entry)
 {
     be64 v = be64_of(entry);

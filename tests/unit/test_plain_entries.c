@@ -44,13 +44,40 @@ static uint64_t next_entry(struct dice *d, uint64_t last, unsigned mood)
     }
 }
 
+/* Two runs that are followed, with zeros between their clusters; of each now and then a cluster is
+ * left out.  A weave is mostly of one sort for a while: one run alone, both, or what reads zero. */
+struct weave {
+    uint64_t run[2];
+    unsigned sort, left;
+};
+
+static uint64_t next_woven(struct dice *d, struct weave *w)
+{
+    unsigned which = w->sort < 2 ? w->sort : roll(d, 2);
+    uint64_t entry;
+
+    if (w->left-- == 0) {
+        w->sort = roll(d, 5);
+        w->left = roll(d, 200);
+    }
+    if (w->sort == 4 || (w->sort == 3 && roll(d, 3) == 0))
+        return roll(d, 2);
+    entry = w->run[which];
+    w->run[which] += (uint64_t)(1 + (roll(d, 150) == 0)) << CLUSTER_BITS;
+    return entry;
+}
+
 static struct subject roll_subject(struct dice *d)
 {
     struct qb_header h = {.version = 3, .cluster_bits = CLUSTER_BITS, .refcount_order = 4};
     struct subject s = {.t = {.offset = 4096, .refs = 1 + roll(d, 2) * roll(d, 300)}};
-    unsigned mood = roll(d, 3);
+    unsigned mood = roll(d, 4);
     uint64_t last = (uint64_t)roll(d, FILE_CLUSTERS) << CLUSTER_BITS;
+    struct weave weave = {.left = 0};
 
+    for (unsigned i = 0; i < 2; i++)
+        weave.run[i] = (uint64_t)(1 + roll(d, FILE_CLUSTERS)) << CLUSTER_BITS |
+                       (roll(d, 2) ? QB_ENTRY_COPIED : 0) | (roll(d, 8) ? 0 : QB_ENTRY_ZERO);
     s.file.size = ((uint64_t)FILE_CLUSTERS << CLUSTER_BITS) - roll(d, 2) * 512;
     s.t.active = roll(d, 2);
     qb_header_geom(&h, &s.img.geom);
@@ -59,6 +86,8 @@ static struct subject roll_subject(struct dice *d)
 
         if (mood == 2 && i % 128 < 100)
             entry = i / 128 % 2;
+        if (mood == 3)
+            entry = next_woven(d, &weave);
         if (entry > QB_ENTRY_ZERO)
             last = entry;
         s.entries[i] = entry;
