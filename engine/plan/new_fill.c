@@ -115,11 +115,7 @@ static uint64_t flag_of_new(const struct filling *f)
     return f->t->active && f->t->refs == 1 ? QB_ENTRY_COPIED : 0;
 }
 
-/* A new cluster of zeros and those after it, `most` in all, as far as they lie in a row: the byte
- * of the file at which the first one lies, and how many.  One more than was planned: see
- * qb_new_fill.
- */
-static uint64_t zeros_at(const struct qb_plan *plan, uint64_t cluster, uint64_t most, uint64_t *n)
+uint64_t qb_new_zeros_at(const struct qb_plan *plan, uint64_t cluster, uint64_t most, uint64_t *n)
 {
     const struct qb_zeros_extent *e;
 
@@ -137,7 +133,8 @@ static void put_shared(struct filling *f, const struct qb_entries *e)
 {
     for (uint64_t i = e->first; i < e->first + e->n; i++) {
         uint64_t one, cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
-        uint64_t entry = qb_new_with_copied(f->plan, f->t, zeros_at(f->plan, cluster, 1, &one));
+        uint64_t entry =
+            qb_new_with_copied(f->plan, f->t, qb_new_zeros_at(f->plan, cluster, 1, &one));
 
         qb_l2_put_as(&f->plan->geom, f->table, i - f->base, entry, QB_ALL_ALLOCATED);
     }
@@ -149,7 +146,7 @@ static void put_own(struct filling *f, const struct qb_entries *e)
     uint64_t n, copied = flag_of_new(f);
 
     for (uint64_t i = e->first, end = i + e->n; i < end; i += n) {
-        uint64_t entry = zeros_at(f->plan, f->cursor.cluster, end - i, &n) | copied;
+        uint64_t entry = qb_new_zeros_at(f->plan, f->cursor.cluster, end - i, &n) | copied;
 
         qb_l2_put_data(&f->plan->geom, f->table, i - f->base, n, entry);
         f->cursor.cluster += n;
@@ -178,7 +175,7 @@ static void put_places(struct filling *f, const struct qb_entries *e)
         if (qb_new_lacks_host(f->plan, f->source, e, i)) {
             uint64_t one, cluster = qb_new_take_cluster(f->plan, &f->cursor, f->t->refs);
 
-            entry = zeros_at(f->plan, cluster, 1, &one) | flag_of_new(f);
+            entry = qb_new_zeros_at(f->plan, cluster, 1, &one) | flag_of_new(f);
             f->n_new++;
         } else {
             entry = qb_new_with_copied(f->plan, f->t, qb_l2_get(from, f->source, i, 0));
@@ -293,7 +290,8 @@ int qb_new_fill(struct qb_plan *plan, const struct qb_new_table *t, const uint8_
         .packing = qb_packing_begin(plan, t),
     };
 
-    if (qb_new_walk(plan, t, source, fill_run, &f, err) < 0)
+    if (!qb_new_fill_plain(plan, t, source, parts, &f.n_new) &&
+        qb_new_walk(plan, t, source, fill_run, &f, err) < 0)
         return -1;
     if (f.n_new == t->n_new && f.n_appended == t->n_appended && f.n_copied == t->n_copied &&
         f.packing.i == t->repacked.n)

@@ -40,6 +40,17 @@ bool qb_new_lacks_host(const struct qb_plan *plan, const uint8_t *source,
 int qb_new_fill(struct qb_plan *plan, const struct qb_new_table *t, const uint8_t *source,
                 const struct qb_new_parts *parts, struct qb_err *err);
 
+/* new_fill_plain.c: the same for a table of which each kind of entry has one fate; false: it is
+ * none of these, and whatever is in the parts by now has no meaning.  *n_new: the new clusters of
+ * zeros that it took. */
+bool qb_new_fill_plain(struct qb_plan *plan, const struct qb_new_table *t, const uint8_t *source,
+                       const struct qb_new_parts *parts, uint64_t *n_new);
+
+/* New cluster of zeros number `cluster`, and those after it, `most` in all, as far as they lie in a
+ * row: the byte of the file at which the first one lies, and how many.  One more than was planned
+ * lies at 0: see qb_new_fill. */
+uint64_t qb_new_zeros_at(const struct qb_plan *plan, uint64_t cluster, uint64_t most, uint64_t *n);
+
 /* The new clusters of zeros that these entries take. */
 uint64_t qb_new_taken(const struct qb_plan *plan, const uint8_t *source,
                       const struct qb_entries *e);
