@@ -224,13 +224,23 @@ static int write_name(struct qb_io *io, struct qb_plan *plan, struct qb_file *fi
     return qb_io_fail(&req, "the backing file name", err);
 }
 
+static bool copies(const struct qb_plan *plan)
+{
+    qb_vec_each (s, &plan->place.steps)
+        if (s->kind == QB_STEP_COPIES || s->kind == QB_STEP_MOVED || s->kind == QB_STEP_PIECES ||
+            s->kind == QB_STEP_PACKED)
+            return true;
+    return false;
+}
+
 int qb_append_stretch(struct qb_io *io, struct qb_plan *plan, struct qb_writer *w,
                       struct qb_err *err)
 {
     int r;
 
-    /* Half of the buffer: tables that are changed on the way have a window of their own. */
-    w->size = qb_min(qb_io_window(io) / 2, plan->place.n_bytes);
+    /* Data is read into the buffer, with many requests at a time. */
+    w->size = copies(plan) ? qb_io_window(io) / 2 : 2 * qb_io_slice(io);
+    w->size = QB_MIN(w->size, plan->place.n_bytes);
     w->size = QB_MAX(w->size, plan->in.img->geom.cluster_size);
     w->buf = malloc(w->size);
     if (plan->in.rq->keep_undo && (w->hasher = qb_hasher_new()))

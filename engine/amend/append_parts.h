@@ -26,6 +26,8 @@ struct qb_writer {
     bool compares;            /* nothing is written: see qb_plan_compare_tail */
     struct qb_writer_part parts[QB_WRITER_PARTS];
     unsigned n_parts;
+    struct qb_range unstarted; /* bytes of the file that hold what the disk was not told to write */
+    uint64_t n_unstarted;      /* how much that is */
     struct qb_req reads[QB_WRITER_READS]; /* into the buffer, done before it is written */
     unsigned n_reads;
 };

@@ -3,7 +3,7 @@
 
 #include "amend/append_parts.h"
 
-#define START_BYTES    (1u << 20) /* enough to start writing to the disk */
+#define START_BYTES    (2u << 20) /* enough to start writing to the disk */
 #define WRITES_AT_ONCE 64u
 #define READ_BYTES     (1u << 20) /* of one request */
 #define PAGE_BYTES     4096u
@@ -95,19 +95,26 @@ static int run_reads(struct qb_writer *w, struct qb_err *err)
     return 0;
 }
 
-/* One call for all parts: what lies between them is the old image's, of which nothing is dirty that
- * would not be written by the barrier. */
-static void start_writeback(const struct qb_writer *w)
+/* Has the disk begin to write, once there is enough for that.  One call for all parts: what lies
+ * between them is the old image's, of which nothing is dirty that would not be written by the
+ * barrier. */
+static void start_writeback(struct qb_writer *w)
 {
-    uint64_t first = UINT64_MAX, end = 0;
+    struct qb_range *r = &w->unstarted;
 
+    if (w->n_unstarted == 0)
+        *r = (struct qb_range){UINT64_MAX, 0};
     for (unsigned i = 0; i < w->n_parts; i++) {
         struct part p = part_of(w, i);
 
-        first = QB_MIN(first, p.offset);
-        end = QB_MAX(end, p.offset + (p.end - p.first));
+        r->first = QB_MIN(r->first, p.offset);
+        r->end = QB_MAX(r->end, p.offset + (p.end - p.first));
     }
-    qb_file_start_writeback(w->file, first, end - first);
+    w->n_unstarted += w->used;
+    if (w->n_unstarted < START_BYTES)
+        return;
+    qb_file_start_writeback(w->file, r->first, r->end - r->first);
+    w->n_unstarted = 0;
 }
 
 int qb_writer_flush(struct qb_writer *w, struct qb_err *err)
@@ -127,7 +134,7 @@ int qb_writer_flush(struct qb_writer *w, struct qb_err *err)
         return -1;
     if (w->hasher)
         qb_hasher_add(w->hasher, w->buf, w->used);
-    if (w->used >= START_BYTES && !w->compares)
+    if (!w->compares)
         start_writeback(w);
     w->parts[0] = (struct qb_writer_part){0, p.offset + (p.end - p.first)};
     w->n_parts = 1;

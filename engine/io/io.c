@@ -76,6 +76,11 @@ uint64_t qb_io_window(const struct qb_io *io)
     return qb_io_piece(io, io->window ? io->window : QB_WINDOW_BYTES);
 }
 
+uint64_t qb_io_slice(const struct qb_io *io)
+{
+    return qb_min(qb_io_window(io) / 4, QB_SLICE_BYTES);
+}
+
 uint64_t qb_io_piece(const struct qb_io *io, uint64_t bytes)
 {
     return io->pace ? qb_pace_piece(io->pace, bytes) : bytes;

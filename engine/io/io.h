@@ -45,6 +45,12 @@ enum { QB_WINDOW_BYTES = 4 << 20, QB_WINDOW_LEAST = 1 << 20 };
 uint64_t qb_io_window(const struct qb_io *io);
 void qb_io_set_window(struct qb_io *io, uint64_t bytes);
 
+/* What is read, or put together, before it is handled, where each piece is handled by itself: it
+ * stays in a core's own cache, and a buffer has few pages, each of which costs a microsecond when
+ * it is used first.  A quarter of the window at most. */
+enum { QB_SLICE_BYTES = 256 << 10 };
+uint64_t qb_io_slice(const struct qb_io *io);
+
 /* While this is set, reads and the writes of an append fail with ECANCELED once stop(arg), which is
  * called before each batch, returns true: so long work can be interrupted.  A flip and what follows
  * it are not.  NULL: never. */

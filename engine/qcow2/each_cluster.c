@@ -3,9 +3,8 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#define SLICES_A_HAND 2u /* fewer are not worth waking a thread for */
-#define BATCH_BYTES   (64u << 20)
-#define ASK_EVERY     256u /* clusters in holes are not read */
+#define BATCH_BYTES (64u << 20)
+#define ASK_EVERY   256u /* clusters in holes are not read */
 
 struct hand {
     struct qb_file file, ahead; /* each with its own memory of holes */
@@ -24,15 +23,15 @@ struct loop {
     atomic_size_t failed; /* the first slice that did */
 };
 
-/* A quarter of the worker's window in the cache: what is counted needs room too. */
 static size_t slice_of(const struct qb_each_cluster *e)
 {
-    return qb_max(qb_io_window(e->io) / 4 / e->cluster_size, 1);
+    return qb_max(qb_io_slice(e->io) / e->cluster_size, 1);
 }
 
+/* Less than half of a window is not worth waking a thread for. */
 unsigned qb_each_cluster_hands(const struct qb_each_cluster *e)
 {
-    size_t worth = e->n / slice_of(e) / SLICES_A_HAND;
+    size_t least = qb_max(qb_io_window(e->io) / 2 / e->cluster_size, 2), worth = e->n / least;
 
     return worth < 2 ? 1 : (unsigned)qb_min(worth, qb_io_readers(e->io));
 }

@@ -30,8 +30,7 @@ int qb_tables_scan(const struct qb_table_scan *s, struct qb_err *err)
     int r = 0;
 
     if (s->tables->n)
-        r = qb_reads_open(&w, s->img->file, cs, qb_min(qb_io_window(s->io) / cs, s->tables->n),
-                          err);
+        r = qb_reads_open(&w, s->img->file, cs, qb_min(qb_io_slice(s->io) / cs, s->tables->n), err);
     while (r == 0 && next < s->tables->n) {
         r = fill(s, &w, &next, err);
         if (r == 0)
