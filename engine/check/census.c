@@ -104,7 +104,7 @@ static const char *odd_refblock(struct qb_census *c, uint64_t offset)
 
     if (offset % cs)
         return "is not cluster aligned";
-    if (!qb_range_ok(offset, cs, 1, c->img->file->size))
+    if (!qb_range_ok(offset, cs, 1, c->blocks_end))
         return "ends past the end of the file";
     if (qb_counts_get(&c->counts, offset / cs))
         return "lies where something else is";
@@ -195,6 +195,7 @@ static int count(struct qb_io *io, uint64_t memory_limit, struct qb_census *out,
 
     memory_limit = memory_limit ? memory_limit : QB_CENSUS_MEMORY;
     out->counts.memory_limit = memory_limit;
+    out->blocks_end = out->blocks_end ? out->blocks_end : img->file->size;
     out->clusters.valid = true;
     out->clusters.total = qb_geom_clusters(&img->geom, img->header.size);
     if (qb_counts_hold(&out->counts, held, err) < 0 ||
@@ -237,7 +238,13 @@ int qb_census_take_all(struct qb_io *io, const struct qb_image *img, uint64_t me
 int qb_census_count(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                     struct qb_census *out, struct qb_err *err)
 {
-    *out = (struct qb_census){.img = img, .io = io};
+    return qb_census_count_within(io, img, memory_limit, 0, out, err);
+}
+
+int qb_census_count_within(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                           uint64_t blocks_end, struct qb_census *out, struct qb_err *err)
+{
+    *out = (struct qb_census){.img = img, .io = io, .blocks_end = blocks_end};
     return count(io, memory_limit, out, err);
 }
 

@@ -39,6 +39,7 @@ struct qb_census {
     const struct qb_image *img;
     struct qb_io *io;                       /* while the census is taken */
     const struct qb_bitmaps_skipped *skips; /* while it is taken; NULL: none */
+    uint64_t blocks_end; /* a refcount block that ends past it is none: bytes; the file's length */
     struct qb_tables tables;
     struct qb_table_note *notes; /* one a table */
     struct qb_counts counts;     /* what the refcounts should be */
@@ -95,6 +96,11 @@ int qb_census_take_all(struct qb_io *io, const struct qb_image *img, uint64_t me
  * disk.  References that the caller adds to out->counts in between are counted too. */
 int qb_census_count(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
                     struct qb_census *out, struct qb_err *err);
+
+/* The first half for a file that has become longer: entries of the refcount table that led past its
+ * old end, at `blocks_end`, lead to no block. */
+int qb_census_count_within(struct qb_io *io, const struct qb_image *img, uint64_t memory_limit,
+                           uint64_t blocks_end, struct qb_census *out, struct qb_err *err);
 int qb_census_compare(struct qb_io *io, struct qb_census *c, struct qb_err *err);
 
 /* Entry `i` of the table. */
