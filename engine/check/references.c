@@ -108,6 +108,19 @@ static void check_place(struct qb_census *c, const struct qb_l2_table *t, uint64
                        (unsigned long long)offset, (unsigned long long)guest);
 }
 
+/* A data file has no refcounts: each of its clusters belongs to one entry of the active layer,
+ * which QEMU wants to have COPIED set. */
+static void check_data_flags(struct qb_census *c, const struct qb_l2_table *t, uint64_t at,
+                             uint64_t entry, uint64_t n)
+{
+    if (!t->active || (entry & QB_ENTRY_COPIED))
+        return;
+    c->copied_wrong = true;
+    for (uint64_t i = 0; i < n; i++)
+        qb_census_note(c, QB_DEFECT_COPIED_FLAG_WRONG, at + i * c->img->geom.l2_entry_size,
+                       "an L2 entry of a cluster in the data file lacks the COPIED flag");
+}
+
 /* Counts `n` entries with consecutive host clusters: data, or preallocated clusters of zero
  * entries. */
 static int count_data(struct qb_census *c, const struct qb_l2_table *t, uint64_t at, uint64_t entry,
@@ -124,6 +137,7 @@ static int count_data(struct qb_census *c, const struct qb_l2_table *t, uint64_t
     }
     if (g->external_data) {
         check_place(c, t, at, offset);
+        check_data_flags(c, t, at, entry, n);
         return 0;
     }
     /* The last cluster of the file may be partial. */

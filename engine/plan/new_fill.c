@@ -23,8 +23,10 @@ uint64_t qb_new_with_copied(struct qb_plan *plan, const struct qb_new_table *t, 
 {
     uint64_t cluster = (entry & QB_ENTRY_OFFSET) >> plan->in.img->geom.cluster_bits;
 
-    if (!t->active || plan->in.img->geom.external_data || cluster == 0)
+    if (!t->active || cluster == 0)
         return entry;
+    if (plan->in.img->geom.external_data) /* it has no refcounts */
+        return entry | QB_ENTRY_COPIED;
     entry &= ~QB_ENTRY_COPIED;
     return qb_count_is_single(plan, cluster) ? entry | QB_ENTRY_COPIED : entry;
 }
@@ -65,13 +67,13 @@ static void convert(const struct filling *f, const struct qb_entries *e)
     }
 }
 
-/* The entry with the place to which its cluster moves. */
+/* The entry with the place to which its cluster moves; what a data file holds stays. */
 static uint64_t moved(const struct filling *f, uint64_t entry)
 {
     unsigned bits = f->plan->geom.cluster_bits;
     uint64_t cluster = (entry & QB_ENTRY_OFFSET) >> bits;
 
-    if (!f->plan->moves.n || !cluster)
+    if (!f->plan->moves.n || !cluster || f->plan->geom.external_data)
         return entry;
     return (entry & ~QB_ENTRY_OFFSET) | qb_moves_to(&f->plan->moves, cluster) << bits;
 }

@@ -110,6 +110,23 @@ class OneWord(RepairTest):
         self.assertEqual((record["flags_corrected"], record["refcounts_raised"]), (1, 0))
         self.assert_sound(image)
 
+    def test_flags_of_clusters_in_a_data_file(self):
+        """It has no refcounts, so QEMU wants them set in each entry."""
+        for options in ({}, {"extended_l2": "on"}, {"data_file_raw": "on"}):
+            with self.subTest(**options):
+                image = self.create("data", size="8M", data_file=self.path("disk.raw"), **options)
+                self.io(image, "write -q -P 1 0 64k", "write -q -P 2 1M 256k")
+                for offset in range(MIB, MIB + (128 << 10), 64 << 10):
+                    self.clear_copied(image, offset)
+                self.assertEqual(guest.check(image)[:3], (2, 2, 0))
+                found = qbatch.qbatch("check", "--json", image)
+                self.assertEqual((found.code, found.first["findings_by_code"]), (2, {"copied_flag_wrong": 2}))
+                self.refused(image, "corrupt", flags=self.asked("leaks"), words="repair=flags mends it")
+                record = self.mended(image, "flags")
+                self.assertEqual(record["flags_corrected"], 2)
+                self.assert_sound(image)
+                os.unlink(self.path("disk.raw"))
+
     def test_inconsistent_bitmaps(self):
         image = self.used()
         bitmaps.qemu(image, ["--add", "a"], ["--add", "b"])
@@ -256,6 +273,22 @@ class Undo(RepairTest):
                 answer = self.undo()
                 self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
                 self.assertEqual(proc.sha256(image), sha)
+
+    def test_of_a_refcount_block_past_the_end_where_the_amend_then_wrote(self):
+        for cluster in (512, 4096, 65536):
+            for past in range(4):
+                with self.subTest(cluster=cluster, past=past):
+                    image = self.create("past", size="4M", cluster_size=cluster)
+                    self.io(image, "write -q -P 1 0 256k")
+                    found, end = qcow2.load(image), -(-os.path.getsize(image) // cluster)
+                    qcow2.patch_u64(image, found.refcount_table_offset + 8 * (cluster // 8 - 1),
+                                    (end + past) * cluster)
+                    sha = proc.sha256(image)
+                    self.mended(image, "refcounts", keep_undo="on")
+                    self.assertEqual(guest.check(image)[1], 0)
+                    answer = self.undo()
+                    self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+                    self.assertEqual(proc.sha256(image), sha)
 
     def test_it_is_refused_once_a_guest_has_a_cluster_that_leaked(self):
         image = self.used()
