@@ -25,7 +25,7 @@ struct qb_amend *qb_amend_new(const char *path)
 static struct qb_io_stats stats_of(const struct qb_amend *a)
 {
     struct qb_io_stats sum = qb_amend_view(a)->file.stats;
-    const struct qb_io_stats *more = &a->data.stats;
+    const struct qb_io_stats *more = &qb_amend_view(a)->data.stats;
 
     sum.read_bytes += more->read_bytes;
     sum.write_bytes += more->write_bytes;

@@ -60,7 +60,8 @@ static struct qb_amend *take_file_back(struct qb_amend *a)
     struct qb_amend *round = qb_take(&a->round);
 
     a->file = round->file;
-    round->file = (struct qb_file){.fd = -1};
+    a->data = round->data;
+    round->file = round->data = (struct qb_file){.fd = -1};
     return round;
 }
 
@@ -78,8 +79,7 @@ static void end_round(struct qb_amend *a)
         take_over(a, round);
     else
         came_to_nothing(a, &round->err);
-    a->more = round->flipped && round->result.status == QB_STATUS_CHANGED &&
-              qb_moves_any(&round->plan.moves);
+    a->more = round->flipped && round->result.status == QB_STATUS_CHANGED && round->plan.moves.from;
     qb_amend_close(round);
 }
 
@@ -120,8 +120,7 @@ bool qb_amend_has_more(struct qb_amend *a)
         a->rest = *a->rq;
         a->rest.set = QB_KEY_RECLAIM;
         a->rest.reclaim_zeros = false;
-        a->more = a->rest.reclaim_compact && a->result.status == QB_STATUS_CHANGED &&
-                  !qb_amend_data_file(a);
+        a->more = a->rest.reclaim_compact && a->result.status == QB_STATUS_CHANGED;
         a->rq = a->plan.in.rq = &a->rest;
         if (!a->plan.moves.from) /* it was foreseen */
             a->result.moved_bytes = 0;
@@ -144,7 +143,8 @@ int qb_amend_again(struct qb_amend *a, struct qb_io *io, uint64_t memory_limit)
     }
     a->round = round;
     round->file = a->file;
-    a->file = (struct qb_file){.fd = -1};
+    round->data = a->data;
+    a->file = a->data = (struct qb_file){.fd = -1};
     a->rest.memory_limit = memory_limit;
     if (qb_amend_read_header(round, io) == 0)
         r = qb_amend_plan(round, io, &a->rest);

@@ -33,7 +33,7 @@ static struct qb_content_rules rules_of(const struct qb_plan *plan)
         !(plan->active.filled && rules.zero_from < rules.new_size))
         rules.zero_from = UINT64_MAX;
     rules.zeros = qb_asked(plan->in.rq, QB_KEY_RECLAIM) && plan->in.rq->reclaim_zeros;
-    rules.moves = qb_moves_any(&plan->moves) ? &plan->moves : NULL;
+    rules.moves = qb_moves_any(&plan->moves) && !rules.data ? &plan->moves : NULL;
     rules.recodes = t->header.compression_type != plan->in.img->header.compression_type &&
                     !plan->in.img->header.crypt_method && !rules.data;
     rules.copies = qb_plan_converts(plan) && plan->geom.l2_entry_size == 8 && !rules.data;

@@ -1,8 +1,5 @@
-/* Chooses what moves down in the file, so that the image ends as early as it can.
- *
- * Of as many clusters as are in use, those at the end have as many free ones before them.  Added to
- * that are those of the metadata that is rewritten, which is there twice until the old one is free.
- * Leaks stay where they are, so the image may end later. */
+/* Chooses what moves down in the file, so that the image ends as early as it can: what lies past
+ * the cluster that compact_from.c finds.  Leaks stay where they are, so the image may end later. */
 #include "rules/compact.h"
 
 #include "plan/release.h"
@@ -18,38 +15,6 @@ bool qb_compact_works(const struct qb_plan *plan)
            plan->new_tables.list.n == 0;
 }
 
-/* What is done with the clusters [first, end) of a page. */
-typedef int part_fn(struct qb_plan *plan, const struct qb_count_page *p, uint64_t first,
-                    uint64_t end, void *arg, struct qb_err *err);
-
-/* Each page of the counts that ends past cluster `from`. */
-static int each_page(struct qb_plan *plan, uint64_t from, part_fn *fn, void *arg,
-                     struct qb_err *err)
-{
-    struct qb_counts *counts = &plan->census.counts;
-    uint64_t at = qb_counts_next(counts, from), end;
-
-    for (; at != UINT64_MAX; at = qb_counts_next(counts, end)) {
-        end = qb_round_up(at + 1, QB_PAGE_COUNTS);
-        if (qb_io_go_on(plan->in.io, err) < 0 ||
-            fn(plan, qb_counts_page(counts, at), at, end, arg, err) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int add_used(struct qb_plan *plan, const struct qb_count_page *p, uint64_t first,
-                    uint64_t end, void *arg, struct qb_err *err)
-{
-    uint64_t *n = arg;
-
-    (void)plan;
-    (void)err;
-    for (; first < end; first++)
-        *n += qb_page_count(p, first % QB_PAGE_COUNTS) != 0;
-    return 0;
-}
-
 static int add_data(struct qb_plan *plan, const struct qb_count_page *p, uint64_t first,
                     uint64_t end, void *arg, struct qb_err *err)
 {
@@ -60,27 +25,6 @@ static int add_data(struct qb_plan *plan, const struct qb_count_page *p, uint64_
     for (; first < end; first++)
         *n += qb_page_has_data(p, first % QB_PAGE_COUNTS);
     return 0;
-}
-
-static int count_used(struct qb_plan *plan, uint64_t *n, struct qb_err *err)
-{
-    *n = 0;
-    return each_page(plan, 0, add_used, n, err);
-}
-
-/* The most clusters of metadata that may be rewritten. */
-static uint64_t metadata_clusters(const struct qb_plan *plan)
-{
-    const struct qb_image *img = plan->in.img;
-    const struct qb_geom *g = &img->geom;
-    uint64_t n = plan->census.tables.n + img->header.reftable_clusters + 1 +
-                 qb_geom_clusters(g, img->snapshots.len);
-
-    for (unsigned i = 0; i < qb_image_layers(img); i++)
-        n += qb_geom_clusters(g, 8ull * qb_image_layer(img, i).l1_size);
-    for (size_t i = 0; i < plan->census.reftable_n; i++)
-        n += plan->census.reftable[i] != 0;
-    return n;
 }
 
 static bool may_move(struct qb_plan *plan, const struct qb_count_page *p, uint64_t cluster)
@@ -162,11 +106,10 @@ int qb_compact_plan(struct qb_visit *v, struct qb_err *err)
 {
     struct qb_plan *plan = v->plan;
     uint64_t end = plan->census.end >> plan->in.img->geom.cluster_bits;
-    uint64_t from, bitmaps;
+    uint64_t used, from;
 
-    if (count_used(plan, &from, err) < 0 || qb_bitmaps_metadata(plan, &bitmaps, err) < 0)
+    if (qb_compact_count_used(plan, &used, err) < 0 || qb_compact_from(plan, used, &from, err) < 0)
         return -1;
-    from += metadata_clusters(plan) + bitmaps;
     if (from >= end)
         return 0;
     v->tables.n = 0;
@@ -175,7 +118,8 @@ int qb_compact_plan(struct qb_visit *v, struct qb_err *err)
             return -1;
     plan->moves.from = from;
     if (qb_bitmaps_move(plan, err) < 0 || qb_compact_list_packed(v, err) < 0 ||
-        each_page(plan, from, list_clusters, NULL, err) < 0 || list_blocks(plan, err) < 0)
+        qb_compact_each_page(plan, from, list_clusters, NULL, err) < 0 ||
+        list_blocks(plan, err) < 0)
         return -1;
     return qb_visit_scan(v, false, replace_if_it_names_one, err);
 }
@@ -195,11 +139,12 @@ int qb_compact_foresee(struct qb_plan *plan, struct qb_err *err)
         note_moved(plan);
         return 0;
     }
-    if (!plan->in.rq->reclaim_compact || plan->in.stays == QB_STAYS_ALL || plan->geom.external_data)
+    if (!plan->in.rq->reclaim_compact || plan->in.stays == QB_STAYS_ALL)
         return 0;
-    if (count_used(plan, &used, err) < 0 || each_page(plan, used, add_data, &moved, err) < 0)
+    if (qb_compact_count_used(plan, &used, err) < 0 ||
+        qb_compact_each_page(plan, used, add_data, &moved, err) < 0)
         return -1; /* what lies past as many clusters as are in use moves */
-    if (used + metadata_clusters(plan) >= end || !moved)
+    if (used + qb_compact_metadata(plan) >= end || !moved)
         return 0;
     plan->reclaim.moved = moved * cs;
     plan->reclaim.shortest = used * cs;

@@ -300,6 +300,43 @@ class Compacted(Scene):
         self.assertEqual(proc.sha256(self.path("d.raw")), sha)
         self.assert_same_layers(before, guest.read_all(image))
 
+    def test_tables_beside_a_data_file_move(self):
+        """Also where the data file is open, as the comparison of content has it."""
+        image = self.create(size="64M", cluster_size=4096, data_file=self.path("d.raw"))
+        for name in "abcd":
+            self.make_bitmap(image, name, 512)
+        self.io(image, "write -q -P 1 0 16M")  # each bitmap gets its bits when the image is closed, ...
+        self.io(image, "write -q -P 2 16M 48M")  # ... and tables follow them
+        for flags in ((), CONTENT):
+            with self.subTest(flags=flags):
+                one = self.copy(image, "one")
+                self.amended_keeping_content(one, flags=flags, **COMPACT, **{"bitmaps.remove": "*"})
+                found = qcow2.load(one)
+                in_use = sum(found.refcount(c) > 0 for c in range(len(found.data) // 4096))
+                self.assertGreater(self.end_offset(image), (in_use + 20) * 4096)
+                self.assertLess(self.end_offset(one), (in_use + 6) * 4096)
+                self.assert_sound(one)
+                self.amended(one, status="unchanged", **COMPACT)
+
+    def end_offset(self, image):
+        return qbatch.qbatch("check", "--json", image).first["image_end_offset"]
+
+    def make_bitmap(self, image, name, granularity):
+        proc.must(["qemu-img", "bitmap", "--add", "-g", str(granularity), image, name])
+
+    def test_metadata_at_the_end_moves_where_no_data_does(self):
+        """What is free holds the tables that lie behind, but not every table there is."""
+        image = self.create(size="2M", cluster_size=64 * KIB)
+        self.io(image, "write -q -P 1 0 2M")
+        for name in "abc":
+            self.snapshot(image, name)
+            self.io(image, "write -q -P 2 0 64k", "write -q -P 2 1M 64k")
+        self.amended(image, extended_l2="on")  # all tables lie behind the data, their old places are free
+        before = self.end_offset(image)
+        self.amended_keeping_content(image, flags=CONTENT, **COMPACT)
+        self.assertLess(self.end_offset(image), before - 4 * 64 * KIB)
+        self.assert_sound(image)
+
     def test_a_dry_run_says_how_short_the_file_will_be(self):
         image = self.holes()
         sha = proc.sha256(image)
