@@ -180,36 +180,45 @@ static bool is_there(const struct qb_clone *c)
 }
 
 /* Whether a file is there that a run or a restore left beside an image. */
-static bool has_clone(const struct qb_history *h)
-{
-    for (size_t i = 0; i < h->traces.n; i++) {
-        const struct qb_clones *c = &h->traces.items[i].clones;
-
-        if (qb_clones_hold(c) && (is_there(&c->before) || is_there(&c->amended)))
-            return true;
-    }
-    return false;
-}
-
-static bool holds_something(const char *dir, struct qb_run_id id)
+static bool has_clone(const char *dir, struct qb_run_id id)
 {
     struct qb_history h;
     struct qb_err err;
-    bool holds =
-        qb_history_read(dir, id.text, &h, &err) < 0 || qb_history_holds_undo(&h) || has_clone(&h);
+    bool has = qb_history_read(dir, id.text, &h, &err) < 0;
 
+    for (size_t i = 0; !has && i < h.traces.n; i++) {
+        const struct qb_clones *c = &h.traces.items[i].clones;
+
+        has = qb_clones_hold(c) && (is_there(&c->before) || is_there(&c->amended));
+    }
     qb_history_free(&h);
-    return holds;
+    return has;
+}
+
+/* Of an ended run that has kept something, only all of its records, or a tally of them, tell
+ * whether that is still there. */
+static void glance_or_tally(const char *dir, struct qb_run_id id, struct qb_glance *g)
+{
+    qb_glance_at(dir, id, g);
+    if (g->held || g->unfinished || !(g->undo || g->backup) || g->from_all || g->tallied)
+        return;
+    qb_glance_free(g);
+    qb_runs_tally(dir, id);
+    qb_glance_at(dir, id, g);
 }
 
 /* A journal that cannot be read counts as unfinished: it is kept for inspection. */
 static bool is_needed(const char *dir, struct qb_run_id id)
 {
     struct qb_glance g;
-    bool needed;
+    bool kept, needed;
 
-    qb_glance_at(dir, id, &g);
-    needed = g.held || g.unfinished || ((g.undo || g.backup) && holds_something(dir, id));
+    glance_or_tally(dir, id, &g);
+    kept = g.undo || g.backup;
+    needed = g.held || g.unfinished || (kept && !g.from_all && !g.tallied) || g.holds_undo ||
+             (g.names_clones && has_clone(dir, id));
+    if (needed && g.from_all && !g.held)
+        qb_runs_tally(dir, id);
     qb_glance_free(&g);
     return needed;
 }

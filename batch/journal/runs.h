@@ -4,8 +4,8 @@
 
 #include "journal/history.h"
 
-/* A summary of a run, from the two ends of its journal, or from all of it if the last record is not
- * its end. */
+/* A summary of a run, from the two ends of its journal, or from all of it if the last record is
+ * neither its end nor a tally (qb_runs_tally). */
 struct qb_glance {
     struct qb_run_id id;
     bool held;       /* a process works on it now */
@@ -15,7 +15,10 @@ struct qb_glance {
     bool ended;      /* it has ended, and each image has a result */
     bool superseded; /* a later run has taken over its work */
     bool is_readable;
-    bool lost; /* not readable: a power cut came before the first record was on the disk */
+    bool lost;     /* not readable: a power cut came before the first record was on the disk */
+    bool from_all; /* the whole journal was read */
+    bool tallied;  /* the last record is a tally; the next two hold with either of these */
+    bool holds_undo, names_clones;
     uint64_t images, failed;
     uint64_t counts[QB_STATUS_COUNT]; /* images of each status; undone ones are not among them */
     uint64_t to_finish;               /* images that a resume has to amend */
@@ -24,12 +27,24 @@ struct qb_glance {
     char *manifest, *started;         /* owned; NULL: not told */
 };
 
-/* Whether its last record, which is all that is read, says that each image has a result, and none
- * failed: no later run has to know of it. */
+/* Whether its last record, which is all that is read, says that no later run has to know of it:
+ * each image has a result, none failed and none was undone; or another run has taken it over. */
 bool qb_runs_is_settled(const char *dir, struct qb_run_id id);
 
 int qb_glance_at(const char *dir, struct qb_run_id id, struct qb_glance *g);
 void qb_glance_free(struct qb_glance *g);
+
+/* The same where the run is of this manifest and has images of the batch; if not, false, for which
+ * the first record is enough.  Of a journal that cannot be read g->is_readable is false. */
+bool qb_glance_at_own(const char *dir, struct qb_run_id id, const struct qb_batch *batch,
+                      const char *manifest, struct qb_glance *g);
+
+/* Appends to the journal of a run that nobody works on what reading all of it tells, so that later
+ * glances need not: journals are kept for long, and each new run looks at all of them.  What is
+ * appended after it (by an undo, a resume) makes it void.  A failure is not told: nothing depends
+ * on it. */
+void qb_runs_tally(const char *dir, struct qb_run_id id);
+void qb_tally_put(struct qb_journal *j, const struct qb_history *h); /* to one that is open */
 
 /* Which runs are searched for. */
 enum qb_runs_with {

@@ -204,6 +204,62 @@ class Calls(Fleets):
         self.assertEqual(sorted(name for name in opened if name in names), sorted(names), opened)
 
 
+@unittest.skipUnless(strace.works(), strace.MISSING)
+@unittest.skipIf(os.environ.get("QBATCH_SANITIZED"), "a sanitizer makes calls of its own")
+class History(Fleets):
+    """What journals of earlier runs, which are kept for long, cost each later one: their last record."""
+    LAST = 100_000  # bytes: what is read for that, and for the first record, some times over
+
+    def setUp(self):
+        super().setUp()
+        self.images(400, 1)
+        os.mkdir(self.path("state"), 0o700)
+
+    def run_of(self, n, value, *more):
+        return ["--state", self.path("state"), "-q", self.manifest(f"""
+            version: 1
+            defaults: {{lazy_refcounts: "{value}"{"".join(", " + key for key in more)}}}
+            images: [{{path: "fleet/{n}/*.qcow2"}}]
+            """, name=f"{n}.yaml")]
+
+    def must(self, *argv):
+        done = qbatch.qbatch(*argv)
+        self.assertEqual(done.code, 0, str(done))
+
+    def read(self, journal, *argv):
+        """How many bytes of the journal this reads."""
+        with tempfile.NamedTemporaryFile("r", prefix="qbatch-strace-") as log:
+            done = proc.run(["strace", "-f", "-y", "-e", "trace=read,pread64", "-s", "0", "-o", log.name,
+                             qbatch.absolute(qbatch.TOOL), *argv], env=strace.environment())
+            self.assertEqual(done.code, 0, done.err)
+            ends = (re.search(r"= (\d+)$", line) for line in log.read().splitlines() if journal in line)
+            return sum(int(end[1]) for end in ends if end)
+
+    def kept(self):
+        """A run whose journal has much to undo, and its size."""
+        self.must(*self.run_of(400, "on", "keep_undo: on"))
+        journal, = os.listdir(self.path("state"))
+        size = os.path.getsize(self.path(f"state/{journal}"))
+        self.assertGreater(size, 3 * self.LAST)
+        return journal, size
+
+    def test_of_a_run_that_was_undone(self):
+        journal, size = self.kept()
+        self.must("undo", "--state", self.path("state"), "-q", journal.removesuffix(".journal"))
+        self.assertLess(self.read(journal, *self.run_of(1, "on")), self.LAST)  # another manifest
+        self.assertGreater(self.read(journal, *self.run_of(400, "off")), size)
+        self.assertLess(self.read(journal, *self.run_of(400, "on")), self.LAST)
+        self.assertLess(self.read(journal, "status", "--state", self.path("state")), self.LAST)
+
+    def test_of_a_run_that_is_kept_for_its_undo(self):
+        journal, size = self.kept()
+        for i in range(52):  # more than are kept for a while
+            self.must(*self.run_of(1, "off" if i % 2 else "on"))
+        self.assertLess(self.read(journal, *self.run_of(1, "on")), self.LAST)
+        self.assertGreater(os.path.getsize(self.path(f"state/{journal}")), size)
+        self.must("undo", "--state", self.path("state"), "-q", journal.removesuffix(".journal"))
+
+
 @unittest.skipUnless(shutil.which("valgrind"), "valgrind is not installed")
 @unittest.skipIf(os.environ.get("QBATCH_SANITIZED"), "instructions of the sanitizer")
 class Instructions(Fleets):

@@ -6,60 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "journal/runs.h"
+#include "journal_lines.h"
 #include "scratch.h"
-
-static const struct qb_run_id id = {"20260101-000000-00000a"};
-
-/* The records after the first, each as its JSON object; NULL ends them. */
-#define LINES(...)                                                                                 \
-    (const char *const[])                                                                          \
-    {                                                                                              \
-        "{\"is\":\"run\",\"run\":\"x\",\"manifest\":\"/m.yaml\",\"images\":2}", __VA_ARGS__, NULL  \
-    }
-#define OF_I ",\"path\":\"/i\"}"
-
-/* Record a plan that writes behind byte n; with its sectors, if it can be undone. */
-#define PLANNED(n)  "{\"is\":\"planned\",\"appends\":true,\"length\":" #n OF_I
-#define KEEPING(n)  "{\"is\":\"planned\",\"appends\":true,\"old_sector\":\"\",\"length\":" #n OF_I
-#define PROOF       "{\"is\":\"proof\",\"path\":\"/i\"}"
-#define RESUMED     "{\"is\":\"resumed\"}"
-#define CHANGED     "{\"is\":\"changed\",\"ino\":7,\"length\":9,\"path\":\"/i\"}"
-#define UNCHANGED   "{\"is\":\"unchanged\",\"path\":\"/i\"}"
-#define FAILED      "{\"is\":\"failed\",\"code\":\"io\",\"path\":\"/i\"}"
-#define NOT_SURE    "{\"is\":\"failed\",\"uncertain\":true,\"code\":\"durability\",\"path\":\"/i\"}"
-#define LOCKED      "{\"is\":\"skipped\",\"code\":\"locked\",\"path\":\"/i\"}"
-#define NOT_MEANT   "{\"is\":\"skipped\",\"code\":\"when\",\"path\":\"/i\"}"
-#define NOT_STARTED "{\"is\":\"skipped\",\"code\":\"cancelled\",\"path\":\"/i\"}"
-#define UNDONE      "{\"is\":\"undone\",\"path\":\"/i\"}"
-#define END(l, f)   "{\"is\":\"end\",\"left\":" #l ",\"to_finish\":" #f "}"
-
-static void write_journal(const char *const *lines)
-{
-    char path[QB_JOURNAL_PATH], head[QB_JOURNAL_HEAD];
-    int fd;
-
-    qb_state_dir_journal(scratch_folder(), id.text, path);
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    for (; *lines; lines++) {
-        size_t len = strlen(*lines);
-
-        qb_journal_sum(*lines, len, head);
-        CU_ASSERT_EQUAL(write(fd, head, sizeof(head)), sizeof(head));
-        CU_ASSERT_EQUAL(write(fd, *lines, len), (ssize_t)len);
-        CU_ASSERT_EQUAL(write(fd, "\n", 1), 1);
-    }
-    close(fd);
-}
-
-/* QB_E_NONE, or why the journal cannot be read. */
-static enum qb_code read_history(const char *const *lines, struct qb_history *h)
-{
-    struct qb_err err = {0};
-
-    write_journal(lines);
-    return qb_history_read(scratch_folder(), id.text, h, &err) < 0 ? err.code : QB_E_NONE;
-}
 
 struct story {
     const char *name;
@@ -158,10 +106,10 @@ static void whether_a_run_is_finished(void)
         CU_ASSERT_EQUAL(read_history(runs[i].lines, &h), QB_E_NONE);
         CU_ASSERT_EQUAL(qb_history_is_unfinished(&h), runs[i].unfinished);
         qb_history_free(&h);
-        CU_ASSERT_EQUAL(qb_glance_at(scratch_folder(), id, &g), 0);
+        CU_ASSERT_EQUAL(qb_glance_at(scratch_folder(), journal_id, &g), 0);
         CU_ASSERT_EQUAL(g.unfinished, runs[i].unfinished);
         qb_glance_free(&g);
-        CU_ASSERT_EQUAL(qb_runs_is_settled(scratch_folder(), id), runs[i].settled);
+        CU_ASSERT_EQUAL(qb_runs_is_settled(scratch_folder(), journal_id), runs[i].settled);
     }
 }
 
@@ -175,17 +123,17 @@ static void a_glance_believes_only_an_end_of_the_whole_run(void)
     struct qb_glance g;
 
     write_journal(LINES(FAILED, of_a_resume));
-    CU_ASSERT_EQUAL(qb_glance_at(scratch_folder(), id, &g), 0);
+    CU_ASSERT_EQUAL(qb_glance_at(scratch_folder(), journal_id, &g), 0);
     CU_ASSERT_EQUAL(g.counts[QB_STATUS_CHANGED], 0);
     CU_ASSERT_EQUAL(g.failed, 1);
     qb_glance_free(&g);
     write_journal(
         (const char *const[]){"{\"is\":\"run\",\"of\":\"00000a\",\"images\":2}", of_another, NULL});
-    qb_glance_at(scratch_folder(), id, &g);
+    qb_glance_at(scratch_folder(), journal_id, &g);
     CU_ASSERT_FALSE(g.ended);
     CU_ASSERT(g.unfinished);
     qb_glance_free(&g);
-    CU_ASSERT_FALSE(qb_runs_is_settled(scratch_folder(), id));
+    CU_ASSERT_FALSE(qb_runs_is_settled(scratch_folder(), journal_id));
 }
 
 static void records_that_cannot_be_understood_are_errors(void)
@@ -213,11 +161,11 @@ static void bad_lines_in_a_row_are_one_cut(void)
     int fd;
 
     write_journal(LINES(CHANGED));
-    qb_state_dir_journal(scratch_folder(), id.text, path);
+    qb_state_dir_journal(scratch_folder(), journal_id.text, path);
     fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
     CU_ASSERT_EQUAL(write(fd, "bad\nworse\n", 10), 10);
     close(fd);
-    CU_ASSERT_EQUAL(qb_history_read(scratch_folder(), id.text, &h, &err), 0);
+    CU_ASSERT_EQUAL(qb_history_read(scratch_folder(), journal_id.text, &h, &err), 0);
     CU_ASSERT_EQUAL(h.end.cuts, 1);
     CU_ASSERT_EQUAL(h.traces.n, 1);
     qb_history_free(&h);
@@ -231,7 +179,7 @@ static void a_journal_is_a_file_that_only_its_owner_writes(void)
 
     CU_ASSERT_EQUAL(read_history(LINES(CHANGED), &h), QB_E_NONE);
     qb_history_free(&h);
-    qb_state_dir_journal(scratch_folder(), id.text, path);
+    qb_state_dir_journal(scratch_folder(), journal_id.text, path);
     CU_ASSERT_EQUAL(chmod(path, 0622), 0);
     CU_ASSERT_EQUAL(read_history(LINES(CHANGED), &h), QB_E_REFUSED);
     qb_history_free(&h);

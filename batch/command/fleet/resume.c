@@ -222,8 +222,7 @@ int qb_resume_check_added(struct qb_keep *keep, const struct qb_batch *batch, st
 
         if (qb_runs_is_settled(keep->dir, ids.items[i]))
             continue;
-        qb_glance_at(keep->dir, ids.items[i], &g);
-        concerned = qb_glance_concerns(&g, batch, manifest);
+        concerned = qb_glance_at_own(keep->dir, ids.items[i], batch, manifest, &g);
         if (g.held && concerned)
             g.held = qb_runs_is_busy(keep->dir, ids.items[i], manifest);
         if (concerned && !g.superseded && !g.lost && (g.unfinished || g.undone || g.held))
@@ -270,7 +269,9 @@ static void supersede(struct qb_keep *keep, struct qb_batch *batch, const struct
             qb_journal_begin(&j, "superseded");
             qb_journal_text(&j, "by", keep->state.id);
             qb_journal_end(&j);
+            h.superseded = true;
         }
+        qb_tally_put(&j, &h);
         if (!g->ended)
             snprintf(keep->notice, sizeof(keep->notice),
                      "run %s of this manifest is unfinished; this is a new run "
@@ -297,6 +298,21 @@ static void distrust(struct qb_keep *keep, struct qb_batch *batch, struct qb_run
     qb_history_free(&h);
 }
 
+/* What an earlier run of the manifest means to this one. */
+static void heed(struct qb_keep *keep, struct qb_batch *batch, const struct qb_glance *g,
+                 const char *manifest)
+{
+    bool taken = !g->superseded && (g->unfinished || g->undone) &&
+                 !(g->held && qb_runs_is_busy(keep->dir, g->id, manifest));
+
+    if (taken)
+        supersede(keep, batch, g);
+    if (g->undo && g->failed)
+        distrust(keep, batch, g->id);
+    if (!taken && g->from_all)
+        qb_runs_tally(keep->dir, g->id);
+}
+
 void qb_resume_supersede(struct qb_keep *keep, struct qb_batch *batch)
 {
     char manifest[PATH_MAX];
@@ -312,12 +328,8 @@ void qb_resume_supersede(struct qb_keep *keep, struct qb_batch *batch)
         if (strcmp(ids.items[i].text, keep->state.id) == 0 ||
             qb_runs_is_settled(keep->dir, ids.items[i]))
             continue;
-        if (qb_glance_at(keep->dir, ids.items[i], &g) == 0 && !g.superseded &&
-            (g.unfinished || g.undone) && qb_glance_concerns(&g, batch, manifest) &&
-            !(g.held && qb_runs_is_busy(keep->dir, ids.items[i], manifest)))
-            supersede(keep, batch, &g);
-        if (g.is_readable && g.undo && g.failed && qb_glance_concerns(&g, batch, manifest))
-            distrust(keep, batch, g.id);
+        if (qb_glance_at_own(keep->dir, ids.items[i], batch, manifest, &g) && g.is_readable)
+            heed(keep, batch, &g, manifest);
         qb_glance_free(&g);
     }
     qb_vec_free(&ids);
