@@ -3,7 +3,7 @@
 #include "qcow2/refcount.h"
 
 /* Not 0 if a comparison finds fault with these marks of a cluster that is counted so often. */
-static unsigned fault(unsigned count, unsigned marks)
+static unsigned fault(uint64_t count, unsigned marks)
 {
     return marks & (QB_MARK_OVERLAP | (count == 1 ? QB_MARK_PLAIN : QB_MARK_COPIED));
 }

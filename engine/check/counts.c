@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/own.h"
 #include "check/counts_parts.h"
 
 void qb_count_page_free(struct qb_count_page *p)
@@ -137,6 +138,18 @@ int qb_counts_adopt(struct qb_counts *c, struct qb_count_page *p, struct qb_err 
     return r;
 }
 
+static int widen(struct qb_counts *c, struct qb_count_page *p, struct qb_err *err)
+{
+    if (take_memory(c, QB_PAGE_COUNTS * sizeof(*p->wide), err) < 0)
+        return -1;
+    p->wide = malloc(QB_PAGE_COUNTS * sizeof(*p->wide));
+    if (!p->wide)
+        return qb_fail_memory(err);
+    for (unsigned i = 0; i < QB_PAGE_COUNTS; i++)
+        p->wide[i] = p->cells[i];
+    return 0;
+}
+
 int qb_counts_unpack(struct qb_counts *c, struct qb_count_page *p, struct qb_err *err)
 {
     if (p->cells)
@@ -146,33 +159,34 @@ int qb_counts_unpack(struct qb_counts *c, struct qb_count_page *p, struct qb_err
     p->cells = malloc(2 * QB_PAGE_COUNTS);
     if (!p->cells)
         return qb_fail_memory(err);
-    memset(p->cells, p->count, QB_PAGE_COUNTS);
+    memset(p->cells, (int)qb_min(p->count, UINT8_MAX), QB_PAGE_COUNTS);
     memset(p->cells + QB_PAGE_COUNTS, p->marks, QB_PAGE_COUNTS);
+    if (p->count <= UINT8_MAX)
+        return 0;
+    if (widen(c, p, err) < 0)
+        return -1;
+    for (unsigned i = 0; i < QB_PAGE_COUNTS; i++)
+        p->wide[i] = p->count;
     return 0;
+}
+
+static bool are_alike(const void *list, size_t size)
+{
+    return memcmp(list, (const uint8_t *)list + size, (QB_PAGE_COUNTS - 1) * size) == 0;
 }
 
 void qb_counts_pack(struct qb_counts *c, struct qb_count_page *p)
 {
-    if (!p->cells || p->wide || memcmp(p->cells, p->cells + 1, QB_PAGE_COUNTS - 1) != 0 ||
-        memcmp(p->cells + QB_PAGE_COUNTS, p->cells + QB_PAGE_COUNTS + 1, QB_PAGE_COUNTS - 1) != 0)
+    if (!p->cells || !are_alike(p->cells + QB_PAGE_COUNTS, 1) ||
+        !(p->wide ? are_alike(p->wide, sizeof(*p->wide)) : are_alike(p->cells, 1)))
         return;
-    p->count = p->cells[0];
+    p->count = qb_page_count(p, 0);
     p->marks = p->cells[QB_PAGE_COUNTS];
-    free(p->cells);
-    p->cells = NULL;
     c->memory -= with_head(2 * QB_PAGE_COUNTS);
-}
-
-static int widen(struct qb_counts *c, struct qb_count_page *p, struct qb_err *err)
-{
-    if (take_memory(c, QB_PAGE_COUNTS * sizeof(*p->wide), err) < 0)
-        return -1;
-    p->wide = calloc(QB_PAGE_COUNTS, sizeof(*p->wide));
-    if (!p->wide)
-        return qb_fail_memory(err);
-    for (unsigned i = 0; i < QB_PAGE_COUNTS; i++)
-        p->wide[i] = p->cells[i];
-    return 0;
+    if (p->wide)
+        c->memory -= with_head(QB_PAGE_COUNTS * sizeof(*p->wide));
+    free(qb_take(&p->cells));
+    free(qb_take(&p->wide));
 }
 
 int qb_counts_add_cell(struct qb_counts *c, struct qb_count_page *p, unsigned i, uint64_t n,
@@ -205,9 +219,8 @@ static int add_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, un
 {
     bool whole = end - i == QB_PAGE_COUNTS;
 
-    if (whole && !p->cells && n <= UINT8_MAX && p->count + n <= UINT8_MAX &&
-        !(on_meta && (p->marks & QB_MARK_META))) {
-        p->count = (uint8_t)(p->count + n);
+    if (whole && !p->cells && !(on_meta && (p->marks & QB_MARK_META))) {
+        p->count += n;
         p->marks |= (uint8_t)marks;
         return 0;
     }
@@ -288,27 +301,6 @@ int qb_counts_add_meta(struct qb_counts *c, uint64_t first, uint64_t clusters, i
                                 err) < 0)
             return -1;
     }
-    return 0;
-}
-
-int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *left,
-                  struct qb_err *err)
-{
-    unsigned i = cluster % QB_PAGE_COUNTS;
-    struct qb_count_page *p = qb_counts_page(c, cluster);
-
-    *left = 0;
-    if (!p)
-        return 0;
-    if (qb_counts_unpack(c, p, err) < 0)
-        return -1;
-    *left = qb_page_count(p, i);
-    *left -= QB_MIN(n, *left);
-    if (p->wide)
-        p->wide[i] = *left;
-    else
-        p->cells[i] = (uint8_t)*left;
-    p->cells[QB_PAGE_COUNTS + i] |= QB_MARK_DROPPED;
     return 0;
 }
 

@@ -23,10 +23,11 @@ enum qb_mark {
 };
 
 struct qb_count_page {
-    uint64_t number;      /* covers clusters [number * 512, number * 512 + 512) */
-    uint8_t *cells;       /* 512 counts, then 512 marks; NULL: all are alike */
-    uint64_t *wide;       /* the counts, once one of them exceeds 255; else NULL */
-    uint8_t count, marks; /* of each cluster, while all are alike */
+    uint64_t number; /* covers clusters [number * 512, number * 512 + 512) */
+    uint8_t *cells;  /* 512 counts, then 512 marks; NULL: all are alike */
+    uint64_t *wide;  /* the counts, once one of them exceeds 255; else NULL, as without cells */
+    uint64_t count;  /* of each cluster, while all are alike, ... */
+    uint8_t marks;   /* ... and its marks */
 };
 
 struct qb_count_run {
@@ -85,10 +86,16 @@ int qb_counts_join(struct qb_counts *c, struct qb_counts *part, struct qb_err *e
 int qb_counts_add_meta(struct qb_counts *c, uint64_t first, uint64_t clusters, int *overlaps,
                        struct qb_err *err);
 
-/* Subtracts n references, and sets QB_MARK_DROPPED; *left is the remaining count (never below 0).
- */
-int qb_counts_sub(struct qb_counts *c, uint64_t cluster, uint64_t n, uint64_t *left,
-                  struct qb_err *err);
+struct qb_counts_left {
+    uint64_t n;           /* clusters that were subtracted from */
+    uint64_t n_zero;      /* of these, those that have no reference left */
+    bool is_one_of_plain; /* one with QB_MARK_PLAIN has one left */
+};
+
+/* Subtracts n references from each of up to `clusters` clusters from `first` on, as many as one
+ * page has, and sets QB_MARK_DROPPED.  Counts do not fall below 0. */
+int qb_counts_sub(struct qb_counts *c, uint64_t first, uint64_t clusters, uint64_t n,
+                  struct qb_counts_left *left, struct qb_err *err);
 
 /* Appends a run of clusters after all that was counted before; merges it with the last run if
  * possible. */

@@ -48,6 +48,11 @@ static void add_bytes(uint8_t *a, const uint8_t *b)
 static int add_page(struct qb_counts *c, struct qb_count_page *p, const struct qb_count_page *more,
                     struct qb_err *err)
 {
+    if (!p->cells && !more->cells) {
+        p->marks |= more->marks | (more->count && p->marks & QB_MARK_META ? QB_MARK_OVERLAP : 0);
+        p->count += more->count;
+        return 0;
+    }
     if (qb_counts_unpack(c, p, err) < 0)
         return -1;
     if (more->cells && !p->wide && !more->wide && fits(p->cells, more->cells)) {

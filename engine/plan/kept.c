@@ -19,15 +19,16 @@ int qb_kept_clip(struct qb_plan *plan, struct qb_err *err)
             return -1;
         for (unsigned i = 0; i < QB_PAGE_COUNTS; i++) {
             uint64_t cluster = pages[k]->number * QB_PAGE_COUNTS + i, over = 0, count;
-            uint64_t kept = qb_page_count(pages[k], i), rest;
+            uint64_t kept = qb_page_count(pages[k], i);
+            struct qb_counts_left rest;
 
             if (kept == 0)
                 continue;
             count = qb_counts_get(counts, cluster);
             if (count > max && !plan->in.rq->keep_undo)
                 over = QB_MIN(count - max, kept);
-            if (over && (qb_counts_sub(counts, cluster, over, &rest, err) < 0 ||
-                         qb_counts_sub(&plan->kept.counts, cluster, over, &rest, err) < 0))
+            if (over && (qb_counts_sub(counts, cluster, 1, over, &rest, err) < 0 ||
+                         qb_counts_sub(&plan->kept.counts, cluster, 1, over, &rest, err) < 0))
                 return -1;
             left += kept > over;
         }

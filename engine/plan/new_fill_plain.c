@@ -3,6 +3,7 @@
  * every two entries. */
 #include "plan/new_tables.h"
 #include "plan/release.h"
+#include "qcow2/l2_block.h"
 
 struct plain {
     struct qb_plan *plan;
@@ -81,6 +82,25 @@ static bool is_plain(uint64_t entry)
            (entry & QB_ENTRY_OFFSET || entry <= QB_ENTRY_ZERO);
 }
 
+/* Fills the 64 entries from `i` on, of which `entry` is the first, if they name clusters in a row
+ * of one page whose counts are all alike: true. */
+static bool fill_block(struct plain *f, const uint8_t *source, uint64_t i, uint64_t entry,
+                       uint8_t *to)
+{
+    const struct qb_geom *g = &f->plan->in.img->geom;
+    uint64_t cluster = (entry & QB_ENTRY_OFFSET) >> g->cluster_bits;
+
+    if (!f->t->active || entry <= QB_ENTRY_ZERO || entry & QB_ENTRY_ZERO || !is_plain(entry) ||
+        cluster % QB_PAGE_COUNTS > QB_PAGE_COUNTS - QB_L2_BLOCK ||
+        !qb_l2_block_is_run(source + 8 * i, entry, g->cluster_bits))
+        return false;
+    entry = with_copied(f, entry);
+    if (!f->page || f->page->cells)
+        return false;
+    qb_l2_put_data(g, to, i, QB_L2_BLOCK, entry);
+    return true;
+}
+
 bool qb_new_fill_plain(struct qb_plan *plan, const struct qb_new_table *t, const uint8_t *source,
                        const struct qb_new_parts *parts, uint64_t *n_new)
 {
@@ -92,6 +112,10 @@ bool qb_new_fill_plain(struct qb_plan *plan, const struct qb_new_table *t, const
     for (uint64_t i = 0; i < g->l2_entries; i++) {
         uint64_t entry = qb_l2_get(g, source, i, 0);
 
+        if (i % QB_L2_BLOCK == 0 && fill_block(&f, source, i, entry, parts->part[0])) {
+            i += QB_L2_BLOCK - 1;
+            continue;
+        }
         if (!is_plain(entry))
             return false;
         if (entry & QB_ENTRY_ZERO) {

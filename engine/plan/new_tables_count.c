@@ -32,10 +32,7 @@ int qb_visit_release_table(void *arg, size_t index, const uint8_t *table, struct
     const struct qb_geom *g = &v->plan->in.img->geom;
 
     (void)index;
-    for (uint64_t i = 0; i < g->l2_entries; i++)
-        if (qb_plan_release_entry(v->plan, qb_l2_get(g, table, i, 0), 1, err) < 0)
-            return -1;
-    return 0;
+    return qb_plan_release_entries(v->plan, table, 0, g->l2_entries, 1, err);
 }
 
 struct counting {
@@ -48,14 +45,9 @@ struct counting {
 /* Drops the table's references to the clusters of entries of its source. */
 static int release(const struct counting *c, const struct qb_entries *e, struct qb_err *err)
 {
-    const struct qb_geom *g = &c->plan->in.img->geom;
-
     if (e->kind == QB_UNALLOCATED || e->kind == QB_ZERO_PLAIN)
         return 0;
-    for (uint64_t i = e->first; i < e->first + e->n; i++)
-        if (qb_plan_release_entry(c->plan, qb_l2_get(g, c->source, i, 0), c->t->refs, err) < 0)
-            return -1;
-    return 0;
+    return qb_plan_release_entries(c->plan, c->source, e->first, e->n, c->t->refs, err);
 }
 
 /* Notes the half [first, end) if the entries leave something in it. */

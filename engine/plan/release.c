@@ -42,41 +42,75 @@ static int keep_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, stru
     return qb_counts_hold(&plan->census.counts, plan->kept.counts.memory - held, err);
 }
 
-static int release_cluster(struct qb_plan *plan, uint64_t cluster, uint64_t n, struct qb_err *err)
+/* Everything that the old header needs stays counted: references are added, never dropped. */
+static int keep(struct qb_plan *plan, uint64_t first, uint64_t end, uint64_t n, struct qb_err *err)
 {
-    struct qb_counts *counts = &plan->census.counts;
+    for (uint64_t c = first; c < end; c++)
+        if (((c - first) % 1024 == 1023 && qb_io_go_on(plan->in.io, err) < 0) ||
+            keep_cluster(plan, c, n, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int note_free(struct qb_plan *plan, uint64_t first, uint64_t end, struct qb_err *err)
+{
     uint64_t cs = plan->in.img->geom.cluster_size;
-    uint64_t entries =
-        qb_geom_block_entries(&plan->in.img->geom, plan->target.header.refcount_order);
-    uint64_t left;
-    struct qb_range r = {cluster * cs, (cluster + 1) * cs};
+    struct qb_range r = {first * cs, end * cs};
     struct qb_range *last =
         plan->freed.punches.n ? &plan->freed.punches.items[plan->freed.punches.n - 1] : NULL;
 
-    /* Everything that the old header needs stays counted: references are added, never dropped. */
-    if (plan->in.rq->keep_undo)
-        return keep_cluster(plan, cluster, n, err);
-    if (qb_counts_sub(counts, cluster, n, &left, err) < 0)
-        return -1;
-    if (left == 1 && (qb_counts_marks(counts, cluster) & QB_MARK_PLAIN))
-        plan->new_tables.recheck_copied = true;
-    if (left == 0 && last && last->end == r.first)
+    if (last && last->end == r.first)
         last->end = r.end;
-    else if (left == 0 && qb_counts_push(counts, &plan->freed.punches, err, r) < 0)
+    else if (qb_counts_push(&plan->census.counts, &plan->freed.punches, err, r) < 0)
         return -1;
-    return qb_plan_touch(plan, cluster / entries, err);
+    return 0;
+}
+
+/* Of the clusters [first, end), some have no reference left. */
+static int note_some_free(struct qb_plan *plan, uint64_t first, uint64_t end, struct qb_err *err)
+{
+    for (uint64_t c = first; c < end; c++)
+        if (qb_counts_get(&plan->census.counts, c) == 0 && note_free(plan, c, c + 1, err) < 0)
+            return -1;
+    return 0;
+}
+
+/* Clusters of one page of the counts. */
+static int drop(struct qb_plan *plan, uint64_t first, uint64_t most, uint64_t n, uint64_t *dropped,
+                struct qb_err *err)
+{
+    uint64_t entries =
+        qb_geom_block_entries(&plan->in.img->geom, plan->target.header.refcount_order);
+    struct qb_counts_left left;
+    uint64_t end;
+    int r = 0;
+
+    if (qb_counts_sub(&plan->census.counts, first, most, n, &left, err) < 0)
+        return -1;
+    *dropped = left.n;
+    end = first + left.n;
+    plan->new_tables.recheck_copied |= left.is_one_of_plain;
+    if (left.n_zero == left.n)
+        r = note_free(plan, first, end, err);
+    else if (left.n_zero)
+        r = note_some_free(plan, first, end, err);
+    for (uint64_t block = first / entries; r == 0 && block <= (end - 1) / entries; block++)
+        r = qb_plan_touch(plan, block, err);
+    return r;
 }
 
 int qb_plan_release(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t n,
                     struct qb_err *err)
 {
     unsigned bits = plan->in.img->geom.cluster_bits;
-    uint64_t first = offset >> bits;
+    uint64_t first = offset >> bits, end = len ? ((offset + len - 1) >> bits) + 1 : first, dropped;
 
-    for (uint64_t c = first; len && c <= (offset + len - 1) >> bits; c++) {
-        if ((c - first) % 1024 == 1023 && qb_io_go_on(plan->in.io, err) < 0)
+    if (plan->in.rq->keep_undo)
+        return keep(plan, first, end, n, err);
+    for (uint64_t c = first; c < end; c += dropped) {
+        if (c > first && qb_io_go_on(plan->in.io, err) < 0)
             return -1;
-        if (release_cluster(plan, c, n, err) < 0)
+        if (drop(plan, c, end - c, n, &dropped, err) < 0)
             return -1;
     }
     return 0;
@@ -95,4 +129,29 @@ int qb_plan_release_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, stru
         return qb_plan_release(plan, z.offset, z.available, n, err);
     }
     return qb_plan_release(plan, entry & QB_ENTRY_OFFSET, g->cluster_size, n, err);
+}
+
+int qb_plan_release_entries(struct qb_plan *plan, const uint8_t *table, uint64_t first, uint64_t n,
+                            uint64_t refs, struct qb_err *err)
+{
+    const struct qb_geom *g = &plan->in.img->geom;
+    uint64_t end = first + n, k;
+
+    for (uint64_t i = first; i < end; i += k) {
+        uint64_t entry = qb_l2_get(g, table, i, 0);
+        enum qb_kind kind = qb_l2_kind(g, entry);
+        int r = 0;
+
+        k = 1;
+        if (kind == QB_COMPRESSED) {
+            r = qb_plan_release_entry(plan, entry, refs, err);
+        } else if (qb_l2_has_host(kind) && !g->external_data) {
+            while (i + k < end && qb_l2_get(g, table, i + k, 0) == entry + k * g->cluster_size)
+                k++;
+            r = qb_plan_release(plan, entry & QB_ENTRY_OFFSET, k * g->cluster_size, refs, err);
+        }
+        if (r < 0)
+            return -1;
+    }
+    return 0;
 }

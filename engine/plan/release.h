@@ -13,6 +13,11 @@ int qb_plan_release(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_
 /* Drops n references of the clusters of one L2 entry. */
 int qb_plan_release_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err);
 
+/* ... of the entries [first, first + n) of an L2 table of the image; those that name consecutive
+ * clusters are one run. */
+int qb_plan_release_entries(struct qb_plan *plan, const uint8_t *table, uint64_t first, uint64_t n,
+                            uint64_t refs, struct qb_err *err);
+
 /* Notes that refcounts in block `index` (of the target's width) change. */
 int qb_plan_touch(struct qb_plan *plan, uint64_t index, struct qb_err *err);
 

@@ -316,6 +316,7 @@ int qb_image_read_l1(struct qb_io *io, const struct qb_image *img, uint64_t offs
 }
 
 #define SCAN_ENTRIES 8192u /* at once */
+#define FEW_ENTRIES  512u  /* to ask for holes takes longer than to read so many */
 
 int qb_image_scan_entries(const struct qb_entry_scan *s, struct qb_err *err)
 {
@@ -334,7 +335,9 @@ int qb_image_scan_entries(const struct qb_entry_scan *s, struct qb_err *err)
     for (uint64_t i = 0; r == 0 && i < s->entries; i += n) {
         uint64_t at = s->offset + 8 * i;
 
-        n = qb_min((qb_file_next_data(file, at) - at) / 8, s->entries - i);
+        n = s->entries <= FEW_ENTRIES
+                ? 0
+                : qb_min((qb_file_next_data(file, at) - at) / 8, s->entries - i);
         if (n)
             continue; /* a hole */
         n = QB_MIN(most, s->entries - i);

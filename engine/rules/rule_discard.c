@@ -13,7 +13,8 @@
 static int unkeep_page(struct qb_plan *plan, const struct qb_count_page *old, struct qb_err *err)
 {
     struct qb_counts *counts = &plan->census.counts;
-    uint64_t base = old->number * QB_PAGE_COUNTS, cs = plan->in.img->geom.cluster_size, left;
+    uint64_t base = old->number * QB_PAGE_COUNTS, cs = plan->in.img->geom.cluster_size;
+    struct qb_counts_left left;
 
     for (unsigned i = 0; i < QB_PAGE_COUNTS; i++) {
         uint64_t wanted = qb_page_count(old, i), kept, refs, n;
@@ -22,7 +23,7 @@ static int unkeep_page(struct qb_plan *plan, const struct qb_count_page *old, st
             continue;
         refs = qb_counts_get(counts, base + i) - kept;
         n = wanted > refs ? QB_MIN(wanted - refs, kept) : 0;
-        if (n && (qb_counts_sub(&plan->kept.counts, base + i, n, &left, err) < 0 ||
+        if (n && (qb_counts_sub(&plan->kept.counts, base + i, 1, n, &left, err) < 0 ||
                   qb_plan_release(plan, (base + i) * cs, 1, n, err) < 0))
             return -1;
     }

@@ -150,10 +150,7 @@ static int release_entries(void *arg, size_t index, const uint8_t *table, struct
     const struct qb_geom *geom = &v->plan->in.img->geom;
     uint64_t refs = g->refs[v->tables.items[index]];
 
-    for (uint64_t i = 0; i < geom->l2_entries; i++)
-        if (qb_plan_release_entry(v->plan, qb_l2_get(geom, table, i, 0), refs, err) < 0)
-            return -1;
-    return 0;
+    return qb_plan_release_entries(v->plan, table, 0, geom->l2_entries, refs, err);
 }
 
 static int layers(struct qb_visit *v, struct qb_err *err)

@@ -8,10 +8,34 @@
 /* What is left of a cluster's count. */
 static uint64_t sub(struct qb_counts *c, uint64_t cluster, uint64_t n)
 {
-    uint64_t left = 12345;
+    struct qb_counts_left left;
 
-    CU_ASSERT_EQUAL(qb_counts_sub(c, cluster, n, &left, NULL), 0);
-    return left;
+    CU_ASSERT_EQUAL(qb_counts_sub(c, cluster, 1, n, &left, NULL), 0);
+    CU_ASSERT_EQUAL(left.n, 1);
+    CU_ASSERT_EQUAL(left.n_zero, qb_counts_get(c, cluster) == 0);
+    return qb_counts_get(c, cluster);
+}
+
+/* From each of the clusters, all marked PLAIN, of which `plain` has the counts. */
+static void sub_all(struct qb_counts *c, uint64_t *plain, uint64_t first, uint64_t end, uint64_t n)
+{
+    struct qb_counts_left left;
+
+    for (; first < end; first += left.n) {
+        uint64_t n_zero = 0, n_one = 0;
+
+        CU_ASSERT_EQUAL(qb_counts_sub(c, first, end - first, n, &left, NULL), 0);
+        CU_ASSERT_EQUAL_FATAL(left.n, QB_MIN(end - first, 512 - first % 512));
+        for (uint64_t i = first; i < first + left.n; i++) {
+            plain[i] -= QB_MIN(plain[i], n);
+            n_zero += plain[i] == 0;
+            n_one += plain[i] == 1;
+            CU_ASSERT_EQUAL(qb_counts_get(c, i), plain[i]);
+            CU_ASSERT_NOT_EQUAL(qb_counts_marks(c, i) & QB_MARK_DROPPED, 0);
+        }
+        CU_ASSERT_EQUAL(left.n_zero, n_zero);
+        CU_ASSERT_EQUAL(left.is_one_of_plain, n_one != 0);
+    }
 }
 
 static void cluster_that_nobody_counted_has_count_0(void)
@@ -91,6 +115,7 @@ static void pages_of_alike_clusters_split_where_one_changes(void)
     uint32_t x = 12345;
 
     memset(plain, 0, sizeof(plain));
+    CU_ASSERT_EQUAL(qb_counts_add_data(&c, 0, CLUSTERS, 0, QB_MARK_PLAIN, NULL), 0);
     for (unsigned round = 0; round < 400; round++) {
         unsigned first, n, by;
 
@@ -98,14 +123,12 @@ static void pages_of_alike_clusters_split_where_one_changes(void)
         first = (x >> 8) % CLUSTERS / (round % 3 ? 512 : 1) * (round % 3 ? 512 : 1);
         n = round % 3 ? 512 * (1 + (x >> 28) % 3) : 1 + (x >> 24) % 5;
         n = QB_MIN(n, CLUSTERS - first);
-        by = (x >> 20) % 60;
-        for (unsigned i = first; i < first + n && round % 7 == 6; i++) {
-            plain[i] -= QB_MIN(plain[i], by);
-            CU_ASSERT_EQUAL(sub(&c, i, by), plain[i]);
-        }
-        for (unsigned i = first; i < first + n && round % 7 != 6; i++)
+        by = (x >> 20) % (round % 5 ? 3 : 600);
+        if (round % 7 > 4)
+            sub_all(&c, plain, first, first + n, by);
+        for (unsigned i = first; i < first + n && round % 7 <= 4; i++)
             plain[i] += by;
-        if (round % 7 != 6)
+        if (round % 7 <= 4)
             CU_ASSERT_EQUAL(qb_counts_add_data(&c, first, n, by, 0, NULL), 0);
     }
     for (unsigned i = 0; i < CLUSTERS; i++)

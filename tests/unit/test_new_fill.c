@@ -45,8 +45,14 @@ static uint64_t roll_entry(struct dice *d, bool odd)
     }
 }
 
+/* Some of the pages have counts that are all alike. */
 static void roll_counts(struct dice *d, struct qb_counts *counts)
 {
+    static const uint64_t often[] = {1, 2, 300};
+
+    if (roll(d, 2) && qb_counts_add_data(counts, 0, 512, often[roll(d, 3)], 0, NULL) == 0 &&
+        qb_counts_add_data(counts, 512, 512, often[roll(d, 3)], 0, NULL) == 0 && roll(d, 2))
+        return;
     for (unsigned i = 0; i < 1024; i++) /* of the clusters after them there is no page */
         if (roll(d, 4) && qb_counts_add(counts, i, roll(d, 2) ? 1 : roll(d, 3), 0, NULL) < 0)
             abort();
@@ -56,7 +62,9 @@ static void roll_counts(struct dice *d, struct qb_counts *counts)
 
 static void roll_bench(struct bench *b, struct dice *d)
 {
-    bool odd = roll(d, 2);
+    bool odd = roll(d, 2), in_a_row = roll(d, 2);
+    unsigned last = roll(d, 2) ? ENTRIES : roll(d, ENTRIES);
+    uint64_t first;
 
     memset(b, 0, sizeof(*b));
     b->img.geom = (struct qb_geom){.cluster_bits = 9,
@@ -84,8 +92,10 @@ static void roll_bench(struct bench *b, struct dice *d)
     b->table.refs = 1 + roll(d, 2);
     b->table.new_first = roll(d, 12);
     roll_counts(d, &b->plan.census.counts);
+    first = roll_entry(d, odd);
     for (unsigned i = 0; i < ENTRIES; i++)
-        qb_l2_put(&b->img.geom, b->source, i, roll_entry(d, odd));
+        qb_l2_put(&b->img.geom, b->source, i,
+                  in_a_row && (last > i || !roll(d, 9)) ? first + i * 512 : roll_entry(d, odd));
 }
 
 /* Fills a table of random entries as it is usually filled, and run by run: with the same bytes, or

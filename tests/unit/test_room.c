@@ -67,12 +67,12 @@ static void without_an_end_there_is_none(void)
 static void what_a_plan_drops_is_none(void)
 {
     struct fixture f;
-    uint64_t left;
+    struct qb_counts_left left;
 
     begin(&f, 6);
     use(&f, 0, 4);
-    CU_ASSERT_EQUAL(qb_counts_sub(&f.counts, 2, 1, &left, &f.err), 0);
-    CU_ASSERT_EQUAL(left, 0);
+    CU_ASSERT_EQUAL(qb_counts_sub(&f.counts, 2, 1, 1, &left, &f.err), 0);
+    CU_ASSERT_EQUAL(left.n_zero, 1);
     CU_ASSERT_EQUAL(take(&f, 1), 4);
     end(&f);
 }
