@@ -26,16 +26,17 @@ int qb_tables_scan(const struct qb_table_scan *s, struct qb_err *err)
 {
     uint64_t cs = s->img->geom.cluster_size, ahead = QB_READ_AHEAD / cs;
     struct qb_reads w = {0};
-    size_t next = 0;
+    size_t next = 0, asked = 0, most; /* asked: those before it were, to be read ahead */
     int r = 0;
 
     if (s->tables->n)
         r = qb_reads_open(&w, s->img->file, cs, qb_min(qb_io_slice(s->io) / cs, s->tables->n), err);
     while (r == 0 && next < s->tables->n) {
         r = fill(s, &w, &next, err);
+        most = qb_min(next + ahead, s->tables->n);
         if (r == 0)
-            qb_reads_ahead(s->img->file, cs, place_of_table, s->tables, next,
-                           QB_MIN(next + ahead, s->tables->n));
+            qb_reads_ahead(s->img->file, cs, place_of_table, s->tables, QB_MAX(next, asked), most);
+        asked = most;
         for (size_t i = 0; r == 0 && i < w.n; i++)
             r = s->fn(s->arg, w.which[i], qb_reads_cluster(&w, i), err);
     }
