@@ -212,6 +212,24 @@ int qb_counts_add(struct qb_counts *c, uint64_t cluster, uint64_t n, unsigned ma
     return qb_counts_add_cell(c, p, cluster % QB_PAGE_COUNTS, n, marks, err);
 }
 
+/* Adds to unpacked cells [i, end), where every sum fits a byte; else false.  These loops are
+ * vectorised. */
+static bool add_bytes(struct qb_count_page *p, unsigned i, unsigned end, uint64_t n, unsigned marks,
+                      unsigned on_meta)
+{
+    uint8_t *counts = p->cells, *all_marks = p->cells + QB_PAGE_COUNTS, most = 0;
+
+    for (unsigned k = i; k < end; k++)
+        most = QB_MAX(most, counts[k]);
+    if (p->wide || n > (uint64_t)UINT8_MAX - most)
+        return false;
+    for (unsigned k = i; k < end; k++) {
+        all_marks[k] |= (uint8_t)(marks | (all_marks[k] & QB_MARK_META ? on_meta : 0));
+        counts[k] = (uint8_t)(counts[k] + n);
+    }
+    return true;
+}
+
 /* Adds to a part of a page, [i, end).  `on_meta` is an additional mark for clusters of metadata, or
  * 0. */
 static int add_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, unsigned end,
@@ -226,6 +244,8 @@ static int add_span(struct qb_counts *c, struct qb_count_page *p, unsigned i, un
     }
     if (qb_counts_unpack(c, p, err) < 0)
         return -1;
+    if (add_bytes(p, i, end, n, marks, on_meta))
+        i = end;
     for (; i < end; i++) {
         unsigned more = p->cells[QB_PAGE_COUNTS + i] & QB_MARK_META ? on_meta : 0;
 

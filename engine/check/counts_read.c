@@ -129,11 +129,14 @@ void qb_counts_render(struct qb_counts *c, uint64_t first, uint64_t n, unsigned 
 {
     uint64_t stop;
 
-    memset(block, 0, (n << order) / 8);
     for (uint64_t at = first; at < first + n; at = stop) {
         struct qb_count_page *p = page_span(c, at, first + n, &stop);
 
-        if (p && !p->cells) {
+        bool alike = p && !p->cells;
+
+        if (!alike || !p->count || order < 3) /* parts of a byte are put into zeros */
+            memset(block + ((at - first) << order) / 8, 0, ((stop - at) << order) / 8);
+        if (alike) {
             if (p->count)
                 qb_refcount_fill(block, at - first, stop - at, order, p->count);
             continue;
