@@ -257,7 +257,7 @@ static void run_waves(void *arg)
         w->n = QB_MIN(n_jobs - first, (size_t)WAVE);
         for (size_t i = 0; i < w->n; i++)
             w->slots[i] = (struct slot){.job = first + i};
-        qb_sched_each(w->sched, w->n, prepare_one, w);
+        qb_sched_each_waiting(w->sched, w->n, QB_TAKEBACK_THREADS, prepare_one, w);
         note_plans(w);
         qb_sched_each(w->sched, w->n, append_one, w);
         barrier(w, APPENDED);

@@ -273,7 +273,7 @@ static void run_waves(void *arg)
             w->slots[i] =
                 (struct slot){.job = w->order[first + i],
                               .held = qb_held_begin(w->t->options.relay, w->order[first + i])};
-        qb_sched_each(w->sched, w->n, check_one, w);
+        qb_sched_each_waiting(w->sched, w->n, QB_TAKEBACK_THREADS, check_one, w);
         qb_sched_each(w->sched, w->n, flip_one, w);
         make_durable(w);
         tell(w, b->listener);

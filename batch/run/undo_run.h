@@ -16,6 +16,9 @@ struct qb_takeback {
     bool discard_writes; /* of a restore (restore.h): what was written since the run may go */
 };
 
+/* More threads than there are workers, where reads of images are waited for. */
+enum { QB_TAKEBACK_THREADS = 32 };
+
 /* Calls waves(arg) once; the workers of *sched are open meanwhile. */
 int qb_takeback_on_workers(const struct qb_takeback *t, struct qb_sched **sched,
                            void (*waves)(void *arg), void *arg, struct qb_err *err);

@@ -127,6 +127,21 @@ class FarDisk(ImageTest):
         for image in images[::40]:
             self.assert_sound(image)
 
+    def test_images_that_are_undone(self):
+        images = self.fleet(60)
+        fleet = self.manifest(f"""
+            version: 1
+            defaults: {{lazy_refcounts: "on", keep_undo: on}}
+            images: [{{path: "{self.disk.folder}/*.qcow2"}}]
+            """)
+        done = qbatch.qbatch("--state", self.path("state"), fleet)
+        self.assertEqual(done.code, 0, str(done))
+        run = os.listdir(self.path("state"))[0].removesuffix(".journal")
+        undo = ["undo", "--state", self.path("state"), run]
+        self.assertGreaterEqual(self.most_in_flight(images, *undo), AMENDED_AT_ONCE)
+        for image in images[::20]:
+            self.assert_sound(image)
+
 
 if __name__ == "__main__":
     main()
