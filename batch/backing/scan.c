@@ -35,6 +35,21 @@ static int add_unknown(qb_paths *unknown, const char *path, int errnum)
     return qb_paths_add(unknown, text);
 }
 
+/* A folder below that cannot be looked into is taken in place of what it holds: whose it is says
+ * who could have put an overlay there.  A name that is too long counts for its folder. */
+static int pass_by(const FTSENT *e, qb_paths *paths, qb_paths *unknown)
+{
+    const FTSENT *at = e->fts_errno == ENAMETOOLONG ? e->fts_parent : e;
+
+    if (at->fts_level <= FTS_ROOTLEVEL || e->fts_errno == ENOMEM || e->fts_errno == EMFILE ||
+        e->fts_errno == ENFILE)
+        return add_unknown(unknown, e->fts_path, e->fts_errno);
+    if (paths->n > 0 && strncmp(paths->items[paths->n - 1], e->fts_path, at->fts_pathlen) == 0 &&
+        !paths->items[paths->n - 1][at->fts_pathlen])
+        return 0;
+    return qb_paths_add(paths, strndup(e->fts_path, at->fts_pathlen));
+}
+
 /* A link counts when it leads to a file: it is one more name, from which a relative backing name
  * may lead elsewhere.  One that leads to a folder is not followed, as it may lead anywhere. */
 static int take_entry(const FTSENT *e, qb_paths *paths, qb_paths *unknown)
@@ -51,7 +66,7 @@ static int take_entry(const FTSENT *e, qb_paths *paths, qb_paths *unknown)
     case FTS_DNR:
     case FTS_ERR:
     case FTS_NS:
-        return e->fts_errno == ENOENT ? 0 : add_unknown(unknown, e->fts_path, e->fts_errno);
+        return e->fts_errno == ENOENT ? 0 : pass_by(e, paths, unknown);
     default:
         return 0;
     }

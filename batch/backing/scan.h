@@ -9,8 +9,9 @@
 
 typedef QB_VEC(char *) qb_paths;
 
-/* The files that batch->scan names, sorted within each of its lines; appended to *paths.  What
- * could not be read is appended to *unknown, a sentence each.  Where files are opened by another
+/* The files that batch->scan names, sorted within each of its lines, and directories below it that
+ * cannot be looked into; appended to *paths.  What of its lines themselves could not be read is
+ * appended to *unknown, a sentence each.  Where files are opened by another
  * process, that looks for them (scan_errand.h).  -1 when memory is short. */
 int qb_scan_files(const struct qb_batch *batch, struct qb_io *io, bool (*stopped)(void),
                   qb_paths *paths, qb_paths *unknown);

@@ -140,6 +140,11 @@ static void look_once(const struct reading *r, struct look *l, struct qb_io *io)
         qb_member_fail(m, &err);
         return;
     }
+    if (S_ISDIR(st.st_mode)) {
+        qb_fail(&err, QB_E_PERMISSION, QB_NOWHERE, "is a directory; what is in it is not known");
+        qb_member_fail(m, &err);
+        return;
+    }
     opened = open_look(r, l, io, &file, &err);
     if (opened < 0) {
         qb_member_fail(m, &err);

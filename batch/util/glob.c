@@ -19,6 +19,7 @@ struct walk {
     char *parts[QB_GLOB_MAX_PARTS + 1];
     unsigned n;
     char path[PATH_MAX]; /* where the walk is */
+    unsigned depth;      /* folders above it whose names are being followed */
     bool failed, stopped;
 };
 
@@ -105,21 +106,6 @@ static bool is_stopped(struct walk *w)
     return w->stopped;
 }
 
-/* Appends a name to the path: the new length, or 0 when that is too long. */
-static size_t append(struct walk *w, size_t len, const char *name)
-{
-    size_t n = strlen(name), slash = len > 0 && w->path[len - 1] != '/';
-
-    if (len + slash + n >= sizeof(w->path)) {
-        complain(w, ENAMETOOLONG);
-        return 0;
-    }
-    if (slash)
-        w->path[len++] = '/';
-    memcpy(w->path + len, name, n + 1);
-    return len + n;
-}
-
 static bool is_image_like(mode_t mode)
 {
     return S_ISREG(mode) || S_ISBLK(mode);
@@ -140,6 +126,41 @@ static void add_file(struct walk *w)
     }
 }
 
+/* Whether the failure is about the folder, whoever looks, and not about this process. */
+static bool is_of_folder(int errnum)
+{
+    return errnum != ENOMEM && errnum != EMFILE && errnum != ENFILE && errnum != EINTR;
+}
+
+/* That the folder or name at w->path cannot be looked into.  Where the pattern itself names it,
+ * that is a mistake.  A folder that was found by a wildcard is whoever's: it is selected in place
+ * of what it holds, once. */
+static void pass_by(struct walk *w, int errnum)
+{
+    const struct qb_glob *g = w->glob;
+
+    if (w->depth == 0 || !is_of_folder(errnum))
+        complain(w, errnum);
+    else if (g->paths.n == 0 || strcmp(g->paths.items[g->paths.n - 1], w->path) != 0)
+        add_file(w);
+}
+
+/* Appends a name to the path: the new length, or 0 when that is too long. */
+static size_t append(struct walk *w, size_t len, const char *name)
+{
+    size_t n = strlen(name), slash = len > 0 && w->path[len - 1] != '/';
+
+    if (len + slash + n >= sizeof(w->path)) {
+        w->path[len] = '\0';
+        pass_by(w, ENAMETOOLONG);
+        return 0;
+    }
+    if (slash)
+        w->path[len++] = '/';
+    memcpy(w->path + len, name, n + 1);
+    return len + n;
+}
+
 static void visit(struct walk *w, size_t len, uint64_t states);
 
 /* A component without wildcards needs no listing of its folder, only the right to pass it. */
@@ -152,7 +173,7 @@ static void visit_literal(struct walk *w, size_t len, unsigned part)
         return;
     if (stat(w->path, &st) < 0) {
         if (errno != ENOENT && errno != ENOTDIR)
-            complain(w, errno);
+            pass_by(w, errno);
     } else if (part + 1 == w->n) {
         if (is_image_like(st.st_mode))
             add_file(w);
@@ -230,7 +251,7 @@ static void list(struct walk *w, names_vec *names)
 
     if (!dir) {
         if (errno != ENOENT)
-            complain(w, errno);
+            pass_by(w, errno);
         return;
     }
     while (errno = 0, (e = readdir(dir))) {
@@ -250,7 +271,7 @@ static void list(struct walk *w, names_vec *names)
         }
     }
     if (errno)
-        complain(w, errno);
+        pass_by(w, errno);
     closedir(dir);
 }
 
@@ -274,9 +295,11 @@ static void visit(struct walk *w, size_t len, uint64_t states)
         }
     }
     list(w, &names);
+    w->depth++;
     for (struct name *name = names.items; name && name < names.items + names.n && !is_stopped(w);
          name++)
         visit_name(w, len, states, name);
+    w->depth--;
 }
 
 static int by_text(const void *a, const void *b)

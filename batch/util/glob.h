@@ -33,8 +33,9 @@ struct qb_glob {
 };
 
 /* Appends the files (regular ones, block devices, and links to such) that the pattern matches to
- * glob->paths, sorted, each once.  Reads each directory at most once.  -1 when some directory or
- * file could not be read; each is a mistake in *diags. */
+ * glob->paths, sorted, each once, and with them the directories that a wildcard led to and that
+ * cannot be looked into, whatever they hold.  Reads each directory at most once.  -1 when one that
+ * the pattern itself names could not be read; each is a mistake in *diags. */
 int qb_glob_expand(struct qb_glob *glob, const char *pattern);
 void qb_glob_free(struct qb_glob *glob);
 

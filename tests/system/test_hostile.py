@@ -2,6 +2,7 @@
 import os
 import random
 import resource
+import shutil
 
 import context  # noqa: F401
 import proc
@@ -12,6 +13,7 @@ from fixture import MIB, ImageTest, main
 REQUESTS = ({"compat": "0.10"}, {"refcount_bits": 64}, {"lazy_refcounts": "on"},
             {"size": 1 << 34})
 PATIENCE_SECONDS = 60
+TENANT, NOBODY = 54321, 65534
 UGLY = (1, 0x1FF, 1 << 20, 1 << 40, 1 << 55, (1 << 56) - 512, (1 << 63) - 1, (1 << 64) - 1)
 
 
@@ -199,6 +201,84 @@ class ManyReferences(ImageTest):
         record = self.amended(image, compat="0.10")
         self.assert_sound(image)
         self.assertLess(record["io"]["read_bytes"] + record["io"]["write_bytes"], 16 * MIB)
+
+
+class Folders(ImageTest):
+    """What a tenant makes below a folder that a manifest's patterns, or its scan, go through."""
+
+    def setUp(self):
+        super().setUp()
+        for name in ("sound", "tenant"):
+            os.makedirs(self.path(f"fleet/{name}"))
+        self.images = [self.create(f"fleet/sound/{i}.qcow2", size="4M") for i in range(3)]
+
+    def too_deep(self):
+        """A folder whose names are too long together: the last one that can be named."""
+        here = os.open(self.path("fleet/tenant"), os.O_RDONLY)
+        for _ in range(25):
+            os.mkdir("d" * 200, dir_fd=here)
+            self.addCleanup(os.close, here)
+            os.chown("d" * 200, TENANT, TENANT, dir_fd=here) if os.geteuid() == 0 else None
+            here = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
+        with os.fdopen(os.open("x.qcow2", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=here), "wb") as f:
+            f.write(b"QFI\xfb")
+        os.close(here)
+
+    def amend(self, text, **options):
+        answer = qbatch.qbatch("--json", "--state", self.path("state"), self.manifest(text), **options)
+        return answer, {os.path.relpath(r["path"], self.path("fleet")): r for r in answer.records}
+
+    def test_one_that_is_too_deep_costs_its_own_line(self):
+        self.too_deep()
+        for pattern in ("fleet/**/*.qcow2", "fleet/**"):
+            answer, records = self.amend(f'version: 1\nimages: [{{path: "{pattern}", lazy_refcounts: on}}]\n')
+            self.assertEqual(answer.code, 1, str(answer)[:2000])
+            deep = [name for name in records if name.startswith("tenant/ddd")]
+            self.assertEqual((len(records), len(deep)), (4, 1), sorted(records))
+            self.assertEqual(records[deep[0]]["error"]["code"], "not_qcow2")
+            self.assertLess(len(deep[0]), 4096)
+            for image in self.images:
+                self.assert_sound(image)
+        # excluded, it is not entered
+        answer, records = self.amend('version: 1\nimages: [{path: "fleet/**/*.qcow2", exclude: [tenant], lazy_refcounts: off}]\n')
+        self.assertEqual((answer.code, len(records)), (0, 3), answer)
+
+    def test_so_does_one_that_cannot_be_opened(self):
+        if os.geteuid():
+            self.skipTest("takes root")
+        self.create("fleet/tenant/x.qcow2")
+        os.mkdir(self.path("state"))
+        for root, _, _ in os.walk(self.folder):
+            os.chown(root, NOBODY, NOBODY)
+        for image in self.images:
+            os.chown(image, NOBODY, NOBODY)
+        os.chown(self.path("fleet/tenant"), TENANT, TENANT)
+        os.chmod(self.path("fleet/tenant"), 0o700)
+        tool = shutil.copy(qbatch.absolute(qbatch.TOOL), self.path("qbatch"))  # which another user may not reach where it is
+        for pattern in ("fleet/*/*.qcow2", "fleet/*/[x0-9].qcow2"):
+            answer, records = self.amend(f'version: 1\nimages: [{{path: "{pattern}", lazy_refcounts: on}}]\n', tool=tool, cwd=self.folder, preexec=proc.become_nobody)
+            self.assertEqual(answer.code, 1, answer)
+            self.assertEqual({name: r["status"] for name, r in records.items() if r["error"]}, {"tenant": "failed"}, answer)
+        # what the pattern itself names is a mistake of the manifest
+        answer, _ = self.amend('version: 1\nimages: [{path: "fleet/tenant/*.qcow2", lazy_refcounts: on}]\n', tool=tool, cwd=self.folder, preexec=proc.become_nobody)
+        self.assertEqual(answer.code, 2, answer)
+
+    def test_a_scan_holds_back_what_its_owner_could_read(self):
+        if os.geteuid():
+            self.skipTest("takes root")
+        self.too_deep()
+        for line in ("fleet", '"fleet/**"'):
+            for mode, status in ((0o600, "would_change"), (0o644, "failed")):
+                os.chmod(self.images[0], mode)
+                answer = qbatch.qbatch("--json", "--dry-run", self.manifest(f"""
+                    version: 1
+                    policy: {{allow_shrink: on}}
+                    graph: {{scan: [{line}]}}
+                    images: [{{path: fleet/sound/0.qcow2, size: 2M}}]
+                    """))
+                self.assertEqual(answer.status, status, str(answer)[:3000])
+                if status == "failed":
+                    self.assertRegex(answer.first["error"]["message"], "refusing to shrink: .*ddd.* is a directory")
 
 
 if __name__ == "__main__":
