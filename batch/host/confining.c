@@ -211,8 +211,12 @@ static int begin(struct qb_confining *c, struct qb_sched *sched, const struct qb
 int qb_confining_begin(struct qb_confining *c, struct qb_sched *sched,
                        const struct qb_confine_wish *wish, struct qb_err *err)
 {
+    int r;
+
     c->begun = true;
-    return begin(c, sched, wish, err);
+    r = begin(c, sched, wish, err);
+    qb_sched_hold(sched, false);
+    return r;
 }
 
 const char *qb_confining_lack(const struct qb_confining *c, char out[QB_SANDBOX_TEXT])

@@ -132,7 +132,7 @@ double qb_helping_each(void *arg, size_t n, unsigned hands, qb_part_fn *fn, void
     struct qb_own_loop own = {.n = n, .hands = hands, .fn = fn, .arg = fn_arg};
 
     pthread_mutex_lock(h->mutex);
-    if (!h->spare)
+    if (!h->spare && !h->held)
         make_spare(h);
     own.next_open = h->open;
     h->open = &own;

@@ -22,6 +22,7 @@ struct qb_helping {
     unsigned threads; /* workers and spare ones; 0: not asked for yet */
     struct qb_own_loop *open;
     bool over;
+    bool held;        /* no spare thread is made for now */
     pthread_t *spare; /* owned */
     unsigned n_spare;
 };

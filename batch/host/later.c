@@ -73,7 +73,7 @@ bool qb_later_post(struct qb_later *l, qb_later_fn *fn, void *arg, size_t i)
     bool posted;
 
     pthread_mutex_lock(&l->mutex);
-    if (l->n >= l->idle && l->n_threads < l->most && !add_thread(l))
+    if (!l->held && l->n >= l->idle && l->n_threads < l->most && !add_thread(l))
         l->most = l->n_threads;
     posted = l->n_threads > 0 && l->n < QB_LATER_QUEUED;
     if (posted) {
@@ -89,9 +89,16 @@ bool qb_later_has_threads(struct qb_later *l)
     bool has;
 
     pthread_mutex_lock(&l->mutex);
-    has = l->most > 0;
+    has = l->most > 0 && !l->held;
     pthread_mutex_unlock(&l->mutex);
     return has;
+}
+
+void qb_later_hold(struct qb_later *l, bool held)
+{
+    pthread_mutex_lock(&l->mutex);
+    l->held = held;
+    pthread_mutex_unlock(&l->mutex);
 }
 
 unsigned qb_later_number(struct qb_later *l, const struct qb_io *io)

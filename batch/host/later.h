@@ -34,6 +34,7 @@ struct qb_later {
     struct qb_later_call calls[QB_LATER_QUEUED]; /* a ring: n of them, from `first` on */
     size_t first, n;
     unsigned most; /* threads; 0: none are wanted */
+    bool held;     /* none is made for now */
     unsigned n_threads, idle;
     bool over;
     const struct qb_topo *topo;
@@ -60,6 +61,11 @@ bool qb_later_post(struct qb_later *later, qb_later_fn *fn, void *arg, size_t i)
 
 /* Whether there are such threads, or may be. */
 bool qb_later_has_threads(struct qb_later *later);
+
+/* Makes no thread as long as it is held: one would keep rights that the process is about to give
+ * up.
+ */
+void qb_later_hold(struct qb_later *l, bool held);
 
 /* The number, from 0, of the thread with this qb_io; by itself. */
 unsigned qb_later_number(struct qb_later *later, const struct qb_io *io);

@@ -212,6 +212,14 @@ void qb_sched_later(struct qb_sched *s, struct qb_io *own, qb_sched_fn *fn, void
         fn(arg, own, i);
 }
 
+void qb_sched_hold(struct qb_sched *s, bool held)
+{
+    qb_later_hold(&s->later, held);
+    pthread_mutex_lock(&s->loop.mutex);
+    s->helping.held = held;
+    pthread_mutex_unlock(&s->loop.mutex);
+}
+
 void qb_sched_later_wait(struct qb_sched *s)
 {
     if (s->running)

@@ -44,7 +44,7 @@ void qb_sched_each(struct qb_sched *sched, size_t n, qb_sched_fn *fn, void *arg)
 
 /* The same for calls that may mostly wait for the kernel: where they turn out to, up to `most`
  * threads more than there are workers take part, those of qb_sched_later.  None where the user
- * chose the number of workers.  A process is to be confined before. */
+ * chose the number of workers, or while they are held. */
 void qb_sched_each_waiting(struct qb_sched *sched, size_t n, unsigned most, qb_sched_fn *fn,
                            void *arg);
 
@@ -76,6 +76,10 @@ void qb_sched_later(struct qb_sched *sched, struct qb_io *own, qb_sched_fn *fn, 
 
 /* Waits until all calls of qb_sched_later have returned. */
 void qb_sched_later_wait(struct qb_sched *sched);
+
+/* As long as it is held, no thread is made for qb_sched_each_waiting, qb_sched_later or a loop of
+ * one worker: it would keep rights that the process is about to give up. */
+void qb_sched_hold(struct qb_sched *sched, bool held);
 
 /* The qb_io of the calling thread. */
 struct qb_io *qb_sched_io(struct qb_sched *sched);

@@ -136,8 +136,12 @@ int qb_run_confine(struct qb_running *r)
 
     struct qb_confining *c = r->options->confining;
 
-    if (!qb_confining_is_due(c) || !c->early)
+    if (!qb_confining_is_due(c))
         return 0;
+    if (!c->early) { /* after the images are opened */
+        qb_sched_hold(r->sched, true);
+        return 0;
+    }
     return qb_confining_begin(c, r->sched, &wish, r->err);
 }
 

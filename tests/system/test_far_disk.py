@@ -1,13 +1,16 @@
 """Tables that are scattered over a disk each of whose reads takes a while are read many at a time."""
 import contextlib
 import os
+import re
 import shutil
+import tempfile
 import unittest
 
 import context  # noqa: F401
 import ground
 import proc
 import qbatch
+import strace
 from fixture import ImageTest, main
 
 READ_MICROSECONDS = 30000  # longer than it takes to ask for the next ones, also on a busy machine
@@ -93,15 +96,37 @@ class FarDisk(ImageTest):
             with self.subTest(command=command):
                 self.assertGreater(self.most_in_flight(images, command, *images), 2)
 
-    def test_headers_of_a_fleet_whose_maps_are_to_be_read_first(self):
-        """Each image has more extents than its inode has room for: the read of its header waits for another one."""
+    def with_maps(self, n):
         first = self.create("first.qcow2")
         self.io(first, "write -q 0 1M")
-        images = [f"{self.disk.folder}/{i:02}.qcow2" for i in range(60)]
+        images = [f"{self.disk.folder}/{i:02}.qcow2" for i in range(n)]
         for image in images:
             shutil.copyfile(first, image)
             for odd in range(64 << 10, 1 << 20, 128 << 10):
                 proc.must(["fallocate", "--punch-hole", "-o", str(os.path.getsize(image) - odd), "-l", "65536", image])
+        return images
+
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_no_thread_that_waits_keeps_rights(self):
+        """Few images are opened before the process gives up its rights, which each thread does for itself."""
+        images = self.with_maps(8)
+        self.disk.forget_all()
+        with tempfile.NamedTemporaryFile("r", prefix="qbatch-strace-") as log:
+            done = proc.run(["strace", "-f", "-e", "trace=clone3,capset,seccomp", "-o", log.name,
+                             qbatch.absolute(qbatch.TOOL), "amend", "--dry-run", "-o", "lazy_refcounts=on", *images],
+                            env=strace.environment())
+            self.assertEqual(done.code, 0, done.err)
+            text = log.read()
+        if "seccomp(SECCOMP_SET" not in text:
+            self.skipTest("this build does not give up rights")
+        begun = set(re.findall(r"=> {parent_tid=\[(\d+)\]}", text.split("seccomp(SECCOMP_SET")[0]))
+        confined = {line.split()[0] for line in text.splitlines() if "capset(" in line}
+        self.assertTrue(begun, text)
+        self.assertLessEqual(begun, confined)
+
+    def test_headers_of_a_fleet_whose_maps_are_to_be_read_first(self):
+        """Each image has more extents than its inode has room for: the read of its header waits for another one."""
+        images = self.with_maps(60)
         for jobs in ([], ["--sandbox", "off"]):
             with self.subTest(jobs=jobs):
                 self.disk.forget_all()
