@@ -30,6 +30,7 @@ static int probe(const char *path, bool dry_run, devices *seen, struct qb_err *e
 {
     QB_AUTO(qb_buf) char *real = realpath(path, NULL);
     QB_AUTO(qb_buf) char *folder = real ? qb_path_folder(real) : NULL;
+    struct qb_err why = {.offset = QB_NOWHERE};
     struct stat st;
 
     if (!real || stat(path, &st) < 0)
@@ -43,7 +44,12 @@ static int probe(const char *path, bool dry_run, devices *seen, struct qb_err *e
         return 0;
     if (!qb_vec_push(seen, st.st_dev))
         return qb_fail_memory(err);
-    return dry_run ? qb_clone_look(folder, err) : qb_clone_probe(folder, err);
+    if (dry_run)
+        return qb_clone_look(folder, err);
+    if (qb_clone_probe(folder, &why) == 0 || why.code == QB_E_NO_SPACE)
+        return 0; /* a lack of space is one of the images there */
+    *err = why;
+    return -1;
 }
 
 int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err)

@@ -1,4 +1,5 @@
 """backup: reflink: a clone of each image from before its first write, or nothing is touched."""
+import contextlib
 import os
 import shutil
 import subprocess
@@ -42,6 +43,29 @@ class CannotClone(BackupTest):
 
 
 class Clones(ReflinkTest):
+    def test_a_full_file_system_costs_its_own_images(self):
+        self.on_each(self.full)
+
+    def full(self, images):
+        """The run does not end before it began: whether clones can be made there is not known, others may be."""
+        fill = os.path.join(self.there, "fill")
+        with contextlib.suppress(OSError), open(fill, "wb", buffering=0) as f:
+            while f.write(b"x" * (1 << 20)) > 0:
+                pass
+        for piece in (4096, 512):  # what that leaves
+            with contextlib.suppress(OSError), open(f"{fill}.{piece}", "wb", buffering=0) as f:
+                while f.write(b"x" * piece) > 0:
+                    os.fsync(f.fileno())
+        before = [proc.sha256(image) for image in images]
+        answer = qbatch.qbatch("--json", "--state", self.path("state"), self.fleet)
+        self.assertNotEqual(answer.code, 2, str(answer))
+        self.assertEqual(len(answer.records), len(images))
+        for image, sha, record in zip(images, before, answer.records, strict=True):
+            if record["status"] == "failed":
+                self.assertEqual(record["error"]["code"], "no_space")
+                self.assertEqual(proc.sha256(image), sha)
+            self.assert_sound(image)
+
     @unittest.skipUnless(strace.works(), strace.MISSING)
     def test_a_header_is_not_written_before_its_backup_is_durable(self):
         """Nothing else of such an amend needs a barrier before the header's write."""
