@@ -169,7 +169,7 @@ static int open_image(struct qb_amend *a, struct qb_io *io)
 
     if (a->rq && qb_asked(a->rq, QB_KEY_CONVERT) && is_converted(a, io, &converted) < 0)
         return -1;
-    return converted ? qb_image_open(io, &a->file, &a->img, &a->err)
+    return converted ? qb_image_open_to_mend(io, &a->file, &a->img, &a->err)
                      : qb_raw_open(io, &a->file, a->rq, &a->img, &a->err);
 }
 

@@ -164,7 +164,10 @@ static int look_at_bitmaps(const struct checking *k, struct qb_err *odd, struct 
     struct qb_bitmaps bitmaps;
     int r;
 
-    *odd = (struct qb_err){.offset = QB_NOWHERE};
+    *odd = k->img.odd_bitmaps;
+    if (odd->code)
+        return 0;
+    odd->offset = QB_NOWHERE;
     if (k->wish->level == QB_CHECK_HEADER || !qb_image_has_bitmaps(&k->img, &ext))
         return 0;
     r = qb_bitmaps_read(k->io, &k->img, memory_left(k), &bitmaps, odd);
@@ -216,7 +219,7 @@ static int check_open(struct checking *k, struct qb_err *err)
     struct qb_info info;
     int r = 0;
 
-    if (lock(k, &k->file, err) < 0 || qb_image_open(k->io, &k->file, &k->img, err) < 0)
+    if (lock(k, &k->file, err) < 0 || qb_image_open_to_mend(k->io, &k->file, &k->img, err) < 0)
         return -1;
     qb_image_info(&k->img, &info);
     k->out->memory.before = &info;

@@ -49,6 +49,14 @@ static int check_bitmaps(const struct qb_header *h, const struct qb_ext *e, stru
     return 0;
 }
 
+int qb_header_bitmaps_agree(const struct qb_header *h, const qb_ext_list *exts, struct qb_err *err)
+{
+    qb_vec_each (e, exts)
+        if (e->type == QB_EXT_BITMAPS && check_bitmaps(h, e, err) < 0)
+            return -1;
+    return 0;
+}
+
 int qb_header_agrees(const struct qb_header *h, const qb_ext_list *exts, struct qb_err *err)
 {
     bool luks = false;
@@ -63,8 +71,6 @@ int qb_header_agrees(const struct qb_header *h, const qb_ext_list *exts, struct 
         luks = luks || e->type == QB_EXT_LUKS;
         if (e->type == QB_EXT_LUKS)
             r = check_luks(h, e, err);
-        else if (e->type == QB_EXT_BITMAPS)
-            r = check_bitmaps(h, e, err);
     }
     if (r == 0 && h->crypt_method == LUKS && !luks)
         r = qb_fail(err, QB_E_CORRUPT, offsetof(struct qb_disk_header, crypt_method),

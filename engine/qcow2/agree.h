@@ -12,4 +12,7 @@
  * qcow2_do_open() of QEMU's block/qcow2.c.) */
 int qb_header_agrees(const struct qb_header *h, const qb_ext_list *exts, struct qb_err *err);
 
+/* The same of the bitmaps extension, without which the rest of the image means what it did. */
+int qb_header_bitmaps_agree(const struct qb_header *h, const qb_ext_list *exts, struct qb_err *err);
+
 #endif

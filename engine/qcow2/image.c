@@ -80,6 +80,8 @@ static int parse_head(struct qb_image *img, struct qb_err *err)
     if (qb_header_check_features(h, names ? names->data : NULL, names ? names->len : 0, err) < 0 ||
         qb_header_agrees(h, &img->exts, err) < 0 || copy_name(img, err) < 0)
         return -1;
+    img->odd_bitmaps = (struct qb_err){.code = QB_E_NONE};
+    qb_header_bitmaps_agree(h, &img->exts, &img->odd_bitmaps);
     return copy_format(img, err);
 }
 
@@ -192,16 +194,38 @@ int qb_image_open(struct qb_io *io, struct qb_file *file, struct qb_image *out, 
     return qb_image_open_as(io, file, NULL, out, err);
 }
 
+static int open_any(struct qb_io *io, struct qb_image *img, struct qb_err *err)
+{
+    if (decode_all(io, img, err) == 0 && keep_used(img, err) == 0 && copy_data_name(img, err) == 0)
+        return 0;
+    qb_image_close(img);
+    return -1;
+}
+
 int qb_image_open_as(struct qb_io *io, struct qb_file *file, const uint8_t *sector,
                      struct qb_image *out, struct qb_err *err)
 {
     struct qb_image img = {.file = file, .sector = sector};
 
-    if (decode_all(io, &img, err) < 0 || keep_used(&img, err) < 0 ||
-        copy_data_name(&img, err) < 0) {
+    if (open_any(io, &img, err) < 0)
+        return -1;
+    if (img.odd_bitmaps.code) {
+        if (err)
+            *err = img.odd_bitmaps;
         qb_image_close(&img);
         return -1;
     }
+    *out = img;
+    return 0;
+}
+
+int qb_image_open_to_mend(struct qb_io *io, struct qb_file *file, struct qb_image *out,
+                          struct qb_err *err)
+{
+    struct qb_image img = {.file = file};
+
+    if (open_any(io, &img, err) < 0)
+        return -1;
     *out = img;
     return 0;
 }

@@ -30,13 +30,19 @@ struct qb_image {
     uint8_t *raw; /* owned: the first sector of the raw disk that the file is, zeros past its end;
                      the other members describe the image that it becomes (plan/raw.h).  NULL:
                      the file is an image */
-    uint64_t raw_end;                   /* the length of that disk, bytes */
+    uint64_t raw_end;          /* the length of that disk, bytes */
+    struct qb_err odd_bitmaps; /* see qb_image_open_to_mend; no code: nothing is wrong with them */
     struct qb_snapshot_table snapshots; /* empty until qb_image_read_snapshots */
 };
 
 /* Reads and decodes the header of `file`.  Refuses unknown incompatible features.  An image with
  * the corrupt bit can be opened: the caller decides what to do about it. */
 int qb_image_open(struct qb_io *io, struct qb_file *file, struct qb_image *out, struct qb_err *err);
+
+/* Like qb_image_open, for those who say what is wrong with an image, or mend it: a bitmaps
+ * extension that cannot be is no failure, but `odd_bitmaps`, and the image has no bitmaps. */
+int qb_image_open_to_mend(struct qb_io *io, struct qb_file *file, struct qb_image *out,
+                          struct qb_err *err);
 
 /* Like qb_image_open, with these 512 bytes in place of the file's first sector (NULL: its own): the
  * image as it would be if they were written.  They must outlive the image. */

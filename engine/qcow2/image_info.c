@@ -7,7 +7,8 @@ bool qb_image_has_bitmaps(const struct qb_image *img, struct qb_disk_bitmaps_ext
 {
     const struct qb_ext *e = qb_ext_find(&img->exts, QB_EXT_BITMAPS);
 
-    if (!e || e->len < sizeof(*ext) || !(img->header.autoclear & QB_AUTOCLEAR_BITMAPS))
+    if (!e || img->odd_bitmaps.code || e->len < sizeof(*ext) ||
+        !(img->header.autoclear & QB_AUTOCLEAR_BITMAPS))
         return false;
     memcpy(ext, e->data, sizeof(*ext));
     return true;

@@ -12,20 +12,22 @@ uint64_t qb_bitmaps_memory_limit(const struct qb_plan *plan)
     return limit - qb_min(qb_image_memory(plan->in.img), limit - 1);
 }
 
-bool qb_bitmaps_remove_all(const struct qb_plan *plan)
+bool qb_bitmaps_remove_all(const struct qb_request *rq)
 {
-    const struct qb_request *rq = plan->in.rq;
-
     for (size_t i = 0; qb_asked(rq, QB_KEY_BITMAPS) && i < rq->bitmaps_remove.n; i++)
         if (strcmp(rq->bitmaps_remove.items[i], "*") == 0)
             return true;
     return false;
 }
 
-int qb_bitmaps_refuse(const struct qb_bitmap_work *w, struct qb_err *err)
+bool qb_bitmaps_may_all_go(const struct qb_request *rq)
 {
-    return qb_fail(err, w->old.odd.code, w->old.odd.offset, "%.200s; repair=bitmaps removes it",
-                   w->old.odd.text);
+    return qb_bitmaps_remove_all(rq) || qb_mends(rq, QB_REPAIR_BITMAPS);
+}
+
+int qb_bitmaps_refuse(const struct qb_err *odd, struct qb_err *err)
+{
+    return qb_fail(err, odd->code, odd->offset, "%.200s; repair=bitmaps removes it", odd->text);
 }
 
 /* Which tables are damaged, of bitmaps that may go. */
@@ -56,9 +58,9 @@ int qb_bitmaps_read_old(struct qb_plan *plan, struct qb_bitmap_work *w, struct q
         qb_bitmaps_read_any(plan->in.io, plan->in.img, qb_bitmaps_memory_limit(plan), &w->old,
                             err) < 0)
         return -1;
-    w->whole = w->changes = w->old.broken;
-    if (w->whole && !qb_bitmaps_remove_all(plan) && !qb_mends(plan->in.rq, QB_REPAIR_BITMAPS))
-        return qb_bitmaps_refuse(w, err);
+    w->whole = w->changes = w->old.broken || plan->in.img->odd_bitmaps.code;
+    if (w->old.broken && !qb_bitmaps_may_all_go(plan->in.rq))
+        return qb_bitmaps_refuse(&w->old.odd, err);
     w->gone = calloc(w->old.list.n + 1, 1);
     w->lost = calloc(w->old.list.n + 1, 1);
     w->held = calloc(w->old.list.n + 1, sizeof(*w->held));

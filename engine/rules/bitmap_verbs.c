@@ -18,7 +18,7 @@ static bool removes(const struct qb_plan *plan, const struct qb_bitmap *b)
 {
     const struct qb_request *rq = plan->in.rq;
 
-    if (qb_bitmaps_remove_all(plan))
+    if (qb_bitmaps_remove_all(rq))
         return true;
     if (qb_bitmaps_mended(rq) && (b->flags & QB_BITMAP_IN_USE))
         return true;
@@ -47,7 +47,7 @@ static int begin(const struct qb_plan *plan, struct qb_bitmap_work *w, struct qb
             return -1;
         w->gone[i] = removes(plan, &b.entry);
         if (!w->gone[i] && b.entry.odd)
-            return qb_bitmaps_refuse(w, err);
+            return qb_bitmaps_refuse(&w->old.odd, err);
         w->changes |= w->gone[i];
         if (w->gone[i])
             continue;

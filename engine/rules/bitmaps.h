@@ -87,10 +87,13 @@ int qb_bitmaps_set_extension(struct qb_plan *plan, struct qb_bitmap_work *w, str
 /* ---- bitmap_damage.c ------------------------------------------------------------------------- */
 
 /* QB_E_CORRUPT: something of the directory is damaged, and stays. */
-int qb_bitmaps_refuse(const struct qb_bitmap_work *w, struct qb_err *err);
+int qb_bitmaps_refuse(const struct qb_err *odd, struct qb_err *err);
 
-/* Whether all bitmaps go, whatever their names are. */
-bool qb_bitmaps_remove_all(const struct qb_plan *plan);
+/* Whether all bitmaps go, whatever their names are; ... */
+bool qb_bitmaps_remove_all(const struct qb_request *rq);
+
+/* ... or where their directory cannot be read. */
+bool qb_bitmaps_may_all_go(const struct qb_request *rq);
 
 /* Fills w->old, and allocates and finds w->lost, of bitmaps that may go. */
 int qb_bitmaps_read_old(struct qb_plan *plan, struct qb_bitmap_work *w, struct qb_err *err);

@@ -32,13 +32,16 @@ static int resolve(const struct qb_image *img, const struct qb_request *rq, stru
 {
     bool asked = qb_asked(rq, QB_KEY_BITMAPS);
     const char *verb = asked ? verb_that_needs_one(rq) : NULL;
-    struct qb_disk_bitmaps_ext ext;
+    struct qb_disk_bitmaps_ext ext = {.nb_bitmaps = {{0}}};
+    bool odd = img->odd_bitmaps.code;
 
+    if (odd && !qb_bitmaps_may_all_go(rq))
+        return qb_bitmaps_refuse(&img->odd_bitmaps, err);
     if (verb && t->header.version == 2)
         return QB_REFUSE("bitmaps.%s needs compat=1.1: version 2 does not support persistent "
                          "bitmaps",
                          verb);
-    if (!qb_image_has_bitmaps(img, &ext))
+    if (!qb_image_has_bitmaps(img, &ext) && !odd)
         return verb != NULL;
     asked |= qb_bitmaps_mended(rq);
     if (t->header.version == 2 && !rq->drop_bitmaps && !asked)

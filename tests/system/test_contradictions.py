@@ -2,6 +2,7 @@
 import struct
 
 import context  # noqa: F401
+import guest
 import proc
 import qbatch
 import qcow2
@@ -70,6 +71,42 @@ class Contradictions(ImageTest):
                 for request in ("size=8M", "lazy_refcounts=on", "compat=0.10"):
                     self.refused(image, words, "amend", "-o", request)
                 self.refused(image, words, "check")
+
+    def test_a_bitmaps_extension_that_cannot_be_is_found_and_removed(self):
+        for name, (fields, extensions, words) in CASES.items():
+            if "director" not in name and "bitmaps" not in name:
+                continue
+            for request in (["repair=bitmaps"], ["bitmaps.remove=*"], ["repair=all", "size=8M"],
+                            ["repair=bitmaps", "bitmaps.add.0.name=new"]):
+                with self.subTest(name, request=request):
+                    image = self.make(fields, extensions)
+                    for level in ("header", "tables", "refcounts"):
+                        found = qbatch.qbatch("check", "--level", level, "--json", image)
+                        self.assertEqual((found.code, found.first["findings_by_code"]), (2, {"bitmap_invalid": 1}))
+                    options = [word for one in request for word in ("-o", one)]
+                    self.refused(image, "repair=bitmaps removes it", "amend", "-o", "lazy_refcounts=on")
+                    self.refused(image, "keep_undo", "amend", "-o", "keep_undo=on", "--state", self.path("state"), *options)
+                    self.assertEqual(qbatch.qbatch("amend", "--json", *options, image).status, "changed")
+                    self.assert_sound(image)
+                    left = guest.info(image)["format-specific"]["data"].get("bitmaps", [])
+                    self.assertEqual([one["name"] for one in left], ["new"] if len(request) > 1 and "add" in request[1] else [])
+                    self.amended(image, status="unchanged", repair="bitmaps")
+
+    def test_what_such_an_extension_named_leaks_and_is_freed_on_request(self):
+        image = self.create(size="64M")
+        proc.must(["qemu-img", "bitmap", "--add", image, "b"])
+        self.io(image, "write -q -P 1 0 1M")
+        before = guest.read_all(image)
+        place = next(e.offset for e in qcow2.load(image).extensions() if e.type == EXT_BITMAPS)
+        qcow2.patch(image, place + 4, b"\0\0\0\1")  # what is reserved
+        self.assertEqual(guest.check(image)[0], 1)
+        kept = self.copy(image, "kept")
+        self.amended(kept, repair="bitmaps")
+        self.assertEqual(guest.check(kept)[:2], (3, 0))
+        self.amended(image, repair="all")
+        self.assert_sound(image)
+        for one in (image, kept):
+            self.assert_same_layers(before, guest.read_all(one))
 
     def test_what_qemu_opens_is_amended(self):
         stale = [(EXT_BITMAPS, bitmaps(1, 7))]  # of no meaning without the autoclear bit, and then removed
