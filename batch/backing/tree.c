@@ -17,6 +17,8 @@
  * so on.  In a round every path is examined once, in parallel; then new files are added, in the
  * order of the paths. */
 
+enum { MORE_LOOKERS = 32 }; /* threads, where headers must be waited for */
+
 /* A path to be looked at, and what was seen there. */
 struct look {
     char *path; /* moves into the member */
@@ -304,7 +306,7 @@ static int look_at_all(struct reading *r, struct qb_sched *sched)
     if (!qb_index_room(&r->family->by_file, r->looks.n))
         return -1;
     look_at_suspects(r, qb_sched_io(sched));
-    qb_sched_each(sched, r->looks.n, look_at, r);
+    qb_sched_each_waiting(sched, r->looks.n, MORE_LOOKERS, look_at, r);
     for (size_t i = 0; i < r->looks.n; i++)
         if (r->looks.items[i].seen.code == QB_E_MEMORY)
             return -1;

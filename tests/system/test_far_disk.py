@@ -106,6 +106,21 @@ class FarDisk(ImageTest):
                 proc.must(["fallocate", "--punch-hole", "-o", str(os.path.getsize(image) - odd), "-l", "65536", image])
         return images
 
+    def test_headers_that_are_read_in_advance(self):
+        """Of the images, and of files that may have one of them below."""
+        images = self.with_maps(60)
+        fleet = self.manifest(f"""
+            version: 1
+            defaults: {{size: 1M}}
+            images: [{{path: "{self.disk.folder}/*.qcow2"}}]
+            """)
+        for argv in (("graph", fleet), ("--dry-run", fleet)):
+            with self.subTest(argv=argv):
+                self.disk.forget_all()
+                done = qbatch.qbatch(*argv, cwd=self.folder)
+                self.assertEqual(done.code, 0, str(done)[-2000:])
+                self.assertGreaterEqual(self.disk.reads()[0], AMENDED_AT_ONCE)
+
     @unittest.skipUnless(strace.works(), strace.MISSING)
     def test_no_thread_that_waits_keeps_rights(self):
         """Few images are opened before the process gives up its rights, which each thread does for itself."""
