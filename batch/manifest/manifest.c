@@ -166,6 +166,8 @@ static int make_jobs(struct qb_reader *r)
     r->batch->limits = r->settings.limits;
     r->batch->rollout = r->settings.rollout;
     qb_vec_each (pick, &r->select.picks) {
+        if (pick->left_out)
+            continue;
         if (pick->entry != entry && keep_rules(r, entry = pick->entry, &rules) < 0)
             return -1;
         if (!qb_batch_add(r->batch, pick->path, pick->at.line, &r->requests.items[pick->entry]))

@@ -183,6 +183,7 @@ static int add_pattern(struct qb_select *select, const char *pattern, struct qb_
     qb_vec_each (path, &glob.paths) {
         if (pick(select, qb_take(path), at, entry) < 0)
             return -1;
+        select->picks.items[select->picks.n - 1].found = true;
     }
     return 0;
 }

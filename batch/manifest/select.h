@@ -15,6 +15,8 @@ struct qb_pick {
     size_t entry;       /* the entry with the path or pattern */
     dev_t dev;          /* of the file; set by qb_select_check_distinct, */
     ino_t ino;          /* 0 if the file does not exist */
+    bool found;         /* by a pattern, or in a list: nobody chose this very name */
+    bool left_out;      /* another name of a file that is picked */
     bool chain_crashed; /* what reads its backing chain died of it; the chain is not known */
 };
 
@@ -76,7 +78,9 @@ char *qb_select_full_path(const struct qb_select *select, const char *name); /* 
 int qb_select_pick(struct qb_select *select, char *path, struct qb_place at,
                    const struct qb_excludes *excludes, size_t entry);
 
-/* Reports every file that is picked twice, also under different names.  -1 when there is one. */
+/* Reports every file that is picked twice, also under different names: -1 when there is one.  Where
+ * a link or a hard link led to it that nobody but its owner chose, that name is left out, with a
+ * note: whoever can make one would keep the manifest from being run. */
 int qb_select_check_distinct(struct qb_select *select);
 
 #endif

@@ -37,6 +37,7 @@ static int complain(struct list *l, enum qb_mistake code, const char *text)
 /* A line is whole. */
 static int take_line(struct list *l)
 {
+    size_t before;
     char *path;
 
     l->line[l->len] = '\0';
@@ -48,7 +49,12 @@ static int take_line(struct list *l)
         return complain(l, QB_M_TOO_BIG, "a list of more than 4 million paths");
     path = qb_select_path(l->select, l->line);
     l->select->is_relative = l->line[0] != '/';
-    return qb_select_pick(l->select, path, l->at, l->excludes, l->entry);
+    before = l->select->picks.n;
+    if (qb_select_pick(l->select, path, l->at, l->excludes, l->entry) < 0)
+        return -1;
+    if (l->select->picks.n > before)
+        l->select->picks.items[before].found = true;
+    return 0;
 }
 
 static int take_byte(struct list *l, char c)

@@ -33,7 +33,17 @@ void qb_diags_free(struct qb_diags *diags)
 
 size_t qb_diags_count(const struct qb_diags *diags)
 {
-    return diags->list.n + diags->lost;
+    return diags->list.n - diags->notes + diags->lost;
+}
+
+void qb_diag_is_note(struct qb_diags *diags)
+{
+    struct qb_diag *last = diags->list.n ? &diags->list.items[diags->list.n - 1] : NULL;
+
+    if (!last || diags->lost || last->is_note)
+        return;
+    last->is_note = true;
+    diags->notes++;
 }
 
 int qb_diag_add(struct qb_diags *diags, enum qb_mistake code, struct qb_place at,
@@ -48,7 +58,10 @@ int qb_diag_add(struct qb_diags *diags, enum qb_mistake code, struct qb_place at
             text = NULL;
         va_end(args);
     }
-    if (!text || !qb_vec_push(&diags->list, (struct qb_diag){code, at, text, did_you_mean})) {
+    if (!text ||
+        !qb_vec_push(
+            &diags->list,
+            (struct qb_diag){.code = code, .at = at, .text = text, .did_you_mean = did_you_mean})) {
         free(text);
         diags->lost++;
     }
@@ -205,7 +218,7 @@ void qb_diags_render(const struct qb_diags *diags, FILE *f)
         qb_text_safe(f, diags->file ? diags->file : "?");
         if (d->at.line > 0 && !diags->one_line)
             fprintf(f, ":%u:%u", d->at.line, d->at.column);
-        fputs(": error: ", f);
+        fputs(d->is_note ? ": note: " : ": error: ", f);
         qb_text_safe(f, d->text);
         if (d->did_you_mean)
             fprintf(f, "; did you mean \"%s\"?", d->did_you_mean);

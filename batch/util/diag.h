@@ -7,6 +7,7 @@
 #ifndef QB_UTIL_DIAG_H
 #define QB_UTIL_DIAG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -48,6 +49,7 @@ struct qb_diag {
     struct qb_place at;
     char *text;               /* one clause, no full stop */
     const char *did_you_mean; /* static, or NULL */
+    bool is_note;             /* no mistake, and not counted as one */
 };
 
 /* The mistakes of one text.  Zero is empty. */
@@ -57,6 +59,7 @@ struct qb_diags {
     size_t source_len;
     bool one_line; /* the text is a word of the command line: no line numbers are printed */
     size_t lost;   /* number of further mistakes, which are not kept */
+    size_t notes;  /* of the list */
     QB_VEC(struct qb_diag) list;
 };
 
@@ -72,6 +75,9 @@ size_t qb_diags_count(const struct qb_diags *diags);
 int qb_diag_add(struct qb_diags *diags, enum qb_mistake code, struct qb_place at,
                 const char *did_you_mean, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
+
+/* Makes a note of the last one that was added. */
+void qb_diag_is_note(struct qb_diags *diags);
 
 int qb_diag_memory(struct qb_diags *diags);
 

@@ -263,6 +263,34 @@ class Folders(ImageTest):
         answer, _ = self.amend('version: 1\nimages: [{path: "fleet/tenant/*.qcow2", lazy_refcounts: on}]\n', tool=tool, cwd=self.folder, preexec=proc.become_nobody)
         self.assertEqual(answer.code, 2, answer)
 
+    def test_other_names_of_images_are_left_out(self):
+        """Links and hard links that whoever owns a folder makes refuse nobody's manifest, and take no image's place."""
+        own = self.create("fleet/tenant/5.qcow2", size="4M")
+        os.link(own, self.path("fleet/tenant/6.qcow2"))
+        os.symlink("../sound/0.qcow2", self.path("fleet/tenant/0.qcow2"))
+        os.symlink("sound", self.path("fleet/a"))  # before the folder it leads to
+        for i in range(2000):
+            os.symlink("../sound/1.qcow2", self.path(f"fleet/tenant/many-{i}.qcow2"))
+        wanted = ["sound/0.qcow2", "sound/1.qcow2", "sound/2.qcow2", "tenant/5.qcow2"]
+        for switch, source in (("on", 'path: "fleet/*/*.qcow2"'), ("off", "from_file: list")):
+            with open(self.path("list"), "w", encoding="utf-8") as f:
+                f.writelines(f"fleet/{folder}/{name}\n" for folder in ("a", "tenant", "sound")
+                             for name in sorted(os.listdir(self.path(f"fleet/{folder}"))))
+            answer, records = self.amend(f'version: 1\nimages: [{{{source}, lazy_refcounts: {switch}}}]\n')
+            self.assertEqual(answer.code, 0, str(answer)[:2000])
+            self.assertEqual((sorted(records), {r["status"] for r in records.values()}), (wanted, {"changed"}))
+            self.assertRegex(answer.result.err, 'note: .* is left out, it is the file of ".*; and 2004 more like it')
+            self.assertLess(len(answer.result.err), 4000)
+        # chosen by its name, a link is a mistake unless it is another user's
+        text = 'version: 1\nimages: [{path: fleet/tenant/0.qcow2, size: +1M}, {path: "fleet/sound/*.qcow2", size: +1M}]\n'
+        answer, _ = self.amend(text)
+        self.assertEqual(answer.code, 2, answer)
+        self.assertIn("is reached twice", answer.result.err)
+        if os.geteuid() == 0:
+            os.chown(self.path("fleet/tenant/0.qcow2"), TENANT, TENANT, follow_symlinks=False)
+            answer, records = self.amend(text)
+            self.assertEqual((answer.code, sorted(records)), (0, wanted[:3]), answer)
+
     def test_a_scan_holds_back_what_its_owner_could_read(self):
         if os.geteuid():
             self.skipTest("takes root")
