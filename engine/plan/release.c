@@ -116,26 +116,11 @@ int qb_plan_release(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_
     return 0;
 }
 
-int qb_plan_release_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err)
-{
-    const struct qb_geom *g = &plan->in.img->geom;
-    enum qb_kind kind = qb_l2_kind(g, entry);
-
-    if (g->external_data || kind == QB_UNALLOCATED || kind == QB_ZERO_PLAIN)
-        return 0;
-    if (kind == QB_COMPRESSED) {
-        struct qb_compressed z = qb_l2_compressed(g, entry);
-
-        return qb_plan_release(plan, z.offset, z.available, n, err);
-    }
-    return qb_plan_release(plan, entry & QB_ENTRY_OFFSET, g->cluster_size, n, err);
-}
-
 int qb_plan_release_entries(struct qb_plan *plan, const uint8_t *table, uint64_t first, uint64_t n,
                             uint64_t refs, struct qb_err *err)
 {
     const struct qb_geom *g = &plan->in.img->geom;
-    uint64_t end = first + n, k;
+    uint64_t end = g->external_data ? first : first + n, k;
 
     for (uint64_t i = first; i < end; i += k) {
         uint64_t entry = qb_l2_get(g, table, i, 0);
@@ -144,8 +129,10 @@ int qb_plan_release_entries(struct qb_plan *plan, const uint8_t *table, uint64_t
 
         k = 1;
         if (kind == QB_COMPRESSED) {
-            r = qb_plan_release_entry(plan, entry, refs, err);
-        } else if (qb_l2_has_host(kind) && !g->external_data) {
+            struct qb_compressed z = qb_l2_compressed(g, entry);
+
+            r = qb_plan_release(plan, z.offset, z.available, refs, err);
+        } else if (qb_l2_has_host(kind)) {
             while (i + k < end && qb_l2_get(g, table, i + k, 0) == entry + k * g->cluster_size)
                 k++;
             r = qb_plan_release(plan, entry & QB_ENTRY_OFFSET, k * g->cluster_size, refs, err);

@@ -10,11 +10,8 @@
 int qb_plan_release(struct qb_plan *plan, uint64_t offset, uint64_t len, uint64_t n,
                     struct qb_err *err);
 
-/* Drops n references of the clusters of one L2 entry. */
-int qb_plan_release_entry(struct qb_plan *plan, uint64_t entry, uint64_t n, struct qb_err *err);
-
-/* ... of the entries [first, first + n) of an L2 table of the image; those that name consecutive
- * clusters are one run. */
+/* Drops `refs` references of the clusters of the entries [first, first + n) of an L2 table of the
+ * image; those that name consecutive clusters are one run. */
 int qb_plan_release_entries(struct qb_plan *plan, const uint8_t *table, uint64_t first, uint64_t n,
                             uint64_t refs, struct qb_err *err);
 

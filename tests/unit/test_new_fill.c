@@ -92,7 +92,7 @@ static void roll_bench(struct bench *b, struct dice *d)
     b->table.refs = 1 + roll(d, 2);
     b->table.new_first = roll(d, 12);
     roll_counts(d, &b->plan.census.counts);
-    first = roll_entry(d, odd);
+    first = roll(d, 2) ? roll_entry(d, odd) : (uint64_t)(440 + roll(d, 72)) << 9; /* page's end */
     for (unsigned i = 0; i < ENTRIES; i++)
         qb_l2_put(&b->img.geom, b->source, i,
                   in_a_row && (last > i || !roll(d, 9)) ? first + i * 512 : roll_entry(d, odd));
