@@ -6,6 +6,7 @@
 #include "plan/new_tables.h"
 #include "plan/recode.h"
 #include "plan/release.h"
+#include "qcow2/l2_block.h"
 
 uint64_t qb_new_take_cluster(const struct qb_plan *plan, struct qb_cursor *c, uint64_t refs)
 {

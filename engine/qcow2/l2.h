@@ -143,23 +143,4 @@ static inline void qb_l2_put_as(const struct qb_geom *g, void *table, uint64_t i
     qb_l2_put(g, table, i, entry);
 }
 
-/* Writes the entries [i, i + n), of clusters of data that lie in a row; `entry` is the first one.
- * Without a branch in it, the loop is vectorised. */
-static inline void qb_l2_put_data(const struct qb_geom *g, void *table, uint64_t i, uint64_t n,
-                                  uint64_t entry)
-{
-    uint8_t *at = (uint8_t *)table + i * 8;
-
-    if (g->l2_entry_size != 8) {
-        for (uint64_t k = 0; k < n; k++)
-            qb_l2_put_as(g, table, i + k, entry + k * g->cluster_size, QB_ALL_ALLOCATED);
-        return;
-    }
-    for (uint64_t k = 0; k < n; k++) {
-        be64 v = be64_of(entry + k * g->cluster_size);
-
-        __builtin_memcpy(at + 8 * k, &v, 8);
-    }
-}
-
 #endif

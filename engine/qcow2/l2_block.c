@@ -37,6 +37,24 @@ QB_VECTORS static bool is_run(const uint8_t *block, uint64_t first, unsigned bit
     return wrong == 0;
 }
 
+QB_VECTORS static void put_run(uint8_t *to, uint64_t n, uint64_t entry, uint64_t step)
+{
+    for (uint64_t k = 0; k < n; k++) {
+        be64 v = be64_of(entry + k * step);
+
+        __builtin_memcpy(to + 8 * k, &v, 8);
+    }
+}
+
+void qb_l2_put_data(const struct qb_geom *g, uint8_t *table, uint64_t i, uint64_t n, uint64_t entry)
+{
+    if (g->l2_entry_size == 8)
+        put_run(table + i * 8, n, entry, g->cluster_size);
+    else
+        for (uint64_t k = 0; k < n; k++)
+            qb_l2_put_as(g, table, i + k, entry + k * g->cluster_size, QB_ALL_ALLOCATED);
+}
+
 int qb_l2_block_zeros(const uint8_t *block)
 {
     return count_zeros(block);

@@ -132,6 +132,17 @@ static int by_offset(const void *a, const void *b)
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
+/* They mostly are in this order already. */
+static void sort_by_offset(struct qb_l2_table *list, size_t n)
+{
+    size_t i = 1;
+
+    while (i < n && list[i - 1].offset < list[i].offset)
+        i++;
+    if (i < n)
+        qsort(list, n, sizeof(*list), by_offset);
+}
+
 struct qb_layer qb_image_layer(const struct qb_image *img, unsigned layer)
 {
     const struct qb_snapshot *s;
@@ -155,8 +166,7 @@ int qb_tables_gather(struct qb_io *io, const struct qb_image *img, uint64_t memo
         qb_vec_free(&g.list);
         return -1;
     }
-    if (g.list.n)
-        qsort(g.list.items, g.list.n, sizeof(*g.list.items), by_offset);
+    sort_by_offset(g.list.items, g.list.n);
     *out = (struct qb_tables){g.list.items, g.list.n, g.list.cap};
     return 0;
 }
