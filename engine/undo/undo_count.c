@@ -2,14 +2,16 @@
  * no guest can have allocated a cluster that only the old image refers to. */
 #include <inttypes.h>
 
+#include "base/num.h"
 #include "undo/undo_prove.h"
 
-/* Where the old image had a refcount block past the end of its file, which was mended, the amended
- * one may have something there: it is none of the old image's. */
+/* Where an entry of the old refcount table led past the end of the old file, the amended one may
+ * have something: it is none of the old image's.  Where both have one table, a guest may have added
+ * to it and to the file. */
 static int count(struct qb_proving *p)
 {
     uint64_t blocks_end =
-        p->proof->mended && qb_proof_rewrites(p->proof) ? p->proof->base : p->old.file->size;
+        qb_proof_rewrites(p->proof) ? qb_min(p->old_length, p->old.file->size) : p->old.file->size;
 
     if (qb_census_count_within(p->io, &p->old, p->memory_limit, blocks_end, &p->old_refs, p->err) <
             0 ||

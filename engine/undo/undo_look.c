@@ -170,8 +170,11 @@ static int open_old(struct qb_undo *u, struct qb_proving *p)
 
 static int look_at_images(struct qb_undo *u, struct qb_io *io)
 {
-    struct qb_proving p = {
-        .io = io, .proof = u->facts.proof, .memory_limit = u->facts.memory_limit, .err = &u->err};
+    struct qb_proving p = {.io = io,
+                           .proof = u->facts.proof,
+                           .memory_limit = u->facts.memory_limit,
+                           .old_length = u->facts.old_length,
+                           .err = &u->err};
     int r = qb_image_open_as(io, &u->file, u->facts.mistrusted ? u->facts.new_sector : NULL, &p.now,
                              p.err);
 

@@ -11,6 +11,7 @@ struct qb_proving {
     struct qb_io *io;
     const struct qb_proof *proof;
     uint64_t memory_limit;     /* bytes, for each census */
+    uint64_t old_length;       /* of the file before the amend, bytes */
     struct qb_image old, now;  /* the file under the old header, and as it is */
     struct qb_census old_refs; /* the references of each header; those of now_refs include what is
                                   kept for the undo */

@@ -283,12 +283,32 @@ class Undo(RepairTest):
                     found, end = qcow2.load(image), -(-os.path.getsize(image) // cluster)
                     qcow2.patch_u64(image, found.refcount_table_offset + 8 * (cluster // 8 - 1),
                                     (end + past) * cluster)
-                    sha = proc.sha256(image)
-                    self.mended(image, "refcounts", keep_undo="on")
-                    self.assertEqual(guest.check(image)[1], 0)
-                    answer = self.undo()
-                    self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
-                    self.assertEqual(proc.sha256(image), sha)
+                    self.undone_byte_for_byte(image)
+
+    def test_of_a_refcount_block_past_the_end_of_a_dirty_image(self):
+        image = self.create(size="4M", cluster_size=4096, lazy_refcounts="on")
+        self.io(image, "write -q -P 1 0 256k")
+        qcow2.patch_header(image, incompatible_features=qcow2.INCOMPAT_DIRTY)
+        qcow2.patch_u64(image, qcow2.load(image).refcount_table_offset + 8,
+                        -(-os.path.getsize(image) // 4096) * 4096)
+        self.undone_byte_for_byte(image)
+
+    def test_of_a_refcount_block_where_the_file_ends_within_a_cluster_of_data(self):
+        image = self.create(size="4M", cluster_size=4096)
+        self.io(image, "write -q -P 1 0 256k")
+        last = -(-os.path.getsize(image) // 4096) - 1
+        self.assertEqual(self.host_cluster(image, 252 * 1024), last * 4096)
+        os.truncate(image, last * 4096 + 512)
+        qcow2.patch_u64(image, qcow2.load(image).refcount_table_offset + 8, last * 4096)
+        self.undone_byte_for_byte(image)
+
+    def undone_byte_for_byte(self, image):
+        sha = proc.sha256(image)
+        self.mended(image, "refcounts", keep_undo="on")
+        self.assertEqual(guest.check(image)[1], 0)
+        answer = self.undo()
+        self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+        self.assertEqual(proc.sha256(image), sha)
 
     def test_it_is_refused_once_a_guest_has_a_cluster_that_leaked(self):
         image = self.used()
