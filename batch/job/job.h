@@ -85,15 +85,15 @@ struct qb_moves;
 struct qb_planned;
 
 struct qb_job {
-    char *path;         /* as it will be opened; absolute, or relative to the current directory */
-    size_t named_at;    /* where in it the name begins that the manifest has */
-    unsigned line;      /* of the manifest, 0 on the command line */
-    uint32_t asks;      /* fingerprint of the request, for the journal; see run_journal.h */
-    bool already;       /* the resumed run has done it: reported as unchanged, not opened */
-    bool taken_back;    /* the resumed run amended it, and a user undid that: skipped, not opened */
-    bool mistrusted;    /* the resumed run amended it, and verification failed: failed again, not
-                           opened */
-    bool chain_crashed; /* what reads the chain of its entry died of it: fails, not opened */
+    char *path;      /* as it will be opened; absolute, or relative to the current directory */
+    size_t named_at; /* where in it the name begins that the manifest has */
+    unsigned line;   /* of the manifest, 0 on the command line */
+    uint32_t asks;   /* fingerprint of the request, for the journal; see run_journal.h */
+    bool already;    /* the resumed run has done it: reported as unchanged, not opened */
+    bool taken_back; /* the resumed run amended it, and a user undid that: skipped, not opened */
+    bool mistrusted; /* the resumed run amended it, and verification failed: failed again, not
+                        opened */
+    const struct qb_err *chain_fault; /* why the chain of its entry is not known: fails; or NULL */
     bool undo_kept;     /* the resumed run amended it by another request, and keeps its undo: not
                            amended again */
     bool clone_stays;   /* a clone that an earlier attempt of the run made of it is from before the

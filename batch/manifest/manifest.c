@@ -157,6 +157,20 @@ static int keep_rules(struct qb_reader *r, size_t entry, const struct qb_rules *
     return 0;
 }
 
+static int keep_fault(struct qb_reader *r, const struct qb_pick *pick, struct qb_job *job)
+{
+    struct qb_err *kept;
+
+    if (!pick->chain_fault)
+        return 0;
+    kept = qb_batch_block(r->batch, sizeof(*kept));
+    if (!kept)
+        return qb_diag_memory(r->diags);
+    *kept = *pick->chain_fault;
+    job->chain_fault = kept;
+    return 0;
+}
+
 static int make_jobs(struct qb_reader *r)
 {
     const struct qb_rules *rules = NULL;
@@ -175,7 +189,8 @@ static int make_jobs(struct qb_reader *r)
         r->batch->jobs[r->batch->n_jobs - 1].named_at = pick->named_at;
         r->batch->jobs[r->batch->n_jobs - 1].dev = pick->dev;
         r->batch->jobs[r->batch->n_jobs - 1].ino = pick->ino;
-        r->batch->jobs[r->batch->n_jobs - 1].chain_crashed = pick->chain_crashed;
+        if (keep_fault(r, pick, &r->batch->jobs[r->batch->n_jobs - 1]) < 0)
+            return -1;
         r->batch->jobs[r->batch->n_jobs - 1].rules = rules;
     }
     return 0;

@@ -52,8 +52,10 @@ int qb_select_init(struct qb_select *select, const char *manifest, struct qb_dia
 
 void qb_select_free(struct qb_select *select)
 {
-    qb_vec_each (pick, &select->picks)
+    qb_vec_each (pick, &select->picks) {
         free(pick->path);
+        free(pick->chain_fault);
+    }
     qb_vec_free(&select->picks);
     qb_vec_free(&select->chained);
     free(select->folder);

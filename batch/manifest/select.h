@@ -9,15 +9,15 @@
 #include "util/diag.h"
 
 struct qb_pick {
-    char *path;         /* absolute, or relative to the current directory */
-    size_t named_at;    /* where in it the name begins that the manifest has */
-    struct qb_place at; /* of the path or pattern in the manifest */
-    size_t entry;       /* the entry with the path or pattern */
-    dev_t dev;          /* of the file; set by qb_select_check_distinct, */
-    ino_t ino;          /* 0 if the file does not exist */
-    bool found;         /* by a pattern, or in a list: nobody chose this very name */
-    bool left_out;      /* another name of a file that is picked */
-    bool chain_crashed; /* what reads its backing chain died of it; the chain is not known */
+    char *path;                 /* absolute, or relative to the current directory */
+    size_t named_at;            /* where in it the name begins that the manifest has */
+    struct qb_place at;         /* of the path or pattern in the manifest */
+    size_t entry;               /* the entry with the path or pattern */
+    dev_t dev;                  /* of the file; set by qb_select_check_distinct, */
+    ino_t ino;                  /* 0 if the file does not exist */
+    bool found;                 /* by a pattern, or in a list: nobody chose this very name */
+    bool left_out;              /* another name of a file that is picked */
+    struct qb_err *chain_fault; /* why its backing chain is not known; owned, or NULL */
 };
 
 struct qb_file_id {

@@ -1,4 +1,5 @@
 /* Selects the files of `chain:` of an entry: an image and its backing files. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,16 +82,37 @@ static int open_chain(struct picking *p, const char *path, const struct qb_polic
     return open_files(p, err);
 }
 
-/* It fails in the run, and keeps no other entry from it. */
-static int pick_deadly(struct qb_select *select, const struct qb_file *head, struct qb_place at,
-                       const struct qb_excludes *excludes, size_t entry)
+/* Whether the failure is of this process, not of the chain. */
+static bool is_shortage(const struct qb_err *why)
+{
+    return why->code == QB_E_MEMORY || why->sys_errno == EMFILE || why->sys_errno == ENFILE ||
+           why->code == QB_E_CANCELLED;
+}
+
+/* Its chain is whatever its owner made of it: it fails in the run, and keeps no other entry from
+ * that. */
+static int pick_faulty(struct qb_select *select, const struct picking *p, struct qb_place at,
+                       const struct qb_excludes *excludes, size_t entry, const struct qb_err *why)
 {
     size_t before = select->picks.n;
-    int r = pick_once(select, head, at, excludes, entry);
+    struct qb_err *fault;
 
-    if (r == 0 && select->picks.n > before)
-        select->picks.items[before].chain_crashed = true;
-    return r;
+    if (pick_once(select, &p->head, at, excludes, entry) < 0)
+        return -1;
+    if (select->picks.n == before)
+        return 0;
+    fault = malloc(sizeof(*fault));
+    if (!fault)
+        return qb_diag_memory(select->diags);
+    if (why->code == QB_E_CRASHED)
+        qb_fail(fault, QB_E_CRASHED, QB_NOWHERE,
+                "two processes that read its backing chain have ended; it is as it was, and so are "
+                "its backing files");
+    else
+        qb_fail(fault, why->code, QB_NOWHERE,
+                "its chain cannot be read, and nothing of it is amended: %.300s", why->text);
+    select->picks.items[before].chain_fault = fault;
+    return 0;
 }
 
 int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_place at,
@@ -105,8 +127,10 @@ int qb_select_add_chain(struct qb_select *select, const char *name, struct qb_pl
         return qb_diag_memory(select->diags);
     select->is_relative = name[0] != '/';
     r = open_chain(&p, path, select->policy, &err);
-    if (r < 0 && err.code == QB_E_CRASHED)
-        return pick_deadly(select, &p.head, at, excludes, entry);
+    if (r < 0 && p.head.path && !is_shortage(&err))
+        return pick_faulty(select, &p, at, excludes, entry, &err);
+    if (r < 0 && err.code == QB_E_NOT_QCOW2) /* no file; what it is, the run says */
+        return qb_select_pick(select, qb_take(&path), at, excludes, entry);
     if (r < 0)
         return qb_diag_add(select->diags, QB_M_FILE, at, NULL, "the chain of \"%s\": %.300s", name,
                            err.text);

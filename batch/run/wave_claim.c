@@ -37,15 +37,13 @@ static bool crowds_others(const struct qb_wave *w, const struct qb_slot *s)
     return held > w->memory_limit && held != s->memory && !qb_queue_has_all_room(w->queue, s->job);
 }
 
-/* A process before this one died of it. */
+/* A process before this one died of it, or its chain could not be read. */
 static bool is_deadly(const struct qb_wave *w, const struct qb_slot *s)
 {
     struct qb_err *err = qb_amend_err(s->amend);
 
-    if (w->batch->jobs[s->job].chain_crashed)
-        qb_fail(err, QB_E_CRASHED, QB_NOWHERE,
-                "two processes that read its backing chain have ended; it is as it was, and so are "
-                "its backing files");
+    if (w->batch->jobs[s->job].chain_fault)
+        *err = *w->batch->jobs[s->job].chain_fault;
     else if (qb_deadly_check(w->batch->deadly, qb_amend_file(s->amend), err) == 0)
         return false;
     qb_amend_result(s->amend)->status = QB_STATUS_FAILED;

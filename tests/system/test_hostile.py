@@ -291,6 +291,47 @@ class Folders(ImageTest):
             answer, records = self.amend(text)
             self.assertEqual((answer.code, sorted(records)), (0, wanted[:3]), answer)
 
+    def test_a_chain_that_is_not_whole_costs_its_own_line(self):
+        sound = self.images[0]
+        base = self.create("fleet/tenant/base.qcow2", size="4M")
+        mid = self.create("fleet/tenant/mid.qcow2", backing=base, size="4M")
+        head = self.create("fleet/tenant/head.qcow2", backing=mid, size="4M")
+
+        def read(name):
+            with open(name, "rb") as f:
+                return f.read()
+        whole = {name: read(name) for name in (base, mid, head)}
+
+        def restore():
+            for name, data in whole.items():
+                if os.path.lexists(name):
+                    os.unlink(name)
+                with open(name, "wb") as f:
+                    f.write(data)
+
+        def fifo():
+            os.unlink(head)
+            os.mkfifo(head)
+        breaks = {"corrupt": lambda: qcow2.patch(head, 100, b"\xff" * 4), "backing_missing": lambda: os.unlink(base),
+                  "unsupported": lambda: qcow2.patch_header(head, version=9), "not_qcow2": fifo,
+                  "backing_loop": lambda: proc.must(["qemu-img", "rebase", "-u", "-F", "qcow2", "-b", head, base])}
+        for i, (code, spoil) in enumerate(breaks.items()):
+            with self.subTest(code):
+                restore()
+                spoil()
+                answer, records = self.amend(f"""
+                    version: 1
+                    images: [{{chain: fleet/tenant/head.qcow2, lazy_refcounts: on}},
+                             {{path: {sound}, lazy_refcounts: {"off" if i % 2 else "on"}}}]
+                    """)
+                self.assertEqual(answer.code, 1, answer)
+                self.assertEqual({name: r["error"]["code"] if r["error"] else r["status"] for name, r in records.items()},
+                                 {"tenant/head.qcow2": code, "sound/0.qcow2": "changed"}, answer)
+                self.assertEqual(read(mid), whole[mid])
+        os.unlink(head)  # nobody's name: most likely a mistyped one
+        answer, _ = self.amend("version: 1\nimages: [{chain: fleet/tenant/head.qcow2, lazy_refcounts: on}]\n")
+        self.assertEqual(answer.code, 2, answer)
+
     def test_a_scan_holds_back_what_its_owner_could_read(self):
         if os.geteuid():
             self.skipTest("takes root")

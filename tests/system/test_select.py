@@ -137,8 +137,8 @@ class Chosen(ImageTest):
             images: [{chain: top1.qcow2, lazy_refcounts: off, exclude: mid*}]
             """), {"backed": ("unchanged", None), "top1": ("unchanged", None)})
         os.unlink(self.path("backed.qcow2"))
-        self.told("version: 1\nimages: [{chain: top1.qcow2, size: 2M}]", code=2)
-        self.assertIn("backed.qcow2", self.answer.result.err)
+        self.told("version: 1\nimages: [{chain: top1.qcow2, size: 2M}]", code=1)
+        self.assertIn("backed.qcow2", self.answer.first["error"]["message"])
 
     def test_what_is_set_on_the_command_line_wins(self):
         text = """
