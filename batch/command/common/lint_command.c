@@ -119,7 +119,11 @@ static void look_at_jobs(struct qb_diags *diags, const struct qb_batch *batch)
         if (why && job->line != told)
             qb_diag_add(diags, QB_M_BAD_VALUE, place_of(diags, job->line), NULL, "%s", why);
         told = why ? job->line : told;
-        look_at_path(diags, job);
+        if (job->chain_fault) /* of which one image fails in a run */
+            qb_diag_add(diags, QB_M_FILE, place_of(diags, job->line), NULL, "%s: %.400s", job->path,
+                        job->chain_fault->text);
+        else
+            look_at_path(diags, job);
     }
     look_at_rollout(diags, batch);
     while (diags->list.n > SHOWN_MAX) {
