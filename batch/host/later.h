@@ -62,9 +62,7 @@ bool qb_later_post(struct qb_later *later, qb_later_fn *fn, void *arg, size_t i)
 /* Whether there are such threads, or may be. */
 bool qb_later_has_threads(struct qb_later *later);
 
-/* Makes no thread as long as it is held: one would keep rights that the process is about to give
- * up.
- */
+/* While it is held no thread is made: it would keep rights that the process is about to give up. */
 void qb_later_hold(struct qb_later *l, bool held);
 
 /* The number, from 0, of the thread with this qb_io; by itself. */

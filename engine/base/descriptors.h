@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <sys/resource.h>
 
-/* Raises the soft limit on open files to the hard one, and tells what can be open then; 1 where it
- * cannot be asked for, RLIM_INFINITY where there is no limit. */
+/* Raises the soft limit on open files to the hard one, and returns how many can be open then: 1
+ * where that is not known, RLIM_INFINITY for any number. */
 rlim_t qb_descriptors_allow(void);
 
 /* Has the kernel make its table of open files large enough for so many, or for what the limit

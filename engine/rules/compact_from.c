@@ -63,7 +63,7 @@ struct search {
     uint64_t needs;    /* clusters of the image, and of the metadata before `at` */
     uint64_t at;       /* how far the search has come */
     uint64_t found;    /* UINT64_MAX: nothing yet */
-    uint64_t data_end; /* past the last cluster that is no metadata */
+    uint64_t data_end; /* past the last cluster of data */
 };
 
 static int search_page(struct qb_plan *plan, const struct qb_count_page *p, uint64_t first,
@@ -133,7 +133,8 @@ static int by_place(const void *a, const void *b)
     return (p->first > q->first) - (p->first < q->first);
 }
 
-/* The first cluster, at or past `least`, that is no less than `needs` and the ranges before it. */
+/* The first cluster at or past `least` whose number is at least `needs`, and what the ranges before
+ * it take. */
 static uint64_t past_fixed(const struct qb_ranges *list, uint64_t least, uint64_t needs)
 {
     for (size_t i = 0; i < list->n && list->items[i].first < qb_max(least, needs); i++)

@@ -479,7 +479,7 @@ static void what_may_stand_on_an_image_counts_too(void)
     CU_ASSERT_EQUAL(check(0, SIZE), QB_E_REFUSED);
     make("other", SIZE, "json:{\"file.filename\":\"b\\u0062se\"}", "qcow2");
     CU_ASSERT_EQUAL(check(0, SIZE), QB_E_NONE);
-    CU_ASSERT_EQUAL(mkfifo(in_folder("fifo"), 0600), 0); /* that is no image to anybody */
+    CU_ASSERT_EQUAL(mkfifo(in_folder("fifo"), 0600), 0); /* nobody takes that for an image */
     add("fifo");
     CU_ASSERT_EQUAL(check(0, SIZE), QB_E_NONE);
     CU_ASSERT_EQUAL(symlink("round", in_folder("round")), 0);

@@ -53,7 +53,7 @@ static void roll_counts(struct dice *d, struct qb_counts *counts)
     if (roll(d, 2) && qb_counts_add_data(counts, 0, 512, often[roll(d, 3)], 0, NULL) == 0 &&
         qb_counts_add_data(counts, 512, 512, often[roll(d, 3)], 0, NULL) == 0 && roll(d, 2))
         return;
-    for (unsigned i = 0; i < 1024; i++) /* of the clusters after them there is no page */
+    for (unsigned i = 0; i < 1024; i++) /* the clusters after them have no page */
         if (roll(d, 4) && qb_counts_add(counts, i, roll(d, 2) ? 1 : roll(d, 3), 0, NULL) < 0)
             abort();
     if (roll(d, 2) && qb_counts_add(counts, roll(d, 512), 300, 0, NULL) < 0)
