@@ -18,9 +18,13 @@ struct id {
     ino_t ino; /* 0: no such file */
 };
 
-/* A file of some chain whose header was read: its owner, and what it names. */
+/* A file of some chain whose header was read: its owner, and what it names.  It holds for as long
+ * as the file has the ctime that was seen before it was read: any write changes it, also one that
+ * puts mtime back. */
 struct link {
     struct id id;
+    struct timespec changed;
+    size_t wave; /* in which that was looked at last; until it ends nobody frees `backing` */
     struct qb_naming owner; /* without a path */
     char *backing;          /* path of its backing file; NULL: none */
     bool ends;              /* that file is declared not to be qcow2 */
@@ -30,9 +34,13 @@ struct link {
 struct looked {
     char *path;
     struct id id;
+    struct timespec changed; /* its ctime */
 };
 
-enum { LOOKED = 8 }; /* one for each depth of a chain, the first of which are the common ones */
+enum {
+    LOOKED = 8,         /* one for each depth of a chain, the first of which are the common ones */
+    LINKS_KEPT = 65536, /* files whose links outlive a wave, some 200 bytes each */
+};
 
 struct qb_graph {
     const struct qb_batch *batch;
@@ -43,6 +51,7 @@ struct qb_graph {
     QB_VEC(struct link) links;
     struct qb_index links_by_id;
     struct looked looked[LOOKED];
+    size_t wave; /* counts the calls of qb_graph_look_again */
 };
 
 struct qb_graph *qb_graph_new(const struct qb_batch *batch, const struct qb_queue *queue,
@@ -58,21 +67,29 @@ struct qb_graph *qb_graph_new(const struct qb_batch *batch, const struct qb_queu
     return g;
 }
 
-void qb_graph_forget(struct qb_graph *g)
+static void forget_links(struct qb_graph *g)
 {
     qb_vec_each (l, &g->links)
         free(l->backing);
     g->links.n = 0;
     qb_index_clear(&g->links_by_id);
+}
+
+void qb_graph_look_again(struct qb_graph *g)
+{
     for (size_t i = 0; i < LOOKED; i++)
         free(qb_take(&g->looked[i].path));
+    if (g->links.n > LINKS_KEPT)
+        forget_links(g);
+    g->wave++;
 }
 
 void qb_graph_free(struct qb_graph *g)
 {
     if (!g)
         return;
-    qb_graph_forget(g);
+    qb_graph_look_again(g);
+    forget_links(g);
     qb_vec_free(&g->links);
     free(g->ids);
     qb_index_free(&g->jobs_by_id);
@@ -80,26 +97,26 @@ void qb_graph_free(struct qb_graph *g)
     free(g);
 }
 
-static struct id id_of(const char *path)
+static struct looked look_at(const char *path)
 {
     struct stat st;
 
     if (stat(path, &st) < 0)
-        return (struct id){0, 0};
-    return (struct id){st.st_dev, st.st_ino};
+        return (struct looked){0};
+    return (struct looked){.id = {st.st_dev, st.st_ino}, .changed = st.st_ctim};
 }
 
-/* The same, remembered for each depth. */
-static struct id look_up(struct qb_graph *g, const char *path, unsigned depth)
+/* The same, remembered for each depth until the next call. */
+static const struct looked *look_up(struct qb_graph *g, const char *path, unsigned depth)
 {
     struct looked *l = &g->looked[depth % LOOKED];
 
     if (!l->path || strcmp(l->path, path) != 0) {
         free(l->path);
+        *l = look_at(path);
         l->path = strdup(path);
-        l->id = id_of(path);
     }
-    return l->id;
+    return l;
 }
 
 static bool same(struct id a, struct id b)
@@ -114,7 +131,7 @@ static void index_one(void *arg, struct qb_io *io, size_t i)
     const struct qb_job *job = &g->batch->jobs[i];
 
     (void)io;
-    g->ids[i] = job->ino ? (struct id){job->dev, job->ino} : id_of(job->path);
+    g->ids[i] = job->ino ? (struct id){job->dev, job->ino} : look_at(job->path).id;
 }
 
 static uint64_t key_of(struct id id)
@@ -171,12 +188,18 @@ static size_t find_link(const struct qb_graph *g, struct id id)
     return NO_LINK;
 }
 
-static int add_link(struct qb_graph *g, struct link link)
+/* At `at`, where what it was is known already; where it is, or NO_LINK when memory is short. */
+static size_t put_link(struct qb_graph *g, size_t at, struct link link)
 {
+    if (at != NO_LINK) {
+        free(g->links.items[at].backing);
+        g->links.items[at] = link;
+        return at;
+    }
     if (!qb_index_room(&g->links_by_id, 1) || !qb_vec_push(&g->links, link))
-        return -1;
+        return NO_LINK;
     qb_index_add(&g->links_by_id, key_of(link.id), g->links.n - 1);
-    return 0;
+    return g->links.n - 1;
 }
 
 /* Whether that failure says nothing about the file. */
@@ -221,26 +244,35 @@ static int read_link(struct qb_graph *g, struct qb_naming image, struct qb_namin
     return -1;
 }
 
+/* Whether what is known of a file still holds, as far as its ctime tells. */
+static bool holds(const struct qb_graph *g, const struct link *l, const struct looked *file)
+{
+    return l->wave == g->wave || (l->changed.tv_sec == file->changed.tv_sec &&
+                                  l->changed.tv_nsec == file->changed.tv_nsec);
+}
+
 /* The same, remembered: a base image is the base of many.  Whoever may not have it does not keep it
  * from others.  *link is NULL where the chain ends; it is valid until the next call. */
-static int link_of(struct qb_graph *g, struct id id, struct qb_naming image, struct qb_naming namer,
-                   const char *path, const struct link **link, struct qb_err *err)
+static int link_of(struct qb_graph *g, const struct looked *file, struct qb_naming image,
+                   struct qb_naming namer, const char *path, const struct link **link,
+                   struct qb_err *err)
 {
-    struct link fresh = {.id = id};
-    size_t at = find_link(g, id);
+    struct link fresh = {.id = file->id, .changed = file->changed};
+    size_t at = find_link(g, file->id);
     int r;
 
     *link = NULL;
-    if (at == NO_LINK) {
+    if (at == NO_LINK || !holds(g, &g->links.items[at], file)) {
         r = read_link(g, image, namer, path, &fresh, err);
         if (r <= 0)
             return r;
-        if (add_link(g, fresh) < 0) {
+        at = put_link(g, at, fresh);
+        if (at == NO_LINK) {
             free(fresh.backing);
             return qb_fail_memory(err);
         }
-        at = g->links.n - 1;
     }
+    g->links.items[at].wave = g->wave;
     *link = &g->links.items[at];
     return 0;
 }
@@ -253,10 +285,10 @@ static int follow(struct qb_graph *g, size_t job, struct qb_naming image, const 
     const struct link *link;
 
     for (unsigned depth = 0; path; depth++) {
-        struct id id = look_up(g, path, depth);
-        size_t other = job_of(g, id);
+        const struct looked *file = look_up(g, path, depth);
+        size_t other = job_of(g, file->id);
 
-        if (depth == QB_CHAIN_MAX_DEPTH || same(id, g->ids[job])) {
+        if (depth == QB_CHAIN_MAX_DEPTH || same(file->id, g->ids[job])) {
             need->loop = true;
             need->deep = depth == QB_CHAIN_MAX_DEPTH;
             return 0;
@@ -265,9 +297,9 @@ static int follow(struct qb_graph *g, size_t job, struct qb_naming image, const 
             need->job = other;
             return 0;
         }
-        if (id.ino == 0 || ends)
+        if (file->id.ino == 0 || ends)
             return 0;
-        if (link_of(g, id, image, namer, path, &link, err) < 0)
+        if (link_of(g, file, image, namer, path, &link, err) < 0)
             return -1;
         if (!link)
             return 0;

@@ -3,7 +3,8 @@
  *
  * Nothing is read in advance: a fleet without backing files costs nothing here.  The first image
  * with one builds the index of the jobs' inodes; a backing file's own header is read when it is
- * reached, without locks, and cached until the wave ends. */
+ * reached, without locks, and read again only where its ctime is another one: waves change files,
+ * and others may. */
 #ifndef QB_BACKING_ORDER_H
 #define QB_BACKING_ORDER_H
 
@@ -41,7 +42,7 @@ int qb_graph_need(struct qb_graph *graph, size_t job, struct qb_naming owner,
  * header's. */
 char *qb_graph_resolve(const char *of, const char *name, const char *fmt, const char **as);
 
-/* Clears the cache: images have changed. */
-void qb_graph_forget(struct qb_graph *graph);
+/* To be called between waves: files may have changed, and each path is looked up again. */
+void qb_graph_look_again(struct qb_graph *graph);
 
 #endif

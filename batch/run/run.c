@@ -90,7 +90,7 @@ static void end_wave(struct qb_running *r, struct qb_wave *w, struct qb_wave *ne
     }
     if (n > 0)
         adapt(r, n, no_room);
-    qb_graph_forget(r->graph);
+    qb_graph_look_again(r->graph);
 }
 
 static size_t under_way(const struct qb_running *r)
