@@ -101,18 +101,16 @@ struct running {
     size_t n_said; /* bytes in all: said holds the last ones, as a ring */
 };
 
-/* Signals that this process ignores, for reasons of its own. */
+/* Which signals this process ignores depends on what it is: the helper ignores those that end it.
+ */
 static int set_signals(posix_spawnattr_t *how)
 {
-    sigset_t none, ignored;
+    sigset_t none, all;
 
     sigemptyset(&none);
-    sigemptyset(&ignored);
-    sigaddset(&ignored, SIGPIPE);
-    sigaddset(&ignored, SIGXFSZ);
-    sigaddset(&ignored, SIGIO);
+    sigfillset(&all);
     posix_spawnattr_setsigmask(how, &none);
-    posix_spawnattr_setsigdefault(how, &ignored);
+    posix_spawnattr_setsigdefault(how, &all);
     posix_spawnattr_setpgroup(how, 0);
     return posix_spawnattr_setflags(how, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
                                              POSIX_SPAWN_SETPGROUP);

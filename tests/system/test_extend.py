@@ -202,9 +202,20 @@ class Extend(LoopTest):
     # ---- it hangs -------------------------------------------------------------------------------
     def test_an_interrupted_run_ends_a_command_that_hangs(self):
         self.script("sleep 40 & echo $! > hangs; mv hangs hanging; wait")
+        self.interrupted()
+
+    def test_which_may_clean_up_before_it_ends(self):
+        """A shell cannot catch what was ignored when it began."""
+        for sandbox in "auto", "off":
+            with self.subTest(sandbox):
+                self.script("trap 'mv hanging cleaned; exit 3' TERM", "sleep 40 & echo $! > hangs; mv hangs hanging; wait")
+                self.interrupted(policy=f", sandbox: {sandbox}", left="cleaned")
+                os.unlink(self.path("cleaned"))
+
+    def interrupted(self, left="hanging", **kwargs):
         device = self.small_device()
         sha = proc.sha256(device)
-        run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), "--json", self.manifest_of(device)],
+        run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), "--json", self.manifest_of(device, **kwargs)],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         while run.poll() is None and not os.path.exists(self.path("hanging")):
@@ -216,11 +227,11 @@ class Extend(LoopTest):
                          str(answer))
         self.assertIn("interrupted while policy.extend_command ran, which was ended",
                       answer.first["error"]["message"])
-        self.assert_is_gone()
+        self.assert_is_gone(left)
         self.assertEqual(proc.sha256(device), sha)
 
-    def assert_is_gone(self):
-        with open(self.path("hanging"), encoding="utf-8") as f:
+    def assert_is_gone(self, left="hanging"):
+        with open(self.path(left), encoding="utf-8") as f:
             pid = f.read().strip()
         try:
             with open(f"/proc/{pid}/stat", encoding="utf-8") as f:
