@@ -1,4 +1,5 @@
 """Running programs: captured, with a time limit, never through a shell."""
+import ctypes
 import errno
 import glob
 import hashlib
@@ -9,6 +10,7 @@ import subprocess
 import time
 
 TIMEOUT_SECONDS = 120
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class Result:
@@ -62,16 +64,14 @@ def wait_until_it_listens(process, path):
         time.sleep(0.002)
 
 
-def descendants(pid):
+def children(pid):
     found = []
     for task in glob.glob(f"/proc/{pid}/task/*/children"):
         try:
             with open(task, encoding="utf-8") as f:
-                children = [int(word) for word in f.read().split()]
+                found += [int(word) for word in f.read().split()]
         except (FileNotFoundError, ProcessLookupError):
             continue
-        for child in children:
-            found += [child] + descendants(child)
     return found
 
 
@@ -83,19 +83,41 @@ def is_there(pid):
         return False
 
 
-def kill_whole(process):
-    """SIGKILL, and waits until its children have gone too: they follow a moment later, and have its
-    locks until then.  One may be made between the look and the signal: it is stopped meanwhile."""
+def adopt_orphans():
+    """From now on processes whose parent dies become children of this one."""
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def kill_whole(process, folder):
+    """SIGKILL, and waits until what it had started has gone too, which follows a moment later, and
+    its locks in the folder: the kernel takes a ring apart when its process has gone already.
+    A child may make another process until its last thread dies, which is when it can be
+    waited for, and its own children are this process's."""
     if process.poll() is None:
-        process.send_signal(signal.SIGSTOP)
-        rest = descendants(process.pid)
+        adopt_orphans()
+        before = set(children(os.getpid()))
         process.kill()
+        process.wait()
         until = time.monotonic() + TIMEOUT_SECONDS
-        while any(is_there(pid) for pid in rest):
+        while rest := set(children(os.getpid())) - before:
+            if not any(os.waitpid(pid, os.WNOHANG)[0] for pid in rest):
+                time.sleep(0.001)
             if time.monotonic() > until:
                 raise RuntimeError(f"processes of {process.args} outlived it: {rest}")
+        while amends_in(folder):
+            if time.monotonic() > until:
+                raise RuntimeError(f"locks of {process.args} outlived it")
             time.sleep(0.001)
     process.communicate()
+
+
+def amends_in(folder):
+    """Whether files there have the lock of an amend, of no process that can be found: OFD locks."""
+    inodes = {entry.inode() for entry in os.scandir(folder)}
+    with open("/proc/locks", encoding="utf-8") as f:
+        locks = [line.split() for line in f]
+    return any(lock[-2:] == ["101", "203"] and int(lock[-3].split(":")[2]) in inodes for lock in locks)
 
 
 def become_nobody():

@@ -269,7 +269,7 @@ class Clones(ReflinkTest):
             run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), self.fleet],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(0.002 * number)
-            proc.kill_whole(run)
+            proc.kill_whole(run, self.folder)
             for backup in self.backups():
                 self.assertEqual(proc.sha256(backup), before)
             cloned = {backup.split(".qcow2.")[0] + ".qcow2" for backup in self.backups()}

@@ -343,7 +343,7 @@ class Reached(CtlTest):
         run = self.start(fleet)
         self.until(lambda s: s["waits_for"])
         path = self.socket_path()
-        proc.kill_whole(run)
+        proc.kill_whole(run, self.folder)
         self.assertTrue(os.path.exists(path))
         self.assertIn("was killed", self.ctl("last", "status", code=2).err)
         run = self.start(fleet, "--resume")
@@ -435,7 +435,7 @@ class Skipped(CtlTest):
     def test_it_stays_skipped_when_the_run_is_resumed_and_a_new_run_amends_it(self):
         run = self.paused()
         self.ctl("skip", self.images[6])
-        proc.kill_whole(run)
+        proc.kill_whole(run, self.folder)
         shown = json.loads(qbatch.qbatch("status", "--state", self.state, "--json", "last").result.out.splitlines()[0])
         self.assertEqual((shown["skipped"], shown["to_finish"]), (1, 8 - shown["changed"] - 1))
         run = self.start(self.fleet_path, "--resume")

@@ -180,7 +180,7 @@ class Finished(FinishTest):
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                    cwd=self.folder)
             time.sleep(rng.random() * took)
-            proc.kill_whole(run)
+            proc.kill_whole(run, self.folder)
             if not os.path.isdir(self.state) or not os.listdir(self.state):
                 continue
             shown = self.status("last")[1]

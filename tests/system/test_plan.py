@@ -168,7 +168,7 @@ class Applied(PlanTest):
                                    cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and qcow2.load(self.images[0]).size < 2 << 20:
             time.sleep(0.005)
-        proc.kill_whole(process)
+        proc.kill_whole(process, self.folder)
         run = json.loads(self.tool("status", "--json", "--state", self.state, "last").out.splitlines()[0])
         self.assertIn(f"qbatch apply --resume={run['run']} ", run["finish"])
         done = self.tool(*run["finish"].split()[1:])

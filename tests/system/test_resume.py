@@ -407,7 +407,7 @@ class Resumed(StateTest):
             run = subprocess.Popen([qbatch.absolute(qbatch.TOOL), *self.flags, self.fleet],
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(rng.random() * took)
-            proc.kill_whole(run)
+            proc.kill_whole(run, self.folder)
             over = not self.journals() or self.status()[0]["state"] == "ended"
             answer = self.run_fleet(*([] if over or number % 3 == 0 else ["--resume"]))
             self.assertEqual(answer.code, 0, str(answer))

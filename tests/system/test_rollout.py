@@ -272,7 +272,7 @@ class Resumed(RolloutTest):
             try:
                 run.wait(after)
             except subprocess.TimeoutExpired:
-                proc.kill_whole(run)
+                proc.kill_whole(run, self.folder)
             before = self.lazy()
             self.assertEqual(before, names[:len(before)])  # a beginning of the order
             if before == names:  # it had come to its end
@@ -411,7 +411,7 @@ class Waits(RolloutTest):
         while b"rollout.soak" not in line:
             line = run.stderr.readline()
             self.assertTrue(line)
-        proc.kill_whole(run)
+        proc.kill_whole(run, self.folder)
         self.assertEqual(len(self.lazy()), 1)
         answer = self.run_it("--resume", "--deadline", "1", code=75)
         self.assertIn("rollout.soak", answer.result.err)

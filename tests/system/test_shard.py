@@ -221,7 +221,7 @@ class Resumed(ShardTest):
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and not self.grown():
             time.sleep(0.005)
-        proc.kill_whole(process)
+        proc.kill_whole(process, self.folder)
         self.assertTrue(self.grown())
         return self.grown()
 
