@@ -9,6 +9,7 @@
 #include "host/sched.h"
 #include "io/put_back.h"
 #include "io/way.h"
+#include "qcow2/disk.h"
 #include "run/backup_look.h"
 #include "run/read_apart.h"
 #include "util/path.h"
@@ -175,14 +176,24 @@ static int find_clone(struct restoring *r)
 
 /* ---- what they hold -------------------------------------------------------------------------- */
 
-/* The clone must be an image; the one that it replaces may be damaged. */
+/* Of a run that made an image of it, a clone that begins like none is the raw disk. */
+static bool is_raw_disk(const struct restoring *r)
+{
+    return r->trace->header_at && !r->told[0].is_image && r->told[0].err.code == QB_E_NOT_QCOW2;
+}
+
+/* The clone must be an image, or the raw disk that it was; the one that it replaces may be damaged.
+ */
 static int describe(struct restoring *r)
 {
     struct qb_file *const files[] = {&r->clone, &r->image};
 
     if (qb_read_apart(files, 2, r->told, r->err) < 0)
         return -1;
-    if (!r->told[0].is_image) {
+    if (is_raw_disk(r)) {
+        r->told[0].info = (struct qb_info){.format = "raw",
+                                           .virtual_size = qb_round_up(r->clone.size, QB_SECTOR)};
+    } else if (!r->told[0].is_image) {
         *r->err = r->told[0].err;
         return -1;
     }

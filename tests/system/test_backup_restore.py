@@ -261,6 +261,26 @@ class Restore(RestoreTest):
         self.assertEqual(os.getxattr(images[0], "user.where"), b"rack 8")
         self.assertEqual(os.stat(images[0]).st_mode & 0o7777, 0o640)
 
+    def test_a_raw_disk_that_became_an_image(self):
+        self.on_each(self.raw_again)
+
+    def raw_again(self, _):
+        """As it was, to the byte, of any length."""
+        for size in 100, 512, 1 << 20:
+            disk, self.state = os.path.join(self.there, f"disk{size}"), self.path(f"state-{size}")
+            with open(disk, "wb") as f:
+                f.write(os.urandom(size))
+            before = proc.sha256(disk)
+            answer = qbatch.qbatch("amend", "--json", "--state", self.state, "--backup", "reflink",
+                                   "-o", "convert.from=raw,convert.to=qcow2", disk)
+            self.assertEqual(answer.status, "changed", str(answer))
+            self.run_id = answer.summary["run"]
+            record = self.restore("last", disk).first
+            self.assertEqual((record["status"], proc.sha256(disk)), ("changed", before))
+            self.assertEqual((record["before"]["format"], record["after"]["format"]), ("qcow2", "raw"))
+            self.assert_sound(f"{disk}.{self.run_id}.amended")
+            shutil.rmtree(self.state)
+
     def test_an_image_that_nothing_can_be_read_of(self):
         self.on_each_amended(self.damaged)
 
