@@ -4,8 +4,8 @@
 
 #include "base/clock.h"
 #include "base/num.h"
-#include "base/own.h"
 #include "backing/deadly.h"
+#include "host/claiming.h"
 #include "host/confining.h"
 #include "job/rules.h"
 #include "run/rules_apply.h"
@@ -123,11 +123,6 @@ static void open_one(void *arg, struct qb_io *io, size_t i)
 
 /* ---- many at a time, by the helper of a confined process ------------------------------------- */
 
-struct claims {
-    struct qb_wave *wave;
-    size_t each; /* slots of a share */
-};
-
 /* In a small wave each image gets a second descriptor along with it, see direct.h. */
 static bool claims_many(const struct qb_wave *w)
 {
@@ -135,37 +130,29 @@ static bool claims_many(const struct qb_wave *w)
            !w->limits->jobs_per_filesystem;
 }
 
-static void open_share(void *arg, struct qb_io *io, size_t share)
+static bool wants_claim(void *arg, size_t i, struct qb_to_claim *image)
 {
-    const struct claims *c = arg;
-    struct qb_wave *w = c->wave;
-    size_t first = share * c->each, end = QB_MIN(first + c->each, w->n), n = 0;
-    struct qb_to_claim images[QB_PARCEL_FILES];
-    struct qb_slot *slots[QB_PARCEL_FILES];
+    const struct qb_wave *w = arg;
+    const struct qb_slot *s = &w->slots[i];
 
-    for (size_t i = first; i < end; i++) {
-        struct qb_slot *s = &w->slots[i];
+    image->number = s->job;
+    image->path = w->batch->jobs[s->job].path;
+    return is_to_open(w, s);
+}
 
-        if (!is_to_open(w, s))
-            continue;
-        slots[n] = s;
-        images[n++] = (struct qb_to_claim){.number = s->job, .path = w->batch->jobs[s->job].path};
-    }
-    if (n > 0)
-        qb_opener_claim(io, images, n);
-    for (size_t i = 0; i < n; i++) {
-        if (is_to_open(w, slots[i])) /* not after too many of them failed */
-            open_slot(w, slots[i], io, &images[i].file);
-        qb_file_close(&images[i].file); /* where it was not taken over */
-    }
+static void open_claimed(void *arg, struct qb_io *io, size_t i, struct qb_file *file)
+{
+    struct qb_wave *w = arg;
+
+    if (is_to_open(w, &w->slots[i])) /* not after too many of them failed */
+        open_slot(w, &w->slots[i], io, file);
 }
 
 static void open_many(struct qb_wave *w)
 {
-    size_t shares = qb_max(qb_sched_workers(w->sched), qb_div_up(w->n, QB_PARCEL_FILES));
-    struct claims c = {w, qb_div_up(w->n, shares)};
+    const struct qb_claiming claiming = {w->n, wants_claim, open_claimed, w};
 
-    qb_sched_each(w->sched, qb_div_up(w->n, c.each), open_share, &c);
+    qb_claim_many(w->sched, &claiming);
 }
 
 /* ---- headers that are not in memory ---------------------------------------------------------- */

@@ -161,3 +161,19 @@ int qb_image_file_open(struct qb_io *io, const char *path, struct qb_file *out, 
                               err);
     return qb_file_open(path, false, out, err);
 }
+
+int qb_image_file_begin(struct qb_io *io, const char *path, struct qb_file *opened,
+                        bool without_locks, struct qb_file *out, struct qb_err *err)
+{
+    bool is_open = opened && opened->fd >= 0;
+
+    *out = is_open ? *opened : (struct qb_file){.fd = -1};
+    if (is_open)
+        *opened = (struct qb_file){.fd = -1};
+    else if (qb_image_file_open(io, path, out, err) < 0)
+        return -1;
+    qb_io_opened(io, out);
+    if (!without_locks)
+        return qb_file_lock(out, false, err);
+    return is_open ? qb_file_measure(out, err) : 0;
+}

@@ -35,4 +35,10 @@ int qb_file_claim(struct qb_io *io, const char *path, struct qb_claim how, struc
 /* Opens an image read-only, with no locks, as qb_file_open does. */
 int qb_image_file_open(struct qb_io *io, const char *path, struct qb_file *out, struct qb_err *err);
 
+/* Opens an image to be read, with a reader's locks unless `without_locks`, and counts it for the
+ * budget.  `opened`, where it has a file (of qb_opener_claim; NULL, or fd -1: none), is taken over.
+ * *out is to be closed after a failure, too. */
+int qb_image_file_begin(struct qb_io *io, const char *path, struct qb_file *opened,
+                        bool without_locks, struct qb_file *out, struct qb_err *err);
+
 #endif

@@ -136,7 +136,8 @@ int qb_opener_open(struct qb_io *io, const struct qb_to_open *what, struct qb_fi
 
 /* ---- several images -------------------------------------------------------------------------- */
 
-static void take_claims(struct qb_io *io, struct qb_parcel *p, struct qb_to_claim *images, size_t n)
+static void take_claims(struct qb_io *io, enum qb_opening what, struct qb_parcel *p,
+                        struct qb_to_claim *images, size_t n)
 {
     const struct qb_wire_file *files = (const struct qb_wire_file *)p->bytes;
     unsigned at = 0;
@@ -151,7 +152,8 @@ static void take_claims(struct qb_io *io, struct qb_parcel *p, struct qb_to_clai
         *out = take_file(&files[i]);
         out->path = strdup(images[i].path);
         if (out->path && take_fds(&files[i], p, &at, out) == 0) {
-            qb_io_opened(io, out);
+            if (what == QB_OPENING_CLAIM)
+                qb_io_opened(io, out);
             continue;
         }
         free(out->path);
@@ -162,7 +164,7 @@ static void take_claims(struct qb_io *io, struct qb_parcel *p, struct qb_to_clai
         qb_fd_close(&p->fds[i]);
 }
 
-void qb_opener_claim(struct qb_io *io, struct qb_to_claim *images, size_t n)
+void qb_opener_claim(struct qb_io *io, enum qb_opening what, struct qb_to_claim *images, size_t n)
 {
     QB_AUTO(qb_buf) struct qb_parcel *p = malloc(sizeof(*p));
     struct qb_wire_claims *c = p ? (struct qb_wire_claims *)p->bytes : NULL;
@@ -171,12 +173,12 @@ void qb_opener_claim(struct qb_io *io, struct qb_to_claim *images, size_t n)
         images[i].file = (struct qb_file){.fd = -1};
     if (!p || n > QB_PARCEL_FILES)
         return;
-    *c = (struct qb_wire_claims){.n = (uint32_t)n};
+    *c = (struct qb_wire_claims){.what = what, .n = (uint32_t)n};
     for (size_t i = 0; i < n; i++)
         c->numbers[i] = images[i].number;
     p->len = sizeof(*c);
     if (qb_helper_ask(io->opener->helper, io->opener->claims, NULL, p) == 0)
-        take_claims(io, p, images, n);
+        take_claims(io, what, p, images, n);
 }
 
 /* ---- past the cache -------------------------------------------------------------------------- */

@@ -79,15 +79,16 @@ struct qb_to_open {
 int qb_opener_open(struct qb_io *io, const struct qb_to_open *what, struct qb_file *out,
                    struct qb_err *err);
 
-/* An image to be claimed, along with others. */
+/* An image to be opened, along with others. */
 struct qb_to_claim {
     size_t number;
     const char *path;
-    struct qb_file file; /* out; fd -1: it is to be claimed by itself, which tells why */
+    struct qb_file file; /* out; fd -1: it is to be opened by itself, which tells why */
 };
 
-/* Claims up to QB_PARCEL_FILES images, as qb_file_claim does. */
-void qb_opener_claim(struct qb_io *io, struct qb_to_claim *images, size_t n);
+/* Opens up to QB_PARCEL_FILES images: as qb_file_claim does (QB_OPENING_CLAIM), or read-only, each
+ * to be passed to qb_image_file_begin (QB_OPENING_IMAGE). */
+void qb_opener_claim(struct qb_io *io, enum qb_opening what, struct qb_to_claim *images, size_t n);
 
 /* The second descriptor of a claimed image (direct.h), if it has none yet and there is an opener.
  */

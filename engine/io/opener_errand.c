@@ -218,7 +218,7 @@ void qb_opening_errand(void *arg, const struct qb_parcel *request, struct qb_par
 
 /* ---- several images -------------------------------------------------------------------------- */
 
-static struct qb_wire_file claim_one(struct qb_opening_rules *rules, struct qb_io *io,
+static struct qb_wire_file claim_one(struct qb_opening_rules *rules, struct qb_io *io, bool reads,
                                      uint64_t number, struct qb_parcel *answer)
 {
     struct qb_claim how = {.on_link = QB_ON_LINK_FAIL};
@@ -226,7 +226,8 @@ static struct qb_wire_file claim_one(struct qb_opening_rules *rules, struct qb_i
     struct qb_wire_file wire = {.opened = false};
     struct qb_file file;
 
-    if (!path || qb_file_claim(io, path, how, &file, NULL) < 0)
+    if (!path || (reads ? qb_file_open_to_claim(path, &file, NULL)
+                        : qb_file_claim(io, path, how, &file, NULL)) < 0)
         return wire;
     if (!qb_opening_know(rules, file.uid, file.gid)) {
         qb_file_close(&file);
@@ -243,9 +244,11 @@ void qb_opening_claims(void *arg, const struct qb_parcel *request, struct qb_par
     const struct qb_wire_claims *c = (const struct qb_wire_claims *)request->bytes;
     struct qb_wire_file *files = (struct qb_wire_file *)answer->bytes;
 
-    if (request->len != sizeof(*c) || c->n > QB_PARCEL_FILES || !rules->image)
+    if (request->len != sizeof(*c) || c->n > QB_PARCEL_FILES || !rules->image ||
+        (c->what != QB_OPENING_CLAIM && c->what != QB_OPENING_IMAGE))
         return;
     for (uint32_t i = 0; i < c->n; i++)
-        files[i] = claim_one(rules, rules->ios[request->channel], c->numbers[i], answer);
+        files[i] = claim_one(rules, rules->ios[request->channel], c->what == QB_OPENING_IMAGE,
+                             c->numbers[i], answer);
     answer->len = c->n * sizeof(files[0]);
 }

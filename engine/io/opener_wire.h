@@ -43,7 +43,7 @@ struct qb_wire_answer {
 
 /* Several images, by their numbers; the answer has a file for each. */
 struct qb_wire_claims {
-    uint32_t n;
+    uint32_t what, n; /* CLAIM or IMAGE */
     uint64_t numbers[QB_PARCEL_FILES];
 };
 

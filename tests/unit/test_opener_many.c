@@ -16,7 +16,7 @@ static void several_images_are_claimed_at_once(void)
     struct qb_file f;
 
     begin(&o);
-    qb_opener_claim(o.io, images, 4);
+    qb_opener_claim(o.io, QB_OPENING_CLAIM, images, 4);
     CU_ASSERT_TRUE_FATAL(images[0].file.fd >= 0 && images[2].file.fd >= 0);
     CU_ASSERT_TRUE(images[1].file.fd < 0 && images[3].file.fd < 0);
     CU_ASSERT_TRUE(qb_file_still_there(&images[0].file) && qb_file_still_there(&images[2].file));
@@ -46,7 +46,7 @@ static void claims_that_are_none_get_empty_answers(void)
 
     begin(&o);
     for (uint32_t n = QB_PARCEL_FILES - 1; n != 0; n *= 2) {
-        struct qb_wire_claims c = {.n = n};
+        struct qb_wire_claims c = {.what = QB_OPENING_CLAIM, .n = n};
 
         memset(c.numbers, 0xff, sizeof(c.numbers));
         for (size_t short_by = 0; short_by < 2; short_by++) {
@@ -58,9 +58,46 @@ static void claims_that_are_none_get_empty_answers(void)
                 p.len, n <= QB_PARCEL_FILES && !short_by ? n * sizeof(struct qb_wire_file) : 0);
         }
     }
-    qb_opener_claim(o.io, images, 1);
+    for (uint32_t what = 0; what <= QB_OPENINGS; what++) {
+        struct qb_wire_claims c = {.what = what, .n = 1, .numbers = {7}};
+        bool is_known = what == QB_OPENING_CLAIM || what == QB_OPENING_IMAGE;
+
+        memcpy(p.bytes, &c, p.len = sizeof(c));
+        CU_ASSERT_EQUAL(qb_helper_ask(&o.helper, o.opener.claims, NULL, &p), 0);
+        CU_ASSERT_EQUAL(p.n_fds, is_known);
+        qb_parcel_drop(&p);
+    }
+    qb_opener_claim(o.io, QB_OPENING_CLAIM, images, 1);
     CU_ASSERT_TRUE(images[0].file.fd >= 0);
     qb_file_close(&images[0].file);
+    end(&o);
+}
+
+static void many_are_opened_to_be_read_and_not_locked(void)
+{
+    struct qb_to_claim images[] = {{.number = 7, .path = image_path},
+                                   {.number = 9, .path = other_path},
+                                   {.number = 8, .path = read_path}};
+    int fd = open(image_path, O_RDONLY | O_CLOEXEC);
+    struct qb_file file;
+    struct opening o;
+
+    begin(&o);
+    CU_ASSERT_EQUAL(flock(fd, LOCK_EX | LOCK_NB), 0);
+    qb_opener_claim(o.io, QB_OPENING_IMAGE, images, 3);
+    CU_ASSERT_TRUE_FATAL(images[0].file.fd >= 0 && images[2].file.fd >= 0);
+    CU_ASSERT_TRUE(images[1].file.fd < 0);
+    CU_ASSERT_EQUAL(fcntl(images[0].file.fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+    CU_ASSERT_FALSE(images[0].file.writable);
+    CU_ASSERT_EQUAL_FATAL(qb_image_file_begin(o.io, image_path, &images[0].file, true, &file, NULL),
+                          0);
+    CU_ASSERT_EQUAL(images[0].file.fd, -1);
+    CU_ASSERT_EQUAL(file.size, 5);
+    qb_file_close(&file);
+    images[2].file.ino++;
+    CU_ASSERT_EQUAL(qb_image_file_begin(o.io, read_path, &images[2].file, true, &file, NULL), -1);
+    qb_file_close(&file);
+    close(fd);
     end(&o);
 }
 
@@ -125,6 +162,7 @@ int main(void)
     static const struct unit_test tests[] = {
         UNIT(several_images_are_claimed_at_once),
         UNIT(claims_that_are_none_get_empty_answers),
+        UNIT(many_are_opened_to_be_read_and_not_locked),
         UNIT(what_may_be_read_is_not_claimed),
         UNIT(many_threads_ask_at_a_time),
     };
