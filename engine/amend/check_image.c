@@ -72,11 +72,6 @@ static void note_snapshots(struct checking *k)
                  "an entry of the snapshot table has no disk size, which version 3 requires");
 }
 
-static int lock(const struct checking *k, struct qb_file *file, struct qb_err *err)
-{
-    return k->wish->without_locks ? 0 : qb_file_lock(file, false, err);
-}
-
 /* ---- the external data file ------------------------------------------------------------------ */
 
 /* 1 when it is open; 0 when it is the image itself, which is noted; -1 when it cannot be opened. */
@@ -94,7 +89,7 @@ static int open_data(struct checking *k, struct qb_err *err)
         return 0;
     }
     if (qb_named_open_data(k->io, &k->file, path, &k->data, &why) < 0 ||
-        lock(k, &k->data, &why) < 0)
+        (!k->wish->without_locks && qb_file_lock(&k->data, false, &why) < 0))
         return qb_data_blame(path, &why, err);
     return 1;
 }
@@ -219,7 +214,7 @@ static int check_open(struct checking *k, struct qb_err *err)
     struct qb_info info;
     int r = 0;
 
-    if (lock(k, &k->file, err) < 0 || qb_image_open_to_mend(k->io, &k->file, &k->img, err) < 0)
+    if (qb_image_open_to_mend(k->io, &k->file, &k->img, err) < 0)
         return -1;
     qb_image_info(&k->img, &info);
     k->out->memory.before = &info;
@@ -234,12 +229,10 @@ static int check_open(struct checking *k, struct qb_err *err)
 
 static int check(struct checking *k, const char *path, struct qb_err *err)
 {
-    int r = qb_image_file_open(k->io, path, &k->file, err);
+    int r = qb_image_file_begin(k->io, path, k->wish->file, k->wish->without_locks, &k->file, err);
 
-    if (r == 0) {
-        qb_io_opened(k->io, &k->file);
+    if (r == 0)
         r = check_open(k, err);
-    }
     k->out->result.io = k->file.stats;
     close_all(k);
     return r;

@@ -18,6 +18,7 @@ struct qb_check_wish {
     qb_finding_fn *found; /* may be NULL */
     void *found_arg;
     uint64_t memory_limit; /* bytes; 0: QB_CENSUS_MEMORY (check/census.h) */
+    struct qb_file *file;  /* see qb_image_file_begin */
 };
 
 /* qb_check_image with the worker's io.  QB_E_MEMORY also where the limit is too low. */

@@ -13,16 +13,14 @@ static int read_bitmaps(struct qb_io *io, uint64_t memory_limit, struct qb_image
                : 0;
 }
 
-int qb_image_facts_read(struct qb_io *io, const char *path, bool without_locks,
-                        uint64_t memory_limit, struct qb_image_facts *out, struct qb_err *err)
+int qb_image_facts_read(struct qb_io *io, const char *path, struct qb_file *opened,
+                        bool without_locks, uint64_t memory_limit, struct qb_image_facts *out,
+                        struct qb_err *err)
 {
     struct qb_image_facts *f = out;
 
     *f = (struct qb_image_facts){.file.fd = -1};
-    if (qb_image_file_open(io, path, &f->file, err) < 0)
-        return -1;
-    qb_io_opened(io, &f->file);
-    if ((!without_locks && qb_file_lock(&f->file, false, err) < 0) ||
+    if (qb_image_file_begin(io, path, opened, without_locks, &f->file, err) < 0 ||
         qb_image_open(io, &f->file, &f->img, err) < 0 ||
         qb_image_read_snapshots_in(io, &f->img, memory_limit, err) < 0 ||
         read_bitmaps(io, memory_limit, f, err) < 0)

@@ -16,11 +16,12 @@ struct qb_image_facts {
     char *full_backing;        /* where the backing name leads, as QEMU says it; NULL: no name */
 };
 
-/* Opens the image with a reader's locks (none: `without_locks`).  The snapshot table and the bitmap
- * directory are each read in at most `memory_limit` bytes, else QB_E_MEMORY.  Close it in either
- * case; it must not be moved. */
-int qb_image_facts_read(struct qb_io *io, const char *path, bool without_locks,
-                        uint64_t memory_limit, struct qb_image_facts *out, struct qb_err *err);
+/* Opens the image with a reader's locks (none: `without_locks`; qb_image_file_begin).  The snapshot
+ * table and the bitmap directory are each read in at most `memory_limit` bytes, else QB_E_MEMORY.
+ * Close it in either case; it must not be moved. */
+int qb_image_facts_read(struct qb_io *io, const char *path, struct qb_file *opened,
+                        bool without_locks, uint64_t memory_limit, struct qb_image_facts *out,
+                        struct qb_err *err);
 void qb_image_facts_close(struct qb_image_facts *facts);
 
 #endif

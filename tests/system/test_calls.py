@@ -75,6 +75,12 @@ class Calls(Fleets):
         self.assertLess(sum(each.get(name, 0) for name in ("brk", "madvise", "mprotect", "mmap", "munmap")), 0.2, each)
         self.assertLess(sum(each.values()), 28, each)
 
+    def test_images_that_are_checked_are_opened_many_at_a_time(self):
+        fleets = (400, 1000)
+        self.images(*fleets)
+        each = self.each({n: self.counted("check", "-q", "-j2", "--from-file", self.listed(n)) for n in fleets})
+        self.assertLess(sum(each.get(name, 0) for name in ("recvmsg", "sendmsg", "writev")), 1, each)
+
     def test_the_extents_of_an_image_are_asked_for_once(self):
         image, fleets = self.create(size="4M"), (100, 200)
         self.io(image, "write -q 0 1M")

@@ -101,7 +101,7 @@ static void end(struct opening *o)
     qb_io_close(o->io);
 }
 
-static struct qb_naming me(void)
+static inline struct qb_naming me(void)
 {
     return (struct qb_naming){geteuid(), getegid(), image_path};
 }

@@ -26,14 +26,15 @@ struct fleet {
 
 /* ---- one image, by a worker ------------------------------------------------------------------ */
 
-static void check_within(const struct fleet *f, struct qb_io *io, uint64_t memory,
+static void check_within(const struct fleet *f, struct qb_io *io, const struct qb_each_turn *turn,
                          struct qb_checked *k)
 {
     struct qb_check_wish wish = {.level = k->level,
                                  .without_locks = k->without_locks,
                                  .found = qb_checked_note,
                                  .found_arg = k,
-                                 .memory_limit = memory};
+                                 .memory_limit = turn->memory,
+                                 .file = turn->file};
 
     k->seconds = qb_now();
     k->started = f->batch->origin.started + k->seconds - f->began;
@@ -108,7 +109,7 @@ static enum qb_each_outcome answer(void *arg, struct qb_io *io, size_t i,
     const struct fleet *f = arg;
     QB_AUTO(qb_checked_free) struct qb_checked k = nothing_yet(f, i);
 
-    check_within(f, io, turn->memory, &k);
+    check_within(f, io, turn, &k);
     if (!k.counted && k.result->err.code == QB_E_CANCELLED)
         return QB_EACH_STOPPED;
     if (!k.counted && k.result->err.code == QB_E_MEMORY && !turn->is_all)

@@ -8,6 +8,7 @@
 
 #include "host/mortal.h"
 #include "io/pace.h"
+#include "look/each_ahead.h"
 #include "look/each_image.h"
 #include "text/progress.h"
 
@@ -27,6 +28,7 @@ struct qb_each_fleet {
     struct qb_each_shared *shared;
     struct qb_sched *sched;
     struct qb_owners *owners;
+    struct qb_each_ahead *ahead;
     struct qb_answers *answers;
     struct qb_progress *progress;
     struct qb_each_teller *teller; /* NULL: the answers are shown here */

@@ -29,11 +29,11 @@ bool qb_each_pass(const struct qb_each_turn *turn, size_t i, const struct qb_ans
 /* An image for which a worker's share of the memory is too small is read again with all of it,
  * while no other one is. */
 static enum qb_each_outcome ask(struct qb_each_fleet *f, struct qb_io *io, size_t i,
-                                struct qb_answer *out)
+                                struct qb_file *file, struct qb_answer *out)
 {
     const struct qb_each *each = f->each;
-    const struct qb_each_turn share = {f->share, f->share == f->memory, f};
-    const struct qb_each_turn all = {f->memory, true, f};
+    const struct qb_each_turn share = {f->share, f->share == f->memory, file, f};
+    const struct qb_each_turn all = {f->memory, true, file, f};
     enum qb_each_outcome outcome;
 
     pthread_rwlock_rdlock(&f->all_memory);
@@ -61,7 +61,7 @@ static struct qb_busy *show_busy(struct qb_each_fleet *f, const struct qb_io *io
 }
 
 static enum qb_each_outcome ask_within_budget(struct qb_each_fleet *f, struct qb_io *io, size_t i,
-                                              struct qb_answer *out)
+                                              struct qb_file *file, struct qb_answer *out)
 {
     const struct qb_per_image *may = &f->each->batch->limits.per_image;
     struct qb_budget budget = {.cpu_seconds = may->cpu_seconds, .descriptors = may->descriptors};
@@ -70,7 +70,7 @@ static enum qb_each_outcome ask_within_budget(struct qb_each_fleet *f, struct qb
 
     qb_io_set_stop(io, qb_each_is_stopped, f);
     qb_io_set_budget(io, &budget);
-    outcome = ask(f, io, i, out);
+    outcome = ask(f, io, i, file, out);
     qb_io_set_budget(io, NULL);
     qb_io_set_stop(io, NULL, NULL);
     if (busy)
@@ -78,12 +78,13 @@ static enum qb_each_outcome ask_within_budget(struct qb_each_fleet *f, struct qb
     return outcome;
 }
 
-static void answer_one(struct qb_each_fleet *f, struct qb_io *io, size_t i)
+/* `file`: the image, where it is open already. */
+static void answer_one(struct qb_each_fleet *f, struct qb_io *io, size_t i, struct qb_file *file)
 {
     atomic_size_t *begun = qb_begun_add(&f->shared->begun, i);
     struct qb_answer answer = {0};
 
-    if (ask_within_budget(f, io, i, &answer) == QB_EACH_STOPPED) {
+    if (ask_within_budget(f, io, i, file, &answer) == QB_EACH_STOPPED) {
         qb_answers_wake(f->answers);
     } else {
         qb_meter_step(&f->shared->meter, &(struct qb_metered){0}, QB_METER_STEPS);
@@ -98,14 +99,18 @@ static void answer_one(struct qb_each_fleet *f, struct qb_io *io, size_t i)
 static void answer_in_turn(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_each_fleet *f = arg;
+    struct qb_file file;
 
     if (f->restarted && qb_answers_has(f->answers, i))
         return;
     qb_answers_wait(f->answers, i, qb_each_is_stopped, f);
-    if (qb_each_is_stopped(f))
+    if (qb_each_is_stopped(f)) {
         qb_answers_wake(f->answers);
-    else
-        answer_one(f, io, i);
+        return;
+    }
+    file = qb_each_ahead_take(f->ahead, io, i);
+    answer_one(f, io, i, &file);
+    qb_file_close(&file); /* where it was not taken over */
 }
 
 /* ---- the answers, in order ------------------------------------------------------------------- */
@@ -154,8 +159,10 @@ static void answer_all(void *arg)
     if (f->teller)
         qb_each_tell_sandbox(f);
     for (size_t i = 0; i < f->n_suspects && !qb_each_is_stopped(f); i++)
-        answer_one(f, qb_sched_io(f->sched), f->suspects[i]);
+        answer_one(f, qb_sched_io(f->sched), f->suspects[i], NULL);
+    f->ahead = f->each->batch->n_jobs > 1 ? qb_each_ahead_new(f->each->batch) : NULL;
     qb_sched_each(f->sched, f->each->batch->n_jobs, answer_in_turn, f);
+    qb_each_ahead_free(f->ahead);
 }
 
 static void close_workers(struct qb_each_fleet *f)

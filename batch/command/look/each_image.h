@@ -18,8 +18,9 @@ enum qb_each_outcome {
 
 /* What a worker is given for an image. */
 struct qb_each_turn {
-    uint64_t memory; /* bytes that it may use */
-    bool is_all;     /* no other image is in progress */
+    uint64_t memory;      /* bytes that it may use */
+    bool is_all;          /* no other image is in progress */
+    struct qb_file *file; /* the image, where it is open already; see qb_image_file_begin */
     struct qb_each_fleet *fleet;
 };
 

@@ -108,7 +108,7 @@ static enum qb_each_outcome answer(void *show, struct qb_io *io, size_t i,
     QB_AUTO(qb_image_facts_close) struct qb_image_facts facts;
     struct qb_err err = {.offset = QB_NOWHERE}, why = {.offset = QB_NOWHERE};
     struct qb_suited suited;
-    bool was_read = qb_image_facts_read(io, path, s->show.without_locks,
+    bool was_read = qb_image_facts_read(io, path, turn->file, s->show.without_locks,
                                         turn->memory / MEMORY_PER_BYTE, &facts, &err) == 0;
     enum qb_each_outcome outcome = qb_show_outcome(was_read, &err, turn);
 

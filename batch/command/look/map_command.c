@@ -120,8 +120,8 @@ static int map(struct writing *w, struct qb_io *io, const char *path, struct qb_
 
     if (begin(w) < 0)
         return qb_fail_memory(err);
-    if (qb_image_facts_read(io, path, w->show->without_locks, w->turn->memory / MEMORY_SHARE,
-                            &facts, err) < 0)
+    if (qb_image_facts_read(io, path, w->turn->file, w->show->without_locks,
+                            w->turn->memory / MEMORY_SHARE, &facts, err) < 0)
         return -1;
     return write_all(w, io, &facts, err);
 }
