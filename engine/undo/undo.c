@@ -33,6 +33,12 @@ void qb_undo_close(struct qb_undo *u)
     free(u);
 }
 
+void qb_undo_give_file(struct qb_undo *u, struct qb_file *file)
+{
+    u->file = *file;
+    *file = (struct qb_file){.fd = -1};
+}
+
 struct qb_file *qb_undo_file(struct qb_undo *u)
 {
     return &u->file;

@@ -75,6 +75,9 @@ struct qb_undo;
 struct qb_undo *qb_undo_new(const char *path); /* NULL when memory is short */
 void qb_undo_close(struct qb_undo *u);         /* NULL is fine */
 
+/* Before qb_undo_check: a claimed file (qb_file_claim) of the image, which is taken over. */
+void qb_undo_give_file(struct qb_undo *u, struct qb_file *file);
+
 /* Opens and locks the image and proves that it may be undone.  Sets the status to would_change;
  * where the old header is in place already, to would_change if a tail is left to cut off, else to
  * unchanged. */

@@ -12,7 +12,7 @@
 
 static int open_file(struct qb_undo *u, struct qb_io *io, struct qb_claim how)
 {
-    int r = qb_file_claim(io, u->path, how, &u->file, &u->err);
+    int r = u->file.fd < 0 ? qb_file_claim(io, u->path, how, &u->file, &u->err) : 0;
 
     u->result.file_size_before = u->result.file_size_after = u->file.size;
     u->result.without_locks = u->file.without_locks;

@@ -35,10 +35,10 @@ class Fleets(ImageTest):
             for i in range(n):
                 shutil.copyfile(first, self.path(f"fleet/{n}/{i:04}.qcow2"))
 
-    def amend(self, n, value, jobs=("-j2",)):
+    def amend(self, n, value, jobs=("-j2",), keep_undo="off"):
         return ["-q", *jobs, self.manifest(f"""
             version: 1
-            defaults: {{lazy_refcounts: "{value}"}}
+            defaults: {{lazy_refcounts: "{value}", keep_undo: {keep_undo}}}
             images: [{{path: "fleet/{n}/*.qcow2"}}]
             """)]
 
@@ -80,6 +80,18 @@ class Calls(Fleets):
         self.images(*fleets)
         each = self.each({n: self.counted("check", "-q", "-j2", "--from-file", self.listed(n)) for n in fleets})
         self.assertLess(sum(each.get(name, 0) for name in ("recvmsg", "sendmsg", "writev")), 1, each)
+
+    def test_images_that_are_undone_are_claimed_many_at_a_time(self):
+        fleets = (512, 1024)
+        self.images(*fleets)
+        counts = {}
+        for n in fleets:
+            state = self.path(f"state-{n}")
+            proc.must([qbatch.TOOL, "-q", "--state", state, *self.amend(n, "on", keep_undo="on")])
+            counts[n] = self.counted("undo", "-q", "-j2", "--state", state, "last")
+        each = self.each(counts)
+        self.assertLess(sum(each.get(name, 0) for name in ("recvmsg", "sendmsg", "writev", "openat")), 0.4, each)
+        self.assertLess(sum(each.values()), 38, each)
 
     def test_the_extents_of_an_image_are_asked_for_once(self):
         image, fleets = self.create(size="4M"), (100, 200)

@@ -146,6 +146,28 @@ class Undo(ImageTest):
             self.refused_to_undo(run, "locked")
         self.assertEqual(self.undo(run).code, 0)
 
+    def test_an_image_and_its_base_are_undone_together(self):
+        """The proof of the overlay asks how long its base is, which the undo has locked as well."""
+        base = self.create("base.qcow2", size="1M")
+        images = [base, *(self.create(f"over{i}.qcow2", size="2M", backing=base, backing_fmt="qcow2") for i in range(3))]
+        for image in images:
+            self.io(image, "write -q -P 7 0 64k")
+        before = {image: proc.sha256(image) for image in images}
+        run = self.amend(*images, preallocation="metadata")
+        with open(base, "rb") as f:
+            fcntl.fcntl(f, 37, struct.pack("hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 201, 1, 0))  # as in the test before
+            answer = self.undo(run)
+            self.assertEqual([r["error"]["code"] for r in answer.records if r["status"] == "failed"], ["locked"], str(answer))
+            self.assertEqual(len(answer.records), len(images), str(answer))
+        answer = self.undo(run)
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertEqual({image: proc.sha256(image) for image in images}, before)
+        run = self.amend(*images, preallocation="metadata")
+        answer = self.undo(run)
+        self.assertEqual(answer.code, 0, str(answer))
+        self.assertEqual(len(answer.records), len(images), str(answer))
+        self.assertEqual({image: proc.sha256(image) for image in images}, before)
+
     def test_a_dry_run_only_says_what_would_be(self):
         run = self.amend()
         sha = proc.sha256(self.image)
