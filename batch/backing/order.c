@@ -10,7 +10,7 @@
 #include "base/vec.h"
 #include "backing/deadly.h"
 #include "qcow2/backing_name.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "qcow2/chain.h"
 
 struct id {

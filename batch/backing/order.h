@@ -11,7 +11,7 @@
 #include "job/job.h"
 #include "backing/ready_queue.h"
 #include "host/sched.h"
-#include "io/named.h"
+#include "opener/named.h"
 
 struct qb_graph;
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "io/named.h"
+#include "opener/named.h"
 #include "util/path.h"
 
 enum { LOANS = 32 }; /* files at once; a fleet with more backing files gains little */

@@ -8,7 +8,7 @@
 #include "base/own.h"
 #include "base/sizing.h"
 #include "base/units.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "backing/tree.h"
 #include "qcow2/backing_name.h"
 #include "util/path.h"

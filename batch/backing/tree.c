@@ -8,8 +8,8 @@
 #include "backing/deadly.h"
 #include "backing/order.h"
 #include "backing/tree_see.h"
-#include "io/in_use.h"
-#include "io/named.h"
+#include "opener/in_use.h"
+#include "opener/named.h"
 #include "qcow2/image.h"
 #include "util/path.h"
 

@@ -1,9 +1,9 @@
 /* Reads the family of a batch: its images, the files of their backing chains, and the results of a
  * scan of directories, each file once (by device and inode), with its backing file.
  *
- * A file that is only known because headers name it is read on behalf of their owners (io/named.h),
- * and only if one of them declares it as qcow2 or not at all: a file that all of them declare to be
- * of another format is not read.
+ * A file that is only known because headers name it is read on behalf of their owners
+ * (opener/named.h), and only if one of them declares it as qcow2 or not at all: a file that all of
+ * them declare to be of another format is not read.
  *
  * Only headers are read, without locks: the result may be out of date at once, and no decision
  * relies on it that an amend does not check again under its own lock. */

@@ -13,7 +13,7 @@
 #include "base/beside.h"
 #include "base/clock.h"
 #include "ctl/socket.h"
-#include "io/confine.h"
+#include "opener/confine.h"
 
 enum { CLIENTS = 4, LOOK_MS = 250 };
 

@@ -1,10 +1,10 @@
-/* Claims images many at a time, by the helper of a confined process (io/opener.h): a loop over the
- * workers, each of which asks for up to QB_PARCEL_FILES of them at once. */
+/* Claims images many at a time, by the helper of a confined process (opener/opener.h): a loop over
+ * the workers, each of which asks for up to QB_PARCEL_FILES of them at once. */
 #ifndef QB_HOST_CLAIMING_H
 #define QB_HOST_CLAIMING_H
 
 #include "host/sched.h"
-#include "io/opener.h"
+#include "opener/opener.h"
 
 struct qb_claiming {
     size_t n;

@@ -1,9 +1,9 @@
-/* Confines this process to the files that it has open (io/confine.h), once, with all threads of a
- * sched: policy.sandbox.
+/* Confines this process to the files that it has open (opener/confine.h), once, with all threads of
+ * a sched: policy.sandbox.
  *
  * What must be done afterwards with the rights that it had before (opening a file that an image
- * names, giving a report its name) is an errand of a helper (io/helper.h), which is started only
- * where there can be some. */
+ * names, giving a report its name) is an errand of a helper (opener/helper.h), which is started
+ * only where there can be some. */
 #ifndef QB_HOST_CONFINING_H
 #define QB_HOST_CONFINING_H
 
@@ -11,8 +11,8 @@
 
 #include "base/index.h"
 #include "host/sched.h"
-#include "io/confine.h"
-#include "io/opener.h"
+#include "opener/confine.h"
+#include "opener/opener.h"
 #include "job/job.h"
 #include "job/sandboxed.h"
 #include "job/wire.h"

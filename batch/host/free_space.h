@@ -9,7 +9,7 @@
 #define QB_HOST_FREE_SPACE_H
 
 #include "job/job.h"
-#include "io/file.h"
+#include "files/file.h"
 
 struct qb_space;
 

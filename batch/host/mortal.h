@@ -9,13 +9,13 @@
 #include <stdatomic.h>
 #include <sys/types.h>
 
-#include "io/helper.h"
+#include "opener/helper.h"
 #include "job/wire.h"
 
 enum {
     QB_MORTAL_HOW = 120,
     QB_MORTAL_READ = 64 << 10,
-    QB_MORTAL_LOST_HELPER = 70, /* the exit code of one whose helper (io/helper.h) has ended */
+    QB_MORTAL_LOST_HELPER = 70, /* the exit code of one whose helper (opener/helper.h) has ended */
 };
 
 /* Images that it has begun, in memory that both have: 1 + a number, or 0. */

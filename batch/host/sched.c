@@ -6,6 +6,7 @@
 #include "host/heap.h"
 #include "host/sched_parts.h"
 #include "host/topo.h"
+#include "opener/opener.h"
 
 static void close_sched(void *pp)
 {
@@ -86,7 +87,7 @@ void qb_sched_set_opener(struct qb_sched *s, const struct qb_opener *opener)
     s->opener = opener;
     for (unsigned i = 0; i <= s->n; i++)
         if (s->workers[i].io)
-            qb_io_set_opener(s->workers[i].io, opener);
+            qb_opener_serve(opener, s->workers[i].io);
 }
 
 void qb_sched_close(struct qb_sched *s)
@@ -130,7 +131,7 @@ static void begin_worker(struct qb_sched *s, unsigned me)
     if (!w->io && (open_io(s, w) == 0 || qb_io_open(QB_IO_POSIX, &w->io, NULL, &w->err) == 0)) {
         qb_io_set_pace(w->io, s->pace);
         qb_io_set_owners(w->io, s->owners);
-        qb_io_set_opener(w->io, s->opener);
+        qb_opener_serve(s->opener, w->io);
     }
     pthread_mutex_lock(&s->loop.mutex);
     s->loop.begun++;

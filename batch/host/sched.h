@@ -23,11 +23,11 @@ void qb_sched_close(struct qb_sched *sched);
 struct qb_pace;
 void qb_sched_set_pace(struct qb_sched *sched, struct qb_pace *pace);
 
-/* Sets the cache of the images' owners (io/named.h), for all workers; not owned. */
+/* Sets the cache of the images' owners (opener/named.h), for all workers; not owned. */
 struct qb_owners;
 void qb_sched_set_owners(struct qb_sched *sched, struct qb_owners *owners);
 
-/* All workers open their files by another process from now on (io/opener.h); not owned. */
+/* All workers open their files by another process from now on (opener/opener.h); not owned. */
 struct qb_opener;
 void qb_sched_set_opener(struct qb_sched *sched, const struct qb_opener *opener);
 

@@ -3,6 +3,7 @@
 #include "host/sched_parts.h"
 #include "host/topo.h"
 #include "host/waiting.h"
+#include "opener/opener.h"
 
 static size_t left_of(struct qb_loop *l)
 {
@@ -14,7 +15,7 @@ static size_t left_of(struct qb_loop *l)
 static void ready(const struct qb_sched *s, struct qb_io *io)
 {
     qb_io_set_owners(io, s->owners);
-    qb_io_set_opener(io, s->opener);
+    qb_opener_serve(s->opener, io);
     qb_io_set_crew(io, &s->crew);
     qb_io_set_window(io, qb_topo_window(s->topo));
 }

@@ -6,7 +6,7 @@
 #include <time.h>
 
 #include "base/own.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "job/backing_rewrite.h"
 
 enum { LOCK_TIMEOUT_SECONDS = 60 };

@@ -33,13 +33,13 @@ struct qb_policy {
     struct qb_amount min_free;          /* bytes, or percent, of a file system; 0: none */
     struct qb_name_list extend_command; /* see host/child.h; owned by the batch; n = 0: none */
     uint64_t max_growth;                /* bytes by which an image may grow; UINT64_MAX: any */
-    bool owner_need_not_read;           /* owner_must_read: off; see io/named.h */
-    struct qb_name_list roots;          /* see io/roots.h; owned by the batch; n = 0: anywhere */
+    bool owner_need_not_read;           /* owner_must_read: off; see opener/named.h */
+    struct qb_name_list roots;          /* see files/roots.h; owned by the batch; n = 0: anywhere */
     bool one_file_system;
     enum qb_sandbox sandbox;
 };
 
-/* What the policy permits images to name; `notes_places`: see io/named.h.  Free it with
+/* What the policy permits images to name; `notes_places`: see opener/named.h.  Free it with
  * qb_owners_free; NULL with *err. */
 struct qb_owners;
 struct qb_owners *qb_policy_owners(const struct qb_policy *policy, bool notes_places,

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "io/confine.h"
+#include "opener/confine.h"
 
 enum qb_sandbox { QB_SANDBOX_AUTO, QB_SANDBOX_OFF, QB_SANDBOX_STRICT };
 

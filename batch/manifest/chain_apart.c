@@ -5,8 +5,8 @@
 
 #include "base/own.h"
 #include "base/vec.h"
-#include "io/confine.h"
-#include "io/opener.h"
+#include "opener/confine.h"
+#include "opener/opener.h"
 #include "job/sandboxed.h"
 #include "qcow2/chain.h"
 
@@ -61,7 +61,7 @@ static int give_up_rights(struct walk *w, struct qb_owners *owners)
     w->opener.claims = qb_errands_add(&errands, qb_opening_claims, &w->rules);
     if (qb_helper_start(&w->helper, &errands, 1, &w->err) < 0)
         return strict ? -1 : 0;
-    qb_io_set_opener(w->io, &w->opener);
+    qb_opener_serve(&w->opener, w->io);
     qb_confine_thread(&own);
     qb_confine_process(&own);
     lacking = qb_sandbox_lack(&own, text);

@@ -1,10 +1,10 @@
-/* Reads a backing chain in a process of its own, which has no rights (io/confine.h): while a
+/* Reads a backing chain in a process of its own, which has no rights (opener/confine.h): while a
  * manifest is read, the program has all of its caller's. */
 #ifndef QB_MANIFEST_CHAIN_APART_H
 #define QB_MANIFEST_CHAIN_APART_H
 
-#include "io/file.h"
-#include "io/parcel.h"
+#include "files/file.h"
+#include "opener/parcel.h"
 #include "job/job.h"
 
 /* What that process says of a backing file. */

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/own.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "manifest/chain_apart.h"
 #include "manifest/select.h"
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/own.h"
-#include "io/way.h"
+#include "files/way.h"
 #include "job/file_name.h"
 #include "util/signal.h"
 #include "manifest/select.h"

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "base/own.h"
-#include "io/file.h"
+#include "files/file.h"
 #include "run/backup_look.h"
 
 enum { HEADER = 512 };

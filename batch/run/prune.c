@@ -5,7 +5,7 @@
 
 #include "base/own.h"
 #include "io/clone.h"
-#include "io/way.h"
+#include "files/way.h"
 #include "run/backup_look.h"
 
 int qb_prune_permit(const struct qb_history *h, struct qb_err *err)

@@ -3,7 +3,7 @@
 #ifndef QB_RUN_PRUNE_H
 #define QB_RUN_PRUNE_H
 
-#include "io/in_use.h"
+#include "opener/in_use.h"
 #include "journal/history.h"
 
 struct qb_pruned {

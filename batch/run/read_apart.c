@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/own.h"
-#include "io/confine.h"
-#include "io/helper.h"
+#include "opener/confine.h"
+#include "opener/helper.h"
 #include "qcow2/image.h"
 
 enum { NAME_BYTES = PATH_MAX, FORMAT_BYTES = 64 };

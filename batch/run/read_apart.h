@@ -6,7 +6,7 @@
 #include <limits.h>
 
 #include "io/io.h"
-#include "io/parcel.h"
+#include "opener/parcel.h"
 
 enum { QB_APART_MAX = 2 };
 

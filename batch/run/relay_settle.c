@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/result.h"
-#include "io/in_use.h"
+#include "opener/in_use.h"
 #include "run/relay_run.h"
 
 enum { LOCKED_TRIES = 50, LOCKED_WAIT_NS = 20 * 1000 * 1000 };

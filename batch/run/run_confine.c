@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 
 #include "host/confining.h"
-#include "io/direct.h"
+#include "files/direct.h"
 #include "run/running.h"
 #include "run/wave_slot.h"
 

@@ -11,7 +11,7 @@
 #include "host/free_space.h"
 #include "host/priority.h"
 #include "host/topo.h"
-#include "io/named.h"
+#include "opener/named.h"
 
 enum {
     WAVE_MAX = 512,   /* images; more gains nothing per barrier */

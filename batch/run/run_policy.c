@@ -5,7 +5,7 @@
 
 #include "base/own.h"
 #include "host/priority.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "run/running.h"
 
 size_t qb_run_most_failures(const struct qb_batch *batch)

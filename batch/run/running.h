@@ -38,7 +38,7 @@ struct qb_running {
     struct qb_queue *queue;
     struct qb_graph *graph;
     struct qb_lender *lender;
-    struct qb_owners *owners; /* of the images; see io/named.h */
+    struct qb_owners *owners; /* of the images; see opener/named.h */
     struct qb_hold *hold;
     struct qb_overlays *overlays; /* see shrink_guard.h */
     struct qb_data_guard *data_guard;

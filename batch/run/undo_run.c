@@ -5,7 +5,7 @@
 #include "host/confining.h"
 #include "host/sched.h"
 #include "host/topo.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "run/relay.h"
 #include "run/undo_overlays.h"
 #include "run/undo_wave.h"

@@ -12,7 +12,7 @@
 #ifndef QB_SAVED_PLAN_WRITE_H
 #define QB_SAVED_PLAN_WRITE_H
 
-#include "io/helper.h"
+#include "opener/helper.h"
 #include "job/job.h"
 #include "job/outcome.h"
 

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "io/helper.h"
+#include "opener/helper.h"
 #include "util/output_place.h"
 
 struct qb_outfile_rules {

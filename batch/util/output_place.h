@@ -8,7 +8,7 @@
 #ifndef QB_UTIL_OUTPUT_PLACE_H
 #define QB_UTIL_OUTPUT_PLACE_H
 
-#include "io/way.h"
+#include "files/way.h"
 
 struct qb_outplace {
     struct qb_way way; /* directory and name; fd and st of the existing file, or fd -1 */

@@ -101,7 +101,8 @@ static void on_deadline(int number)
 void qb_signal_install(void)
 {
     static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
-    /* EPIPE, EFBIG: of one file, not of the run.  SIGIO: somebody waits for a lease (io/in_use.h).
+    /* EPIPE, EFBIG: of one file, not of the run.  SIGIO: somebody waits for a lease
+     * (opener/in_use.h).
      */
     static const int errors[] = {SIGPIPE, SIGXFSZ, SIGIO};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART}, old;

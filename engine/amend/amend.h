@@ -12,7 +12,7 @@
 #define QB_AMEND_AMEND_H
 
 #include "check/digest.h"
-#include "io/in_use.h"
+#include "opener/in_use.h"
 
 struct qb_amend;
 

@@ -1,6 +1,6 @@
 #include "amend/image_facts.h"
 
-#include "io/in_use.h"
+#include "opener/in_use.h"
 #include "qcow2/backing_name.h"
 
 static int read_bitmaps(struct qb_io *io, uint64_t memory_limit, struct qb_image_facts *f,

@@ -6,7 +6,7 @@
 #include "amend/check_image.h"
 #include "base/num.h"
 #include "base/stop.h"
-#include "io/named.h"
+#include "opener/named.h"
 
 static int barrier(struct qb_io *io, struct qb_amend *a)
 {

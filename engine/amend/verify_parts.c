@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "base/crc32.h"
-#include "io/direct.h"
-#include "io/opener.h"
+#include "files/direct.h"
+#include "opener/opener.h"
 #include "qcow2/l2.h"
 
 #define WRONG(...) qb_fail(err, QB_E_VERIFY, __VA_ARGS__)

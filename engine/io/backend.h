@@ -6,7 +6,7 @@
 #include <errno.h>
 
 #include "io/crew.h"
-#include "io/mounts.h"
+#include "files/mounts.h"
 
 struct qb_io_ops {
     const char *name;
@@ -36,7 +36,8 @@ struct qb_io {
     struct qb_budget *budget;       /* NULL: any cost */
     const struct qb_crew *crew;     /* NULL: nobody */
     const struct qb_opener *opener; /* NULL: files are opened here; see opener.h */
-    uint64_t limit;                 /* of qb_file_limit, for all files */
+    qb_open_direct_fn *open_direct;
+    uint64_t limit; /* of qb_file_limit, for all files */
     bool limit_known;
     bool has_phases; /* qb_io_begin_phase was called */
     bool spared;     /* qb_io_spare_signals was called */

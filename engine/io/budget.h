@@ -7,7 +7,7 @@
 #ifndef QB_IO_BUDGET_H
 #define QB_IO_BUDGET_H
 
-#include "io/file.h"
+#include "files/file.h"
 
 struct qb_budget {
     double cpu_seconds;   /* of the threads that do the work; 0: by what the files occupy */

@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include "base/own.h"
-#include "io/attributes.h"
+#include "files/attributes.h"
 #include "io/backend.h"
 #include "io/extents.h"
-#include "io/way.h"
+#include "files/way.h"
 
 static int open_unnamed(int folder, const char *path)
 {

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "io/backend.h"
-#include "io/direct.h"
+#include "files/direct.h"
 
 #define PAGE   4096u
 #define BLOCKS 16 /* of zeros, in one system call */

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 
 #include "io/backend.h"
-#include "io/opener.h"
 #include "io/budget.h"
 #include "io/pace.h"
 
@@ -103,9 +102,10 @@ void qb_io_set_owners(struct qb_io *io, struct qb_owners *owners)
     io->owners = owners;
 }
 
-void qb_io_set_opener(struct qb_io *io, const struct qb_opener *opener)
+void qb_io_set_opener(struct qb_io *io, const struct qb_opener *opener, qb_open_direct_fn *direct)
 {
     io->opener = opener;
+    io->open_direct = direct;
 }
 
 const struct qb_opener *qb_io_opener(const struct qb_io *io)
@@ -309,7 +309,7 @@ size_t qb_io_run(struct qb_io *io, struct qb_req *reqs, size_t n)
         reqs[i].error = stops && may_be_left_out(&reqs[i]) ? ECANCELED : refusal(io, &reqs[i]);
     for (i = 0; io->opener && i < n; i++)
         if (!reqs[i].error && reqs[i].op == QB_OP_FILL && reqs[i].len >= QB_FILL_DIRECT_FROM)
-            qb_opener_direct(io, reqs[i].file);
+            io->open_direct(io, reqs[i].file);
     io->ops->run(io, reqs, n);
     for (i = 0; i < n; i++) {
         io->limit_known &= reqs[i].file->guard.phase != QB_PHASE_APPEND; /* it may take long */

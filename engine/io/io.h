@@ -6,7 +6,7 @@
 #ifndef QB_IO_IO_H
 #define QB_IO_IO_H
 
-#include "io/file.h"
+#include "files/file.h"
 
 enum qb_op {
     QB_OP_READ,     /* len bytes into buf; a file that ends earlier gives ENODATA */
@@ -96,9 +96,11 @@ struct qb_budget *qb_io_budget(const struct qb_io *io);
 /* A file was opened for the image in progress. */
 void qb_io_opened(struct qb_io *io, const struct qb_file *file);
 
-/* From now on files are opened by another process (opener.h); not owned. */
+/* From now on files are opened by another process, not owned; `direct` asks it for a descriptor of
+ * the file past the page cache.  For qb_opener_serve (opener/opener.h). */
 struct qb_opener;
-void qb_io_set_opener(struct qb_io *io, const struct qb_opener *opener);
+typedef void qb_open_direct_fn(struct qb_io *io, struct qb_file *file);
+void qb_io_set_opener(struct qb_io *io, const struct qb_opener *opener, qb_open_direct_fn *direct);
 const struct qb_opener *qb_io_opener(const struct qb_io *io); /* NULL: none */
 
 /* How much of a long stretch to write at once: at most `bytes`, less if there is a pace. */

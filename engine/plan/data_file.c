@@ -7,8 +7,8 @@
 
 #include "plan/plan.h"
 #include "base/units.h"
-#include "io/in_use.h"
-#include "io/named.h"
+#include "opener/in_use.h"
+#include "opener/named.h"
 #include "qcow2/data_name.h"
 
 #define PIECE_BYTES    (UINT64_C(1) << 20)

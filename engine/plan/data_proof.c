@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 
 #include "plan/plan.h"
-#include "io/in_use.h"
-#include "io/named.h"
+#include "opener/in_use.h"
+#include "opener/named.h"
 #include "qcow2/map.h"
 #include "qcow2/data_name.h"
 

@@ -3,7 +3,7 @@
 #include <sys/stat.h>
 
 #include "io/budget.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "qcow2/backing_name.h"
 #include "qcow2/chain_parts.h"
 #include "qcow2/data_name.h"

@@ -3,7 +3,7 @@
 #ifndef QB_QCOW2_CHAIN_H
 #define QB_QCOW2_CHAIN_H
 
-#include "io/named.h"
+#include "opener/named.h"
 #include "qcow2/l2.h"
 #include "qcow2/image.h"
 
@@ -46,8 +46,8 @@ struct qb_chain {
 /* Opens the backing file `name` of the image at `image_path`, of format `fmt` ("" = detected from
  * its first bytes, qcow2 or raw), and its own backing chain, read-only and with a reader's locks.
  * `self` is the image itself: a chain that leads back to it is QB_E_BACKING_LOOP, and its owner
- * must be able to read each of the files, else QB_E_BACKING_REFUSED (io/named.h).  A format that a
- * header declares is binding: a file declared raw is never probed for qcow2.  Without a
+ * must be able to read each of the files, else QB_E_BACKING_REFUSED (opener/named.h).  A format
+ * that a header declares is binding: a file declared raw is never probed for qcow2.  Without a
  * declaration, a file that QEMU would take for an image of another format (probe.h) is
  * QB_E_UNSUPPORTED.  QB_E_BACKING_MISSING when the file does not exist or is not an image of that
  * format; QB_E_UNSUPPORTED for formats and protocols other than local qcow2 and raw

@@ -23,9 +23,9 @@ struct qb_disk_run {
 typedef int qb_disk_run_fn(void *arg, const struct qb_disk_run *run, struct qb_err *err);
 
 /* Calls fn for the runs of the disk of the image in `file`, in their order, without a gap, two that
- * could be one merged.  Backing files are opened for the image's owner (io/named.h), and read with
- * a reader's locks unless `without_locks`; an external data file is opened only where its holes
- * matter.  Memory depends neither on the disk nor on the number of runs.  Errors are those of
+ * could be one merged.  Backing files are opened for the image's owner (opener/named.h), and read
+ * with a reader's locks unless `without_locks`; an external data file is opened only where its
+ * holes matter.  Memory depends neither on the disk nor on the number of runs.  Errors are those of
  * qb_image_open and qb_chain_open, and QB_E_CORRUPT where a guest would get EIO. */
 int qb_disk_map(struct qb_io *io, struct qb_file *file, bool without_locks, qb_disk_run_fn *fn,
                 void *arg, struct qb_err *err);

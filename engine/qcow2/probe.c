@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "qcow2/disk.h"
 #include "qcow2/image.h"
 

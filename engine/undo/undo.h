@@ -55,7 +55,7 @@
 #define QB_UNDO_UNDO_H
 
 #include "plan/proof.h"
-#include "io/in_use.h"
+#include "opener/in_use.h"
 
 /* What was recorded when the image was amended. */
 struct qb_undo_facts {

@@ -9,7 +9,7 @@
 #include "undo/undo_prove.h"
 #include "undo/undo_state.h"
 #include "base/own.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "qcow2/chain.h"
 #include "qcow2/data_name.h"
 

@@ -1,7 +1,7 @@
 /* Holes of disks in memory: of a disk that has any (qb_mem_make_holes) each block of zeros is one.
  * The program's questions about extents are linked to this file (--wrap). */
 #include "base/units.h"
-#include "io/file.h"
+#include "files/file.h"
 #include "mem/mem_disk.h"
 
 #define BLOCK 4096u

@@ -8,8 +8,8 @@
 #include "backing/data_guard.h"
 #include "job/outcome.h"
 #include "io/backend.h"
-#include "io/in_use.h"
-#include "io/named.h"
+#include "opener/in_use.h"
+#include "opener/named.h"
 
 #define FOLDER "/simulated/"
 

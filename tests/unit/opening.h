@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "io/backend.h"
-#include "io/confine.h"
-#include "io/opener_wire.h"
+#include "opener/confine.h"
+#include "opener/opener_wire.h"
 #include "unit.h"
 
 enum { STRANGER = 54321 };
@@ -91,7 +91,7 @@ static void begin(struct opening *o)
     qb_errands_add(&errands, wait_to_be_stopped, NULL);
     o->opener.claims = qb_errands_add_many(&errands, qb_opening_claims, &o->rules);
     CU_ASSERT_EQUAL_FATAL(qb_helper_start(&o->helper, &errands, channels(), NULL), 0);
-    qb_io_set_opener(o->io, &o->opener);
+    qb_opener_serve(&o->opener, o->io);
 }
 
 static void end(struct opening *o)

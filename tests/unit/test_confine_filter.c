@@ -21,7 +21,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "io/confine.h"
+#include "opener/confine.h"
 #include "unit.h"
 
 #if defined(__x86_64__)
@@ -141,7 +141,7 @@ static void each_listed_call_is_answered_as_the_list_says(void)
 #define OWN(name, arg)                                                                             \
     expect(SYS_##name, arg, (unsigned long)getpid(), SECCOMP_RET_ALLOW);                           \
     expect(SYS_##name, arg, (unsigned long)getppid(), REFUSED);
-#include "io/confine_calls.def"
+#include "opener/confine_calls.def"
 }
 
 static void every_other_one_is_refused(void)

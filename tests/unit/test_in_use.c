@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "io/backend.h"
-#include "io/in_use.h"
+#include "opener/in_use.h"
 #include "unit.h"
 
 static char folder[] = "/tmp/qb-in-use-XXXXXX";

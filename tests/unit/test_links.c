@@ -6,9 +6,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io/in_use.h"
+#include "opener/in_use.h"
 #include "io/io.h"
-#include "io/links.h"
+#include "files/links.h"
 #include "unit.h"
 
 static char folder[] = "/tmp/qb-links-XXXXXX";

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "dice.h"
-#include "io/walk.h"
+#include "files/walk.h"
 #include "scratch.h"
 
 enum { ENTRIES_MAX = 12 };

@@ -5,7 +5,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "io/mounts.h"
+#include "files/mounts.h"
 #include "unit.h"
 
 struct sample {

@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "images.h"
-#include "io/named.h"
-#include "io/owners.h"
-#include "io/walk.h"
+#include "opener/named.h"
+#include "opener/owners.h"
+#include "files/walk.h"
 #include "scratch.h"
 
 static int open_as(struct qb_io *io, uid_t uid, gid_t gid, const char *path)

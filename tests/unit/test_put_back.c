@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/put_back.h"
+#include "files/put_back.h"
 #include "scratch.h"
 
 int __real_renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags);

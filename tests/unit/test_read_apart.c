@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/file.h"
+#include "files/file.h"
 #include "run/read_apart.h"
 #include "unit.h"
 

@@ -7,7 +7,7 @@
 #include "base/own.h"
 #include "common/confined_reading.h"
 #include "host/topo.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "shard/shard.h"
 #include "util/signal.h"
 #include "util/whole.h"

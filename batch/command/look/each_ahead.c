@@ -12,7 +12,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/own.h"
-#include "io/opener.h"
+#include "opener/opener.h"
 
 enum { AHEAD = QB_PARCEL_FILES, PLACES = 4 * QB_PARCEL_FILES };
 

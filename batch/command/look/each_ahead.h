@@ -1,5 +1,5 @@
-/* Has images opened before their turn, many in one errand of the helper (io/opener.h), for workers
- * that take them in ascending order. */
+/* Has images opened before their turn, many in one errand of the helper (opener/opener.h), for
+ * workers that take them in ascending order. */
 #ifndef QB_LOOK_EACH_AHEAD_H
 #define QB_LOOK_EACH_AHEAD_H
 

@@ -7,7 +7,7 @@
 #include "host/sched.h"
 #include "host/topo.h"
 #include "io/budget.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "util/signal.h"
 
 #define MEMORY_DEFAULT (UINT64_C(512) << 20)

@@ -11,7 +11,7 @@
 #include "util/signal.h"
 #include "util/text.h"
 #include "host/topo.h"
-#include "io/named.h"
+#include "opener/named.h"
 #include "util/whole.h"
 
 struct graphing {
