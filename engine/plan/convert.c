@@ -119,14 +119,24 @@ static int past_end(const struct layer *l, size_t table, struct qb_err *err)
                    (unsigned long long)disk_size(l->plan, l->number));
 }
 
-/* In an external data file a cluster lies at its guest offset, and so cannot move. */
+/* In an external data file a cluster lies at its guest offset, and AES encrypts it by that: neither
+ * can move.  VM state of the active layer is of no use to anybody. */
 static int check_moves(const struct layer *l, const struct source_entry *e, struct qb_err *err)
 {
-    if (!l->plan->in.img->geom.external_data || e->index < l->old_disk)
+    const struct qb_image *img = l->plan->in.img;
+
+    if (e->index < l->old_disk)
         return 0;
-    return qb_fail(
-        err, QB_E_UNSUPPORTED, QB_NOWHERE,
-        "the external data file holds VM state, which a change of extended_l2 would move");
+    if (img->geom.external_data)
+        return qb_fail(
+            err, QB_E_UNSUPPORTED, QB_NOWHERE,
+            "the external data file holds VM state, which a change of extended_l2 would move");
+    if (img->header.crypt_method == QB_CRYPT_AES && l->number > 0)
+        return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+                       "the VM state of snapshot %u is encrypted with AES, which depends on where "
+                       "it lies, and a change of extended_l2 would move it",
+                       l->number);
+    return 0;
 }
 
 static int each_half(const struct layer *l, const struct source_entry *e, entry_fn *fn, void *arg,

@@ -2,16 +2,14 @@
 
 #include <string.h>
 
-enum { AES = 1, LUKS = 2 };
-
 static int check_luks(const struct qb_header *h, const struct qb_ext *e, struct qb_err *err)
 {
     struct qb_disk_luks_ext d;
 
-    if (h->crypt_method != LUKS)
+    if (h->crypt_method != QB_CRYPT_LUKS)
         return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE,
                        "there is a pointer to a LUKS header, and the encryption method is %s",
-                       h->crypt_method == AES ? "AES" : "none");
+                       h->crypt_method == QB_CRYPT_AES ? "AES" : "none");
     if (e->len != sizeof(d))
         return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE,
                        "the pointer to the LUKS header has %u bytes instead of %zu", e->len,
@@ -72,7 +70,7 @@ int qb_header_agrees(const struct qb_header *h, const qb_ext_list *exts, struct 
         if (e->type == QB_EXT_LUKS)
             r = check_luks(h, e, err);
     }
-    if (r == 0 && h->crypt_method == LUKS && !luks)
+    if (r == 0 && h->crypt_method == QB_CRYPT_LUKS && !luks)
         r = qb_fail(err, QB_E_CORRUPT, offsetof(struct qb_disk_header, crypt_method),
                     "the encryption method is LUKS, and nothing points to a LUKS header");
     return r;

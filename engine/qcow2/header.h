@@ -7,6 +7,9 @@
 #include "qcow2/disk.h"
 #include "qcow2/geom.h"
 
+/* Of crypt_method.  AES encrypts a cluster by its guest offset, LUKS by its place in the file. */
+enum { QB_CRYPT_AES = 1, QB_CRYPT_LUKS = 2 };
+
 struct qb_header {
     unsigned version;        /* 2 or 3 */
     uint64_t backing_offset; /* 0 = no backing file; the name lies within the first cluster */

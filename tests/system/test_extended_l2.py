@@ -185,6 +185,51 @@ class MissingVmState(ImageTest):
         self.assert_sound(image)
 
 
+class EncryptedVmState(ImageTest):
+    """LUKS encrypts by the place in the file, which stays; AES by the guest offset, which changes."""
+
+    SECRET = ["--object", "secret,id=s0,data=0123456789abcdef"]
+
+    def options(self, image):
+        return [*self.SECRET, "--image-opts", f"driver=qcow2,encrypt.key-secret=s0,encrypt.format={self.method},"
+                f"file.filename={image}"]
+
+    def encrypted_io(self, image, *commands):
+        done = proc.run(["qemu-io", *self.options(image), *(word for c in commands for word in ("-c", c))])
+        self.assertEqual((done.code, "failed" in done.out + done.err), (0, False), done.out + done.err)
+
+    def reads(self, image, *snapshots):
+        for name in snapshots:
+            copy = self.copy(image, "back.qcow2")
+            proc.must(["qemu-img", "snapshot", *self.options(copy), "-a", name])
+            self.encrypted_io(copy, "read -q -b -P 5 0 256k", "read -q -P 1 0 1M")
+
+    def image(self, method, **options):
+        self.method = method
+        image = self.create(size="200M", flags=self.SECRET,
+                            **{"encrypt.format": method, "encrypt.key-secret": "s0"}, **options)
+        self.encrypted_io(image, "write -q -P 1 0 1M", "write -q -b -P 5 0 256k")
+        proc.must(["qemu-img", "snapshot", *self.options(image), "-c", "s"])
+        return image
+
+    def test_it_is_read_as_before_or_does_not_move(self):
+        for now, then in (("off", "on"), ("on", "off")):
+            with self.subTest(then):
+                image = self.image("luks", extended_l2=now, **{"encrypt.iter-time": 10})
+                self.amended(image, extended_l2=then)
+                self.reads(image, "s")
+                image = self.image("aes", extended_l2=now)
+                self.refused(image, "unsupported", words="VM state of snapshot 1", extended_l2=then)
+                self.amended(image, refcount_bits=64)
+                self.reads(image, "s")
+
+    def test_what_only_the_active_layer_has_is_no_obstacle(self):
+        image = self.image("aes")
+        self.amended(image, extended_l2="on", **{"snapshots.delete": "s"})
+        proc.must(["qemu-img", "check", "-q", *self.options(image)])
+        self.encrypted_io(image, "read -q -P 1 0 1M")
+
+
 class AlreadyExtended(ImageTest):
     """Images as Proxmox VE 9 makes them: each other key works on them."""
 
