@@ -19,7 +19,7 @@
 
 #include "host/confining.h"
 #include "host/mortal.h"
-#include "run/relay.h"
+#include "wave/relay.h"
 #include "run/run.h"
 
 struct qb_relay_run {

@@ -6,7 +6,7 @@
 #include "host/confining.h"
 #include "files/direct.h"
 #include "run/running.h"
-#include "run/wave_slot.h"
+#include "wave/wave_slot.h"
 
 /* In units of 512 bytes.  What is less is amended in the time in which a person finds the run. */
 enum { QUICK_BLOCKS = 64 << 11 };

@@ -115,16 +115,6 @@ void qb_run_finish_slot(struct qb_running *r, struct qb_slot *s, struct qb_timin
     qb_queue_again(r->queue, s->job, not_before);
 }
 
-void qb_listener_tell(const struct qb_listener *listener, size_t job, struct qb_outcome *outcome)
-{
-    if (listener->meter) {
-        atomic_fetch_add(&listener->meter->done, 1);
-        qb_meter_step(listener->meter, &(struct qb_metered){0}, QB_METER_STEPS);
-    }
-    listener->image(listener->arg, job, outcome);
-    qb_outcome_clear(outcome);
-}
-
 static void compose_one(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_running *r = arg;

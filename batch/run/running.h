@@ -2,9 +2,10 @@
 #ifndef QB_RUN_RUNNING_H
 #define QB_RUN_RUNNING_H
 
-#include "run/relay.h"
+#include "wave/relay.h"
+#include "run/reorder.h"
 #include "run/run.h"
-#include "run/wave.h"
+#include "wave/wave.h"
 #include "io/pace.h"
 #include "rollout/draw.h"
 

@@ -3,7 +3,7 @@
  *
  * The calls of qb_run into the world are linked to this file instead (--wrap, see CMakeLists.txt):
  * opening a file, the workers, and how many files may be open.  So batch/run/run.c and
- * batch/run/wave.c, with their waves that overlap, are what is tried here, not a copy of them. */
+ * batch/wave/wave.c, with their waves that overlap, are what is tried here, not a copy of them. */
 #ifndef QB_TESTS_HOST_H
 #define QB_TESTS_HOST_H
 

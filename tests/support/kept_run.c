@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "run/run.h"
+
 static const char *watched; /* the image's path; NULL: nobody looks */
 struct sync syncs[SYNCS];
 unsigned n_syncs, n_image_syncs;

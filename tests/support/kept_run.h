@@ -4,7 +4,7 @@
 #define KEPT_RUN_H
 
 #include "images.h"
-#include "run/discard.h"
+#include "undoing/discard.h"
 #include "scratch.h"
 
 enum { SYNCS = 16, SECTOR = 512 };

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "files/file.h"
-#include "run/read_apart.h"
+#include "clones/read_apart.h"
 #include "unit.h"
 
 static char folder[] = "/tmp/qb-apart-XXXXXX";

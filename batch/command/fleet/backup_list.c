@@ -6,7 +6,7 @@
 #include "fleet/backup_parts.h"
 #include "common/output.h"
 #include "journal/runs.h"
-#include "run/backup_look.h"
+#include "clones/backup_look.h"
 #include "util/json.h"
 #include "util/text.h"
 

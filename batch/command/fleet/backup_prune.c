@@ -6,7 +6,7 @@
 #include "fleet/earlier.h"
 #include "common/output.h"
 #include "common/overrides.h"
-#include "run/prune.h"
+#include "clones/prune.h"
 #include "util/json.h"
 #include "util/scalar.h"
 #include "util/signal.h"

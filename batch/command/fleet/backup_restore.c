@@ -1,7 +1,7 @@
 /* `qbatch backup restore`: selects the images of a run, and calls restore.c. */
 #include "fleet/backup_parts.h"
 #include "fleet/earlier.h"
-#include "run/restore.h"
+#include "undoing/restore.h"
 
 static int add_named(struct qb_earlier *e, const char *word, struct qb_err *err)
 {

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/own.h"
-#include "run/backup.h"
+#include "clones/backup.h"
 #include "fleet/fleet_run.h"
 #include "fleet/run_ctl.h"
 #include "fleet/run_relayed.h"

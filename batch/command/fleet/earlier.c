@@ -9,7 +9,7 @@
 #include "common/overrides.h"
 #include "host/caller.h"
 #include "host/confining.h"
-#include "run/discard.h"
+#include "undoing/discard.h"
 #include "run/relay_run.h"
 #include "util/signal.h"
 

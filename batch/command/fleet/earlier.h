@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 #include "job/job.h"
 #include "journal/history.h"
-#include "run/undo_run.h"
+#include "undoing/undo_run.h"
 
 struct qb_earlier {
     char dir[PATH_MAX]; /* the state directory */

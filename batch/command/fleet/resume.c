@@ -7,7 +7,7 @@
 #include "qcow2/disk.h"
 #include "common/finish.h"
 #include "fleet/session.h"
-#include "run/backup_stays.h"
+#include "clones/backup_stays.h"
 #include "shard/shard.h"
 
 static const struct qb_trace *trace_of(const struct qb_history *h, const struct qb_batch *batch,

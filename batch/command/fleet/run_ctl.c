@@ -10,8 +10,8 @@
 #include "ctl/server.h"
 #include "host/priority.h"
 #include "job/keys.h"
-#include "run/relay.h"
-#include "run/wave.h"
+#include "wave/relay.h"
+#include "wave/wave.h"
 #include "util/signal.h"
 
 /* What the serving thread asks for. */

@@ -5,12 +5,12 @@
 
 #include "common/commands.h"
 #include "fleet/earlier.h"
-#include "run/discard.h"
+#include "undoing/discard.h"
 #include "record/report_json.h"
 #include "common/overrides.h"
 #include "common/output.h"
 #include "util/signal.h"
-#include "run/undo_run.h"
+#include "undoing/undo_run.h"
 #include "util/text.h"
 
 /* What an undo works with. */

@@ -1,0 +1,190 @@
+#include <stdlib.h>
+
+#include "base/num.h"
+#include "base/own.h"
+#include "host/confining.h"
+#include "host/sched.h"
+#include "host/topo.h"
+#include "opener/named.h"
+#include "wave/relay.h"
+#include "undoing/undo_overlays.h"
+#include "undoing/undo_wave.h"
+
+struct taking {
+    const struct qb_takeback *t;
+    struct qb_undo_wave wave;
+    size_t *order;          /* of jobs without a result, which is each of them but after a death */
+    size_t n_left, n_alone; /* so many first, each alone */
+    size_t n_together;      /* those from here on, each alone */
+};
+
+/* ---- what became of them --------------------------------------------------------------------- */
+
+/* An image is undone from its barrier on, even where its tail could not be cut off. */
+static void record(const struct qb_takeback *t, const struct qb_job *job,
+                   const struct qb_undo_slot *s)
+{
+    const struct qb_result *result = qb_undo_result(s->undo);
+    bool over = result->status == QB_STATUS_CHANGED || result->status == QB_STATUS_UNCHANGED;
+
+    if (t->options.dry_run || (!over && !qb_undo_is_done(s->undo)))
+        return;
+    qb_journal_begin(t->journal, "undone");
+    qb_journal_path(t->journal, job->path);
+    qb_journal_true(t->journal, "tail", !over);
+    qb_state_stamp(t->journal, "at");
+    qb_journal_end(t->journal);
+}
+
+static void tell_one(struct taking *w, const struct qb_listener *listener, struct qb_undo_slot *s)
+{
+    struct qb_outcome outcome = {.result.status = QB_STATUS_FAILED};
+
+    if (s->undo) {
+        record(w->t, &w->t->batch->jobs[s->job], s);
+        outcome.result = qb_undo_take_result(s->undo);
+    } else {
+        qb_outcome_fail(&outcome, QB_E_MEMORY, "out of memory");
+    }
+    qb_undo_close(qb_take(&s->undo));
+    qb_listener_tell(listener, s->job, &outcome);
+}
+
+static void tell(struct taking *w, const struct qb_listener *listener)
+{
+    for (size_t i = 0; i < w->wave.n; i++) {
+        struct qb_undo_slot *s = &w->wave.slots[i];
+
+        qb_file_close(&s->claimed); /* where no undo took it */
+        if (s->again)
+            w->order[w->n_left++] = s->job;
+        else
+            tell_one(w, listener, s);
+        qb_undo_close(s->undo);
+        qb_proof_free(&s->proof);
+    }
+    qb_journal_write(w->t->journal);
+    if (listener->pause)
+        listener->pause(listener->arg);
+    for (size_t i = 0; i < w->wave.n; i++)
+        qb_held_end(w->wave.slots[i].held);
+}
+
+static void add_left(struct taking *w, enum qb_suspect which)
+{
+    const struct qb_batch *batch = w->t->batch;
+
+    for (size_t i = 0; i < batch->n_jobs; i++)
+        if (!batch->jobs[i].settled && batch->jobs[i].suspect == which)
+            w->order[w->n_left++] = i;
+}
+
+/* Suspects of a process that died before this one come first.  There is room for each job to be
+ * put off once. */
+static int find_left(struct taking *w, struct qb_err *err)
+{
+    w->order = malloc((2 * w->t->batch->n_jobs + 1) * sizeof(*w->order));
+    if (!w->order)
+        return qb_fail_memory(err);
+    add_left(w, QB_SUSPECT_FIRST);
+    add_left(w, QB_SUSPECT);
+    w->n_alone = w->n_left;
+    add_left(w, QB_SUSPECT_NOT);
+    w->n_together = w->n_left;
+    return 0;
+}
+
+struct body {
+    struct taking *w;
+    const struct qb_listener *listener;
+    struct qb_err *err;
+    int rc;
+};
+
+/* How many jobs from `first` on are a wave. */
+static size_t wave_at(const struct taking *w, size_t first)
+{
+    bool alone = first < w->n_alone || first >= w->n_together;
+
+    return alone ? 1 : QB_MIN(w->n_together - first, (size_t)QB_UNDO_WAVE);
+}
+
+static void run_waves(void *arg)
+{
+    struct body *b = arg;
+    struct taking *w = b->w;
+    struct qb_undo_wave *wave = &w->wave;
+
+    b->rc = qb_undo_overlays_find(w->t, wave->sched, &wave->overlays, b->err);
+    if (b->rc == 0)
+        b->rc = find_left(w, b->err);
+    for (size_t first = 0; b->rc == 0 && first < w->n_left; first += wave->n) {
+        wave->n = wave_at(w, first);
+        for (size_t i = 0; i < wave->n; i++)
+            wave->slots[i] = (struct qb_undo_slot){
+                .job = w->order[first + i],
+                .claimed.fd = -1,
+                .held = qb_held_begin(w->t->options.relay, w->order[first + i])};
+        qb_undo_wave_carry_out(wave);
+        tell(w, b->listener);
+    }
+}
+
+/* What runs on the workers, once they are confined. */
+struct working {
+    const struct qb_takeback *t;
+    struct qb_sched *sched;
+    struct qb_owners *owners;
+    void (*waves)(void *arg);
+    void *arg;
+    struct qb_err *err;
+    int rc;
+};
+
+static void work(void *arg)
+{
+    struct working *w = arg;
+    const struct qb_confine_wish wish = {.owners = w->owners, .helper = true};
+
+    if (qb_confining_is_due(w->t->options.confining))
+        w->rc = qb_confining_begin(w->t->options.confining, w->sched, &wish, w->err);
+    if (w->rc == 0)
+        w->waves(w->arg);
+}
+
+int qb_takeback_on_workers(const struct qb_takeback *t, struct qb_sched **sched,
+                           void (*waves)(void *arg), void *arg, struct qb_err *err)
+{
+    struct qb_topo *topo = qb_topo_open(t->options.jobs, t->batch);
+    struct working w = {.t = t, .waves = waves, .arg = arg, .err = err, .rc = -1};
+    const char *fell_back;
+
+    if (qb_sched_open(topo, t->options.io, false, sched, &fell_back, err) < 0)
+        return -1;
+    w.sched = *sched;
+    w.owners = qb_policy_owners(&t->batch->policy, false, err);
+    if (w.owners) {
+        w.rc = 0;
+        qb_sched_set_owners(*sched, w.owners);
+        qb_sched_run(*sched, work, &w);
+    }
+    qb_sched_close(*sched);
+    qb_owners_free(w.owners);
+    return w.rc;
+}
+
+int qb_takeback_run(const struct qb_takeback *t, const struct qb_listener *listener,
+                    struct qb_err *err)
+{
+    QB_AUTO(qb_buf) struct qb_undo_slot *slots = calloc(QB_UNDO_WAVE, sizeof(*slots));
+    struct taking w = {.t = t, .wave = {.t = t, .slots = slots}};
+    struct body body = {&w, listener, err, 0};
+    int rc;
+
+    if (!slots)
+        return qb_fail_memory(err);
+    rc = qb_takeback_on_workers(t, &w.wave.sched, run_waves, &body, err);
+    free(w.wave.overlays);
+    free(w.order);
+    return rc < 0 ? rc : body.rc;
+}

@@ -1,0 +1,150 @@
+#include "wave/wave.h"
+
+#include <stdlib.h>
+
+#include "base/own.h"
+#include "wave/relay.h"
+#include "host/free_space.h"
+#include "wave/wave_slot.h"
+
+/* ---- writes below; a barrier ends each phase ----------------------------------------------------
+ */
+
+static void flip_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    qb_held_flips(s->held, s->amend);
+    qb_slot_step(w, s, qb_amend_flip(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_FLIPPED);
+}
+
+/* Whether something of this image has to be durable before its flip: what was appended, its backup,
+ * or what the journal must say of it. */
+static bool waits_for_barrier(const struct qb_wave *w, const struct qb_slot *s)
+{
+    return qb_amend_appends(s->amend) || qb_amend_result(s->amend)->backed_up ||
+           (w->options->state && qb_state_must_record(&w->batch->jobs[s->job].request));
+}
+
+static int make_clone(struct qb_wave *w, struct qb_slot *s)
+{
+    const struct qb_job *job = &w->batch->jobs[s->job];
+    struct qb_err *err = qb_amend_err(s->amend);
+
+    if (job->clone_stays)
+        return 0;
+    if (job->clone_written)
+        return qb_fail(err, QB_E_CHANGED, QB_NOWHERE,
+                       "nothing was changed: the clone that an earlier attempt of the run made was "
+                       "written, or replaced by another file, and would be lost; move it away, or "
+                       "amend the image in a new run");
+    return qb_run_clone(w->errands, w->batch, s->job, qb_amend_file(s->amend), &s->clone, err);
+}
+
+static int back_up(struct qb_wave *w, struct qb_slot *s)
+{
+    struct qb_result *r = qb_amend_result(s->amend);
+
+    if (w->batch->policy.backup == QB_BACKUP_NONE)
+        return 0;
+    if (make_clone(w, s) < 0) {
+        r->status = QB_STATUS_FAILED;
+        return -1;
+    }
+    r->backed_up = true;
+    return 0;
+}
+
+/* Whether policy.min_free will stay free. */
+static int book_space(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    struct qb_err err;
+
+    if (qb_space_begin(w->space, &w->batch->policy, qb_amend_file(s->amend),
+                       qb_amend_space(s->amend), &err) == 0)
+        return 0;
+    if (s->again) {
+        qb_amend_give_up(s->amend, io, &err);
+        return -1;
+    }
+    *qb_amend_err(s->amend) = err;
+    qb_amend_result(s->amend)->status = QB_STATUS_FAILED;
+    return -1;
+}
+
+static void append_slot(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
+{
+    if (qb_amend_remember(s->amend, io) < 0 || (!s->again && back_up(w, s) < 0))
+        qb_slot_step(w, s, QB_STEP_OVER);
+    else if (waits_for_barrier(w, s))
+        qb_slot_step(w, s, qb_amend_append(s->amend, io) < 0 ? QB_STEP_OVER : QB_STEP_APPENDED);
+    else
+        flip_slot(w, s, io);
+}
+
+static void append_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+    struct qb_long_phase phase;
+
+    if (s->step != QB_STEP_PLANNED || qb_slot_leave_untouched(w, s, io))
+        return;
+    if (book_space(w, s, io) < 0) {
+        qb_slot_step(w, s, QB_STEP_OVER);
+        return;
+    }
+    if (!qb_slot_leave_untouched(w, s, io)) { /* the booking may have waited for others */
+        qb_slot_begin_long(w, s, io, QB_SPAN_WRITE, true, &phase);
+        append_slot(w, s, io);
+        qb_slot_end_long(w, s, io, &phase);
+    }
+    qb_space_end(w->space, qb_amend_file(s->amend)); /* it is taken: the file system counts it */
+}
+
+static void flip_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+
+    if (s->step == QB_STEP_APPENDED && !qb_slot_leave_untouched(w, s, io))
+        flip_slot(w, s, io);
+}
+
+/* What a barrier did not cover is not flipped, and counts as failed before anything is. */
+static void lose_one(void *arg, struct qb_io *io, size_t i)
+{
+    struct qb_wave *w = arg;
+    struct qb_slot *s = &w->slots[i];
+
+    if (s->step != QB_STEP_APPENDED || s->append_errno == 0)
+        return;
+    qb_amend_append_lost(s->amend, io, s->append_errno);
+    qb_slot_step(w, s, QB_STEP_OVER);
+}
+
+/* ---- the phases ------------------------------------------------------------------------------ */
+
+void qb_wave_append(struct qb_wave *w)
+{
+    qb_wave_each(w, append_one);
+}
+
+void qb_wave_flip(struct qb_wave *w)
+{
+    bool lost = false;
+
+    for (size_t i = 0; i < w->n; i++)
+        lost |= w->slots[i].append_errno != 0;
+    if (lost)
+        qb_wave_each(w, lose_one);
+    qb_wave_each(w, flip_one);
+}
+
+void qb_wave_drop(struct qb_wave *w, struct qb_slot *s)
+{
+    qb_slot_hold(w, s, 0);
+    qb_amend_close(s->amend);
+    s->amend = NULL;
+    qb_loan_end(qb_take(&s->loan));
+    free(qb_take(&s->steps));
+    free(qb_take(&s->name));
+}
