@@ -187,6 +187,23 @@ class Fleet(InfoTest):
             self.assertNotIn("\x1b", out)
             self.assertIn("\\x1b", out)
 
+    def test_names_of_all_characters_are_shown(self):
+        """What reads the images is believed: none of them ends it."""
+        names = [bytes(range(first, first + 32)).replace(b"\0", b"") for first in range(0, 256, 32)]
+        images = []
+        for i, name in enumerate(names):
+            images.append(self.create(f"{i}.qcow2", size="1M"))
+            self.snapshot(images[-1], os.fsdecode(name.replace(b"/", b"")))
+            proc.must(["qemu-img", "rebase", "-u", "-b", b"b" + name, "-F", "raw", images[-1]])
+        for argv in (["info"], ["check"], ["map", "--force-share"]):
+            for json_or_not in ([], ["--json"]):
+                for operands in (images, *([image] for image in images)):
+                    with self.subTest(argv=argv + json_or_not, images=len(operands)):
+                        done = subprocess.run([qbatch.absolute(qbatch.TOOL), *argv, *json_or_not, *operands],
+                                              capture_output=True, check=False)
+                        self.assertNotIn(b"note: the process", done.stderr)
+                        self.assertNotIn(b"crashed", done.stdout + done.stderr)
+
     def test_a_name_that_is_not_utf8(self):
         image = os.fsencode(self.create("a.qcow2"))
         os.rename(image, image[:-7] + b"\xff.qcow2")

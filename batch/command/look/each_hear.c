@@ -12,15 +12,16 @@ enum { SANDBOX_BYTES = 4096 };
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
-/* No text of ours moves a terminal's cursor, or has lines where there is to be one. */
-static bool is_text(const char *text, size_t len, size_t *lines)
+/* No text of ours moves a terminal's cursor, or has lines where there is to be one.  JSON has DEL
+ * as it is. */
+static bool is_text(const char *text, size_t len, bool json, size_t *lines)
 {
     *lines = 0;
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
 
         *lines += c == '\n';
-        if ((c < ' ' && c != '\n' && c != '\t') || c == 0x7f)
+        if ((c < ' ' && c != '\n' && c != '\t') || (c == 0x7f && !json))
             return false;
     }
     return true;
@@ -34,12 +35,12 @@ static bool is_shown(const struct qb_each *each, const struct qb_answer *a)
 
     if (each->escapes)
         return true;
-    if (!is_text(a->text, a->len, &lines) || (each->json && lines > one) ||
+    if (!is_text(a->text, a->len, each->json, &lines) || (each->json && lines > one) ||
         (one && a->len && a->text[a->len - 1] != '\n'))
         return false;
     if (!a->failure)
         return true;
-    return is_text(a->failure, strlen(a->failure), &lines) && lines == 1 &&
+    return is_text(a->failure, strlen(a->failure), false, &lines) && lines == 1 &&
            a->failure[strlen(a->failure) - 1] == '\n';
 }
 
