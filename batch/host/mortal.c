@@ -19,7 +19,7 @@
 #include "util/signal.h"
 #include "util/whole.h"
 
-enum { ASKED_MS = 100 };
+enum { ASKED_MS = 100, GATHER_US = 500 };
 
 atomic_size_t *qb_begun_add(struct qb_begun *begun, size_t number)
 {
@@ -108,7 +108,7 @@ int qb_mortal_start(struct qb_mortal *m, const struct qb_mortal_wish *wish, stru
     if (wish->errands)
         qb_errands_keep(wish->errands, ends[1]); /* so its end is that of both */
     m->at = m->n_read = 0;
-    m->over = false;
+    m->over = m->gathers = false;
     m->pid = qb_fork();
     errnum = errno;
     if (m->pid == 0)
@@ -138,6 +138,8 @@ static bool read_some(struct qb_mortal *m)
 {
     ssize_t got;
 
+    if (m->gathers && m->n_read < QB_MORTAL_READ / 2)
+        usleep(GATHER_US);
     while ((got = read(m->fd, m->buffer, QB_MORTAL_READ)) < 0 &&
            (errno == EINTR || errno == EAGAIN))
         stop_if_asked(m);
@@ -171,6 +173,7 @@ void qb_mortal_end(struct qb_mortal *m, bool done, char how[QB_MORTAL_HOW])
 
     if (!done)
         kill(m->pid, SIGKILL);
+    m->gathers = false;
     while (read_some(m))
         ;
     while (waitpid(m->pid, &status, 0) < 0 && errno == EINTR)

@@ -39,6 +39,9 @@ struct qb_mortal {
     char buffer[QB_MORTAL_READ]; /* what was read of the next ones */
     size_t at, n_read;
     bool over; /* nothing more comes */
+    /* It tells so often that its messages are taken some at a time, up to half a millisecond late:
+     * each time that one is waited for costs a change of process. */
+    bool gathers;
 };
 
 struct qb_mortal_wish {

@@ -8,7 +8,7 @@
 #include "base/own.h"
 #include "look/each_fleet.h"
 
-enum { SANDBOX_BYTES = 4096 };
+enum { SANDBOX_BYTES = 4096, MANY = 256 /* answers */ };
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
@@ -137,6 +137,7 @@ static void take_answer(struct qb_each_hearer *h, size_t i, struct qb_answer *a)
             qb_answers_part(h->f->answers, i, a, qb_each_is_stopped, h->f);
     } else {
         h->answered++;
+        h->process.gathers = h->answered >= MANY;
         qb_answers_put(h->f->answers, i, a);
     }
 }
