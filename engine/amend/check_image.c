@@ -141,12 +141,10 @@ static int prepare_signs(struct checking *k, struct qb_err *err)
 {
     if (!k->wish->found)
         return 0;
-    k->signs = calloc(1, sizeof(*k->signs));
+    k->signs = malloc(sizeof(*k->signs));
     if (!k->signs)
         return qb_fail_memory(err);
-    k->signs->img = &k->img;
-    k->signs->found = k->wish->found;
-    k->signs->arg = k->wish->found_arg;
+    qb_signs_begin(k->signs, &k->img, k->wish->found, k->wish->found_arg);
     return 0;
 }
 

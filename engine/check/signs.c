@@ -10,6 +10,14 @@
 
 /* ---- what is remembered ---------------------------------------------------------------------- */
 
+void qb_signs_begin(struct qb_signs *s, const struct qb_image *img, qb_finding_fn *found, void *arg)
+{
+    s->img = img;
+    s->found = found;
+    s->arg = arg;
+    s->n_leaks = s->n_tables = 0;
+}
+
 static void add_leak(struct qb_signs *s, uint64_t cluster)
 {
     struct qb_count_run *last = s->n_leaks ? &s->leaks[s->n_leaks - 1] : NULL;

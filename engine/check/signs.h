@@ -36,6 +36,10 @@ struct qb_signs {
     size_t n_tables;
 };
 
+/* Its lists, of 100 KiB, are not touched before there is a finding. */
+void qb_signs_begin(struct qb_signs *signs, const struct qb_image *img, qb_finding_fn *found,
+                    void *arg);
+
 /* A qb_finding_fn, whose argument is a struct qb_signs: passes the finding on. */
 void qb_signs_note(void *signs, const struct qb_found *found);
 

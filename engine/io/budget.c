@@ -74,7 +74,7 @@ bool qb_budget_is_spent(struct qb_budget *b)
 {
     double now;
 
-    if (b->runs && b->asked++ % ASKED_EACH_TIME != 0)
+    if (b->runs && ++b->asked % ASKED_EACH_TIME != 0)
         return false;
     now = qb_thread_seconds();
     if (!b->runs)
