@@ -1,4 +1,5 @@
 #include "check/census.h"
+#include "check/luks.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -140,17 +141,21 @@ static int count_luks(struct qb_census *c, struct qb_err *err)
 {
     const struct qb_ext *e = qb_ext_find(&c->img->exts, QB_EXT_LUKS);
     struct qb_disk_luks_ext luks;
+    uint64_t offset, len;
 
     if (!e || e->len < sizeof(luks))
         return 0;
     memcpy(&luks, e->data, sizeof(luks));
-    if (be64_get(luks.length) > QB_MAX_LUKS_HEADER) {
-        qb_census_note(c, QB_DEFECT_LUKS_HEADER_INVALID, be64_get(luks.offset),
-                       "the LUKS header of %llu bytes is too long",
-                       (unsigned long long)be64_get(luks.length));
+    offset = be64_get(luks.offset);
+    len = be64_get(luks.length);
+    if (len > QB_MAX_LUKS_HEADER) {
+        qb_census_note(c, QB_DEFECT_LUKS_HEADER_INVALID, offset,
+                       "the LUKS header of %llu bytes is too long", (unsigned long long)len);
         return 0;
     }
-    return qb_census_meta(c, be64_get(luks.offset), be64_get(luks.length), "the LUKS header", err);
+    if (qb_range_ok(offset, len, 1, c->img->file->size) && qb_luks_check(c, offset, len, err) < 0)
+        return -1;
+    return qb_census_meta(c, offset, len, "the LUKS header", err);
 }
 
 /* Counts all metadata except the L2 tables: everything that the header leads to. */

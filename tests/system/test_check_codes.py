@@ -196,6 +196,24 @@ class Codes(Damaged):
         qcow2.patch_u64(image, extension.offset, 1 << 40)
         self.assertEqual(self.codes(image)["metadata_past_end"], 1)
 
+    def test_key_material_is_never_freed_as_a_leak(self):
+        """What a wrong pointer to the LUKS header misses looks like leaks, and the disk is lost without it."""
+        image = self.create(size="8M", flags=SECRET, **{"encrypt.format": "luks", "encrypt.key-secret": "s",
+                                                         "encrypt.iter-time": 10})
+        extension = next(e for e in qcow2.load(image).extensions() if e.type == 0x0537be77)
+        place, _ = struct.unpack(">QQ", extension.data)
+        free = os.path.getsize(image) // 65536 * 65536
+        proc.must(["truncate", "-s", str(free + 65536), image])
+        for offset, size in (place, 65536), (place, 592), (place, 100), (place, 0), (free, 65536):
+            with self.subTest(offset=offset, size=size):
+                qcow2.patch(image, extension.offset, struct.pack(">QQ", offset, size))
+                self.assertEqual(self.codes(image)["luks_header_invalid"], 1)
+                self.refused(image, "corrupt", words="LUKS header", repair="all")
+                self.refused(image, "corrupt", words="LUKS header", flags=["--on-leaks", "free"], refcount_bits=64)
+        qcow2.patch(image, extension.offset, extension.data)
+        self.amended(image, status="unchanged", repair="all", flags=["--on-leaks", "free"])
+        self.assertEqual(self.codes(image), {})
+
 
 class Bounds(Damaged):
     def test_one_code_does_not_crowd_out_another(self):
