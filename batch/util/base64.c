@@ -19,11 +19,16 @@ void qb_base64_write(const void *bytes, size_t n, char *out)
     }
 }
 
+/* -1: it is none. */
 static int digit(char c)
 {
-    const char *at = c ? strchr(digits, c) : NULL;
-
-    return at ? (int)(at - digits) : -1;
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
 /* One group of four characters; how many bytes it holds, or -1. */
