@@ -91,6 +91,25 @@ class Recompressed(Kept):
             image = self.image(kind, f"{kind}.qcow2")
             self.given_up(image, compression_type="zstd" if kind == "zlib" else "zlib")
 
+    def test_what_is_not_whole_any_more_is_not_given_up(self):
+        image = self.image("zlib")
+        place = min(where for where, _ in self.tables(image))
+        run = self.amend(image, compression_type="zstd")
+        self.assertNotIn(place, [where for where, _ in self.tables(image)])
+        qcow2.patch_u64(image, place, qcow2.load(image).u64(place) | 1 << 9)  # a table of the old image, off its cluster
+        sha = proc.sha256(image)
+        answer = self.undo(run, "--discard-undo")
+        error = answer.records[0]["error"]
+        self.assertEqual((answer.code, error["code"]), (1, "changed"), str(answer))
+        self.assertIn("not whole any more", error["message"])
+        self.assertEqual(proc.sha256(image), sha)
+
+    def tables(self, image):
+        """Where the L1 entries stand that name L2 tables, and what they name."""
+        loaded = qcow2.load(image)
+        return [(offset + 8 * i, entry) for offset, entries in loaded.l1s() for i, entry in enumerate(loaded.l1(offset, entries))
+                if entry]
+
 
 class Zeros(Kept):
     def image(self, name="a.qcow2", **options):
