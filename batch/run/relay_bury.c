@@ -105,7 +105,7 @@ static void crash(struct qb_relay_parent *p, size_t job, bool alone)
     struct qb_state *state = p->run->options->state;
     struct qb_meter *meter = p->run->listener->meter;
     struct qb_held none = {.appends = true, .phase = QB_HELD_PLANNED}, *facts = find_facts(p, job);
-    const struct qb_relay_death death = {p->how, alone, p->run->undoes};
+    const struct qb_relay_death death = {p->how, alone, p->run->flipped};
     struct qb_outcome outcome;
 
     qb_relay_crashed(of, facts ? facts : &none, &death, &outcome);

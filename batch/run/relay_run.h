@@ -27,8 +27,8 @@ struct qb_relay_run {
     const struct qb_run_options *options;
     const struct qb_listener *listener; /* of the calling process */
     struct qb_journal *journal;         /* which the other process writes to; NULL: there is none */
-    bool undoes;                        /* the images become what they were before a run */
-    struct qb_confining *confining;     /* gets what the other one's came to */
+    const char *flipped; /* what the new header makes an image where nothing else is known */
+    struct qb_confining *confining; /* gets what the other one's came to */
     /* In the new process: qb_run, with that relay and that listener. */
     int (*body)(void *arg, const struct qb_relay *relay, const struct qb_listener *listener,
                 struct qb_err *err);
@@ -81,8 +81,8 @@ struct qb_relay_end {
  * again. */
 struct qb_relay_death {
     const char *how;
-    bool alone;  /* so did another one, which had this image alone */
-    bool undoes; /* see qb_relay_run */
+    bool alone;          /* so did another one, which had this image alone */
+    const char *flipped; /* see qb_relay_run */
 };
 void qb_relay_crashed(const struct qb_job *job, const struct qb_held *held,
                       const struct qb_relay_death *death, struct qb_outcome *out);

@@ -85,8 +85,7 @@ void qb_relay_crashed(const struct qb_job *job, const struct qb_held *held,
     enum header header = phase >= QB_HELD_FLIPS ? look(job, held, &why) : OLD;
     const char *const words[] = {
         [OTHER] = "not known to be as it was, nor amended: its header is another one",
-        [NEW] = death->undoes ? "undone, which the journal does not say"
-                              : "amended, and was not verified"};
+        [NEW] = death->flipped};
 
     if (header == OLD && held->amended)
         header = NEW;

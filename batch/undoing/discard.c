@@ -7,6 +7,8 @@
 #include "base/own.h"
 #include "host/sched.h"
 #include "qcow2/disk.h"
+#include "undoing/left.h"
+#include "wave/relay.h"
 
 enum { WAVE = 64 }; /* images: each holds a plan */
 
@@ -18,7 +20,8 @@ struct slot {
     struct qb_request rq;
     uint8_t old_sector[QB_SECTOR], new_sector[QB_SECTOR], done_sector[QB_SECTOR];
     enum step step;
-    int errnum; /* of the barrier */
+    int errnum;           /* of the barrier */
+    struct qb_held *held; /* in a process that may die; else NULL */
 };
 
 struct giving {
@@ -26,6 +29,7 @@ struct giving {
     struct qb_sched *sched;
     struct slot *slots;
     size_t n;
+    struct qb_left left;
 };
 
 static bool is_to_stop(void *arg)
@@ -142,8 +146,11 @@ static void flip_one(void *arg, struct qb_io *io, size_t i)
         qb_amend_append_lost(s->amend, io, s->errnum);
     else if (is_to_stop(w))
         qb_amend_cancel(s->amend, io, QB_E_CANCELLED);
-    else if (qb_amend_flip(s->amend, io) == 0)
-        s->step = FLIPPED;
+    else {
+        qb_held_flips(s->held, s->amend);
+        if (qb_amend_flip(s->amend, io) == 0)
+            s->step = FLIPPED;
+    }
 }
 
 static void finish_one(void *arg, struct qb_io *io, size_t i)
@@ -200,6 +207,7 @@ static void note_plans(struct giving *w)
 
         if (s->step != PLANNED)
             continue;
+        qb_held_plans(s->held, s->amend, false);
         qb_journal_begin(j, "discarding");
         qb_journal_path(j, w->t->batch->jobs[s->job].path);
         qb_journal_bytes(j, "sector", qb_amend_facts(s->amend).new_sector, QB_SECTOR);
@@ -240,23 +248,31 @@ static void tell(struct giving *w, const struct qb_listener *listener)
         qb_journal_write(j);
     if (listener->pause)
         listener->pause(listener->arg);
+    for (size_t i = 0; i < w->n; i++)
+        qb_held_end(w->slots[i].held);
 }
 
 struct body {
     struct giving *w;
     const struct qb_listener *listener;
+    struct qb_err *err;
+    int rc;
 };
 
 static void run_waves(void *arg)
 {
     struct body *b = arg;
     struct giving *w = b->w;
-    size_t n_jobs = w->t->batch->n_jobs;
 
-    for (size_t first = 0; first < n_jobs; first += w->n) {
-        w->n = QB_MIN(n_jobs - first, (size_t)WAVE);
-        for (size_t i = 0; i < w->n; i++)
-            w->slots[i] = (struct slot){.job = first + i};
+    b->rc = qb_left_find(&w->left, w->t->batch, b->err);
+    for (size_t first = 0; b->rc == 0 && first < w->left.n; first += w->n) {
+        w->n = qb_left_wave(&w->left, first, WAVE);
+        for (size_t i = 0; i < w->n; i++) {
+            size_t job = w->left.order[first + i];
+
+            w->slots[i] =
+                (struct slot){.job = job, .held = qb_held_begin(w->t->options.relay, job)};
+        }
         qb_sched_each_waiting(w->sched, w->n, QB_TAKEBACK_THREADS, prepare_one, w);
         note_plans(w);
         qb_sched_each(w->sched, w->n, append_one, w);
@@ -273,8 +289,12 @@ int qb_discard_run(const struct qb_takeback *t, const struct qb_listener *listen
 {
     QB_AUTO(qb_buf) struct slot *slots = calloc(WAVE, sizeof(*slots));
     struct giving w = {.t = t, .slots = slots};
+    struct body body = {&w, listener, err, 0};
+    int rc;
 
     if (!slots)
         return qb_fail_memory(err);
-    return qb_takeback_on_workers(t, &w.sched, run_waves, &(struct body){&w, listener}, err);
+    rc = qb_takeback_on_workers(t, &w.sched, run_waves, &body, err);
+    qb_left_free(&w.left);
+    return rc < 0 ? rc : body.rc;
 }

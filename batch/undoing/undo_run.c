@@ -7,15 +7,14 @@
 #include "host/topo.h"
 #include "opener/named.h"
 #include "wave/relay.h"
+#include "undoing/left.h"
 #include "undoing/undo_overlays.h"
 #include "undoing/undo_wave.h"
 
 struct taking {
     const struct qb_takeback *t;
     struct qb_undo_wave wave;
-    size_t *order;          /* of jobs without a result, which is each of them but after a death */
-    size_t n_left, n_alone; /* so many first, each alone */
-    size_t n_together;      /* those from here on, each alone */
+    struct qb_left left;
 };
 
 /* ---- what became of them --------------------------------------------------------------------- */
@@ -57,7 +56,7 @@ static void tell(struct taking *w, const struct qb_listener *listener)
 
         qb_file_close(&s->claimed); /* where no undo took it */
         if (s->again)
-            w->order[w->n_left++] = s->job;
+            qb_left_again(&w->left, s->job);
         else
             tell_one(w, listener, s);
         qb_undo_close(s->undo);
@@ -70,44 +69,12 @@ static void tell(struct taking *w, const struct qb_listener *listener)
         qb_held_end(w->wave.slots[i].held);
 }
 
-static void add_left(struct taking *w, enum qb_suspect which)
-{
-    const struct qb_batch *batch = w->t->batch;
-
-    for (size_t i = 0; i < batch->n_jobs; i++)
-        if (!batch->jobs[i].settled && batch->jobs[i].suspect == which)
-            w->order[w->n_left++] = i;
-}
-
-/* Suspects of a process that died before this one come first.  There is room for each job to be
- * put off once. */
-static int find_left(struct taking *w, struct qb_err *err)
-{
-    w->order = malloc((2 * w->t->batch->n_jobs + 1) * sizeof(*w->order));
-    if (!w->order)
-        return qb_fail_memory(err);
-    add_left(w, QB_SUSPECT_FIRST);
-    add_left(w, QB_SUSPECT);
-    w->n_alone = w->n_left;
-    add_left(w, QB_SUSPECT_NOT);
-    w->n_together = w->n_left;
-    return 0;
-}
-
 struct body {
     struct taking *w;
     const struct qb_listener *listener;
     struct qb_err *err;
     int rc;
 };
-
-/* How many jobs from `first` on are a wave. */
-static size_t wave_at(const struct taking *w, size_t first)
-{
-    bool alone = first < w->n_alone || first >= w->n_together;
-
-    return alone ? 1 : QB_MIN(w->n_together - first, (size_t)QB_UNDO_WAVE);
-}
 
 static void run_waves(void *arg)
 {
@@ -117,14 +84,14 @@ static void run_waves(void *arg)
 
     b->rc = qb_undo_overlays_find(w->t, wave->sched, &wave->overlays, b->err);
     if (b->rc == 0)
-        b->rc = find_left(w, b->err);
-    for (size_t first = 0; b->rc == 0 && first < w->n_left; first += wave->n) {
-        wave->n = wave_at(w, first);
+        b->rc = qb_left_find(&w->left, w->t->batch, b->err);
+    for (size_t first = 0; b->rc == 0 && first < w->left.n; first += wave->n) {
+        wave->n = qb_left_wave(&w->left, first, QB_UNDO_WAVE);
         for (size_t i = 0; i < wave->n; i++)
             wave->slots[i] = (struct qb_undo_slot){
-                .job = w->order[first + i],
+                .job = w->left.order[first + i],
                 .claimed.fd = -1,
-                .held = qb_held_begin(w->t->options.relay, w->order[first + i])};
+                .held = qb_held_begin(w->t->options.relay, w->left.order[first + i])};
         qb_undo_wave_carry_out(wave);
         tell(w, b->listener);
     }
@@ -185,6 +152,6 @@ int qb_takeback_run(const struct qb_takeback *t, const struct qb_listener *liste
         return qb_fail_memory(err);
     rc = qb_takeback_on_workers(t, &w.wave.sched, run_waves, &body, err);
     free(w.wave.overlays);
-    free(w.order);
+    qb_left_free(&w.left);
     return rc < 0 ? rc : body.rc;
 }

@@ -7,8 +7,9 @@
  * --io posix.
  *
  * MEDDLE_DEADLY ends the process that reads images, of a large run, at a file of MEDDLE_SIZE bytes,
- * by SIGKILL: "read", before a read of its first byte; "header", if that is of a sector or more;
- * "flip", before its first sector is written; "flipped", after that.
+ * or at the one of this MEDDLE_INODE, by SIGKILL: "read", before a read of its first byte;
+ * "header", if that is of a sector or more; "flip", before its first sector is written; "flipped",
+ * after that.
  *
  * Reads that touch the bytes MEDDLE_UNREADABLE (first-end) of a file of MEDDLE_SIZE bytes fail with
  * EIO.
@@ -50,6 +51,14 @@ static bool is_of_size(int fd)
     return size && fstat(fd, &st) == 0 && st.st_size == (off_t)strtoull(size, NULL, 0);
 }
 
+static bool is_the_inode(int fd)
+{
+    const char *ino = getenv("MEDDLE_INODE");
+    struct stat st;
+
+    return ino && fstat(fd, &st) == 0 && st.st_ino == (ino_t)strtoull(ino, NULL, 0);
+}
+
 static pid_t first_process;
 
 __attribute__((constructor)) static void begin(void)
@@ -61,7 +70,8 @@ static void die_if(const char *when, int fd)
 {
     const char *deadly = getenv("MEDDLE_DEADLY");
 
-    if (deadly && strcmp(deadly, when) == 0 && getpid() != first_process && is_of_size(fd))
+    if (deadly && strcmp(deadly, when) == 0 && getpid() != first_process &&
+        (is_of_size(fd) || is_the_inode(fd)))
         raise(SIGKILL);
 }
 

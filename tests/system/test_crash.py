@@ -224,7 +224,7 @@ class Deadly(CrashTest):
             self.assert_sound(image)
 
     def amended(self):
-        """Images of a run that can be undone, one of another length, and what they were."""
+        """Images of a run that can be undone, and what they were."""
         images = self.fleet()
         self.io(images[5], "write -q -P 9 3M 128k")
         before = [proc.sha256(image) for image in images]
@@ -234,14 +234,12 @@ class Deadly(CrashTest):
             """)
         done = qbatch.qbatch("--json", "--state", self.path("state"), manifest)
         self.assertEqual((done.code, done.summary["changed"]), (0, N), str(done)[-400:])
-        self.assertEqual({os.path.getsize(image) for image in images if image != images[5]}, {os.path.getsize(images[0])})
-        self.assertNotEqual(os.path.getsize(images[0]), os.path.getsize(images[5]))
         return images, before
 
-    def undo(self, when, image):
+    def undo(self, when, image, *flags):
         return self.end(subprocess.Popen(
-            [qbatch.absolute(qbatch.TOOL), "undo", "--json", "--io", "posix", "--state", self.path("state"), "last"], text=True,
-            env={**os.environ, "LD_PRELOAD": MEDDLER, "MEDDLE_DEADLY": when, "MEDDLE_SIZE": str(os.path.getsize(image))},
+            [qbatch.absolute(qbatch.TOOL), "undo", "--json", "--io", "posix", "--state", self.path("state"), *flags, "last"], text=True,
+            env={**os.environ, "LD_PRELOAD": MEDDLER, "MEDDLE_DEADLY": when, "MEDDLE_INODE": str(os.stat(image).st_ino)},
             stdout=subprocess.PIPE, stderr=subprocess.PIPE))
 
     def test_an_undo_goes_on_with_the_others(self):
@@ -269,6 +267,48 @@ class Deadly(CrashTest):
         self.assertEqual([proc.sha256(image) for image in images], before)
         again = qbatch.qbatch("undo", "--json", "--state", self.path("state"), "last")
         self.assertEqual(again.code, 2, str(again)[-400:])  # it is recorded that all of them are
+
+    def giving_up(self):
+        """Images of a run that kept clusters for its undo."""
+        images = self.fleet()
+        self.io(images[5], "write -q -P 9 3M 128k")
+        before = [guest.read_all(image) for image in (images[0], images[5])]
+        done = qbatch.qbatch("--json", "--state", self.path("state"), self.manifest("""
+            version: 1
+            images: [{path: "*.qcow2", compat: "0.10", keep_undo: on}]
+            """))
+        self.assertEqual((done.code, done.summary["changed"]), (0, N), str(done)[-400:])
+        return images, before
+
+    def assert_given_up(self, images, before):
+        again = qbatch.qbatch("undo", "--discard-undo", "--json", "--state", self.path("state"), "last")
+        self.assertEqual(again.code, 2, str(again)[-400:])  # it is recorded of all of them
+        for image in images:
+            self.assert_sound(image)
+        for image, was in zip((images[0], images[5]), before):
+            self.assert_same_layers(was, guest.read_all(image))
+
+    def test_where_undos_are_given_up_it_goes_on_with_the_others(self):
+        images, before = self.giving_up()
+        sha = proc.sha256(images[5])
+        for when in ("read", "flip"):
+            records, summary, err = self.undo(when, images[5], "--discard-undo")
+            self.assertEqual([r for r in records if records[r]["status"] == "failed"], ["05.qcow2"], err)
+            self.assertEqual(records["05.qcow2"]["error"]["code"], "crashed")
+            self.assertIn("the image is as it was", records["05.qcow2"]["error"]["message"])
+            self.assertNotIn("told what no process of this program tells", err)
+            self.assertEqual((summary["changed"] + summary["unchanged"], summary["failed"]), (len(records) - 1, 1), summary)
+            if when == "read":
+                self.assertEqual(proc.sha256(images[5]), sha)
+        last = qbatch.qbatch("undo", "--discard-undo", "--json", "--state", self.path("state"), "last")
+        self.assertEqual((last.code, last.summary["changed"]), (0, 1), str(last)[-400:])
+        self.assert_given_up(images, before)
+
+    def test_one_given_up_by_a_process_that_died_after_its_commit_is_found_so(self):
+        images, before = self.giving_up()
+        records, summary, err = self.undo("flipped", images[5], "--discard-undo")
+        self.assertEqual((summary["failed"], records["05.qcow2"]["status"]), (0, "unchanged"), err)
+        self.assert_given_up(images, before)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,10 @@ static void it_is_said_what_state_the_image_is_in(void)
         job.request.without_locks = true;
         write_sector(all[i].fill);
         qb_relay_crashed(&job, &held,
-                         &(struct qb_relay_death){"was ended by signal 9", i % 2 == 0, false}, &o);
+                         &(struct qb_relay_death){.how = "was ended by signal 9",
+                                                  .alone = i % 2 == 0,
+                                                  .flipped = "amended, and was not verified"},
+                         &o);
         CU_ASSERT_EQUAL(o.result.status, QB_STATUS_FAILED);
         CU_ASSERT_EQUAL(o.result.err.code, QB_E_CRASHED);
         if (!strstr(o.result.err.text, all[i].words))

@@ -13,6 +13,10 @@
 #include "run/relay_run.h"
 #include "util/signal.h"
 
+/* What is said of an image whose process died after its commit. */
+#define UNDONE    "undone, which the journal does not say"
+#define DISCARDED "without what its undo needs, which the journal does not say"
+
 static int begin_batch(struct qb_earlier *e, struct qb_err *err)
 {
     const struct qb_origin *of_run = &e->history.origin;
@@ -107,28 +111,39 @@ static void offer(struct qb_confining *c, struct qb_earlier *e, struct qb_takeba
     t->options.confining = c;
 }
 
-/* ---- an undo, by a process that may die of an image -------------------------------------------
- */
+/* ---- by a process that may die of an image --------------------------------------------------- */
 
 struct apart {
     struct qb_earlier *e;
     struct qb_takeback *t;
+    qb_takeback_fn *fn;
 };
 
 /* In that process. */
-static int undo_here(void *arg, const struct qb_relay *relay, const struct qb_listener *listener,
+static int work_here(void *arg, const struct qb_relay *relay, const struct qb_listener *listener,
                      struct qb_err *err)
 {
     const struct apart *a = arg;
     int r;
 
     a->t->options.relay = relay;
-    r = qb_takeback_run(a->t, listener, err);
+    r = a->fn(a->t, listener, err);
     qb_confining_end(a->t->options.confining);
     return r;
 }
 
-/* What the images' traces say of the journal holds: it has only become longer. */
+/* What the traces say of the journal holds: it has only become longer, by what the process that
+ * died was about to write. */
+static void learn(struct qb_earlier *e, const struct qb_history *now)
+{
+    qb_vec_each (t, &e->history.traces) {
+        const struct qb_trace *longer = qb_history_find(now, t->path);
+
+        if (longer)
+            t->discarding_at = longer->discarding_at;
+    }
+}
+
 static int reopen(void *arg, const char *how, struct qb_err *err)
 {
     struct qb_earlier *e = ((const struct apart *)arg)->e;
@@ -140,23 +155,25 @@ static int reopen(void *arg, const char *how, struct qb_err *err)
     r = qb_history_reopen(e->dir, e->history.id, &h, &e->journal, err);
     if (r < 0)
         e->journal = (struct qb_journal){.file.fd = -1, .errnum = EIO};
+    else
+        learn(e, &h);
     e->history.fd = r < 0 ? -1 : h.fd;
     qb_history_free(&h);
     return r;
 }
 
-static int undo(struct qb_earlier *e, struct qb_takeback *t, struct qb_output *out,
-                const struct qb_listener *listener, struct qb_err *err)
+static int work_apart(struct qb_earlier *e, struct qb_takeback *t, qb_takeback_fn *fn,
+                      struct qb_output *out, const struct qb_listener *listener, struct qb_err *err)
 {
-    struct apart apart = {e, t};
+    struct apart apart = {e, t, fn};
     struct qb_confining *c = t->options.confining;
     const struct qb_relay_run run = {.batch = &e->batch,
                                      .options = &t->options,
                                      .listener = listener,
                                      .journal = &e->journal,
-                                     .undoes = true,
+                                     .flipped = fn == qb_discard_run ? DISCARDED : UNDONE,
                                      .confining = c,
-                                     .body = undo_here,
+                                     .body = work_here,
                                      .again = reopen,
                                      .arg = &apart};
     bool began = false;
@@ -169,7 +186,7 @@ static int undo(struct qb_earlier *e, struct qb_takeback *t, struct qb_output *o
             return r;
     }
     qb_output_offer(out, c);
-    return qb_takeback_run(t, listener, err);
+    return fn(t, listener, err);
 }
 
 static void tell_of_sandbox(const struct qb_confining *c, const struct qb_listener *listener)
@@ -199,6 +216,7 @@ int qb_earlier_work(struct qb_earlier *e, const struct qb_cli *cli, qb_takeback_
         .discard_writes = qb_cli_has(cli, QB_OPTION_DISCARD_WRITES),
     };
     __attribute__((cleanup(qb_confining_end))) struct qb_confining confining = {.begun = false};
+    bool confines = fn == qb_takeback_run || fn == qb_discard_run;
     struct qb_listener listener;
     struct qb_output out;
     struct qb_err err;
@@ -207,12 +225,10 @@ int qb_earlier_work(struct qb_earlier *e, const struct qb_cli *cli, qb_takeback_
     if (qb_output_open(&out, cli, &e->batch) < 0)
         return QB_EXIT_USAGE;
     listener = qb_output_listener(&out);
-    if (fn == qb_takeback_run || fn == qb_discard_run)
+    if (confines)
         offer(&confining, e, &t);
-    if (fn == qb_discard_run)
-        qb_output_offer(&out, &confining);
     if (qb_confining_check(&confining, &err) < 0 ||
-        (fn == qb_takeback_run ? undo(e, &t, &out, &listener, &err) : fn(&t, &listener, &err)) < 0)
+        (confines ? work_apart(e, &t, fn, &out, &listener, &err) : fn(&t, &listener, &err)) < 0)
         return qb_output_abort(&out, err.text);
     tell_of_sandbox(&confining, &listener);
     if (!t.options.dry_run)

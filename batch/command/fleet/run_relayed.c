@@ -123,6 +123,7 @@ int qb_fleet_run_relayed(struct qb_run_sandbox *sandbox, struct qb_run_options *
                                      .options = options,
                                      .listener = listener,
                                      .journal = options->state ? &options->state->journal : NULL,
+                                     .flipped = "amended, and was not verified",
                                      .confining = &sandbox->confining,
                                      .body = run_here,
                                      .again = after_death,
