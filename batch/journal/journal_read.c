@@ -87,7 +87,7 @@ static bool parse(const struct line *l, const char *tag, struct qb_parsed *recor
     const char *of;
 
     if (!sum_is_right(l) ||
-        !qb_json_parse_record(l->text + QB_JOURNAL_HEAD, l->len - QB_JOURNAL_HEAD, record))
+        !qb_json_parse(l->text + QB_JOURNAL_HEAD, l->len - QB_JOURNAL_HEAD, record))
         return false;
     of = qb_json_get_text(record, "of");
     if (!*tag || !of || strcmp(of, tag) == 0)

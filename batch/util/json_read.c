@@ -7,7 +7,6 @@
 
 #include "base/own.h"
 #include "util/base64.h"
-#include "util/json_flat.h"
 
 bool qb_json_parse(const char *text, size_t len, struct qb_parsed *out)
 {
@@ -18,66 +17,43 @@ bool qb_json_parse(const char *text, size_t len, struct qb_parsed *out)
     return false;
 }
 
-bool qb_json_parse_record(const char *text, size_t len, struct qb_parsed *out)
-{
-    *out = (struct qb_parsed){.flat = qb_flat_parse(text, len)};
-    return out->flat || qb_json_parse(text, len, out);
-}
-
 void qb_json_drop(struct qb_parsed *o)
 {
     json_decref(o->value);
-    free(o->flat);
-    *o = (struct qb_parsed){0};
+    o->value = NULL;
 }
 
 const char *qb_json_get_text(const struct qb_parsed *o, const char *key)
 {
-    const struct qb_flat_member *m = o->flat ? qb_flat_find(o->flat, key) : NULL;
-
-    return m ? m->text : json_string_value(json_object_get(o->value, key));
-}
-
-static bool get_integer(const struct qb_parsed *o, const char *key, int64_t *out)
-{
-    const struct qb_flat_member *m = o->flat ? qb_flat_find(o->flat, key) : NULL;
-    const json_t *v = o->flat ? NULL : json_object_get(o->value, key);
-
-    *out = m && m->kind == QB_FLAT_INTEGER ? m->integer : json_integer_value(v);
-    return m ? m->kind == QB_FLAT_INTEGER : json_is_integer(v);
+    return json_string_value(json_object_get(o->value, key));
 }
 
 uint64_t qb_json_get_number(const struct qb_parsed *o, const char *key, uint64_t otherwise)
 {
-    int64_t n;
+    const json_t *v = json_object_get(o->value, key);
 
-    return get_integer(o, key, &n) && n >= 0 ? (uint64_t)n : otherwise;
+    return json_is_integer(v) && json_integer_value(v) >= 0 ? (uint64_t)json_integer_value(v)
+                                                            : otherwise;
 }
 
 bool qb_json_get_bool(const struct qb_parsed *o, const char *key)
 {
-    const struct qb_flat_member *m = o->flat ? qb_flat_find(o->flat, key) : NULL;
-
-    return m ? m->kind == QB_FLAT_TRUE : json_is_true(json_object_get(o->value, key));
+    return json_is_true(json_object_get(o->value, key));
 }
 
 int64_t qb_json_get_signed(const struct qb_parsed *o, const char *key)
 {
-    int64_t n;
-
-    return get_integer(o, key, &n) ? n : 0;
+    return json_integer_value(json_object_get(o->value, key));
 }
 
 double qb_json_get_real(const struct qb_parsed *o, const char *key)
 {
-    int64_t n;
-
-    return get_integer(o, key, &n) ? (double)n : json_number_value(json_object_get(o->value, key));
+    return json_number_value(json_object_get(o->value, key));
 }
 
 bool qb_json_has(const struct qb_parsed *o, const char *key)
 {
-    return o->flat ? qb_flat_find(o->flat, key) != NULL : json_object_get(o->value, key) != NULL;
+    return json_object_get(o->value, key) != NULL;
 }
 
 void qb_json_each_text(const struct qb_parsed *o,
@@ -86,9 +62,6 @@ void qb_json_each_text(const struct qb_parsed *o,
     const char *key;
     json_t *value;
 
-    for (size_t i = 0; o->flat && i < o->flat->n; i++)
-        if (o->flat->members[i].text)
-            fn(arg, o->flat->members[i].key, o->flat->members[i].text);
     json_object_foreach(o->value, key, value) if (json_is_string(value))
         fn(arg, key, json_string_value(value));
 }
@@ -122,7 +95,7 @@ bool qb_json_each_item(const struct qb_parsed *o, const char *key,
 
 size_t qb_json_count(const struct qb_parsed *o)
 {
-    return o->flat ? o->flat->n : json_object_size(o->value);
+    return json_object_size(o->value);
 }
 
 size_t qb_json_list_count(const struct qb_parsed *o, const char *key)

@@ -7,18 +7,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* An object that was read; both NULL: there is none. */
-struct qb_flat;
+/* An object that was read; NULL: there is none. */
 struct qb_parsed {
-    void *value;          /* of jansson */
-    struct qb_flat *flat; /* see json_flat.h */
+    void *value;
 };
 
 /* Parses an object of `len` bytes, which the caller drops; false when the text is not an object. */
 bool qb_json_parse(const char *text, size_t len, struct qb_parsed *out);
-/* The same, in a tenth of the time where it is an object of plain texts and integers; it cannot be
- * written again. */
-bool qb_json_parse_record(const char *text, size_t len, struct qb_parsed *out);
 void qb_json_drop(struct qb_parsed *o);
 
 /* The value of a key.  A value of another kind counts as missing. */

@@ -67,7 +67,8 @@ static bool are_plain(uint64_t x)
              zeros(x ^ EACH_BYTE('\\')) | zeros(x ^ EACH_BYTE(0x7f)));
 }
 
-size_t qb_json_plain(char *at, const char *s, size_t len)
+/* Copies what begins the string and is plain; returns how many bytes. */
+static size_t copy_plain(char *at, const char *s, size_t len)
 {
     size_t n = 0;
     uint64_t x;
@@ -94,7 +95,7 @@ char *qb_json_string_text(char *at, const char *s)
 
     *at++ = '"';
     while (s < end) {
-        size_t n = qb_json_plain(at, s, (size_t)(end - s));
+        size_t n = copy_plain(at, s, (size_t)(end - s));
 
         s += n;
         at += n;

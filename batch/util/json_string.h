@@ -10,7 +10,4 @@ size_t qb_json_string_room(const char *s);
 /* Writes it, without a NUL, and returns where it ends.  A byte that is not UTF-8 becomes U+FFFD. */
 char *qb_json_string_text(char *at, const char *s);
 
-/* Copies the beginning of s that needs no escape, and returns how many bytes that is. */
-size_t qb_json_plain(char *to, const char *s, size_t len);
-
 #endif
