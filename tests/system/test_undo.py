@@ -93,7 +93,7 @@ class Undo(ImageTest):
         other = self.copy(self.image, "b.qcow2")
         run = self.amend(self.image, other)
         os.symlink(other, self.path("link"))
-        answer = self.undo(run, self.path("link"))
+        answer = self.undo(run, self.path("link"), other, self.path("link"))
         self.assertEqual((answer.code, len(answer.records)), (0, 1), str(answer))
         self.assertEqual(proc.sha256(other), self.before)
         self.assertNotEqual(proc.sha256(self.image), self.before)

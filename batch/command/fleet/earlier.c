@@ -30,7 +30,8 @@ static int begin_batch(struct qb_earlier *e, struct qb_err *err)
                                  of_run->labels.items[i].value))
             return qb_fail_memory(err);
     e->traces = calloc(e->history.traces.n + 1, sizeof(struct qb_trace *));
-    return e->traces ? 0 : qb_fail_memory(err);
+    e->added = calloc(e->history.traces.n + 1, sizeof(*e->added));
+    return e->traces && e->added ? 0 : qb_fail_memory(err);
 }
 
 int qb_earlier_open(struct qb_earlier *e, const struct qb_cli *cli, const char *word,
@@ -53,19 +54,21 @@ void qb_earlier_close(struct qb_earlier *e)
     qb_history_free(&e->history);
     qb_batch_free(&e->batch);
     free(e->traces);
+    free(e->added);
 }
 
 int qb_earlier_add(struct qb_earlier *e, const struct qb_trace *t, struct qb_err *err)
 {
+    size_t number = (size_t)(t - e->history.traces.items);
     struct qb_request rq;
 
-    for (size_t i = 0; i < e->batch.n_jobs; i++)
-        if (e->traces[i] == t)
-            return 0;
+    if (e->added[number])
+        return 0;
     qb_request_init(&rq);
     if (!qb_batch_add(&e->batch, t->path, 0, &rq))
         return qb_fail_memory(err);
     e->traces[e->batch.n_jobs - 1] = t;
+    e->added[number] = true;
     return 0;
 }
 

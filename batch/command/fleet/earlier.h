@@ -15,6 +15,7 @@ struct qb_earlier {
     struct qb_journal journal;      /* open and locked */
     struct qb_batch batch;          /* has the run's name, and the origin of this command */
     const struct qb_trace **traces; /* one a job */
+    bool *added;                    /* one a trace of the history: it is a job */
     char lost[250];                 /* what no longer holds; see qb_summary */
 };
 
