@@ -12,6 +12,7 @@
 #include "qcow2/chain.h"
 #include "qcow2/data_name.h"
 #include "util/path.h"
+#include "opener/look.h"
 
 /* A member has, or is to have, its data in this file; or is to have it as its backing file, which
  * nobody minds unless the file gets another format. */
@@ -70,11 +71,18 @@ void qb_data_guard_free(struct qb_data_guard *g)
 
 /* ---- who has its data where ------------------------------------------------------------------ */
 
-static bool find_file(const char *image_path, const char *name, struct stat *st)
+static const struct qb_opener *opener_of(const struct qb_data_guard *g)
+{
+    return qb_io_opener(qb_sched_io(g->sched));
+}
+
+static bool find_file(const struct qb_data_guard *g, const char *image_path, const char *name,
+                      struct stat *st)
 {
     QB_AUTO(qb_buf) char *path = NULL;
 
-    return qb_data_locate(image_path, name, &path, NULL) == 0 && stat(path, st) == 0;
+    return qb_data_locate(opener_of(g), image_path, name, &path, NULL) == 0 &&
+           qb_look(opener_of(g), path, st) == 0;
 }
 
 static int note_use(struct qb_data_guard *g, const struct stat *st, size_t member, bool backs)
@@ -90,7 +98,7 @@ static int add_use(struct qb_data_guard *g, const char *image_path, const char *
 {
     struct stat st;
 
-    if (!find_file(image_path, name, &st))
+    if (!find_file(g, image_path, name, &st))
         return qb_vec_push(&g->strays, (struct stray){name, member}) ? 0 : -1;
     return note_use(g, &st, member, false);
 }
@@ -104,7 +112,7 @@ static int add_new_backing(struct qb_data_guard *g, const struct qb_job *job, si
 
     if (!(job->request.set & QB_KEY_BACKING_FILE) || !name || !name[0])
         return 0;
-    if (qb_chain_resolve(job->path, name, &path, NULL) < 0 || stat(path, &st) < 0)
+    if (qb_chain_resolve(job->path, name, &path, NULL) < 0 || qb_look(opener_of(g), path, &st) < 0)
         return qb_vec_push(&g->strays, (struct stray){name, member}) ? 0 : -1;
     return note_use(g, &st, member, true);
 }
@@ -285,7 +293,7 @@ int qb_data_guard_check(struct qb_data_guard *g, const struct qb_file *image,
         return read_all(g, err) < 0 ? -1 : check_raw(g, image, err);
     if (!name || (alone && !now->has_backing_file))
         return 0;
-    if (!find_file(image->path, name, &st)) /* the plan says what is wrong with it */
+    if (!find_file(g, image->path, name, &st)) /* the plan says what is wrong with it */
         return 0;
     if (read_all(g, err) < 0)
         return -1;

@@ -10,6 +10,7 @@
 #include "base/vec.h"
 #include "backing/deadly.h"
 #include "qcow2/backing_name.h"
+#include "opener/look.h"
 #include "opener/named.h"
 #include "qcow2/chain.h"
 
@@ -97,11 +98,11 @@ void qb_graph_free(struct qb_graph *g)
     free(g);
 }
 
-static struct looked look_at(const char *path)
+static struct looked look_at(const struct qb_opener *by, const char *path)
 {
     struct stat st;
 
-    if (stat(path, &st) < 0)
+    if (qb_look(by, path, &st) < 0)
         return (struct looked){0};
     return (struct looked){.id = {st.st_dev, st.st_ino}, .changed = st.st_ctim};
 }
@@ -113,7 +114,7 @@ static const struct looked *look_up(struct qb_graph *g, const char *path, unsign
 
     if (!l->path || strcmp(l->path, path) != 0) {
         free(l->path);
-        *l = look_at(path);
+        *l = look_at(qb_io_opener(qb_sched_io(g->sched)), path);
         l->path = strdup(path);
     }
     return l;
@@ -130,8 +131,8 @@ static void index_one(void *arg, struct qb_io *io, size_t i)
 
     const struct qb_job *job = &g->batch->jobs[i];
 
-    (void)io;
-    g->ids[i] = job->ino ? (struct id){job->dev, job->ino} : look_at(job->path).id;
+    g->ids[i] =
+        job->ino ? (struct id){job->dev, job->ino} : look_at(qb_io_opener(io), job->path).id;
 }
 
 static uint64_t key_of(struct id id)

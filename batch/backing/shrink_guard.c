@@ -8,6 +8,7 @@
 #include "base/own.h"
 #include "base/sizing.h"
 #include "base/units.h"
+#include "opener/look.h"
 #include "opener/named.h"
 #include "backing/tree.h"
 #include "qcow2/backing_name.h"
@@ -195,12 +196,13 @@ static int check_data_file(const struct qb_overlays *o, const struct qb_job *job
     const char *name = rq->set & QB_KEY_DATA_FILE ? rq->data_file : now->data_file;
     QB_AUTO(qb_buf) char *path = NULL;
     const struct qb_member *stray;
+    const struct qb_opener *by = qb_io_opener(qb_sched_io(o->sched));
     struct stat st;
     size_t m;
 
     /* the plan says what is wrong with it */
-    if (!now->external_data_file || !name || qb_data_locate(job->path, name, &path, NULL) < 0 ||
-        stat(path, &st) < 0)
+    if (!now->external_data_file || !name || qb_data_locate(by, job->path, name, &path, NULL) < 0 ||
+        qb_look(by, path, &st) < 0)
         return 0;
     m = qb_family_find(&o->family, st.st_dev, st.st_ino);
     if (m != QB_NO_MEMBER && o->family.members.items[m].first_overlay != QB_NO_MEMBER)

@@ -9,6 +9,7 @@
 #include "backing/order.h"
 #include "backing/tree_see.h"
 #include "opener/in_use.h"
+#include "opener/look.h"
 #include "opener/named.h"
 #include "qcow2/image.h"
 #include "util/path.h"
@@ -40,6 +41,7 @@ typedef QB_VEC(struct want) wants_vec;
 struct reading {
     struct qb_family *family;
     struct qb_deadly *deadly;
+    const struct qb_opener *opener; /* see io/look.h */
     bool alone; /* one header is read at a time */
     QB_VEC(struct look) looks;
     wants_vec wants, next; /* of this round, and of the one that comes */
@@ -131,7 +133,7 @@ static void look_once(const struct reading *r, struct look *l, struct qb_io *io)
                             .first_overlay = QB_NO_MEMBER,
                             .next = QB_NO_MEMBER,
                             .after = QB_NO_MEMBER};
-    if (stat(l->path, &st) == 0) {
+    if (qb_look(qb_io_opener(io), l->path, &st) == 0) {
         m->dev = st.st_dev;
         m->ino = st.st_ino;
         m->uid = st.st_uid;
@@ -192,21 +194,22 @@ size_t qb_family_find(const struct qb_family *f, dev_t dev, ino_t ino)
     return QB_NO_MEMBER;
 }
 
-static bool same_folder(const char *a, const char *b)
+static bool same_folder(const struct qb_opener *by, const char *a, const char *b)
 {
     QB_AUTO(qb_buf) char *p = qb_path_folder(a), *q = qb_path_folder(b);
     struct stat s, t;
 
-    return p && q && stat(p, &s) == 0 && stat(q, &t) == 0 && s.st_dev == t.st_dev &&
+    return p && q && qb_look(by, p, &s) == 0 && qb_look(by, q, &t) == 0 && s.st_dev == t.st_dev &&
            s.st_ino == t.st_ino;
 }
 
 /* `a/../b` and `b` are the same name: what counts is the entry of a folder. */
-static void note_name(struct qb_member *m, const char *path)
+static void note_name(const struct reading *r, struct qb_member *m, const char *path)
 {
     if (m->other_path || !m->ino || strcmp(m->path, path) == 0)
         return;
-    if (strcmp(qb_path_name(m->path), qb_path_name(path)) != 0 || !same_folder(m->path, path))
+    if (strcmp(qb_path_name(m->path), qb_path_name(path)) != 0 ||
+        !same_folder(r->opener, m->path, path))
         m->other_path = strdup(path);
 }
 
@@ -252,7 +255,7 @@ static int join(struct reading *r, struct look *l, size_t *out)
 
     *out = qb_family_find(f, l->seen.dev, l->seen.ino);
     if (*out != QB_NO_MEMBER) {
-        note_name(&f->members.items[*out], l->path);
+        note_name(r, &f->members.items[*out], l->path);
         return see_again(r, *out, l);
     }
     if (l->scanned && (l->seen.kind == QB_MEMBER_OTHER || l->seen.kind == QB_MEMBER_MISSING))
@@ -293,7 +296,8 @@ static void look_at_suspects(struct reading *r, struct qb_io *io)
     for (size_t i = 0; qb_deadly_has_suspects(r->deadly) && i < r->looks.n; i++) {
         struct look *l = &r->looks.items[i];
 
-        if (stat(l->path, &st) < 0 || !qb_deadly_suspects(r->deadly, st.st_dev, st.st_ino))
+        if (qb_look(r->opener, l->path, &st) < 0 ||
+            !qb_deadly_suspects(r->deadly, st.st_dev, st.st_ino))
             continue;
         look_at(r, io, i);
         l->seen_alone = true;
@@ -390,7 +394,9 @@ static int next_round(struct reading *r, struct qb_sched *sched)
 int qb_family_read(const struct qb_batch *batch, struct qb_sched *sched, bool (*stopped)(void),
                    struct qb_family *out, struct qb_err *err)
 {
-    QB_AUTO(free_reading) struct reading r = {.family = out, .deadly = batch->deadly};
+    QB_AUTO(free_reading)
+    struct reading r = {
+        .family = out, .deadly = batch->deadly, .opener = qb_io_opener(qb_sched_io(sched))};
     int rc;
 
     *out = (struct qb_family){0};

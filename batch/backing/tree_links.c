@@ -8,6 +8,7 @@
 #include "base/own.h"
 #include "backing/order.h"
 #include "job/rules.h"
+#include "opener/look.h"
 
 /* ---- relations ------------------------------------------------------------------------------- */
 
@@ -89,8 +90,8 @@ static size_t *members_of_jobs(const struct qb_family *f, size_t n_jobs)
     return of;
 }
 
-static int order_one(struct qb_graph *graph, const struct qb_job *job, struct qb_member *m,
-                     const size_t *of, struct qb_err *err)
+static int order_one(struct qb_graph *graph, const struct qb_opener *by, const struct qb_job *job,
+                     struct qb_member *m, const size_t *of, struct qb_err *err)
 {
     struct qb_naming owner = {m->uid, m->gid, m->path};
     struct qb_info info = {.has_backing_file = m->backing_name,
@@ -102,7 +103,7 @@ static int order_one(struct qb_graph *graph, const struct qb_job *job, struct qb
     struct qb_err why;
 
     if (job->rules && job->rules->moves) /* the run reports a name that cannot be computed */
-        qb_moves_rename(job->rules->moves, job->path, &info, &rq, &name, &why);
+        qb_moves_rename(job->rules->moves, by, job->path, &info, &rq, &name, &why);
     if (qb_graph_need(graph, m->job, owner, &rq, &info, &need, err) < 0)
         return -1;
     m->after = need.job == QB_NO_JOB ? QB_NO_MEMBER : of[need.job];
@@ -120,8 +121,8 @@ int qb_family_order(struct qb_family *f, const struct qb_batch *batch, struct qb
 
     for (size_t i = 0; rc == 0 && i < f->members.n; i++)
         if (f->members.items[i].job != QB_NO_JOB && f->members.items[i].kind == QB_MEMBER_QCOW2)
-            rc = order_one(graph, &batch->jobs[f->members.items[i].job], &f->members.items[i], of,
-                           err);
+            rc = order_one(graph, qb_io_opener(qb_sched_io(sched)),
+                           &batch->jobs[f->members.items[i].job], &f->members.items[i], of, err);
     qb_graph_free(graph);
     qb_queue_free(queue);
     return rc;

@@ -16,6 +16,7 @@
 #include "base/crc32.h"
 #include "qcow2/disk.h"
 #include "qcow2/probe.h"
+#include "opener/look.h"
 
 enum { GROUPS = 10 };
 
@@ -191,10 +192,9 @@ static size_t common(const char *folder, const char *target)
     return last;
 }
 
-char *qb_relative_name(const char *path, const char *target)
+char *qb_relative_name(const struct qb_opener *by, const char *path, const char *target)
 {
-    QB_AUTO(qb_buf) char *given = qb_path_folder(path);
-    QB_AUTO(qb_buf) char *real = given ? realpath(given, NULL) : NULL;
+    QB_AUTO(qb_buf) char *real = qb_look_real_folder(by, path);
     QB_AUTO(qb_buf) char *folder = NULL;
     char *out = NULL;
     size_t len = 0, same;
@@ -218,13 +218,13 @@ char *qb_relative_name(const char *path, const char *target)
     return NULL;
 }
 
-static int new_name(const struct qb_moves *m, const char *path, const char *old, char **out,
-                    struct qb_err *err)
+static int new_name(const struct qb_moves *m, const struct qb_opener *by, const char *path,
+                    const char *old, char **out, struct qb_err *err)
 {
     char *name = rewritten(m, old);
 
     if (name && m->relative) {
-        char *relative = qb_relative_name(path, name);
+        char *relative = qb_relative_name(by, path, name);
 
         free(name);
         name = relative;
@@ -262,28 +262,30 @@ static int find_fmt(struct qb_io *io, const struct qb_file *image, const char *p
 }
 
 /* Whether a relative name leads from the folder of `path` to the file that `st` is of. */
-static bool leads_to(const char *path, const char *name, const struct stat *st)
+static bool leads_to(const struct qb_opener *by, const char *path, const char *name,
+                     const struct stat *st)
 {
     QB_AUTO(qb_buf) char *target = NULL;
     struct stat found;
     struct qb_err err;
 
-    return qb_chain_resolve(path, name, &target, &err) == 0 && stat(target, &found) == 0 &&
+    return qb_chain_resolve(path, name, &target, &err) == 0 && qb_look(by, target, &found) == 0 &&
            found.st_dev == st->st_dev && found.st_ino == st->st_ino;
 }
 
 /* QEMU resolves a relative backing file in the directory of the name by which the image was opened:
  * for an image behind a symbolic link, the name has to be right in both directories. */
-static int check_link(const char *path, const char *name, struct qb_err *err)
+static int check_link(const struct qb_opener *by, const char *path, const char *name,
+                      struct qb_err *err)
 {
     QB_AUTO(qb_buf) char *real = NULL, *target = NULL;
     struct stat st;
 
-    if (lstat(path, &st) < 0 || !S_ISLNK(st.st_mode) || name[0] == '/')
+    if (name[0] == '/' || !qb_look_is_link(by, path))
         return 0;
-    real = realpath(path, NULL);
-    if (real && qb_chain_resolve(path, name, &target, err) == 0 && stat(target, &st) == 0 &&
-        leads_to(real, name, &st))
+    real = qb_look_real(by, path);
+    if (real && qb_chain_resolve(path, name, &target, err) == 0 && qb_look(by, target, &st) == 0 &&
+        leads_to(by, real, name, &st))
         return 0;
     return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                    "the image is a symbolic link to %.200s, and the relative name %.100s does not "
@@ -291,16 +293,17 @@ static int check_link(const char *path, const char *name, struct qb_err *err)
                    real ? real : path, name);
 }
 
-int qb_moves_rename(const struct qb_moves *m, const char *path, const struct qb_info *info,
-                    struct qb_request *rq, char **name, struct qb_err *err)
+int qb_moves_rename(const struct qb_moves *m, const struct qb_opener *by, const char *path,
+                    const struct qb_info *info, struct qb_request *rq, char **name,
+                    struct qb_err *err)
 {
     *name = NULL;
     if (!info->has_backing_file)
         return 0;
-    if (new_name(m, path, info->backing_file, name, err) < 0)
+    if (new_name(m, by, path, info->backing_file, name, err) < 0)
         return -1;
     if (strcmp(*name, info->backing_file) != 0) {
-        if (m->relative && check_link(path, *name, err) < 0)
+        if (m->relative && check_link(by, path, *name, err) < 0)
             return -1;
         rq->set |= QB_KEY_BACKING_FILE;
         rq->backing_file = *name;
@@ -312,7 +315,7 @@ int qb_moves_apply(const struct qb_moves *m, struct qb_io *io, const struct qb_f
                    const char *path, const struct qb_info *info, struct qb_request *rq, char **name,
                    struct qb_err *err)
 {
-    if (qb_moves_rename(m, path, info, rq, name, err) < 0)
+    if (qb_moves_rename(m, io ? qb_io_opener(io) : NULL, path, info, rq, name, err) < 0)
         return -1;
     if (!*name || !m->fmt_auto || (info->backing_fmt && info->backing_fmt[0]))
         return 0;

@@ -39,12 +39,14 @@ int qb_moves_apply(const struct qb_moves *moves, struct qb_io *io, const struct 
                    const char *path, const struct qb_info *info, struct qb_request *rq, char **name,
                    struct qb_err *err);
 
-/* Like qb_moves_apply without detecting a format: opens nothing. */
-int qb_moves_rename(const struct qb_moves *moves, const char *path, const struct qb_info *info,
-                    struct qb_request *rq, char **name, struct qb_err *err);
+/* Like qb_moves_apply without detecting a format: opens nothing.  `by`: see io/look.h. */
+struct qb_opener;
+int qb_moves_rename(const struct qb_moves *moves, const struct qb_opener *by, const char *path,
+                    const struct qb_info *info, struct qb_request *rq, char **name,
+                    struct qb_err *err);
 
 /* `target` relative to the directory of the file at `path`, malloc'ed; `target` itself if it is
  * relative already.  NULL when memory is short or the directory cannot be resolved. */
-char *qb_relative_name(const char *path, const char *target);
+char *qb_relative_name(const struct qb_opener *by, const char *path, const char *target);
 
 #endif

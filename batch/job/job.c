@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/own.h"
+#include "opener/look.h"
 #include "opener/named.h"
 #include "job/backing_rewrite.h"
 
@@ -145,7 +146,7 @@ uint64_t qb_min_free(const struct qb_policy *policy, uint64_t total)
 
 char *qb_backup_path(const struct qb_batch *batch, const struct qb_job *job)
 {
-    QB_AUTO(qb_buf) char *real = realpath(job->path, NULL);
+    QB_AUTO(qb_buf) char *real = qb_look_real(batch->opener, job->path);
     char *path = NULL;
 
     return !real || asprintf(&path, "%s.%s.bak", real, batch->backup_id) < 0 ? NULL : path;

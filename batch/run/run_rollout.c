@@ -11,6 +11,7 @@
 #include "base/own.h"
 #include "check/digest.h"
 #include "run/running.h"
+#include "opener/look.h"
 
 void qb_rolling_free(struct qb_rolling *rolling)
 {
@@ -29,20 +30,21 @@ static uint64_t hash_of(const struct qb_job *job)
 }
 
 /* A block device, whose size this does not tell, comes after all files. */
-static uint64_t size_of(const char *path)
+static uint64_t size_of(const struct qb_opener *by, const char *path)
 {
     struct stat st;
 
-    return stat(path, &st) == 0 && !S_ISBLK(st.st_mode) ? (uint64_t)st.st_size : UINT64_MAX;
+    return qb_look(by, path, &st) == 0 && !S_ISBLK(st.st_mode) ? (uint64_t)st.st_size : UINT64_MAX;
 }
 
-static uint64_t key_of(const struct qb_batch *batch, const struct qb_job *job)
+static uint64_t key_of(const struct qb_opener *by, const struct qb_batch *batch,
+                       const struct qb_job *job)
 {
     switch (batch->rollout.order) {
     case QB_ROLLOUT_HASH:
         return hash_of(job);
     case QB_ROLLOUT_SIZE:
-        return size_of(job->path);
+        return size_of(by, job->path);
     case QB_ROLLOUT_MANIFEST:
         break;
     }
@@ -81,7 +83,7 @@ static int make_order(struct qb_running *r, struct qb_err *err)
     if (find_parents(r, parents, err) < 0)
         return -1;
     for (size_t i = 0; i < n; i++)
-        keys[i] = key_of(r->batch, &r->batch->jobs[i]);
+        keys[i] = key_of(qb_io_opener(qb_sched_io(r->sched)), r->batch, &r->batch->jobs[i]);
     r->rolling.order = qb_draw_order(n, keys, parents);
     r->rolling.steps = calloc(n + 1, sizeof(*r->rolling.steps));
     return r->rolling.order && r->rolling.steps ? 0 : qb_fail_memory(err);

@@ -2,8 +2,10 @@
 
 #include <stdlib.h>
 
+#include "base/num.h"
 #include "base/own.h"
 #include "wave/relay.h"
+#include "opener/look.h"
 #include "host/free_space.h"
 #include "wave/wave_slot.h"
 
@@ -109,6 +111,59 @@ static void flip_one(void *arg, struct qb_io *io, size_t i)
         flip_slot(w, s, io);
 }
 
+/* ---- in a process that sees no path -----------------------------------------------------------
+ * The paths of some images are looked at together (io/look.h), right before they are flipped. */
+
+enum { FLIPPED_TOGETHER = 16 };
+
+struct shares {
+    struct qb_wave *wave;
+    enum qb_step step; /* of those that may be flipped */
+    qb_sched_fn *fn;
+};
+
+/* Those flips come one after the other: no clone or append is made between them. */
+static bool flips_at_once(const struct qb_wave *w, const struct qb_slot *s, enum qb_step step)
+{
+    return step == QB_STEP_APPENDED ||
+           (w->batch->policy.backup == QB_BACKUP_NONE && !waits_for_barrier(w, s));
+}
+
+static void work_on_share(void *arg, struct qb_io *io, size_t share)
+{
+    const struct shares *h = arg;
+    struct qb_wave *w = h->wave;
+    size_t first = share * FLIPPED_TOGETHER, end = QB_MIN(first + FLIPPED_TOGETHER, w->n), n = 0;
+    struct qb_file *files[FLIPPED_TOGETHER] = {NULL};
+    size_t jobs[FLIPPED_TOGETHER] = {0};
+    bool together = true;
+
+    for (size_t i = first; i < end; i++) {
+        struct qb_slot *s = &w->slots[i];
+
+        if (s->step != h->step)
+            continue;
+        together &= flips_at_once(w, s, h->step);
+        files[n] = qb_amend_file(s->amend);
+        jobs[n++] = s->job;
+    }
+    if (together && n > 0)
+        qb_look_ahead(files, jobs, n);
+    for (size_t i = first; i < end; i++)
+        h->fn(w, io, i);
+}
+
+static void each_flips(struct qb_wave *w, enum qb_step step, qb_sched_fn *fn)
+{
+    struct shares shares = {w, step, fn};
+
+    if (qb_look_asks(qb_io_opener(qb_sched_io(w->sched))) && !w->limits->jobs_per_filesystem)
+        qb_sched_each(w->sched, (w->n + FLIPPED_TOGETHER - 1) / FLIPPED_TOGETHER, work_on_share,
+                      &shares);
+    else
+        qb_wave_each(w, fn);
+}
+
 /* What a barrier did not cover is not flipped, and counts as failed before anything is. */
 static void lose_one(void *arg, struct qb_io *io, size_t i)
 {
@@ -125,7 +180,7 @@ static void lose_one(void *arg, struct qb_io *io, size_t i)
 
 void qb_wave_append(struct qb_wave *w)
 {
-    qb_wave_each(w, append_one);
+    each_flips(w, QB_STEP_PLANNED, append_one);
 }
 
 void qb_wave_flip(struct qb_wave *w)
@@ -136,7 +191,7 @@ void qb_wave_flip(struct qb_wave *w)
         lost |= w->slots[i].append_errno != 0;
     if (lost)
         qb_wave_each(w, lose_one);
-    qb_wave_each(w, flip_one);
+    each_flips(w, QB_STEP_APPENDED, flip_one);
 }
 
 void qb_wave_drop(struct qb_wave *w, struct qb_slot *s)

@@ -10,14 +10,14 @@
 #include "job/rules.h"
 #include "wave/rules_apply.h"
 #include "wave/wave_slot.h"
+#include "opener/look.h"
 
 static void find_filesystem(void *arg, struct qb_io *io, size_t i)
 {
     struct qb_wave *w = arg;
     struct stat st;
 
-    (void)io;
-    if (stat(w->batch->jobs[w->slots[i].job].path, &st) == 0)
+    if (qb_look(qb_io_opener(io), w->batch->jobs[w->slots[i].job].path, &st) == 0)
         w->slots[i].dev = st.st_dev;
 }
 

@@ -6,6 +6,7 @@
 #include "amend/amend.h"
 #include "plan/plan.h"
 #include "check/content.h"
+#include "opener/look.h"
 
 struct qb_amend {
     char *path;

@@ -13,6 +13,7 @@
 #include "check/readable.h"
 #include "check/signs.h"
 #include "opener/in_use.h"
+#include "opener/look.h"
 #include "opener/named.h"
 #include "plan/data_file.h"
 #include "qcow2/bitmap.h"
@@ -81,9 +82,10 @@ static int open_data(struct checking *k, struct qb_err *err)
     struct qb_err why = {.offset = QB_NOWHERE};
     struct stat st;
 
-    if (qb_data_locate(k->file.path, k->img.data_name, &path, err) < 0)
+    if (qb_data_locate(k->file.opener, k->file.path, k->img.data_name, &path, err) < 0)
         return -1;
-    if (stat(path, &st) == 0 && st.st_dev == k->file.dev && st.st_ino == k->file.ino) {
+    if (qb_look(k->file.opener, path, &st) == 0 && st.st_dev == k->file.dev &&
+        st.st_ino == k->file.ino) {
         note(k, QB_DEFECT_DATA_FILE_IS_IMAGE, QB_NOWHERE,
              "the external data file is the image itself");
         return 0;

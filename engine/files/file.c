@@ -233,26 +233,6 @@ void qb_file_close(struct qb_file *file)
     file->fd = -1;
 }
 
-bool qb_file_still_there_as_long(const struct qb_file *file, bool *same_size)
-{
-    struct stat st;
-
-    *same_size = true;
-    if (file->mem)
-        return true;
-    if (stat(file->path, &st) < 0 || st.st_dev != file->dev || st.st_ino != file->ino)
-        return false;
-    *same_size = file->is_block_device || (uint64_t)st.st_size == file->size;
-    return true;
-}
-
-bool qb_file_still_there(const struct qb_file *file)
-{
-    bool same_size;
-
-    return qb_file_still_there_as_long(file, &same_size);
-}
-
 bool qb_file_keeps_size(const struct qb_file *file)
 {
     struct stat st;

@@ -34,6 +34,16 @@ struct qb_known {
 enum { QB_KNOWN = 16, QB_HEAD = 4096 /* bytes */ };
 
 struct qb_mem_disk; /* the memory back end's file, see mem.h */
+struct qb_opener;
+
+/* What is at the path of a file, looked at along with others: see opener/look.h. */
+struct qb_seen_ahead {
+    double at; /* when, by qb_now; 0: never */
+    int errnum;
+    dev_t dev;
+    ino_t ino;
+    uint64_t size;
+};
 
 struct qb_file {
     int fd;     /* -1 for a memory file */
@@ -54,6 +64,8 @@ struct qb_file {
     bool blocks;          /* see qb_file_make_blocking */
     bool without_locks;   /* see qb_file_claim */
     bool writers_unseen;  /* see qb_file_claim */
+    const struct qb_opener *opener; /* of whom this process had it, and may ask; or NULL */
+    struct qb_seen_ahead ahead;
     struct qb_guard guard;
     struct qb_io_stats stats;
     uint64_t limit; /* of qb_file_limit, once something was read; the flip goes by a later one */
@@ -97,11 +109,6 @@ int qb_file_make_blocking(struct qb_file *file);
 
 /* Closes (and so unlocks) the file; harmless on an empty struct. */
 void qb_file_close(struct qb_file *file);
-
-/* Whether the path still leads to the very file that is open (same device and inode).  The second
- * one also sets *same_size, if it does, as qb_file_keeps_size, by the same call. */
-bool qb_file_still_there(const struct qb_file *file);
-bool qb_file_still_there_as_long(const struct qb_file *file, bool *same_size);
 
 /* Whether the file's length still equals `size`: no other process has changed it. */
 bool qb_file_keeps_size(const struct qb_file *file);

@@ -38,10 +38,11 @@ static int put_request(const struct qb_to_open *what, struct qb_parcel *p, struc
     return 0;
 }
 
-static struct qb_file take_file(const struct qb_wire_file *f)
+static struct qb_file take_file(const struct qb_opener *opener, const struct qb_wire_file *f)
 {
     return (struct qb_file){.fd = -1,
                             .direct = -1,
+                            .opener = opener,
                             .size = f->size,
                             .allocated_at_open = f->allocated_at_open,
                             .mount_id = f->mount_id,
@@ -75,8 +76,8 @@ static int fail_answer(struct qb_err *err)
     return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE, "the answer about a file is not sound");
 }
 
-static int take_answer(const struct qb_to_open *what, struct qb_parcel *p, struct qb_file *out,
-                       struct qb_err *err)
+static int take_answer(const struct qb_opener *opener, const struct qb_to_open *what,
+                       struct qb_parcel *p, struct qb_file *out, struct qb_err *err)
 {
     const struct qb_wire_answer *a = (const struct qb_wire_answer *)p->bytes;
     unsigned at = 0;
@@ -89,7 +90,7 @@ static int take_answer(const struct qb_to_open *what, struct qb_parcel *p, struc
         *err = a->err;
     if (a->failed || !out)
         return a->failed;
-    *out = take_file(&a->file);
+    *out = take_file(opener, &a->file);
     if (take_fds(&a->file, p, &at, out) < 0) {
         *out = (struct qb_file){.fd = -1};
         return fail_answer(err);
@@ -119,7 +120,7 @@ static int ask(const struct qb_opener *opener, const struct qb_to_open *what, st
     if (r < 0)
         return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE,
                        "the process that opens files for this one has ended");
-    r = take_answer(what, p, out, err);
+    r = take_answer(opener, what, p, out, err);
     qb_parcel_drop(p);
     return r;
 }
@@ -149,7 +150,7 @@ static void take_claims(struct qb_io *io, enum qb_opening what, struct qb_parcel
 
         if (!files[i].opened)
             continue;
-        *out = take_file(&files[i]);
+        *out = take_file(io->opener, &files[i]);
         out->path = strdup(images[i].path);
         if (out->path && take_fds(&files[i], p, &at, out) == 0) {
             if (what == QB_OPENING_CLAIM)

@@ -63,6 +63,8 @@ struct qb_opener {
     struct qb_helper *helper;
     unsigned errand, claims; /* numbers of its errands */
     unsigned list;           /* of one that lists files which may be read; see the batch's scan */
+    unsigned look, ahead;    /* of those that look at paths; see look.h */
+    bool blind;              /* this process sees no path: it is asked to look, too */
 };
 
 /* What is to be opened, or compared. */

@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "opener/in_use.h"
 #include "opener/named.h"
+#include "opener/look.h"
 #include "qcow2/data_name.h"
 
 #define PIECE_BYTES    (UINT64_C(1) << 20)
@@ -38,7 +39,7 @@ int qb_data_open(struct qb_plan *plan, struct qb_err *err)
         return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE,
                        "the header does not name the external data file, and data_file=NAME was "
                        "not given");
-    if (qb_data_locate(image->path, plan->target.data_name, &path, err) < 0)
+    if (qb_data_locate(image->opener, image->path, plan->target.data_name, &path, err) < 0)
         return -1;
     if (qb_named_claim(plan->in.io, image, path, how, plan->in.data, &why) < 0)
         return qb_data_blame(path, &why, err);
@@ -51,7 +52,7 @@ int qb_data_claim(struct qb_io *io, const struct qb_file *image, const char *nam
     const struct qb_claim how = {.writable = image->writable, .without_locks = without_locks};
     QB_AUTO(qb_buf) char *path = NULL;
 
-    if (qb_data_locate(image->path, name, &path, err) < 0)
+    if (qb_data_locate(image->opener, image->path, name, &path, err) < 0)
         return -1;
     return qb_named_claim(io, image, path, how, out, err);
 }
@@ -215,7 +216,7 @@ void qb_data_settle(struct qb_io *io, struct qb_plan *plan)
 
 int qb_data_check_ours(const struct qb_plan *plan, struct qb_err *err)
 {
-    const struct qb_file *file = plan->in.data;
+    struct qb_file *file = plan->in.data;
 
     if (!plan->data.writes && !plan->data.cuts)
         return 0;

@@ -7,6 +7,7 @@
 
 #include "plan/plan.h"
 #include "opener/in_use.h"
+#include "opener/look.h"
 #include "opener/named.h"
 #include "qcow2/map.h"
 #include "qcow2/data_name.h"
@@ -149,9 +150,9 @@ int qb_data_check_same(struct qb_plan *plan, struct qb_err *err)
         plan->data.unchecked = true;
         return 0;
     }
-    if (qb_data_locate(img->file->path, img->data_name, &path, err) < 0)
+    if (qb_data_locate(img->file->opener, img->file->path, img->data_name, &path, err) < 0)
         return -1;
-    if (stat(path, &st) < 0) {
+    if (qb_look(img->file->opener, path, &st) < 0) {
         if (errno != ENOENT && errno != ENOTDIR)
             return qb_fail_sys(err, errno, QB_NOWHERE,
                                "data_file: cannot look whether %.200s, the present one, is there",

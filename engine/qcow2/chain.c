@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "io/budget.h"
+#include "opener/look.h"
 #include "opener/named.h"
 #include "qcow2/backing_name.h"
 #include "qcow2/chain_parts.h"
@@ -84,13 +85,14 @@ int qb_chain_resolve(const char *image_path, const char *name, char **out, struc
     return qb_backing_locate(image_path, name, "", out, &as, err);
 }
 
-bool qb_chain_names(const char *image_path, const char *name, const struct qb_file *self)
+bool qb_chain_names(const struct qb_opener *by, const char *image_path, const char *name,
+                    const struct qb_file *self)
 {
     QB_AUTO(qb_buf) char *path = NULL;
     struct stat st;
 
     return self->fd >= 0 && qb_chain_resolve(image_path, name, &path, NULL) == 0 &&
-           stat(path, &st) == 0 && st.st_dev == self->dev && st.st_ino == self->ino;
+           qb_look(by, path, &st) == 0 && st.st_dev == self->dev && st.st_ino == self->ino;
 }
 
 /* The format of a file for which none is declared, as QEMU finds it.  What it would read as one of
@@ -301,7 +303,7 @@ int qb_link_open_data(struct qb_io *io, struct qb_chain *chain, struct qb_link *
 
     if (l->data_open)
         return 0;
-    if (qb_data_locate(l->file.path, l->img.data_name, &path, err) < 0)
+    if (qb_data_locate(qb_io_opener(io), l->file.path, l->img.data_name, &path, err) < 0)
         return -1;
     if (qb_named_open(io, chain->by, qb_naming_of(&l->file), path, &l->data, &why) < 0)
         return qb_data_blame(path, &why, err);

@@ -58,8 +58,10 @@ int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file
                   struct qb_err *err);
 void qb_chain_close(struct qb_chain *chain);
 
-/* Whether the name `name`, in the image at `image_path`, leads to the open file `self`. */
-bool qb_chain_names(const char *image_path, const char *name, const struct qb_file *self);
+/* Whether the name `name`, in the image at `image_path`, leads to the open file `self`.
+ * `by`: see look.h. */
+bool qb_chain_names(const struct qb_opener *by, const char *image_path, const char *name,
+                    const struct qb_file *self);
 
 /* The path, malloc'ed, that a backing name stands for; see qb_backing_locate. */
 int qb_chain_resolve(const char *image_path, const char *name, char **out, struct qb_err *err);

@@ -6,18 +6,19 @@
 #include <sys/stat.h>
 
 #include "base/own.h"
+#include "opener/look.h"
 
-static bool is_same(const char *a, const char *b, bool *both)
+static bool is_same(const struct qb_opener *by, const char *a, const char *b, bool *both)
 {
     struct stat s, t;
 
-    *both = stat(a, &s) == 0 && stat(b, &t) == 0;
+    *both = qb_look(by, a, &s) == 0 && qb_look(by, b, &t) == 0;
     return *both && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
 }
 
 /* A relative name that leads to one file, whichever directory it is taken from. */
-static int locate_relative(const char *image_path, const char *slash, const char *name, char **path,
-                           struct qb_err *err)
+static int locate_relative(const struct qb_opener *by, const char *image_path, const char *slash,
+                           const char *name, char **path, struct qb_err *err)
 {
     struct stat st;
     bool both;
@@ -26,21 +27,22 @@ static int locate_relative(const char *image_path, const char *slash, const char
         *path = NULL;
         return qb_fail_memory(err);
     }
-    if (!is_same(*path, name, &both) && both) {
+    if (!is_same(by, *path, name, &both) && both) {
         free(qb_take(path));
         return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE,
                        "the external data file %.200s is another one in the image's directory than "
                        "in the current one, from which QEMU takes the name",
                        name);
     }
-    if (!both && stat(*path, &st) < 0 && stat(name, &st) == 0) {
+    if (!both && qb_look(by, *path, &st) < 0 && qb_look(by, name, &st) == 0) {
         free(*path);
         *path = strdup(name);
     }
     return *path ? 0 : qb_fail_memory(err);
 }
 
-int qb_data_locate(const char *image_path, const char *name, char **path, struct qb_err *err)
+int qb_data_locate(const struct qb_opener *by, const char *image_path, const char *name,
+                   char **path, struct qb_err *err)
 {
     const char *slash = strrchr(image_path, '/');
 
@@ -52,7 +54,7 @@ int qb_data_locate(const char *image_path, const char *name, char **path, struct
         return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE,
                        "the external data file %.200s is not a plain path", name);
     if (name[0] != '/' && slash)
-        return locate_relative(image_path, slash, name, path, err);
+        return locate_relative(by, image_path, slash, name, path, err);
     *path = strdup(name);
     return *path ? 0 : qb_fail_memory(err);
 }

@@ -57,7 +57,7 @@ static int open_data(struct mapping *m, struct level *l, struct qb_err *err)
 
     if (l->link != top || top->data_open)
         return qb_link_open_data(m->io, &m->chain, l->link, err);
-    if (qb_data_locate(top->file.path, top->img.data_name, &path, err) < 0)
+    if (qb_data_locate(top->file.opener, top->file.path, top->img.data_name, &path, err) < 0)
         return -1;
     if (qb_named_open_data(m->io, &top->file, path, &top->data, &why) < 0)
         return qb_data_blame(path, &why, err);

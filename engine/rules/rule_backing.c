@@ -44,7 +44,7 @@ static int judge(const struct qb_image *img, const struct qb_request *rq, const 
 {
     (void)rq;
     if (t->name_changes && t->backing_name[0] &&
-        qb_chain_names(img->file->path, t->backing_name, img->file))
+        qb_chain_names(img->file->opener, img->file->path, t->backing_name, img->file))
         return qb_fail(err, QB_E_BACKING_LOOP, QB_NOWHERE,
                        "the backing file %s is the image itself", t->backing_name);
     return 0;

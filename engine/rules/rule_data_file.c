@@ -6,6 +6,7 @@
 
 #include "plan/plan.h"
 #include "plan/rule.h"
+#include "opener/look.h"
 #include "qcow2/data_name.h"
 
 static bool is_raw(const struct qb_header *h)
@@ -67,11 +68,12 @@ static bool is_backing_file(const struct qb_image *img, const struct qb_target *
     struct stat st;
 
     if (!t->backing_name[0] || img->file->fd < 0 ||
-        qb_data_locate(img->file->path, t->data_name, &path, NULL) < 0 || stat(path, &st) < 0)
+        qb_data_locate(img->file->opener, img->file->path, t->data_name, &path, NULL) < 0 ||
+        qb_look(img->file->opener, path, &st) < 0)
         return false;
     data.dev = st.st_dev;
     data.ino = st.st_ino;
-    return qb_chain_names(img->file->path, t->backing_name, &data);
+    return qb_chain_names(img->file->opener, img->file->path, t->backing_name, &data);
 }
 
 static int judge(const struct qb_image *img, const struct qb_request *rq, const struct qb_target *t,

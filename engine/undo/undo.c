@@ -5,6 +5,7 @@
 #include "base/own.h"
 #include "base/result.h"
 #include "qcow2/disk.h"
+#include "opener/look.h"
 
 struct qb_undo *qb_undo_new(const char *path)
 {

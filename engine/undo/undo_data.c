@@ -9,6 +9,7 @@
 #include "undo/undo_prove.h"
 #include "undo/undo_state.h"
 #include "base/own.h"
+#include "opener/look.h"
 #include "opener/named.h"
 #include "qcow2/chain.h"
 #include "qcow2/data_name.h"
@@ -24,7 +25,7 @@ static int open_data(struct qb_undo *u, struct qb_proving *p, const char *name, 
     QB_AUTO(qb_buf) char *path = NULL;
     struct qb_err why = {0};
 
-    if (qb_data_locate(u->path, name, &path, p->err) < 0)
+    if (qb_data_locate(qb_io_opener(p->io), u->path, name, &path, p->err) < 0)
         return -1;
     if (qb_named_claim(p->io, &u->file, path, how, out, &why) < 0)
         return qb_data_blame(path, &why, p->err);
@@ -40,9 +41,10 @@ static int look_at_names(struct qb_undo *u, struct qb_proving *p)
     QB_AUTO(qb_buf) char *path = NULL;
     struct stat st;
 
-    if (qb_data_locate(u->path, p->old.data_name, &path, p->err) < 0)
+    if (qb_data_locate(qb_io_opener(p->io), u->path, p->old.data_name, &path, p->err) < 0)
         return -1;
-    if (stat(path, &st) == 0 && st.st_dev == u->data.dev && st.st_ino == u->data.ino)
+    if (qb_look(qb_io_opener(p->io), path, &st) == 0 && st.st_dev == u->data.dev &&
+        st.st_ino == u->data.ino)
         return 0;
     if (open_data(u, p, p->old.data_name, &u->old_data) < 0 ||
         qb_data_compare(p->io, &u->data, &u->old_data, size, &at, p->err) < 0)

@@ -13,6 +13,7 @@
 
 #include "io/backend.h"
 #include "opener/confine.h"
+#include "opener/look.h"
 #include "opener/opener_wire.h"
 #include "unit.h"
 
@@ -90,6 +91,8 @@ static void begin(struct opening *o)
     qb_errands_add(&errands, count_files, NULL);
     qb_errands_add(&errands, wait_to_be_stopped, NULL);
     o->opener.claims = qb_errands_add_many(&errands, qb_opening_claims, &o->rules);
+    o->opener.look = qb_errands_add_many(&errands, qb_looking_errand, &o->rules);
+    o->opener.ahead = qb_errands_add_many(&errands, qb_looking_many, &o->rules);
     CU_ASSERT_EQUAL_FATAL(qb_helper_start(&o->helper, &errands, channels(), NULL), 0);
     qb_opener_serve(&o->opener, o->io);
 }

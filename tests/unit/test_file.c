@@ -10,6 +10,7 @@
 
 #include "scratch.h"
 #include "unit.h"
+#include "opener/look.h"
 
 static void refuses_with(const char *path, enum qb_code code, const char *text)
 {

@@ -7,6 +7,7 @@
 #include "mem/mem.h"
 #include "scratch.h"
 #include "unit.h"
+#include "opener/look.h"
 
 static struct dice dice = {88172645463325252u};
 

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 
 #include "opening.h"
+#include "opener/look.h"
 
 static void several_images_are_claimed_at_once(void)
 {

@@ -13,6 +13,7 @@
 #include "base/num.h"
 #include "base/own.h"
 #include "opener/opener.h"
+#include "opener/look.h"
 
 enum { AHEAD = QB_PARCEL_FILES, PLACES = 4 * QB_PARCEL_FILES };
 
