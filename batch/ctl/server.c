@@ -28,6 +28,7 @@ struct qb_ctl_server {
     struct qb_ctl_scene scene;
     int listener, wake;
     struct client clients[CLIENTS];
+    bool started;
     pthread_t thread;
 };
 
@@ -51,7 +52,7 @@ static void take(struct qb_ctl_server *s)
 
     if (fd < 0)
         return;
-    if (!qb_ctl_peer(fd, &uid) || !qb_ctl_may(uid, geteuid())) {
+    if (!qb_ctl_peer(fd, &uid) || !qb_ctl_may(uid, s->scene.owner)) {
         tell(fd, "{\"type\":\"answer\",\"version\":1,\"ok\":false,\"error\":\"refused: the run "
                  "belongs to another user\"}\n");
         close(fd);
@@ -129,11 +130,15 @@ static void release(struct qb_ctl_server *s)
     free(s);
 }
 
-int qb_ctl_serve(const char *dir, const struct qb_ctl_scene *scene, struct qb_ctl_server **out,
-                 struct qb_err *err)
+static int fail_start(int errnum, struct qb_err *err)
+{
+    return qb_fail_sys(err, errnum, QB_NOWHERE, "cannot serve the control socket");
+}
+
+int qb_ctl_open(const char *dir, const struct qb_ctl_scene *scene, struct qb_ctl_server **out,
+                struct qb_err *err)
 {
     struct qb_ctl_server *s = calloc(1, sizeof(*s));
-    int errnum;
 
     if (!s)
         return qb_fail_memory(err);
@@ -147,9 +152,8 @@ int qb_ctl_serve(const char *dir, const struct qb_ctl_scene *scene, struct qb_ct
         return -1;
     }
     s->wake = eventfd(0, EFD_CLOEXEC);
-    errnum = s->wake < 0 ? errno : qb_beside_start(&s->thread, serve_all, s);
-    if (errnum) {
-        qb_fail_sys(err, errnum, QB_NOWHERE, "cannot serve the control socket");
+    if (s->wake < 0) {
+        fail_start(errno, err);
         qb_ctl_unlink(dir, scene->batch->run_id);
         release(s);
         return -1;
@@ -158,11 +162,19 @@ int qb_ctl_serve(const char *dir, const struct qb_ctl_scene *scene, struct qb_ct
     return 0;
 }
 
+int qb_ctl_start(struct qb_ctl_server *s, struct qb_err *err)
+{
+    int errnum = qb_beside_start(&s->thread, serve_all, s);
+
+    s->started = errnum == 0;
+    return errnum ? fail_start(errnum, err) : 0;
+}
+
 void qb_ctl_end(struct qb_ctl_server *s)
 {
     if (!s)
         return;
-    if (eventfd_write(s->wake, 1) == 0)
+    if (s->started && eventfd_write(s->wake, 1) == 0)
         pthread_join(s->thread, NULL);
     for (size_t i = 0; i < CLIENTS; i++)
         if (s->clients[i].fd >= 0)

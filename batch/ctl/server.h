@@ -11,9 +11,13 @@
 
 struct qb_ctl_server;
 
-/* -1 with *err: the run can do without. */
-int qb_ctl_serve(const char *dir, const struct qb_ctl_scene *scene, struct qb_ctl_server **out,
-                 struct qb_err *err);
+/* Makes the socket, by which connections wait until qb_ctl_start.  -1 with *err: the run can do
+ * without. */
+int qb_ctl_open(const char *dir, const struct qb_ctl_scene *scene, struct qb_ctl_server **out,
+                struct qb_err *err);
+
+/* Starts the thread.  -1 with *err: nobody will be served; the name of the socket stays. */
+int qb_ctl_start(struct qb_ctl_server *server, struct qb_err *err);
 
 /* Ends the thread and closes the socket, whose name then leads nowhere (qb_ctl_unlink); NULL is
  * permitted. */

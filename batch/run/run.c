@@ -325,6 +325,8 @@ int qb_run(const struct qb_batch *batch, const struct qb_run_options *options,
 
     if (qb_run_prepare(&r, err) < 0)
         return -1;
+    if (options->ready)
+        options->ready(options->ready_arg);
     qb_sched_run(r.sched, run_waves, &r);
     if (!r.broken)
         qb_run_tell_places(&r);

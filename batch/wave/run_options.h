@@ -20,6 +20,10 @@ struct qb_run_options {
     struct qb_state *state;         /* the journal of the run; NULL: none */
     struct qb_confining *confining; /* of this process; NULL: it stays as it is */
     struct qb_hand *hand;           /* what people ask of it meanwhile; NULL: nothing */
+    /* Called once the process has what it keeps, and before it has any thread of its own; may be
+     * NULL. */
+    void (*ready)(void *arg);
+    void *ready_arg;
     const struct qb_relay *relay; /* of a process that may die, and another goes on; see relay.h */
     bool (*stopped)(
         void); /* called between the phases: true: stop before the next flip; may be NULL */

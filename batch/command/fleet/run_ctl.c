@@ -53,19 +53,36 @@ static void note(const struct qb_listener *listener, const struct qb_err *why)
     listener->notice(listener->arg, text);
 }
 
+struct serving {
+    struct qb_ctl_server *server;
+    const struct qb_listener *listener;
+};
+
+static void start_to_serve(void *arg)
+{
+    const struct serving *s = arg;
+    struct qb_err why;
+
+    if (s->server && qb_ctl_start(s->server, &why) < 0)
+        note(s->listener, &why);
+}
+
 static int run_served(const struct qb_ctl_scene *scene, struct qb_run_sandbox *sandbox,
-                      const struct qb_run_options *options, struct qb_output *out,
+                      struct qb_run_options *options, struct qb_output *out,
                       const struct qb_listener *listener, struct qb_err *err)
 {
-    struct qb_ctl_server *server = NULL;
+    struct serving serving = {.listener = listener};
     struct qb_err why;
     int r;
 
-    if (qb_ctl_serve(sandbox->keep->dir, scene, &server, &why) < 0)
+    if (qb_ctl_open(sandbox->keep->dir, scene, &serving.server, &why) < 0)
         note(listener, &why);
+    options->ready = start_to_serve;
+    options->ready_arg = &serving;
     r = qb_run(out->batch, options, listener, err);
-    qb_ctl_end(server);
-    if (server)
+    options->ready = NULL;
+    qb_ctl_end(serving.server);
+    if (serving.server)
         qb_run_sandbox_unlink(sandbox);
     return r;
 }
@@ -105,6 +122,7 @@ int qb_fleet_run_with(struct qb_run_sandbox *sandbox, struct qb_run_options *opt
     const struct qb_ctl_scene scene = {.batch = out->batch,
                                        .meter = listener->meter,
                                        .hand = hand,
+                                       .owner = geteuid(),
                                        .pid = relay ? relay->parent : getpid(),
                                        .limits = &limits,
                                        .begun = relay ? relay->begun : qb_now(),
