@@ -41,8 +41,8 @@ typedef QB_VEC(struct want) wants_vec;
 struct reading {
     struct qb_family *family;
     struct qb_deadly *deadly;
-    const struct qb_opener *opener; /* see io/look.h */
-    bool alone; /* one header is read at a time */
+    const struct qb_opener *opener; /* see opener/look.h */
+    bool alone;                     /* one header is read at a time */
     QB_VEC(struct look) looks;
     wants_vec wants, next; /* of this round, and of the one that comes */
 };

@@ -101,7 +101,7 @@ static void give_up_rights(void)
     struct qb_confinement own = {0};
 
     qb_confine_thread(&own);
-    qb_confine_process(&own);
+    qb_confine_process(&own, false);
 }
 
 static void on_read(void *arg, const struct qb_parcel *request, struct qb_parcel *answer)

@@ -12,9 +12,9 @@
 struct qb_ctl_scene {
     const struct qb_batch *batch;
     const struct qb_meter *meter;
-    struct qb_hand *hand;     /* open */
-    uid_t owner; /* who may ask, besides root: of the run, whoever its process is now */
-    pid_t pid;                /* of the run: that of its parent, in a process of a relay */
+    struct qb_hand *hand; /* open */
+    uid_t owner;          /* who may ask, besides root: of the run, whoever its process is now */
+    pid_t pid;            /* of the run: that of its parent, in a process of a relay */
     struct qb_limits *limits; /* as they are now; of this thread alone */
     double begun;             /* when the run was, by qb_now: limits.deadline counts from it */
     bool confined;         /* the process gives up its rights: its thread does so when it begins */

@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "io/crew.h"
+#include "opener/look.h"
 
 void qb_confining_init(struct qb_confining *c, const struct qb_batch *batch, bool dry_run)
 {
@@ -20,10 +21,16 @@ void qb_confining_init(struct qb_confining *c, const struct qb_batch *batch, boo
         c->sandboxed.why_not = "this build has sanitizers, which a sandbox would keep from working";
 }
 
+static bool is_strict(const struct qb_confining *c)
+{
+    return c->sandboxed.policy == QB_SANDBOX_STRICT;
+}
+
+/* With `strict`. */
 static int lack(const struct qb_confinement *got, struct qb_err *err)
 {
     char text[QB_SANDBOX_TEXT];
-    const char *lacking = qb_sandbox_lack(got, text);
+    const char *lacking = qb_sandbox_lack(got, QB_SANDBOX_STRICT, text);
 
     if (!qb_confine_built())
         lacking = "this build has sanitizers, and no sandbox";
@@ -36,9 +43,10 @@ int qb_confining_check(struct qb_confining *c, struct qb_err *err)
 {
     struct qb_confinement offered;
 
-    if (c->sandboxed.policy != QB_SANDBOX_STRICT)
+    if (!is_strict(c))
         return 0;
     qb_confine_find(&offered);
+    qb_confine_try(&offered);
     if (c->sandboxed.why_not && qb_confine_built())
         return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE, "policy.sandbox is strict: %s",
                        c->sandboxed.why_not);
@@ -138,7 +146,9 @@ static int start_helper(struct qb_confining *c, struct qb_sched *sched, struct q
     c->opener.helper = &c->helper;
     c->opener.errand = qb_errands_add_many(&errands, qb_opening_errand, rules);
     c->opener.claims = qb_errands_add_many(&errands, qb_opening_claims, rules);
-    if (c->opener.claims == QB_ERRANDS_MAX)
+    c->opener.look = qb_errands_add_many(&errands, qb_looking_errand, rules);
+    c->opener.ahead = qb_errands_add_many(&errands, qb_looking_many, rules);
+    if (c->opener.ahead == QB_ERRANDS_MAX)
         return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE, "too many errands");
     qb_sched_loosen(sched);
     r = qb_helper_start(&c->helper, &errands, channels, err);
@@ -181,31 +191,62 @@ static void confine_one(void *arg, struct qb_io *io, size_t i)
 
     (void)io;
     if (i > 0) {
+        own.in_force = got->in_force; /* of the whole process */
         qb_confine_thread(&own);
         atomic_fetch_and(&c->on_all, own.in_force);
         return;
     }
     qb_confine_thread(got);
     got->in_force &= atomic_load(&c->on_all);
-    qb_confine_process(got);
+    qb_confine_process(got, c->opener.blind);
+}
+
+static int refuse_helper(struct qb_confining *c, const struct qb_err *err)
+{
+    snprintf(c->refused, sizeof(c->refused), "%.199s", err->text);
+    c->sandboxed.why_not = c->refused;
+    return is_strict(c) ? -1 : 0;
+}
+
+int qb_confining_enter(struct qb_confining *c, struct qb_sched *sched,
+                       const struct qb_confine_wish *wish, struct qb_err *err)
+{
+    const unsigned both = 1u << QB_CONFINE_USER | 1u << QB_CONFINE_MOUNTS;
+    struct qb_confinement *got;
+
+    if (!qb_confining_is_due(c) || !is_strict(c) || !qb_confine_built())
+        return 0;
+    got = &c->sandboxed.got;
+    if (start_helper(c, sched, wish->owners, err) < 0)
+        return refuse_helper(c, err);
+    if (wish->local_time) /* reads a file */
+        tzset();
+    qb_confine_enter(got);
+    if ((got->in_force & both) != both) {
+        got->in_force |= qb_confine_built() & ~both; /* not what lacks */
+        return lack(got, err);
+    }
+    c->entered = c->opener.blind = true;
+    ((struct qb_batch *)(uintptr_t)c->batch)->opener = &c->opener;
+    return 0;
 }
 
 static int begin(struct qb_confining *c, struct qb_sched *sched, const struct qb_confine_wish *wish,
                  struct qb_err *err)
 {
-    if (wish->helper && start_helper(c, sched, wish->owners, err) < 0) {
-        snprintf(c->refused, sizeof(c->refused), "%.199s", err->text);
-        c->sandboxed.why_not = c->refused;
-        return c->sandboxed.policy == QB_SANDBOX_STRICT ? -1 : 0;
-    }
-    if (wish->local_time) /* reads a file */
+    if (is_strict(c) && qb_confine_built() && !c->entered)
+        return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE,
+                       "policy.sandbox is strict: this process sees paths yet");
+    if (!c->entered && wish->helper && start_helper(c, sched, wish->owners, err) < 0)
+        return refuse_helper(c, err);
+    if (wish->local_time && !c->entered) /* reads a file */
         tzset();
-    if (wish->hands) /* reads some more */
+    if (wish->hands) /* reads some more, on a large machine */
         qb_io_hands(qb_sched_io(sched));
     atomic_store(&c->on_all, ~0u);
     qb_sched_all(sched, confine_one, c);
     c->sandboxed.applies = qb_confine_built() != 0;
-    return c->sandboxed.policy == QB_SANDBOX_STRICT ? lack(&c->sandboxed.got, err) : 0;
+    return is_strict(c) ? lack(&c->sandboxed.got, err) : 0;
 }
 
 int qb_confining_begin(struct qb_confining *c, struct qb_sched *sched,
@@ -223,5 +264,6 @@ const char *qb_confining_lack(const struct qb_confining *c, char out[QB_SANDBOX_
 {
     if (c->refused[0])
         return c->refused;
-    return c->sandboxed.applies ? qb_sandbox_lack(&c->sandboxed.got, out) : NULL;
+    return c->sandboxed.applies ? qb_sandbox_lack(&c->sandboxed.got, c->sandboxed.policy, out)
+                                : NULL;
 }

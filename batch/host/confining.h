@@ -33,6 +33,7 @@ struct qb_confining {
     struct qb_sandboxed sandboxed; /* what came of it, for reports */
     atomic_uint on_all;            /* bits: what is in force on every thread */
     bool begun;
+    bool entered;      /* it has a user and a mount namespace of its own, and the helper is there */
     char refused[200]; /* why the helper could not be started; "": it could, or was not wanted */
     bool wants_helper; /* an errand is certain, or likely */
     bool early;        /* due before the first image is opened, with a helper to the end */
@@ -53,6 +54,13 @@ int qb_confining_check(struct qb_confining *c, struct qb_err *err);
 
 /* Whether this process is to be confined, and is not yet. */
 bool qb_confining_is_due(const struct qb_confining *c);
+
+/* With `strict`, while there is one thread, before qb_sched_run: starts the helper, and takes a
+ * user and a mount namespace of its own for this process, with which it sees no path.  0, also
+ * where there is nothing to do; -1 where that cannot be: the process must end, or read no image. */
+struct qb_confine_wish;
+int qb_confining_enter(struct qb_confining *c, struct qb_sched *sched,
+                       const struct qb_confine_wish *wish, struct qb_err *err);
 
 /* Confines all threads, between two loops of the sched.  With `helper` a helper is started first,
  * which opens files as these owners permit, and which all workers of the sched then ask.  Where

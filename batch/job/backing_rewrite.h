@@ -39,7 +39,7 @@ int qb_moves_apply(const struct qb_moves *moves, struct qb_io *io, const struct 
                    const char *path, const struct qb_info *info, struct qb_request *rq, char **name,
                    struct qb_err *err);
 
-/* Like qb_moves_apply without detecting a format: opens nothing.  `by`: see io/look.h. */
+/* Like qb_moves_apply without detecting a format: opens nothing.  `by`: see opener/look.h. */
 struct qb_opener;
 int qb_moves_rename(const struct qb_moves *moves, const struct qb_opener *by, const char *path,
                     const struct qb_info *info, struct qb_request *rq, char **name,

@@ -159,8 +159,8 @@ struct qb_batch {
     QB_VEC(struct qb_scan_root) scan; /* its strings are among these */
     struct qb_deadly
         *deadly; /* headers that end processes (backing/deadly.h); not owned; or NULL */
-    const struct qb_opener *opener; /* who looks at paths in a process that sees none (io/look.h);
-                                       not owned; NULL: this process does */
+    const struct qb_opener *opener; /* who looks at paths in a process that sees none
+                                       (opener/look.h); not owned; NULL: this process does */
 };
 
 /* Makes an empty batch with the default policy and limits. */

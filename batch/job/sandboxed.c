@@ -47,16 +47,34 @@ static const char *why(int errnum)
     }
 }
 
-const char *qb_sandbox_lack(const struct qb_confinement *got, char out[QB_SANDBOX_TEXT])
+static const char *why_no_namespace(int errnum)
 {
-    unsigned lacking = qb_confine_built() & ~got->in_force;
+    switch (errnum) {
+    case EPERM:
+    case EACCES:
+        return "this host or container lets the caller make no such namespace";
+    case ENOSPC:
+        return "user.max_user_namespaces or user.max_mnt_namespaces permits no more";
+    case EINVAL:
+        return "the root is no mount of its own, as in a chroot";
+    default:
+        return why(errnum);
+    }
+}
+
+const char *qb_sandbox_lack(const struct qb_confinement *got, enum qb_sandbox policy,
+                            char out[QB_SANDBOX_TEXT])
+{
+    unsigned lacking = qb_confine_wanted(policy == QB_SANDBOX_STRICT) & ~got->in_force;
 
     out[0] = '\0';
     for (unsigned i = 0; i < QB_CONFINE_PARTS; i++) {
         if (!(lacking >> i & 1))
             continue;
         add(out, out[0] ? "; without " : "without ", qb_confine_words[i]);
-        add(out, ": ", why(got->errnum[i]));
+        add(out, ": ",
+            i == QB_CONFINE_USER || i == QB_CONFINE_MOUNTS ? why_no_namespace(got->errnum[i])
+                                                           : why(got->errnum[i]));
     }
     return out[0] ? out : NULL;
 }

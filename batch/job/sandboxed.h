@@ -17,12 +17,14 @@ struct qb_sandboxed {
     const char *why_not;       /* why it did not apply, or NULL */
 };
 
-enum { QB_SANDBOX_TEXT = 400 };
+enum { QB_SANDBOX_TEXT = 500 };
 
 /* "no new privileges, no capabilities, ...", or why not: what was in force. */
 const char *qb_sandbox_text(const struct qb_sandboxed *s, char out[QB_SANDBOX_TEXT]);
 
-/* Of what this build has and was refused: a sentence, or NULL where nothing lacks. */
-const char *qb_sandbox_lack(const struct qb_confinement *got, char out[QB_SANDBOX_TEXT]);
+/* Of what this build has, a process with that policy wants, and was refused: a sentence, or NULL
+ * where nothing lacks. */
+const char *qb_sandbox_lack(const struct qb_confinement *got, enum qb_sandbox policy,
+                            char out[QB_SANDBOX_TEXT]);
 
 #endif

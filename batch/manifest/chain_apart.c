@@ -6,6 +6,7 @@
 #include "base/own.h"
 #include "base/vec.h"
 #include "opener/confine.h"
+#include "opener/look.h"
 #include "opener/opener.h"
 #include "job/sandboxed.h"
 #include "qcow2/chain.h"
@@ -59,12 +60,16 @@ static int give_up_rights(struct walk *w, struct qb_owners *owners)
     w->opener = (struct qb_opener){.helper = &w->helper, .list = QB_ERRANDS_MAX};
     w->opener.errand = qb_errands_add(&errands, qb_opening_errand, &w->rules);
     w->opener.claims = qb_errands_add(&errands, qb_opening_claims, &w->rules);
+    w->opener.look = qb_errands_add(&errands, qb_looking_errand, &w->rules);
+    w->opener.blind = strict;
     if (qb_helper_start(&w->helper, &errands, 1, &w->err) < 0)
         return strict ? -1 : 0;
     qb_opener_serve(&w->opener, w->io);
+    if (strict)
+        qb_confine_enter(&own);
     qb_confine_thread(&own);
-    qb_confine_process(&own);
-    lacking = qb_sandbox_lack(&own, text);
+    qb_confine_process(&own, strict);
+    lacking = qb_sandbox_lack(&own, w->policy->sandbox, text);
     if (strict && lacking)
         return qb_fail(&w->err, QB_E_UNSUPPORTED, QB_NOWHERE, "policy.sandbox is strict: %.300s",
                        lacking);

@@ -323,7 +323,7 @@ int qb_run(const struct qb_batch *batch, const struct qb_run_options *options,
                                                                     .err = err,
                                                                     .pressure_fd = -1};
 
-    if (qb_run_prepare(&r, err) < 0)
+    if (qb_run_prepare(&r, err) < 0 || qb_run_enter(&r) < 0)
         return -1;
     if (options->ready)
         options->ready(options->ready_arg);

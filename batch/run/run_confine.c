@@ -127,13 +127,24 @@ static bool may_have_window(const struct qb_run_options *options, const struct q
     return batch->limits.window != 0 || (options->hand && options->hand->served);
 }
 
+static struct qb_confine_wish wish_of(const struct qb_running *r)
+{
+    return (struct qb_confine_wish){.owners = r->owners,
+                                    .helper = true,
+                                    .local_time = may_have_window(r->options, r->batch),
+                                    .hands = may_recompress(r->batch)};
+}
+
+int qb_run_enter(struct qb_running *r)
+{
+    const struct qb_confine_wish wish = wish_of(r);
+
+    return qb_confining_enter(r->options->confining, r->sched, &wish, r->err);
+}
+
 int qb_run_confine(struct qb_running *r)
 {
-    const struct qb_confine_wish wish = {.owners = r->owners,
-                                         .helper = true,
-                                         .local_time = may_have_window(r->options, r->batch),
-                                         .hands = may_recompress(r->batch)};
-
+    const struct qb_confine_wish wish = wish_of(r);
     struct qb_confining *c = r->options->confining;
 
     if (!qb_confining_is_due(c))

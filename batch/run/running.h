@@ -88,6 +88,10 @@ bool qb_run_stopped(const struct qb_running *r);
 /* ---- run_confine.c ---------------------------------------------------------------------------
  */
 
+/* With policy.sandbox strict, takes a user and a mount namespace of its own for the process, which
+ * has one thread.  -1 with r->err. */
+int qb_run_enter(struct qb_running *r);
+
 /* Confines a large run, before it has opened anything; qb_wave_confine does so with others.  -1
  * with r->err where `strict` could not. */
 int qb_run_confine(struct qb_running *r);

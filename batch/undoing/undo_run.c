@@ -108,10 +108,15 @@ struct working {
     int rc;
 };
 
+static struct qb_confine_wish wish_of(const struct working *w)
+{
+    return (struct qb_confine_wish){.owners = w->owners, .helper = true};
+}
+
 static void work(void *arg)
 {
     struct working *w = arg;
-    const struct qb_confine_wish wish = {.owners = w->owners, .helper = true};
+    const struct qb_confine_wish wish = wish_of(w);
 
     if (qb_confining_is_due(w->t->options.confining))
         w->rc = qb_confining_begin(w->t->options.confining, w->sched, &wish, w->err);
@@ -124,17 +129,20 @@ int qb_takeback_on_workers(const struct qb_takeback *t, struct qb_sched **sched,
 {
     struct qb_topo *topo = qb_topo_open(t->options.jobs, t->batch);
     struct working w = {.t = t, .waves = waves, .arg = arg, .err = err, .rc = -1};
+    struct qb_confine_wish wish;
     const char *fell_back;
 
     if (qb_sched_open(topo, t->options.io, false, sched, &fell_back, err) < 0)
         return -1;
     w.sched = *sched;
     w.owners = qb_policy_owners(&t->batch->policy, false, err);
+    wish = wish_of(&w);
     if (w.owners) {
-        w.rc = 0;
         qb_sched_set_owners(*sched, w.owners);
-        qb_sched_run(*sched, work, &w);
+        w.rc = qb_confining_enter(t->options.confining, *sched, &wish, err);
     }
+    if (w.rc == 0)
+        qb_sched_run(*sched, work, &w);
     qb_sched_close(*sched);
     qb_owners_free(w.owners);
     return w.rc;

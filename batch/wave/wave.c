@@ -112,7 +112,8 @@ static void flip_one(void *arg, struct qb_io *io, size_t i)
 }
 
 /* ---- in a process that sees no path -----------------------------------------------------------
- * The paths of some images are looked at together (io/look.h), right before they are flipped. */
+ * The paths of some images are looked at together (opener/look.h), right before they are flipped.
+ */
 
 enum { FLIPPED_TOGETHER = 16 };
 

@@ -21,14 +21,21 @@
 #endif
 
 const char *const qb_confine_names[QB_CONFINE_PARTS] = {
-    "no_new_privs", "no_capabilities", "landlock", "seccomp", "no_core_file", "not_dumpable"};
+    "no_new_privs", "no_capabilities", "landlock", "seccomp",
+    "no_core_file", "not_dumpable",    "own_user", "empty_root"};
 
-const char *const qb_confine_words[QB_CONFINE_PARTS] = {
-    "no new privileges",        "no capabilities", "Landlock without any path",
-    "a filter of system calls", "no core file",    "not to be traced"};
+const char *const qb_confine_words[QB_CONFINE_PARTS] = {"no new privileges",
+                                                        "no capabilities",
+                                                        "Landlock without any path",
+                                                        "a filter of system calls",
+                                                        "no core file",
+                                                        "not to be traced",
+                                                        "a user of its own",
+                                                        "an empty mount namespace"};
 
 #define ALL           (unsigned)((1 << QB_CONFINE_PARTS) - 1)
 #define FOR_DEBUGGERS (1u << QB_CONFINE_CORE | 1u << QB_CONFINE_DUMPABLE)
+#define FOR_THE_BLIND (1u << QB_CONFINE_USER | 1u << QB_CONFINE_MOUNTS)
 
 unsigned qb_confine_built(void)
 {
@@ -39,6 +46,11 @@ unsigned qb_confine_built(void)
 #else
     return ALL & ~FOR_DEBUGGERS;
 #endif
+}
+
+unsigned qb_confine_wanted(bool blind)
+{
+    return qb_confine_built() & (blind ? ALL : ALL & ~FOR_THE_BLIND);
 }
 
 static void take(struct qb_confinement *c, enum qb_confine_part part, long failed)
@@ -126,7 +138,7 @@ void qb_confine_thread(struct qb_confinement *c)
         take(c, QB_CONFINE_CAPABILITIES, drop_capabilities());
 }
 
-void qb_confine_process(struct qb_confinement *c)
+void qb_confine_process(struct qb_confinement *c, bool blind)
 {
     const struct rlimit none = {0, 0};
 
@@ -136,7 +148,7 @@ void qb_confine_process(struct qb_confinement *c)
         take(c, QB_CONFINE_DUMPABLE, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
     if (!is_built(QB_CONFINE_SECCOMP))
         return;
-    errno = qb_confine_filter();
+    errno = qb_confine_filter(blind);
     take(c, QB_CONFINE_SECCOMP, errno);
 }
 
@@ -152,7 +164,7 @@ static long filter_is_offered(void)
 
 void qb_confine_find(struct qb_confinement *c)
 {
-    *c = (struct qb_confinement){.in_force = qb_confine_built(),
+    *c = (struct qb_confinement){.in_force = qb_confine_wanted(false),
                                  .landlock_version = landlock_version()};
     if (is_built(QB_CONFINE_LANDLOCK)) {
         errno = ENOSYS;

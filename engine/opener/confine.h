@@ -20,6 +20,8 @@ enum qb_confine_part {
     QB_CONFINE_SECCOMP,      /* the filter */
     QB_CONFINE_CORE,         /* no core file */
     QB_CONFINE_DUMPABLE,     /* no other process of the user may look into it */
+    QB_CONFINE_USER,         /* a user of its own: another number, or a namespace of users */
+    QB_CONFINE_MOUNTS,       /* a mount namespace with an empty root */
     QB_CONFINE_PARTS
 };
 
@@ -37,15 +39,29 @@ extern const char *const qb_confine_words[QB_CONFINE_PARTS];
  * takes none, and one for debugging leaves the core file and the debugger. */
 unsigned qb_confine_built(void);
 
+/* Those of them that a process takes; the user and the mounts of its own only if it is to see no
+ * path any more (`blind`). */
+unsigned qb_confine_wanted(bool blind);
+
 /* What the kernel offers of these, without a change of the process. */
 void qb_confine_find(struct qb_confinement *out);
+
+/* Of a process with one thread: a user of its own, and an empty mount namespace, so that no path
+ * leads anywhere; files that are open stay so, and folders become empty files.  What the kernel
+ * refuses is in *out.  It is to end at once then, or to be changed no further, for it may have
+ * become another user already. */
+void qb_confine_enter(struct qb_confinement *out);
+
+/* Whether that can be: finds it out in a child, and puts both parts into *out; they are there, too,
+ * where no child can be made, which is to be said by who needs one. */
+void qb_confine_try(struct qb_confinement *out);
 
 /* The calling thread: privileges, capabilities, Landlock.  To be called by each thread, the last
  * one of which then calls qb_confine_process.  What the kernel refuses is in *out. */
 void qb_confine_thread(struct qb_confinement *out);
 
-/* The process, all of its threads: the rest. */
-void qb_confine_process(struct qb_confinement *out);
+/* The process, all of its threads: the rest.  `blind`: calls that take a path are denied, too. */
+void qb_confine_process(struct qb_confinement *out, bool blind);
 
 /* ---- confine_filter.c ------------------------------------------------------------------------ */
 
@@ -55,10 +71,10 @@ struct sock_filter;
 
 /* The filter as a program for this process, in room for QB_FILTER_STEPS; how many there are, 0
  * where there would be too many. */
-unsigned qb_confine_filter_make(struct sock_filter *steps);
+unsigned qb_confine_filter_make(struct sock_filter *steps, bool blind);
 
 /* 0 or an errno. */
-int qb_confine_filter(void);
+int qb_confine_filter(bool blind);
 bool qb_confine_filter_is_known(void); /* whether there is a list for this machine */
 
 #endif

@@ -47,18 +47,22 @@ struct call {
     unsigned argument;
     unsigned n;
     unsigned long values[VALUES_MAX];
+    bool for_sighted, for_blind; /* of which processes it is */
 };
 
 #define COUNT(...) (sizeof((unsigned long[]){__VA_ARGS__}) / sizeof(unsigned long))
 
 static const struct call calls[] = {
-#define CALL(name)               {.number = SYS_##name},
-#define ONLY(name, arg, ...)     {SYS_##name, IS_ONE_OF, arg, COUNT(__VA_ARGS__), {__VA_ARGS__}},
-#define NONE(name, arg)          {SYS_##name, IS_NULL, arg, 0, {0}},
-#define OWN(name, arg)           {SYS_##name, IS_OWN, arg, 0, {0}},
-#define LACKING(name)            {.number = SYS_##name, .test = NEVER},
-#define WITHOUT(name, arg, bits) {SYS_##name, HAS_NONE, arg, 1, {bits}},
-#define WITH(name, arg, bits)    {SYS_##name, HAS_ALL, arg, 1, {bits}},
+#define CALL(name) {SYS_##name, ALWAYS, 0, 0, {0}, true, true},
+#define ONLY(name, arg, ...)                                                                       \
+    {SYS_##name, IS_ONE_OF, arg, COUNT(__VA_ARGS__), {__VA_ARGS__}, true, true},
+#define NONE(name, arg)          {SYS_##name, IS_NULL, arg, 0, {0}, true, true},
+#define OWN(name, arg)           {SYS_##name, IS_OWN, arg, 0, {0}, true, true},
+#define LACKING(name)            {SYS_##name, NEVER, 0, 0, {0}, true, true},
+#define WITHOUT(name, arg, bits) {SYS_##name, HAS_NONE, arg, 1, {bits}, true, true},
+#define WITH(name, arg, bits)    {SYS_##name, HAS_ALL, arg, 1, {bits}, true, true},
+#define PATH(name)               {SYS_##name, ALWAYS, 0, 0, {0}, true, false},
+#define OPEN(name, arg, bits)    PATH(name){SYS_##name, HAS_ALL, arg, 1, {bits}, false, true},
 #include "opener/confine_calls.def"
 #undef CALL
 #undef ONLY
@@ -67,6 +71,8 @@ static const struct call calls[] = {
 #undef OWN
 #undef WITHOUT
 #undef WITH
+#undef PATH
+#undef OPEN
 };
 
 #define CALLS (sizeof(calls) / sizeof(calls[0]))
@@ -258,13 +264,15 @@ static unsigned put_ranges(struct program *p, const struct range *list, size_t n
 }
 
 /* Covers all numbers; returns how many ranges.  The last one is denied. */
-static size_t find_ranges(struct program *p, struct range list[RANGES_MAX])
+static size_t find_ranges(struct program *p, bool blind, struct range list[RANGES_MAX])
 {
     uint8_t rows[NUMBERS + 1] = {0}; /* of each call, from 1 on; 0: none */
     const struct call *before = NULL;
     size_t n = 0;
 
     for (size_t i = 0; i < CALLS; i++) {
+        if (!(blind ? calls[i].for_blind : calls[i].for_sighted))
+            continue;
         if (calls[i].number < NUMBERS)
             rows[calls[i].number] = (uint8_t)(i + 1);
         else
@@ -280,10 +288,10 @@ static size_t find_ranges(struct program *p, struct range list[RANGES_MAX])
     return n;
 }
 
-static void compose(struct program *p)
+static void compose(struct program *p, bool blind)
 {
     struct range list[RANGES_MAX];
-    size_t n = find_ranges(p, list);
+    size_t n = find_ranges(p, blind, list);
 
     p->lacking = put(p, BPF_RET | BPF_K, REFUSE(ENOSYS));
     p->refuse = put(p, BPF_RET | BPF_K, REFUSE(EPERM));
@@ -299,23 +307,23 @@ bool qb_confine_filter_is_known(void)
     return MACHINE != 0;
 }
 
-unsigned qb_confine_filter_make(struct sock_filter *steps)
+unsigned qb_confine_filter_make(struct sock_filter *steps, bool blind)
 {
     struct program p = {.steps = steps};
 
-    compose(&p);
+    compose(&p, blind);
     memmove(steps, steps + QB_FILTER_STEPS - p.n, p.n * sizeof(steps[0]));
     return p.too_long ? 0 : p.n;
 }
 
-int qb_confine_filter(void)
+int qb_confine_filter(bool blind)
 {
     struct sock_filter steps[QB_FILTER_STEPS];
     struct sock_fprog prog = {.filter = steps};
 
     if (!qb_confine_filter_is_known())
         return ENOSYS;
-    prog.len = (unsigned short)qb_confine_filter_make(steps);
+    prog.len = (unsigned short)qb_confine_filter_make(steps, blind);
     if (!prog.len)
         return E2BIG;
     switch (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &prog)) {

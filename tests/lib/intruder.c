@@ -4,7 +4,8 @@
  *
  * INTRUDER_STOPS=1: once opening a path is denied, it stops the process, for others to look at it.
  * INTRUDER_DIES=1: it ends it instead.
- * INTRUDER_LACKS=landlock,seccomp,fork makes these calls fail as on a kernel that has none. */
+ * INTRUDER_LACKS=landlock,seccomp,fork,unshare makes these calls fail as on a kernel that has none.
+ */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -156,6 +157,14 @@ pid_t fork(void)
     if (!lacks("fork"))
         return next();
     errno = EAGAIN;
+    return -1;
+}
+
+int unshare(int flags)
+{
+    if (!lacks("unshare"))
+        return (int)CALL(SYS_unshare, flags);
+    errno = EPERM;
     return -1;
 }
 

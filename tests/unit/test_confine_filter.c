@@ -88,7 +88,7 @@ static bool is_one_of(unsigned long value, const unsigned long *values, size_t n
     return false;
 }
 
-static bool listed[NUMBERS];
+static bool listed[NUMBERS], blind;
 
 static void expect(unsigned number, unsigned argument, unsigned long value, unsigned wanted)
 {
@@ -134,6 +134,12 @@ static void each_listed_call_is_answered_as_the_list_says(void)
 #define LACKING(name)            expect(SYS_##name, 0, 77, LACKS);
 #define WITHOUT(name, arg, bits) expect_bits(SYS_##name, arg, bits, false);
 #define WITH(name, arg, bits)    expect_bits(SYS_##name, arg, bits, true);
+#define PATH(name)               expect(SYS_##name, 0, 77, allowed_if(!blind));
+#define OPEN(name, arg, bits)                                                                      \
+    if (blind)                                                                                     \
+        expect_bits(SYS_##name, arg, bits, true);                                                  \
+    else                                                                                           \
+        expect(SYS_##name, arg, 0, SECCOMP_RET_ALLOW);
 #define NONE(name, arg)                                                                            \
     expect(SYS_##name, arg, 0, SECCOMP_RET_ALLOW);                                                 \
     expect(SYS_##name, arg, 1, REFUSED);                                                           \
@@ -171,17 +177,38 @@ static void the_program_is_short(void)
     CU_ASSERT_TRUE(most <= 25);
 }
 
+static void make(bool for_blind)
+{
+    blind = for_blind;
+    n_steps = qb_confine_filter_make(steps, blind);
+}
+
+/* It may look at what it has open, and at no path. */
+static void so_it_is_of_a_process_that_sees_no_path(void)
+{
+    make(true);
+    memset(listed, 0, sizeof(listed));
+    each_listed_call_is_answered_as_the_list_says();
+    every_other_one_is_refused();
+    so_is_every_one_of_another_machine();
+    CU_ASSERT_TRUE(n_steps > 0);
+    CU_ASSERT_EQUAL(ask(SYS_newfstatat, 3, 0), REFUSED);
+    CU_ASSERT_EQUAL(ask(SYS_readlinkat, 0, 0), REFUSED);
+    make(false);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(each_listed_call_is_answered_as_the_list_says),
         UNIT(every_other_one_is_refused),
         UNIT(so_is_every_one_of_another_machine),
+        UNIT(so_it_is_of_a_process_that_sees_no_path),
         UNIT(the_program_is_short),
     };
 
     if (!qb_confine_filter_is_known())
         return 0;
-    n_steps = qb_confine_filter_make(steps);
+    make(false);
     return unit_main("confine_filter", tests, UNIT_COUNT(tests));
 }

@@ -9,7 +9,7 @@
 
 enum { BARREN_MAX = 3 }; /* deaths in a row that no header explains */
 
-int qb_confined_reading_begin(struct qb_confined_reading *r, const struct qb_batch *batch,
+int qb_confined_reading_enter(struct qb_confined_reading *r, const struct qb_batch *batch,
                               struct qb_sched *sched, struct qb_owners *owners, struct qb_err *err)
 {
     const struct qb_confine_wish wish = {.owners = owners, .helper = true};
@@ -19,12 +19,21 @@ int qb_confined_reading_begin(struct qb_confined_reading *r, const struct qb_bat
     if (!qb_confining_is_due(c))
         return 0;
     qb_scan_offer(&r->scan, c);
-    return qb_confining_check(c, err) < 0 ? -1 : qb_confining_begin(c, sched, &wish, err);
+    return qb_confining_check(c, err) < 0 ? -1 : qb_confining_enter(c, sched, &wish, err);
+}
+
+int qb_confined_reading_begin(struct qb_confined_reading *r, struct qb_sched *sched,
+                              struct qb_owners *owners, struct qb_err *err)
+{
+    const struct qb_confine_wish wish = {.owners = owners, .helper = true};
+
+    return qb_confining_is_due(&r->confining) ? qb_confining_begin(&r->confining, sched, &wish, err)
+                                              : 0;
 }
 
 void qb_confined_reading_end(struct qb_confined_reading *r)
 {
-    if (r->confining.begun)
+    if (r->confining.begun || r->confining.entered)
         qb_confining_end(&r->confining);
     qb_scan_errand_free(&r->scan);
 }

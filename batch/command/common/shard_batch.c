@@ -80,7 +80,7 @@ static void read_all(void *arg)
 {
     struct dividing *d = arg;
 
-    d->failed = qb_confined_reading_begin(&d->reading, d->batch, d->sched, d->owners, d->err) < 0 ||
+    d->failed = qb_confined_reading_begin(&d->reading, d->sched, d->owners, d->err) < 0 ||
                 qb_family_read(d->batch, d->sched, qb_signal_seen, &d->family, d->err) < 0 ||
                 qb_family_order(&d->family, d->batch, d->sched, d->err) < 0;
 }
@@ -94,6 +94,8 @@ static int read_bases(struct dividing *d)
                                     &d->sched, &fell_back, d->err) < 0)
         return -1;
     qb_sched_set_owners(d->sched, d->owners);
+    if (qb_confined_reading_enter(&d->reading, d->batch, d->sched, d->owners, d->err) < 0)
+        return -1;
     qb_sched_run(d->sched, read_all, d);
     if (d->failed)
         return -1;

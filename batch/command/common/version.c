@@ -90,7 +90,8 @@ static void print_sandbox(void)
     const char *lack;
 
     qb_confine_find(&s.got);
-    lack = qb_sandbox_lack(&s.got, lacking);
+    qb_confine_try(&s.got);
+    lack = qb_sandbox_lack(&s.got, QB_SANDBOX_STRICT, lacking);
     printf("sandbox    %s%s%s\n", qb_sandbox_text(&s, text), lack ? "; " : "", lack ? lack : "");
 }
 
@@ -100,6 +101,7 @@ static struct qb_json sandbox_json(void)
     struct qb_confinement got;
 
     qb_confine_find(&got);
+    qb_confine_try(&got);
     for (unsigned i = 0; i < QB_CONFINE_PARTS; i++)
         qb_json_bool(&o, qb_confine_names[i], got.in_force >> i & 1);
     qb_json_number(&o, "landlock_version", got.landlock_version);

@@ -123,7 +123,8 @@ void qb_run_sandbox_begin(struct qb_run_sandbox *s, const struct qb_cli *cli,
     s->cli = cli;
     s->keep = keep;
     qb_confining_init(c, batch, options->dry_run);
-    c->early = qb_confining_is_due(c) && qb_run_takes_long(batch);
+    c->early = qb_confining_is_due(c) &&
+               (batch->policy.sandbox == QB_SANDBOX_STRICT || qb_run_takes_long(batch));
     s->other = qb_errands_add(&c->errands, on_other, s);
     s->unlink = qb_errands_add(&c->errands, on_unlink, s);
     s->reload = qb_errands_add(&c->errands, on_reload, s);

@@ -146,11 +146,23 @@ static void on_answer(void *arg, size_t i, const struct qb_answer *a)
 
 /* ---- all ------------------------------------------------------------------------------------- */
 
+static struct qb_confine_wish wish_of(const struct qb_each_fleet *f)
+{
+    return (struct qb_confine_wish){.owners = f->owners, .helper = true, .local_time = true};
+}
+
+static int enter(struct qb_each_fleet *f)
+{
+    const struct qb_confine_wish wish = wish_of(f);
+
+    return qb_confining_enter(f->each->confining, f->sched, &wish, f->err);
+}
+
 static void answer_all(void *arg)
 {
     struct qb_each_fleet *f = arg;
     struct qb_confining *c = f->each->confining;
-    const struct qb_confine_wish wish = {.owners = f->owners, .helper = true, .local_time = true};
+    const struct qb_confine_wish wish = wish_of(f);
 
     if (qb_confining_is_due(c))
         f->failed = qb_confining_begin(c, f->sched, &wish, f->err);
@@ -207,7 +219,7 @@ static int open_workers(struct qb_each_fleet *f)
 
 int qb_each_work(struct qb_each_fleet *f)
 {
-    f->failed = open_workers(f);
+    f->failed = open_workers(f) < 0 || enter(f) < 0 ? -1 : 0;
     if (f->failed == 0)
         qb_sched_run(f->sched, answer_all, f);
     close_workers(f);

@@ -51,11 +51,10 @@ static void read_all(void *arg)
 {
     struct graphing *g = arg;
 
-    g->failed =
-        qb_confined_reading_begin(&g->reading, &g->batch, g->sched, g->owners, &g->err) < 0 ||
-        qb_family_read(&g->batch, g->sched, qb_signal_seen, &g->family, &g->err) < 0 ||
-        qb_family_order(&g->family, &g->batch, g->sched, &g->err) < 0 ||
-        qb_findings_make(&g->family, &g->batch, &g->findings, &g->err) < 0;
+    g->failed = qb_confined_reading_begin(&g->reading, g->sched, g->owners, &g->err) < 0 ||
+                qb_family_read(&g->batch, g->sched, qb_signal_seen, &g->family, &g->err) < 0 ||
+                qb_family_order(&g->family, &g->batch, g->sched, &g->err) < 0 ||
+                qb_findings_make(&g->family, &g->batch, &g->findings, &g->err) < 0;
 }
 
 static int read_with_workers(struct graphing *g)
@@ -71,6 +70,8 @@ static int read_with_workers(struct graphing *g)
     if (!g->owners)
         return -1;
     qb_sched_set_owners(g->sched, g->owners);
+    if (qb_confined_reading_enter(&g->reading, &g->batch, g->sched, g->owners, &g->err) < 0)
+        return -1;
     qb_sched_run(g->sched, read_all, g);
     return g->failed ? -1 : 0;
 }
