@@ -9,50 +9,29 @@
 #include "base/own.h"
 #include "base/vec.h"
 #include "backing/deadly.h"
+#include "backing/link_cache.h"
 #include "qcow2/backing_name.h"
 #include "opener/look.h"
 #include "opener/named.h"
 #include "qcow2/chain.h"
 
-struct id {
-    dev_t dev;
-    ino_t ino; /* 0: no such file */
-};
-
-/* A file of some chain whose header was read: its owner, and what it names.  It holds for as long
- * as the file has the ctime that was seen before it was read: any write changes it, also one that
- * puts mtime back. */
-struct link {
-    struct id id;
-    struct timespec changed;
-    size_t wave; /* in which that was looked at last; until it ends nobody frees `backing` */
-    struct qb_naming owner; /* without a path */
-    char *backing;          /* path of its backing file; NULL: none */
-    bool ends;              /* that file is declared not to be qcow2 */
-};
-
 /* A path that was looked up; cached, since fleets have few backing files. */
 struct looked {
     char *path;
-    struct id id;
+    struct qb_file_id id;
     struct timespec changed; /* its ctime */
 };
 
-enum {
-    LOOKED = 8,         /* one for each depth of a chain, the first of which are the common ones */
-    LINKS_KEPT = 65536, /* files whose links outlive a wave, some 200 bytes each */
-};
+enum { LOOKED = 8 }; /* one for each depth of a chain, the first of which are the common ones */
 
 struct qb_graph {
     const struct qb_batch *batch;
     const struct qb_queue *queue;
     struct qb_sched *sched;
-    struct id *ids; /* of each job's file; NULL until the first backing file is met */
+    struct qb_file_id *ids; /* of each job's file; NULL until the first backing file is met */
     struct qb_index jobs_by_id;
-    QB_VEC(struct link) links;
-    struct qb_index links_by_id;
+    struct qb_link_cache links;
     struct looked looked[LOOKED];
-    size_t wave; /* counts the calls of qb_graph_look_again */
 };
 
 struct qb_graph *qb_graph_new(const struct qb_batch *batch, const struct qb_queue *queue,
@@ -68,21 +47,11 @@ struct qb_graph *qb_graph_new(const struct qb_batch *batch, const struct qb_queu
     return g;
 }
 
-static void forget_links(struct qb_graph *g)
-{
-    qb_vec_each (l, &g->links)
-        free(l->backing);
-    g->links.n = 0;
-    qb_index_clear(&g->links_by_id);
-}
-
 void qb_graph_look_again(struct qb_graph *g)
 {
     for (size_t i = 0; i < LOOKED; i++)
         free(qb_take(&g->looked[i].path));
-    if (g->links.n > LINKS_KEPT)
-        forget_links(g);
-    g->wave++;
+    qb_link_cache_next_wave(&g->links);
 }
 
 void qb_graph_free(struct qb_graph *g)
@@ -90,11 +59,9 @@ void qb_graph_free(struct qb_graph *g)
     if (!g)
         return;
     qb_graph_look_again(g);
-    forget_links(g);
-    qb_vec_free(&g->links);
+    qb_link_cache_free(&g->links);
     free(g->ids);
     qb_index_free(&g->jobs_by_id);
-    qb_index_free(&g->links_by_id);
     free(g);
 }
 
@@ -120,7 +87,7 @@ static const struct looked *look_up(struct qb_graph *g, const char *path, unsign
     return l;
 }
 
-static bool same(struct id a, struct id b)
+static bool same(struct qb_file_id a, struct qb_file_id b)
 {
     return a.ino != 0 && a.ino == b.ino && a.dev == b.dev;
 }
@@ -131,11 +98,11 @@ static void index_one(void *arg, struct qb_io *io, size_t i)
 
     const struct qb_job *job = &g->batch->jobs[i];
 
-    g->ids[i] =
-        job->ino ? (struct id){job->dev, job->ino} : look_at(qb_io_opener(io), job->path).id;
+    g->ids[i] = job->ino ? (struct qb_file_id){job->dev, job->ino}
+                         : look_at(qb_io_opener(io), job->path).id;
 }
 
-static uint64_t key_of(struct id id)
+static uint64_t key_of(struct qb_file_id id)
 {
     return qb_key_of_file(id.dev, id.ino);
 }
@@ -156,7 +123,7 @@ static int make_index(struct qb_graph *g)
     return 0;
 }
 
-static size_t job_of(const struct qb_graph *g, struct id id)
+static size_t job_of(const struct qb_graph *g, struct qb_file_id id)
 {
     struct qb_probe p = qb_index_probe(&g->jobs_by_id, key_of(id));
 
@@ -175,34 +142,6 @@ char *qb_graph_resolve(const char *of, const char *name, const char *fmt, const 
     return path;
 }
 
-/* ---- what was read --------------------------------------------------------------------------- */
-
-#define NO_LINK SIZE_MAX
-
-static size_t find_link(const struct qb_graph *g, struct id id)
-{
-    struct qb_probe p = qb_index_probe(&g->links_by_id, key_of(id));
-
-    while (qb_index_next(&g->links_by_id, &p))
-        if (same(g->links.items[p.item].id, id))
-            return p.item;
-    return NO_LINK;
-}
-
-/* At `at`, where what it was is known already; where it is, or NO_LINK when memory is short. */
-static size_t put_link(struct qb_graph *g, size_t at, struct link link)
-{
-    if (at != NO_LINK) {
-        free(g->links.items[at].backing);
-        g->links.items[at] = link;
-        return at;
-    }
-    if (!qb_index_room(&g->links_by_id, 1) || !qb_vec_push(&g->links, link))
-        return NO_LINK;
-    qb_index_add(&g->links_by_id, key_of(link.id), g->links.n - 1);
-    return g->links.n - 1;
-}
-
 /* Whether that failure says nothing about the file. */
 static bool is_shortage(const struct qb_err *why)
 {
@@ -218,7 +157,7 @@ static bool may_be_qcow2(const char *fmt)
 /* Reads what a file names on behalf of the owners of the image and of what names it: 1, 0 where
  * they may not have it, or -1. */
 static int read_link(struct qb_graph *g, struct qb_naming image, struct qb_naming namer,
-                     const char *path, struct link *out, struct qb_err *err)
+                     const char *path, struct qb_link *out, struct qb_err *err)
 {
     struct qb_io *io = qb_sched_io(g->sched);
     struct qb_file file;
@@ -245,37 +184,41 @@ static int read_link(struct qb_graph *g, struct qb_naming image, struct qb_namin
     return -1;
 }
 
-/* Whether what is known of a file still holds, as far as its ctime tells. */
-static bool holds(const struct qb_graph *g, const struct link *l, const struct looked *file)
-{
-    return l->wave == g->wave || (l->changed.tv_sec == file->changed.tv_sec &&
-                                  l->changed.tv_nsec == file->changed.tv_nsec);
-}
-
 /* The same, remembered: a base image is the base of many.  Whoever may not have it does not keep it
  * from others.  *link is NULL where the chain ends; it is valid until the next call. */
 static int link_of(struct qb_graph *g, const struct looked *file, struct qb_naming image,
-                   struct qb_naming namer, const char *path, const struct link **link,
+                   struct qb_naming namer, const char *path, const struct qb_link **link,
                    struct qb_err *err)
 {
-    struct link fresh = {.id = file->id, .changed = file->changed};
-    size_t at = find_link(g, file->id);
+    struct qb_link fresh = {.id = file->id, .changed = file->changed};
     int r;
 
-    *link = NULL;
-    if (at == NO_LINK || !holds(g, &g->links.items[at], file)) {
-        r = read_link(g, image, namer, path, &fresh, err);
-        if (r <= 0)
-            return r;
-        at = put_link(g, at, fresh);
-        if (at == NO_LINK) {
-            free(fresh.backing);
-            return qb_fail_memory(err);
-        }
-    }
-    g->links.items[at].wave = g->wave;
-    *link = &g->links.items[at];
-    return 0;
+    *link = qb_link_cache_find(&g->links, file->id, file->changed);
+    if (*link)
+        return 0;
+    r = read_link(g, image, namer, path, &fresh, err);
+    if (r <= 0)
+        return r;
+    *link = qb_link_cache_put(&g->links, fresh);
+    return *link ? 0 : qb_fail_memory(err);
+}
+
+bool qb_graph_learns(const struct qb_graph *g)
+{
+    return g->ids != NULL;
+}
+
+void qb_graph_learn(struct qb_graph *g, size_t job, const struct stat *last,
+                    const struct qb_info *after)
+{
+    const char *name = after->backing_file ? after->backing_file : "", *as = "";
+    struct qb_link link = {.id = {last->st_dev, last->st_ino},
+                           .changed = last->st_ctim,
+                           .owner = {.uid = last->st_uid, .gid = last->st_gid}};
+
+    link.backing = qb_graph_resolve(g->batch->jobs[job].path, name, after->backing_fmt, &as);
+    link.ends = !may_be_qcow2(as);
+    qb_link_cache_put(&g->links, link); /* or it will be read */
 }
 
 /* Follows a chain until a job that is not done, the image itself, or the end. */
@@ -283,7 +226,7 @@ static int follow(struct qb_graph *g, size_t job, struct qb_naming image, const 
                   bool ends, struct qb_need *need, struct qb_err *err)
 {
     struct qb_naming namer = image;
-    const struct link *link;
+    const struct qb_link *link;
 
     for (unsigned depth = 0; path; depth++) {
         const struct looked *file = look_up(g, path, depth);

@@ -8,6 +8,8 @@
 #ifndef QB_BACKING_ORDER_H
 #define QB_BACKING_ORDER_H
 
+#include <sys/stat.h>
+
 #include "job/job.h"
 #include "backing/ready_queue.h"
 #include "host/sched.h"
@@ -41,6 +43,13 @@ int qb_graph_need(struct qb_graph *graph, size_t job, struct qb_naming owner,
  * a local file (backing_name.h).  *as is the format that counts, where `fmt` is the
  * header's. */
 char *qb_graph_resolve(const char *of, const char *name, const char *fmt, const char **as);
+
+/* Whether the next call has a use: not in a fleet without backing files. */
+bool qb_graph_learns(const struct qb_graph *graph);
+/* The job is over, and its image shows `after`; `last`: of its file, after the last write, and
+ * under its lock.  So the header need not be read for the images above it. */
+void qb_graph_learn(struct qb_graph *graph, size_t job, const struct stat *last,
+                    const struct qb_info *after);
 
 /* To be called between waves: files may have changed, and each path is looked up again. */
 void qb_graph_look_again(struct qb_graph *graph);

@@ -59,6 +59,17 @@ static void tell(struct qb_running *r)
     r->ended.n = 0;
 }
 
+/* What the backing file of an image is that is over. */
+static void learn(struct qb_running *r, const struct qb_slot *s)
+{
+    const struct qb_result *result = s->amend ? qb_amend_result(s->amend) : NULL;
+
+    if (result && s->step == QB_STEP_OVER && s->last.st_ino && result->after &&
+        qb_graph_learns(r->graph) &&
+        (result->status == QB_STATUS_CHANGED || result->status == QB_STATUS_UNCHANGED))
+        qb_graph_learn(r->graph, s->job, &s->last, result->after);
+}
+
 /* Passes on the results of a wave's images, and those that are not done to the next wave, which may
  * be this one; there is nothing else in it afterwards. */
 static void end_wave(struct qb_running *r, struct qb_wave *w, struct qb_wave *next)
@@ -77,6 +88,7 @@ static void end_wave(struct qb_running *r, struct qb_wave *w, struct qb_wave *ne
         let_go(r, s);
         if (s->step != QB_STEP_OVER)
             qb_hand_puts_off(r->options->hand, s->job);
+        learn(r, s);
         if (s->step == QB_STEP_OVER)
             qb_run_finish_slot(r, s, timing_of(r, w, s));
         else if (s->step == QB_STEP_AFTER)

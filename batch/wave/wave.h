@@ -70,7 +70,8 @@ struct qb_slot {
     int append_errno;     /* of the barrier after its append */
     int flip_errno;       /* of the barrier after its flip, or of one that was found as asked */
     int record_errno;     /* of recording the plan, if it must be in the journal before the flip */
-    struct qb_seen seen;  /* the file at the end; only with a journal */
+    struct stat last;     /* the file at the end, where that is of use; else all zeros */
+    struct qb_seen seen;  /* the same, only with a journal */
     struct qb_digest as_found; /* only with a journal; after a failed verification */
     bool failed;               /* counted as such */
     struct qb_held *held;      /* with a relay, see relay.h; else NULL */

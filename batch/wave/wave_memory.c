@@ -84,6 +84,19 @@ static void trim(const struct qb_wave *w, uint64_t freed)
         malloc_trim(0);
 }
 
+/* For the journal, and for the order of those above it. */
+static void look_last(const struct qb_wave *w, struct qb_slot *s)
+{
+    int fd = qb_amend_file(s->amend)->fd;
+
+    if (!w->options->state && !qb_graph_learns(w->graph))
+        return;
+    if (fd < 0 || fstat(fd, &s->last) < 0)
+        s->last = (struct stat){0};
+    else if (w->options->state)
+        s->seen = qb_seen_of_stat(&s->last);
+}
+
 void qb_slot_release(struct qb_wave *w, struct qb_slot *s)
 {
     uint64_t held = s->memory;
@@ -91,8 +104,7 @@ void qb_slot_release(struct qb_wave *w, struct qb_slot *s)
     if (!s->amend || s->released)
         return;
     s->released = true;
-    if (w->options->state)
-        s->seen = qb_seen_of(qb_amend_file(s->amend)->fd);
+    look_last(w, s);
     s->seen.as_found = s->as_found;
     qb_amend_release(s->amend);
     trim(w, held);

@@ -1,4 +1,5 @@
 /* Which image has to wait for which, when files of a chain change between waves. */
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -141,6 +142,41 @@ static void a_file_in_the_place_of_another_is_read(void)
     end();
 }
 
+static void learn_base(const char *backing)
+{
+    struct qb_info after = {.backing_file = (char *)(uintptr_t)backing, .backing_fmt = "qcow2"};
+    struct stat st;
+
+    CU_ASSERT_EQUAL_FATAL(stat(in_folder("base"), &st), 0);
+    qb_graph_learn(graph, OTHER, &st, &after);
+    qb_graph_look_again(graph);
+}
+
+static void a_header_that_the_run_knows_is_not_read(void)
+{
+    begin();
+    CU_ASSERT_FALSE(qb_graph_learns(graph));
+    CU_ASSERT_EQUAL(need_of_top().job, QB_NO_JOB);
+    CU_ASSERT_TRUE(qb_graph_learns(graph));
+    CU_ASSERT_EQUAL(headers_read, 1);
+    learn_base("other"); /* otherwise than it is, to see who was believed */
+    CU_ASSERT_EQUAL(need_of_top().job, OTHER);
+    CU_ASSERT_EQUAL(headers_read, 1);
+    end();
+}
+
+static void unless_it_was_written_since(void)
+{
+    begin();
+    CU_ASSERT_EQUAL(need_of_top().job, QB_NO_JOB);
+    learn_base("other");
+    let_time_pass();
+    write_image("base", NULL);
+    CU_ASSERT_EQUAL(need_of_top().job, QB_NO_JOB);
+    CU_ASSERT_EQUAL(headers_read, 2);
+    end();
+}
+
 /* The name that is followed belongs to what is read again. */
 static void a_file_that_names_itself_is_followed_while_it_is_written(void)
 {
@@ -161,6 +197,8 @@ int main(void)
         UNIT(a_header_is_read_once_though_waves_end),
         UNIT(a_header_that_was_written_is_read_again_in_the_next_wave),
         UNIT(a_file_in_the_place_of_another_is_read),
+        UNIT(a_header_that_the_run_knows_is_not_read),
+        UNIT(unless_it_was_written_since),
         UNIT(a_file_that_names_itself_is_followed_while_it_is_written),
     };
 
