@@ -14,6 +14,7 @@
 #define BLOCK_MOST (UINT64_C(1) << 20)
 
 enum { DEFAULT_CLUSTER_BITS = 16, LEAST_CLUSTER_BITS = 9, MOST_CLUSTER_BITS = 21 };
+enum { PIECE_BYTES = 256 << 10 };
 
 /* ---- is it raw? ------------------------------------------------------------------------------ */
 
@@ -225,8 +226,9 @@ uint64_t qb_raw_shared_from(const struct qb_image *img)
 /* What is looked for, and how far the search is. */
 struct data_search {
     struct qb_plan *plan;
-    uint64_t stop; /* byte of the disk */
-    uint64_t done; /* clusters before it are counted */
+    uint64_t stop;  /* byte of the disk */
+    uint64_t done;  /* clusters before it are counted */
+    uint8_t *piece; /* of reserved space: once there is some to look at */
 };
 
 /* Counts the clusters of the bytes [first, end) that are not counted yet. */
@@ -238,8 +240,40 @@ static int count_bytes(struct data_search *s, uint64_t first, uint64_t end, stru
     return count_clusters(s->plan, from, s->done, err);
 }
 
+/* The clusters of the piece that are not only zeros. */
+static int count_piece(struct data_search *s, uint64_t first, uint64_t len, struct qb_err *err)
+{
+    uint64_t cs = s->plan->in.img->geom.cluster_size;
+
+    for (uint64_t i = 0, n; i < len; i += n) {
+        n = QB_MIN(cs - (first + i) % cs, len - i);
+        if (!qb_all_zero(s->piece + i, n) && count_bytes(s, first + i, first + i + n, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Reserved space is data to SEEK_DATA where it is in the page cache, even if it has only been read.
+ * So what is there decides: a run that is resumed must plan the same, whoever read the disk. */
+static int count_reserved(struct data_search *s, uint64_t first, uint64_t end, struct qb_err *err)
+{
+    struct qb_file *file = s->plan->in.img->file;
+
+    if (!s->piece && !(s->piece = malloc(PIECE_BYTES)))
+        return qb_fail_memory(err);
+    for (uint64_t at = first, n; at < end; at += n) {
+        n = QB_MIN((uint64_t)PIECE_BYTES, end - at);
+        if (qb_io_go_on(s->plan->in.io, err) < 0 ||
+            qb_io_read(s->plan->in.io, file, at, s->piece, n, "reserved space", err) < 0 ||
+            count_piece(s, at, n, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* Extent by extent.  Of small extents, a cluster each, only where they begin is asked for. */
-static int seek_data(struct data_search *s, uint64_t first, uint64_t stop, struct qb_err *err)
+static int seek_data(struct data_search *s, uint64_t first, uint64_t stop, bool reserved,
+                     struct qb_err *err)
 {
     struct qb_file *file = s->plan->in.img->file;
     uint64_t cs = s->plan->in.img->geom.cluster_size;
@@ -251,7 +285,7 @@ static int seek_data(struct data_search *s, uint64_t first, uint64_t stop, struc
             return -1;
         end = goes_on ? qb_file_data_end(file, at) : (at / cs + 1) * cs;
         end = QB_MIN(QB_MAX(end, at + 1), stop); /* a hole may be punched between two calls */
-        if (count_bytes(s, at, end, err) < 0)
+        if ((reserved ? count_reserved : count_bytes)(s, at, end, err) < 0)
             return -1;
     }
     return 0;
@@ -266,7 +300,8 @@ static int count_extent(void *arg, const struct qb_extent *e, struct qb_err *err
 
     if (e->first >= end)
         return 0;
-    return e->unwritten ? seek_data(s, e->first, end, err) : count_bytes(s, e->first, end, err);
+    return e->unwritten ? seek_data(s, e->first, end, true, err)
+                        : count_bytes(s, e->first, end, err);
 }
 
 /* Clusters that hold data, in whole or in part, or may do so once something is appended. */
@@ -274,11 +309,12 @@ static int count_data(struct qb_plan *plan, struct qb_err *err)
 {
     const struct qb_image *img = plan->in.img;
     uint64_t shared = qb_raw_shared_from(img);
-    struct data_search s = {plan, QB_MIN(shared, img->raw_end), 0};
+    struct data_search s = {plan, QB_MIN(shared, img->raw_end), 0, NULL};
     int r = qb_extents_are_exact(img->file)
                 ? qb_extents_each(plan->in.io, img->file, 0, count_extent, &s, err)
-                : seek_data(&s, 0, s.stop, err);
+                : seek_data(&s, 0, s.stop, false, err);
 
+    free(s.piece);
     if (r < 0)
         return -1;
     return count_clusters(plan, shared / img->geom.cluster_size,

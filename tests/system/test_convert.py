@@ -200,6 +200,23 @@ class Extents(ConvertTest):
                 self.converted(image, flags=["--verify", "content"], cluster_size=size)
                 os.remove(image)
 
+    def test_what_was_only_read_where_space_is_reserved_is_none(self):
+        """SEEK_DATA takes it for data as long as it is in the page cache: a run that is resumed planned another image."""
+        if not self.exact():
+            self.skipTest("the file system is neither ext4 nor XFS")
+        for size in ("512", "4k", "64k", "2M"):
+            allocated = []
+            for reads in (0, 1, 5 * MIB, 24 * MIB):
+                image = self.reserved_in_part()
+                with open(image, "rb") as f:
+                    os.fsync(f.fileno())
+                    os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                    f.seek(4 * MIB + 4096)
+                    f.read(reads)
+                allocated.append(self.converted(image, cluster_size=size)["clusters"]["allocated"])
+                os.remove(image)
+            self.assertEqual(len(set(allocated)), 1, f"{size}: {allocated}")
+
     @unittest.skipUnless(strace.works(), strace.MISSING)
     def test_and_so_is_what_cannot_be_written_back(self):
         image = self.reserved_in_part()
