@@ -80,6 +80,9 @@ class Calls(Fleets):
         self.images(*fleets)
         each = self.each({n: self.counted("check", "-q", "-j2", "--from-file", self.listed(n)) for n in fleets})
         self.assertLess(sum(each.get(name, 0) for name in ("recvmsg", "sendmsg", "writev")), 1, each)
+        for name in ("futex", "read", "clock_nanosleep"):  # of who waits for others, which differs when traced
+            each.pop(name, None)
+        self.assertLess(sum(each.values()), 22, each)
 
     def test_images_that_are_undone_are_claimed_many_at_a_time(self):
         fleets = (512, 1024)
