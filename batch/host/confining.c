@@ -8,7 +8,7 @@
 #include "io/crew.h"
 #include "opener/look.h"
 
-void qb_confining_init(struct qb_confining *c, const struct qb_batch *batch, bool dry_run)
+void qb_confining_init(struct qb_confining *c, struct qb_batch *batch, bool dry_run)
 {
     *c = (struct qb_confining){.batch = batch,
                                .dry_run = dry_run,
@@ -227,7 +227,7 @@ int qb_confining_enter(struct qb_confining *c, struct qb_sched *sched,
         return lack(got, err);
     }
     c->entered = c->opener.blind = true;
-    ((struct qb_batch *)(uintptr_t)c->batch)->opener = &c->opener;
+    c->batch->opener = &c->opener;
     return 0;
 }
 

@@ -29,7 +29,7 @@ struct qb_more_files {
 };
 
 struct qb_confining {
-    const struct qb_batch *batch;
+    struct qb_batch *batch;
     struct qb_sandboxed sandboxed; /* what came of it, for reports */
     atomic_uint on_all;            /* bits: what is in force on every thread */
     bool begun;
@@ -46,8 +46,9 @@ struct qb_confining {
     struct qb_more_files more; /* .has may be NULL */
 };
 
-/* The batch must stay as it is.  Then errands may be offered, and descriptors kept. */
-void qb_confining_init(struct qb_confining *c, const struct qb_batch *batch, bool dry_run);
+/* The batch must stay as it is, but for its `opener`.  Then errands may be offered, and descriptors
+ * kept. */
+void qb_confining_init(struct qb_confining *c, struct qb_batch *batch, bool dry_run);
 
 /* With `strict`: -1 where the kernel or this build lacks something.  Nothing is changed. */
 int qb_confining_check(struct qb_confining *c, struct qb_err *err);

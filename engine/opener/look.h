@@ -7,8 +7,8 @@
  * The helper answers in full about images only.  Of any other name, as images have them, it tells
  * which file it leads to, of what kind and length, whose, and when that changed; links are told on
  * the way to an image only. */
-#ifndef QB_IO_LOOK_H
-#define QB_IO_LOOK_H
+#ifndef QB_OPENER_LOOK_H
+#define QB_OPENER_LOOK_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* The requests of look.h and their answers; for look*.c only. */
-#ifndef QB_IO_LOOK_WIRE_H
-#define QB_IO_LOOK_WIRE_H
+#ifndef QB_OPENER_LOOK_WIRE_H
+#define QB_OPENER_LOOK_WIRE_H
 
 #include <limits.h>
 #include <stdint.h>

@@ -9,7 +9,7 @@
 
 enum { BARREN_MAX = 3 }; /* deaths in a row that no header explains */
 
-int qb_confined_reading_enter(struct qb_confined_reading *r, const struct qb_batch *batch,
+int qb_confined_reading_enter(struct qb_confined_reading *r, struct qb_batch *batch,
                               struct qb_sched *sched, struct qb_owners *owners, struct qb_err *err)
 {
     const struct qb_confine_wish wish = {.owners = owners, .helper = true};

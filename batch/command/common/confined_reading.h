@@ -16,7 +16,7 @@ struct qb_confined_reading { /* zeroed: nothing to end */
 /* Before qb_sched_run, and within it, before the first file is opened: from then on a helper opens
  * them, as these owners permit.  0 where policy.sandbox is off; -1 where it is strict and cannot
  * be. */
-int qb_confined_reading_enter(struct qb_confined_reading *r, const struct qb_batch *batch,
+int qb_confined_reading_enter(struct qb_confined_reading *r, struct qb_batch *batch,
                               struct qb_sched *sched, struct qb_owners *owners, struct qb_err *err);
 int qb_confined_reading_begin(struct qb_confined_reading *r, struct qb_sched *sched,
                               struct qb_owners *owners, struct qb_err *err);

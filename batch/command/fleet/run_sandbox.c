@@ -115,7 +115,7 @@ int qb_run_sandbox_reload(struct qb_run_sandbox *s, struct qb_manifest_limits *o
 /* ---- the run --------------------------------------------------------------------------------- */
 
 void qb_run_sandbox_begin(struct qb_run_sandbox *s, const struct qb_cli *cli,
-                          const struct qb_keep *keep, const struct qb_batch *batch,
+                          const struct qb_keep *keep, struct qb_batch *batch,
                           struct qb_run_options *options, struct qb_output *out)
 {
     struct qb_confining *c = &s->confining;

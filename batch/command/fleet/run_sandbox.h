@@ -16,7 +16,7 @@ struct qb_run_sandbox {
 /* Decides whether the run has one.  It must outlive the run and the output, and stay in its place.
  */
 void qb_run_sandbox_begin(struct qb_run_sandbox *sandbox, const struct qb_cli *cli,
-                          const struct qb_keep *keep, const struct qb_batch *batch,
+                          const struct qb_keep *keep, struct qb_batch *batch,
                           struct qb_run_options *options, struct qb_output *out);
 void qb_run_sandbox_end(struct qb_run_sandbox *sandbox);
 
