@@ -29,12 +29,15 @@ struct restoring {
     struct qb_err *err;
 };
 
-/* Of a run that was killed the journal may not tell whether an image was amended. */
+/* Of a run that was killed the journal may not tell whether an image was amended, and of a restore
+ * that was killed not that the clone is the image. */
 bool qb_restore_is_possible(const struct qb_trace *t)
 {
     const struct qb_clone *c = &t->clones.before;
 
-    return c->path && !c->pruned && qb_backup_look(&t->clones, c) != QB_BACKUP_GONE;
+    return c->path && !c->pruned &&
+           (qb_backup_look(&t->clones, c) != QB_BACKUP_GONE ||
+            qb_backup_look_at_image(t) == QB_IMAGE_RESTORED);
 }
 
 /* ---- what the journal says ------------------------------------------------------------------- */
@@ -112,9 +115,12 @@ static int check_image(const struct restoring *r)
     const struct qb_seen *done = &r->trace->done;
 
     if (done->valid && !qb_seen_is_same(done, &now))
-        return qb_fail(r->err, QB_E_CHANGED, QB_NOWHERE,
-                       "another file took the image's place since the run; the clone is %.200s",
-                       r->from);
+        return qb_fail(
+            r->err, QB_E_CHANGED, QB_NOWHERE,
+            "another file took the image's place since the run (a restore of a later run "
+            "does that, too); to have the clone all the same, give that file another name, and "
+            "the image's name to %.200s",
+            r->from);
     if (r->t->discard_writes)
         return 0;
     if (r->trace->clones.behind)

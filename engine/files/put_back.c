@@ -48,8 +48,11 @@ int qb_put_back_check(const struct qb_put_back *p, struct qb_err *err)
                        "amended image",
                        (unsigned long long)st.st_nlink);
     if (fstatat(p->dir, p->aside, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       "%.200s, where the amended image is to be kept, is there already", p->aside);
+        return qb_fail(
+            err, QB_E_REFUSED, QB_NOWHERE,
+            "%.200s, where the amended image is to be kept, is there already: rename it, or "
+            "remove it if it is of no use",
+            p->aside);
     return errno == ENOENT
                ? 0
                : qb_fail_sys(err, errno, QB_NOWHERE, "cannot look for %.200s", p->aside);

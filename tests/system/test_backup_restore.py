@@ -216,7 +216,7 @@ class Restore(RestoreTest):
         os.unlink(os.path.join(self.there, "second"))
         with open(self.amended_name(0), "wb"):
             pass
-        self.refused(images[0], "refused", words="is there already")
+        self.refused(images[0], "refused", words="is there already: rename it")
         os.unlink(self.amended_name(0))
         self.io(self.clones[1], "write -q -P 5 0 64k")
         self.refused(images[1], "changed", words="the clone was written")
@@ -231,6 +231,24 @@ class Restore(RestoreTest):
         os.unlink(self.clones[3])
         self.refused(images[3], "not_found", words="the clone")
         self.assertEqual(self.restore("last", code=1).summary["failed"], 4)
+
+    def test_two_runs_one_after_the_other(self):
+        """What is in the image's place is the later run's clone: the earlier one is had by hand, as the refusal says."""
+        self.on_each_amended(self.of_two_runs)
+
+    def of_two_runs(self, images):
+        image, before = images[0], proc.sha256(self.clones[0])
+        later = qbatch.qbatch("amend", "--json", "--state", self.state, "--backup", "reflink",
+                              "-o", "compat=1.1,lazy_refcounts=on", image)
+        self.assertEqual(later.status, "changed", str(later))
+        self.refused(image, "changed", words="written since")
+        self.restore("last", image)
+        self.refused(image, "changed", words="give that file another name", argv=["--discard-writes"])
+        os.rename(image, image + ".later")
+        os.rename(self.clones[0], image)
+        self.assertEqual(self.restore(self.run_id, image).status, "unchanged")
+        self.assertEqual(proc.sha256(image), before)
+        self.assert_sound(image + ".later")
 
     def test_the_image_of_a_link_is_restored_where_it_is(self):
         self.on_each_amended(self.link)
@@ -329,6 +347,21 @@ class Interrupted(RestoreTest):
 
     def test_a_call_that_fails(self):
         self.on_each_amended(self.failing)
+
+    def test_the_last_one_was_killed_before_its_record(self):
+        """The clone has the image's name already: a restore of the whole run finds nothing else to do."""
+        self.on_each_amended(self.before_its_record)
+
+    def before_its_record(self, images):
+        self.restore("last", *images[1:])
+        trace = strace.run([qbatch.absolute(qbatch.TOOL), "backup", "restore", "--json", "--state", self.state, "last"],
+                           "write:signal=KILL:when=1")
+        self.assertTrue(trace.hit, trace.log)
+        self.assertEqual([os.path.exists(path) for path in (self.clones[0], self.amended_name(0))], [False, True])
+        self.assertEqual({r["status"] for r in self.restore("last").records}, {"unchanged"})
+        self.assertEqual(self.listed()[:2], [(self.name(0), "restored", "restored"),
+                                             (os.path.basename(self.amended_name(0)), "kept", "restored")])
+        self.restore("last", code=2)
 
     def killed(self, images):
         self.sweep(images, "signal=KILL")
