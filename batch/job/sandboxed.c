@@ -56,7 +56,7 @@ static const char *why_no_namespace(int errnum)
     case ENOSPC:
         return "user.max_user_namespaces or user.max_mnt_namespaces permits no more";
     case EINVAL:
-        return "the root is no mount of its own, as in a chroot";
+        return "the root directory is not a mount point, as in a chroot";
     default:
         return why(errnum);
     }

@@ -21,7 +21,7 @@ static void interrupt(struct qb_undo_slot *s)
             "interrupted before the image was changed");
 }
 
-/* ---- what an undo stands on ------------------------------------------------------------------ */
+/* ---- what an undo requires ------------------------------------------------------------------- */
 
 static struct qb_claim claim(const struct qb_undo_wave *w, const struct qb_undo_slot *s)
 {

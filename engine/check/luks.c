@@ -37,6 +37,8 @@ static uint64_t length_of(const struct disk_luks *d)
         const struct disk_slot *s = &d->slots[i];
         uint64_t material = (uint64_t)be32_get(d->key_bytes) * be32_get(s->stripes);
 
+        /* The product of two such numbers fits, and the sum might not. */
+        material = QB_MIN(material, UINT64_MAX / 2);
         length = qb_max(length, QB_SECTOR * (uint64_t)be32_get(s->key_material_offset) + material);
     }
     return length;
@@ -53,7 +55,7 @@ int qb_luks_check(struct qb_census *c, uint64_t offset, uint64_t len, struct qb_
     length = length_of(&d);
     if (!is_luks(&d))
         qb_census_note(c, QB_DEFECT_LUKS_HEADER_INVALID, offset,
-                       "there is no LUKS header where the pointer to it leads");
+                       "the bytes that the pointer to the LUKS header names are not a LUKS header");
     else if (length > qb_round_up(len, c->img->geom.cluster_size))
         qb_census_note(
             c, QB_DEFECT_LUKS_HEADER_INVALID, offset,

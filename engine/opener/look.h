@@ -17,8 +17,8 @@
 struct qb_opener;
 struct qb_file;
 
-/* As stat(2): 0, or -1 with errno; ECHILD where the helper has ended.  Of a name that is no image's
- * there is no time but st_ctim. */
+/* As stat(2): 0, or -1 with errno; ECHILD where the helper has ended.  Of names other than those of
+ * images only st_ctim is set, of the times. */
 int qb_look(const struct qb_opener *by, const char *path, struct stat *st);
 
 /* Whether the path of an image is a symbolic link itself. */

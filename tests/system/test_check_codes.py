@@ -210,6 +210,18 @@ class Codes(Damaged):
                 self.assertEqual(self.codes(image)["luks_header_invalid"], 1)
                 self.refused(image, "corrupt", words="LUKS header", repair="all")
                 self.refused(image, "corrupt", words="LUKS header", flags=["--on-leaks", "free"], refcount_bits=64)
+        with self.subTest("lengths whose sum is too large for any number"):
+            with open(image, "rb") as f:
+                f.seek(place)
+                header = f.read(592)
+            wrong = bytearray(header)
+            wrong[108:112] = b"\xff" * 4  # the length of keys
+            for slot in range(8):
+                wrong[208 + 48 * slot + 40:208 + 48 * slot + 48] = struct.pack(">II", 1 << 24, 0xffffffff)
+            qcow2.patch(image, extension.offset, struct.pack(">QQ", place, 65536))
+            qcow2.patch(image, place, bytes(wrong))
+            self.refused(image, "corrupt", words="LUKS header", repair="all")
+            qcow2.patch(image, place, header)
         qcow2.patch(image, extension.offset, extension.data)
         self.amended(image, status="unchanged", repair="all", flags=["--on-leaks", "free"])
         self.assertEqual(self.codes(image), {})
