@@ -10,10 +10,18 @@ import tempfile
 import proc
 
 MISSING = "strace is not installed, or may not trace here"
+BLIND = "strace is not installed, or may not read the memory of others here"
 
 
 def works():
     return bool(shutil.which("strace")) and proc.run(["strace", "-o", "/dev/null", "true"]).code == 0
+
+
+def reads_memory():
+    """Whether it shows what a process reads that is not dumpable: that takes CAP_SYS_PTRACE."""
+    with open("/proc/self/status", encoding="utf-8") as f:
+        effective = next(int(line.split()[1], 16) for line in f if line.startswith("CapEff:"))
+    return works() and bool(effective >> 19 & 1)
 
 
 class Trace:

@@ -17,12 +17,10 @@ import proc
 import qbatch
 import strace
 from fixture import OTHER_BUILD, ImageTest, main
+from sandboxes import AUTO, HERE, LACKS, NO_STRICT, STRICT
 
 INTRUDER = os.environ.get("INTRUDER", "")
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))
-ALL = ["no_new_privs", "no_capabilities", "landlock", "seccomp", "no_core_file", "not_dumpable"]
-STRICT = [*ALL, "own_user", "empty_root"]
-HERE = json.loads(proc.run([qbatch.absolute(qbatch.TOOL), "--version", "--json"]).out)["kernel"]["sandbox"]
 TRIED = ("open", "proc", "socket", "execve", "ptrace", "process", "pidfd", "memory", "connect", "kill", "rename",
          "unlink", "chmod", "ring", "handle", "limit", "code")
 
@@ -81,7 +79,7 @@ class Denied(SandboxTest):
             answer = qbatch.qbatch("amend", "--json", "-j", jobs, "--io", "posix", "-o", "refcount_bits=64", image,
                                    self.copy(image, "b.qcow2"), env=self.environment(INTRUDER_LOG=log))
             self.assertEqual(answer.code, 0, str(answer))
-            self.assertEqual(answer.summary["sandbox"]["in_force"], ALL, str(answer))
+            self.assertEqual(answer.summary["sandbox"]["in_force"], AUTO, str(answer))
             self.assert_denied(self.what_was_tried(log))
             self.assert_sound(image)
             image = self.create(f"next{jobs}.qcow2", size="64M")
@@ -113,7 +111,7 @@ class Denied(SandboxTest):
                                   env=self.environment(INTRUDER_LACKS="fork")).out)
         self.assert_sound(over)
 
-    @unittest.skipUnless(strace.works(), strace.MISSING)
+    @unittest.skipUnless(strace.reads_memory(), strace.BLIND)
     def test_nor_what_reads_the_chain_of_an_entry(self):
         top = self.chain()[-1]
         manifest = self.manifest(f"version: 1\nimages: [{{chain: {os.path.basename(top)}, lazy_refcounts: on}}]\n")
@@ -202,7 +200,7 @@ class Denied(SandboxTest):
             env = self.environment(INTRUDER_LACKS=lacking)
             answer = qbatch.qbatch("amend", "--json", "-o", "refcount_bits=64", image, env=env)
             self.assertEqual(answer.code, 0, str(answer))
-            self.assertEqual(answer.summary["sandbox"]["in_force"], [n for n in ALL if n != lacking])
+            self.assertEqual(answer.summary["sandbox"]["in_force"], [n for n in AUTO if n != lacking])
             self.assertEqual(answer.result.err.count("sandbox: "), 1, str(answer))
             before = proc.sha256(image)
             for command in (["amend", "-o", "refcount_bits=16"], ["check"], ["info"], ["map"]):
@@ -217,9 +215,8 @@ class Denied(SandboxTest):
             self.assertIn("policy.sandbox is strict", linted.err)
             self.assertEqual(proc.sha256(image), before)
 
+    @unittest.skipIf(LACKS, NO_STRICT)
     def test_strict_where_nothing_lacks(self):
-        if not all(HERE[name] for name in STRICT):
-            self.skipTest("this kernel lacks some of it")
         images = self.chain()
         for command in (["amend", "-o", "compat=0.10"], ["check"], ["info"], ["map"]):
             answer = qbatch.qbatch(command[0], "--json", "--sandbox=strict", *command[1:], *images)
@@ -237,6 +234,7 @@ class Denied(SandboxTest):
             self.assertIn("a filter of system calls", f.read())
 
     # ---- many images -------------------------------------------------------------------------
+    @unittest.skipIf(LACKS, NO_STRICT)
     def test_a_large_run_has_given_them_up_before_it_reads_any_image(self):
         for jobs in ("1", "2"):
             images = self.fleet(50, name=f"j{jobs}-")
@@ -281,6 +279,7 @@ class Denied(SandboxTest):
         for image in images:
             self.assert_sound(image)
 
+    @unittest.skipIf(LACKS, NO_STRICT)
     def test_an_undo_and_what_frees_what_it_needs(self):
         images = self.fleet(12)
         state = self.path("state")

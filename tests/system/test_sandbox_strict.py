@@ -15,11 +15,10 @@ import proc
 import qbatch
 import reflinks
 from fixture import OTHER_BUILD, ImageTest, main
+from sandboxes import LACKS, NO_STRICT
 
 INTRUDER = os.environ.get("INTRUDER", "")
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))
-KERNEL = json.loads(proc.run([qbatch.absolute(qbatch.TOOL), "--version", "--json"]).out)["kernel"]["sandbox"]
-LACKS = [name for name, there in KERNEL.items() if not there]
 NUMBERS = 0x70000000  # of users that no account has
 SOMEBODY = 12345
 ADAPTED = ("seconds", "spans", "phases", "worker", "started", "io", "wave", "id", "run", "command", "state", "sandbox",
@@ -62,7 +61,7 @@ class StrictTest(ImageTest):
 
 
 @unittest.skipIf(SANITIZED or not os.path.exists(INTRUDER), OTHER_BUILD)
-@unittest.skipIf(LACKS, f"this host lacks {LACKS}")
+@unittest.skipIf(LACKS, NO_STRICT)
 class OfItsOwn(StrictTest):
     """Looks at /proc of a process that reads an image just now."""
 
@@ -239,7 +238,7 @@ class OfItsOwn(StrictTest):
 
 
 @unittest.skipIf(SANITIZED, OTHER_BUILD)
-@unittest.skipIf(LACKS, f"this host lacks {LACKS}")
+@unittest.skipIf(LACKS, NO_STRICT)
 class AsWithAuto(StrictTest):
     """The same results, and the same reports."""
 
@@ -401,7 +400,7 @@ class AsWithAuto(StrictTest):
 
 
 @unittest.skipIf(SANITIZED, OTHER_BUILD)
-@unittest.skipIf(LACKS, f"this host lacks {LACKS}")
+@unittest.skipIf(LACKS, NO_STRICT)
 class BackedUp(reflinks.ReflinkTest):
     def test_clones_are_made_and_noted(self):
         def test(images):
