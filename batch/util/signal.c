@@ -68,14 +68,16 @@ static void on_usr1(int number)
     char text[160], *end = put_text(text, "\rqbatch: ");
 
     (void)number;
-    if (!done || !failed)
-        return;
-    end = put_number(end, atomic_load(done));
-    end = put_text(end, " of ");
-    end = put_number(end, atomic_load(&told_total));
-    end = put_text(end, " images are done, ");
-    end = put_number(end, atomic_load(failed));
-    end = put_text(end, " failed\n");
+    if (!done || !failed) {
+        end = put_text(end, "no image is in work\n");
+    } else {
+        end = put_number(end, atomic_load(done));
+        end = put_text(end, " of ");
+        end = put_number(end, atomic_load(&told_total));
+        end = put_text(end, " images are done, ");
+        end = put_number(end, atomic_load(failed));
+        end = put_text(end, " failed\n");
+    }
     if (write(STDERR_FILENO, text + !isatty(STDERR_FILENO),
               (size_t)(end - text) - !isatty(STDERR_FILENO)) < 0)
         errno = saved; /* nobody reads it */
