@@ -91,7 +91,7 @@ static void on_planned(struct qb_trace *t, const struct qb_parsed *record, uint6
     t->attempt = attempt;
     t->size_added = qb_json_get_number(record, "size_added", 0);
     t->planned = true;
-    t->ended = t->committed = t->verified = t->undone = t->discarded = false;
+    t->ended = t->committed = t->verified = t->undone = t->discarded = t->undoing = false;
     t->tail_left = t->mistrusted = false;
     t->proof_at = t->discarding_at = 0;
     t->asks = (uint32_t)qb_json_get_number(record, "asks", 0);
@@ -167,8 +167,9 @@ static void on_over(struct qb_trace *t, const struct qb_parsed *record, enum qb_
 
 static bool is_of_image(const char *is)
 {
-    static const char *const kinds[] = {"planned",   "proof",  "undone", "discarding", "discarded",
-                                        "abandoned", "cloned", "pruned", "clone_stays"};
+    static const char *const kinds[] = {"planned",    "proof",      "undoing",   "undone",
+                                        "discarding", "discarded",  "abandoned", "cloned",
+                                        "pruned",     "clone_stays"};
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(is, kinds[i]) == 0)
@@ -187,6 +188,7 @@ static void on_undone(struct qb_history *h, struct qb_trace *t, const struct qb_
     if (t->step && h->asked >= t->step)
         h->asked = 0;
     t->undone = true;
+    t->undoing = false;
     t->uncertain = t->reached = false;
     t->tail_left = qb_json_get_bool(record, "tail");
     qb_history_keep_text(record, "at", &t->undone_at);
@@ -208,6 +210,8 @@ static int on_image(struct qb_history *h, const struct qb_parsed *record, const 
         on_planned(t, record, at, h->attempt);
     else if (strcmp(is, "proof") == 0)
         t->proof_at = at;
+    else if (strcmp(is, "undoing") == 0)
+        t->undoing = true;
     else if (strcmp(is, "undone") == 0)
         on_undone(h, t, record);
     else if (strcmp(is, "discarding") == 0)

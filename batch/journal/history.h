@@ -24,8 +24,9 @@ struct qb_trace {
     bool committed, verified;
     bool header_wrong; /* the header on disk was found to be neither the old nor the new one */
     bool undone, discarded;
-    bool tail_left;         /* undone, except that the appended tail is still to be cut off */
-    bool mistrusted;        /* the sectors come from a verification that failed */
+    bool tail_left;  /* undone, except that the appended tail is still to be cut off */
+    bool mistrusted; /* the sectors come from a verification that failed */
+    bool undoing;    /* an undo of it was about to write: the modification time may be of that */
     uint64_t discarding_at; /* byte of the journal: a discard was planned; 0: never */
     uint64_t proof_at;      /* byte of the journal: the plan's proof record; 0: there is none */
     uint64_t header_at;     /* byte of the journal: the plan of a conversion; 0: it is none */

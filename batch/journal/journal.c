@@ -225,16 +225,37 @@ int qb_journal_sync(struct qb_journal *j)
     return j->errnum;
 }
 
-int qb_journal_write(struct qb_journal *j)
+/* Returns whether the file has all records, or none of them. */
+static bool append(struct qb_journal *j)
 {
-    if (j->file.fd < 0 || j->used == 0 || j->errnum)
-        return j->errnum;
     j->errnum = qb_write_whole(j->file.fd, j->text, j->used);
-    if (j->errnum == 0)
-        j->length += j->used;
-    else if (ftruncate(j->file.fd, (off_t)j->length) < 0)
-        j->errnum = errno; /* a torn line remains, which the next reader leaves out */
+    j->length += j->errnum ? 0 : j->used;
     j->unsynced = true;
     j->used = 0;
+    if (j->errnum == 0 || ftruncate(j->file.fd, (off_t)j->length) == 0)
+        return true;
+    j->errnum = errno; /* a torn line remains, which the next reader leaves out */
+    return false;
+}
+
+int qb_journal_write(struct qb_journal *j)
+{
+    if (j->file.fd >= 0 && j->used > 0 && j->errnum == 0)
+        append(j);
     return j->errnum;
+}
+
+static bool is_want_of_room(int errnum)
+{
+    return errnum == ENOSPC || errnum == EDQUOT || errnum == EFBIG;
+}
+
+int qb_journal_offer(struct qb_journal *j)
+{
+    if (j->file.fd >= 0 && j->used > 0 && j->errnum == 0 && append(j) &&
+        is_want_of_room(j->errnum)) {
+        j->errnum = 0;
+        return 0;
+    }
+    return qb_journal_sync(j);
 }

@@ -135,6 +135,10 @@ int qb_journal_write(struct qb_journal *j);
  * the kernel then reports success for what it has dropped. */
 int qb_journal_sync(struct qb_journal *j);
 
+/* The same for records that can be done without: where there is no room for them they are dropped,
+ * and the journal goes on. */
+int qb_journal_offer(struct qb_journal *j);
+
 /* The file, for a barrier that begins now; NULL when all that was written is durable, or the
  * journal has failed.  The barrier's result must be passed to qb_journal_synced; records that are
  * written in between are not covered. */

@@ -44,6 +44,7 @@ static int look_up(struct qb_undo_wave *w, struct qb_undo_slot *s, struct qb_und
         .length = t->done.length,
         .mtime_ns = t->done.mtime_ns,
         .ino = t->done.ino,
+        .begun = t->undoing,
         .mistrusted = t->mistrusted,
         .header_wrong = t->header_wrong,
     };
@@ -172,6 +173,24 @@ static void flip_one(void *arg, struct qb_io *io, size_t i)
     }
 }
 
+/* Records which images may have another modification time from now on, though nothing else of them
+ * may be written when this process dies.  Without the record that reads as a guest's write. */
+static void note_flips(struct qb_undo_wave *w)
+{
+    struct qb_journal *j = w->t->journal;
+
+    for (size_t i = 0; i < w->n && !w->t->options.dry_run; i++) {
+        const struct qb_undo_slot *s = &w->slots[i];
+
+        if (!s->undo || qb_undo_result(s->undo)->status != QB_STATUS_WOULD_CHANGE)
+            continue;
+        qb_journal_begin(j, "undoing");
+        qb_journal_path(j, w->t->batch->jobs[s->job].path);
+        qb_journal_end(j);
+    }
+    qb_journal_offer(j);
+}
+
 /* One that is undone already may be so by a write that the disk does not have yet. */
 static bool wants_barrier(const struct qb_undo_wave *w, const struct qb_undo_slot *s)
 {
@@ -209,6 +228,7 @@ void qb_undo_wave_carry_out(struct qb_undo_wave *w)
 {
     claim_all(w);
     qb_sched_each_waiting(w->sched, w->n, QB_TAKEBACK_THREADS, check_one, w);
+    note_flips(w);
     qb_sched_each(w->sched, w->n, flip_one, w);
     make_durable(w);
 }

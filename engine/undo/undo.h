@@ -44,6 +44,9 @@
  * not mapped, and what follows the disk's end in its last cluster, zeros; and the first cluster,
  * which is in the file twice, in both places the same.
  *
+ * An undo that dies in its write may have set the modification time and written nothing, and one
+ * whose write failed did: where it is recorded that one had begun, the time is not looked at.
+ *
  * A block device has no length and no time of its own, and its node is another one after each boot:
  * there the proof, or the fingerprint of all of it, is all that is asked for.
  *
@@ -64,6 +67,7 @@ struct qb_undo_facts {
     const struct qb_proof *proof;           /* NULL: none was recorded; must outlive the undo */
     bool seen;                              /* the following was recorded: */
     uint64_t length, mtime_ns, ino;         /* of the file after the amend */
+    bool begun;        /* an undo was about to write: the modification time may be of that */
     bool mistrusted;   /* verification found the amended image wrong: nothing was freed */
     bool header_wrong; /* ... and the header on disk to be neither the old nor the new one */
     struct qb_digest as_found; /* ... with this fingerprint of the file (as_found.h) */

@@ -50,7 +50,7 @@ int qb_undo_is_unwritten(struct qb_undo *u)
         return qb_undo_changed_since(u, "another file took the image's place");
     if (f->seen && (uint64_t)st.st_size != f->length)
         return qb_undo_changed_since(u, "the file's length has changed");
-    if (f->seen && mtime_ns != f->mtime_ns)
+    if (f->seen && !f->begun && mtime_ns != f->mtime_ns)
         return qb_undo_changed_since(u, "the image was written");
     return 0;
 }

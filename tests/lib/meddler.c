@@ -8,8 +8,8 @@
  *
  * MEDDLE_DEADLY ends the process that reads images, of a large run, at a file of MEDDLE_SIZE bytes,
  * or at the one of this MEDDLE_INODE, by SIGKILL: "read", before a read of its first byte;
- * "header", if that is of a sector or more; "flip", before its first sector is written; "flipped",
- * after that.
+ * "header", if that is of a sector or more; "flip", before its first sector is written; "timed",
+ * in between: the file has its new modification time, and nothing else; "flipped", after that.
  *
  * Reads that touch the bytes MEDDLE_UNREADABLE (first-end) of a file of MEDDLE_SIZE bytes fail with
  * EIO.
@@ -66,13 +66,25 @@ __attribute__((constructor)) static void begin(void)
     first_process = getpid();
 }
 
+static void write_what_is_there(int fd)
+{
+    char byte;
+
+    if (pread(fd, &byte, 1, 0) == 1)
+        ((ssize_t(*)(int, const void *, size_t, off_t))dlsym(RTLD_NEXT, "pwrite64"))(fd, &byte, 1,
+                                                                                     0);
+}
+
 static void die_if(const char *when, int fd)
 {
     const char *deadly = getenv("MEDDLE_DEADLY");
 
-    if (deadly && strcmp(deadly, when) == 0 && getpid() != first_process &&
-        (is_of_size(fd) || is_the_inode(fd)))
-        raise(SIGKILL);
+    if (!deadly || strcmp(deadly, when) != 0 || getpid() == first_process ||
+        (!is_of_size(fd) && !is_the_inode(fd)))
+        return;
+    if (strcmp(when, "timed") == 0)
+        write_what_is_there(fd);
+    raise(SIGKILL);
 }
 
 ssize_t pwrite64(int fd, const void *buf, size_t n, off_t offset)
@@ -80,8 +92,10 @@ ssize_t pwrite64(int fd, const void *buf, size_t n, off_t offset)
     ssize_t (*next)(int, const void *, size_t, off_t) = dlsym(RTLD_NEXT, "pwrite64");
     ssize_t done;
 
-    if (n == 512 && offset == 0)
+    if (n == 512 && offset == 0) {
         die_if("flip", fd);
+        die_if("timed", fd);
+    }
     done = next(fd, buf, n, offset);
     if (done == 512 && offset == 0)
         die_if("flipped", fd);

@@ -245,7 +245,7 @@ class Deadly(CrashTest):
     def test_an_undo_goes_on_with_the_others(self):
         images, before = self.amended()
         sha = proc.sha256(images[5])
-        for when in ("read", "flip"):
+        for when in ("read", "flip", "timed"):
             records, summary, err = self.undo(when, images[5])
             self.assertEqual([r for r in records if records[r]["status"] == "failed"], ["05.qcow2"], err)
             self.assertEqual(records["05.qcow2"]["error"]["code"], "crashed")

@@ -122,6 +122,15 @@ class Killed(ImageTest):
                     self.assertIn(os.strerror(errno.EIO), answer.result.out + answer.result.err)
                 self.assert_as_it_was(qbatch.Answer(proc.run(self.undo_argv())))
 
+    def test_where_the_journal_has_no_room_for_its_beginning_it_goes_on(self):
+        self.amended(compat="0.10")
+        trace = strace.run(self.alone_argv(), "write:error=ENOSPC:when=1")
+        self.assertTrue(trace.hit)
+        answer = qbatch.Answer(trace.result)
+        self.assertEqual((answer.code, answer.status), (0, "changed"), str(answer))
+        self.assertEqual(proc.sha256(self.image), self.before)
+        self.assertEqual(qbatch.Answer(proc.run(self.undo_argv())).code, 2)  # it is recorded that it is undone
+
     def test_a_record_of_what_was_undone_that_does_not_reach_the_disk_is_told(self):
         for flags in ((), ("--discard-undo",)):
             syncs = 0

@@ -142,8 +142,10 @@ static void learn(struct qb_earlier *e, const struct qb_history *now)
     qb_vec_each (t, &e->history.traces) {
         const struct qb_trace *longer = qb_history_find(now, t->path);
 
-        if (longer)
-            t->discarding_at = longer->discarding_at;
+        if (!longer)
+            continue;
+        t->discarding_at = longer->discarding_at;
+        t->undoing = longer->undoing;
     }
 }
 
