@@ -5,7 +5,7 @@
 
 #include <sys/stat.h>
 
-#include "check/digest.h"
+#include "base/digest.h"
 #include "journal/journal.h"
 
 struct qb_seen {

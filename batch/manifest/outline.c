@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "base/own.h"
-#include "check/digest.h"
+#include "base/digest.h"
 
 enum { ENTRIES_MAX = 256, NAMED = 4 };
 

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "base/own.h"
-#include "check/digest.h"
+#include "base/digest.h"
 #include "run/running.h"
 #include "opener/look.h"
 

@@ -11,7 +11,7 @@
 
 #include "base/crc32.h"
 #include "base/own.h"
-#include "check/digest.h"
+#include "base/digest.h"
 #include "job/planned.h"
 #include "job/rules.h"
 #include "saved/plan_write.h"

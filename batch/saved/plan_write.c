@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/own.h"
-#include "check/digest.h"
+#include "base/digest.h"
 #include "job/planned.h"
 #include "job/rules.h"
 #include "record/report_json.h"

@@ -13,7 +13,7 @@
 #include "amend/amend.h"
 #include "base/result.h"
 #include "backing/ready_queue.h"
-#include "check/digest.h"
+#include "base/digest.h"
 #include "job/job.h"
 
 enum qb_suspect { QB_SUSPECT_NOT, QB_SUSPECT, QB_SUSPECT_FIRST /* before the others */ };

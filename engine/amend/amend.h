@@ -11,7 +11,7 @@
 #ifndef QB_AMEND_AMEND_H
 #define QB_AMEND_AMEND_H
 
-#include "check/digest.h"
+#include "base/digest.h"
 #include "opener/in_use.h"
 
 struct qb_amend;

@@ -4,7 +4,7 @@
 #ifndef QB_AMEND_AS_FOUND_H
 #define QB_AMEND_AS_FOUND_H
 
-#include "check/digest.h"
+#include "base/digest.h"
 #include "io/io.h"
 
 /* Reads all data of the file, from the disk as far as the kernel allows; holes are skipped, and

@@ -11,7 +11,7 @@
 #ifndef QB_CHECK_CONTENT_H
 #define QB_CHECK_CONTENT_H
 
-#include "check/digest.h"
+#include "base/digest.h"
 #include "check/moves.h"
 #include "qcow2/chain.h"
 

@@ -4,7 +4,7 @@
 #define QB_CHECK_INFLATE_H
 
 #include "check/counts.h"
-#include "check/digest.h"
+#include "base/digest.h"
 #include "qcow2/codec.h"
 #include "qcow2/image.h"
 

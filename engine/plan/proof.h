@@ -7,7 +7,7 @@
 #include "base/err.h"
 #include "base/ranges.h"
 #include "base/vec.h"
-#include "check/digest.h"
+#include "base/digest.h"
 
 struct qb_proof {
     bool valid;

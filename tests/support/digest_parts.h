@@ -3,7 +3,7 @@
 #define QB_TESTS_DIGEST_PARTS_H
 
 #include "amends.h"
-#include "check/digest.h"
+#include "base/digest.h"
 
 /* A line of the plan's description: its numbers.  `arg` is the hasher. */
 void digest_line(void *arg, const char *line);

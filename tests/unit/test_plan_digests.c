@@ -17,7 +17,7 @@
 #include "plan/proof.h"
 #include "digest_parts.h"
 #include "base/num.h"
-#include "check/digest.h"
+#include "base/digest.h"
 #include "unit.h"
 
 #define RANDOM_ROWS 20u

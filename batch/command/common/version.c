@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-#include "check/digest.h"
+#include "base/digest.h"
 #include "common/commands.h"
 #include "common/output.h"
 #include "host/sched.h"

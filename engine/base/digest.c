@@ -1,4 +1,4 @@
-#include "check/digest.h"
+#include "base/digest.h"
 
 #include <xxhash.h>
 

@@ -1,7 +1,7 @@
 /* Computes fingerprints of bytes: 128 bits, fast, not cryptographic.  They detect accidental
  * changes, not collisions made on purpose.  Only digest.c knows which hash it is. */
-#ifndef QB_CHECK_DIGEST_H
-#define QB_CHECK_DIGEST_H
+#ifndef QB_BASE_DIGEST_H
+#define QB_BASE_DIGEST_H
 
 #include <stdbool.h>
 #include <stddef.h>
