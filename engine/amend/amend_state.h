@@ -5,7 +5,7 @@
 
 #include "amend/amend.h"
 #include "plan/plan.h"
-#include "check/content.h"
+#include "content/content.h"
 #include "opener/look.h"
 
 struct qb_amend {

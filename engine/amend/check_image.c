@@ -10,7 +10,7 @@
 #include "base/result.h"
 #include "check/census.h"
 #include "check/data_end.h"
-#include "check/readable.h"
+#include "content/readable.h"
 #include "check/signs.h"
 #include "opener/in_use.h"
 #include "opener/look.h"

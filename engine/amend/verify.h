@@ -4,7 +4,7 @@
 #define QB_AMEND_VERIFY_H
 
 #include "amend/verify_parts.h"
-#include "check/content.h"
+#include "content/content.h"
 
 /* Takes the fingerprint of the guest's view before the first write, for qb_verify_amended. */
 int qb_verify_remember(struct qb_io *io, const struct qb_plan *plan, struct qb_content *out,

@@ -14,7 +14,7 @@
 #include "plan/rule.h"
 #include "plan/sector.h"
 #include "check/census.h"
-#include "check/moves.h"
+#include "content/moves.h"
 #include "qcow2/chain.h"
 #include "qcow2/refcount.h"
 

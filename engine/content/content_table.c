@@ -3,7 +3,7 @@
  * It covers a list of runs, each as long as possible: consecutive guest clusters that are zero, or
  * lie in consecutive host clusters.  Unallocated clusters, and zero clusters that would read zero
  * if they were unallocated, are left out, so that a table of nothing else equals no table. */
-#include "check/content_parts.h"
+#include "content/content_parts.h"
 #include "check/version2.h"
 #include "qcow2/l2_block.h"
 

@@ -1,4 +1,4 @@
-#include "check/inflate.h"
+#include "content/inflate.h"
 
 #include <errno.h>
 #include <stdlib.h>

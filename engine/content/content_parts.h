@@ -1,12 +1,12 @@
 /* Declares what the parts of the content fingerprint share: content.c (layers, comparison),
  * content_table.c (one L2 table), content_edge.c and content_bytes.c (single clusters),
  * content_packed.c (compressed ones), content_host.c (host bytes). */
-#ifndef QB_CHECK_CONTENT_PARTS_H
-#define QB_CHECK_CONTENT_PARTS_H
+#ifndef QB_CONTENT_CONTENT_PARTS_H
+#define QB_CONTENT_CONTENT_PARTS_H
 
-#include "check/content.h"
+#include "content/content.h"
 #include "check/counts.h"
-#include "check/inflate.h"
+#include "content/inflate.h"
 #include "io/ahead.h"
 #include "qcow2/tables.h"
 

@@ -1,7 +1,7 @@
 /* Fingerprints compressed clusters that an amend moves or recompresses by the bytes that the guest
  * reads. */
 #include "base/ranges.h"
-#include "check/content_parts.h"
+#include "content/content_parts.h"
 
 bool qb_content_is_new(const struct qb_content_rules *rules, uint64_t offset)
 {

@@ -1,9 +1,9 @@
-#include "check/content.h"
+#include "content/content.h"
 
 #include <inttypes.h>
 
 #include "check/census.h"
-#include "check/content_parts.h"
+#include "content/content_parts.h"
 
 enum { WINDOWS = 4096, WINDOW_LEAST = 1 << 20 };
 

@@ -1,8 +1,8 @@
 /* Clusters of data, and pieces of compressed data, that a plan moves to free places further down in
  * the file.  All tables that name such a cluster or piece are rewritten in the same plan, so each
  * moves once, however many layers share it. */
-#ifndef QB_CHECK_MOVES_H
-#define QB_CHECK_MOVES_H
+#ifndef QB_CONTENT_MOVES_H
+#define QB_CONTENT_MOVES_H
 
 #include <stdbool.h>
 

@@ -1,7 +1,7 @@
 /* Reads single clusters for the content fingerprint. */
 #include <string.h>
 
-#include "check/content_parts.h"
+#include "content/content_parts.h"
 
 #define REQUEST_BYTES ((uint64_t)1 << 20)
 

@@ -1,10 +1,10 @@
-#include "check/readable.h"
+#include "content/readable.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "check/inflate.h"
+#include "content/inflate.h"
 
 #define REQUEST_BYTES ((uint64_t)1 << 20)
 

@@ -1,7 +1,7 @@
 /* Reads all data that entries of any layer map, and finds clusters that cannot be read, and
  * compressed ones that do not inflate.  Holes are not read. */
-#ifndef QB_CHECK_READABLE_H
-#define QB_CHECK_READABLE_H
+#ifndef QB_CONTENT_READABLE_H
+#define QB_CONTENT_READABLE_H
 
 #include "check/census.h"
 

@@ -8,11 +8,11 @@
  * file, so that a difference can be located.  Both must be equal, with exceptions: a zero cluster
  * may become unallocated where that reads zero as well, or a new cluster that holds zeros.  And
  * clusters that an amend copies are compared by the guest's bytes, in the mapping. */
-#ifndef QB_CHECK_CONTENT_H
-#define QB_CHECK_CONTENT_H
+#ifndef QB_CONTENT_CONTENT_H
+#define QB_CONTENT_CONTENT_H
 
 #include "base/digest.h"
-#include "check/moves.h"
+#include "content/moves.h"
 #include "qcow2/chain.h"
 
 /* What is compared; the same rules before and after, from the image as the amend leaves it. */

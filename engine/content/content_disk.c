@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/own.h"
-#include "check/content.h"
+#include "content/content.h"
 #include "qcow2/map.h"
 
 enum { BUFFER = 1 << 20, WINDOWS = 4096, WINDOW_LEAST = 1 << 20 };

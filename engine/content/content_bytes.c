@@ -2,7 +2,7 @@
  * so are somewhere else, and of another kind, afterwards. */
 #include <string.h>
 
-#include "check/content_parts.h"
+#include "content/content_parts.h"
 
 static struct qb_digest digest_cluster(const struct qb_taking *t, bool *zero)
 {

@@ -1,4 +1,4 @@
-#include "check/moves.h"
+#include "content/moves.h"
 
 static size_t run_of(const struct qb_moves *m, uint64_t cluster)
 {

@@ -1,7 +1,7 @@
 /* Decompresses clusters of an image, some at a time, on all threads that are idle.  What comes out
  * does not depend on how many there are. */
-#ifndef QB_CHECK_INFLATE_H
-#define QB_CHECK_INFLATE_H
+#ifndef QB_CONTENT_INFLATE_H
+#define QB_CONTENT_INFLATE_H
 
 #include "check/counts.h"
 #include "base/digest.h"

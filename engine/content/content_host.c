@@ -6,7 +6,7 @@
  * written zeros have the same fingerprint. */
 #include <string.h>
 
-#include "check/content_parts.h"
+#include "content/content_parts.h"
 
 #define CHUNK_BYTES   ((uint64_t)64 << 10)
 #define REQUEST_BYTES ((uint64_t)1 << 20)
