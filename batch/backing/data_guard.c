@@ -7,10 +7,10 @@
 #include "base/own.h"
 #include "base/sizing.h"
 #include "backing/tree.h"
-#include "qcow2/backing_name.h"
+#include "chain/backing_name.h"
 #include "job/outcome.h"
-#include "qcow2/chain.h"
-#include "qcow2/data_name.h"
+#include "chain/chain.h"
+#include "chain/data_name.h"
 #include "util/path.h"
 #include "opener/look.h"
 

@@ -5,13 +5,13 @@
  * A process says in memory that it has in common with its parent which headers it is reading.  When
  * it dies these are suspects: the next one reads them before the others, each alone; one that ends
  * a second process which read no other header is deadly, and is not decoded any more.  Of such a
- * one only a glimpse is taken (qcow2/glimpse.h), alone, too; where that ends a process it is dark,
+ * one only a glimpse is taken (image/glimpse.h), alone, too; where that ends a process it is dark,
  * and is not read at all. */
 #ifndef QB_BACKING_DEADLY_H
 #define QB_BACKING_DEADLY_H
 
 #include "host/mortal.h"
-#include "qcow2/image.h"
+#include "image/image.h"
 
 struct qb_deadly;
 

@@ -8,7 +8,7 @@
 #include "base/sizing.h"
 #include "backing/order.h"
 #include "util/text.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 
 const struct qb_finding_row qb_finding_rows[QB_FINDING_COUNT] = {
 #define FINDING(ID, name, is_error, help) [QB_FINDING_##ID] = {name, is_error, help},

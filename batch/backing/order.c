@@ -10,10 +10,10 @@
 #include "base/vec.h"
 #include "backing/deadly.h"
 #include "backing/link_cache.h"
-#include "qcow2/backing_name.h"
+#include "chain/backing_name.h"
 #include "opener/look.h"
 #include "opener/named.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 
 /* A path that was looked up; cached, since fleets have few backing files. */
 struct looked {

@@ -6,7 +6,7 @@
 #ifndef QB_BACKING_SHARED_BACKING_H
 #define QB_BACKING_SHARED_BACKING_H
 
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 
 struct qb_lender;
 struct qb_loan;

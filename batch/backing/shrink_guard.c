@@ -11,9 +11,9 @@
 #include "opener/look.h"
 #include "opener/named.h"
 #include "backing/tree.h"
-#include "qcow2/backing_name.h"
+#include "chain/backing_name.h"
 #include "util/path.h"
-#include "qcow2/data_name.h"
+#include "chain/data_name.h"
 
 enum { NAMED = 3 }; /* overlays that a refusal names */
 

@@ -11,7 +11,7 @@
 #include "opener/in_use.h"
 #include "opener/look.h"
 #include "opener/named.h"
-#include "qcow2/image.h"
+#include "image/image.h"
 #include "util/path.h"
 
 /* The family is read in rounds: first the jobs and the scanned files, then their backing files, and

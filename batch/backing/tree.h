@@ -48,7 +48,7 @@ struct qb_member {
     unsigned version;         /* qcow2 only */
     uint64_t virtual_size;    /* bytes; of another file its length */
     char *backing_name;       /* as the header has it, also one that cannot be read as a whole
-                                 (qcow2/glimpse.h); NULL: none */
+                                 (image/glimpse.h); NULL: none */
     char *data_name;          /* of its external data file, as the header has it; NULL: none */
     char backing_fmt[64];     /* as the header, or a json: name in it, declares; "": none */
     size_t base;              /* its backing file; QB_NO_MEMBER: none, or not a local file */

@@ -4,7 +4,7 @@
 
 #include "base/own.h"
 #include "backing/order.h"
-#include "qcow2/glimpse.h"
+#include "image/glimpse.h"
 
 void qb_member_fail(struct qb_member *m, const struct qb_err *err)
 {

@@ -6,7 +6,7 @@
 #include "base/own.h"
 #include "opener/confine.h"
 #include "opener/helper.h"
-#include "qcow2/image.h"
+#include "image/image.h"
 
 enum { NAME_BYTES = PATH_MAX, FORMAT_BYTES = 64 };
 

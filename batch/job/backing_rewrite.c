@@ -11,11 +11,11 @@
 #include "base/vec.h"
 #include "util/path.h"
 #include "util/pattern.h"
-#include "qcow2/backing_name.h"
-#include "qcow2/chain.h"
+#include "chain/backing_name.h"
+#include "chain/chain.h"
 #include "base/crc32.h"
 #include "qcow2/disk.h"
-#include "qcow2/probe.h"
+#include "chain/probe.h"
 #include "opener/look.h"
 
 enum { GROUPS = 10 };

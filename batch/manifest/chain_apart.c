@@ -9,7 +9,7 @@
 #include "opener/look.h"
 #include "opener/opener.h"
 #include "job/sandboxed.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 
 /* ---- in that process ------------------------------------------------------------------------- */
 

@@ -16,8 +16,8 @@
 #include "opener/look.h"
 #include "opener/named.h"
 #include "plan/data_file.h"
-#include "qcow2/bitmap.h"
-#include "qcow2/data_name.h"
+#include "image/bitmap.h"
+#include "chain/data_name.h"
 
 /* A check's result, and what it points to. */
 struct checked {

@@ -1,7 +1,7 @@
 #include "amend/image_facts.h"
 
 #include "opener/in_use.h"
-#include "qcow2/backing_name.h"
+#include "chain/backing_name.h"
 
 static int read_bitmaps(struct qb_io *io, uint64_t memory_limit, struct qb_image_facts *f,
                         struct qb_err *err)

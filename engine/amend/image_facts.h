@@ -3,8 +3,8 @@
 #ifndef QB_AMEND_IMAGE_FACTS_H
 #define QB_AMEND_IMAGE_FACTS_H
 
-#include "qcow2/bitmap.h"
-#include "qcow2/image.h"
+#include "image/bitmap.h"
+#include "image/image.h"
 
 struct qb_image_facts {
     struct qb_file file;

@@ -6,7 +6,7 @@
 
 #include "check/counts.h"
 #include "check/defects.h"
-#include "qcow2/tables.h"
+#include "image/tables.h"
 
 /* The entries of one L2 table by kind; in the order of the tables. */
 struct qb_table_note {

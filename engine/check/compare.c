@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "check/block_fits.h"
-#include "qcow2/each_cluster.h"
+#include "image/each_cluster.h"
 #include "qcow2/refcount.h"
 
 #define BLOCK_FITS 0x80 /* in block_differs, for a while: the counts are those on disk */

@@ -6,7 +6,7 @@
  * table by table.  So findings come in the order of the tables, however many threads there are. */
 #include "base/own.h"
 #include "check/plain_entries.h"
-#include "qcow2/each_cluster.h"
+#include "image/each_cluster.h"
 
 #define PAGE_MEMORY 1280u /* bytes that a page of counts takes at most, while counts fit a byte */
 #define ALL_COUNTED UINT32_MAX /* or the table has nothing in the file */

@@ -2,7 +2,7 @@
 #ifndef QB_CHECK_VERSION2_H
 #define QB_CHECK_VERSION2_H
 
-#include "qcow2/tables.h"
+#include "image/tables.h"
 
 /* Reads every L2 table of a version 2 image whose snapshot table is in memory.  QB_E_CORRUPT at the
  * first zero cluster. */

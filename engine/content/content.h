@@ -13,7 +13,7 @@
 
 #include "base/digest.h"
 #include "content/moves.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 
 /* What is compared; the same rules before and after, from the image as the amend leaves it. */
 struct qb_content_rules {

@@ -4,7 +4,7 @@
 
 #include "base/own.h"
 #include "content/content.h"
-#include "qcow2/map.h"
+#include "image/map.h"
 
 enum { BUFFER = 1 << 20, WINDOWS = 4096, WINDOW_LEAST = 1 << 20 };
 

@@ -8,7 +8,7 @@
 #include "check/counts.h"
 #include "content/inflate.h"
 #include "io/ahead.h"
-#include "qcow2/tables.h"
+#include "image/tables.h"
 
 #define QB_NO_CLUSTER UINT64_MAX
 

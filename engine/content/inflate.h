@@ -6,7 +6,7 @@
 #include "check/counts.h"
 #include "base/digest.h"
 #include "qcow2/codec.h"
-#include "qcow2/image.h"
+#include "image/image.h"
 
 /* A cluster of the batch. */
 struct qb_inflating {

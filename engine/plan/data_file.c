@@ -10,7 +10,7 @@
 #include "opener/in_use.h"
 #include "opener/named.h"
 #include "opener/look.h"
-#include "qcow2/data_name.h"
+#include "chain/data_name.h"
 
 #define PIECE_BYTES    (UINT64_C(1) << 20)
 #define ZEROED_AT_ONCE (UINT64_C(16) << 30)

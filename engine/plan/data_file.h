@@ -7,7 +7,7 @@
 #define QB_PLAN_DATA_FILE_H
 
 #include "io/io.h"
-#include "qcow2/image.h"
+#include "image/image.h"
 
 struct qb_plan;
 

@@ -9,8 +9,8 @@
 #include "opener/in_use.h"
 #include "opener/look.h"
 #include "opener/named.h"
-#include "qcow2/map.h"
-#include "qcow2/data_name.h"
+#include "image/map.h"
+#include "chain/data_name.h"
 
 #define PIECE_BYTES (UINT64_C(1) << 20)
 

@@ -15,7 +15,7 @@
 #include "plan/sector.h"
 #include "check/census.h"
 #include "content/moves.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 #include "qcow2/refcount.h"
 
 #define QB_NO_TABLE SIZE_MAX

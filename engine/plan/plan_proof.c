@@ -1,7 +1,7 @@
 /* Fills an undo's proof, except for what the append computes. */
 #include "plan/plan.h"
 #include "base/crc32.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 
 /* The digest of the header's bytes past its sector, which the open image does not keep.  They must
  * equal those that it was opened with. */

@@ -8,7 +8,7 @@
 #include "base/units.h"
 #include "io/extents.h"
 #include "io/reserve.h"
-#include "qcow2/probe.h"
+#include "chain/probe.h"
 
 /* No file system that is used for images has larger blocks: ZFS's records, by default. */
 #define BLOCK_MOST (UINT64_C(1) << 20)

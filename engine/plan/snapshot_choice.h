@@ -2,7 +2,7 @@
 #ifndef QB_PLAN_SNAPSHOT_CHOICE_H
 #define QB_PLAN_SNAPSHOT_CHOICE_H
 
-#include "qcow2/image.h"
+#include "image/image.h"
 
 /* The name, without a NUL; the ID where there is none. */
 struct qb_snapshot_name {

@@ -4,7 +4,7 @@
 #ifndef QB_PLAN_TARGET_H
 #define QB_PLAN_TARGET_H
 
-#include "qcow2/image.h"
+#include "image/image.h"
 
 enum qb_rule_id {
 #define QB_RULE(name) QB_RULE_##name,

@@ -10,7 +10,7 @@
 
 #include "plan/plan.h"
 #include "base/index.h"
-#include "qcow2/bitmap.h"
+#include "image/bitmap.h"
 
 #define QB_BITMAP_NEW                                                                              \
     (UINT64_C(1) << 63)       /* of a planned table: new cluster of bits + its number              \

@@ -7,7 +7,7 @@
 #include "plan/plan.h"
 #include "plan/rule.h"
 #include "opener/look.h"
-#include "qcow2/data_name.h"
+#include "chain/data_name.h"
 
 static bool is_raw(const struct qb_header *h)
 {

@@ -3,7 +3,7 @@
 #include "plan/release.h"
 #include "plan/rule.h"
 #include "base/own.h"
-#include "qcow2/probe.h"
+#include "chain/probe.h"
 
 #include <string.h>
 

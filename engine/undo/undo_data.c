@@ -11,8 +11,8 @@
 #include "base/own.h"
 #include "opener/look.h"
 #include "opener/named.h"
-#include "qcow2/chain.h"
-#include "qcow2/data_name.h"
+#include "chain/chain.h"
+#include "chain/data_name.h"
 
 static bool is_raw(const struct qb_image *img)
 {

@@ -3,7 +3,7 @@
 #include "undo/undo_prove.h"
 
 #include "base/own.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 
 /* ---- past the old disk's end ----------------------------------------------------------------- */
 

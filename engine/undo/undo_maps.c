@@ -7,7 +7,7 @@
 
 #include "base/own.h"
 #include "io/ahead.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 
 struct maps {
     struct qb_proving *p;

@@ -1,7 +1,7 @@
 /* Finds out, for an undo, which L2 tables of both headers map the same part of a layer. */
 #include "undo/undo_pairs.h"
 
-#include "qcow2/image.h"
+#include "image/image.h"
 
 /* What one header has of a layer, ascending. */
 struct held {

@@ -7,9 +7,9 @@
 
 #include "base/own.h"
 #include "base/result.h"
-#include "qcow2/chain.h"
-#include "qcow2/map.h"
-#include "qcow2/probe.h"
+#include "chain/chain.h"
+#include "image/map.h"
+#include "chain/probe.h"
 #include "undo/undo_prove.h"
 
 #define READ_BYTES (UINT64_C(1) << 20)

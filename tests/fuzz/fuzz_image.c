@@ -22,7 +22,7 @@
 #include "fuzz.h"
 #include "guest.h"
 #include "mem/mem.h"
-#include "qcow2/image.h"
+#include "image/image.h"
 #include "tiny.h"
 
 /* ---- two backing files, always at the same paths --------------------------------------------- */

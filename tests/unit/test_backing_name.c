@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "qcow2/backing_name.h"
+#include "chain/backing_name.h"
 #include "unit.h"
 
 /* The path that the name leads to, and the format; "remote" for one that is not local. */

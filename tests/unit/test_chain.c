@@ -9,7 +9,7 @@
 
 #include "images.h"
 #include "io/io.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 #include "scratch.h"
 
 static void path_of(unsigned i, char *out, size_t room)

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "manifest/chain_apart.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 #include "unit.h"
 
 /* As an answer begins. */

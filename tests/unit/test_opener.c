@@ -4,7 +4,7 @@
 #include <sys/file.h>
 
 #include "opening.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 
 static void it_opens_what_an_image_names_and_the_image_itself(void)
 {

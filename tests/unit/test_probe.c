@@ -1,7 +1,7 @@
 /* Which bytes at a file's beginning are those of an image, as QEMU takes them. */
 #include <string.h>
 
-#include "qcow2/probe.h"
+#include "chain/probe.h"
 #include "unit.h"
 
 static const char *probe(const char *text)

@@ -4,7 +4,7 @@
 #include "base/own.h"
 #include "common/commands.h"
 #include "look/show_each.h"
-#include "qcow2/chain.h"
+#include "chain/chain.h"
 #include "text/failure.h"
 #include "text/info.h"
 #include "util/text.h"

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "qbatch.h"
-#include "qcow2/measure.h"
+#include "chain/measure.h"
 
 /* A line for programs: its beginning, its runs, each with whether it is the first, and its end with
  * why it is not complete, or (code QB_E_NONE) what a copy would take.  -1 where memory is short. */
