@@ -10,8 +10,11 @@ static void an_undo_is_done_once_a_barrier_has_covered_it(void)
     take_back(&k, UNDO);
     CU_ASSERT_EQUAL(last_status, QB_STATUS_CHANGED);
     CU_ASSERT_EQUAL(n_image_syncs, 1);
-    CU_ASSERT_EQUAL(memcmp(syncs[0].header, k.old, SECTOR), 0);
-    CU_ASSERT_EQUAL(syncs[0].length, k.length); /* nothing was cut before */
+    CU_ASSERT_FALSE(syncs[0].of_image); /* the journal says `undoing` before anything is written */
+    CU_ASSERT_NOT_EQUAL(memcmp(syncs[0].header, k.old, SECTOR), 0);
+    CU_ASSERT_TRUE(syncs[1].of_image);
+    CU_ASSERT_EQUAL(memcmp(syncs[1].header, k.old, SECTOR), 0);
+    CU_ASSERT_EQUAL(syncs[1].length, k.length); /* nothing was cut before */
     kept_end(&k);
 
     kept_begin(&k);
