@@ -42,8 +42,8 @@ void qb_signal_on_exit(const char *restore);
 void qb_signal_first_words(const char *text);
 
 /* SIGUSR1 prints a line on standard error: how many of `total` images are done, and how many have
- * failed; before this is called, or after a call with NULL, that none is in work.  The counters must
- * be valid until the process ends or such a call. */
+ * failed; before this is called, or after a call with NULL, that none is in work.  The counters
+ * must be valid until the process ends or such a call. */
 void qb_signal_tell(const atomic_size_t *done, const atomic_size_t *failed, size_t total);
 
 #endif
