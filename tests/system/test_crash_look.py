@@ -11,7 +11,7 @@ import family
 import proc
 import qbatch
 from fixture import MIB, OTHER_BUILD, ImageTest, main
-from sandboxes import LACKS, NO_STRICT
+from kernel import LACKS, NO_STRICT
 
 MEDDLER = os.environ.get("MEDDLER", "")
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))

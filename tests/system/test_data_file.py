@@ -12,6 +12,7 @@ import guest
 import proc
 import qbatch
 import qcow2
+import strace
 from fixture import KIB, MIB, OTHER_BUILD, ImageTest, main
 
 SIZE = MIB + 512  # ends within a cluster of all sizes above a sector
@@ -701,7 +702,7 @@ class Killed(DataFile):
                 self.assert_sound(image)
                 os.unlink(image)
 
-    @unittest.skipUnless(shutil.which("strace"), "strace is not installed")
+    @unittest.skipUnless(strace.reads_memory(), strace.BLIND)
     def test_nothing_is_cut_before_the_new_header_is_durable(self):
         """The killed run may not have synced it, and under the old header the data file is whole."""
         for failing in (False, True):

@@ -131,7 +131,8 @@ class Limits(ImageTest):
         one do."""
         for name in ("one", "two"):
             os.mkdir(self.path(name))
-            proc.must(["mount", "-t", "tmpfs", "-o", "size=32m", "qbatch-test", self.path(name)])
+            if proc.run(["mount", "-t", "tmpfs", "-o", "size=32m", "qbatch-test", self.path(name)]).code:
+                self.skipTest("nothing may be mounted here")
             self.addCleanup(proc.run, ["umount", self.path(name)])
             self.raw(f"{name}/base.raw", "16M")
             image = self.create(f"{name}/a.qcow2", size="16M", backing="base.raw", backing_fmt="raw")
@@ -154,7 +155,7 @@ class Limits(ImageTest):
         fs = os.statvfs(self.path("one"))
         self.assertGreaterEqual(fs.f_bavail * fs.f_frsize, 18 * MIB)
 
-    @unittest.skipUnless(strace.works(), strace.MISSING)
+    @unittest.skipUnless(strace.reads_memory(), strace.BLIND)
     def test_a_dry_run_writes_nothing(self):
         """Not to an image, and not to a file of its own either; no file is opened for it."""
         self.fleet(3)

@@ -17,7 +17,7 @@ import proc
 import qbatch
 import strace
 from fixture import OTHER_BUILD, ImageTest, main
-from sandboxes import AUTO, HERE, LACKS, NO_STRICT, STRICT
+from kernel import AUTO, HERE, LACKS, NO_STRICT, STRICT
 
 INTRUDER = os.environ.get("INTRUDER", "")
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))

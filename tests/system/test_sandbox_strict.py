@@ -15,7 +15,7 @@ import proc
 import qbatch
 import reflinks
 from fixture import OTHER_BUILD, ImageTest, main
-from sandboxes import LACKS, NO_STRICT
+from kernel import LACKS, NO_STRICT
 
 INTRUDER = os.environ.get("INTRUDER", "")
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))

@@ -15,6 +15,7 @@ import proc
 import qbatch
 import strace
 from fixture import ImageTest, main
+from kernel import NO_RING, RING
 
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))  # some ten times slower
 NUMBERS = [*range(1, 40, 3 if SANITIZED else 1), *range(40, 1000, 17 if SANITIZED else 11)]
@@ -162,6 +163,7 @@ class Failures(FleetTest):
                 self.assert_told_what_is(answer)
                 self.assert_old_or_new()
 
+    @unittest.skipUnless(RING, NO_RING)
     def test_a_ring_that_breaks_costs_nothing(self):
         for what, number, answer in self.sweep("io_uring_enter", lambda n: "error=EIO"):
             with self.subTest(what):

@@ -110,7 +110,7 @@ class Name(DataFileUndo):
         os.link("b.data", "a.data")
         self.assert_back(image, run)
 
-    @unittest.skipUnless(strace.works(), strace.MISSING)
+    @unittest.skipUnless(strace.reads_memory(), strace.BLIND)
     def test_the_file_is_durable_before_a_header_names_it(self):
         """A copy may be in the page cache alone."""
         image = self.make("a")
