@@ -15,7 +15,7 @@ enum {
 /* A header that is being read. */
 struct qb_deadly_mark {
     atomic_uint used;
-    bool alone;
+    unsigned char alone; /* in memory that whoever is not believed writes to */
     dev_t dev;
     ino_t ino;
 };

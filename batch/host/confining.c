@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/num.h"
 #include "io/crew.h"
@@ -183,6 +184,14 @@ void qb_confining_end(struct qb_confining *c)
 
 /* ---- this process ---------------------------------------------------------------------------- */
 
+/* The terminal is its parent's: a process could write to it what a terminal heeds, and read what is
+ * typed.  The helper keeps it, for commands.  A build for debugging says there what went wrong. */
+static void shut_errors(const struct qb_confining *c)
+{
+    if (c->has_parent && qb_confine_built() >> QB_CONFINE_CORE & 1)
+        dup2(STDIN_FILENO, STDERR_FILENO); /* /dev/null */
+}
+
 /* By each thread, the first one last. */
 static void confine_one(void *arg, struct qb_io *io, size_t i)
 {
@@ -243,6 +252,7 @@ static int begin(struct qb_confining *c, struct qb_sched *sched, const struct qb
         tzset();
     if (wish->hands) /* reads some more, on a large machine */
         qb_io_hands(qb_sched_io(sched));
+    shut_errors(c);
     atomic_store(&c->on_all, ~0u);
     qb_sched_all(sched, confine_one, c);
     c->sandboxed.applies = qb_confine_built() != 0;

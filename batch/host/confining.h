@@ -38,6 +38,7 @@ struct qb_confining {
     bool wants_helper; /* an errand is certain, or likely */
     bool early;        /* due before the first image is opened, with a helper to the end */
     bool dry_run;
+    bool has_parent; /* a process that may die (mortal.h): its parent tells what is to be told */
     struct qb_errands errands;
     struct qb_helper helper;
     struct qb_opener opener;

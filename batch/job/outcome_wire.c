@@ -242,28 +242,6 @@ static bool take_result(struct qb_wired *w, struct qb_result *r, struct room *ro
 
 /* ---- outcomes -------------------------------------------------------------------------------- */
 
-static void put_composed(struct qb_wire *w, const struct qb_composed *c)
-{
-    put_flag(w, c != NULL);
-    for (size_t i = 0; c && i < QB_COMPOSED_MAX; i++)
-        qb_wire_text(w, c->texts[i]);
-}
-
-/* What there is no memory for is made again. */
-static struct qb_composed *take_composed(struct qb_wired *w)
-{
-    struct qb_composed *c = take_flag(w) ? calloc(1, sizeof(*c)) : NULL;
-
-    for (size_t i = 0; c && i < QB_COMPOSED_MAX; i++) {
-        size_t len = 0;
-        const char *text = qb_wired_text(w, &len);
-
-        c->texts[i] = text ? strdup(text) : NULL;
-        c->lens[i] = c->texts[i] ? len : 0;
-    }
-    return c;
-}
-
 void qb_outcome_put(struct qb_wire *w, const struct qb_outcome *o)
 {
     put_result(w, &o->result);
@@ -272,7 +250,6 @@ void qb_outcome_put(struct qb_wire *w, const struct qb_outcome *o)
         qb_wire_members(w, &o->timing.spans[i], of_span, COUNT(of_span));
     qb_wire_members(w, o, of_outcome, COUNT(of_outcome));
     qb_wire_text(w, o->steps);
-    put_composed(w, o->composed);
 }
 
 bool qb_outcome_take(struct qb_wired *w, struct qb_outcome *o)
@@ -289,7 +266,6 @@ bool qb_outcome_take(struct qb_wired *w, struct qb_outcome *o)
     qb_wired_members(w, o, of_outcome, COUNT(of_outcome));
     steps = qb_wired_text(w, NULL);
     o->steps = steps ? strdup(steps) : NULL;
-    o->composed = take_composed(w);
     if (!w->bad)
         return true;
     qb_outcome_clear(o);

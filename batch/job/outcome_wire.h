@@ -6,10 +6,12 @@
 #include "job/outcome.h"
 #include "job/wire.h"
 
-/* Appends the outcome. */
+/* Appends the outcome.  What was composed of it is left out: reports are texts of whoever is
+ * believed. */
 void qb_outcome_put(struct qb_wire *wire, const struct qb_outcome *outcome);
 
-/* Reads what that appended: false, with nothing to clear, if it is none, or memory is short. */
+/* Reads what that appended, with nothing composed: false, with nothing to clear, if it is none, or
+ * memory is short. */
 bool qb_outcome_take(struct qb_wired *wired, struct qb_outcome *out);
 
 #endif

@@ -47,8 +47,8 @@ static void note_lost_one(struct qb_relay_parent *p, const struct qb_held *h)
         qb_vec_push(&p->facts, *h);
     else if (atomic_load(&h->phase) >= QB_HELD_PLANNED) {
         *known = *h;
-        known->amended |= amended;
-        known->may_be_amended |= flipped;
+        known->amended = known->amended || amended;
+        known->may_be_amended = known->may_be_amended || flipped;
     }
 }
 
@@ -89,7 +89,7 @@ static void note_facts(struct qb_job *job, const struct qb_held *h)
     if (atomic_load(&h->phase) < QB_HELD_PLANNED)
         return;
     job->may_be_changed = true;
-    job->cuts_data |= h->cuts_data;
+    job->cuts_data = job->cuts_data || h->cuts_data;
     if (h->appends && (!job->abandoned_from || h->length < job->abandoned_from))
         job->abandoned_from = h->length;
     if (!job->size_added)

@@ -1,4 +1,5 @@
-/* The process of a relay that works on the images: what it tells its parent. */
+/* The process of a relay that works on the images: what it tells its parent.  It composes no line
+ * of a report: its parent believes numbers and texts, which it checks and escapes, and no lines. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,13 +80,6 @@ static void tell_rollout(struct teller *t)
 
 /* ---- the listener ---------------------------------------------------------------------------- */
 
-static void on_compose(void *arg, size_t job, struct qb_outcome *outcome)
-{
-    const struct qb_listener *l = ((struct teller *)arg)->run->listener;
-
-    l->compose(l->arg, job, outcome);
-}
-
 /* What it could not open any more, and what it left for that, another process takes up, with a
  * helper of its own.  Where none would go on these are results like others. */
 static void end_without_helper(struct teller *t, enum qb_status status)
@@ -163,7 +157,6 @@ static struct qb_listener listener_of(struct teller *t)
     const struct qb_listener *l = t->run->listener;
 
     return (struct qb_listener){.arg = t,
-                                .compose = l->compose ? on_compose : NULL,
                                 .image = on_image,
                                 .order = on_order,
                                 .pause = on_pause,
@@ -187,6 +180,7 @@ static void be_process(void *arg, int fd)
     struct qb_relay_end last = {.failed = 0};
     struct qb_err err = {0};
 
+    run->confining->has_parent = true;
     last.failed = run->body(run->arg, s->relay, &listener, &err);
     if (run->journal)
         last.journal_errno = qb_journal_write(run->journal);

@@ -14,11 +14,13 @@ struct qb_relay_parent {
     bool *settled; /* of each job; jobs have it when a process begins: until then the pages of these
                       are shared with the present one, which a write would copy */
     uint32_t *order; /* owned; of a rollout */
-    char *message;   /* owned: QB_RELAY_MOST at most */
+    char *message;   /* owned */
     size_t room;
     size_t told, told_before; /* results; before the present process */
     bool careful;             /* the present process has suspects first */
     bool misled;              /* it told what no process of this program tells */
+    bool told_sandbox;        /* the present process, before it read an image; and these: */
+    size_t notices, asked;
     bool ended;
     struct qb_relay_end last;
     unsigned barren;

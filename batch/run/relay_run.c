@@ -105,7 +105,8 @@ static bool on_rollout(const struct qb_relay_parent *p, struct qb_wired *w)
 
     qb_wired_take(w, &sum, sizeof(sum));
     right = !w->bad && p->run->listener->rollout && sum.n <= QB_STEPS_MAX &&
-            sum.step < QB_STEPS_MAX && memchr(sum.why, '\0', sizeof(sum.why));
+            sum.n <= p->run->batch->rollout.steps.n + 1 && sum.step < QB_MAX(sum.n, 1) &&
+            memchr(sum.why, '\0', sizeof(sum.why));
     for (unsigned i = 0; right && i < QB_STEPS_MAX; i++)
         right = (unsigned)sum.steps[i].verdict < QB_GATE_COUNT;
     if (right)
@@ -113,9 +114,21 @@ static bool on_rollout(const struct qb_relay_parent *p, struct qb_wired *w)
     return right;
 }
 
-static bool on_sandbox(const struct qb_relay_parent *p, struct qb_wired *w)
+/* Once: what is said later may be said by an image. */
+static bool on_sandbox(struct qb_relay_parent *p, struct qb_wired *w)
 {
+    if (p->told_sandbox)
+        return false;
+    p->told_sandbox = true;
     return qb_confining_take(p->run->confining, w);
+}
+
+static bool on_notice(struct qb_relay_parent *p, const char *text)
+{
+    if (!text || p->notices++ >= QB_RELAY_NOTICES + qb_relay_jobs(p))
+        return false;
+    qb_relay_notice(p, text);
+    return true;
 }
 
 static bool on_end(struct qb_relay_parent *p, struct qb_wired *w)
@@ -134,12 +147,14 @@ static const char *text_of(struct qb_wired *w)
     return len > 0 && memchr(w->at, '\0', len) == w->end - 1 ? w->at : NULL;
 }
 
-static bool on_ask(const struct qb_relay_parent *p, const char *question)
+/* Before each step but the first. */
+static bool on_ask(struct qb_relay_parent *p, const char *question)
 {
     const struct qb_listener *l = p->run->listener;
     char answer;
 
-    if (!question || !l->ask)
+    if (!question || !l->ask || !p->run->batch->rollout.ask ||
+        p->asked++ >= p->run->batch->rollout.steps.n)
         return false;
     answer = l->ask(l->arg, question, p->process.fd);
     /* Where it has died meanwhile, there is nothing more to read. */
@@ -153,7 +168,6 @@ static bool take_message(struct qb_relay_parent *p, struct qb_relay_head head)
 {
     struct qb_wired w = {p->message, p->message + head.len, false};
     const struct qb_listener *l = p->run->listener;
-    const char *text;
 
     switch ((enum qb_relay_word)head.word) {
     case QB_RELAY_OUTCOME:
@@ -163,10 +177,7 @@ static bool take_message(struct qb_relay_parent *p, struct qb_relay_head head)
             l->pause(l->arg);
         return true;
     case QB_RELAY_NOTICE:
-        text = text_of(&w);
-        if (text)
-            qb_relay_notice(p, text);
-        return text != NULL;
+        return on_notice(p, text_of(&w));
     case QB_RELAY_ASK:
         return on_ask(p, text_of(&w));
     case QB_RELAY_ORDER:
@@ -183,13 +194,26 @@ static bool take_message(struct qb_relay_parent *p, struct qb_relay_head head)
     return false;
 }
 
+/* Bytes of a message. */
+static size_t most_of(const struct qb_relay_parent *p, uint32_t word)
+{
+    switch (word) {
+    case QB_RELAY_OUTCOME:
+        return p->run->options->describe ? QB_RELAY_STEPS_MOST : QB_RELAY_OUTCOME_MOST;
+    case QB_RELAY_ORDER:
+        return qb_relay_jobs(p) * sizeof(*p->order);
+    default:
+        return QB_RELAY_LINE;
+    }
+}
+
 static bool make_room(struct qb_relay_parent *p, size_t n)
 {
     char *message;
 
     if (n <= p->room)
         return true;
-    message = n <= QB_RELAY_MOST ? realloc(p->message, n) : NULL;
+    message = realloc(p->message, n);
     if (!message)
         return false;
     p->message = message;
@@ -202,7 +226,8 @@ static void listen_to(struct qb_relay_parent *p)
     struct qb_relay_head head;
 
     while (!p->ended && !p->misled && qb_mortal_take(&p->process, &head, sizeof(head))) {
-        p->misled = head.word >= QB_RELAY_WORDS || !make_room(p, head.len);
+        p->misled = head.word >= QB_RELAY_WORDS || head.len > most_of(p, head.word) ||
+                    !make_room(p, head.len);
         if (p->misled || !qb_mortal_take(&p->process, p->message, head.len))
             break;
         p->misled = !take_message(p, head);
@@ -249,7 +274,8 @@ static int follow(struct qb_relay_parent *p, struct qb_err *err)
 {
     pass_over_settled(p);
     p->told_before = p->told;
-    p->misled = false;
+    p->misled = p->told_sandbox = false;
+    p->notices = p->asked = 0;
     if (qb_relay_start(p->run, &p->relay, &p->process, err) < 0)
         return -1;
     listen_to(p);

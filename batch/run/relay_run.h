@@ -64,7 +64,14 @@ struct qb_relay_head {
     uint32_t word, len;
 };
 
-enum { QB_RELAY_MOST = 64 << 20 }; /* bytes of a message */
+/* No process tells more: bytes of a message, those of an order and of a plan for people left out;
+ * notices for each image, and besides. */
+enum {
+    QB_RELAY_LINE = 8 << 10,
+    QB_RELAY_OUTCOME_MOST = 256 << 10,
+    QB_RELAY_STEPS_MOST = 64 << 20,
+    QB_RELAY_NOTICES = 1000,
+};
 
 struct qb_relay_end {
     int32_t failed; /* what qb_run returned */

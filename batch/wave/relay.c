@@ -31,7 +31,7 @@ void qb_held_plans(struct qb_held *h, const struct qb_amend *amend, bool again)
     file = qb_amend_file((struct qb_amend *)(uintptr_t)amend);
     h->appends = qb_amend_appends(amend);
     h->cuts_data = facts.cuts_data;
-    h->amended |= again;
+    h->amended = h->amended || again;
     h->length = facts.old_length;
     h->virtual_size = qb_amend_result((struct qb_amend *)(uintptr_t)amend)->after->virtual_size;
     h->dev = file->dev;

@@ -24,13 +24,16 @@ enum qb_held_phase {
     QB_HELD_FLIPS,   /* its header is being written, or was */
 };
 
+/* A bool of memory that whoever is not believed writes to: any byte but 0 is true. */
+typedef unsigned char qb_told;
+
 /* An image that a process has begun, and whose result is not told. */
 struct qb_held {
     atomic_size_t job; /* 1 + its number; 0: this place is free */
     atomic_uint phase;
-    bool appends, cuts_data;
-    bool amended;                  /* by a commit before the one that is planned */
-    bool may_be_amended;           /* by a process that died before this one */
+    qb_told appends, cuts_data;
+    qb_told amended;               /* by a commit before the one that is planned */
+    qb_told may_be_amended;        /* by a process that died before this one */
     uint64_t length, virtual_size; /* of the file before; of the disk as planned */
     dev_t dev;
     ino_t ino;

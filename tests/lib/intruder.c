@@ -78,6 +78,15 @@ static void stop_or_die(void)
         raise(SIGABRT);
 }
 
+/* To where it runs anyway. */
+static long move_parent(void)
+{
+    unsigned long cpus[128] = {0};
+    long n = CALL(SYS_sched_getaffinity, getppid(), sizeof(cpus), P(cpus));
+
+    return n < 0 ? n : CALL(SYS_sched_setaffinity, getppid(), n, P(cpus));
+}
+
 static void intrude(void)
 {
     static char *const none[] = {NULL};
@@ -101,6 +110,7 @@ static void intrude(void)
     n = add_fd(line, n, "pidfd", CALL(SYS_pidfd_open, getppid()));
     n = add(line, n, "memory", CALL(SYS_process_vm_writev, getppid()));
     n = add(line, n, "connect", CALL(SYS_connect, log_fd));
+    n = add(line, n, "affinity", move_parent());
     n = add(line, n, "kill", CALL(SYS_kill, getppid(), 0));
     n = add(line, n, "rename", CALL(SYS_renameat2, AT_FDCWD, P("/nonexistent"), AT_FDCWD, P("/x")));
     n = add(line, n, "unlink", CALL(SYS_unlinkat, AT_FDCWD, P("/nonexistent")));

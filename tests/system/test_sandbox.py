@@ -21,7 +21,7 @@ from kernel import AUTO, HERE, LACKS, NO_STRICT, STRICT
 
 INTRUDER = os.environ.get("INTRUDER", "")
 SANITIZED = bool(os.environ.get("QBATCH_SANITIZED"))
-TRIED = ("open", "proc", "socket", "execve", "ptrace", "process", "pidfd", "memory", "connect", "kill", "rename",
+TRIED = ("open", "proc", "socket", "execve", "ptrace", "process", "pidfd", "memory", "connect", "affinity", "kill", "rename",
          "unlink", "chmod", "ring", "handle", "limit", "code")
 
 
@@ -139,6 +139,8 @@ class Denied(SandboxTest):
             pid = self.reader(process) if argv[0] == "check" else process.pid
             threads = self.threads_once_stopped(pid)
             self.assertGreaterEqual(len(threads), 3, argv)
+            if argv[0] == "check":
+                self.assert_no_terminal(pid)
             for status in threads:
                 self.assertEqual(status["Seccomp"], "2", status)
                 self.assertEqual(status["NoNewPrivs"], "1", status)
@@ -150,6 +152,11 @@ class Denied(SandboxTest):
                     os.kill(pid, signal.SIGCONT)
                 time.sleep(0.01)
             self.assertEqual(process.returncode, 0, argv)
+
+    def assert_no_terminal(self, pid):
+        """It could read there what is typed, and write what a terminal heeds."""
+        if os.geteuid() == 0:  # others may not look
+            self.assertEqual({os.readlink(f"/proc/{pid}/fd/{n}") for n in range(3)}, {"/dev/null"})
 
     def reader(self, process):
         until = time.monotonic() + proc.TIMEOUT_SECONDS
@@ -267,6 +274,7 @@ class Denied(SandboxTest):
                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             images_process = self.child_of(process.pid, "qbatch-images")
             threads = self.threads_once_stopped(images_process)
+            self.assert_no_terminal(images_process)
             self.assertGreaterEqual(len(threads), 2)  # the display's is its parent's
             for status in threads:
                 self.assertEqual((status["Seccomp"], status["NoNewPrivs"]), ("2", "1"), status)

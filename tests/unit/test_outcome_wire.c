@@ -132,8 +132,7 @@ static void what_comes_out_is_what_went_in(void)
     CU_ASSERT_EQUAL(to.timing.spans[QB_SPAN_VERIFY].worker, 4);
     CU_ASSERT_EQUAL(to.verify, QB_VERIFY_CONTENT);
     CU_ASSERT_STRING_EQUAL(to.steps, "a plan\n");
-    CU_ASSERT_STRING_EQUAL(to.composed->texts[1], "a line\n");
-    CU_ASSERT_EQUAL(to.composed->lens[1], 7);
+    CU_ASSERT_PTR_NULL(to.composed); /* texts of reports are not believed */
     qb_outcome_clear(&from);
     qb_outcome_clear(&to);
 }

@@ -6,6 +6,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "util/text.h"
+
 enum { POLL_MS = 100 };
 
 /* Whether there is something to read. */
@@ -25,7 +27,9 @@ bool qb_ask(const char *question, int asker, bool (*stopped)(void))
 
     if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO))
         return false;
-    fprintf(stderr, "qbatch: %s [y/N] ", question);
+    fputs("qbatch: ", stderr);
+    qb_text_safe(stderr, question);
+    fputs(" [y/N] ", stderr);
     n = wait_for_line(asker, stopped) ? read(STDIN_FILENO, line, sizeof(line) - 1) : 0;
     if (n <= 0) {
         fputc('\n', stderr);

@@ -189,7 +189,9 @@ static void on_notice(void *arg, const char *text)
     struct qb_output *out = arg;
 
     hide(out);
-    fprintf(stderr, "qbatch: %s\n", text);
+    fputs("qbatch: ", stderr);
+    qb_text_safe(stderr, text);
+    fputc('\n', stderr);
     on_pause(out);
 }
 

@@ -117,6 +117,7 @@ void qb_each_read_apart(void *fleet, int fd)
     struct qb_each_fleet *f = fleet;
 
     f->teller = &teller;
+    f->each->confining->has_parent = true;
     qb_answers_mirror(f->answers, on_answer, f);
     tell_end(&teller, qb_each_work(f), f->err);
     qb_confining_end(f->each->confining);
