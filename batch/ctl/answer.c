@@ -15,14 +15,14 @@
 
 enum { PATHS_BYTES_MAX = 8192 }; /* of the images in progress that are named */
 
-char *qb_ctl_line(struct qb_json o)
+static char *line_of(struct qb_json o)
 {
     size_t len;
 
     return qb_json_take(o, &len);
 }
 
-struct qb_json qb_ctl_begin(bool ok)
+static struct qb_json begin(bool ok)
 {
     struct qb_json o = qb_json_object();
 
@@ -34,19 +34,19 @@ struct qb_json qb_ctl_begin(bool ok)
 
 char *qb_ctl_refuse(const char *why)
 {
-    struct qb_json o = qb_ctl_begin(false);
+    struct qb_json o = begin(false);
 
     qb_json_text(&o, "error", why);
-    return qb_ctl_line(o);
+    return line_of(o);
 }
 
 char *qb_ctl_accept(const struct qb_ctl_request *rq, const char *text)
 {
-    struct qb_json o = qb_ctl_begin(true);
+    struct qb_json o = begin(true);
 
     qb_json_text(&o, "run", rq->scene->batch->run_id);
     qb_json_text(&o, "text", text);
-    return qb_ctl_line(o);
+    return line_of(o);
 }
 
 /* ---- status ---------------------------------------------------------------------------------- */
@@ -119,7 +119,7 @@ static char *on_status(const struct qb_ctl_request *rq)
 {
     const struct qb_ctl_scene *scene = rq->scene;
     const struct qb_batch *batch = scene->batch;
-    struct qb_json o = qb_ctl_begin(true);
+    struct qb_json o = begin(true);
     char at[QB_TEXT_NUMBER];
 
     qb_json_text(&o, "run", batch->run_id);
@@ -132,7 +132,7 @@ static char *on_status(const struct qb_ctl_request *rq)
     put_counts(scene, &o);
     qb_ctl_put_limits(scene, &o);
     put_busy(scene, &o);
-    return qb_ctl_line(o);
+    return line_of(o);
 }
 
 /* ---- requests -------------------------------------------------------------------------------- */

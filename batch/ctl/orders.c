@@ -98,8 +98,9 @@ char *qb_ctl_stop(const struct qb_ctl_request *rq)
 
 #define PATIENCE_SECONDS 1.0
 
-/* The run records acts between its waves, which may take long. */
-const char *qb_ctl_recorded(const struct qb_ctl_request *rq)
+/* Waits for the run to record all acts, which it does between its waves: "" then, else a warning.
+ */
+static const char *unless_recorded(const struct qb_ctl_request *rq)
 {
     const struct qb_hand *hand = rq->scene->hand;
     size_t n = atomic_load(&hand->n_acts);
@@ -156,6 +157,6 @@ char *qb_ctl_skip(const struct qb_ctl_request *rq)
     act.image = job + 1;
     qb_hand_note(rq->scene->hand, &act, false);
     snprintf(text, sizeof(text), "the image is left as it is, also when this run is resumed%s",
-             qb_ctl_recorded(rq));
+             unless_recorded(rq));
     return qb_ctl_accept(rq, text);
 }

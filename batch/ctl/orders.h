@@ -14,8 +14,6 @@ struct qb_ctl_request {
 
 /* ---- answer.c: lines, malloc'ed; NULL when memory is short ----------------------------------- */
 
-struct qb_json qb_ctl_begin(bool ok);
-char *qb_ctl_line(struct qb_json o);
 char *qb_ctl_refuse(const char *why);
 char *qb_ctl_accept(const struct qb_ctl_request *rq, const char *text);
 
@@ -34,9 +32,5 @@ void qb_ctl_put_limits(const struct qb_ctl_scene *scene, struct qb_json *o);
 /* An act of whoever asks. */
 struct qb_act qb_ctl_act(const struct qb_ctl_request *rq, const char *what);
 char *qb_ctl_too_many(void);
-
-/* ", and recorded", once the run has done so with all acts; else, after a while, that it is not
- * yet. */
-const char *qb_ctl_recorded(const struct qb_ctl_request *rq);
 
 #endif

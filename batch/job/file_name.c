@@ -19,7 +19,7 @@ struct look {
     bool (*stopped)(void);
 };
 
-struct qb_file_name qb_file_name_of(const char *path, size_t n)
+static struct qb_file_name name_of(const char *path, size_t n)
 {
     struct qb_file_name name = {.path = path, .n = n};
     struct stat st;
@@ -38,9 +38,8 @@ static void look_up(void *arg, size_t n)
 {
     const struct look *look = arg;
 
-    look->names[n] = look->stopped && look->stopped()
-                         ? (struct qb_file_name){0}
-                         : qb_file_name_of(look->path(look->arg, n), n);
+    look->names[n] = look->stopped && look->stopped() ? (struct qb_file_name){0}
+                                                      : name_of(look->path(look->arg, n), n);
 }
 
 void qb_file_names_of(struct qb_file_name *names, size_t count,

@@ -17,9 +17,6 @@ struct qb_file_name {
     size_t n; /* the caller's number for the name */
 };
 
-/* Looks the file up. */
-struct qb_file_name qb_file_name_of(const char *path, size_t n);
-
 /* Looks up `count` files, path(arg, n) each, by several threads where there are many: each look
  * waits for the file system, which serves several at a time (a disk, or another host that must be
  * asked).  Ends early, with what is left zeroed, once stopped() (NULL: never). */

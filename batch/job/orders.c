@@ -13,7 +13,8 @@ static void free_one(struct qb_order *order)
     free((char *)order->path);
 }
 
-bool qb_orders_add(qb_orders *orders, const struct qb_order *order)
+/* Appends copies; all but path are there.  false when memory is short. */
+static bool add(qb_orders *orders, const struct qb_order *order)
 {
     struct qb_order copy = {.what = strdup(order->what),
                             .who = strdup(order->who),
@@ -44,12 +45,11 @@ bool qb_orders_of(const struct qb_hand *hand, const struct qb_batch *batch, qb_o
         struct qb_act act = hand->acts[i];
         char at[QB_TEXT_NUMBER];
 
-        ok = qb_orders_add(
-            out, &(struct qb_order){.what = act.what,
-                                    .who = act.who,
-                                    .at = qb_text_time(act.at, at),
-                                    .path = act.image ? batch->jobs[act.image - 1].path : NULL,
-                                    .uid = act.uid});
+        ok = add(out, &(struct qb_order){.what = act.what,
+                                         .who = act.who,
+                                         .at = qb_text_time(act.at, at),
+                                         .path = act.image ? batch->jobs[act.image - 1].path : NULL,
+                                         .uid = act.uid});
     }
     return ok;
 }
@@ -61,7 +61,6 @@ void qb_order_read(const struct qb_parsed *o, qb_orders *out)
                *at = qb_json_get_text(o, "at");
 
     if (what && who && at)
-        qb_orders_add(out,
-                      &(struct qb_order){what, who, at, path, qb_json_get_number(o, "uid", 0)});
+        add(out, &(struct qb_order){what, who, at, path, qb_json_get_number(o, "uid", 0)});
     free(path);
 }

@@ -14,8 +14,6 @@ struct qb_order {
 
 typedef QB_VEC(struct qb_order) qb_orders;
 
-/* Appends copies; all but path are there.  false when memory is short. */
-bool qb_orders_add(qb_orders *orders, const struct qb_order *order);
 void qb_orders_free(qb_orders *orders);
 
 /* Those of a run that is over. */

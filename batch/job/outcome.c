@@ -33,7 +33,7 @@ void qb_outcome_fail(struct qb_outcome *o, enum qb_code code, const char *text)
     qb_result_fail(&o->result, &err);
 }
 
-void qb_composed_free(struct qb_composed *composed)
+static void free_composed(struct qb_composed *composed)
 {
     for (size_t i = 0; composed && i < QB_COMPOSED_MAX; i++)
         free(composed->texts[i]);
@@ -42,7 +42,7 @@ void qb_composed_free(struct qb_composed *composed)
 
 void qb_outcome_clear(struct qb_outcome *o)
 {
-    qb_composed_free(qb_take(&o->composed));
+    free_composed(qb_take(&o->composed));
     free(qb_take(&o->steps));
     qb_result_clear(&o->result);
 }

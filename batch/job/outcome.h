@@ -55,7 +55,6 @@ struct qb_composed {
     char *texts[QB_COMPOSED_MAX]; /* owned; NULL: not made */
     size_t lens[QB_COMPOSED_MAX]; /* bytes */
 };
-void qb_composed_free(struct qb_composed *composed); /* may be NULL */
 
 /* The result of one image.  It owns its steps, its texts and what its result points to; the last
  * holder calls qb_outcome_clear. */

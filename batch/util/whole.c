@@ -19,20 +19,3 @@ int qb_write_whole(int fd, const void *bytes, size_t n)
     }
     return 0;
 }
-
-bool qb_read_whole(int fd, void *out, size_t n)
-{
-    char *at = out;
-
-    while (n > 0) {
-        ssize_t got = read(fd, at, n);
-
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return false;
-        at += got;
-        n -= (size_t)got;
-    }
-    return true;
-}

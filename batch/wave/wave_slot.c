@@ -6,14 +6,14 @@
 #include "base/own.h"
 #include "wave/per_fs.h"
 
-bool qb_wave_stopped(const struct qb_wave *w)
+static bool is_stopped(const struct qb_wave *w)
 {
     return w->options->stopped && w->options->stopped();
 }
 
 bool qb_wave_starts_no_more(const struct qb_wave *w)
 {
-    return qb_wave_stopped(w) || qb_failures_are_too_many(w->failures);
+    return is_stopped(w) || qb_failures_are_too_many(w->failures);
 }
 
 const char *qb_wave_why_no_more(const struct qb_batch *batch, const struct qb_failures *failures)
@@ -127,13 +127,13 @@ static bool is_overdue(const struct qb_wave *w, double busy_seconds)
 
 bool qb_slot_leave(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)
 {
-    if (s->again && (qb_wave_stopped(w) || is_overdue(w, s->busy_seconds)))
+    if (s->again && (is_stopped(w) || is_overdue(w, s->busy_seconds)))
         interrupt(w, s, io);
     else if (s->again)
         return false;
     else if (s->record_errno)
         cancel_unrecorded(w, s, io);
-    else if (qb_wave_stopped(w))
+    else if (is_stopped(w))
         cancel(w, s, io, QB_E_CANCELLED);
     else if (is_overdue(w, s->busy_seconds))
         cancel(w, s, io, QB_E_TIMEOUT);
@@ -163,8 +163,8 @@ static bool is_to_stop(void *arg)
 
     count_bytes(p->wave, p->slot);
     return p->may_be_left &&
-           (qb_wave_stopped(p->wave) || (p->wave->limits->timeout_seconds > 0 &&
-                                         is_overdue(p->wave, p->busy_before + qb_now() - p->from)));
+           (is_stopped(p->wave) || (p->wave->limits->timeout_seconds > 0 &&
+                                    is_overdue(p->wave, p->busy_before + qb_now() - p->from)));
 }
 
 /* A place among those that are shown; NULL where all are taken. */
@@ -231,7 +231,7 @@ void qb_slot_end_long(struct qb_wave *w, struct qb_slot *s, struct qb_io *io,
     s->busy_seconds = p->busy_before + (qb_now() - p->from);
     if (qb_amend_status(s->amend) == QB_STATUS_FAILED &&
         qb_amend_result(s->amend)->err.code == QB_E_CANCELLED)
-        cancel(w, s, io, qb_wave_stopped(w) ? QB_E_CANCELLED : QB_E_TIMEOUT);
+        cancel(w, s, io, is_stopped(w) ? QB_E_CANCELLED : QB_E_TIMEOUT);
 }
 
 void qb_slot_give_back_tail(struct qb_wave *w, struct qb_slot *s, struct qb_io *io)

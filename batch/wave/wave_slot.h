@@ -4,8 +4,6 @@
 
 #include "wave/wave.h"
 
-bool qb_wave_stopped(const struct qb_wave *wave);
-
 /* One parallel loop over the slots. */
 void qb_wave_each(struct qb_wave *wave, qb_sched_fn *fn);
 

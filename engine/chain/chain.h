@@ -129,9 +129,4 @@ int qb_image_read_own(struct qb_io *io, const struct qb_image *img, const struct
 int qb_image_lookup(struct qb_io *io, const struct qb_image *img, uint64_t offset, uint64_t *entry,
                     uint64_t *at, struct qb_err *err);
 
-/* The bytes of the cluster of an entry of kind QB_DATA or QB_COMPRESSED, decompressed.  `buf` is
- * one cluster long.  QB_E_UNSUPPORTED as above. */
-int qb_image_read_cluster(struct qb_io *io, const struct qb_image *img, uint64_t entry, void *buf,
-                          struct qb_err *err);
-
 #endif

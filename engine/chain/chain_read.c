@@ -81,8 +81,10 @@ static int check_cluster(const struct qb_image *img, const struct qb_file *host,
     return 0;
 }
 
-int qb_image_read_cluster(struct qb_io *io, const struct qb_image *img, uint64_t entry, void *buf,
-                          struct qb_err *err)
+/* The bytes of the cluster of an entry of kind QB_DATA or QB_COMPRESSED, decompressed.  `buf` is
+ * one cluster long. */
+static int read_cluster(struct qb_io *io, const struct qb_image *img, uint64_t entry, void *buf,
+                        struct qb_err *err)
 {
     const struct qb_geom *g = &img->geom;
     uint64_t offset = entry & QB_ENTRY_OFFSET, have;
@@ -106,7 +108,7 @@ int qb_image_read_own(struct qb_io *io, const struct qb_image *img, const struct
         memset(buf, 0, img->geom.cluster_size);
         return 0;
     }
-    if (qb_image_read_cluster(io, img, place->entry, buf, err) < 0)
+    if (read_cluster(io, img, place->entry, buf, err) < 0)
         return -1;
     for (unsigned i = 0; plain && i < QB_SUBCLUSTERS; i++)
         if (!(place->bitmap >> i & 1))
@@ -146,7 +148,7 @@ static int read_inflated(struct qb_io *io, struct qb_chain *chain, struct qb_lin
     if (!z->bytes)
         return qb_fail_memory(err);
     if (charge(chain, l, g->cluster_size, err) < 0 ||
-        qb_image_read_cluster(io, &l->img, entry, z->bytes, err) < 0)
+        read_cluster(io, &l->img, entry, z->bytes, err) < 0)
         return -1;
     z->link = l;
     z->entry = entry;

@@ -30,7 +30,8 @@ static uint64_t names(const struct qb_image *img, const uint8_t *table, uint64_t
     return offset;
 }
 
-bool qb_lost_may_be_table(const struct qb_image *img, const uint8_t *bytes, uint64_t n)
+/* Whether these n bytes of a cluster can be entries of an L2 table. */
+static bool may_be_table(const struct qb_image *img, const uint8_t *bytes, uint64_t n)
 {
     for (uint64_t i = 0; i < n / img->geom.l2_entry_size; i++)
         if (names(img, bytes, i) == NO_ENTRY)
@@ -157,8 +158,7 @@ static int look_at_waiting(struct search *s, struct qb_err *err)
             if (reqs[i].error)
                 return qb_io_fail(&reqs[i], "a leaked cluster", err);
     for (unsigned i = 0; i < s->n; i++)
-        if (qb_lost_may_be_table(img, s->heads + i * head, head) &&
-            look_at(s, s->waiting[i] * cs, err) < 0)
+        if (may_be_table(img, s->heads + i * head, head) && look_at(s, s->waiting[i] * cs, err) < 0)
             return -1;
     s->n = 0;
     return 0;

@@ -18,9 +18,6 @@ int qb_gaps_find(struct qb_io *io, const struct qb_census *c, unsigned layer, st
 /* Whether the cluster's refcount is higher than its references. */
 typedef bool qb_leaked_fn(void *arg, uint64_t cluster);
 
-/* Whether these bytes of a cluster can be entries of an L2 table. */
-bool qb_lost_may_be_table(const struct qb_image *img, const uint8_t *bytes, uint64_t n);
-
 /* How many clusters a leaked cluster names that are leaked with it, if all of it can be the entries
  * of an L2 table, of which at least half are these; else 0. */
 uint64_t qb_lost_names(const struct qb_image *img, const uint8_t *table, qb_leaked_fn *is_leaked,

@@ -339,7 +339,6 @@ int qb_plan_finish_punches(struct qb_plan *plan, struct qb_clusters *clusters, s
 /* Sorts and joins the ranges that become free, inside the old file. */
 void qb_plan_join_punches(struct qb_plan *plan);
 int qb_plan_sizes(struct qb_plan *plan, struct qb_err *err);
-int qb_plan_check_room(struct qb_plan *plan, struct qb_err *err);
 
 /* For rules, before a long planning: refuses what needs more than the file system has free. */
 int qb_plan_check_free(const struct qb_plan *plan, uint64_t need, struct qb_err *err);

@@ -239,7 +239,7 @@ static int check_space(struct qb_plan *plan, struct qb_err *err)
     return qb_plan_check_free(plan, qb_plan_space(plan), err);
 }
 
-int qb_plan_check_room(struct qb_plan *plan, struct qb_err *err)
+static int check_room(struct qb_plan *plan, struct qb_err *err)
 {
     plan->size.lacks = 0;
     return check_limit(plan, err) < 0 ? -1 : check_space(plan, err);
@@ -247,5 +247,5 @@ int qb_plan_check_room(struct qb_plan *plan, struct qb_err *err)
 
 int qb_plan_fit(struct qb_plan *plan, struct qb_err *err)
 {
-    return qb_plan_sizes(plan, err) < 0 ? -1 : qb_plan_check_room(plan, err);
+    return qb_plan_sizes(plan, err) < 0 ? -1 : check_room(plan, err);
 }

@@ -61,7 +61,8 @@ static int begin(const struct qb_plan *plan, struct qb_bitmap_work *w, struct qb
 
 /* ---- names that must be there ---------------------------------------------------------------- */
 
-struct qb_new_bitmap *qb_bitmaps_find(const struct qb_bitmap_work *w, const char *name)
+/* The bitmap of that name, or NULL. */
+static struct qb_new_bitmap *find(const struct qb_bitmap_work *w, const char *name)
 {
     struct qb_probe p = qb_index_probe(&w->by_name, qb_key_of_text(name));
 
@@ -108,7 +109,7 @@ static int check_consistent(const struct qb_new_bitmap *b, const char *verb, str
 struct qb_new_bitmap *qb_bitmaps_named(const struct qb_bitmap_work *w, const char *verb,
                                        const char *name, struct qb_err *err)
 {
-    struct qb_new_bitmap *b = qb_bitmaps_find(w, name);
+    struct qb_new_bitmap *b = find(w, name);
 
     if (!b)
         missing(w, verb, name, err);
@@ -159,7 +160,7 @@ static int check_renames(const struct qb_bitmap_renames *list, struct qb_err *er
 static int rename_one(struct qb_bitmap_work *w, const struct qb_bitmap_rename *one,
                       struct qb_err *err)
 {
-    struct qb_new_bitmap *b = qb_bitmaps_find(w, one->from), *there = qb_bitmaps_find(w, one->to);
+    struct qb_new_bitmap *b = find(w, one->from), *there = find(w, one->to);
 
     if (!b && there) /* it is done */
         return check_consistent(there, "rename", err);
@@ -229,7 +230,7 @@ static int add_one(const struct qb_plan *plan, struct qb_bitmap_work *w,
     if (check_name("add", add->name, err) < 0 ||
         granularity_of(plan, add, &b.entry.granularity_bits, err) < 0)
         return -1;
-    there = qb_bitmaps_find(w, add->name);
+    there = find(w, add->name);
     if (there)
         return check_same(there, b.entry.granularity_bits, add, err);
     b.entry.name = add->name;
@@ -288,7 +289,7 @@ static int each_matching(const struct qb_plan *plan, struct qb_bitmap_work *w, c
                          struct qb_err *err)
 {
     for (size_t i = 0; i < globs->n; i++)
-        if (is_plain(globs->items[i]) && !qb_bitmaps_find(w, globs->items[i]))
+        if (is_plain(globs->items[i]) && !find(w, globs->items[i]))
             return missing(w, verb, globs->items[i], err);
     for (size_t i = 0; globs->n && i < w->now.n; i++) {
         struct qb_new_bitmap *b = &w->now.items[i];

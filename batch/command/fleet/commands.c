@@ -212,7 +212,9 @@ static struct qb_file_name *sorted_files(struct qb_batch *batch)
     return files;
 }
 
-int qb_fleet_distinct(struct qb_batch *batch, const char *program)
+/* One image under two names would be amended twice, and lock itself out.  -1 after a line on
+ * standard error; else each job has the device and inode of its file. */
+static int refuse_twins(struct qb_batch *batch)
 {
     QB_AUTO(qb_buf) struct qb_file_name *files = sorted_files(batch);
 
@@ -220,7 +222,7 @@ int qb_fleet_distinct(struct qb_batch *batch, const char *program)
         return -1;
     for (size_t i = 1; i < batch->n_jobs; i++)
         if (qb_file_names_are_one(&files[i - 1], &files[i])) {
-            fprintf(stderr, "%s: one file is named twice: ", program);
+            fputs("qbatch amend: one file is named twice: ", stderr);
             qb_text_safe(stderr, batch->jobs[files[i - 1].n].path);
             fputs(" and ", stderr);
             qb_text_safe(stderr, batch->jobs[files[i].n].path);
@@ -272,7 +274,7 @@ static int add_images(const struct qb_cli *cli, const struct qb_request *rq, str
             fputs("qbatch: out of memory\n", stderr);
             return -1;
         }
-    return qb_fleet_distinct(batch, "qbatch amend");
+    return refuse_twins(batch);
 }
 
 int qb_command_amend(const struct qb_cli *cli)

@@ -13,10 +13,6 @@ int qb_fleet_run(const struct qb_cli *cli, struct qb_batch *batch);
 /* With --json reports that nothing was done; returns the exit code. */
 int qb_fleet_refuse(const struct qb_cli *cli, const char *what);
 
-/* One image under two names would be amended twice, and lock itself out.  -1 after a line on
- * standard error; else each job has the device and inode of its file. */
-int qb_fleet_distinct(struct qb_batch *batch, const char *program);
-
 /* Has images of a saved plan that are one file by now fail as stale: it had them apart.  -1 when
  * memory is short; else each job has the device and inode of its file. */
 int qb_fleet_twins(struct qb_batch *batch);

@@ -17,7 +17,9 @@ static const char classes[QB_VERDICT_COUNT] = {[QB_VERDICT_CORRUPT] = 'f',
                                                [QB_VERDICT_LEAKS] = 's',
                                                [QB_VERDICT_CLEAN] = 'c'};
 
-const char *qb_html_repair_of(enum qb_defect defect)
+/* The word of `repair:` that mends the finding, as its explanation says: "leaks", "all", or NULL.
+ */
+static const char *repair_of(enum qb_defect defect)
 {
     const char *todo = qb_defects[defect].todo;
 
@@ -137,7 +139,7 @@ static bool add_name(struct qb_group *g, size_t job)
 
 static enum qb_html_remedy remedy_of(enum qb_defect defect)
 {
-    const char *repair = qb_html_repair_of(defect);
+    const char *repair = repair_of(defect);
 
     return !repair                      ? QB_HTML_REPAIR_NONE
            : strcmp(repair, "all") == 0 ? QB_HTML_REPAIR_ALL

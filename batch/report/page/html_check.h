@@ -24,10 +24,6 @@ struct qb_html_check {
     uint64_t rows[2]; /* of images that are clean, and of others */
 };
 
-/* The word of `repair:` that mends the finding, as its explanation says: "leaks", "all", or NULL.
- */
-const char *qb_html_repair_of(enum qb_defect defect);
-
 int qb_html_checked(FILE *f, const struct qb_batch *batch, const struct qb_checked *checked);
 /* false: memory is short, or the text is none that qb_html_checked makes. */
 bool qb_html_check_take(struct qb_html_check *page, size_t job, const struct qb_sink_text *text,

@@ -4,10 +4,10 @@
 #include "record/report_json_lists.h"
 #include "util/json.h"
 
-const char *const qb_check_level_names[] = {[QB_CHECK_REFCOUNTS] = "refcounts",
-                                            [QB_CHECK_TABLES] = "tables",
-                                            [QB_CHECK_HEADER] = "header",
-                                            [QB_CHECK_CONTENT] = "content"};
+static const char *const levels[] = {[QB_CHECK_REFCOUNTS] = "refcounts",
+                                     [QB_CHECK_TABLES] = "tables",
+                                     [QB_CHECK_HEADER] = "header",
+                                     [QB_CHECK_CONTENT] = "content"};
 
 static const char *const kinds[] = {
     [QB_FOUND_CORRUPTION] = "corruption", [QB_FOUND_LEAK] = "leak", [QB_FOUND_SIGN] = "sign"};
@@ -67,7 +67,7 @@ int qb_line_checked(FILE *f, const struct qb_checked *c)
     qb_json_text(&o, "type", "check");
     qb_json_path(&o, c->path);
     qb_json_text(&o, "status", qb_verdict_names[qb_checked_verdict(c)]);
-    qb_json_text(&o, "level", qb_check_level_names[c->level]);
+    qb_json_text(&o, "level", levels[c->level]);
     qb_json_bool(&o, "without_locks", c->without_locks);
     qb_json_error(&o, NULL, NULL, qb_checked_failure(c));
     if (c->counted) {

@@ -61,8 +61,6 @@ enum qb_verdict qb_checked_verdict(const struct qb_checked *checked);
 /* Why the image, or its data file, could not be checked; the code may be QB_E_NONE. */
 const struct qb_failure *qb_checked_failure(const struct qb_checked *checked);
 
-extern const char *const qb_check_level_names[]; /* by enum qb_check_level */
-
 struct qb_check_summary {
     uint64_t images; /* that were checked, or could not be */
     uint64_t of[QB_VERDICT_COUNT];
