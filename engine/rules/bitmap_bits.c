@@ -82,21 +82,22 @@ static uint64_t next_bit(const uint8_t *bits, uint64_t at, uint64_t end, bool se
 /* ---- the bits of a source -------------------------------------------------------------------- */
 
 /* A cluster of the bits of the bitmap that gets some, as the bytes of the disk for which they
- * stand. */
+ * stand, and what the old bits are read with. */
 struct window {
+    struct qb_io *io;
     const struct qb_plan *plan;
+    const struct qb_bitmap_work *w;
     const struct qb_bitmap *b;
     uint64_t first, end;
-    uint8_t *bits;
+    struct qb_bits *bits; /* of which `now` gets them */
 };
 
-static struct window window_of(const struct qb_plan *plan, const struct qb_bitmap *b,
-                               uint32_t index, uint8_t *bits)
+static void frame(struct window *to, uint32_t index)
 {
-    uint64_t span = plan->in.img->geom.cluster_size * 8 << b->granularity_bits;
+    uint64_t span = to->plan->in.img->geom.cluster_size * 8 << to->b->granularity_bits;
 
-    return (struct window){plan, b, span * index,
-                           QB_MIN(span * index + span, plan->target.header.size), bits};
+    to->first = span * index;
+    to->end = qb_min(to->first + span, to->plan->target.header.size);
 }
 
 /* Sets the bits of the window for the bytes [first, end), rounded out. */
@@ -107,44 +108,52 @@ static void set_range(struct window *w, uint64_t first, uint64_t end, unsigned r
     first = qb_max(round_down(first, round_bits), w->first);
     end = qb_min(round_up(end, round_bits), w->end);
     if (first < end)
-        set_bits(w->bits, (first - w->first) >> g, bits_for(end - w->first, g));
+        set_bits(w->bits->now, (first - w->first) >> g, bits_for(end - w->first, g));
 }
 
+struct taking {
+    struct window *to;
+    const struct qb_bitmap_source *s;
+    unsigned granularity_bits; /* of the source */
+    bool any;
+};
+
 /* Called for a run of set bits [first, end) of a source; returns whether to look for more. */
-typedef bool run_fn(void *arg, uint64_t first, uint64_t end);
+typedef bool run_fn(struct taking *t, uint64_t first, uint64_t end);
 
 /* The runs of set bits in [first, end), which lie in one cluster: entry `entry` of the table. */
-static int each_run_of_cluster(struct qb_io *io, const struct qb_image *img, uint64_t entry,
-                               uint64_t first, uint64_t end, uint8_t *scratch, run_fn *fn,
-                               void *arg, struct qb_err *err)
+static int each_run_of_cluster(struct taking *t, uint64_t entry, uint64_t first, uint64_t end,
+                               run_fn *fn, struct qb_err *err)
 {
+    const struct qb_image *img = t->to->plan->in.img;
     uint64_t in_cluster = img->geom.cluster_size * 8, base = first / in_cluster * in_cluster;
     uint64_t from = (first - base) / 8, to = qb_div_up(end - base, 8);
     uint64_t at = (entry & QB_ENTRY_OFFSET) + from, had;
+    uint8_t *scratch = t->to->bits->scratch;
 
     if (!(entry & QB_ENTRY_OFFSET))
-        return !(entry & 1) || fn(arg, first, end);
+        return !(entry & 1) || fn(t, first, end);
     had = at < img->file->size ? QB_MIN(to - from, img->file->size - at) : 0;
     memset(scratch, 0, to - from); /* the file's last cluster may be there in part */
-    if (had && qb_io_read(io, img->file, at, scratch, had, "a bitmap's data", err) < 0)
+    if (had && qb_io_read(t->to->io, img->file, at, scratch, had, "a bitmap's data", err) < 0)
         return -1;
     base += from * 8;
     for (uint64_t i = first - base; (i = next_bit(scratch, i, end - base, true)) < end - base;) {
         uint64_t clear = next_bit(scratch, i, end - base, false);
 
-        if (!fn(arg, base + i, base + clear))
+        if (!fn(t, base + i, base + clear))
             return 0;
         i = clear;
     }
     return 1;
 }
 
-/* The runs of set bits of an old bitmap in [first, end), a cluster at a time. */
-static int each_run(struct qb_io *io, const struct qb_plan *plan, const struct qb_bitmap_work *w,
-                    size_t old, uint64_t first, uint64_t end, uint8_t *scratch, run_fn *fn,
-                    void *arg, struct qb_err *err)
+/* The runs of set bits of the source's old bitmap in [first, end), a cluster at a time. */
+static int each_run(struct taking *t, uint64_t first, uint64_t end, run_fn *fn, struct qb_err *err)
 {
-    uint64_t in_cluster = plan->in.img->geom.cluster_size * 8;
+    const struct qb_bitmap_work *w = t->to->w;
+    uint64_t in_cluster = t->to->plan->in.img->geom.cluster_size * 8;
+    size_t old = t->s->old;
 
     while (first < end) {
         uint64_t index = first / in_cluster, stop = QB_MIN(end, (index + 1) * in_cluster);
@@ -152,9 +161,9 @@ static int each_run(struct qb_io *io, const struct qb_plan *plan, const struct q
         int r = 1;
 
         if (entry) {
-            if (qb_io_go_on(io, err) < 0)
+            if (qb_io_go_on(t->to->io, err) < 0)
                 return -1;
-            r = each_run_of_cluster(io, plan->in.img, entry, first, stop, scratch, fn, arg, err);
+            r = each_run_of_cluster(t, entry, first, stop, fn, err);
         }
         if (r <= 0)
             return r;
@@ -163,24 +172,14 @@ static int each_run(struct qb_io *io, const struct qb_plan *plan, const struct q
     return 0;
 }
 
-struct taking {
-    struct window *to;
-    unsigned granularity_bits, round_bits; /* of the source */
-    bool any;
-};
-
-static bool take_run(void *arg, uint64_t first, uint64_t end)
+static bool take_run(struct taking *t, uint64_t first, uint64_t end)
 {
-    struct taking *t = arg;
-
-    set_range(t->to, first << t->granularity_bits, end << t->granularity_bits, t->round_bits);
+    set_range(t->to, first << t->granularity_bits, end << t->granularity_bits, t->s->round_bits);
     return true;
 }
 
-static bool note_run(void *arg, uint64_t first, uint64_t end)
+static bool note_run(struct taking *t, uint64_t first, uint64_t end)
 {
-    struct taking *t = arg;
-
     (void)first, (void)end;
     t->any = true;
     return false;
@@ -188,24 +187,20 @@ static bool note_run(void *arg, uint64_t first, uint64_t end)
 
 /* Sets what one source sets in the window.  Where all of it lies in one granule of what bits were
  * rounded to, that granule is looked at once for all windows in it. */
-static int take_source(struct qb_io *io, const struct qb_bitmap_work *w, struct window *to,
-                       struct qb_bitmap_source *s, uint8_t *scratch, struct qb_err *err)
+static int take_source(struct window *to, struct qb_bitmap_source *s, struct qb_err *err)
 {
-    const struct qb_bitmap *old = &w->old.list.items[s->old];
-    unsigned g = old->granularity_bits;
+    unsigned g = to->w->old.list.items[s->old].granularity_bits;
     uint64_t first = round_down(to->first, s->round_bits), granule = first >> s->round_bits;
     uint64_t end = qb_min(round_up(to->end, s->round_bits), smaller_size(to->plan));
     bool within = round_up(to->end, s->round_bits) - first == UINT64_C(1) << s->round_bits;
-    struct taking t = {to, g, s->round_bits, false};
+    struct taking t = {to, s, g, false};
 
     if (first >= end)
         return 0;
     if (!within)
-        return each_run(io, to->plan, w, s->old, first >> g, bits_for(end, g), scratch, take_run,
-                        &t, err);
+        return each_run(&t, first >> g, bits_for(end, g), take_run, err);
     if (s->granule != granule + 1) {
-        if (each_run(io, to->plan, w, s->old, first >> g, bits_for(end, g), scratch, note_run, &t,
-                     err) < 0)
+        if (each_run(&t, first >> g, bits_for(end, g), note_run, err) < 0)
             return -1;
         s->granule = granule + 1;
         s->is_dirty = t.any;
@@ -252,8 +247,9 @@ int qb_bitmap_compute(struct qb_io *io, const struct qb_plan *plan, const struct
 {
     uint64_t cs = plan->in.img->geom.cluster_size, first = at.index * cs * 8;
     uint64_t kept = qb_bitmap_kept_bits(plan, &b->entry);
-    struct window to = window_of(plan, &b->entry, at.index, bits->now);
+    struct window to = {.io = io, .plan = plan, .w = w, .b = &b->entry, .bits = bits};
 
+    frame(&to, at.index);
     if (read_base(io, plan->in.img, at.base, bits->was, err) < 0)
         return -1;
     memcpy(bits->now, bits->was, cs);
@@ -264,7 +260,7 @@ int qb_bitmap_compute(struct qb_io *io, const struct qb_plan *plan, const struct
     *merged = false;
     memcpy(bits->scratch + cs, bits->now, cs);
     qb_vec_each (s, &b->sources)
-        if (take_source(io, w, &to, s, bits->scratch, err) < 0)
+        if (take_source(&to, s, err) < 0)
             return -1;
     *merged = memcmp(bits->scratch + cs, bits->now, cs) != 0;
     return 0;
