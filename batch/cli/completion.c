@@ -6,8 +6,7 @@
 #include "cli/completion_parts.h"
 #include "cli/explain.h"
 
-/* The words that a key takes, separated by `between`; nothing where it takes no words. */
-void qb_complete_key_words(FILE *f, const struct qb_key_row *key, char between)
+void qb_complete_key_words(FILE *f, const struct qb_key_row *key)
 {
     const char *word = key->kind == QB_KIND_SWITCH                            ? "on|off"
                        : key->kind == QB_KIND_FORMAT                          ? key->good
@@ -17,13 +16,13 @@ void qb_complete_key_words(FILE *f, const struct qb_key_row *key, char between)
 
     for (size_t i = 0; key->words && key->words[i]; i++) {
         if (i)
-            fputc(between, f);
+            fputc(' ', f);
         fputs(key->words[i], f);
     }
     if (key->kind == QB_KIND_WORDS)
-        fprintf(f, "%call%cnone", between, between);
+        fputs(" all none", f);
     for (; !key->words && *word; word++)
-        fputc(*word == '|' ? between : *word, f);
+        fputc(*word == '|' ? ' ' : *word, f);
 }
 
 void qb_complete_option_words(FILE *f, enum qb_option option)
@@ -31,7 +30,7 @@ void qb_complete_option_words(FILE *f, enum qb_option option)
     const struct qb_option_row *row = &qb_options[option];
 
     if (row->takes.kind == QB_TAKES_SETTING)
-        qb_complete_key_words(f, qb_cli_setting_of(option), ' ');
+        qb_complete_key_words(f, qb_cli_setting_of(option));
     for (size_t i = 0; row->takes.words && row->takes.words[i]; i++)
         fprintf(f, "%s%s", i ? " " : "", row->takes.words[i]);
 }

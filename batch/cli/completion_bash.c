@@ -51,7 +51,7 @@ static void bash_part_values(FILE *f, const struct qb_key_row *key)
     qb_parts_each(part, key)
     {
         fprintf(f, "    %s.*.%s) _qbatch_words '", key->name, part->name);
-        qb_complete_key_words(f, part, ' ');
+        qb_complete_key_words(f, part);
         fputs("' ;;\n", f);
     }
 }
@@ -68,7 +68,7 @@ void qb_bash_key_values(FILE *f)
             continue;
         }
         fputs("_qbatch_words '", f);
-        qb_complete_key_words(f, key, ' ');
+        qb_complete_key_words(f, key);
         fputs("' ;;\n", f);
     }
 }

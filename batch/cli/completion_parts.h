@@ -7,8 +7,8 @@
 #include "cli/cli.h"
 #include "cli/completion.h"
 
-/* The words that a key takes, separated by `between`; nothing where it takes no words. */
-void qb_complete_key_words(FILE *f, const struct qb_key_row *key, char between);
+/* The words that a key takes, with blanks between them; nothing where it takes no words. */
+void qb_complete_key_words(FILE *f, const struct qb_key_row *key);
 void qb_complete_option_words(FILE *f, enum qb_option option);
 
 /* What offers values for the argument of an option, other than words; by its kind. */

@@ -109,7 +109,7 @@ static void zsh_key(FILE *f, const char *prefix, const struct qb_key_row *key)
     put_quoted(f, key->help);
     fputs(key->kind == QB_KIND_TEXT ? "]:value:_files" : "]:value:(", f);
     if (key->kind != QB_KIND_TEXT) {
-        qb_complete_key_words(f, key, ' ');
+        qb_complete_key_words(f, key);
         fputc(')', f);
     }
     fputs("' \\\n", f);

@@ -14,8 +14,7 @@ static bool read_header(const char *path, unsigned char header[HEADER])
     QB_AUTO(qb_file_close) struct qb_file file = {.fd = -1};
     struct qb_err err;
 
-    return qb_file_open(path, false, &file, &err) == 0 &&
-           pread(file.fd, header, HEADER, 0) == HEADER;
+    return qb_file_open(path, &file, &err) == 0 && pread(file.fd, header, HEADER, 0) == HEADER;
 }
 
 static bool have_equal_headers(const char *one, const char *other)

@@ -231,10 +231,10 @@ void qb_part_get(const struct qb_key_row *key, const void *item, size_t i, uint6
     }
 }
 
-void qb_key_get(const struct qb_key_row *key, const struct qb_request *rq, size_t i,
-                uint64_t *number, const char **text)
+void qb_key_get(const struct qb_key_row *key, const struct qb_request *rq, uint64_t *number,
+                const char **text)
 {
-    qb_part_get(key, rq, i, number, text);
+    qb_part_get(key, rq, 0, number, text);
 }
 
 bool qb_setting_set(const struct qb_key_row *key, const char *text, struct qb_settings *settings,

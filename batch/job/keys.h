@@ -237,9 +237,9 @@ bool qb_key_set(const struct qb_key_row *key, const char *text, struct qb_batch 
                 struct qb_request *rq, struct qb_why *why);
 
 /* The value of an amend key: the number or the text; the other one is 0 or NULL.  Of a list, how
- * many texts it has, and the one at place `i`. */
-void qb_key_get(const struct qb_key_row *key, const struct qb_request *rq, size_t i,
-                uint64_t *number, const char **text);
+ * many texts it has, and the first one. */
+void qb_key_get(const struct qb_key_row *key, const struct qb_request *rq, uint64_t *number,
+                const char **text);
 
 /* Like qb_key_set, for a key of `policy` or `limits`. */
 bool qb_setting_set(const struct qb_key_row *key, const char *text, struct qb_settings *settings,

@@ -73,7 +73,7 @@ static uint32_t add_new_keys(uint32_t sum, const struct qb_request *rq)
         uint64_t number;
         uint32_t one;
 
-        qb_key_get(key, rq, 0, &number, &text);
+        qb_key_get(key, rq, &number, &text);
         if (is_listed(key) || (!number && !text))
             continue;
         one = add_value(add_text(0, key->name), key, rq);

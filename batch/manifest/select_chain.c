@@ -76,7 +76,7 @@ static int open_chain(struct picking *p, const char *path, const struct qb_polic
     if (!p->owners || qb_io_open(QB_IO_POSIX, &p->io, NULL, err) < 0)
         return -1;
     qb_io_set_owners(p->io, p->owners);
-    if (qb_file_open(path, false, &p->head, err) < 0 ||
+    if (qb_file_open(path, &p->head, err) < 0 ||
         qb_chain_apart(&p->head, policy, &p->chain, err) < 0)
         return -1;
     return open_files(p, err);

@@ -89,7 +89,7 @@ static int clone_it(const struct qb_batch *batch, const struct request *r, struc
     struct qb_file image;
     int failed;
 
-    if (qb_file_open(job->path, false, &image, &a->err) < 0)
+    if (qb_file_open(job->path, &image, &a->err) < 0)
         return -1;
     if (image.dev == r->dev && image.ino == r->ino)
         failed = qb_backup_make(batch, job, &image, &a->made, &a->err);

@@ -52,10 +52,10 @@ bool bench_limit_ring_can(const struct bench_limit *l)
     return true;
 }
 
-static int ring_complain(const char *what, int error)
+static int ring_complain(int error)
 {
     errno = -error;
-    return bench_limit_complain(what);
+    return bench_limit_complain("io_uring");
 }
 
 /* ---- one chain ------------------------------------------------------------------------------- */
@@ -126,7 +126,7 @@ static int reap(struct chains *c)
     int r = io_uring_submit_and_wait(&c->ring, QB_MIN(SLOTS - c->n_free, SLOTS / 4)), worst = 0;
 
     if (r < 0)
-        return ring_complain("io_uring", r);
+        return ring_complain(r);
     io_uring_for_each_cqe(&c->ring, at, cqe)
     {
         if (cqe->res < 0)
@@ -135,7 +135,7 @@ static int reap(struct chains *c)
         seen++;
     }
     io_uring_cq_advance(&c->ring, seen);
-    return worst < 0 ? ring_complain("io_uring", worst) : 0;
+    return worst < 0 ? ring_complain(worst) : 0;
 }
 
 static int run_chains(struct chains *c, const struct bench_limit_names *names, size_t first,
@@ -158,10 +158,10 @@ static int open_chains(struct chains *c)
     int r = io_uring_queue_init(SLOTS * CHAIN_MAX, &c->ring, 0);
 
     if (r < 0)
-        return ring_complain("io_uring", r);
+        return ring_complain(r);
     r = io_uring_register_files_sparse(&c->ring, SLOTS);
     if (r < 0)
-        return ring_complain("io_uring", r);
+        return ring_complain(r);
     while (c->n_free < SLOTS) {
         c->free[c->n_free] = c->n_free;
         c->n_free++;

@@ -18,9 +18,9 @@ static size_t slots_for(const struct qb_index *ix, size_t n)
     return slots == have ? 0 : slots;
 }
 
-size_t qb_index_wants(const struct qb_index *ix, size_t more)
+size_t qb_index_wants(const struct qb_index *ix)
 {
-    return slots_for(ix, ix->n + more) * sizeof(*ix->slots);
+    return slots_for(ix, ix->n + 1) * sizeof(*ix->slots);
 }
 
 size_t qb_index_memory(const struct qb_index *ix)

@@ -34,9 +34,9 @@ struct qb_index {
 /* Makes room for `more` items; false when memory is short: it is then as it was. */
 bool qb_index_room(struct qb_index *ix, size_t more);
 
-/* The bytes that qb_index_room(ix, more) would allocate, and the ones that are allocated now, which
- * it would then free; 0 where there is room. */
-size_t qb_index_wants(const struct qb_index *ix, size_t more);
+/* The bytes that one more item would have allocated, and the ones that are allocated now, which
+ * would then be freed; 0 where there is room for it. */
+size_t qb_index_wants(const struct qb_index *ix);
 size_t qb_index_memory(const struct qb_index *ix);
 
 /* Adds an item, for which there is room.  Of several with one key the first added is found first.

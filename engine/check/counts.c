@@ -55,7 +55,7 @@ static uint64_t pages_beside(uint64_t index_bytes)
 
 static int make_room(struct qb_counts *c, struct qb_err *err)
 {
-    uint64_t wants = qb_index_wants(&c->by_number, 1), had = qb_index_memory(&c->by_number);
+    uint64_t wants = qb_index_wants(&c->by_number), had = qb_index_memory(&c->by_number);
     struct qb_count_page **pages;
 
     if (!wants)

@@ -161,15 +161,15 @@ int qb_file_reopen_writable(struct qb_file *file, struct qb_err *err)
 }
 
 /* Opens `at`, another path to the file that messages call `path`. */
-static int open_at(const char *at, const char *path, uid_t owner, bool writable,
-                   struct qb_file *out, struct qb_err *err)
+static int open_at(const char *at, const char *path, uid_t owner, struct qb_file *out,
+                   struct qb_err *err)
 {
-    struct qb_file file = {.fd = -1, .writable = writable};
+    struct qb_file file = {.fd = -1};
 
     file.path = strdup(path);
     if (!file.path)
         return qb_fail_memory(err);
-    file.fd = open_path(at, owner, writable, at == path ? &file.may_have_links : NULL, err);
+    file.fd = open_path(at, owner, false, at == path ? &file.may_have_links : NULL, err);
     if (file.fd < 0 || describe(&file, err) < 0) {
         qb_file_close(&file);
         return -1;
@@ -178,7 +178,7 @@ static int open_at(const char *at, const char *path, uid_t owner, bool writable,
     return 0;
 }
 
-int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err)
+int qb_file_open(const char *path, struct qb_file *out, struct qb_err *err)
 {
     struct stat st;
 
@@ -186,7 +186,7 @@ int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file");
     if (qb_file_check_kind(st.st_mode, err) < 0)
         return -1;
-    return open_at(path, path, st.st_uid, writable, out, err);
+    return open_at(path, path, st.st_uid, out, err);
 }
 
 int qb_file_open_to_claim(const char *path, struct qb_file *out, struct qb_err *err)
@@ -217,7 +217,7 @@ int qb_file_reopen(int fd, const char *path, struct qb_file *out, struct qb_err 
     qb_fd_path(fd, at);
     if (access("/proc/self/fd", X_OK) < 0)
         return qb_fail_sys(err, errno, QB_NOWHERE, "cannot open the file by /proc/self/fd");
-    return open_at(at, path, (uid_t)-1, false, out, err); /* root needs no owner */
+    return open_at(at, path, (uid_t)-1, out, err); /* root needs no owner */
 }
 
 void qb_file_close(struct qb_file *file)

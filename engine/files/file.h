@@ -78,16 +78,17 @@ struct qb_file {
     bool mem_reserved; /* of a memory file: see qb_file_is_reserved */
 };
 
-/* Opens a regular file or block device; any other kind (directory, FIFO, socket) is refused without
- * being opened for I/O or waited for.  The file starts in QB_PHASE_READ with no locks.  Reads leave
- * its access time as it is, where the caller owns the file or is root. */
-int qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err);
+/* Opens a regular file or block device, read-only (see qb_file_reopen_writable); any other kind
+ * (directory, FIFO, socket) is refused without being opened for I/O or waited for.  The file starts
+ * in QB_PHASE_READ with no locks.  Reads leave its access time as it is, where the caller owns the
+ * file or is root. */
+int qb_file_open(const char *path, struct qb_file *out, struct qb_err *err);
 
-/* Like qb_file_open, read-only, but what is known of the file is what was at the path just before:
+/* Like qb_file_open, but what is known of the file is what was at the path just before:
  * must be followed by qb_file_measure, which checks that it is the same file. */
 int qb_file_open_to_claim(const char *path, struct qb_file *out, struct qb_err *err);
 
-/* Like qb_file_open, read-only, for the file of the descriptor `fd` (O_PATH, its kind checked
+/* Like qb_file_open, for the file of the descriptor `fd` (O_PATH, its kind checked
  * already), which the caller still owns.  `path` is the file's name for messages. */
 int qb_file_reopen(int fd, const char *path, struct qb_file *out, struct qb_err *err);
 

@@ -25,7 +25,7 @@ static struct qb_l2_table *find_table(const struct gather *g, uint64_t offset)
 /* The limit is for the index and for the list that it has slots for. */
 static int make_room(struct gather *g, struct qb_err *err)
 {
-    size_t wants = qb_index_wants(&g->by_offset, 1);
+    size_t wants = qb_index_wants(&g->by_offset);
 
     if (wants + wants / sizeof(struct qb_index_slot) * sizeof(struct qb_l2_table) > g->memory_limit)
         return qb_fail(err, QB_E_MEMORY, QB_NOWHERE,

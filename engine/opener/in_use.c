@@ -159,7 +159,7 @@ int qb_image_file_open(struct qb_io *io, const char *path, struct qb_file *out, 
     if (io->opener)
         return qb_opener_open(io, &(struct qb_to_open){.what = QB_OPENING_IMAGE, .path = path}, out,
                               err);
-    return qb_file_open(path, false, out, err);
+    return qb_file_open(path, out, err);
 }
 
 int qb_image_file_begin(struct qb_io *io, const char *path, struct qb_file *opened,

@@ -81,7 +81,7 @@ static int refuse(struct qb_err *err)
 static int open_direct(const struct qb_wire_request *r, struct qb_claim how, struct qb_file *out,
                        struct qb_err *err)
 {
-    if (qb_file_open(r->path, false, out, err) < 0)
+    if (qb_file_open(r->path, out, err) < 0)
         return -1;
     if (qb_links_check(out, how.on_link, err) == 0 && out->dev == r->dev && out->ino == r->ino) {
         out->writable = how.writable;
@@ -101,7 +101,7 @@ static int open_image(struct qb_opening_rules *rules, struct qb_io *io,
 
     if (r->what == QB_OPENING_IMAGE &&
         (is_image || (rules->may_read && rules->may_read(rules->arg, r->path))))
-        return qb_file_open(r->path, false, out, err);
+        return qb_file_open(r->path, out, err);
     if (!is_image || r->what == QB_OPENING_IMAGE)
         return refuse(err);
     if (r->what == QB_OPENING_DIRECT)

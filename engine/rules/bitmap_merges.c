@@ -44,14 +44,14 @@ static int merge_list(const struct qb_plan *plan, struct qb_bitmap_work *w,
                       const struct qb_bitmap_merge *merge, uint64_t memory_limit,
                       struct qb_err *err)
 {
-    struct qb_new_bitmap *to = merge->to ? qb_bitmaps_named(w, "merge", merge->to, err) : NULL;
+    struct qb_new_bitmap *to = merge->to ? qb_bitmaps_named(w, merge->to, err) : NULL;
 
     if (!merge->to)
         return QB_REFUSE("bitmaps.merge: a merge without the bitmap that gets the bits");
     if (!to)
         return -1;
     for (size_t i = 0; i < merge->from.n; i++) {
-        const struct qb_new_bitmap *from = qb_bitmaps_named(w, "merge", merge->from.items[i], err);
+        const struct qb_new_bitmap *from = qb_bitmaps_named(w, merge->from.items[i], err);
 
         if (!from || qb_io_go_on(plan->in.io, err) < 0 || merge_one(w, from, to, err) < 0)
             return -1;

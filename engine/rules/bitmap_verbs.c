@@ -106,14 +106,14 @@ static int check_consistent(const struct qb_new_bitmap *b, const char *verb, str
                      verb, b->entry.name);
 }
 
-struct qb_new_bitmap *qb_bitmaps_named(const struct qb_bitmap_work *w, const char *verb,
-                                       const char *name, struct qb_err *err)
+struct qb_new_bitmap *qb_bitmaps_named(const struct qb_bitmap_work *w, const char *name,
+                                       struct qb_err *err)
 {
     struct qb_new_bitmap *b = find(w, name);
 
     if (!b)
-        missing(w, verb, name, err);
-    return b && check_consistent(b, verb, err) == 0 ? b : NULL;
+        missing(w, "merge", name, err);
+    return b && check_consistent(b, "merge", err) == 0 ? b : NULL;
 }
 
 /* A name as a request has it: the parser lets no other through, a program may. */

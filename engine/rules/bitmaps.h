@@ -126,10 +126,11 @@ int qb_bitmaps_apply(const struct qb_plan *plan, struct qb_bitmap_work *w, uint6
 /* Whether one of them is a name, that must be there, and no pattern, which may match none. */
 bool qb_bitmaps_any_plain(const struct qb_name_list *globs);
 
-/* The bitmap that a verb names: NULL with QB_E_REFUSED where there is none, or an inconsistent one.
+/* The bitmap that `merge` names: NULL with QB_E_REFUSED where there is none, or an inconsistent
+ * one.
  */
-struct qb_new_bitmap *qb_bitmaps_named(const struct qb_bitmap_work *w, const char *verb,
-                                       const char *name, struct qb_err *err);
+struct qb_new_bitmap *qb_bitmaps_named(const struct qb_bitmap_work *w, const char *name,
+                                       struct qb_err *err);
 
 /* ---- bitmap_merges.c ------------------------------------------------------------------------- */
 

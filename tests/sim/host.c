@@ -72,26 +72,25 @@ unsigned *host_shuffled(size_t n)
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
-int __real_qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err);
-int __wrap_qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err);
+int __real_qb_file_open(const char *path, struct qb_file *out, struct qb_err *err);
+int __wrap_qb_file_open(const char *path, struct qb_file *out, struct qb_err *err);
 
 /* Backing files are real ones, and only read. */
-int __wrap_qb_file_open(const char *path, bool writable, struct qb_file *out, struct qb_err *err)
+int __wrap_qb_file_open(const char *path, struct qb_file *out, struct qb_err *err)
 {
     size_t n = strlen(FOLDER);
 
     if (!host || strncmp(path, FOLDER, n) != 0)
-        return __real_qb_file_open(path, writable, out, err);
+        return __real_qb_file_open(path, out, err);
     if (qb_mem_reopen(host->log, (unsigned)strtoul(path + n, NULL, 10), out) < 0)
         return qb_fail_memory(err);
-    out->writable = writable;
     return 0;
 }
 
 int __wrap_qb_file_open_to_claim(const char *path, struct qb_file *out, struct qb_err *err);
 int __wrap_qb_file_open_to_claim(const char *path, struct qb_file *out, struct qb_err *err)
 {
-    return __wrap_qb_file_open(path, false, out, err);
+    return __wrap_qb_file_open(path, out, err);
 }
 
 int __real_qb_named_claim(struct qb_io *io, const struct qb_file *image, const char *path,

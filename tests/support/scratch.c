@@ -46,7 +46,8 @@ struct qb_file open_or_die(const char *path, bool writable)
     struct qb_file file;
     struct qb_err err;
 
-    if (qb_file_open(path, writable, &file, &err) < 0) {
+    if (qb_file_open(path, &file, &err) < 0 ||
+        (writable && qb_file_reopen_writable(&file, &err) < 0)) {
         fprintf(stderr, "%s: %s\n", path, err.text);
         abort();
     }

@@ -67,7 +67,7 @@ static int open_from(struct qb_io *io, unsigned first, struct qb_chain *chain, s
     int r = -1;
 
     path_of(first, path, sizeof(path));
-    if (qb_file_open(path, false, &file, err) < 0)
+    if (qb_file_open(path, &file, err) < 0)
         return -1;
     if (qb_image_open(io, &file, &img, err) == 0) {
         r = qb_chain_open(io, path, &file, img.backing_name, img.backing_fmt, QB_CHAIN_WHOLE, chain,

@@ -17,11 +17,11 @@ static void refuses_with(const char *path, enum qb_code code, const char *text)
     struct qb_file file = {.size = 77};
     struct qb_err err = {0};
 
-    CU_ASSERT_EQUAL(qb_file_open(path, false, &file, &err), -1);
+    CU_ASSERT_EQUAL(qb_file_open(path, &file, &err), -1);
     CU_ASSERT_EQUAL(err.code, code);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.text, text));
     CU_ASSERT_EQUAL(file.size, 77);
-    CU_ASSERT_EQUAL(qb_file_open(path, true, &file, NULL), -1);
+    CU_ASSERT_EQUAL(qb_file_open(path, &file, NULL), -1);
 }
 
 static void open_refuses_what_is_no_image_without_waiting(void)

@@ -132,7 +132,8 @@ static void what_is_appended_before_the_lock_is_held_counts(void)
 
         memset(more, 'x', sizeof(more) - 1);
         fresh();
-        CU_ASSERT_EQUAL_FATAL(qb_file_open(path, for_amend, &f, NULL), 0);
+        CU_ASSERT_EQUAL_FATAL(qb_file_open(path, &f, NULL), 0);
+        CU_ASSERT_FATAL(!for_amend || qb_file_reopen_writable(&f, NULL) == 0);
         CU_ASSERT_EQUAL(f.size, 10);
         CU_ASSERT_FALSE(qb_file_is_hole(&f, 0, 10)); /* and is remembered */
         put(path, more);
@@ -149,7 +150,7 @@ static enum qb_code reopened_after(void (*change)(void))
     struct qb_err err = {0};
 
     fresh();
-    CU_ASSERT_EQUAL_FATAL(qb_file_open(path, false, &f, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_file_open(path, &f, NULL), 0);
     change();
     if (qb_file_reopen_writable(&f, &err) == 0)
         qb_file_measure(&f, &err);

@@ -110,7 +110,7 @@ static void what_it_takes_is_known_before(void)
     size_t wrong = 0;
 
     for (size_t i = 0; i < ITEMS; i++) {
-        size_t had = qb_index_memory(&l.ix), wants = qb_index_wants(&l.ix, 1);
+        size_t had = qb_index_memory(&l.ix), wants = qb_index_wants(&l.ix);
 
         add(&l, i);
         wrong += qb_index_memory(&l.ix) != (wants ? wants : had);

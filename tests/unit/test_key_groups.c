@@ -97,7 +97,7 @@ static void a_group_is_cleared_whole(void)
             const char *text;
             uint64_t number;
 
-            qb_key_get(key, &rq, 0, &number, &text);
+            qb_key_get(key, &rq, &number, &text);
             CU_ASSERT_TRUE(number == 0 && !text);
         }
         CU_ASSERT_EQUAL(rq.set, before.set);

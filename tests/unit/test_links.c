@@ -18,7 +18,7 @@ static void a_path_without_links_is_known_to_have_none(void)
 {
     struct qb_file f;
 
-    CU_ASSERT_EQUAL_FATAL(qb_file_open(other, false, &f, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_file_open(other, &f, NULL), 0);
     CU_ASSERT_FALSE(f.may_have_links);
     qb_file_close(&f);
 }
@@ -29,7 +29,7 @@ static void a_link_that_leads_elsewhere_by_now_is_noticed(void)
     struct qb_file f;
 
     CU_ASSERT_EQUAL(symlink(path, link_path), 0);
-    CU_ASSERT_EQUAL_FATAL(qb_file_open(link_path, false, &f, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_file_open(link_path, &f, NULL), 0);
     CU_ASSERT_TRUE(f.may_have_links);
     CU_ASSERT_EQUAL(qb_links_check(&f, QB_ON_LINK_BY_OWNER, &err), 0);
     CU_ASSERT_EQUAL(unlink(link_path) + symlink(other, link_path), 0);

@@ -157,8 +157,8 @@ static void a_mount_is_looked_up_once(void)
 
     CU_ASSERT_TRUE_FATAL(fd >= 0);
     close(fd);
-    CU_ASSERT_EQUAL_FATAL(qb_file_open(path, false, &a, &err), 0);
-    CU_ASSERT_EQUAL_FATAL(qb_file_open("/proc/self/mountinfo", false, &proc, &err), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_file_open(path, &a, &err), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_file_open("/proc/self/mountinfo", &proc, &err), 0);
     CU_ASSERT_PTR_NOT_NULL_FATAL(qb_mounts_find(&mounts, &a));
     /* mountinfo lacks a chroot whose root is not a mount point; the type of file system tells. */
     CU_ASSERT_EQUAL(qb_mounts_find(&mounts, &a)->locking, QB_LOCKING_HERE);

@@ -144,7 +144,7 @@ static void a_backing_file_is_not_missing_because_the_helper_is_gone(void)
     struct opening o;
     struct qb_file f;
 
-    CU_ASSERT_EQUAL_FATAL(qb_file_open(image_path, false, &f, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_file_open(image_path, &f, NULL), 0);
     begin(&o);
     CU_ASSERT_EQUAL(kill(o.helper.pid, SIGKILL), 0);
     CU_ASSERT_EQUAL(

@@ -76,7 +76,7 @@ static void a_file_that_is_no_image_is_told_with_the_reason(void)
     for (int i = 0; i < 1000; i++)
         fputs("no image\n", f);
     fclose(f);
-    CU_ASSERT_EQUAL_FATAL(qb_file_open(path, false, &file, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_file_open(path, &file, NULL), 0);
     CU_ASSERT_EQUAL(qb_read_apart(files, 2, out, &err), 0);
     for (size_t i = 0; i < 2; i++) {
         CU_ASSERT_FALSE(out[i].is_image);
