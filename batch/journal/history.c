@@ -106,6 +106,7 @@ static void on_planned(struct qb_trace *t, const struct qb_parsed *record, uint6
     t->length_before = qb_json_get_number(record, "length", 0);
     t->virtual_size = qb_json_get_number(record, "virtual_size", 0);
     t->done = (struct qb_seen){0};
+    t->appended_from = t->abandoned_from;
     if (t->appends && t->abandoned_from == 0)
         t->abandoned_from = t->length_before;
 }

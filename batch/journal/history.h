@@ -36,6 +36,7 @@ struct qb_trace {
     char *undone_at;         /* with `undone`; NULL: not recorded */
     uint64_t sectors_at;     /* byte of the journal */
     uint64_t length_before;  /* of the file, when it was planned */
+    uint64_t appended_from;  /* by earlier attempts, which came to nothing; 0: nothing */
     uint64_t virtual_size;   /* as planned, if it matters */
     uint64_t size_added;     /* bytes of it, with `size: +N`; else 0 */
     uint64_t abandoned_from; /* see qb_job */

@@ -40,17 +40,21 @@ static int look_up(struct qb_undo_wave *w, struct qb_undo_slot *s, struct qb_und
         .old_sector = s->old_sector,
         .new_sector = s->new_sector,
         .old_length = t->length_before,
+        .appended_from = t->appended_from,
         .seen = t->done.valid,
         .length = t->done.length,
         .mtime_ns = t->done.mtime_ns,
         .ino = t->done.ino,
         .begun = t->undoing,
+        .longer = t->discarding_at != 0,
         .mistrusted = t->mistrusted,
         .header_wrong = t->header_wrong,
     };
     if (qb_history_sectors(w->t->dir, w->t->history, t, s->old_sector, s->new_sector,
-                           &facts->as_found, err) < 0)
+                           &facts->as_found, err) < 0 ||
+        qb_history_discarding(w->t->dir, w->t->history, t, s->given_up, err) < 0)
         return -1;
+    facts->given_up = t->discarding_at ? s->given_up : NULL;
     if (t->proof_at && qb_history_proof(w->t->dir, w->t->history, t, &s->proof, err) < 0)
         return -1;
     facts->proof = t->proof_at ? &s->proof : NULL;
@@ -94,8 +98,7 @@ static int check(struct qb_undo_wave *w, struct qb_undo_slot *s, struct qb_io *i
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                        "the run kept nothing of this image; see keep_undo");
     if (t->discarded)
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       "what an undo needs was freed by --discard-undo");
+        return qb_undo_fail_given_up(err);
     if (look_up(w, s, &facts, err) < 0)
         return -1;
     if (qb_undo_check(s->undo, io, &facts, claim(w, s)) < 0)

@@ -15,7 +15,7 @@ struct qb_undo_slot {
     bool flipped;
     bool again;           /* to be undone after the others, alone: nothing was written */
     struct qb_held *held; /* in a process that may die; else NULL */
-    uint8_t old_sector[QB_SECTOR], new_sector[QB_SECTOR];
+    uint8_t old_sector[QB_SECTOR], new_sector[QB_SECTOR], given_up[QB_SECTOR];
     struct qb_proof proof;
 };
 

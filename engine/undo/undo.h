@@ -45,7 +45,9 @@
  * which is in the file twice, in both places the same.
  *
  * An undo that dies in its write may have set the modification time and written nothing, and one
- * whose write failed did: where it is recorded that one had begun, the time is not looked at.
+ * whose write failed did: where it is recorded that one had begun, the time is not looked at.  Nor
+ * is the length where giving the undo up was begun, as long as the run's header is in place: what
+ * that appended is cut off with the rest.
  *
  * A block device has no length and no time of its own, and its node is another one after each boot:
  * there the proof, or the fingerprint of all of it, is all that is asked for.
@@ -63,11 +65,14 @@
 /* What was recorded when the image was amended. */
 struct qb_undo_facts {
     const uint8_t *old_sector, *new_sector; /* 512 bytes each; must outlive the undo */
-    uint64_t old_length;                    /* of the file before, bytes */
-    const struct qb_proof *proof;           /* NULL: none was recorded; must outlive the undo */
-    bool seen;                              /* the following was recorded: */
-    uint64_t length, mtime_ns, ino;         /* of the file after the amend */
+    const uint8_t *given_up; /* the one that gives the undo up; NULL: none is known */
+    uint64_t old_length;     /* of the file before, bytes */
+    uint64_t appended_from;  /* what attempts of the run before that had appended; 0: nothing */
+    const struct qb_proof *proof;   /* NULL: none was recorded; must outlive the undo */
+    bool seen;                      /* the following was recorded: */
+    uint64_t length, mtime_ns, ino; /* of the file after the amend */
     bool begun;        /* an undo was about to write: the modification time may be of that */
+    bool longer;       /* giving it up was: so may the length, too */
     bool mistrusted;   /* verification found the amended image wrong: nothing was freed */
     bool header_wrong; /* ... and the header on disk to be neither the old nor the new one */
     struct qb_digest as_found; /* ... with this fingerprint of the file (as_found.h) */
@@ -78,6 +83,8 @@ struct qb_undo;
 
 struct qb_undo *qb_undo_new(const char *path); /* NULL when memory is short */
 void qb_undo_close(struct qb_undo *u);         /* NULL is fine */
+
+int qb_undo_fail_given_up(struct qb_err *err); /* refused; returns -1 */
 
 /* Before qb_undo_check: a claimed file (qb_file_claim) of the image, which is taken over. */
 void qb_undo_give_file(struct qb_undo *u, struct qb_file *file);

@@ -48,11 +48,17 @@ int qb_undo_is_unwritten(struct qb_undo *u)
     mtime_ns = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
     if (st.st_ino != (f->seen ? f->ino : f->proof->ino))
         return qb_undo_changed_since(u, "another file took the image's place");
-    if (f->seen && (uint64_t)st.st_size != f->length)
+    if (f->seen &&
+        (f->longer ? (uint64_t)st.st_size < f->length : (uint64_t)st.st_size != f->length))
         return qb_undo_changed_since(u, "the file's length has changed");
-    if (f->seen && !f->begun && mtime_ns != f->mtime_ns)
+    if (f->seen && !f->begun && !f->longer && mtime_ns != f->mtime_ns)
         return qb_undo_changed_since(u, "the image was written");
     return 0;
+}
+
+int qb_undo_fail_given_up(struct qb_err *err)
+{
+    return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "what an undo needs was freed by --discard-undo");
 }
 
 int qb_undo_look_at_sector(struct qb_undo *u, struct qb_io *io)
@@ -65,18 +71,30 @@ int qb_undo_look_at_sector(struct qb_undo *u, struct qb_io *io)
         return -1;
     if (memcmp(sector, u->facts.old_sector, QB_SECTOR) == 0)
         return 1;
+    if (u->facts.given_up && memcmp(sector, u->facts.given_up, QB_SECTOR) == 0)
+        return qb_undo_fail_given_up(err);
     if (memcmp(sector, u->facts.new_sector, QB_SECTOR) != 0 && !u->facts.header_wrong)
         return qb_undo_changed_since(u, "the image's header was written");
     return 0;
+}
+
+/* The file's length before any attempt of the run had appended something. */
+static uint64_t first_length(const struct qb_undo *u)
+{
+    uint64_t old = u->facts.old_length, first = u->facts.appended_from;
+
+    return first ? qb_min(first, old) : old;
 }
 
 /* Sets the file's future length: what the amend appended lies past the old image's end.  The last
  * cluster may have been in the file in part only; a guest may have written the rest since. */
 static int find_cut(struct qb_undo *u, struct qb_io *io, uint64_t end, uint64_t cluster_size)
 {
-    uint64_t from = u->facts.old_length, len = QB_MIN(end, u->file.size);
+    uint64_t from = first_length(u), len = QB_MIN(end, u->file.size);
     QB_AUTO(qb_buf) uint8_t *rest = NULL;
 
+    if (end > qb_round_up(from, cluster_size)) /* a guest had the image after such an attempt */
+        from = u->facts.old_length;
     if (u->file.is_block_device || u->file.size <= from || end > qb_round_up(from, cluster_size))
         return 0;
     u->cut_to = from;
@@ -212,7 +230,7 @@ static int look_for_tail(struct qb_undo *u, struct qb_io *io)
     qb_image_info(&img, &u->before);
     u->result.before = u->result.after = &u->before;
     qb_result_own(&u->result);
-    if (u->file.size > u->facts.old_length && !u->file.is_block_device) {
+    if (u->file.size > first_length(u) && !u->file.is_block_device) {
         r = qb_image_read_snapshots(io, &img, err);
         if (r == 0)
             r = qb_census_take(io, &img, u->facts.memory_limit, NULL, NULL, &c, err);

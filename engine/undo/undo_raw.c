@@ -137,6 +137,16 @@ int qb_undo_look_at_raw(struct qb_undo *u, struct qb_io *io)
     return r;
 }
 
+/* A raw disk is as long as its file, so a longer one is not the disk that was. */
+static int refuse_longer(struct qb_undo *u)
+{
+    return qb_fail(&u->err, QB_E_CHANGED, u->facts.old_length,
+                   "the disk is %llu bytes longer than it was before the run, and what is past its "
+                   "old end is not, or not only, what the run appended to the end; finish the run "
+                   "(--resume), then undo it",
+                   (unsigned long long)(u->file.size - u->facts.old_length));
+}
+
 /* The disk is there, maybe longer: what is past its end is cut off if it is all that the amend
  * appended, and nothing else. */
 int qb_undo_look_for_raw_tail(struct qb_undo *u, struct qb_io *io)
@@ -150,13 +160,15 @@ int qb_undo_look_for_raw_tail(struct qb_undo *u, struct qb_io *io)
     u->flipped = true;
     u->result.status = QB_STATUS_UNCHANGED;
     tell(u, NULL);
-    if (!proof || file->size != proof->end || file->size <= u->facts.old_length)
+    if (file->is_block_device || file->size <= u->facts.old_length)
         return 0;
+    if (!proof || file->size != proof->end)
+        return refuse_longer(u);
     r = is_zero(&p, QB_MAX(u->facts.old_length, QB_SECTOR), proof->base, &at);
     if (r <= 0)
-        return r;
+        return r < 0 ? -1 : refuse_longer(u);
     if (qb_undo_same_stretch(&p) < 0)
-        return u->err.code == QB_E_CHANGED ? 0 : -1;
+        return u->err.code == QB_E_CHANGED ? refuse_longer(u) : -1;
     u->cut_to = u->facts.old_length;
     u->result.status = QB_STATUS_WOULD_CHANGE;
     return 0;

@@ -595,13 +595,32 @@ class Undo(ConvertTest):
         with open(image, "r+b") as g:
             g.seek(longer - 100)
             g.write(b"x")
-        self.assertEqual((self.undo().code, os.path.getsize(image)), (0, longer))
+        for _ in range(2):
+            answer = self.undo()
+            self.assertEqual((answer.code, answer.error, os.path.getsize(image)), (1, "changed", longer), str(answer))
+            self.assertIn("bytes longer than it was", answer.first["error"]["message"])
         with open(image, "r+b") as g:
             g.seek(longer - 100)
             g.write(b"\0")
         self.journal_without("undone", "unchanged")
         answer = self.undo()
         self.assertEqual((answer.code, proc.sha256(image)), (0, self.sha), str(answer))
+
+    def test_a_disk_that_a_killed_run_made_longer_is_not_called_undone(self):
+        """What it had appended is known only once it is finished."""
+        image = self.disk(3 * MIB + 1)
+        self.convert(image)
+        with open(self.disk(3 * MIB + 1, "b.raw"), "rb") as f, open(image, "r+b") as g:
+            g.write(f.read(512))
+            g.truncate(g.seek(0, os.SEEK_END) - 8192)
+        self.journal_without("proof", "changed", "end")
+        longer = os.path.getsize(image)
+        answer = self.undo()
+        self.assertEqual((answer.code, answer.error, os.path.getsize(image)), (1, "changed", longer), str(answer))
+        self.assertIn("finish the run (--resume), then undo it", answer.first["error"]["message"])
+        answer = qbatch.qbatch(*self.flags, "--resume", self.fleet, cwd=self.folder)
+        self.assertEqual((answer.code, answer.first["status"]), (0, "changed"), str(answer))
+        self.assert_undone(image)
 
     @unittest.skipUnless(os.path.exists(MEDDLER), "MEDDLER names no library")
     @unittest.skipIf(os.environ.get("QBATCH_SANITIZED"), OTHER_BUILD)

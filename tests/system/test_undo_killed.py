@@ -189,6 +189,61 @@ class Killed(ImageTest):
                 self.assert_same_layers(layers, guest.read_all(self.image))
                 self.assertEqual(proc.run(self.undo_argv(self.image)).code, 2)
 
+    def test_a_discard_that_did_not_come_to_its_commit_leaves_the_undo_possible(self):
+        """Its own append set the file's time and length, and no guest did."""
+        undone = given_up = 0
+        for action in ("signal=KILL", "error=ENOSPC"):
+            for call in ("pwrite64", "ftruncate", "fdatasync"):
+                for number in range(1, 9):
+                    self.amended(compat="0.10")
+                    amended = qcow2.load(self.image).data[:512]
+                    trace = strace.run(self.alone_argv("--discard-undo"), f"{call}:{action}:when={number}")
+                    if not trace.hit:
+                        break
+                    if qcow2.load(self.image).data[:512] != amended:
+                        answer = qbatch.Answer(proc.run(self.undo_argv()))
+                        self.assertIn(answer.code, (1, 2), str(answer))  # 2: it is recorded
+                        if answer.records:
+                            self.assertIn("freed by --discard-undo", answer.first["error"]["message"])
+                        given_up += bool(answer.records)
+                        continue
+                    with self.subTest(f"{call} {action} {number}"):
+                        self.assert_as_it_was(qbatch.Answer(proc.run(self.undo_argv())))
+                        undone += 1
+        self.assertGreater(undone, 6)
+        self.assertGreater(given_up, 0)
+
+    def test_where_a_guest_wrote_after_such_a_discard_it_is_not_undone(self):
+        self.amended(compat="0.10")
+        trace = strace.run(self.alone_argv("--discard-undo"), "pwrite64:error=ENOSPC:when=1")
+        self.assertTrue(trace.hit)
+        self.io(self.image, "write -q -P 5 512k 256k")
+        sha = proc.sha256(self.image)
+        answer = qbatch.Answer(proc.run(self.undo_argv()))
+        self.assertEqual((answer.code, answer.error), (1, "changed"), str(answer))
+        self.assertEqual(proc.sha256(self.image), sha)
+
+    def test_what_a_killed_attempt_appended_is_cut_off_with_the_rest(self):
+        manifest = self.manifest("""
+            version: 1
+            images: [{path: a.qcow2, refcount_bits: 64, keep_undo: on}]
+            """)
+        argv = [qbatch.absolute(qbatch.TOOL), "--json", "--io", "posix", "--sandbox=off", "--state", self.state]
+        length = os.path.getsize(self.original)
+        longer = 0
+        for number in range(1, 9):
+            self.restore()
+            trace = strace.run([*argv, manifest], f"fdatasync:signal=KILL:when={number}")
+            if not trace.hit:
+                break
+            longer += os.path.getsize(self.image) > length and proc.sha256(self.image) != self.before
+            resumed = qbatch.Answer(proc.run([*argv, "--resume", manifest]))
+            if not resumed.records:
+                continue
+            with self.subTest(number):
+                self.assert_as_it_was(qbatch.Answer(proc.run(self.undo_argv())))
+        self.assertGreater(longer, 0)
+
 
 if __name__ == "__main__":
     main()
