@@ -7,7 +7,8 @@
 #include "util/text.h"
 
 enum {
-    OPTION_WIDTH = 26, /* columns of the option itself */
+    OPTION_WIDTH = 26,  /* columns of the option itself */
+    COMMAND_WIDTH = 12, /* columns of a command's name */
     LINE_WIDTH = 92,
 };
 
@@ -91,11 +92,21 @@ static void print_options(FILE *f, enum qb_command command)
             print_option(f, &qb_options[i]);
 }
 
+static const char first_steps[] =
+    "\nTo begin with:\n"
+    "  qbatch info *.qcow2                      show what the images are\n"
+    "  qbatch amend -n -o compat=1.1 *.qcow2    show what would change; without -n, change it\n"
+    "  qbatch lint fleet.yaml                   report the mistakes of a manifest\n"
+    "  qbatch --dry-run fleet.yaml              do everything but the writes\n"
+    "  qbatch fleet.yaml                        amend the fleet\n";
+
 static void print_commands(FILE *f)
 {
-    fputs("\nOther commands (qbatch help COMMAND says more):\n", f);
-    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++)
-        fprintf(f, "  %-10s %s\n", qb_commands[i].name, qb_commands[i].help);
+    fputs("\nOther commands (qbatch help COMMAND):\n", f);
+    for (int i = QB_COMMAND_RUN + 1; i < QB_COMMAND_COUNT; i++) {
+        fprintf(f, "  %-*s", COMMAND_WIDTH - 2, qb_commands[i].name);
+        qb_help_wrap(f, qb_commands[i].help, COMMAND_WIDTH);
+    }
 }
 
 #define SHOWN                                                                                      \
@@ -172,18 +183,18 @@ static void print_exit_codes(FILE *f, enum qb_command command)
 
 void qb_help_command(FILE *f, enum qb_command command)
 {
-    char what[128];
+    const char *help = qb_commands[command].help;
 
     print_synopsis(f, "usage: ", command);
-    snprintf(what, sizeof(what), "%s.", qb_commands[command].help);
-    what[0] = (char)toupper((unsigned char)what[0]);
-    fprintf(f, "\n%s\n", what);
-    print_options(f, command);
-    if (command == QB_COMMAND_RUN)
+    fprintf(f, "\n%c%s.\n", toupper((unsigned char)help[0]), help + 1);
+    if (command == QB_COMMAND_RUN) {
+        fputs(first_steps, f);
         print_commands(f);
+    }
+    print_options(f, command);
     print_exit_codes(f, command);
     if (command == QB_COMMAND_RUN)
-        fputs("\nqbatch(1) and qbatch-manifest(5) tell the rest.\n", f);
+        fputs("\nManual pages: qbatch(1), qbatch-manifest(5), qbatch-fleets(7).\n", f);
 }
 
 /* ---- a key ----------------------------------------------------------------------------------- */

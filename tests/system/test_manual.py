@@ -57,6 +57,14 @@ class Manual(unittest.TestCase):
             page = {word for part in parts if f".Cm {command}" in part for word in re.findall(r"[a-z]+", part)}
             self.assertEqual(words - page, set(), command)
 
+    def test_the_help_of_a_command_ends_with_a_sentence_that_fits_a_line(self):
+        commands = re.findall(r"^ +qbatch ([a-z]+)", proc.run([qbatch.absolute(qbatch.TOOL)]).err, re.M)
+        self.assertGreater(len(commands), 12)
+        for command in commands:
+            lines = proc.must([qbatch.absolute(qbatch.TOOL), command, "--help"]).splitlines()
+            self.assertRegex(lines[2], r"^[A-Z].*\.$", command)
+            self.assertLessEqual(len(lines[2]), 100, command)
+
     def test_a_setting_is_found_by_the_name_that_messages_have_for_it(self):
         for section, key in (("policy", "max_growth"), ("policy", "extend_command"), ("limits", "timeout")):
             with self.subTest(key):
