@@ -185,7 +185,7 @@ static int take_keys(struct qb_cli *cli, enum qb_option option, FILE *errors)
 
 static int take_dir(struct qb_cli *cli, enum qb_option option, FILE *errors)
 {
-    if (check_text(cli, option, "a folder is expected", errors) < 0)
+    if (check_text(cli, option, "a directory is expected", errors) < 0)
         return -1;
     if (option != QB_OPTION_ROOT || qb_vec_push(&cli->roots, optarg))
         return 0;

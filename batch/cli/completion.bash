@@ -46,7 +46,7 @@ _qbatch_images()
     _qbatch_files_like qcow2 qcow img
 }
 
-# The names of runs, from the state folder that the command line names.
+# The names of runs, from the state directory that the command line names.
 _qbatch_runs()
 {
     local state=() i

@@ -1,7 +1,7 @@
 #compdef qbatch
 # zsh completion for qbatch: made by `qbatch help completion zsh`
 
-# The names of runs, from the state folder that the command line names.
+# The names of runs, from the state directory that the command line names.
 _qbatch_runs() {
     local -a state runs
     local at=${words[(I)--state]}

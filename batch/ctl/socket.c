@@ -18,7 +18,7 @@ static int address_of(const char *dir, const char *run, struct sockaddr_un *out,
     *out = (struct sockaddr_un){.sun_family = AF_UNIX};
     *dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (*dir_fd < 0)
-        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot use the state folder %.200s", dir);
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot use the state directory %.200s", dir);
     snprintf(out->sun_path, sizeof(out->sun_path), "/proc/self/fd/%d/%.40s.ctl", *dir_fd, run);
     return 0;
 }

@@ -289,7 +289,7 @@ static int check_link(const struct qb_opener *by, const char *path, const char *
         return 0;
     return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                    "the image is a symbolic link to %.200s, and the relative name %.100s does not "
-                   "lead to the same backing file from both folders; name the file itself",
+                   "lead to the same backing file from both directories; name the file itself",
                    real ? real : path, name);
 }
 

@@ -24,7 +24,7 @@ static int put_path(char out[PATH_MAX], const char *base, size_t base_len, const
     int n = snprintf(out, PATH_MAX, "%.*s%s", (int)base_len, base, tail);
 
     if (base_len > PATH_MAX || n >= PATH_MAX)
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "the state folder's name is too long");
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "the state directory's name is too long");
     return 0;
 }
 
@@ -58,16 +58,17 @@ int qb_state_dir_find(const char *wanted, char out[PATH_MAX], struct qb_err *err
 static int check_folder(const struct stat *st, const char *dir, struct qb_err *err)
 {
     if (!S_ISDIR(st->st_mode))
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE, "the state folder %.200s is not a directory",
-                       dir);
+        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
+                       "the state directory %.200s is not a directory", dir);
     if (st->st_uid != geteuid())
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       "the state folder %.200s belongs to user %u, not to the present user %u",
+                       "the state directory %.200s belongs to user %u, not to the present user %u",
                        dir, (unsigned)st->st_uid, (unsigned)geteuid());
     if (st->st_mode & (S_IWGRP | S_IWOTH))
-        return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                       "other users can write to the state folder %.200s (mode %03o; chmod go-w)",
-                       dir, (unsigned)st->st_mode & 0777);
+        return qb_fail(
+            err, QB_E_REFUSED, QB_NOWHERE,
+            "other users can write to the state directory %.200s (mode %03o; chmod go-w)", dir,
+            (unsigned)st->st_mode & 0777);
     return 0;
 }
 
@@ -81,10 +82,11 @@ static int check_above(const char *real, const char *dir, struct qb_err *err)
     for (char *slash = strrchr(path, '/'); slash; slash = strrchr(path, '/')) {
         slash[slash == path] = '\0';
         if (stat(path, &st) == 0 && (st.st_mode & S_IWOTH) && !(st.st_mode & S_ISVTX))
-            return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
-                           "the state folder %.200s can be replaced by anyone: %.200s is writable "
-                           "for all, without the sticky bit",
-                           dir, path);
+            return qb_fail(
+                err, QB_E_REFUSED, QB_NOWHERE,
+                "the state directory %.200s can be replaced by anyone: %.200s is writable "
+                "for all, without the sticky bit",
+                dir, path);
         if (slash == path)
             break;
     }
@@ -97,9 +99,9 @@ int qb_state_dir_check(const char *dir, struct qb_err *err)
     struct stat st;
 
     if (stat(dir, &st) < 0)
-        return errno == ENOENT
-                   ? 0
-                   : qb_fail_sys(err, errno, QB_NOWHERE, "cannot use the state folder %.200s", dir);
+        return errno == ENOENT ? 0
+                               : qb_fail_sys(err, errno, QB_NOWHERE,
+                                             "cannot use the state directory %.200s", dir);
     if (check_folder(&st, dir, err) < 0)
         return -1;
     return realpath(dir, real) ? check_above(real, dir, err) : 0;
@@ -117,11 +119,11 @@ int qb_state_dir_make(const char *dir, struct qb_err *err)
         *slash = '/';
     }
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot make the state folder %.200s", dir);
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot make the state directory %.200s", dir);
     if (qb_state_dir_check(path, err) < 0)
         return -1;
     if (access(path, W_OK | X_OK) < 0)
-        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot use the state folder %.200s", dir);
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot use the state directory %.200s", dir);
     return 0;
 }
 
@@ -129,7 +131,7 @@ int qb_state_dir_sync(const char *dir, struct qb_err *err)
 {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int r = fd < 0 || fsync(fd) < 0
-                ? qb_fail_sys(err, errno, QB_NOWHERE, "cannot sync the state folder %.200s", dir)
+                ? qb_fail_sys(err, errno, QB_NOWHERE, "cannot sync the state directory %.200s", dir)
                 : 0;
 
     if (fd >= 0)
@@ -237,7 +239,7 @@ int qb_state_dir_list(const char *dir, qb_run_ids *out, struct qb_err *err)
     if (!d)
         return errno == ENOENT ? 0
                                : qb_fail_sys(err, errno, QB_NOWHERE,
-                                             "cannot read the state folder %.200s", dir);
+                                             "cannot read the state directory %.200s", dir);
     while (r == 0 && (e = readdir(d)) != NULL) {
         size_t len = strlen(e->d_name), tail = sizeof(suffix) - 1;
         struct qb_run_id id = {""};
@@ -274,7 +276,7 @@ static int pick(const qb_run_ids *ids, const char *word, struct qb_run_id *out, 
         return 0;
     if (ids->n == 0)
         return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
-                       "no runs are remembered in this state folder");
+                       "no runs are recorded in this state directory");
     if (found == 0)
         return qb_fail(err, QB_E_NOT_FOUND, QB_NOWHERE,
                        "no run is called \"%.40s\"; qbatch status lists all", word);

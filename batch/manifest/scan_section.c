@@ -20,8 +20,8 @@ static int check_there(struct qb_reader *r, const struct qb_scan_root *root, str
         return qb_diag_add(r->diags, QB_M_FOLDER, at, NULL, "cannot look into \"%s\": %s", path,
                            strerror(errno));
     if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
-        return qb_diag_add(r->diags, QB_M_FOLDER, at, NULL, "\"%s\" is neither a folder nor a file",
-                           path);
+        return qb_diag_add(r->diags, QB_M_FOLDER, at, NULL,
+                           "\"%s\" is neither a directory nor a file", path);
     return 0;
 }
 
@@ -50,7 +50,7 @@ static void read_roots(struct qb_reader *r, const struct qb_node *value)
     if (!item)
         qb_diag_add(r->diags, QB_M_NO_VALUE, value->at, NULL, "\"scan\" is an empty list");
     else if (value->kind == QB_NODE_MAPPING)
-        qb_field_is(value, QB_NODE_SCALAR, "a folder or a list of folders", r->diags);
+        qb_field_is(value, QB_NODE_SCALAR, "a directory or a list of directories", r->diags);
     else
         for (; item; item = item == value ? NULL : item->next)
             read_root(r, item);

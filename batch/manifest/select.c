@@ -45,7 +45,7 @@ int qb_select_init(struct qb_select *select, const char *manifest, struct qb_dia
         return qb_diag_memory(diags);
     if (!here && select->folder[0] != '/')
         return qb_diag_add(diags, QB_M_FOLDER, (struct qb_place){0}, NULL,
-                           "the current folder has no path: %s", strerror(errno));
+                           "the current directory has no path: %s", strerror(errno));
     select->full = select->folder[0] ? join(here ? here : "", select->folder) : strdup(here);
     return select->full ? 0 : qb_diag_memory(diags);
 }

@@ -394,14 +394,14 @@ class Owned(FinishTest):
         answer = qbatch.qbatch("--json", "--new-run", self.fleet, cwd=self.folder,
                                env={**os.environ, "STATE_DIRECTORY": self.state})
         self.assertEqual(answer.code, 0, str(answer))
-        self.assertIn("is not remembered", answer.result.err)
+        self.assertIn("is not recorded", answer.result.err)
         self.assertEqual(len(os.listdir(self.state)), 1)
 
     def test_a_folder_that_others_can_write_is_refused(self):
         self.leave_a_run()
         for mode in (0o770, 0o707, 0o1777):
             os.chmod(self.state, mode)
-            self.refused("can write to the state folder")
+            self.refused("can write to the state directory")
 
     def test_a_folder_that_anybody_could_replace_is_refused(self):
         self.leave_a_run()

@@ -156,7 +156,7 @@ class Remembered(StateTest):
         env = {**os.environ, "STATE_DIRECTORY": self.path("file")}
         answer = qbatch.qbatch("--json", self.fleet, env=env)
         self.assertEqual(answer.summary["changed"], 4, str(answer))
-        self.assertIn("is not remembered", answer.result.err)
+        self.assertIn("is not recorded", answer.result.err)
         sha = proc.sha256(self.images[0])
         for flags in (["--state", self.path("file")], ["--resume"], ["--retry-failed"]):
             answer = qbatch.qbatch("--json", *flags, self.fleet, env=env)

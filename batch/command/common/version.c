@@ -124,7 +124,7 @@ static void print_words(const struct library *libs, size_t n, const struct utsna
         printf("io_uring   yes, features 0x%x\n", f->ring_features);
     print_sandbox();
     if (f->file_errno) {
-        printf("here       not known: no file could be made in this folder: %s\n",
+        printf("here       not known: no file could be made in this directory: %s\n",
                strerror(f->file_errno));
         return;
     }

@@ -202,7 +202,7 @@ int qb_keep_open(const struct qb_cli *cli, struct qb_batch *batch, struct qb_kee
     if (!found || open_any(cli, batch, keep, err) < 0) {
         if (asked || batch->policy.backup != QB_BACKUP_NONE)
             return -1; /* clones that nobody would find again */
-        snprintf(keep->notice, sizeof(keep->notice), "%s; this run is not remembered", err->text);
+        snprintf(keep->notice, sizeof(keep->notice), "%s; this run is not recorded", err->text);
         return 0;
     }
     keep->kept = true;

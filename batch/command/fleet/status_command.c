@@ -82,7 +82,7 @@ static int show_all(const struct qb_cli *cli, const char *dir)
         printf("%-22s  %-10s  %7s  %7s  %7s  %6s  %6s  %s\n", "RUN", "STATE", "IMAGES", "CHANGED",
                "SKIPPED", "FAILED", "UNDONE", "MANIFEST");
     else if (!json)
-        puts("no runs are remembered");
+        puts("no runs are recorded");
     for (size_t i = 0; i < ids.n; i++) {
         struct qb_glance g;
 

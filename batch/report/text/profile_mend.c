@@ -69,7 +69,7 @@ bool qb_profile_manifest(FILE *f, const struct qb_profile_fleet *fleet)
         }
         if (n++ == 0)
             fprintf(f,
-                    "# What mends images for %s; relative paths start at this file's folder.\n"
+                    "# What mends images for %s; relative paths start at this file's directory.\n"
                     "version: 1\nname: fit-%s\nimages:\n",
                     qb_profiles[fleet->profile].name, qb_profiles[fleet->profile].name);
         put_entry(f, path, fleet->broken[i]);

@@ -3,7 +3,7 @@
 
 #include "util/text.h"
 
-/* The state folder, where a command without it would look elsewhere. */
+/* The state directory, where a command without it would look elsewhere. */
 void qb_table_state(const struct qb_table *t, FILE *f)
 {
     if (!t->batch->state_dir)
@@ -37,7 +37,7 @@ void qb_table_alarm_end(struct qb_table *t, const struct qb_summary *sum)
     if (sum->journal_lost)
         fprintf(t->errors, "qbatch: %s\n", sum->journal_lost);
     if (sum->adds_twice)
-        fputs("qbatch: this run is not remembered: running it again would add to the sizes of the "
+        fputs("qbatch: this run is not recorded: running it again would add to the sizes of the "
               "images that are done once more\n",
               t->errors);
     if (sum->mistrusted)
