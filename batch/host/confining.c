@@ -108,6 +108,20 @@ static bool may_read(void *arg, const char *path)
     return find_image(c, path) != SIZE_MAX || (c->more.has && c->more.has(c->more.arg, path));
 }
 
+/* As the manifest found it. */
+static bool has_file(void *arg, const struct stat *st)
+{
+    const struct qb_batch *batch = ((const struct qb_confining *)arg)->batch;
+
+    for (size_t i = 0; i < batch->n_jobs + batch->n_others; i++) {
+        const struct qb_job *job = job_at(batch, i);
+
+        if (job->ino == st->st_ino && job->dev == st->st_dev)
+            return true;
+    }
+    return false;
+}
+
 static int list_images(struct qb_confining *c, struct qb_err *err)
 {
     size_t n = c->batch->n_jobs + c->batch->n_others;
@@ -139,6 +153,7 @@ static int start_helper(struct qb_confining *c, struct qb_sched *sched, struct q
     rules->is_image = is_image;
     rules->may_read = may_read;
     rules->image = image;
+    rules->has_file = has_file;
     rules->arg = c;
     rules->most = (struct qb_claim){.writable = !c->dry_run, .without_locks = true};
     if (list_images(c, err) < 0 || qb_opening_begin(rules, channels, owners, err) < 0)

@@ -173,9 +173,15 @@ int qb_roots_reach(const struct qb_roots *roots, const char *path, bool plain, i
     struct reaching to = {.roots = roots, .path = path, .plain = plain, .depth = OUTSIDE};
     const struct qb_way_rules rules = {.arg = &to, .directory = enter, .link = follow};
     QB_AUTO(qb_way_close) struct qb_way way;
+    struct qb_err why = {0};
 
-    if (qb_way_follow(path, &rules, &way, err) < 0)
+    if (qb_way_follow(path, &rules, &way, &why) < 0) {
+        if (why.code == QB_E_NOT_FOUND && to.depth == OUTSIDE) /* that there is none is not told */
+            return qb_fail(err, QB_E_OUTSIDE_ROOTS, QB_NOWHERE, "it lies outside of policy.roots");
+        if (err)
+            *err = why;
         return -1;
+    }
     if (!is_beneath(&to, &way.st))
         return refuse(&to, &way, err);
     *fd = way.fd;

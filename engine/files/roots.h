@@ -23,7 +23,8 @@ void qb_roots_close(struct qb_roots *roots);
 
 /* A descriptor (O_PATH) of the file at `path`: *fd, to be closed in any case, and *st of it.  With
  * `plain` a link at the end is not followed, and is what is reached.  QB_E_OUTSIDE_ROOTS when it is
- * not beneath a root; the text ends with the line that would allow it. */
+ * not beneath a root, or would not be if it were there; the text ends with the line that would
+ * allow it, if it is. */
 int qb_roots_reach(const struct qb_roots *roots, const char *path, bool plain, int *fd,
                    struct stat *st, struct qb_err *err);
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/xattr.h>
 
 #include "base/own.h"
@@ -11,35 +12,67 @@ enum { ACL_USUAL = 512 };
 
 /* ---- one file -------------------------------------------------------------------------------- */
 
-/* Reads an ACL that is longer than the caller's buffer. */
-static ssize_t read_long_acl(const char *at, char **out)
+/* One that is longer than the caller's buffer is read into *more.  Its length, 0: there is none;
+ * -1. */
+static ssize_t read_acl(int fd, char *usual, char **more, struct qb_err *err)
 {
-    ssize_t len = getxattr(at, "system.posix_acl_access", NULL, 0);
+    char at[QB_FD_PATH];
+    ssize_t len;
 
-    *out = len > 0 ? malloc((size_t)len) : NULL;
-    return *out ? getxattr(at, "system.posix_acl_access", *out, (size_t)len) : -1;
+    qb_fd_path(fd, at);
+    len = getxattr(at, "system.posix_acl_access", usual, ACL_USUAL);
+    if (len < 0 && errno == ERANGE) {
+        len = getxattr(at, "system.posix_acl_access", NULL, 0);
+        *more = len > 0 ? malloc((size_t)len) : NULL;
+        len = *more ? getxattr(at, "system.posix_acl_access", *more, (size_t)len) : -1;
+    }
+    if (len < 0 && errno != ENODATA && errno != EOPNOTSUPP)
+        return qb_fail_sys(err, errno, QB_NOWHERE, "cannot read an access control list");
+    return len < 0 ? 0 : len;
+}
+
+static struct qb_perms perms_of(const struct stat *st, const char *acl, ssize_t len)
+{
+    return (struct qb_perms){.uid = st->st_uid,
+                             .gid = st->st_gid,
+                             .mode = st->st_mode,
+                             .acl = len > 0 ? acl : NULL,
+                             .acl_len = (size_t)len};
+}
+
+int qb_perms_of(int fd, const struct stat *st, struct qb_perms *perms, char **acl,
+                struct qb_err *err)
+{
+    QB_AUTO(qb_buf) char *more = NULL;
+    char usual[ACL_USUAL];
+    ssize_t len = read_acl(fd, usual, &more, err);
+
+    *acl = NULL;
+    if (len < 0)
+        return -1;
+    if (len > 0 && !more && !(more = malloc((size_t)len)))
+        return qb_fail_memory(err);
+    if (len > 0 && len <= ACL_USUAL)
+        memcpy(more, usual, (size_t)len);
+    *acl = len > 0 ? qb_take(&more) : NULL;
+    *perms = perms_of(st, *acl, len);
+    return 0;
 }
 
 int qb_may_fd(const struct qb_who *who, int fd, const struct stat *st, unsigned wanted, bool *may,
               struct qb_err *err)
 {
-    struct qb_perms p = {.uid = st->st_uid, .gid = st->st_gid, .mode = st->st_mode};
     QB_AUTO(qb_buf) char *more = NULL;
-    char at[QB_FD_PATH], acl[ACL_USUAL];
+    char usual[ACL_USUAL];
+    struct qb_perms p;
     ssize_t len = 0;
 
     if (who->uid != 0 && who->uid != st->st_uid) {
-        qb_fd_path(fd, at);
-        len = getxattr(at, "system.posix_acl_access", acl, sizeof(acl));
-        if (len < 0 && errno == ERANGE)
-            len = read_long_acl(at, &more);
-        if (len < 0 && errno != ENODATA && errno != EOPNOTSUPP)
-            return qb_fail_sys(err, errno, QB_NOWHERE, "cannot read an access control list");
+        len = read_acl(fd, usual, &more, err);
+        if (len < 0)
+            return -1;
     }
-    if (len > 0) {
-        p.acl = more ? more : acl;
-        p.acl_len = (size_t)len;
-    }
+    p = perms_of(st, more ? more : usual, len);
     *may = qb_may(who, &p, wanted);
     return 0;
 }

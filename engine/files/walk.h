@@ -15,6 +15,11 @@
 int qb_walk(const struct qb_who *who, const char *path, int *fd, struct stat *st,
             struct qb_err *err);
 
+/* The permissions of the file behind an open descriptor, which may be O_PATH.  *acl is what its
+ * list is read into, to be freed; NULL: it has none.  -1 with *err. */
+int qb_perms_of(int fd, const struct stat *st, struct qb_perms *perms, char **acl,
+                struct qb_err *err);
+
 /* Whether `who` has the permission on the file behind an open descriptor, which may be O_PATH. -1
  * with *err when that cannot be determined. */
 int qb_may_fd(const struct qb_who *who, int fd, const struct stat *st, unsigned wanted, bool *may,

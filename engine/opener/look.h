@@ -5,8 +5,9 @@
  * call of the C library.
  *
  * The helper answers in full about images only.  Of any other name, as images have them, it tells
- * which file it leads to, of what kind and length, whose, and when that changed; links are told on
- * the way to an image only. */
+ * no more than an owner of an image could look up himself, and than is asked for: which file it
+ * leads to, of what kind, whose, with how many names, and when that changed, and EACCES of what he
+ * could not (look_judge.c).  Links are told on the way to an image only. */
 #ifndef QB_OPENER_LOOK_H
 #define QB_OPENER_LOOK_H
 
@@ -18,7 +19,7 @@ struct qb_opener;
 struct qb_file;
 
 /* As stat(2): 0, or -1 with errno; ECHILD where the helper has ended.  Of names other than those of
- * images only st_ctim is set, of the times. */
+ * images st_size, st_blocks, the permissions, and times but st_ctim are 0. */
 int qb_look(const struct qb_opener *by, const char *path, struct stat *st);
 
 /* Whether the path of an image is a symbolic link itself. */

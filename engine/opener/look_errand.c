@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "io/backend.h"
 #include "opener/look_wire.h"
 
 /* Those that it may open in any case. */
@@ -15,24 +16,37 @@ static bool is_open_to(struct qb_opening_rules *rules, const char *path)
            (rules->may_read && rules->may_read(rules->arg, path));
 }
 
-static struct qb_wire_seen look(const char *path, bool is_image)
+static struct qb_wire_seen put(const struct stat *st)
 {
-    struct qb_wire_seen seen = {.errnum = 0};
+    return (struct qb_wire_seen){.mode = st->st_mode & S_IFMT,
+                                 .uid = st->st_uid,
+                                 .gid = st->st_gid,
+                                 .dev = st->st_dev,
+                                 .ino = st->st_ino,
+                                 .links = st->st_nlink,
+                                 .ctime = st->st_ctim.tv_sec,
+                                 .ctime_ns = st->st_ctim.tv_nsec};
+}
+
+static struct qb_wire_seen look_at_any(struct qb_opening_rules *rules, unsigned channel,
+                                       const char *path)
+{
+    struct stat st;
+    int errnum = qb_look_judge(rules, rules->ios[channel]->owners, path, &st);
+
+    return errnum ? (struct qb_wire_seen){.errnum = errnum} : put(&st);
+}
+
+static struct qb_wire_seen look(const char *path)
+{
+    struct qb_wire_seen seen;
     struct stat st, own;
 
     if (stat(path, &st) < 0)
         return (struct qb_wire_seen){.errnum = errno};
+    seen = put(&st);
     seen.mode = st.st_mode;
-    seen.uid = st.st_uid;
-    seen.gid = st.st_gid;
-    seen.dev = st.st_dev;
-    seen.ino = st.st_ino;
-    seen.links = st.st_nlink;
     seen.size = (uint64_t)st.st_size;
-    seen.ctime = st.st_ctim.tv_sec;
-    seen.ctime_ns = st.st_ctim.tv_nsec;
-    if (!is_image)
-        return seen;
     seen.blocks = (uint64_t)st.st_blocks;
     seen.mtime = st.st_mtim.tv_sec;
     seen.mtime_ns = st.st_mtim.tv_nsec;
@@ -63,7 +77,7 @@ void qb_looking_errand(void *arg, const struct qb_parcel *request, struct qb_par
     *a = (struct qb_wire_looked){.seen = {.errnum = 0}};
     is_image = is_open_to(arg, r->path);
     if (r->what == QB_LOOKING_AT)
-        a->seen = look(r->path, is_image);
+        a->seen = is_image ? look(r->path) : look_at_any(arg, request->channel, r->path);
     else if (is_image && (r->what == QB_LOOKING_REAL || r->what == QB_LOOKING_FOLDER))
         find_real(r->path, r->what == QB_LOOKING_FOLDER, a);
     else
@@ -83,7 +97,7 @@ void qb_looking_many(void *arg, const struct qb_parcel *request, struct qb_parce
     for (uint32_t i = 0; i < r->n; i++) {
         const char *path = rules->image(rules->arg, r->numbers[i], &how);
 
-        seen[i] = path ? look(path, true) : (struct qb_wire_seen){.errnum = EPERM};
+        seen[i] = path ? look(path) : (struct qb_wire_seen){.errnum = EPERM};
     }
     answer->len = r->n * sizeof(seen[0]);
 }

@@ -34,6 +34,12 @@ static int refuse(struct qb_naming by, const struct qb_err *why, struct qb_err *
                    (unsigned long)by.uid, by.path ? by.path : "the image", why->text);
 }
 
+static void copy(struct qb_err *to, const struct qb_err *from)
+{
+    if (to)
+        *to = *from;
+}
+
 /* Follows the path as that owner; *fd is the file that he reaches. */
 static int follow_as(struct qb_owners *owners, struct qb_naming by, const char *path, int *fd,
                      struct stat *st, struct qb_err *err)
@@ -50,8 +56,7 @@ static int follow_as(struct qb_owners *owners, struct qb_naming by, const char *
             return refuse(by, &why, err);
         if (why.code == QB_E_NOT_QCOW2)
             return qb_fail(err, QB_E_BACKING_REFUSED, QB_NOWHERE, "it %s", why.text);
-        if (err)
-            *err = why;
+        copy(err, &why);
         return -1;
     }
     qb_fd_close(fd);
@@ -71,14 +76,34 @@ static bool same_inode(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
+/* Whether there is such a file is told to those who could find that out. */
+static int miss_for(struct qb_owners *owners, struct qb_naming by, const char *path,
+                    struct qb_err *err)
+{
+    QB_AUTO(qb_fd_close) int fd = -1;
+    struct qb_err why = {0};
+    struct stat st;
+
+    if (qb_owners_any(owners) || by.uid == 0 || follow_as(owners, by, path, &fd, &st, &why) == 0 ||
+        why.code != QB_E_BACKING_REFUSED)
+        return 0;
+    copy(err, &why);
+    return -1;
+}
+
 /* The file, if both owners could read it, as an O_PATH descriptor. */
 static int reach_for(struct qb_owners *owners, struct qb_naming image, struct qb_naming namer,
                      const char *path, int *fd, struct stat *st, struct qb_err *err)
 {
+    struct qb_err why = {0};
     struct stat first;
 
-    if (reach(owners, path, false, fd, st, err) < 0)
+    if (reach(owners, path, false, fd, st, &why) < 0) {
+        if (why.code != QB_E_NOT_FOUND ||
+            (miss_for(owners, image, path, err) == 0 && miss_for(owners, namer, path, err) == 0))
+            copy(err, &why);
         return -1;
+    }
     first = *st;
     if (!is_free_to(owners, image, st) && follow_as(owners, image, path, fd, st, err) < 0)
         return -1;

@@ -7,6 +7,8 @@
 #ifndef QB_OPENER_OPENER_H
 #define QB_OPENER_OPENER_H
 
+#include <sys/stat.h>
+
 #include "base/vec.h"
 #include "opener/helper.h"
 #include "opener/in_use.h"
@@ -39,6 +41,8 @@ struct qb_opening_rules {
     bool (*may_read)(void *arg, const char *path);
     /* The path of the image of this number; NULL: there is none. */
     const char *(*image)(void *arg, size_t number, struct qb_claim *how);
+    /* Whether the file with this status is an image that may be opened or read.  NULL: none is. */
+    bool (*has_file)(void *arg, const struct stat *st);
     void *arg;
     struct qb_claim most;  /* that a claim of a data file may have */
     pthread_mutex_t mutex; /* of the owners; to be initialised */

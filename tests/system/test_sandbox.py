@@ -135,7 +135,7 @@ class Denied(SandboxTest):
         for argv in (["amend", "-j", "3", "-o", "compat=0.10", "--progress=json", *images], ["check", "-j", "3", *images]):
             process = subprocess.Popen([qbatch.absolute(qbatch.TOOL), argv[0], "--io", "posix", *argv[1:]],
                                        env=self.environment(INTRUDER_LOG=self.path("log"), INTRUDER_STOPS="1"),
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                       stdout=subprocess.DEVNULL, stderr=self.opened("err"))
             pid = self.reader(process) if argv[0] == "check" else process.pid
             threads = self.threads_once_stopped(pid)
             self.assertGreaterEqual(len(threads), 3, argv)
@@ -152,6 +152,12 @@ class Denied(SandboxTest):
                     os.kill(pid, signal.SIGCONT)
                 time.sleep(0.01)
             self.assertEqual(process.returncode, 0, argv)
+
+    def opened(self, name):
+        """No terminal, but it is not to have it either."""
+        file = open(self.path(name), "w", encoding="utf-8")  # noqa: SIM115
+        self.addCleanup(file.close)
+        return file
 
     def assert_no_terminal(self, pid):
         """It could read there what is typed, and write what a terminal heeds."""
@@ -271,7 +277,7 @@ class Denied(SandboxTest):
         for manifest, flags in ((many, ["--dry-run"]), (steps, []), (many, [])):
             process = subprocess.Popen([qbatch.absolute(qbatch.TOOL), "--io", "posix", "-j", "2", "--progress=json", *flags,
                                         manifest], env=self.environment(INTRUDER_LOG=self.path("log"), INTRUDER_STOPS="1"),
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                       stdout=subprocess.DEVNULL, stderr=self.opened("err"))
             images_process = self.child_of(process.pid, "qbatch-images")
             threads = self.threads_once_stopped(images_process)
             self.assert_no_terminal(images_process)

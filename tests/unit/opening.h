@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,18 +74,29 @@ static void wait_to_be_stopped(void *arg, const struct qb_parcel *request, struc
     answer->len = 1;
 }
 
-static void begin(struct opening *o)
+static bool has_file(void *arg, const struct stat *st)
+{
+    struct stat image_st;
+
+    (void)arg;
+    return stat(image_path, &image_st) == 0 && image_st.st_dev == st->st_dev &&
+           image_st.st_ino == st->st_ino;
+}
+
+/* For images of that owner. */
+static void begin_for(struct opening *o, uid_t uid, struct qb_owners *owners)
 {
     struct qb_errands errands = {.n = 0};
 
     *o = (struct opening){.rules = {.is_image = is_image,
                                     .may_read = may_read,
                                     .image = image,
+                                    .has_file = has_file,
                                     .most = {.writable = true},
                                     .mutex = PTHREAD_MUTEX_INITIALIZER}};
-    CU_ASSERT_EQUAL_FATAL(qb_opening_begin(&o->rules, 2, NULL, NULL), 0);
+    CU_ASSERT_EQUAL_FATAL(qb_opening_begin(&o->rules, 2, owners, NULL), 0);
     CU_ASSERT_EQUAL_FATAL(qb_io_open(QB_IO_POSIX, &o->io, NULL, NULL), 0);
-    CU_ASSERT_TRUE(qb_opening_know(&o->rules, geteuid(), getegid()));
+    CU_ASSERT_TRUE(qb_opening_know(&o->rules, uid, uid == STRANGER ? STRANGER : getegid()));
     o->opener =
         (struct qb_opener){.helper = &o->helper,
                            .errand = qb_errands_add_many(&errands, qb_opening_errand, &o->rules)};
@@ -95,6 +107,11 @@ static void begin(struct opening *o)
     o->opener.ahead = qb_errands_add_many(&errands, qb_looking_many, &o->rules);
     CU_ASSERT_EQUAL_FATAL(qb_helper_start(&o->helper, &errands, channels(), NULL), 0);
     qb_opener_serve(&o->opener, o->io);
+}
+
+static void begin(struct opening *o)
+{
+    begin_for(o, geteuid(), NULL);
 }
 
 static void end(struct opening *o)

@@ -32,6 +32,70 @@ static void it_tells_of_an_image_what_stat_does(void)
     end(&looked);
 }
 
+static int errno_of_look(const char *path)
+{
+    struct stat told;
+
+    return qb_look(blind(), path, &told) == 0 ? 0 : errno;
+}
+
+/* The folder is its maker's alone, with mode 0700: whoever owns the images could not look into it.
+ */
+static void what_no_owner_could_look_at_is_not_told(void)
+{
+    char none[80], link_path[80], root_link[80];
+
+    snprintf(none, sizeof(none), "%s/none", folder);
+    snprintf(link_path, sizeof(link_path), "%s/l", folder);
+    snprintf(root_link, sizeof(root_link), "/tmp/qb-look-%ld", (long)getpid());
+    CU_ASSERT_EQUAL_FATAL(symlink(image_path, link_path), 0);
+    CU_ASSERT_EQUAL_FATAL(symlink(other_path, root_link), 0);
+    begin_for(&looked, STRANGER, NULL);
+    CU_ASSERT_EQUAL(errno_of_look(other_path), EACCES);
+    CU_ASSERT_EQUAL(errno_of_look(root_link), EACCES);
+    CU_ASSERT_EQUAL(errno_of_look(none), EACCES); /* nor that there is none */
+    CU_ASSERT_EQUAL(errno_of_look(folder), 0);
+    CU_ASSERT_EQUAL(errno_of_look("/tmp/nonexistent"), ENOENT);
+    CU_ASSERT_EQUAL(errno_of_look(image_path), 0);
+    CU_ASSERT_EQUAL(errno_of_look(link_path), 0); /* leads to an image */
+    CU_ASSERT_EQUAL_FATAL(chmod(folder, 0711), 0);
+    CU_ASSERT_EQUAL(errno_of_look(other_path), 0);
+    CU_ASSERT_EQUAL(errno_of_look(root_link), 0);
+    CU_ASSERT_EQUAL(errno_of_look(none), ENOENT);
+    CU_ASSERT_EQUAL_FATAL(chmod(folder, 0700), 0);
+    end(&looked);
+    begin_for(&looked, geteuid(), NULL);
+    CU_ASSERT_EQUAL(errno_of_look(other_path), 0);
+    CU_ASSERT_EQUAL(errno_of_look(none), ENOENT);
+    end(&looked);
+    unlink(link_path);
+    unlink(root_link);
+}
+
+static void nor_what_is_outside_the_roots(void)
+{
+    const char *root = folder;
+    struct qb_named_rules rules = {.anybody = true, .roots = &root, .n_roots = 1};
+    struct qb_owners *owners;
+    char none[80], outside[80];
+    struct qb_err err;
+
+    snprintf(none, sizeof(none), "%s/none", folder);
+    snprintf(outside, sizeof(outside), "%s/../nonexistent", folder);
+    for (unsigned i = 0; i < 2; i++, rules.n_roots = 0) {
+        owners = qb_owners_new(&rules, &err);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(owners);
+        begin_for(&looked, STRANGER, owners);
+        CU_ASSERT_EQUAL(errno_of_look(other_path), 0);
+        CU_ASSERT_EQUAL(errno_of_look(none), ENOENT);
+        CU_ASSERT_EQUAL(errno_of_look("/etc/passwd"), rules.n_roots ? EACCES : 0);
+        CU_ASSERT_EQUAL(errno_of_look(outside), rules.n_roots ? EACCES : ENOENT);
+        CU_ASSERT_EQUAL(errno_of_look("/etc"), 0); /* a folder, which nobody opens */
+        end(&looked);
+        qb_owners_free(owners);
+    }
+}
+
 static void of_another_name_it_tells_no_times_and_no_links(void)
 {
     struct stat told;
@@ -41,7 +105,10 @@ static void of_another_name_it_tells_no_times_and_no_links(void)
     snprintf(link_path, sizeof(link_path), "%s/l", folder);
     CU_ASSERT_EQUAL_FATAL(symlink(image_path, link_path), 0);
     CU_ASSERT_EQUAL(qb_look(blind(), other_path, &told), 0);
-    CU_ASSERT_EQUAL(told.st_size, 5);
+    CU_ASSERT_NOT_EQUAL(told.st_ino, 0);
+    CU_ASSERT_NOT_EQUAL(told.st_ctim.tv_sec, 0);
+    CU_ASSERT_EQUAL(told.st_size, 0);
+    CU_ASSERT_EQUAL(told.st_mode, S_IFREG);
     CU_ASSERT_EQUAL(told.st_mtim.tv_sec, 0);
     CU_ASSERT_EQUAL(told.st_blocks, 0);
     CU_ASSERT_TRUE(qb_look_is_link(NULL, link_path));
@@ -134,6 +201,8 @@ int main(void)
 {
     static const struct unit_test tests[] = {
         UNIT(it_tells_of_an_image_what_stat_does),
+        UNIT(what_no_owner_could_look_at_is_not_told),
+        UNIT(nor_what_is_outside_the_roots),
         UNIT(of_another_name_it_tells_no_times_and_no_links),
         UNIT(what_was_looked_at_ahead_holds_once),
         UNIT(requests_that_are_none_get_empty_answers),

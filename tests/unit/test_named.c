@@ -57,6 +57,13 @@ static void an_answer_holds_until_the_file_changes(void)
     CU_ASSERT_EQUAL(chown(path, 60001, 0) + chmod(path, 0400), 0);
     CU_ASSERT_EQUAL(open_as(io, 60001, 60003, path), 0); /* which says nothing of another user */
     CU_ASSERT_EQUAL(open_as(io, 60002, 60003, path), QB_E_BACKING_REFUSED);
+    snprintf(in, sizeof(in), "%s/closed", folder);
+    CU_ASSERT_EQUAL(mkdir(in, 0700), 0);
+    snprintf(path, sizeof(path), "%.100s/none", in);
+    CU_ASSERT_EQUAL(open_as(io, 0, 0, path), QB_E_NOT_FOUND);
+    CU_ASSERT_EQUAL(open_as(io, 60001, 60001, path), QB_E_BACKING_REFUSED); /* as if it were */
+    CU_ASSERT_EQUAL(rmdir(in), 0);
+    snprintf(path, sizeof(path), "%s/kept", folder);
     snprintf(in, sizeof(in), "%s/fifo", folder);
     CU_ASSERT_EQUAL(mkfifo(in, 0666), 0);
     CU_ASSERT_EQUAL(open_as(io, 0, 0, in), QB_E_BACKING_REFUSED);
