@@ -1,6 +1,8 @@
 #include "clones/prune.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/own.h"
@@ -54,6 +56,22 @@ static int check_image(const struct qb_trace *t, const struct qb_clone *c, struc
     return 0;
 }
 
+/* As backup.c and restore.c name them. */
+static int check_name(const struct qb_history *run, const struct qb_trace *t,
+                      const struct qb_clone *c, struct qb_err *err)
+{
+    char end[sizeof(run->id) + sizeof("..amended")];
+    size_t n = (size_t)snprintf(end, sizeof(end), ".%s.%s", run->id,
+                                c == &t->clones.amended ? "amended" : "bak");
+    size_t len = strlen(c->path);
+
+    if (run->id[0] && len > n && strcmp(c->path + len - n, end) == 0)
+        return 0;
+    return qb_fail(
+        err, QB_E_REFUSED, QB_NOWHERE,
+        "the journal gives it a name that the run gave to no file, which would end in %s", end);
+}
+
 static int follow_none(void *unused, const struct qb_way *way, struct qb_err *err)
 {
     (void)unused;
@@ -93,13 +111,16 @@ static int look_and_remove(struct qb_io *io, const struct qb_clone *c, struct qb
     return 0;
 }
 
-int qb_prune_one(struct qb_io *io, const struct qb_trace *t, const struct qb_clone *c,
-                 struct qb_claim how, bool dry_run, struct qb_pruned *out, struct qb_err *err)
+int qb_prune_one(struct qb_io *io, const struct qb_history *run, const struct qb_trace *t,
+                 const struct qb_clone *c, struct qb_claim how, bool dry_run, struct qb_pruned *out,
+                 struct qb_err *err)
 {
     const struct qb_way_rules rules = {.link = follow_none, .may_lack_last = true};
     QB_AUTO(qb_way_close) struct qb_way way;
 
     *out = (struct qb_pruned){0};
+    if (check_name(run, t, c, err) < 0)
+        return -1;
     if (qb_way_follow(c->path, &rules, &way, err) < 0) {
         out->nothing_there = err->code == QB_E_NOT_FOUND;
         return out->nothing_there ? 0 : -1;

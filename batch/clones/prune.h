@@ -17,9 +17,12 @@ struct qb_pruned {
  * could still need them. */
 int qb_prune_permit(const struct qb_history *h, struct qb_err *err);
 
-/* Removes the file, one of the two of t->clones; not with `dry_run`.  The directory is not synced:
- * a file that a power cut brings back is removed the next time.  -1 with *err: the file stays. */
-int qb_prune_one(struct qb_io *io, const struct qb_trace *t, const struct qb_clone *c,
-                 struct qb_claim how, bool dry_run, struct qb_pruned *out, struct qb_err *err);
+/* Removes the file, one of the two of t->clones, of an image of the run; not with `dry_run`.  A
+ * file that has another name than runs and restores give is refused: a process that read images
+ * wrote the journal, and one of them might have taken it over.  The directory is not synced: a file
+ * that a power cut brings back is removed the next time.  -1 with *err: the file stays. */
+int qb_prune_one(struct qb_io *io, const struct qb_history *run, const struct qb_trace *t,
+                 const struct qb_clone *c, struct qb_claim how, bool dry_run, struct qb_pruned *out,
+                 struct qb_err *err);
 
 #endif

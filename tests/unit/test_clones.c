@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clones/prune.h"
+#include "io/backend.h"
 #include "job/outcome.h"
 #include "journal/runs.h"
 #include "scratch.h"
@@ -178,6 +180,43 @@ static void the_journal_of_a_clone_that_is_there_is_kept(void)
     CU_ASSERT_FALSE(journal_is_there(gone));
 }
 
+/* A journal is written by a process that reads images. */
+static void no_file_of_another_name_is_removed(void)
+{
+    static const char *const ends[] = {"", ".bak", ".20260101-000000-aaaaab.bak",
+                                       ".20260101-000000-aaaaaa.amended",
+                                       ".20260101-000000-aaaaaa.bak"};
+    struct qb_history run = {.id = "20260101-000000-aaaaaa"};
+    struct qb_io *io = NULL;
+    size_t n = sizeof(ends) / sizeof(ends[0]);
+
+    CU_ASSERT_EQUAL_FATAL(qb_io_open(QB_IO_POSIX, &io, NULL, NULL), 0);
+    for (size_t i = 0; i < n; i++) {
+        char name[64];
+        struct qb_trace t = {.path = strdup(make_file("image", "image", 5))};
+        struct qb_clone *c = &t.clones.before;
+        struct qb_pruned done;
+        struct qb_err err = {0};
+        struct stat st;
+
+        snprintf(name, sizeof(name), "victim%s", ends[i]);
+        c->path = strdup(make_file(name, "clone", 5));
+        CU_ASSERT_EQUAL_FATAL(stat(c->path, &st), 0);
+        c->seen = qb_seen_of_stat(&st);
+        c->uid = st.st_uid;
+        c->gid = st.st_gid;
+        CU_ASSERT_EQUAL(qb_prune_one(io, &run, &t, c, (struct qb_claim){.without_locks = true},
+                                     false, &done, &err),
+                        i == n - 1 ? 0 : -1);
+        CU_ASSERT_EQUAL(access(c->path, F_OK) == 0, i < n - 1);
+        CU_ASSERT_EQUAL(err.code, i == n - 1 ? QB_E_NONE : QB_E_REFUSED);
+        unlink(c->path);
+        free(t.path);
+        qb_clones_free(&t.clones);
+    }
+    qb_io_close(io);
+}
+
 int main(void)
 {
     static const struct unit_test tests[] = {
@@ -185,6 +224,7 @@ int main(void)
         UNIT(what_a_restore_left_is_known),
         UNIT(a_clone_of_an_earlier_version_has_no_name),
         UNIT(the_journal_of_a_clone_that_is_there_is_kept),
+        UNIT(no_file_of_another_name_is_removed),
     };
 
     return scratch_main("clones", tests, UNIT_COUNT(tests));

@@ -113,7 +113,7 @@ static void prune_file(struct pruning *p, struct qb_earlier *e, const struct qb_
 {
     struct qb_pruned done;
     struct qb_err err = {0};
-    int r = qb_prune_one(p->io, t, c, p->how, p->dry_run, &done, &err);
+    int r = qb_prune_one(p->io, &e->history, t, c, p->how, p->dry_run, &done, &err);
 
     if (r == 0 && done.nothing_there)
         return;
