@@ -1,20 +1,17 @@
-/* Handles one slot in the phases of a wave; for wave*.c only. */
+/* Handles one slot in the phases of a wave; for wave*.c, and for the run that confines itself. */
 #ifndef QB_WAVE_WAVE_SLOT_H
 #define QB_WAVE_WAVE_SLOT_H
 
+#include "host/confining.h"
 #include "wave/wave.h"
+
+/* ---- wave_slot.c ----------------------------------------------------------------------------- */
 
 /* One parallel loop over the slots. */
 void qb_wave_each(struct qb_wave *wave, qb_sched_fn *fn);
 
 /* The same for calls that may mostly wait for the disk, within the shares of the memory. */
 void qb_wave_each_waiting(struct qb_wave *wave, qb_sched_fn *fn);
-
-/* wave_claim.c: opens and locks the images of a wave, and reads their headers. */
-void qb_wave_open(struct qb_wave *wave);
-
-/* The image is over, or put off where others have what it needs. */
-void qb_slot_fail_or_put_off(struct qb_wave *wave, struct qb_slot *slot);
 
 /* The image's plan is made: adds what it will write to the meter. */
 void qb_slot_plan_known(struct qb_wave *wave, struct qb_slot *slot);
@@ -28,41 +25,6 @@ void qb_slot_step(struct qb_wave *wave, struct qb_slot *slot, enum qb_step to);
 
 /* Whether no more images may be started: the run was stopped, or too many failed. */
 bool qb_wave_starts_no_more(const struct qb_wave *wave);
-
-/* Sets the slot's share of the memory that all images hold together, bytes. */
-void qb_slot_hold(struct qb_wave *wave, struct qb_slot *slot, uint64_t bytes);
-
-/* wave_budget.c: what the image may cost, which its file's size on disk decides, or limits. */
-void qb_slot_open_budget(const struct qb_wave *wave, struct qb_slot *slot);
-uint64_t qb_slot_memory_budget(const struct qb_wave *wave, const struct qb_slot *slot); /* bytes */
-
-/* Names the key, where its plan takes more memory than that. */
-void qb_slot_explain_memory(struct qb_slot *slot);
-
-/* Whether its append would allocate more; then its failure is set. */
-bool qb_slot_allocates_too_much(const struct qb_wave *wave, struct qb_slot *slot);
-
-/* Books memory for planning the image, in addition to what it holds: a share of the rest, or all of
- * it if no other image holds any, or if that is twice what was not enough.  0: too little is left.
- */
-uint64_t qb_slot_grant(struct qb_wave *wave, struct qb_slot *slot);
-
-/* How many threads there may be besides the workers: with more, their shares would be too small. */
-unsigned qb_wave_more_threads(const struct qb_wave *wave);
-
-/* The image gives way: it wants all memory if it had the share of a worker, and that was too small.
- * If there were more threads than workers, there are none from now on. */
-void qb_slot_wants_more(struct qb_wave *wave, struct qb_slot *slot);
-
-/* Whether the image failed because other images hold the memory or open files that it needs: then
- * it is postponed instead. */
-bool qb_slot_gives_way(const struct qb_wave *wave, struct qb_slot *slot);
-
-/* Closes the image once it is over, and frees all but its result. */
-void qb_slot_release(struct qb_wave *wave, struct qb_slot *slot);
-
-/* Closes the image untouched, to be opened again in another wave. */
-void qb_slot_put_off(struct qb_wave *wave, struct qb_slot *slot, enum qb_step why);
 
 /* Whether this image, which may have an append, must stop here, in which case it is cancelled and
  * over: the run was stopped, its time-out has passed, or a required record is not in the journal.
@@ -87,24 +49,84 @@ void qb_slot_begin_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io
 void qb_slot_end_long(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io,
                       const struct qb_long_phase *phase);
 
-/* wave_planned.c: whether a saved plan has something else of the image than its plan now; then the
+/* Cuts off what an interrupted run appended to this image.  An amend that appends begins at the
+ * image's end, and so has done that already. */
+void qb_slot_give_back_tail(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
+
+/* ---- wave_claim.c ---------------------------------------------------------------------------- */
+
+/* Opens and locks the images of a wave, and reads their headers. */
+void qb_wave_open(struct qb_wave *wave);
+
+/* The image is over, or put off where others have what it needs. */
+void qb_slot_fail_or_put_off(struct qb_wave *wave, struct qb_slot *slot);
+
+/* ---- wave_budget.c --------------------------------------------------------------------------- */
+
+/* What the image may cost, which its file's size on disk decides, or limits. */
+void qb_slot_open_budget(const struct qb_wave *wave, struct qb_slot *slot);
+uint64_t qb_slot_memory_budget(const struct qb_wave *wave, const struct qb_slot *slot); /* bytes */
+
+/* Names the key, where its plan takes more memory than that. */
+void qb_slot_explain_memory(struct qb_slot *slot);
+
+/* Whether its append would allocate more; then its failure is set. */
+bool qb_slot_allocates_too_much(const struct qb_wave *wave, struct qb_slot *slot);
+
+/* ---- wave_memory.c --------------------------------------------------------------------------- */
+
+/* Sets the slot's share of the memory that all images hold together, bytes. */
+void qb_slot_hold(struct qb_wave *wave, struct qb_slot *slot, uint64_t bytes);
+
+/* Books memory for planning the image, in addition to what it holds: a share of the rest, or all of
+ * it if no other image holds any, or if that is twice what was not enough.  0: too little is left.
+ */
+uint64_t qb_slot_grant(struct qb_wave *wave, struct qb_slot *slot);
+
+/* How many threads there may be besides the workers: with more, their shares would be too small. */
+unsigned qb_wave_more_threads(const struct qb_wave *wave);
+
+/* The image gives way: it wants all memory if it had the share of a worker, and that was too small.
+ * If there were more threads than workers, there are none from now on. */
+void qb_slot_wants_more(struct qb_wave *wave, struct qb_slot *slot);
+
+/* Whether the image failed because other images hold the memory or open files that it needs: then
+ * it is postponed instead. */
+bool qb_slot_gives_way(const struct qb_wave *wave, struct qb_slot *slot);
+
+/* Closes the image once it is over, and frees all but its result. */
+void qb_slot_release(struct qb_wave *wave, struct qb_slot *slot);
+
+/* Closes the image untouched, to be opened again in another wave. */
+void qb_slot_put_off(struct qb_wave *wave, struct qb_slot *slot, enum qb_step why);
+
+/* ---- wave_planned.c -------------------------------------------------------------------------- */
+
+/* Whether a saved plan has something else of the image than its plan now; then the
  * error says so. */
 bool qb_slot_is_stale(struct qb_wave *wave, struct qb_slot *slot);
 
-/* run_confine.c: to be called when the images of a wave are open, their headers read and their
+/* ---- wave_confine.c -------------------------------------------------------------------------- */
+
+/* To be called when the images of a wave are open, their headers read and their
  * order known: the first time it confines all threads (host/confining.h).  Images fail that
  * `strict` could not confine. */
 void qb_wave_confine(struct qb_wave *wave);
 
-/* wave_room.c: makes a device that is too small for the plan larger, by policy.extend_command.
+/* What such a process must still be able to do, with the most that images of the batch may need.
+ * `owners` is borrowed. */
+struct qb_confine_wish qb_wave_confine_wish(const struct qb_run_options *options,
+                                            const struct qb_batch *batch, struct qb_owners *owners);
+
+/* ---- wave_room.c ----------------------------------------------------------------------------- */
+
+/* Makes a device that is too small for the plan larger, by policy.extend_command.
  * false: that failed, and the slot is over. */
 bool qb_slot_make_room(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
 
-/* wave_again.c: plans the next commit of a slot with QB_STEP_AGAIN. */
-void qb_slot_plan_again(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
+/* ---- wave_again.c ---------------------------------------------------------------------------- */
 
-/* Cuts off what an interrupted run appended to this image.  An amend that appends begins at the
- * image's end, and so has done that already. */
-void qb_slot_give_back_tail(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
+/* Plans the next commit of a slot with QB_STEP_AGAIN. */
+void qb_slot_plan_again(struct qb_wave *wave, struct qb_slot *slot, struct qb_io *io);
 
 #endif
