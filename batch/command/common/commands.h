@@ -11,9 +11,4 @@
 
 int qb_command_version(const struct qb_cli *cli); /* --version; version.c */
 
-/* Reads the manifest of a command, reports its mistakes on standard error, and applies the command
- * line's selection. -1: it has mistakes.  Free the batch in either case. */
-struct qb_batch;
-int qb_command_load(const struct qb_cli *cli, struct qb_batch *batch);
-
 #endif

@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "common/commands.h"
 #include "common/output.h"
+#include "common/overrides.h"
 #include "manifest/manifest_text.h"
 #include "util/exit_code.h"
 #include "util/signal.h"

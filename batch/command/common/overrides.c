@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "manifest/manifest.h"
 #include "manifest/o_option.h"
 #include "job/rules.h"
 #include "util/text.h"
@@ -215,4 +216,17 @@ void qb_override_limits(const struct qb_cli *cli, struct qb_limits *limits)
         if (key && key->section == QB_SECTION_limits && qb_cli_has(cli, (enum qb_option)i))
             qb_limit_set(key, qb_cli_text(cli, (enum qb_option)i), limits);
     }
+}
+
+/* ---- a manifest ------------------------------------------------------------------------------ */
+
+int qb_command_load(const struct qb_cli *cli, struct qb_batch *batch)
+{
+    const struct qb_typed typed = {cli->sets.n > 0, {cli->roots.items, cli->roots.n}};
+    struct qb_diags diags;
+    int r = qb_manifest_load(cli->operands[0], &typed, batch, &diags);
+
+    qb_diags_render(&diags, stderr);
+    qb_diags_free(&diags);
+    return r < 0 ? -1 : qb_narrow(cli, batch);
 }

@@ -1,8 +1,13 @@
-/* Applies the command line to the batch of a manifest: --set, --tags, --skip-tags, and settings. */
+/* Reads a manifest, and applies the command line to its batch: --set, --tags, --skip-tags,
+ * settings. */
 #ifndef QB_COMMON_OVERRIDES_H
 #define QB_COMMON_OVERRIDES_H
 
 #include "cli/cli.h"
+
+/* Reads the manifest that the operand names, reports its mistakes on standard error, and applies
+ * --set, --tags and --skip-tags.  -1: it has mistakes, or they have.  Free the batch either way. */
+int qb_command_load(const struct qb_cli *cli, struct qb_batch *batch);
 
 /* Applies --set, --tags and --skip-tags. -1 after a message on stderr: a mistake in --set, a tag
  * that no entry has, or no remaining image. */

@@ -15,7 +15,6 @@
 #include "job/keys.h"
 #include "job/planned.h"
 #include "record/report_json.h"
-#include "manifest/manifest.h"
 #include "common/overrides.h"
 #include "common/shard_batch.h"
 #include "host/caller.h"
@@ -137,17 +136,6 @@ int qb_fleet_run(const struct qb_cli *cli, struct qb_batch *batch)
     code = run_kept(cli, batch, &keep);
     qb_keep_drop(&keep); /* unless it came to its end */
     return code;
-}
-
-int qb_command_load(const struct qb_cli *cli, struct qb_batch *batch)
-{
-    const struct qb_typed typed = {cli->sets.n > 0, {cli->roots.items, cli->roots.n}};
-    struct qb_diags diags;
-    int r = qb_manifest_load(cli->operands[0], &typed, batch, &diags);
-
-    qb_diags_render(&diags, stderr);
-    qb_diags_free(&diags);
-    return r < 0 ? -1 : qb_narrow(cli, batch);
 }
 
 static int show_topology(unsigned wanted, const struct qb_batch *batch)
