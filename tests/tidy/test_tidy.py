@@ -82,6 +82,18 @@ class TidyTest(unittest.TestCase):
         self.passes(tidy.include_direction,
                     {"CMakeLists.txt": layers, "batch/job/a.c": '#include "base/be.h"\n'})
 
+    def test_an_upward_call(self):
+        layers = "qb_layer(base engine/base)\nqb_layer(io engine/io DEPS qb_base)\n"
+        for text, expected in ((layers, 1), (layers + "target_link_libraries(qb_base INTERFACE $<LINK_ONLY:qb_io>)\n", 0)):
+            tree = self.tree({"CMakeLists.txt": text, "base.c": "void qb_up(void);\nvoid qb_low(void);\nvoid qb_low(void)\n{\n    qb_up();\n}\n",
+                              "io.c": "void qb_low(void);\nvoid qb_up(void);\nvoid qb_up(void)\n{\n    qb_low();\n}\n"})
+            for name in ("base", "io"):
+                at = os.path.join(tree.root, name)
+                subprocess.run(["cc", "-c", "-o", f"{at}.c.o", f"{at}.c"], check=True)
+                subprocess.run(["ar", "rcs", os.path.join(tree.root, f"libqb_{name}.a"), f"{at}.c.o"], check=True)
+            bad = tidy.call_direction(tree)[1]
+            self.assertEqual([line.split(",")[0] for line in bad], ["base: uses qb_up"] * expected)
+
     def test_a_helper_that_is_written_twice(self):
         self.finds(tidy.duplicates, {"a.c": GOOD, "b.c": GOOD.replace("    int b", "  int b")}, "add",
                    "a.c, b.c")

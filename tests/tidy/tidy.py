@@ -115,11 +115,9 @@ def mutable_globals(tree):
     """Of the product's objects: symbols in .data and .bss.  Tables of pointers to constants are in
     .data.rel.ro."""
     found = {}
-    layers = [f"libqb_{name}.a" for name in layer_names(tree)]
-    archives = [os.path.join(folder, n) for folder, _, names in os.walk(tree.build or "")
-                for n in names if n in layers]
+    archives = archives_of(tree)
     if not archives:
-        return "no build to look at", ["no archives of layers in the build folder"]
+        return NO_BUILD
     out = subprocess.run(["objdump", "-t"] + archives, stdout=subprocess.PIPE, text=True,
                          check=True).stdout
     member = ""
@@ -132,6 +130,16 @@ def mutable_globals(tree):
             name = re.sub(r"\.\d+$", "", m.group(2)).rpartition(".")[2]
             found[f"{member}:{name}"] = (1, "a mutable global")
     return f"{len(found)} mutable globals", tree.excess("global", found)
+
+
+NO_BUILD = "no build to look at", ["no archives of layers in the build folder"]
+
+
+def archives_of(tree):
+    """The paths of the layers' archives in the build folder."""
+    layers = [f"libqb_{name}.a" for name in layer_names(tree)]
+    return [os.path.join(folder, n) for folder, _, names in os.walk(tree.build or "")
+            for n in names if n in layers]
 
 
 def layer_names(tree):
@@ -172,6 +180,30 @@ def include_direction(tree):
             if to and to != at and to not in layers[at]:
                 bad.append(f"{n}: includes {included}/, which its layer does not see")
     return f"{len(layers)} layers, {edges} includes", bad
+
+
+def call_direction(tree):
+    """A function that is declared in one layer and defined in a later one is a call upward which no
+    include shows.  What is to be so is said beside the layers: target_link_libraries(qb_plan
+    INTERFACE $<LINK_ONLY:qb_rules>)."""
+    archives, layers = archives_of(tree), layers_of(tree)
+    if not archives:
+        return NO_BUILD
+    cmake = "\n".join(tree.text(n) for n in tree.names if os.path.basename(n) == "CMakeLists.txt")
+    folder_of = {os.path.basename(folder): folder for folder in layers}
+    allowed = set(re.findall(r"^target_link_libraries\(qb_(\w+) INTERFACE \$<LINK_ONLY:qb_(\w+)>\)", cmake, re.M))
+    defined, wanted = {}, set()
+    for archive in archives:
+        layer = os.path.basename(archive)[len("libqb_"):-len(".a")]
+        out = subprocess.run(["nm", archive], stdout=subprocess.PIPE, text=True, check=True,
+                             stderr=subprocess.DEVNULL).stdout
+        defined.update({name: layer for name in re.findall(r"^\S+ [TDBR] (qb_\w+|bench_\w+)$", out, re.M)})
+        wanted |= {(layer, name) for name in re.findall(r"^ +U (qb_\w+|bench_\w+)$", out, re.M)}
+    bad = [f"{layer}: uses {name}, which {defined[name]} defines, and does not see that layer"
+           for layer, name in sorted(wanted)
+           if name in defined and defined[name] != layer and (layer, defined[name]) not in allowed
+           and folder_of.get(defined[name]) not in layers[folder_of[layer]]]
+    return f"{len(wanted)} names from other files", bad
 
 
 # ---- written twice ------------------------------------------------------------------------------
@@ -299,6 +331,7 @@ CHECKS = [
     ("size of functions", function_sizes),
     ("mutable globals", mutable_globals),
     ("include direction", include_direction),
+    ("call direction", call_direction),
     ("written twice", duplicates),
     ("one home for each list", one_home),
     ("calls made twice", calls_in_macros),
@@ -311,7 +344,7 @@ CHECKS = [
 def main():
     args = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     args.add_argument("root", nargs="?", default=os.path.join(os.path.dirname(__file__), "../.."))
-    args.add_argument("--build", help="a build folder, for mutable globals")
+    args.add_argument("--build", help="a build folder, for mutable globals and calls")
     args = args.parse_args()
     tree = Tree(os.path.abspath(args.root), args.build)
     failed = 0
