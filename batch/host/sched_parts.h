@@ -42,7 +42,7 @@ struct qb_waited {
 };
 
 struct qb_sched {
-    enum qb_io_kind kind; /* of the workers' qb_ios */
+    enum qb_io_kind kind; /* of each worker's struct qb_io */
     unsigned n;           /* never more threads than this in a loop */
     bool has_aside;       /* and one beside it: the last of the workers */
     bool has_sleeper;     /* the last of them, without, has nothing to do */

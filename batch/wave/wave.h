@@ -57,7 +57,7 @@ struct qb_slot {
     double started;          /* when it was opened; 0: not yet */
     double longest_seconds;  /* the longest phase, and its worker */
     unsigned worker;
-    struct qb_span spans[QB_SPAN_COUNT]; /* by the clock of qb_wave_now; of an image with several
+    struct qb_span spans[QB_SPAN_COUNT]; /* by qb_now(); of an image with several
                                             commits from the first on, and the sum of all */
     uint64_t memory;    /* its share of wave->memory, bytes: what it holds, or may take while it is
                            planned */
