@@ -9,6 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "util/signal.h"
+
 enum { WAITING = 16, SECONDS = 10 };
 
 /* By way of the open directory: the name of a state directory may be longer than an address. */
@@ -75,6 +77,16 @@ static int fail_connect(const char *run, int errnum, struct qb_err *err)
     return qb_fail_sys(err, errnum, QB_NOWHERE, "cannot reach run %s", run);
 }
 
+static int reach(int fd, const struct sockaddr_un *at)
+{
+    int r;
+
+    do
+        r = connect(fd, (const struct sockaddr *)at, sizeof(*at));
+    while (r < 0 && errno == EINTR && !qb_signal_seen());
+    return r;
+}
+
 int qb_ctl_connect(const char *dir, const char *run, struct qb_err *err)
 {
     const struct timeval patience = {.tv_sec = SECONDS};
@@ -86,7 +98,7 @@ int qb_ctl_connect(const char *dir, const char *run, struct qb_err *err)
     fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
-        connect(fd, (const struct sockaddr *)&at, sizeof(at)) < 0) {
+        reach(fd, &at) < 0) {
         fail_connect(run, errno, err);
         if (fd >= 0)
             close(fd);

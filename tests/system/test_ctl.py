@@ -1,4 +1,5 @@
 """qbatch ctl: a run that is under way is looked at, paused, continued and ended."""
+import contextlib
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ from fixture import ImageTest, main
 from loop_device import LoopTest
 
 PATIENCE = 60  # seconds, for what comes
+RECVFROM = {"x86_64": 45}.get(os.uname().machine, 207)  # the number of that system call
 
 
 class CtlTest(ImageTest):
@@ -819,6 +821,31 @@ class Hostile(CtlTest):
         self.assertIn("once it goes on, it may still do what it was told", self.ctl("stop", code=1).err)
         os.kill(run.pid, signal.SIGCONT)
         self.end(run, 75)
+
+    def test_one_who_asks_may_be_stopped_meanwhile(self):
+        run = self.start(self.waiting_fleet(), "--sandbox", "off")
+        self.until(lambda s: s["waits_for"])
+        os.kill(run.pid, signal.SIGSTOP)
+        asks = subprocess.Popen([qbatch.absolute(qbatch.TOOL), "ctl", "--state", self.state, "pause"], text=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.wait_until_it_receives(asks)
+        os.kill(asks.pid, signal.SIGSTOP)
+        os.kill(asks.pid, signal.SIGCONT)
+        self.wait_until_it_receives(asks)
+        os.kill(run.pid, signal.SIGCONT)
+        out, err = asks.communicate(timeout=PATIENCE)
+        self.assertEqual((asks.returncode, err), (0, ""), out)
+        self.ctl("stop")
+        self.end(run, 75)
+
+    def wait_until_it_receives(self, process):
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and process.poll() is None:
+            with contextlib.suppress(OSError), open(f"/proc/{process.pid}/syscall", encoding="utf-8") as f:
+                if f.read().split()[0] == str(RECVFROM):
+                    return
+            time.sleep(0.005)
+        self.assertIsNone(process.poll(), "it did not wait")
 
     def test_orders_without_end_fill_a_list_that_ends(self):
         run = self.start(self.waiting_fleet())

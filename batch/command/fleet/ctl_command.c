@@ -15,6 +15,7 @@
 #include "host/caller.h"
 #include "journal/runs.h"
 #include "record/report_json.h"
+#include "util/signal.h"
 #include "util/text.h"
 
 static int refuse(const struct qb_cli *cli, const char *why, int code)
@@ -116,6 +117,12 @@ static char *request_of(const struct qb_cli *cli)
     return qb_json_take(o, &len);
 }
 
+/* A socket with a timeout returns EINTR also when the process was stopped and goes on. */
+static bool is_to_try_again(ssize_t n)
+{
+    return n < 0 && errno == EINTR && !qb_signal_seen();
+}
+
 /* *out is the caller's to drop. */
 static int ask(const struct qb_cli *cli, int fd, struct qb_parsed *out, struct qb_err *err)
 {
@@ -124,9 +131,13 @@ static int ask(const struct qb_cli *cli, int fd, struct qb_parsed *out, struct q
 
     if (!request || !answer)
         return qb_fail_memory(err);
-    n = send(fd, request, strlen(request), MSG_NOSIGNAL);
+    do
+        n = send(fd, request, strlen(request), MSG_NOSIGNAL);
+    while (is_to_try_again(n));
     if (n > 0)
-        n = recv(fd, answer, QB_CTL_ANSWER, 0);
+        do
+            n = recv(fd, answer, QB_CTL_ANSWER, 0);
+        while (is_to_try_again(n));
     if (n < 0 && errno == EAGAIN)
         return qb_fail(err, QB_E_REFUSED, QB_NOWHERE,
                        "the run has not answered yet, as if its process were stopped; once it goes "
