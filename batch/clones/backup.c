@@ -11,6 +11,7 @@
 #include "base/own.h"
 #include "journal/state_dir.h"
 #include "io/clone.h"
+#include "chain/probe.h"
 #include "util/path.h"
 
 /* ---- before anything is touched -------------------------------------------------------------- */
@@ -72,6 +73,19 @@ int qb_backup_prepare(struct qb_batch *batch, bool dry_run, struct qb_err *err)
 
 enum { LONGER = sizeof("amended") - sizeof("bak") }; /* see restore.c */
 
+/* A raw disk that a killed attempt made longer has its length from before: as an image it would
+ * have another one. */
+static uint64_t length_of(const struct qb_job *job, const struct qb_file *image)
+{
+    unsigned char sector[512] = {0};
+
+    if (!(job->request.set & QB_KEY_CONVERT) || job->abandoned_from == 0 ||
+        pread(image->fd, sector, sizeof(sector), 0) < 0 ||
+        strcmp(qb_probe_magic(sector), "raw") != 0)
+        return UINT64_MAX;
+    return job->abandoned_from;
+}
+
 int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,
                    const struct qb_file *image, struct stat *made, struct qb_err *err)
 {
@@ -87,7 +101,7 @@ int qb_backup_make(const struct qb_batch *batch, const struct qb_job *job,
             "a clone of %.250s could not be restored: the name is too long that the amended "
             "image would be kept under",
             real);
-    return qb_clone_make(image, real, suffix, made, err);
+    return qb_clone_make(image, length_of(job, image), real, suffix, made, err);
 }
 
 void qb_backup_remove(const struct qb_batch *batch, const struct qb_job *job)

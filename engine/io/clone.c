@@ -116,8 +116,8 @@ static void match_flags(int from, int to)
     }
 }
 
-static int make(const struct qb_file *file, int folder, const char *name, const char *real,
-                struct stat *made, struct qb_err *err)
+static int make(const struct qb_file *file, uint64_t length, int folder, const char *name,
+                const char *real, struct stat *made, struct qb_err *err)
 {
     QB_AUTO(qb_fd_close) int fd = open_unnamed(folder, ".");
     struct stat st;
@@ -126,7 +126,8 @@ static int make(const struct qb_file *file, int folder, const char *name, const 
     if (fd < 0 || fstat(file->fd, &st) < 0)
         return fail_to_clone(errno, real, err);
     match_flags(file->fd, fd);
-    if (ioctl(fd, FICLONE, file->fd) < 0)
+    if (ioctl(fd, FICLONE, file->fd) < 0 ||
+        ((uint64_t)st.st_size > length && ftruncate(fd, (off_t)length) < 0))
         return fail_to_clone(errno, real, err);
     if (qb_attributes_copy(file->fd, fd, &st, err) < 0)
         return -1;
@@ -147,7 +148,7 @@ static int follow_none(void *unused, const struct qb_way *way, struct qb_err *er
 
 /* A user who can rename the directories of the image must not redirect its clone to another one: it
  * is made in the directory that holds the open file. */
-int qb_clone_make(const struct qb_file *file, const char *real, const char *suffix,
+int qb_clone_make(const struct qb_file *file, uint64_t length, const char *real, const char *suffix,
                   struct stat *made, struct qb_err *err)
 {
     const struct qb_way_rules rules = {.link = follow_none};
@@ -160,7 +161,7 @@ int qb_clone_make(const struct qb_file *file, const char *real, const char *suff
         return qb_fail(err, QB_E_CHANGED, QB_NOWHERE, "another file is at the image's path now");
     if (snprintf(name, sizeof(name), "%s%s", way.name, suffix) >= (int)sizeof(name))
         return fail_to_clone(ENAMETOOLONG, real, err);
-    return make(file, way.dir, name, real, made, err);
+    return make(file, length, way.dir, name, real, made, err);
 }
 
 /* Bytes [*at, ...) that only this file has; moves *at past them.  As qb_extents_from. */

@@ -15,13 +15,14 @@ int qb_clone_probe(const char *folder, struct qb_err *err);
  * does not guarantee that it has. */
 int qb_clone_look(const char *folder, struct qb_err *err);
 
-/* Clones the open file, whose resolved path is `real`, to its name plus `suffix` in the same
- * directory, with the file's owner, mode, access control list and labels (attributes.h), and
- * without the bits of a mode that give rights to who runs it.  The name appears when the clone is
- * complete; it replaces an older clone, a regular file of the same owner or the caller, and nothing
- * else. *made is the stat of the clone.  QB_E_CHANGED if the path now leads through a link or to
- * another file.  Durable after the next barrier over `file` with QB_SYNC_FS. */
-int qb_clone_make(const struct qb_file *file, const char *real, const char *suffix,
+/* Clones the open file, or its first `length` bytes where it is longer, whose resolved path is
+ * `real`, to its name plus `suffix` in the same directory, with the file's owner, mode, access
+ * control list and labels (attributes.h), and without the bits of a mode that give rights to who
+ * runs it.  The name appears when the clone is complete; it replaces an older clone, a regular file
+ * of the same owner or the caller, and nothing else. *made is the stat of the clone.  QB_E_CHANGED
+ * if the path now leads through a link or to another file.  Durable after the next barrier over
+ * `file` with QB_SYNC_FS. */
+int qb_clone_make(const struct qb_file *file, uint64_t length, const char *real, const char *suffix,
                   struct stat *made, struct qb_err *err);
 
 /* The bytes that would be free without this file: those of its extents that no other file shares.

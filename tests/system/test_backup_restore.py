@@ -299,6 +299,36 @@ class Restore(RestoreTest):
             self.assert_sound(f"{disk}.{self.run_id}.amended")
             shutil.rmtree(self.state)
 
+    @unittest.skipUnless(strace.works(), strace.MISSING)
+    def test_a_raw_disk_that_a_killed_attempt_made_longer(self):
+        self.on_each(self.raw_of_a_killed_attempt)
+
+    def raw_of_a_killed_attempt(self, _):
+        """The clone that the next attempt makes has the disk's length, not that of the file."""
+        disk = os.path.join(self.there, "disk")
+        fleet = self.manifest(f"""
+            version: 1
+            policy: {{backup: reflink}}
+            images: [{{path: "{disk}", convert: {{from: raw, to: qcow2}}}}]
+            """)
+        self.state, longer = self.path(f"state-{os.path.basename(self.there)}"), 0
+        for number in range(1, 6):
+            shutil.rmtree(self.state, ignore_errors=True)
+            with open(disk, "wb") as f:
+                f.write(bytes([number + 1]) * 300001)
+            before = proc.sha256(disk)
+            trace = strace.run([qbatch.absolute(qbatch.TOOL), "--json", "--io", "posix", "--state", self.state, fleet],
+                               f"syncfs:signal=KILL:when={number}")
+            if not trace.hit:
+                break
+            with open(disk, "rb") as f:
+                longer += f.read(4) != b"QFI\xfb" and os.path.getsize(disk) > 300001
+            answer = qbatch.qbatch("--json", "--state", self.state, "--resume", fleet)
+            self.assertEqual(answer.code, 0, str(answer))
+            self.restore("--discard-writes", "last")
+            self.assertEqual((os.path.getsize(disk), proc.sha256(disk)), (300001, before), number)
+        self.assertGreater(longer, 0)
+
     def test_an_image_that_nothing_can_be_read_of(self):
         self.on_each_amended(self.damaged)
 
