@@ -76,7 +76,8 @@ static struct qb_loan *open_loan(struct qb_loan *loan, struct qb_io *io,
         return NULL;
     strcpy(loan->name, info->backing_file);
     strcpy(loan->fmt, info->backing_fmt);
-    qb_chain_open(io, path, &nobody, loan->name, loan->fmt, QB_CHAIN_NEAREST, &loan->chain, &why);
+    qb_chain_open(io, &(struct qb_chain_top){path, &nobody, loan->name, loan->fmt},
+                  QB_CHAIN_NEAREST, &loan->chain, &why);
     loan->uid = image->uid;
     loan->gid = image->gid;
     loan->users = 1;

@@ -90,8 +90,10 @@ static int read_chain(struct walk *w)
     if (qb_image_open(w->io, &w->head, &img, &w->err) < 0)
         return -1;
     if (img.backing_name[0])
-        r = qb_chain_open(w->io, w->head.path, &w->head, img.backing_name, img.backing_fmt,
-                          QB_CHAIN_WHOLE, &w->chain, &w->err);
+        r = qb_chain_open(
+            w->io,
+            &(struct qb_chain_top){w->head.path, &w->head, img.backing_name, img.backing_fmt},
+            QB_CHAIN_WHOLE, &w->chain, &w->err);
     qb_image_close(&img);
     return r;
 }

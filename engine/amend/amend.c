@@ -207,8 +207,8 @@ void qb_amend_lend(struct qb_amend *a, const struct qb_chain *chain)
 static int open_chain(struct qb_amend *a, struct qb_io *io, const char *name, const char *fmt,
                       struct qb_chain *out)
 {
-    return qb_chain_open(io, a->path ? a->path : "", &a->file, name, fmt, QB_CHAIN_WHOLE, out,
-                         &a->err);
+    return qb_chain_open(io, &(struct qb_chain_top){a->path ? a->path : "", &a->file, name, fmt},
+                         QB_CHAIN_WHOLE, out, &a->err);
 }
 
 int qb_amend_check_backing(struct qb_amend *a, struct qb_io *io, const struct qb_request *rq)
@@ -258,8 +258,8 @@ int qb_amend_plan(struct qb_amend *a, struct qb_io *io, const struct qb_request 
         qb_target_free(&target);
     } else {
         a->have_plan = true;
-        r = qb_plan_make(io, &a->img, request, &target, &a->data, a->lent, &a->plan,
-                         &a->result.clusters, err);
+        r = qb_plan_make(&(struct qb_plan_in){io, &a->img, request, &a->data, a->lent, 0}, &target,
+                         &a->plan, &a->result.clusters, err);
         a->result.leaks = a->plan.leaks;
         a->result.image_end_offset = a->plan.image_end;
         a->result.device_lacks = a->plan.size.lacks;

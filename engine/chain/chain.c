@@ -253,43 +253,42 @@ static int push_remote(struct qb_chain *chain, const char *name, struct qb_err *
 }
 
 /* The file that an image names, as the next of the chain. */
-static int push_named(struct qb_io *io, struct qb_chain *chain, const struct qb_file *self,
-                      const char *image_path, const char *name, const char *fmt, unsigned how,
-                      struct qb_err *err)
+static int push_named(struct qb_io *io, struct qb_chain *chain, const struct qb_chain_top *from,
+                      unsigned how, struct qb_err *err)
 {
     QB_AUTO(qb_buf) char *path = NULL;
     struct qb_err why;
     const char *as;
 
-    if (qb_backing_locate(image_path, name, fmt, &path, &as, &why) == 0)
-        return push_link(io, chain, self, path, as, err);
+    if (qb_backing_locate(from->path, from->name, from->fmt, &path, &as, &why) == 0)
+        return push_link(io, chain, from->self, path, as, err);
     if (why.code == QB_E_UNSUPPORTED && (how & QB_CHAIN_ASSUME))
-        return push_remote(chain, name, err);
+        return push_remote(chain, from->name, err);
     if (err)
         *err = why;
     return -1;
 }
 
-int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file *self,
-                  const char *name, const char *fmt, unsigned how, struct qb_chain *out,
-                  struct qb_err *err)
+int qb_chain_open(struct qb_io *io, const struct qb_chain_top *top, unsigned how,
+                  struct qb_chain *out, struct qb_err *err)
 {
+    struct qb_chain_top from = *top;
     struct qb_chain chain = {
-        .by = {self->uid, self->gid, NULL}, /* the path may go first */
+        .by = {top->self->uid, top->self->gid, NULL}, /* the path may go first */
         .without_locks = how & QB_CHAIN_WITHOUT_LOCKS,
     };
 
-    while (name[0]) {
+    while (from.name[0]) {
         const struct qb_link *l;
 
-        if (push_named(io, &chain, self, image_path, name, fmt, how, err) < 0) {
+        if (push_named(io, &chain, &from, how, err) < 0) {
             qb_chain_close(&chain);
             return -1;
         }
         l = chain.links[chain.n - 1];
-        image_path = l->file.path;
-        name = l->is_qcow2 && (how & QB_CHAIN_WHOLE) ? l->img.backing_name : "";
-        fmt = l->is_qcow2 ? l->img.backing_fmt : "";
+        from.path = l->file.path;
+        from.name = l->is_qcow2 && (how & QB_CHAIN_WHOLE) ? l->img.backing_name : "";
+        from.fmt = l->is_qcow2 ? l->img.backing_fmt : "";
     }
     *out = chain;
     return 0;

@@ -43,19 +43,25 @@ struct qb_chain {
     struct qb_inflated inflated[QB_CHAIN_INFLATED];
 };
 
-/* Opens the backing file `name` of the image at `image_path`, of format `fmt` ("" = detected from
- * its first bytes, qcow2 or raw), and its own backing chain, read-only and with a reader's locks.
- * `self` is the image itself: a chain that leads back to it is QB_E_BACKING_LOOP, and its owner
- * must be able to read each of the files, else QB_E_BACKING_REFUSED (opener/named.h).  A format
- * that a header declares is binding: a file declared raw is never probed for qcow2.  Without a
- * declaration, a file that QEMU would take for an image of another format (probe.h) is
- * QB_E_UNSUPPORTED.  QB_E_BACKING_MISSING when the file does not exist or is not an image of that
- * format; QB_E_UNSUPPORTED for formats and protocols other than local qcow2 and raw
- * (backing_name.h), of which the latter are assumed instead with QB_CHAIN_ASSUME in `how`; else the
- * code of the system call that failed. */
-int qb_chain_open(struct qb_io *io, const char *image_path, const struct qb_file *self,
-                  const char *name, const char *fmt, unsigned how, struct qb_chain *out,
-                  struct qb_err *err);
+/* What a chain begins with; nothing is owned. */
+struct qb_chain_top {
+    const char *path;           /* of the image: relative names begin at its directory */
+    const struct qb_file *self; /* the image itself */
+    const char *name;           /* of its backing file; "": none */
+    const char *fmt;            /* of that; "" = detected from its first bytes, qcow2 or raw */
+};
+
+/* Opens the backing file that an image names, or is to name, and that file's own backing chain,
+ * read-only and with a reader's locks.  A chain that leads back to the image is QB_E_BACKING_LOOP,
+ * and the image's owner must be able to read each of the files, else QB_E_BACKING_REFUSED
+ * (opener/named.h).  A format that a header declares is binding: a file declared raw is never
+ * probed for qcow2.  Without a declaration, a file that QEMU would take for an image of another
+ * format (probe.h) is QB_E_UNSUPPORTED.  QB_E_BACKING_MISSING when the file does not exist or is
+ * not an image of that format; QB_E_UNSUPPORTED for formats and protocols other than local qcow2
+ * and raw (backing_name.h), of which the latter are assumed instead with QB_CHAIN_ASSUME in `how`;
+ * else the code of the system call that failed. */
+int qb_chain_open(struct qb_io *io, const struct qb_chain_top *top, unsigned how,
+                  struct qb_chain *out, struct qb_err *err);
 void qb_chain_close(struct qb_chain *chain);
 
 /* Whether the name `name`, in the image at `image_path`, leads to the open file `self`.

@@ -116,28 +116,37 @@ int qb_image_read_own(struct qb_io *io, const struct qb_image *img, const struct
     return 0;
 }
 
+/* What goes through all calls that read a chain. */
+struct reading {
+    struct qb_io *io;
+    struct qb_chain *chain;
+    struct qb_err *err;
+};
+
 /* Deflate expands a byte to at most 1,032, and a cluster of 2 MiB may hold one page.  The same
  * factor allows for as many snapshots that read all of the chain. */
 #define READ_PER_ALLOCATED 1100u
 #define READ_AT_LEAST      (256ull << 20)
 
-static int charge(struct qb_chain *chain, const struct qb_link *l, uint64_t len, struct qb_err *err)
+static int charge(const struct reading *r, const struct qb_link *l, uint64_t len)
 {
+    struct qb_chain *chain = r->chain;
+
     chain->read += len;
     if (chain->read / READ_PER_ALLOCATED <= chain->allocated || chain->read <= READ_AT_LEAST)
         return 0;
-    return qb_fail(err, QB_E_UNSUPPORTED, QB_NOWHERE,
+    return qb_fail(r->err, QB_E_UNSUPPORTED, QB_NOWHERE,
                    "this needs to read far more from %s and its backing files than they hold",
                    l->file.path);
 }
 
 /* Keeps the inflated cluster: it is inflated once, however small the pieces are in which it is read
  * (an overlay's clusters may be smaller). */
-static int read_inflated(struct qb_io *io, struct qb_chain *chain, struct qb_link *l,
-                         uint64_t entry, const uint8_t **out, struct qb_err *err)
+static int read_inflated(const struct reading *r, struct qb_link *l, uint64_t entry,
+                         const uint8_t **out)
 {
     const struct qb_geom *g = &l->img.geom;
-    struct qb_inflated *z = &chain->inflated[g->cluster_bits - QB_CLUSTER_BITS_LEAST];
+    struct qb_inflated *z = &r->chain->inflated[g->cluster_bits - QB_CLUSTER_BITS_LEAST];
 
     *out = z->bytes;
     if (z->link == l && z->entry == entry)
@@ -146,9 +155,9 @@ static int read_inflated(struct qb_io *io, struct qb_chain *chain, struct qb_lin
     if (!z->bytes)
         z->bytes = malloc(g->cluster_size);
     if (!z->bytes)
-        return qb_fail_memory(err);
-    if (charge(chain, l, g->cluster_size, err) < 0 ||
-        read_cluster(io, &l->img, entry, z->bytes, err) < 0)
+        return qb_fail_memory(r->err);
+    if (charge(r, l, g->cluster_size) < 0 ||
+        read_cluster(r->io, &l->img, entry, z->bytes, r->err) < 0)
         return -1;
     z->link = l;
     z->entry = entry;
@@ -157,38 +166,38 @@ static int read_inflated(struct qb_io *io, struct qb_chain *chain, struct qb_lin
 }
 
 /* Reads bytes of one cluster that is not compressed. */
-static int read_plain(struct qb_io *io, struct qb_link *l, uint64_t entry, uint64_t within,
-                      uint64_t len, uint8_t *buf, struct qb_err *err)
+static int read_plain(const struct reading *r, struct qb_link *l, uint64_t entry, uint64_t within,
+                      uint64_t len, uint8_t *buf)
 {
     struct qb_file *host = l->img.geom.external_data ? &l->data : &l->file;
     uint64_t at = (entry & QB_ENTRY_OFFSET) + within;
     uint64_t have = at < host->size ? QB_MIN(len, host->size - at) : 0;
 
-    if (check_cluster(&l->img, host, entry, err) < 0)
+    if (check_cluster(&l->img, host, entry, r->err) < 0)
         return -1;
     memset(buf + have, 0, len - have);
-    return have ? qb_io_read(io, host, at, buf, have, "a data cluster", err) : 0;
+    return have ? qb_io_read(r->io, host, at, buf, have, "a data cluster", r->err) : 0;
 }
 
-static int read_data(struct qb_io *io, struct qb_chain *chain, struct qb_link *l, uint64_t entry,
-                     uint64_t offset, uint64_t len, uint8_t *buf, struct qb_err *err)
+static int read_data(const struct reading *r, struct qb_link *l, uint64_t entry, uint64_t offset,
+                     uint64_t len, uint8_t *buf)
 {
     uint64_t within = offset % l->img.geom.cluster_size;
     const uint8_t *cluster;
 
-    if ((l->img.geom.external_data && qb_link_open_data(io, chain, l, err) < 0) ||
-        charge(chain, l, len, err) < 0)
+    if ((l->img.geom.external_data && qb_link_open_data(r->io, r->chain, l, r->err) < 0) ||
+        charge(r, l, len) < 0)
         return -1;
     if (!(entry & QB_ENTRY_COMPRESSED))
-        return read_plain(io, l, entry, within, len, buf, err);
-    if (read_inflated(io, chain, l, entry, &cluster, err) < 0)
+        return read_plain(r, l, entry, within, len, buf);
+    if (read_inflated(r, l, entry, &cluster) < 0)
         return -1;
     memcpy(buf, cluster + within, len);
     return 0;
 }
 
-static int read_raw(struct qb_io *io, struct qb_link *l, uint64_t offset, uint64_t len,
-                    uint8_t *buf, struct qb_err *err)
+static int read_raw(const struct reading *r, struct qb_link *l, uint64_t offset, uint64_t len,
+                    uint8_t *buf)
 {
     uint64_t have = offset < l->file.size ? QB_MIN(len, l->file.size - offset) : 0;
 
@@ -199,29 +208,29 @@ static int read_raw(struct qb_io *io, struct qb_link *l, uint64_t offset, uint64
         memset(buf, 0, have);
         return 0;
     }
-    return qb_io_read(io, &l->file, offset, buf, have, "the backing file", err);
+    return qb_io_read(r->io, &l->file, offset, buf, have, "the backing file", r->err);
 }
 
-static int read_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
-                     uint64_t len, uint8_t *buf, struct qb_err *err);
+static int read_from(const struct reading *r, size_t depth, uint64_t offset, uint64_t len,
+                     uint8_t *buf);
 
 /* Reads what the qcow2 link shows at `offset`, at most len bytes; *done is how many. */
-static int read_piece(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
-                      uint64_t len, uint8_t *buf, uint64_t *done, struct qb_err *err)
+static int read_piece(const struct reading *r, size_t depth, uint64_t offset, uint64_t len,
+                      uint8_t *buf, uint64_t *done)
 {
-    struct qb_link *l = chain->links[depth];
+    struct qb_link *l = r->chain->links[depth];
     uint64_t cs = l->img.geom.cluster_size;
     struct qb_map_run run;
 
-    if (qb_map_run(io, &l->map, offset, offset + len, &run, err) < 0)
+    if (qb_map_run(r->io, &l->map, offset, offset + len, &run, r->err) < 0)
         return -1;
     *done = run.end - offset;
     if (run.shows == QB_SHOWS_ERROR)
-        return qb_fail(err, QB_E_CORRUPT, QB_NOWHERE,
+        return qb_fail(r->err, QB_E_CORRUPT, QB_NOWHERE,
                        "the cluster at guest byte %llu of %s cannot be read: %s",
                        (unsigned long long)(offset - offset % cs), l->file.path, run.why);
     if (run.shows == QB_SHOWS_BELOW)
-        return read_from(io, chain, depth + 1, offset, *done, buf, err);
+        return read_from(r, depth + 1, offset, *done, buf);
     if (run.shows == QB_SHOWS_ZERO) {
         memset(buf, 0, *done);
         return 0;
@@ -236,24 +245,24 @@ static int read_piece(struct qb_io *io, struct qb_chain *chain, size_t depth, ui
             return 0;
         }
         if (!(run.bitmap >> sub & 1))
-            return read_from(io, chain, depth + 1, offset, *done, buf, err);
+            return read_from(r, depth + 1, offset, *done, buf);
     }
-    return read_data(io, chain, l, run.entry, offset, *done, buf, err);
+    return read_data(r, l, run.entry, offset, *done, buf);
 }
 
-static int read_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
-                     uint64_t len, uint8_t *buf, struct qb_err *err)
+static int read_from(const struct reading *r, size_t depth, uint64_t offset, uint64_t len,
+                     uint8_t *buf)
 {
-    struct qb_link *l = depth < chain->n ? chain->links[depth] : NULL;
+    struct qb_link *l = depth < r->chain->n ? r->chain->links[depth] : NULL;
     uint64_t have = l && offset < l->size ? QB_MIN(len, l->size - offset) : 0, done;
 
     memset(buf + have, 0, len - have);
     if (have && l->is_remote)
-        return qb_link_refuse(l, "not local", err);
+        return qb_link_refuse(l, "not local", r->err);
     if (have && !l->is_qcow2)
-        return read_raw(io, l, offset, have, buf, err);
+        return read_raw(r, l, offset, have, buf);
     for (; have; have -= done) {
-        if (read_piece(io, chain, depth, offset, have, buf, &done, err) < 0)
+        if (read_piece(r, depth, offset, have, buf, &done) < 0)
             return -1;
         offset += done;
         buf += done;
@@ -264,13 +273,15 @@ static int read_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uin
 int qb_chain_read(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t len,
                   void *buf, struct qb_err *err)
 {
-    return read_from(io, chain, 0, offset, len, buf, err);
+    const struct reading r = {io, chain, err};
+
+    return read_from(&r, 0, offset, len, buf);
 }
 
 /* ---- by what is allocated -------------------------------------------------------------------- */
 
-static int next_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
-                     uint64_t end, struct qb_range *out, struct qb_err *err);
+static int next_from(const struct reading *r, size_t depth, uint64_t offset, uint64_t end,
+                     struct qb_range *out);
 
 static void next_in_raw(struct qb_link *l, uint64_t offset, uint64_t end, struct qb_range *out)
 {
@@ -282,33 +293,32 @@ static void next_in_raw(struct qb_link *l, uint64_t offset, uint64_t end, struct
         *out = (struct qb_range){first, qb_min(qb_file_data_end(&l->file, first), end)};
 }
 
-static int next_in_qcow2(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
-                         uint64_t end, struct qb_range *out, struct qb_err *err)
+static int next_in_qcow2(const struct reading *r, size_t depth, uint64_t offset, uint64_t end,
+                         struct qb_range *out)
 {
     struct qb_map_run run;
 
     for (; offset < end && out->first == out->end; offset = run.end) {
-        if (qb_io_go_on(io, err) < 0 ||
-            qb_map_run(io, &chain->links[depth]->map, offset, end, &run, err) < 0)
+        if (qb_io_go_on(r->io, r->err) < 0 ||
+            qb_map_run(r->io, &r->chain->links[depth]->map, offset, end, &run, r->err) < 0)
             return -1;
         if (run.shows == QB_SHOWS_DATA || run.shows == QB_SHOWS_ERROR)
             *out = (struct qb_range){offset, run.end};
-        else if (run.shows == QB_SHOWS_BELOW &&
-                 next_from(io, chain, depth + 1, offset, run.end, out, err) < 0)
+        else if (run.shows == QB_SHOWS_BELOW && next_from(r, depth + 1, offset, run.end, out) < 0)
             return -1;
     }
     return 0;
 }
 
-static int next_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uint64_t offset,
-                     uint64_t end, struct qb_range *out, struct qb_err *err)
+static int next_from(const struct reading *r, size_t depth, uint64_t offset, uint64_t end,
+                     struct qb_range *out)
 {
-    struct qb_link *l = depth < chain->n ? chain->links[depth] : NULL;
+    struct qb_link *l = depth < r->chain->n ? r->chain->links[depth] : NULL;
 
     if (!l || offset >= l->size)
         return 0;
     if (l->is_qcow2)
-        return next_in_qcow2(io, chain, depth, offset, QB_MIN(end, l->size), out, err);
+        return next_in_qcow2(r, depth, offset, QB_MIN(end, l->size), out);
     if (l->is_remote)
         *out = (struct qb_range){offset, end};
     else
@@ -319,8 +329,10 @@ static int next_from(struct qb_io *io, struct qb_chain *chain, size_t depth, uin
 int qb_chain_next_data(struct qb_io *io, struct qb_chain *chain, uint64_t offset, uint64_t end,
                        struct qb_range *out, struct qb_err *err)
 {
+    const struct reading r = {io, chain, err};
+
     *out = (struct qb_range){0};
-    if (next_from(io, chain, 0, offset, end, out, err) < 0)
+    if (next_from(&r, 0, offset, end, out) < 0)
         return -1;
     if (out->first == out->end)
         *out = (struct qb_range){end, end};

@@ -214,8 +214,10 @@ static int prepare(struct mapping *m, bool without_locks, struct qb_err *err)
     top->is_qcow2 = true;
     top->size = top->img.header.size;
     qb_map_init(&top->map, &top->img);
-    if (qb_chain_open(m->io, top->file.path, &top->file, top->img.backing_name,
-                      top->img.backing_fmt, how, &m->chain, err) < 0)
+    const struct qb_chain_top from = {top->file.path, &top->file, top->img.backing_name,
+                                      top->img.backing_fmt};
+
+    if (qb_chain_open(m->io, &from, how, &m->chain, err) < 0)
         return -1;
     m->n = m->chain.n + 1;
     m->levels = calloc(m->n, sizeof(*m->levels));

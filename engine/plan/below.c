@@ -10,8 +10,10 @@ static int open_files(struct qb_plan *plan, bool whole, struct qb_err *err)
         how |= QB_CHAIN_ASSUME;
     qb_chain_close(&plan->below.chain);
     plan->below.known = plan->below.whole = false;
-    if (qb_chain_open(plan->in.io, plan->in.img->file->path, plan->in.img->file, t->backing_name,
-                      t->backing_fmt, how, &plan->below.chain, err) < 0)
+    if (qb_chain_open(plan->in.io,
+                      &(struct qb_chain_top){plan->in.img->file->path, plan->in.img->file,
+                                             t->backing_name, t->backing_fmt},
+                      how, &plan->below.chain, err) < 0)
         return -1;
     plan->below.size = qb_chain_size(&plan->below.chain);
     plan->below.known = true;

@@ -284,11 +284,10 @@ static int make(const struct qb_plan_in *in, const struct qb_target *target, str
     return plan_sector(plan, err);
 }
 
-int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,
-                 const struct qb_target *target, struct qb_file *data, const struct qb_chain *lent,
+int qb_plan_make(const struct qb_plan_in *given, const struct qb_target *target,
                  struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err)
 {
-    struct qb_plan_in in = {io, img, rq, data, lent, QB_STAYS_NOTHING};
+    struct qb_plan_in in = *given;
     int r = make(&in, target, plan, clusters, err);
 
     while (r == 0 && plan->moves.from && !plan->moves.gains) {

@@ -79,10 +79,11 @@ struct qb_plan_in {
     struct qb_io *io; /* while the plan is made */
     const struct qb_image *img;
     const struct qb_request *rq;
-    struct qb_file *data; /* where the external data file is opened (data_file.h), or NULL */
+    struct qb_file *data; /* empty (fd -1): the external data file is opened in it if need be
+                             (data_file.h); or that file */
     const struct qb_chain
-        *lent; /* the image's present backing file, opened by the caller, or NULL */
-    enum qb_stays stays;
+        *lent;           /* the image's present backing file, opened by the caller, or NULL */
+    enum qb_stays stays; /* what a plan made before has found not to be worth moving */
 };
 
 /* The target's backing chain. */
@@ -247,13 +248,11 @@ struct qb_plan {
     struct qb_proof proof; /* keep_undo: its digests are computed by the append */
 };
 
-/* Compiles the plan.  `data` is an empty file (fd -1), in which the external data file is opened
- * if need be, or that file.  Every refusal is made here; nothing is written.  `lent`: see struct
- * qb_plan_in.  `plan` must be all zeros; free it in every case.  `clusters` is filled when the
- * tables were read. */
-int qb_plan_make(struct qb_io *io, const struct qb_image *img, const struct qb_request *rq,
-                 const struct qb_target *target, struct qb_file *data, const struct qb_chain *lent,
-                 struct qb_plan *plan, struct qb_clusters *clusters, struct qb_err *err);
+/* Compiles the plan from `in`, with `stays` 0, and a target that qb_target_resolve has filled; the
+ * plan owns the target from now on.  Every refusal is made here; nothing is written.  `plan` must
+ * be all zeros; free it in every case.  `clusters` is filled when the tables were read. */
+int qb_plan_make(const struct qb_plan_in *in, const struct qb_target *target, struct qb_plan *plan,
+                 struct qb_clusters *clusters, struct qb_err *err);
 void qb_plan_free(struct qb_plan *plan);
 
 /* For a plan that failed with size.lacks set, and is whole but for that: the lengths once more,

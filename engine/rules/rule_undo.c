@@ -39,8 +39,10 @@ static int probe(struct qb_plan *plan, struct qb_err *err)
         strcmp(qb_text_of(rq->preallocation), "off") == 0)
         return 0;
     if (qb_below_open(plan, err) < 0 ||
-        qb_chain_open(plan->in.io, img->file->path, img->file, img->backing_name, img->backing_fmt,
-                      QB_CHAIN_NEAREST | QB_CHAIN_ASSUME, &old, err) < 0)
+        qb_chain_open(
+            plan->in.io,
+            &(struct qb_chain_top){img->file->path, img->file, img->backing_name, img->backing_fmt},
+            QB_CHAIN_NEAREST | QB_CHAIN_ASSUME, &old, err) < 0)
         return -1;
     shown = qb_min(qb_chain_size(&old), QB_MIN(img->header.size, plan->target.header.size));
     qb_chain_close(&old);

@@ -123,8 +123,9 @@ static int read_backing(struct qb_undo *u, struct qb_proving *p, uint64_t start,
     memset(buf, 0, len);
     if (!old->backing_name[0])
         return 0;
-    if (qb_chain_open(p->io, u->path, &u->file, old->backing_name, old->backing_fmt, how, &chain,
-                      p->err) < 0)
+    if (qb_chain_open(
+            p->io, &(struct qb_chain_top){u->path, &u->file, old->backing_name, old->backing_fmt},
+            how, &chain, p->err) < 0)
         return -1;
     r = qb_chain_read(p->io, &chain, start, len, buf, p->err);
     qb_chain_close(&chain);

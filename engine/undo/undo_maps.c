@@ -58,7 +58,9 @@ static int find_shown(struct maps *m)
     if (m->shown_known)
         return 0;
     if (old->backing_name[0]) {
-        if (qb_chain_open(m->p->io, old->file->path, old->file, old->backing_name, old->backing_fmt,
+        if (qb_chain_open(m->p->io,
+                          &(struct qb_chain_top){old->file->path, old->file, old->backing_name,
+                                                 old->backing_fmt},
                           QB_CHAIN_NEAREST | QB_CHAIN_ASSUME, &chain, m->p->err) < 0)
             return -1;
         m->shown = qb_chain_size(&chain);

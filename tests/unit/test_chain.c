@@ -70,8 +70,9 @@ static int open_from(struct qb_io *io, unsigned first, struct qb_chain *chain, s
     if (qb_file_open(path, &file, err) < 0)
         return -1;
     if (qb_image_open(io, &file, &img, err) == 0) {
-        r = qb_chain_open(io, path, &file, img.backing_name, img.backing_fmt, QB_CHAIN_WHOLE, chain,
-                          err);
+        r = qb_chain_open(io,
+                          &(struct qb_chain_top){path, &file, img.backing_name, img.backing_fmt},
+                          QB_CHAIN_WHOLE, chain, err);
         qb_image_close(&img);
     }
     qb_file_close(&file);

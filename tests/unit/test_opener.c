@@ -143,12 +143,12 @@ static void a_backing_file_is_not_missing_because_the_helper_is_gone(void)
     struct qb_err err = {0};
     struct opening o;
     struct qb_file f;
+    const struct qb_chain_top top = {image_path, &f, other_path, "raw"};
 
     CU_ASSERT_EQUAL_FATAL(qb_file_open(image_path, &f, NULL), 0);
     begin(&o);
     CU_ASSERT_EQUAL(kill(o.helper.pid, SIGKILL), 0);
-    CU_ASSERT_EQUAL(
-        qb_chain_open(o.io, image_path, &f, other_path, "raw", QB_CHAIN_WHOLE, &chain, &err), -1);
+    CU_ASSERT_EQUAL(qb_chain_open(o.io, &top, QB_CHAIN_WHOLE, &chain, &err), -1);
     CU_ASSERT_EQUAL(err.code, QB_E_INTERNAL);
     qb_chain_close(&chain);
     end(&o);

@@ -45,8 +45,10 @@ static unsigned chain_of(struct qb_io *io, const struct qb_image_facts *facts, b
     unsigned how = QB_CHAIN_WHOLE | (without_locks ? QB_CHAIN_WITHOUT_LOCKS : 0);
     unsigned n;
 
-    if (qb_chain_open(io, facts->file.path, &facts->file, facts->img.backing_name,
-                      facts->img.backing_fmt, how, &chain, why) < 0)
+    if (qb_chain_open(io,
+                      &(struct qb_chain_top){facts->file.path, &facts->file,
+                                             facts->img.backing_name, facts->img.backing_fmt},
+                      how, &chain, why) < 0)
         return 0;
     n = (unsigned)chain.n + 1;
     qb_chain_close(&chain);
