@@ -69,9 +69,10 @@ static void print_hint(struct qb_table *t, FILE *f, enum qb_code code)
 {
     const char *hint = qb_code_hint(code);
 
-    if (t->hinted & 1u << code || !*hint)
+    _Static_assert((int)QB_E_COUNT <= 64, "a bit for each");
+    if (t->hinted & UINT64_C(1) << code || !*hint)
         return;
-    t->hinted |= 1u << code;
+    t->hinted |= UINT64_C(1) << code;
     start_line(t, f, "hint: ");
     fprintf(f, "%s\n", hint);
 }

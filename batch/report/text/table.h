@@ -31,7 +31,7 @@ struct qb_table {
     size_t scratch_len;
     bool incomplete; /* memory was short for some images */
     bool undoable;   /* some image was changed that `qbatch undo` can undo */
-    unsigned hinted; /* bits of enum qb_code: a hint is given once */
+    uint64_t hinted; /* bits of enum qb_code: a hint is given once */
 };
 
 /* Computes the widths from the batch; `color` is decided with qb_table_wants_color. */
