@@ -114,7 +114,7 @@ static int try_booking(struct qb_space *s, const struct qb_policy *policy, struc
     uint64_t booked = booked_on(s, &b.fs), free_bytes, kept; /* looked at before the free space */
     struct statvfs fs;
 
-    if (fstatvfs(b.file->fd, &fs) < 0)
+    if (fstatvfs(b.file->fd, &fs) < 0 || fs.f_blocks == 0)
         return 0; /* unknown; the append itself will fail if necessary */
     free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     kept = qb_min_free(policy, (uint64_t)fs.f_blocks * fs.f_frsize);

@@ -1,5 +1,6 @@
 #include "opener/opener.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -76,6 +77,21 @@ static int fail_answer(struct qb_err *err)
     return qb_fail(err, QB_E_INTERNAL, QB_NOWHERE, "the answer about a file is not sound");
 }
 
+/* A FUSE file system without allow_other tells another user than the one who mounted it nothing of
+ * an open file, though it lets him read and write it: no length, no free space. */
+static int check_shown(const struct qb_opener *opener, const struct qb_file *file,
+                       struct qb_err *err)
+{
+    struct stat st;
+
+    if (!opener->blind || fstat(file->fd, &st) == 0 || errno != EACCES)
+        return 0;
+    return qb_fail(err, QB_E_PERMISSION, QB_NOWHERE,
+                   "its file system (FUSE) shows the file to nobody but who mounted it, and with "
+                   "policy.sandbox: strict another user reads it; mount it with allow_other, or "
+                   "set policy.sandbox: auto");
+}
+
 static int take_answer(const struct qb_opener *opener, const struct qb_to_open *what,
                        struct qb_parcel *p, struct qb_file *out, struct qb_err *err)
 {
@@ -97,11 +113,13 @@ static int take_answer(const struct qb_opener *opener, const struct qb_to_open *
     }
     p->n_fds = 0;
     out->path = strdup(what->path);
-    if (out->path)
+    if (out->path && check_shown(opener, out, err) == 0)
         return 0;
+    if (!out->path)
+        qb_fail_memory(err);
     qb_file_close(out);
     *out = (struct qb_file){.fd = -1};
-    return qb_fail_memory(err);
+    return -1;
 }
 
 static int ask(const struct qb_opener *opener, const struct qb_to_open *what, struct qb_file *out,
@@ -153,8 +171,12 @@ static void take_claims(struct qb_io *io, enum qb_opening what, struct qb_parcel
         *out = take_file(io->opener, &files[i]);
         out->path = strdup(images[i].path);
         if (out->path && take_fds(&files[i], p, &at, out) == 0) {
-            if (what == QB_OPENING_CLAIM)
+            if (check_shown(io->opener, out, NULL) < 0) { /* which is told when it is alone */
+                qb_file_close(out);
+                *out = (struct qb_file){.fd = -1};
+            } else if (what == QB_OPENING_CLAIM) {
                 qb_io_opened(io, out);
+            }
             continue;
         }
         free(out->path);

@@ -212,7 +212,8 @@ int qb_plan_check_free(const struct qb_plan *plan, uint64_t need, struct qb_err 
     struct statvfs fs;
     uint64_t have;
 
-    if (need == 0 || file->is_block_device || file->fd < 0 || fstatvfs(file->fd, &fs) < 0)
+    if (need == 0 || file->is_block_device || file->fd < 0 || fstatvfs(file->fd, &fs) < 0 ||
+        fs.f_blocks == 0) /* FUSE without a statfs */
         return 0;
     have = (uint64_t)fs.f_frsize * (geteuid() == 0 ? fs.f_bfree : fs.f_bavail);
     if (need > have)

@@ -10,6 +10,7 @@ import unittest
 
 import context  # noqa: F401
 import family
+import ground
 import guest
 import proc
 import qbatch
@@ -378,6 +379,27 @@ class AsWithAuto(StrictTest):
         self.assertEqual(len({r["path"] for r in records if r["type"] == "image"}), 20)
         for image in images:
             self.assert_sound(image)
+
+    def test_a_fuse_file_system_that_shows_files_to_nobody_else(self):
+        try:
+            with ground.fuse(self.folder) as there:
+                images = [f"{there}/{i}.qcow2" for i in range(3)]
+                for image in images:
+                    proc.must(["qemu-img", "create", "-q", "-f", "qcow2", image, "1M"])
+                before = [proc.sha256(i) for i in images]
+                for argv in (["amend", "-o", "refcount_bits=64"], ["amend", "-o", "lazy_refcounts=on"], ["check"], ["info"],
+                             ["map"]):
+                    answer = qbatch.qbatch(argv[0], "--json", "--sandbox=strict", *argv[1:], *images)
+                    self.assertNotEqual(answer.code, 0, argv)
+                    for record in answer.records:
+                        self.assertEqual(record["error"]["code"], "permission", record)
+                        self.assertIn("mount it with allow_other, or set policy.sandbox: auto", record["error"]["message"])
+                    self.assertEqual(len(answer.records), 3)
+                self.assertEqual([proc.sha256(i) for i in images], before)
+                answer = qbatch.qbatch("amend", "--json", "--sandbox=auto", "-o", "refcount_bits=64", *images)
+                self.assertEqual((answer.code, answer.summary["changed"]), (0, 3), str(answer))
+        except ground.NotHere as why:
+            self.skipTest(str(why))
 
     def test_few_images_of_each_file_system_at_a_time(self):
         folders = self.twins("fleet", 10)
