@@ -15,17 +15,24 @@ void qb_ranges_sort(struct qb_range *ranges, size_t n)
         qsort(ranges, n, sizeof(*ranges), by_first);
 }
 
-bool qb_ranges_hold(const struct qb_range *ranges, size_t n, uint64_t byte)
+size_t qb_ranges_past(const struct qb_range *ranges, size_t n, uint64_t at)
 {
     size_t low = 0, high = n;
 
     while (low < high) {
         size_t mid = low + (high - low) / 2;
 
-        if (ranges[mid].end > byte)
+        if (ranges[mid].end > at)
             high = mid;
         else
             low = mid + 1;
     }
-    return low < n && ranges[low].first <= byte;
+    return low;
+}
+
+bool qb_ranges_hold(const struct qb_range *ranges, size_t n, uint64_t byte)
+{
+    size_t i = qb_ranges_past(ranges, n, byte);
+
+    return i < n && ranges[i].first <= byte;
 }

@@ -1,4 +1,4 @@
-/* Sorts and searches ranges of bytes. */
+/* Sorts and searches ranges, of bytes or of clusters. */
 #ifndef QB_BASE_RANGES_H
 #define QB_BASE_RANGES_H
 
@@ -13,7 +13,11 @@ struct qb_ranges {
 /* By where they begin. */
 void qb_ranges_sort(struct qb_range *ranges, size_t n);
 
-/* Whether one of the ranges, which ascend and are apart, holds the byte. */
+/* The place of the first of the ranges, which ascend and are apart, that ends past `at`; n: none
+ * does. */
+size_t qb_ranges_past(const struct qb_range *ranges, size_t n, uint64_t at);
+
+/* Whether one of such ranges holds the byte. */
 bool qb_ranges_hold(const struct qb_range *ranges, size_t n, uint64_t byte);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "base/ranges.h"
 #include "plan/new_tables.h"
 #include "rules/reclaim.h"
 
@@ -180,17 +181,7 @@ int qb_zeros_find(struct qb_plan *plan, struct qb_zeros *z, struct qb_err *err)
 
 bool qb_zeros_have(const struct qb_zeros *z, uint64_t cluster)
 {
-    size_t low = 0, high = z->runs.n;
-
-    while (low < high) {
-        size_t mid = low + (high - low) / 2;
-
-        if (z->runs.items[mid].end <= cluster)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low < z->runs.n && z->runs.items[low].first <= cluster;
+    return qb_ranges_hold(z->runs.items, z->runs.n, cluster);
 }
 
 int qb_zeros_in_copy(struct qb_visit *v, const uint8_t *table, uint64_t i, uint64_t guest,

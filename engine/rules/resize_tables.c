@@ -1,4 +1,5 @@
 /* Notes which L2 tables of the active layer a new size cuts, fills or drops. */
+#include "base/ranges.h"
 #include "plan/new_tables.h"
 #include "rules/resize.h"
 
@@ -14,17 +15,7 @@ struct actives {
 
 size_t qb_resize_zeros_from(const struct qb_resize *e, uint64_t cluster)
 {
-    size_t lo = 0, hi = e->zeros.n;
-
-    while (lo < hi) {
-        size_t mid = lo + (hi - lo) / 2;
-
-        if (e->zeros.items[mid].end <= cluster)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return lo;
+    return qb_ranges_past(e->zeros.items, e->zeros.n, cluster);
 }
 
 /* The first L1 index at or after `from` where the active layer needs a table of its own; UINT64_MAX
