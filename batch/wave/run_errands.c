@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/own.h"
+#include "qcow2/disk.h"
 #include "host/child.h"
 #include "clones/backup.h"
 #include "wave/run_gate.h"
@@ -51,6 +52,16 @@ static void put_answer(struct qb_parcel *p, const struct answer *a)
     p->len = sizeof(*a);
 }
 
+/* An image may be planned anew, when memory was short. */
+enum { EXTENDS_MAX = 8 };
+
+/* Whether a run may ask for that: sectors, and not without end. */
+static bool may_extend(const struct qb_run_errands *e, const struct request *r)
+{
+    return e->confining->batch->policy.extend_command.n && !e->confining->dry_run && r->bytes &&
+           r->bytes % QB_SECTOR == 0 && r->bytes <= INT64_MAX && e->extended[r->job] < EXTENDS_MAX;
+}
+
 static void on_extend(void *arg, const struct qb_parcel *request, struct qb_parcel *answer)
 {
     const struct qb_run_errands *e = arg;
@@ -59,23 +70,34 @@ static void on_extend(void *arg, const struct qb_parcel *request, struct qb_parc
     struct qb_io *io = qb_confining_io(e->confining, request);
     struct answer a = {0};
 
-    if (!r || !batch->policy.extend_command.n || e->confining->dry_run)
+    if (!r || !may_extend(e, r))
         return;
+    e->extended[r->job]++;
     qb_io_set_stop(io, qb_helper_is_to_stop, (void *)(uintptr_t)request);
     a.failed = extend(batch, r->job, r->bytes, io, &a.err);
     qb_io_set_stop(io, NULL, NULL);
     put_answer(answer, &a);
 }
 
+/* Once for each step. */
+static bool may_ask_gate(const struct qb_run_errands *e, const struct qb_gate_numbers *n)
+{
+    const struct qb_rollout *rollout = &e->confining->batch->rollout;
+
+    return rollout->gate.command.n && !e->confining->dry_run && n->step >= 1 &&
+           n->step <= n->steps && n->steps <= rollout->steps.n + 1 && e->gates < n->steps;
+}
+
 static void on_gate(void *arg, const struct qb_parcel *request, struct qb_parcel *answer)
 {
-    const struct qb_run_errands *e = arg;
+    struct qb_run_errands *e = arg;
     const struct qb_gate_numbers *r = (const struct qb_gate_numbers *)request->bytes;
     struct qb_io *io = qb_confining_io(e->confining, request);
     struct answer a = {0};
 
-    if (request->len != sizeof(*r) || e->confining->dry_run)
+    if (request->len != sizeof(*r) || !may_ask_gate(e, r))
         return;
+    e->gates++;
     qb_io_set_stop(io, qb_helper_is_to_stop, (void *)(uintptr_t)request);
     a.failed = qb_gate_run(e->confining->batch, e->journal, r, io, &a.err);
     qb_io_set_stop(io, NULL, NULL);
@@ -148,7 +170,8 @@ int qb_run_errands_offer(struct qb_run_errands *e, struct qb_confining *c, const
     if (!c)
         return 0;
     e->cloned = calloc(c->batch->n_jobs + 1, sizeof(e->cloned[0]));
-    if (!e->cloned)
+    e->extended = calloc(c->batch->n_jobs + 1, sizeof(e->extended[0]));
+    if (!e->cloned || !e->extended)
         return qb_fail_memory(err);
     e->extend = qb_errands_add(&c->errands, on_extend, e);
     e->clone = qb_errands_add(&c->errands, on_clone, e);
@@ -162,6 +185,7 @@ int qb_run_errands_offer(struct qb_run_errands *e, struct qb_confining *c, const
 void qb_run_errands_free(struct qb_run_errands *e)
 {
     free(qb_take(&e->cloned));
+    free(qb_take(&e->extended));
     qb_scan_errand_free(&e->scan);
 }
 

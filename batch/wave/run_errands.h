@@ -17,7 +17,11 @@ struct qb_run_errands {
     const char *journal; /* the path of the run's journal; NULL: it has none */
     struct qb_scan_errand scan;
     const struct qb_owners *owners; /* for places; to be set before the run is confined */
-    bool *cloned;                   /* in the helper: by job */
+    /* In the helper, by job: whether a clone was made, and how often extend_command was run; and
+     * how often the gate was. */
+    bool *cloned;
+    unsigned char *extended;
+    unsigned gates;
 };
 
 int qb_run_errands_offer(struct qb_run_errands *e, struct qb_confining *c, const char *journal,
