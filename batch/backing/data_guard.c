@@ -8,7 +8,7 @@
 #include "base/sizing.h"
 #include "backing/tree.h"
 #include "chain/backing_name.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "chain/chain.h"
 #include "chain/data_name.h"
 #include "util/path.h"

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/vec.h"
-#include "job/meter.h"
+#include "outcome/meter.h"
 #include "job/keys.h"
 #include "qbatch.h"
 

@@ -4,9 +4,9 @@
 
 #include <sys/types.h>
 
-#include "job/hand.h"
+#include "outcome/hand.h"
 #include "job/job.h"
-#include "job/meter.h"
+#include "outcome/meter.h"
 
 /* What the serving thread knows of the run; all of it outlives the thread. */
 struct qb_ctl_scene {

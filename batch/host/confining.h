@@ -15,7 +15,7 @@
 #include "opener/opener.h"
 #include "job/job.h"
 #include "job/sandboxed.h"
-#include "job/wire.h"
+#include "outcome/wire.h"
 
 /* A run of up to this many images that takes no time is confined once it has opened them; any
  * other before the first, and a helper opens all of them. */

@@ -10,7 +10,7 @@
 #include <sys/types.h>
 
 #include "opener/helper.h"
-#include "job/wire.h"
+#include "outcome/wire.h"
 
 enum {
     QB_MORTAL_HOW = 120,

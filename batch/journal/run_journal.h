@@ -15,7 +15,7 @@
 #include "amend/amend.h"
 #include "job/job.h"
 #include "journal/seen.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "journal/state_dir.h"
 
 struct qb_state {

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "job/outcome_wire.h"
+#include "outcome/outcome_wire.h"
 #include "run/relay_run.h"
 #include "util/signal.h"
 

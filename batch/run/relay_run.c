@@ -12,7 +12,7 @@
 #include "base/num.h"
 #include "base/own.h"
 #include "backing/deadly.h"
-#include "job/outcome_wire.h"
+#include "outcome/outcome_wire.h"
 #include "journal/run_journal.h"
 
 void qb_relay_notice(const struct qb_relay_parent *p, const char *text)

@@ -2,7 +2,7 @@
  *
  * The calling process reads no image.  It has the terminal, the reports and the end of the journal;
  * the other one (relay_child.c) opens, reads and amends the images, and tells their results, which
- * are checked (job/outcome_wire.h).  When it dies, of an image or because somebody killed it:
+ * are checked (outcome/outcome_wire.h).  When it dies, of an image or because somebody killed it:
  *
  * - results that it told stay; images that it had not begun are left to the next process;
  * - those that it held, begun and without a result, are run by the next one first, each alone;

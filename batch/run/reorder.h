@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 struct qb_hold;
 

@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
-#include "job/planned.h"
+#include "outcome/planned.h"
 #include "run/running.h"
 
 static struct qb_timing timing_of(const struct qb_running *r, const struct qb_wave *w,

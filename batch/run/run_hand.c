@@ -1,4 +1,4 @@
-/* Acts on what people ask of a run in progress (job/hand.h), between its waves. */
+/* Acts on what people ask of a run in progress (outcome/hand.h), between its waves. */
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>

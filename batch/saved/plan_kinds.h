@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 #include "base/vec.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 enum { QB_PLAN_KIND = 120 };
 

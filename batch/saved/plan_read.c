@@ -12,7 +12,7 @@
 #include "base/crc32.h"
 #include "base/own.h"
 #include "base/digest.h"
-#include "job/planned.h"
+#include "outcome/planned.h"
 #include "job/rules.h"
 #include "saved/plan_write.h"
 #include "saved/request_json.h"

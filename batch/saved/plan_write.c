@@ -11,7 +11,7 @@
 
 #include "base/own.h"
 #include "base/digest.h"
-#include "job/planned.h"
+#include "outcome/planned.h"
 #include "job/rules.h"
 #include "record/report_json.h"
 #include "saved/request_json.h"

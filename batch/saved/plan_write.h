@@ -14,7 +14,7 @@
 
 #include "opener/helper.h"
 #include "job/job.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 enum { QB_PLAN_FORMAT = 1 };
 

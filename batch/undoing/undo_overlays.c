@@ -5,7 +5,7 @@
 
 #include "backing/tree.h"
 #include "base/own.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "util/text.h"
 
 /* The run's images, for their family: jobs in the order of `traces`. */

@@ -3,10 +3,10 @@
 #define QB_WAVE_RUN_OPTIONS_H
 
 #include "io/io.h"
-#include "job/hand.h"
+#include "outcome/hand.h"
 #include "job/job.h"
-#include "job/meter.h"
-#include "job/outcome.h"
+#include "outcome/meter.h"
+#include "outcome/outcome.h"
 #include "journal/run_journal.h"
 
 struct qb_confining;

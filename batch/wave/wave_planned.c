@@ -1,5 +1,5 @@
 /* Holds the plan of an image against the one that was saved and agreed to. */
-#include "job/planned.h"
+#include "outcome/planned.h"
 #include "wave/wave_slot.h"
 
 bool qb_slot_is_stale(struct qb_wave *w, struct qb_slot *s)

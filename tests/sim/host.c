@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 
 #include "backing/data_guard.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "io/backend.h"
 #include "opener/in_use.h"
 #include "opener/named.h"

@@ -7,7 +7,7 @@
 
 #include "clones/prune.h"
 #include "io/backend.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "journal/runs.h"
 #include "scratch.h"
 

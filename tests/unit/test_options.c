@@ -4,7 +4,7 @@
 
 #include "cli/cli.h"
 #include "job/keys.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "manifest/node.h"
 #include "manifest/schema.h"
 #include "manifest/o_option.h"

@@ -8,7 +8,7 @@
 
 #include "base/own.h"
 #include "base/result.h"
-#include "job/outcome_wire.h"
+#include "outcome/outcome_wire.h"
 #include "unit.h"
 
 static const struct qb_info before = {.version = 2,

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/result.h"
-#include "job/hand.h"
+#include "outcome/hand.h"
 #include "run/relay_run.h"
 #include "unit.h"
 

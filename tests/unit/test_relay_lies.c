@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "base/result.h"
-#include "job/outcome_wire.h"
+#include "outcome/outcome_wire.h"
 #include "run/relay_run.h"
 #include "unit.h"
 

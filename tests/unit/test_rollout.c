@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "record/report_read.h"
 #include "rollout/draw.h"
 #include "unit.h"

@@ -7,7 +7,7 @@
 
 #include "amend/amend.h"
 #include "images.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "journal/history.h"
 #include "scratch.h"
 

@@ -13,7 +13,7 @@
 #include "fleet/session.h"
 #include "job/file_name.h"
 #include "job/keys.h"
-#include "job/planned.h"
+#include "outcome/planned.h"
 #include "record/report_json.h"
 #include "common/overrides.h"
 #include "common/shard_batch.h"

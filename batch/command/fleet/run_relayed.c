@@ -8,7 +8,7 @@
 #include "base/num.h"
 #include "ctl/socket.h"
 #include "fleet/run_ctl.h"
-#include "job/orders.h"
+#include "outcome/orders.h"
 #include "run/relay_run.h"
 #include "util/signal.h"
 

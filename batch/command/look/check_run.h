@@ -5,7 +5,7 @@
 #include "amend/check_image.h"
 #include "host/confining.h"
 #include "job/job.h"
-#include "job/meter.h"
+#include "outcome/meter.h"
 #include "record/checked.h"
 #include "sink/sinks.h"
 

@@ -8,7 +8,7 @@
 #include "host/confining.h"
 #include "io/io.h"
 #include "job/job.h"
-#include "job/meter.h"
+#include "outcome/meter.h"
 
 enum qb_each_outcome {
     QB_EACH_ANSWERED,

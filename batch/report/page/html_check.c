@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "job/wire.h"
+#include "outcome/wire.h"
 #include "page/html_lists.h"
 #include "page/html_parts.h"
 #include "util/text.h"

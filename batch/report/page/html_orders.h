@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "job/orders.h"
+#include "outcome/orders.h"
 
 /* Nothing where nobody did.  `run` is its number among several; 0: it is the only one. */
 void qb_html_put_orders(FILE *f, const qb_orders *orders, size_t run);

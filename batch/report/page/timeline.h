@@ -8,7 +8,7 @@
 
 #include "base/vec.h"
 #include "job/job.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 /* The kinds of work. */
 enum qb_work { QB_WORK_READ, QB_WORK_WRITE, QB_WORK_VERIFY, QB_WORK_COUNT };

@@ -4,7 +4,7 @@
 #define QB_RECORD_GROUPS_H
 
 #include "base/vec.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 enum { QB_GROUPS_MAX = 400 }; /* more texts of one status and code share a group without a text */
 

@@ -2,7 +2,7 @@
 #ifndef QB_RECORD_NOTES_H
 #define QB_RECORD_NOTES_H
 
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 struct qb_notes {
     struct qb_noted {

@@ -2,7 +2,7 @@
 #ifndef QB_RECORD_ORDERS_JSON_H
 #define QB_RECORD_ORDERS_JSON_H
 
-#include "job/orders.h"
+#include "outcome/orders.h"
 #include "util/json.h"
 #include "util/json_read.h"
 

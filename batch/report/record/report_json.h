@@ -6,7 +6,7 @@
 
 #include "record/forecast.h"
 #include "job/job.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "util/json.h"
 
 /* Adds host, caller, command and labels to an object, null if they are not known. */

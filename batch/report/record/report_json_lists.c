@@ -1,6 +1,6 @@
 #include "record/report_json_lists.h"
 
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 void qb_json_snapshots(struct qb_json *o, const struct qb_result *r)
 {

@@ -8,7 +8,7 @@
 #include "base/result.h"
 #include "util/json_read.h"
 #include "job/keys.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "record/orders_json.h"
 #include "record/rollout_json.h"
 

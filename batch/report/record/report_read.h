@@ -9,7 +9,7 @@
 #include <sys/types.h>
 
 #include "job/origin.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 enum qb_read_kind { QB_READ_IMAGE, QB_READ_SUMMARY };
 

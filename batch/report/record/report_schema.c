@@ -5,7 +5,7 @@
 
 #include "check/defects.h"
 #include "job/keys.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "job/profile.h"
 #include "util/fill.h"
 

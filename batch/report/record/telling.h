@@ -5,7 +5,7 @@
 #include "record/checked.h"
 #include "record/forecast.h"
 #include "job/job.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 /* One of the runs that a report joins. */
 struct qb_part {

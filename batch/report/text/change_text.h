@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 /* "compat: 0.10 -> 1.1, size: 1 GiB -> 2 GiB"; nothing for none. */
 void qb_changes_print(FILE *f, const struct qb_result *result);

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "job/job.h"
-#include "job/meter.h"
+#include "outcome/meter.h"
 
 struct qb_progress; /* NULL if nothing is shown: every call accepts that */
 

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "job/job.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "record/groups.h"
 #include "record/notes.h"
 

@@ -1,4 +1,4 @@
-#include "job/orders.h"
+#include "outcome/orders.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "job/outcome_wire.h"
+#include "outcome/outcome_wire.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,10 +1,10 @@
-#include "job/wire.h"
+#include "outcome/wire.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 static bool make_room(struct qb_wire *w, size_t n)
 {

@@ -1,4 +1,4 @@
-#include "job/hand.h"
+#include "outcome/hand.h"
 
 #include <stdlib.h>
 #include <string.h>

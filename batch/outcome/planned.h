@@ -2,11 +2,11 @@
  *
  * An amend that is applied from a saved plan is planned once more.  It is carried out only if the
  * image is as the plan found it, and is changed in the same way, at about the same cost. */
-#ifndef QB_JOB_PLANNED_H
-#define QB_JOB_PLANNED_H
+#ifndef QB_OUTCOME_PLANNED_H
+#define QB_OUTCOME_PLANNED_H
 
 #include "base/err.h"
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 struct qb_planned {
     uint64_t before, after; /* fingerprints of the image's properties; 0: not read that far */

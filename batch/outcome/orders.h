@@ -1,9 +1,9 @@
 /* What people asked of a run by qbatch ctl, as reports have it: of a run that is in progress, or
  * read from a report or a journal. */
-#ifndef QB_JOB_ORDERS_H
-#define QB_JOB_ORDERS_H
+#ifndef QB_OUTCOME_ORDERS_H
+#define QB_OUTCOME_ORDERS_H
 
-#include "job/hand.h"
+#include "outcome/hand.h"
 #include "job/job.h"
 #include "util/json_read.h"
 

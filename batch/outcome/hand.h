@@ -6,8 +6,8 @@
  *
  * An image is skipped only before it is begun.  Both threads claim it for that, and whoever comes
  * first has it. */
-#ifndef QB_JOB_HAND_H
-#define QB_JOB_HAND_H
+#ifndef QB_OUTCOME_HAND_H
+#define QB_OUTCOME_HAND_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

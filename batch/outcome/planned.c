@@ -1,4 +1,4 @@
-#include "job/planned.h"
+#include "outcome/planned.h"
 
 #include <inttypes.h>
 #include <string.h>

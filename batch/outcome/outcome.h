@@ -1,9 +1,9 @@
 /* Collects the results of a run, independent of how they are shown: the counts, the exit code, and
  * for each image the list of changes. */
-#ifndef QB_JOB_OUTCOME_H
-#define QB_JOB_OUTCOME_H
+#ifndef QB_OUTCOME_OUTCOME_H
+#define QB_OUTCOME_OUTCOME_H
 
-#include "job/orders.h"
+#include "outcome/orders.h"
 #include "job/rollout.h"
 #include "util/exit_code.h"
 #include "qbatch.h"

@@ -1,10 +1,10 @@
 /* Outcomes as bytes, for a process that is not believed to tell them to another one of the same
  * program: whoever reads them accepts no number, text or list that the program could not handle. */
-#ifndef QB_JOB_OUTCOME_WIRE_H
-#define QB_JOB_OUTCOME_WIRE_H
+#ifndef QB_OUTCOME_OUTCOME_WIRE_H
+#define QB_OUTCOME_OUTCOME_WIRE_H
 
-#include "job/outcome.h"
-#include "job/wire.h"
+#include "outcome/outcome.h"
+#include "outcome/wire.h"
 
 /* Appends the outcome.  What was composed of it is left out: reports are texts of whoever is
  * believed. */

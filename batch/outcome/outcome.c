@@ -1,4 +1,4 @@
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 
 #include <stdlib.h>
 #include <string.h>

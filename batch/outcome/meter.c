@@ -1,4 +1,4 @@
-#include "job/meter.h"
+#include "outcome/meter.h"
 
 #include <string.h>
 

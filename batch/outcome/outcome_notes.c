@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "job/outcome.h"
+#include "outcome/outcome.h"
 #include "util/text.h"
 
 static const char *leaks_text(const struct qb_leaks *l, bool done, char room[QB_NOTE_ROOM])

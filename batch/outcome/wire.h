@@ -1,6 +1,6 @@
 /* Bytes that one process of the program tells to another one, which does not believe it. */
-#ifndef QB_JOB_WIRE_H
-#define QB_JOB_WIRE_H
+#ifndef QB_OUTCOME_WIRE_H
+#define QB_OUTCOME_WIRE_H
 
 #include <stdbool.h>
 #include <stddef.h>

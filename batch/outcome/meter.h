@@ -4,8 +4,8 @@
  * Work is counted in bytes: what an image's plan will write (and, with `verify: content`, read),
  * and a fixed part for the cost of each image.  An image without a plan yet is assumed to be the
  * mean of those with one. */
-#ifndef QB_JOB_METER_H
-#define QB_JOB_METER_H
+#ifndef QB_OUTCOME_METER_H
+#define QB_OUTCOME_METER_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
