@@ -95,13 +95,14 @@ static void read_one(struct qb_io *io, struct qb_file *file, struct told *t)
     qb_image_close(&img);
 }
 
-/* There is one thread. */
+/* There is one thread, and no path that it needs. */
 static void give_up_rights(void)
 {
     struct qb_confinement own = {0};
 
+    qb_confine_output();
     qb_confine_thread(&own);
-    qb_confine_process(&own, false);
+    qb_confine_process(&own, true);
 }
 
 static void on_read(void *arg, const struct qb_parcel *request, struct qb_parcel *answer)

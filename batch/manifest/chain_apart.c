@@ -65,6 +65,7 @@ static int give_up_rights(struct walk *w, struct qb_owners *owners)
     if (qb_helper_start(&w->helper, &errands, 1, &w->err) < 0)
         return strict ? -1 : 0;
     qb_opener_serve(&w->opener, w->io);
+    qb_confine_output();
     if (strict)
         qb_confine_enter(&own);
     qb_confine_thread(&own);

@@ -1,6 +1,7 @@
 #include "opener/confine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
@@ -136,6 +137,16 @@ void qb_confine_thread(struct qb_confinement *c)
     }
     if (is_built(QB_CONFINE_CAPABILITIES))
         take(c, QB_CONFINE_CAPABILITIES, drop_capabilities());
+}
+
+void qb_confine_output(void)
+{
+    int null = is_built(QB_CONFINE_CORE) ? open("/dev/null", O_RDWR | O_CLOEXEC) : -1;
+
+    for (int fd = STDIN_FILENO; null >= 0 && fd <= STDERR_FILENO; fd++)
+        dup2(null, fd);
+    if (null > STDERR_FILENO)
+        close(null);
 }
 
 void qb_confine_process(struct qb_confinement *c, bool blind)

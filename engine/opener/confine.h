@@ -60,6 +60,11 @@ void qb_confine_try(struct qb_confinement *out);
  * one of which then calls qb_confine_process.  What the kernel refuses is in *out. */
 void qb_confine_thread(struct qb_confinement *out);
 
+/* Of a process from which nobody reads but by a socket: standard input, output and error lead
+ * nowhere, for what they have may be a terminal, which could be read as well.  A build for
+ * debugging keeps them. */
+void qb_confine_output(void);
+
 /* The process, all of its threads: the rest.  `blind`: calls that take a path are denied, too. */
 void qb_confine_process(struct qb_confinement *out, bool blind);
 

@@ -1,6 +1,7 @@
 """qbatch backup restore: the image is the clone again, and nothing that was written is lost."""
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import unittest
@@ -353,21 +354,24 @@ class Apart(RestoreTest):
 
     def apart(self, images):
         log = self.path("strace.log")
-        done = proc.run(["strace", "-f", "-y", "-qq", "-o", log, "-e", "trace=seccomp,pread64,read,readv,preadv",
+        done = proc.run(["strace", "-f", "-y", "-qq", "-o", log, "-e", "trace=seccomp,pread64,read,readv,preadv,dup2",
                          qbatch.absolute(qbatch.TOOL), "backup", "restore", "--state", self.state, "last",
                          images[0]])
         self.assertEqual(done.code, 0, done.err)
-        confined, read = set(), set()
+        confined, read, silent = set(), set(), set()
         with open(log, encoding="utf-8", errors="replace") as f:
             for line in f:
                 pid, call = line.split(None, 1)
                 if call.startswith("seccomp(SECCOMP_SET_MODE_FILTER") and call.rstrip().endswith("= 0"):
                     confined.add(pid)
+                elif re.match(r"dup2\(\d+</dev/null(<.*>)?>, 2", call):
+                    silent.add(pid)
                 elif f"<{images[0]}" in call:
                     read.add(pid)
                     self.assertIn(pid, confined, line)
         self.assertTrue(read)
         self.assertEqual(confined, read)
+        self.assertEqual(silent, read)  # it has no terminal
 
 
 @unittest.skipUnless(strace.works(), strace.MISSING)
