@@ -12,5 +12,9 @@ HERE = SAID["sandbox"]
 LACKS = [name for name, there in HERE.items() if not there]
 NO_STRICT = f"this host lacks {LACKS}"
 
+with open("/proc/self/status", encoding="utf-8") as f:
+    EFFECTIVE = next(int(line.split()[1], 16) for line in f if line.startswith("CapEff:"))
+SEES_OTHERS = bool(EFFECTIVE >> 19 & 1)  # CAP_SYS_PTRACE: memory and files of processes that are not dumpable
+
 RING = SAID["io_uring"]["usable"]
 NO_RING = f"no io_uring here: {SAID['io_uring']['error']}"
