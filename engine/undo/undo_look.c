@@ -73,7 +73,9 @@ int qb_undo_look_at_sector(struct qb_undo *u, struct qb_io *io)
         return 1;
     if (u->facts.given_up && memcmp(sector, u->facts.given_up, QB_SECTOR) == 0)
         return qb_undo_fail_given_up(err);
-    if (memcmp(sector, u->facts.new_sector, QB_SECTOR) != 0 && !u->facts.header_wrong)
+    if (memcmp(sector, u->facts.new_sector, QB_SECTOR) == 0)
+        u->facts.header_wrong = false; /* verification could not read it */
+    else if (!u->facts.header_wrong)
         return qb_undo_changed_since(u, "the image's header was written");
     return 0;
 }
@@ -244,6 +246,14 @@ static int look_for_tail(struct qb_undo *u, struct qb_io *io)
     return r;
 }
 
+/* Where the file could not be read after a verification that failed, what was recorded before the
+ * flip is as good as in a run that was killed before it verified anything. */
+static void trust_proof(struct qb_undo_facts *f)
+{
+    if (f->mistrusted && f->proof && qb_digest_is_empty(f->as_found) && !f->header_wrong)
+        f->mistrusted = false;
+}
+
 static int check(struct qb_undo *u, struct qb_io *io)
 {
     const struct qb_undo_facts *f = &u->facts;
@@ -252,6 +262,7 @@ static int check(struct qb_undo *u, struct qb_io *io)
 
     if (r != 0)
         return r < 0 ? -1 : raw ? qb_undo_look_for_raw_tail(u, io) : look_for_tail(u, io);
+    trust_proof(&u->facts);
     if (f->mistrusted ? (!f->seen && !u->file.is_block_device) || qb_digest_is_empty(f->as_found)
                       : !f->proof)
         return qb_fail(&u->err, QB_E_REFUSED, QB_NOWHERE,

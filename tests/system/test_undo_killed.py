@@ -244,6 +244,27 @@ class Killed(ImageTest):
                 self.assert_as_it_was(qbatch.Answer(proc.run(self.undo_argv())))
         self.assertGreater(longer, 0)
 
+    def test_what_verification_could_not_read_is_undone_once_it_can_be_read(self):
+        """The header is the one that was written, and the proof of keep_undo was recorded before: that no fingerprint
+        could be taken of the file does not end the undo."""
+        far = {"data_file": self.path("a.data")}
+        for options, last in (({}, 1000), (far, 0)):
+            undone = 0
+            self.original = self.create("b.qcow2", size="4M", cluster_size=16384, **options)
+            self.io(self.original, "write -q -P 1 0 2M")
+            self.before = proc.sha256(self.original)
+            for number in range(4, 60, 5 if SANITIZED else 1):
+                self.restore()
+                trace = strace.run([*self.amend_argv(lazy_refcounts="on", refcount_bits=64), "--sandbox=off"],
+                                   f"pread64:error=EIO:when={number}..{number + last}")
+                if not trace.hit:
+                    break
+                if qbatch.Answer(trace.result).code == 5:
+                    with self.subTest(f"{options} {number}"):
+                        self.assert_as_it_was(qbatch.Answer(proc.run(self.undo_argv())))
+                        undone += 1
+            self.assertGreater(undone, 0)
+
 
 if __name__ == "__main__":
     main()
