@@ -51,6 +51,7 @@ static const struct {
      "--new-run begins a new run; it does not go with --resume or --retry-failed"},
     {BIT(NO_STATE), 0, RESUMES | BIT(STATE),
      "--no-state does not go with --state, --resume or --retry-failed"},
+    {BIT(IGNORE_TIMES), 0, BIT(DISCARD), "--ignore-times does not go with --discard-undo"},
     {RESUMES, 0, BIT(DRY_RUN), "--dry-run does not go with --resume or --retry-failed"},
 };
 

@@ -13,6 +13,7 @@ struct qb_takeback {
     const struct qb_batch *batch;
     const struct qb_trace *const *traces; /* one for each job, of the history */
     struct qb_run_options options;        /* its state is not used */
+    bool ignore_times;   /* of an undo: a modification time that has changed refuses nothing */
     bool discard_writes; /* of a restore (restore.h): what was written since the run may go */
 };
 

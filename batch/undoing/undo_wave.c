@@ -46,6 +46,7 @@ static int look_up(struct qb_undo_wave *w, struct qb_undo_slot *s, struct qb_und
         .mtime_ns = t->done.mtime_ns,
         .ino = t->done.ino,
         .begun = t->undoing,
+        .ignore_times = w->t->ignore_times,
         .longer = t->discarding_at != 0,
         .mistrusted = t->mistrusted,
         .header_wrong = t->header_wrong,

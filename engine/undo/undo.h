@@ -49,6 +49,9 @@
  * is the length where giving the undo up was begun, as long as the run's header is in place: what
  * that appended is cut off with the rest.
  *
+ * `ignore_times` leaves the time out, for whoever knows that only that has changed, or wants to
+ * keep what a guest wrote in place.
+ *
  * A block device has no length and no time of its own, and its node is another one after each boot:
  * there the proof, or the fingerprint of all of it, is all that is asked for.
  *
@@ -73,6 +76,7 @@ struct qb_undo_facts {
     uint64_t length, mtime_ns, ino; /* of the file after the amend */
     bool begun;        /* an undo was about to write: the modification time may be of that */
     bool longer;       /* giving it up was: so may the length, too */
+    bool ignore_times; /* the caller says so: the modification time refuses nothing */
     bool mistrusted;   /* verification found the amended image wrong: nothing was freed */
     bool header_wrong; /* ... and the header on disk to be neither the old nor the new one */
     struct qb_digest as_found; /* ... with this fingerprint of the file (as_found.h) */

@@ -51,8 +51,10 @@ int qb_undo_is_unwritten(struct qb_undo *u)
     if (f->seen &&
         (f->longer ? (uint64_t)st.st_size < f->length : (uint64_t)st.st_size != f->length))
         return qb_undo_changed_since(u, "the file's length has changed");
-    if (f->seen && !f->begun && !f->longer && mtime_ns != f->mtime_ns)
-        return qb_undo_changed_since(u, "the image was written");
+    if (f->seen && !f->begun && !f->longer && !f->ignore_times && mtime_ns != f->mtime_ns)
+        return qb_fail(&u->err, QB_E_CHANGED, QB_NOWHERE,
+                       "the image was written since the run amended it, as its modification time "
+                       "says; undo --ignore-times goes by what is on the disk alone");
     return 0;
 }
 

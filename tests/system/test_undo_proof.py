@@ -180,13 +180,15 @@ class LostTimes(UndoTest):
                 self.io(image, "write -q -P 66 0 64k", "write -q -P 5 40k 20k", "discard -q 0 64k")
                 with open(kept, "rb") as a, open(image, "rb") as b:
                     now, then = b.read(), a.read()
-                answer = self.undo(run)
-                self.assertEqual(answer.error, "changed", str(answer))
+                self.after_a_guest(image, run)
                 leaked = self.leaked(kept)
                 self.assertTrue(leaked)
                 for cluster in leaked:
                     place = slice(512 * cluster, 512 * cluster + 512)
                     self.assertEqual(now[place], then[place], f"cluster {cluster} was only kept")
+
+    def after_a_guest(self, image, run):
+        self.refused_to_undo(image, run)
 
     @staticmethod
     def leaked(image):
@@ -291,6 +293,47 @@ class LostTimes(UndoTest):
             self.refused_to_undo(image, run)
         finally:
             proc.run(["umount", mount])
+
+
+class IgnoredTimes(LostTimes):
+    """The same acts, which the times tell of, and --ignore-times."""
+
+    def unnoticed(self, image, act, *args):
+        length = os.path.getsize(image)
+        act(*args)
+        os.truncate(image, length)
+
+    def undo(self, run, *operands):
+        return super().undo("--ignore-times", run, *operands)
+
+    def after_a_guest(self, image, run):
+        """Refused, or nothing of what the guest sees is lost within the old disk's size."""
+        before = self.as_raw(image)
+        answer = self.undo(run)
+        if answer.error:
+            self.assertEqual((answer.code, answer.error), (1, "changed"), str(answer))
+            return
+        after = self.as_raw(image)
+        shown = min(len(before), len(after))
+        self.assertEqual(hash(after[:shown]), hash(before[:shown]))
+        self.assert_sound(image)
+
+    def as_raw(self, image):
+        proc.must(["qemu-img", "convert", "-U", "-f", "qcow2", "-O", "raw", image, self.path("raw")])
+        with open(self.path("raw"), "rb") as f:
+            return f.read()
+
+    def test_a_changed_time_alone(self):
+        image = self.create(size="1M")
+        self.io(image, "write -q -P 1 0 64k")
+        before = proc.sha256(image)
+        run = self.amend(image, refcount_bits=64)
+        os.utime(image)
+        answer = super().undo(run)
+        self.assertEqual((answer.code, answer.error), (1, "changed"), str(answer))
+        self.assertIn("undo --ignore-times goes by", answer.first["error"]["message"])
+        self.undone(run)
+        self.assertEqual(proc.sha256(image), before)
 
 
 class Promises(UndoTest):

@@ -219,6 +219,7 @@ int qb_earlier_work(struct qb_earlier *e, const struct qb_cli *cli, qb_takeback_
                     .dry_run = qb_cli_has(cli, QB_OPTION_DRY_RUN),
                     .stopped = qb_signal_seen},
         .discard_writes = qb_cli_has(cli, QB_OPTION_DISCARD_WRITES),
+        .ignore_times = qb_cli_has(cli, QB_OPTION_IGNORE_TIMES),
     };
     __attribute__((cleanup(qb_confining_end))) struct qb_confining confining = {.begun = false};
     bool confines = fn == qb_takeback_run || fn == qb_discard_run;
