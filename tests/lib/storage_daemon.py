@@ -1,4 +1,5 @@
 """A qemu-storage-daemon, and what a guest and a backup program do with it."""
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import time
 import proc
 
 MISSING = None if shutil.which("qemu-storage-daemon") else "qemu-storage-daemon is not installed"
+TRIES = 3
 
 
 class Failed(RuntimeError):
@@ -69,13 +71,30 @@ class Daemon:
         request = {"execute": name}
         if arguments:
             request["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
-        self.qmp.sendall(json.dumps(request).encode() + b"\n")
-        while True:
-            answer = self.message()
-            if "error" in answer:
-                raise Failed(answer["error"]["desc"])
+        for _ in range(TRIES):
+            self.qmp.sendall(json.dumps(request).encode() + b"\n")
+            answer = self.answer()
             if "return" in answer:
                 return answer["return"]
+            if "JSON parse error" not in answer["error"]["desc"]:
+                break
+            self.drain()
+        raise Failed(answer["error"]["desc"])
+
+    def answer(self):
+        while True:
+            answer = self.message()
+            if "error" in answer or "return" in answer:
+                return answer
+
+    def drain(self):
+        """QEMU 7.2 on a busy host may take a request apart, and complain of each piece: it carried out none."""
+        self.qmp.settimeout(0.5)
+        with contextlib.suppress(TimeoutError):
+            while self.qmp.recv(65536):
+                pass
+        self.qmp.settimeout(None)
+        self.buffer = b""
 
     # ---- disks ------------------------------------------------------------------------------
     def open(self, node, image, **options):
