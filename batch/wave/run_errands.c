@@ -55,11 +55,23 @@ static void put_answer(struct qb_parcel *p, const struct answer *a)
 /* An image may be planned anew, when memory was short. */
 enum { EXTENDS_MAX = 8 };
 
+/* One more, if there were fewer: several channels may ask at once. */
+static bool count_up_to(atomic_uint *count, unsigned most)
+{
+    unsigned before = atomic_load(count);
+
+    while (before < most)
+        if (atomic_compare_exchange_weak(count, &before, before + 1))
+            return true;
+    return false;
+}
+
 /* Whether a run may ask for that: sectors, and not without end. */
 static bool may_extend(const struct qb_run_errands *e, const struct request *r)
 {
     return e->confining->batch->policy.extend_command.n && !e->confining->dry_run && r->bytes &&
-           r->bytes % QB_SECTOR == 0 && r->bytes <= INT64_MAX && e->extended[r->job] < EXTENDS_MAX;
+           r->bytes % QB_SECTOR == 0 && r->bytes <= INT64_MAX &&
+           count_up_to(&e->extended[r->job], EXTENDS_MAX);
 }
 
 static void on_extend(void *arg, const struct qb_parcel *request, struct qb_parcel *answer)
@@ -72,7 +84,6 @@ static void on_extend(void *arg, const struct qb_parcel *request, struct qb_parc
 
     if (!r || !may_extend(e, r))
         return;
-    e->extended[r->job]++;
     qb_io_set_stop(io, qb_helper_is_to_stop, (void *)(uintptr_t)request);
     a.failed = extend(batch, r->job, r->bytes, io, &a.err);
     qb_io_set_stop(io, NULL, NULL);
@@ -80,12 +91,13 @@ static void on_extend(void *arg, const struct qb_parcel *request, struct qb_parc
 }
 
 /* Once for each step. */
-static bool may_ask_gate(const struct qb_run_errands *e, const struct qb_gate_numbers *n)
+static bool may_ask_gate(struct qb_run_errands *e, const struct qb_gate_numbers *n)
 {
     const struct qb_rollout *rollout = &e->confining->batch->rollout;
 
     return rollout->gate.command.n && !e->confining->dry_run && n->step >= 1 &&
-           n->step <= n->steps && n->steps <= rollout->steps.n + 1 && e->gates < n->steps;
+           n->step <= n->steps && n->steps <= rollout->steps.n + 1 &&
+           count_up_to(&e->gates, n->steps);
 }
 
 static void on_gate(void *arg, const struct qb_parcel *request, struct qb_parcel *answer)
@@ -97,7 +109,6 @@ static void on_gate(void *arg, const struct qb_parcel *request, struct qb_parcel
 
     if (request->len != sizeof(*r) || !may_ask_gate(e, r))
         return;
-    e->gates++;
     qb_io_set_stop(io, qb_helper_is_to_stop, (void *)(uintptr_t)request);
     a.failed = qb_gate_run(e->confining->batch, e->journal, r, io, &a.err);
     qb_io_set_stop(io, NULL, NULL);

@@ -3,6 +3,7 @@
 #ifndef QB_WAVE_RUN_ERRANDS_H
 #define QB_WAVE_RUN_ERRANDS_H
 
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "backing/scan_errand.h"
@@ -20,8 +21,8 @@ struct qb_run_errands {
     /* In the helper, by job: whether a clone was made, and how often extend_command was run; and
      * how often the gate was. */
     bool *cloned;
-    unsigned char *extended;
-    unsigned gates;
+    atomic_uint *extended;
+    atomic_uint gates;
 };
 
 int qb_run_errands_offer(struct qb_run_errands *e, struct qb_confining *c, const char *journal,
